@@ -1,0 +1,6 @@
+"""`python -m ehrtraj`."""
+
+from ehrtraj.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Settings of a build, and where each came from.
+
+One setting has one name everywhere: `--max-cpus` on the command line, `MAX_CPUS` (or `EHRTRAJ_MAX_CPUS`) in the
+environment, `max_cpus` in a TOML file. The command line wins over the environment, which wins over the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ehrtraj.errors import SettingsError
+
+Clock = Literal["event", "available"]
+
+_SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+
+MIN_MEMORY = 10**9
+DEFAULT_MEMORY = 4 * 10**9
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a build.
+
+    Attributes:
+        data_dir: folder of the release, or one above it.
+        output: folder that receives `<trajectory_version>/`.
+        trajectory_version: name of this run's dataset.
+        max_cpus: most processes and threads at work at once.
+        memory_limit: bytes that the build may use; it plans for less and never grows with the release.
+        tables: `module/table` names to make events of; empty means all.
+        subjects: a file of subject_ids (one a line), or how many patients to draw; None means all.
+        icu_only: only patients with an ICU stay.
+        clock: which time stands in the column `time`.
+        seed: of the split into train, tuning and held_out, and of the draw of `subjects`.
+        overwrite: replace a finished dataset of the same name.
+    """
+
+    data_dir: Path
+    output: Path
+    trajectory_version: str
+    max_cpus: int
+    memory_limit: int = DEFAULT_MEMORY
+    tables: tuple[str, ...] = ()
+    subjects: str | None = None
+    icu_only: bool = False
+    clock: Clock = "event"
+    seed: int = 0
+    overwrite: bool = False
+
+
+def usable_cpus() -> int:
+    """Number of processors this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes of a size such as `4GB`, `512 MiB` or `1000000`.
+
+    Raises:
+        SettingsError: if it is not a size.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
+    if not match or match[2].upper() not in _SIZE_UNITS:
+        raise SettingsError(f"'{text}' is not a size: write a number and a unit, such as 4GB or 900MB")
+    return int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
+
+
+def _parse_bool(text: object) -> bool:
+    if isinstance(text, bool):
+        return text
+    word = str(text).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise SettingsError(f"'{text}' is neither true nor false")
+
+
+def _parse_int(text: object) -> int:
+    try:
+        return int(str(text))
+    except ValueError:
+        raise SettingsError(f"'{text}' is not a whole number") from None
+
+
+def _parse_tables(text: object) -> tuple[str, ...]:
+    parts = text if isinstance(text, list | tuple) else str(text).split(",")
+    return tuple(p.strip() for p in map(str, parts) if p.strip())
+
+
+def _parse(name: str, value: object) -> object:
+    if name in ("data_dir", "output"):
+        return Path(str(value)).expanduser()
+    if name == "memory_limit":
+        return parse_size(str(value))
+    if name in ("max_cpus", "seed"):
+        return _parse_int(value)
+    if name in ("icu_only", "overwrite"):
+        return _parse_bool(value)
+    if name == "tables":
+        return _parse_tables(value)
+    return str(value)
+
+
+def _check(settings: Settings) -> None:
+    if not _VERSION_NAME.fullmatch(settings.trajectory_version):
+        raise SettingsError(
+            f"trajectory version '{settings.trajectory_version}' cannot name a folder: use letters, digits, "
+            "'.', '_', '+' and '-', starting with a letter or digit"
+        )
+    if settings.max_cpus < 1:
+        raise SettingsError(f"max_cpus is {settings.max_cpus}: it takes at least 1")
+    if settings.memory_limit < MIN_MEMORY:
+        raise SettingsError(
+            f"memory_limit is {settings.memory_limit:,} bytes: the build needs at least 1GB (the default is 4GB)"
+        )
+    if settings.clock not in ("event", "available"):
+        raise SettingsError(f"clock is '{settings.clock}': it is 'event' or 'available'")
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Settings of a TOML file, at its top level or under `[build]`.
+
+    Raises:
+        SettingsError: if the file is not there, is not TOML, or has a key that is no setting.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from None
+    content |= content.pop("build", {})
+    names = {f.name for f in fields(Settings)}
+    if unknown := sorted(set(content) - names):
+        raise SettingsError(f"{path} has no setting named {', '.join(unknown)}; there are: {', '.join(sorted(names))}")
+    return content
+
+
+def resolve(
+    given: Mapping[str, object],
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Settings, dict[str, str]]:
+    """Settle every setting by precedence.
+
+    Args:
+        given: settings from the command line or the library call; None counts as not given.
+        config: TOML file, if any.
+        environ: environment variables; this process's own by default.
+
+    Returns:
+        The settings, and for each name where its value came from.
+
+    Raises:
+        SettingsError: if a required setting is missing or a value cannot be used.
+    """
+    environ = os.environ if environ is None else environ
+    from_file = read_config_file(config) if config else {}
+    defaults: dict[str, object] = {
+        f.name: f.default for f in fields(Settings) if f.name not in ("data_dir", "output", "trajectory_version", "max_cpus")
+    }
+    defaults |= {"output": Path("trajectories"), "max_cpus": usable_cpus()}
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for field in fields(Settings):
+        name, upper = field.name, field.name.upper()
+        sources: list[tuple[str, object]] = [
+            ("command line", given.get(name)),
+            (f"environment EHRTRAJ_{upper}", environ.get(f"EHRTRAJ_{upper}")),
+            (f"environment {upper}", environ.get(upper)),
+            (f"file {config}", from_file.get(name)),
+        ]
+        for origin, value in sources:
+            if value is not None and value != "":
+                try:
+                    values[name], origins[name] = _parse(name, value), origin
+                except SettingsError as error:
+                    raise SettingsError(f"{name} ({origin}): {error}") from None
+                break
+        else:
+            if name not in defaults:
+                raise SettingsError(
+                    f"{name} is missing: give --{name.replace('_', '-')}, set {upper} in the environment, "
+                    f"or write {name} in a --config file"
+                    if name != "data_dir"
+                    else "the folder of the release is missing: name it (ehrtraj build DATA_DIR), set DATA_DIR in the "
+                    "environment, or write data_dir in a --config file"
+                )
+            values[name], origins[name] = defaults[name], "default"
+    settings = Settings(**values)
+    _check(settings)
+    return settings, origins

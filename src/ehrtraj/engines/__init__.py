@@ -1,0 +1,1 @@
+"""Engines run a function over shards. They know nothing of medicine."""

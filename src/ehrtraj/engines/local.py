@@ -1,0 +1,97 @@
+"""The engine for one machine: a process for each shard at work.
+
+Processes and not threads: much of a shard's work is in Python and numpy calls too short to let go of the interpreter
+lock, and a process gives its memory back.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import pyarrow as pa
+
+from ehrtraj.build.shard import ShardJob, ShardWorker
+from ehrtraj.errors import OutputError
+
+_worker: ShardWorker | None = None
+
+
+def lean_memory() -> None:
+    """Use the system's allocator in this process, and one thread in pyarrow.
+
+    With pyarrow's default allocator, gathering the rows of a shard takes three times as long here: it returns memory
+    to the system and takes it back, page by page (66 against 180 ns a row, measured on 1.4 million chart rows).
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
+    pa.set_cpu_count(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _start(job: ShardJob) -> None:
+    global _worker  # noqa: PLW0603  # one a process, made once
+    os.umask(0o077)
+    # Ctrl-C reaches all processes of a terminal: the main process alone decides what happens then.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    lean_memory()
+    _worker = ShardWorker(job)
+
+
+def _build(shard: int) -> dict[str, Any]:
+    if _worker is None:
+        raise RuntimeError("the worker was not started")
+    return _worker.build(shard)
+
+
+def run_shards(job: ShardJob, shards: Sequence[int], workers: int) -> Iterator[dict[str, Any]]:
+    """Build shards, several at a time.
+
+    Args:
+        job: what they have in common.
+        shards: their numbers.
+        workers: processes at work at once; with one, everything happens in this process.
+
+    Yields:
+        The account of each shard, in the order they are finished.
+
+    Raises:
+        OutputError: if a process was ended from outside, as happens when memory runs out.
+    """
+    if not shards:
+        return
+    if min(workers, len(shards)) == 1:
+        worker = ShardWorker(job)
+        for shard in shards:
+            yield worker.build(shard)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=context, initializer=_start, initargs=(job,))
+    try:
+        running: set[Future[dict[str, Any]]] = {pool.submit(_build, shard) for shard in shards}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool:
+        raise OutputError(
+            "a worker process was ended from outside, most likely because memory ran out: give a smaller "
+            "--memory-limit or --max-cpus and run the same command again; finished shards are kept"
+        ) from None
+    finally:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,44 @@
+-- When a patient was in hospital, and under which admission: disjoint segments [start, stop) of each subject.
+-- A stay lasts from the registration in the emergency department, or the admission, to the discharge, inclusive.
+-- hadm_id is null where several admissions hold the time at once (mc#1520): nothing is given to "the" encounter then.
+WITH
+stays AS (
+  SELECT
+    subject_id,
+    hadm_id,
+    min(least(edregtime, admittime))      AS start,
+    max(dischtime) + INTERVAL 1 MICROSECOND AS stop
+  FROM admissions
+  WHERE dischtime >= least(edregtime, admittime)     -- not those that end before they begin (mc#1691)
+  GROUP BY subject_id, hadm_id
+),
+-- Each stay opens at its start and closes at its stop ...
+edges AS (
+  SELECT subject_id, start AS time,  1 AS opened,  hadm_id AS hadm FROM stays
+  UNION ALL
+  SELECT subject_id, stop  AS time, -1 AS opened, -hadm_id AS hadm FROM stays
+),
+steps AS (
+  SELECT subject_id, time, sum(opened) AS opened, sum(hadm) AS hadm
+  FROM edges
+  GROUP BY subject_id, time
+),
+-- ... so the running sums say how many are open, and, where it is one, which.
+segments AS (
+  SELECT
+    subject_id,
+    time              AS start,
+    lead(time)   OVER w AS stop,
+    sum(opened)  OVER w AS open_stays,
+    sum(hadm)    OVER w AS hadm
+  FROM steps
+  WINDOW w AS (PARTITION BY subject_id ORDER BY time)
+)
+SELECT
+  subject_id,
+  start,
+  stop,
+  CASE WHEN open_stays = 1 THEN CAST(hadm AS BIGINT) END AS hadm_id
+FROM segments
+WHERE open_stays > 0
+ORDER BY subject_id, start;

@@ -1,0 +1,27 @@
+-- hosp/drgcodes: the diagnosis-related groups billed for an admission, one of each type a row (HCFA and APR).
+-- Grouped from the coded diagnoses, so after discharge: they lie there and are not available before it (mc#918).
+-- set aside: no_code | nullif(trim(drg_code), '') IS NULL
+-- set aside: no_admission | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = drgcodes.subject_id AND a.hadm_id = drgcodes.hadm_id)
+-- set aside: no_time | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = drgcodes.subject_id AND a.hadm_id = drgcodes.hadm_id AND coalesce(a.dischtime, a.deathtime) IS NOT NULL)
+
+-- [every row] a group. Its number changed meaning from one year's list to the next: the description is kept as text
+SELECT
+  d.subject_id,
+  coalesce(a.dischtime, a.deathtime)              AS time,
+  'DRG'                                           AS domain,
+  named(d.drg_type) || '//' || trim(d.drg_code)   AS item,
+  squeezed(d.description)                         AS text_value,
+  stay_end(a.dischtime, a.deathtime)              AS available_time,
+  'minute'                                        AS time_precision,
+  d.hadm_id,
+  flag('available_estimated')                     AS flags,
+  d.hadm_id                                       AS link_id,
+  squeezed(d.description)                         AS code_description,
+  d.drg_severity,
+  d.drg_mortality
+FROM drgcodes AS d
+LEFT JOIN (
+  SELECT subject_id, hadm_id, max(dischtime) AS dischtime, max(deathtime) AS deathtime
+  FROM admissions
+  GROUP BY subject_id, hadm_id
+) AS a USING (subject_id, hadm_id);

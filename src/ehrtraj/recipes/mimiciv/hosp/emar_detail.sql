@@ -1,0 +1,102 @@
+-- hosp/emar_detail: the doses of an entry in emar. A row without parent_field_ordinal says what was due: rows '1.1',
+-- '1.2', ... what was given of which product.
+-- It has no time: it takes that of its entry. emar_id is <subject_id>-<emar_seq> in both tables (all 72,018 rows of the
+-- demo have their entry), so the integers join them.
+-- left out: emar_id | it is <subject_id>-<emar_seq>, in source_key
+-- left out: barcode_type, reason_for_no_barcode, non_formulary_visual_verification | how the nurse checked the product
+-- set aside: no_parent | NOT EXISTS (FROM emar AS e WHERE e.subject_id = emar_detail.subject_id AND e.emar_seq = emar_detail.emar_seq AND coalesce(e.charttime, e.storetime, e.scheduletime) IS NOT NULL)
+
+-- [every row] a dose: due, or recorded under what was done ('Administered', but also 'Not Given', which may have a dose
+-- beside it). Text where it is no number: '1-2', '___'.
+SELECT
+  d.subject_id,
+  e.time                                                            AS time,
+  'EMAR_DOSE'                                                       AS domain,
+  CASE WHEN d.parent_field_ordinal IS NULL THEN 'DUE'
+       ELSE e.event_txt END || '//' || e.medication                 AS item,
+  TRY_CAST(coalesce(d.dose_given, d.dose_due) AS DOUBLE)            AS numeric_value,
+  CASE WHEN TRY_CAST(coalesce(d.dose_given, d.dose_due) AS DOUBLE) IS NULL
+       THEN coalesce(d.dose_given, d.dose_due) END                  AS text_value,
+  coalesce(d.dose_given_unit, d.dose_due_unit)                      AS unit,
+  e.storetime                                                       AS available_time,
+  'minute'                                                          AS time_precision,
+  e.hadm_id,
+  d.emar_seq                                                        AS source_key,
+  e.link_id,
+  d.parent_field_ordinal,
+  d.administration_type,
+  nullif(d.pharmacy_id, e.pharmacy_id)                              AS pharmacy_id,
+  d.complete_dose_not_given,
+  d.will_remainder_of_dose_be_given,
+  d.product_amount_given,
+  d.product_unit,
+  d.product_code,
+  d.product_description,
+  d.product_description_other,
+  d.route,
+  d.side,
+  d.site
+FROM emar_detail AS d
+LEFT JOIN (
+  SELECT
+    subject_id,
+    emar_seq,
+    min(coalesce(charttime, storetime, scheduletime))             AS time,
+    min(storetime)                                                AS storetime,
+    min(hadm_id)                                                  AS hadm_id,
+    min(pharmacy_id)                                              AS pharmacy_id,
+    min(named(event_txt))                                         AS event_txt,
+    min(named(medication))                                        AS medication,
+    min(coalesce(order_link(subject_id, poe_id), -pharmacy_id))   AS link_id
+  FROM emar
+  GROUP BY subject_id, emar_seq
+) AS e USING (subject_id, emar_seq);
+
+-- [also] what the entry says of a running infusion: its rate, in its own unit, and the state of its bag
+SELECT
+  d.subject_id,
+  e.time                                        AS time,
+  'EMAR_INFUSION'                               AS domain,
+  e.event_txt || '//' || e.medication           AS item,
+  TRY_CAST(d.infusion_rate AS DOUBLE)           AS numeric_value,
+  said(d.infusion_rate, TRY_CAST(d.infusion_rate AS DOUBLE)) AS text_value,
+  d.infusion_rate_unit                          AS unit,
+  e.storetime                                   AS available_time,
+  'minute'                                      AS time_precision,
+  e.hadm_id,
+  d.emar_seq                                    AS source_key,
+  e.link_id,
+  d.prior_infusion_rate,
+  d.infusion_rate_adjustment,
+  d.infusion_rate_adjustment_amount,
+  d.infusion_complete,
+  d.completion_interval,
+  d.new_iv_bag_hung,
+  d.continued_infusion_in_other_location,
+  d.restart_interval
+FROM (
+  FROM emar_detail
+  WHERE coalesce(infusion_rate, prior_infusion_rate, infusion_rate_adjustment, infusion_rate_adjustment_amount,
+                 infusion_complete, completion_interval, new_iv_bag_hung, continued_infusion_in_other_location,
+                 restart_interval) IS NOT NULL
+) AS d
+LEFT JOIN (
+  SELECT
+    subject_id,
+    emar_seq,
+    min(coalesce(charttime, storetime, scheduletime))             AS time,
+    min(storetime)                                                AS storetime,
+    min(hadm_id)                                                  AS hadm_id,
+    min(named(event_txt))                                         AS event_txt,
+    min(named(medication))                                        AS medication,
+    min(coalesce(order_link(subject_id, poe_id), -pharmacy_id))   AS link_id
+  FROM emar
+  -- Few entries speak of an infusion: these alone are grouped.
+  SEMI JOIN (
+    FROM emar_detail
+    WHERE coalesce(infusion_rate, prior_infusion_rate, infusion_rate_adjustment, infusion_rate_adjustment_amount,
+                   infusion_complete, completion_interval, new_iv_bag_hung, continued_infusion_in_other_location,
+                   restart_interval) IS NOT NULL
+  ) AS i USING (subject_id, emar_seq)
+  GROUP BY subject_id, emar_seq
+) AS e USING (subject_id, emar_seq);

@@ -1,0 +1,25 @@
+-- hosp/hcpcsevents: services billed by HCPCS or CPT, one a row, dated by the day.
+-- A bill of the stay: available at its end, not on the day of the service.
+-- set aside: no_code | nullif(trim(hcpcs_cd), '') IS NULL
+-- set aside: no_time | chartdate IS NULL
+
+-- [every row] a service: seq_num is its order on the bill
+SELECT
+  h.subject_id,
+  day_end_in_stay(h.chartdate, a.ended)                   AS time,
+  'HCPCS'                                                 AS domain,
+  upper(trim(h.hcpcs_cd))                                 AS item,
+  not_before(a.ended, day_end_in_stay(h.chartdate, a.ended)) AS available_time,
+  'day'                                                   AS time_precision,
+  h.hadm_id,
+  CASE WHEN a.ended IS NOT NULL                   THEN flag('available_estimated') ELSE 0 END
+    + CASE WHEN left_that_day(h.chartdate, a.ended) THEN flag('time_at_discharge') ELSE 0 END AS flags,
+  h.hadm_id                                               AS link_id,
+  squeezed(h.short_description)                           AS code_description,
+  h.seq_num
+FROM hcpcsevents AS h
+LEFT JOIN (
+  SELECT subject_id, hadm_id, max(stay_end(dischtime, deathtime)) AS ended
+  FROM admissions
+  GROUP BY subject_id, hadm_id
+) AS a USING (subject_id, hadm_id);

@@ -1,0 +1,110 @@
+-- hosp/microbiologyevents: one row for a test, for an organism it found, or for an antibiotic tried on that organism.
+-- The specimen joins them (link_id): its isolates are told apart by test_seq, organism and isolate_num.
+-- An organism is what the source calls one: CANCELLED (90760) and NEGATIVE (90856) are not (mc#1677, mc#1261). Their
+-- rows come as they are said, under their own codes, for a rule to clean.
+-- left out: order_provider_id | who ordered the test, not what happened to the patient
+-- set aside: no_time | charttime IS NULL AND chartdate IS NULL
+
+-- [every row] the result: of the antibiotic if there is one, else the organism, else the test, with the laboratory's
+-- comment (no organism is mostly 'NO GROWTH', but the comment decides). The dilution is the smallest concentration
+-- that inhibits growth, with its comparison beside it.
+SELECT
+  m.subject_id,
+  coalesce(m.charttime, day_end_in_stay(m.chartdate, a.ended))    AS time,
+  'MICRO'                                                         AS domain,
+  CASE
+    WHEN m.ab_itemid IS NOT NULL OR m.ab_name IS NOT NULL
+      THEN 'ANTIBIOTIC//' || coalesce(CAST(m.ab_itemid AS VARCHAR), m.ab_name)
+    WHEN m.org_itemid IS NOT NULL OR m.org_name IS NOT NULL
+      THEN 'ORGANISM//' || coalesce(CAST(m.org_itemid AS VARCHAR), m.org_name)
+    ELSE 'TEST//' || coalesce(CAST(m.test_itemid AS VARCHAR), named(m.test_name))
+  END                                                             AS item,
+  m.dilution_value                                                AS numeric_value,
+  CASE WHEN m.ab_itemid IS NULL AND m.ab_name IS NULL
+       THEN squeezed(m.comments) ELSE squeezed(m.interpretation) END AS text_value,
+  not_before(coalesce(m.storetime, day_end(m.storedate)),
+             CASE WHEN m.charttime IS NULL THEN day_end_in_stay(m.chartdate, a.ended) END) AS available_time,
+  CASE WHEN m.charttime IS NULL THEN 'day' ELSE 'minute' END      AS time_precision,
+  m.hadm_id,
+  CASE WHEN m.charttime IS NULL AND left_that_day(m.chartdate, a.ended)
+       THEN flag('time_at_discharge') ELSE 0 END                  AS flags,
+  m.microevent_id                                                 AS source_key,
+  m.micro_specimen_id                                             AS link_id,
+  coalesce(m.ab_name, m.org_name, m.test_name)                    AS code_description,
+  m.spec_itemid,
+  m.spec_type_desc,
+  m.test_itemid,
+  m.test_name,
+  m.test_seq,
+  m.org_itemid,
+  m.org_name,
+  m.isolate_num,
+  squeezed(m.quantity)                                            AS quantity,
+  m.dilution_text,
+  squeezed(m.dilution_comparison)                                 AS dilution_comparison,
+  CASE WHEN m.ab_itemid IS NOT NULL OR m.ab_name IS NOT NULL
+       THEN squeezed(m.comments) END                              AS comments
+FROM microbiologyevents AS m
+LEFT JOIN (
+  SELECT subject_id, hadm_id, max(stay_end(dischtime, deathtime)) AS ended
+  FROM admissions
+  GROUP BY subject_id, hadm_id
+) AS a USING (subject_id, hadm_id);
+
+-- [also] the organism, once for each isolate that only has rows of antibiotics
+SELECT
+  m.subject_id,
+  coalesce(m.charttime, day_end_in_stay(m.chartdate, a.ended))    AS time,
+  'MICRO'                                                         AS domain,
+  'ORGANISM//' || coalesce(CAST(m.org_itemid AS VARCHAR), m.org_name) AS item,
+  squeezed(m.comments)                                            AS text_value,
+  not_before(coalesce(m.storetime, day_end(m.storedate)),
+             CASE WHEN m.charttime IS NULL THEN day_end_in_stay(m.chartdate, a.ended) END) AS available_time,
+  CASE WHEN m.charttime IS NULL THEN 'day' ELSE 'minute' END      AS time_precision,
+  m.hadm_id,
+  CASE WHEN m.charttime IS NULL AND left_that_day(m.chartdate, a.ended)
+       THEN flag('time_at_discharge') ELSE 0 END                  AS flags,
+  m.microevent_id                                                 AS source_key,
+  m.micro_specimen_id                                             AS link_id,
+  m.org_name                                                      AS code_description,
+  m.spec_itemid,
+  m.spec_type_desc,
+  m.test_itemid,
+  m.test_name,
+  m.test_seq,
+  m.isolate_num,
+  squeezed(m.quantity)                                            AS quantity
+FROM microbiologyevents AS m
+LEFT JOIN (
+  SELECT subject_id, hadm_id, max(stay_end(dischtime, deathtime)) AS ended
+  FROM admissions
+  GROUP BY subject_id, hadm_id
+) AS a USING (subject_id, hadm_id)
+WHERE m.org_itemid IS NOT NULL OR m.org_name IS NOT NULL
+WINDOW isolate AS (
+  PARTITION BY m.subject_id, m.micro_specimen_id, m.test_seq, m.test_itemid, m.org_itemid, m.org_name, m.isolate_num)
+QUALIFY
+  bool_and(m.ab_itemid IS NOT NULL OR m.ab_name IS NOT NULL) OVER isolate
+  AND row_number() OVER (isolate ORDER BY m.microevent_id) = 1;
+
+-- [also] the specimen, once: that it was taken is known as it happens, whatever it will show
+SELECT
+  m.subject_id,
+  coalesce(m.charttime, day_end_in_stay(m.chartdate, a.ended))    AS time,
+  'MICRO_SPECIMEN'                                                AS domain,
+  coalesce(CAST(m.spec_itemid AS VARCHAR), named(m.spec_type_desc)) AS item,
+  CASE WHEN m.charttime IS NULL THEN 'day' ELSE 'minute' END      AS time_precision,
+  m.hadm_id,
+  CASE WHEN m.charttime IS NULL AND left_that_day(m.chartdate, a.ended)
+       THEN flag('time_at_discharge') ELSE 0 END                  AS flags,
+  m.micro_specimen_id                                             AS link_id,
+  m.spec_type_desc                                                AS code_description
+FROM microbiologyevents AS m
+LEFT JOIN (
+  SELECT subject_id, hadm_id, max(stay_end(dischtime, deathtime)) AS ended
+  FROM admissions
+  GROUP BY subject_id, hadm_id
+) AS a USING (subject_id, hadm_id)
+WHERE m.micro_specimen_id IS NOT NULL
+QUALIFY row_number() OVER (PARTITION BY m.subject_id, m.micro_specimen_id
+                           ORDER BY m.charttime, m.chartdate, m.microevent_id) = 1;

@@ -1,0 +1,65 @@
+-- hosp/patients: one patient a row: sex, the year from which age is counted, the date of death.
+
+-- [every row] sex
+SELECT
+  subject_id,
+  NULL::TIMESTAMP   AS time,
+  'GENDER'          AS domain,
+  named(gender)     AS item
+FROM patients;
+
+-- [also] the three calendar years in which anchor_year truly lies: all that is known of the real period
+SELECT
+  subject_id,
+  NULL::TIMESTAMP       AS time,
+  'ANCHOR_YEAR_GROUP'   AS domain,
+  anchor_year_group     AS item
+FROM patients
+WHERE anchor_year_group IS NOT NULL;
+
+-- [also] birth, on the first day of its year: the whole years to any event are then MIMIC's own
+-- anchor_age + year(event) - anchor_year (mc#1231). Age 91 stands for all above 89: for them, the latest possible year.
+SELECT
+  subject_id,
+  make_timestamp(anchor_year - anchor_age, 1, 1, 0, 0, 0.0)       AS time,
+  'MEDS_BIRTH'                                                    AS domain,
+  'year'                                                          AS time_precision,
+  CASE WHEN anchor_age > 89 THEN flag('age_top_coded') ELSE 0 END AS flags,
+  anchor_age,
+  anchor_year
+FROM patients
+WHERE anchor_age IS NOT NULL AND anchor_year IS NOT NULL;
+
+-- [also] death, once: the hospital's time of death comes first (MIMIC documentation: its record wins over the state's).
+-- Where there is only the date: at the discharge of the admission that says the patient died, if it is of that date,
+-- else at the end of the day. Days are compared, not times (mc#1346, mc#1427).
+SELECT
+  p.subject_id,
+  coalesce(d.deathtime, d.died_at, day_end(p.dod))       AS time,
+  'MEDS_DEATH'                                           AS domain,
+  CASE WHEN coalesce(d.deathtime, d.died_at) IS NULL
+       THEN 'day' ELSE 'minute' END                      AS time_precision,
+  coalesce(d.death_hadm_id, d.died_hadm_id)              AS hadm_id,
+  CASE WHEN CAST(d.deathtime AS DATE) <> CAST(p.dod AS DATE)
+       THEN flag('death_conflict') ELSE 0 END            AS flags,
+  CASE WHEN CAST(d.deathtime AS DATE) <> CAST(p.dod AS DATE)
+       THEN CAST(CAST(p.dod AS DATE) AS VARCHAR) END     AS dod
+FROM (SELECT subject_id, min(dod) AS dod FROM patients GROUP BY subject_id) AS p
+LEFT JOIN (
+  SELECT
+    a.subject_id,
+    min(a.deathtime)                                        AS deathtime,
+    arg_min(a.hadm_id, a.deathtime ORDER BY a.hadm_id)      AS death_hadm_id,
+    max(a.dischtime) FILTER (a.expired_on_dod)              AS died_at,
+    arg_max(a.hadm_id, a.dischtime ORDER BY a.hadm_id)
+      FILTER (a.expired_on_dod)                             AS died_hadm_id
+  FROM (
+    SELECT
+      admissions.*,
+      hospital_expire_flag = 1 AND CAST(dischtime AS DATE) = CAST(dod AS DATE) AS expired_on_dod
+    FROM admissions
+    JOIN (SELECT subject_id, min(dod) AS dod FROM patients GROUP BY subject_id) AS q USING (subject_id)
+  ) AS a
+  GROUP BY a.subject_id
+) AS d USING (subject_id)
+WHERE d.deathtime IS NOT NULL OR p.dod IS NOT NULL;

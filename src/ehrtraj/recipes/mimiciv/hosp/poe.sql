@@ -1,0 +1,19 @@
+-- hosp/poe: orders of the providers, one transaction a row: a new order, a change, a discontinuation ('D/C').
+-- left out: poe_id | it is <subject_id>-<poe_seq>, in link_id
+-- left out: discontinued_by_poe_id | known only later: the later order says it itself, in discontinue_of_poe_id
+-- left out: order_status | the state when the data were drawn, not when the order was made
+-- left out: order_provider_id | who ordered, not what happened to the patient
+-- set aside: no_time | ordertime IS NULL
+
+-- [every row] the transaction: its type stands first, so that a discontinuation is never taken for an order
+SELECT
+  subject_id,
+  ordertime             AS time,
+  'ORDER'               AS domain,
+  named(transaction_type) || '//' || named(order_type)
+    || CASE WHEN order_subtype IS NULL THEN '' ELSE '//' || order_subtype END AS item,
+  hadm_id,
+  poe_seq                           AS source_key,
+  subject_id * 1000000 + poe_seq    AS link_id,
+  discontinue_of_poe_id
+FROM poe;

@@ -1,0 +1,24 @@
+-- hosp/poe_detail: what else an order says (code status, where to admit, which tube), one field a row.
+-- left out: poe_id | it is <subject_id>-<poe_seq>, in link_id
+-- set aside: no_parent | NOT EXISTS (FROM poe AS o WHERE o.subject_id = poe_detail.subject_id AND o.poe_seq = poe_detail.poe_seq AND o.ordertime IS NOT NULL)
+
+-- [every row] the field and the choice made, at the time of the order. All fields but one hold choices from a list,
+-- which belong into the code ('Code status//Do not resuscitate'): the time of a consult is text.
+SELECT
+  d.subject_id,
+  o.ordertime       AS time,
+  'ORDER_DETAIL'    AS domain,
+  named(d.field_name)
+    || CASE WHEN d.field_name LIKE '%Time' OR d.field_value IS NULL THEN ''
+            ELSE '//' || trim(d.field_value) END                    AS item,
+  CASE WHEN d.field_name LIKE '%Time' THEN d.field_value END        AS text_value,
+  o.hadm_id,
+  d.poe_seq                           AS source_key,
+  d.subject_id * 1000000 + d.poe_seq  AS link_id
+FROM poe_detail AS d
+LEFT JOIN (
+  SELECT subject_id, poe_seq, min(ordertime) AS ordertime, min(hadm_id) AS hadm_id
+  FROM poe
+  SEMI JOIN poe_detail USING (subject_id, poe_seq)
+  GROUP BY subject_id, poe_seq
+) AS o USING (subject_id, poe_seq);

@@ -1,0 +1,63 @@
+-- hosp/prescriptions: drugs as ordered, one product of an order a row (the drug, its base, its additives).
+-- An order is not a dose given (mc#1862). pharmacy_id joins it with pharmacy, poe_id with the order and emar. Where
+-- poe_id is null (118 of 18,087 rows in the demo, all of 1.0), the order that pharmacy names, else -pharmacy_id.
+-- left out: order_provider_id | who ordered, not what happened to the patient
+-- set aside: no_time | starttime IS NULL AND stoptime IS NULL
+
+-- [every row] the start of the order, with the dose ordered: a number, or text such as '1-2' or '25,000'.
+-- Orders are entered up to hours after the start they name: known from the time the pharmacy got them. (ordertime of
+-- poe is no better: orders that are written anew, as at a transfer, keep their start and get a later ordertime.)
+SELECT
+  r.subject_id,
+  coalesce(r.starttime, r.stoptime)                             AS time,
+  'DRUG_ORDER_START'                                            AS domain,
+  named(r.drug)                                                 AS item,
+  TRY_CAST(r.dose_val_rx AS DOUBLE)                             AS numeric_value,
+  said(r.dose_val_rx, TRY_CAST(r.dose_val_rx AS DOUBLE))        AS text_value,
+  nullif(trim(r.dose_unit_rx), '')                              AS unit,
+  not_before(f.entertime, coalesce(r.starttime, r.stoptime))    AS available_time,
+  'minute'                                                      AS time_precision,
+  r.hadm_id,
+  r.pharmacy_id                                                 AS source_key,
+  coalesce(r.subject_id * 1000000 + r.poe_seq,
+           order_link(r.subject_id, coalesce(r.poe_id, f.poe_id)),
+           -r.pharmacy_id)                                      AS link_id,
+  r.drug_type,
+  r.formulary_drug_cd,
+  squeezed(r.gsn)                                               AS gsn,
+  nullif(r.ndc, '0')                                            AS ndc,   -- '0' says no code (mc#980)
+  r.prod_strength,
+  r.form_rx,
+  r.form_val_disp,
+  r.form_unit_disp,
+  r.doses_per_24_hrs,
+  r.route
+FROM prescriptions AS r
+LEFT JOIN (
+  SELECT subject_id, pharmacy_id, min(entertime) AS entertime, min(poe_id) AS poe_id
+  FROM pharmacy
+  GROUP BY subject_id, pharmacy_id
+) AS f USING (subject_id, pharmacy_id);
+
+-- [also] the end of the order. 4 % lie before their start (mc#1260), some before the order was entered
+SELECT
+  r.subject_id,
+  r.stoptime                              AS time,
+  'DRUG_ORDER_END'                        AS domain,
+  named(r.drug)                           AS item,
+  not_before(f.entertime, r.stoptime)     AS available_time,
+  'minute'                                AS time_precision,
+  r.hadm_id,
+  CASE WHEN r.stoptime < r.starttime THEN flag('end_before_start') ELSE 0 END AS flags,
+  r.pharmacy_id                           AS source_key,
+  coalesce(r.subject_id * 1000000 + r.poe_seq,
+           order_link(r.subject_id, coalesce(r.poe_id, f.poe_id)),
+           -r.pharmacy_id)                AS link_id,
+  r.drug_type
+FROM prescriptions AS r
+LEFT JOIN (
+  SELECT subject_id, pharmacy_id, min(entertime) AS entertime, min(poe_id) AS poe_id
+  FROM pharmacy
+  GROUP BY subject_id, pharmacy_id
+) AS f USING (subject_id, pharmacy_id)
+WHERE r.stoptime IS NOT NULL;

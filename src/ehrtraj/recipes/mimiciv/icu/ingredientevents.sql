@@ -1,0 +1,42 @@
+-- icu/ingredientevents: what the inputs contain (water, calories, ...), one ingredient of one stretch a row.
+-- orderid is that of the row in inputevents it comes from.
+-- left out: caregiver_id | who charted it, not what happened to the patient
+-- set aside: no_time | starttime IS NULL AND endtime IS NULL
+
+-- [every row] the start, with the rate
+SELECT
+  subject_id,
+  coalesce(starttime, endtime)    AS time,
+  'INGREDIENT_START'              AS domain,
+  itemid                          AS item,
+  rate                            AS numeric_value,
+  rateuom                         AS unit,
+  storetime                       AS available_time,
+  'minute'                        AS time_precision,
+  hadm_id,
+  stay_id,
+  orderid                         AS source_key,
+  orderid                         AS link_id,
+  linkorderid,
+  originalrate,
+  nullif(originalamount, 0)       AS originalamount
+FROM ingredientevents;
+
+-- [also] the end, with the amount given and how it ended
+SELECT
+  subject_id,
+  endtime                         AS time,
+  'INGREDIENT_END'                AS domain,
+  itemid                          AS item,
+  amount                          AS numeric_value,
+  amountuom                       AS unit,
+  not_before(storetime, endtime)  AS available_time,
+  'minute'                        AS time_precision,
+  hadm_id,
+  stay_id,
+  CASE WHEN endtime < starttime THEN flag('end_before_start') ELSE 0 END AS flags,
+  orderid                         AS source_key,
+  orderid                         AS link_id,
+  statusdescription
+FROM ingredientevents
+WHERE endtime IS NOT NULL;

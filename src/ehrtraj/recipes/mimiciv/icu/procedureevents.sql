@@ -1,0 +1,47 @@
+-- icu/procedureevents: procedures, lines, ventilation and imaging as charted in intensive care, one a row.
+-- left out: caregiver_id | who charted it, not what happened to the patient
+-- set aside: no_time | starttime IS NULL AND endtime IS NULL
+
+-- [every row] the start
+SELECT
+  subject_id,
+  coalesce(starttime, endtime)              AS time,
+  'ICU_PROCEDURE_START'                     AS domain,
+  itemid                                    AS item,
+  storetime                                 AS available_time,
+  'minute'                                  AS time_precision,
+  hadm_id,
+  stay_id,
+  orderid                                   AS source_key,
+  orderid                                   AS link_id,
+  linkorderid,
+  location,
+  locationcategory,
+  ordercategoryname,
+  ordercategorydescription,
+  patientweight
+FROM procedureevents;
+
+-- [also] the end, with how long it lasted. What was done at one time (a 'Task') ends a minute later with the value 1 and
+-- no unit. What was planned is on this event too: mostly it only repeats what came of it.
+SELECT
+  subject_id,
+  endtime                                   AS time,
+  'ICU_PROCEDURE_END'                       AS domain,
+  itemid                                    AS item,
+  value                                     AS numeric_value,
+  nullif(valueuom, 'None')                  AS unit,
+  not_before(storetime, endtime)            AS available_time,
+  'minute'                                  AS time_precision,
+  hadm_id,
+  stay_id,
+  CASE WHEN endtime < starttime THEN flag('end_before_start') ELSE 0 END AS flags,
+  orderid                                   AS source_key,
+  orderid                                   AS link_id,
+  statusdescription,
+  originalamount,
+  originalrate,
+  nullif(isopenbag, 0)                      AS isopenbag,
+  nullif(continueinnextdept, 0)             AS continueinnextdept
+FROM procedureevents
+WHERE endtime IS NOT NULL;

@@ -1,0 +1,80 @@
+-- Macros that the recipes share. `flag(name)` is not here: the build makes it from rules/flags.csv.
+
+-- Time ----------------------------------------------------------------------------------------------------------------
+
+-- A date without a time lies at the end of its day, so that nothing stands before what led to it.
+CREATE OR REPLACE MACRO day_end(d) AS
+  CAST(d AS DATE) + INTERVAL 86399 SECOND;
+
+-- The end of an admission. For some of those who die, dischtime holds only the date (00:00) while deathtime holds the
+-- hour (demo 2.2: 4 of 15 deaths lie after dischtime, all on its day): then the stay ends with the death.
+CREATE OR REPLACE MACRO stay_end(dischtime, deathtime) AS
+  CASE
+    WHEN dischtime IS NULL                                 THEN deathtime
+    WHEN CAST(deathtime AS DATE) = CAST(dischtime AS DATE) THEN greatest(dischtime, deathtime)
+    ELSE dischtime
+  END;
+
+-- Whether the stay that a date belongs to ended on that very day.
+CREATE OR REPLACE MACRO left_that_day(d, stay_ended) AS
+  stay_ended >= CAST(d AS DATE) AND stay_ended < day_end(d);
+
+-- The time of a date that belongs to a stay: the end of its day, or the end of the stay where that comes first.
+CREATE OR REPLACE MACRO day_end_in_stay(d, stay_ended) AS
+  CASE WHEN left_that_day(d, stay_ended) THEN stay_ended ELSE day_end(d) END;
+
+-- When an event could be known: at `known`, but not before it happened. Null where nobody recorded when.
+CREATE OR REPLACE MACRO not_before(known, happened) AS
+  CASE WHEN known < happened THEN happened ELSE known END;
+
+-- Text ----------------------------------------------------------------------------------------------------------------
+
+-- The source's text, where it says more than the number beside it.
+CREATE OR REPLACE MACRO said(value, number) AS
+  CASE WHEN TRY_CAST(value AS DOUBLE) = number THEN NULL ELSE value END;
+
+-- Text without the blanks that pad it, null where nothing is left.
+CREATE OR REPLACE MACRO squeezed(txt) AS
+  CASE
+    WHEN txt LIKE '%  %' THEN nullif(trim(regexp_replace(txt, ' {2,}', ' ', 'g')), '')
+    ELSE nullif(trim(txt), '')
+  END;
+
+-- The name of a thing as a part of a code: never null, so that the parts after it keep their places.
+CREATE OR REPLACE MACRO named(txt) AS
+  coalesce(nullif(trim(txt), ''), 'UNKNOWN');
+
+-- Orders --------------------------------------------------------------------------------------------------------------
+
+-- poe_id is '<subject_id>-<poe_seq>': one number for it, the same in every table that speaks of the order.
+CREATE OR REPLACE MACRO order_link(subject_id, poe_id) AS
+  subject_id * 1000000 + TRY_CAST(split_part(poe_id, '-', 2) AS BIGINT);
+
+-- ICD -----------------------------------------------------------------------------------------------------------------
+
+-- The dotted form of a code: MIMIC stores it without the dot, older loads with blanks around it (mc#337).
+CREATE OR REPLACE MACRO dotted(icd_code, before_dot) AS
+  CASE
+    WHEN length(icd_code) > before_dot THEN left(icd_code, before_dot) || '.' || substr(icd_code, before_dot + 1)
+    ELSE icd_code
+  END;
+
+CREATE OR REPLACE MACRO bare_icd(icd_code) AS
+  upper(replace(trim(icd_code), '.', ''));
+
+-- ICD-9-CM puts the dot after three characters, after four in E codes: ICD-10-CM always after three.
+CREATE OR REPLACE MACRO icd_diagnosis(icd_version, icd_code, separator) AS
+  CASE
+    WHEN icd_version = 9 AND bare_icd(icd_code) LIKE 'E%' THEN 'ICD9CM'  || separator || dotted(bare_icd(icd_code), 4)
+    WHEN icd_version = 9                                  THEN 'ICD9CM'  || separator || dotted(bare_icd(icd_code), 3)
+    WHEN icd_version = 10                                 THEN 'ICD10CM' || separator || dotted(bare_icd(icd_code), 3)
+    ELSE                                                       'ICD'     || separator || bare_icd(icd_code)
+  END;
+
+-- ICD-9-CM procedures put it after two characters: ICD-10-PCS has none.
+CREATE OR REPLACE MACRO icd_procedure(icd_version, icd_code, separator) AS
+  CASE
+    WHEN icd_version = 9  THEN 'ICD9PROC' || separator || dotted(bare_icd(icd_code), 2)
+    WHEN icd_version = 10 THEN 'ICD10PCS' || separator || bare_icd(icd_code)
+    ELSE                       'ICD'      || separator || bare_icd(icd_code)
+  END;

@@ -1,0 +1,23 @@
+-- What is known of each patient as a whole, a row for each row of patients.
+-- death_time: as in hosp/patients.sql. followup_end: MIMIC looks for deaths outside the hospital until one year after
+-- the last discharge (mc#1798): no date of death says nothing about later.
+SELECT
+  p.subject_id,
+  p.gender                                          AS sex,
+  CAST(p.anchor_year - p.anchor_age AS INTEGER)     AS birth_year,
+  coalesce(p.anchor_age > 89, false)                AS age_top_coded,
+  coalesce(d.deathtime, d.died_at, day_end(q.dod))  AS death_time,
+  d.last_dischtime + INTERVAL 1 YEAR                AS followup_end
+FROM patients AS p
+LEFT JOIN (SELECT subject_id, min(dod) AS dod FROM patients GROUP BY subject_id) AS q USING (subject_id)
+LEFT JOIN (
+  SELECT
+    a.subject_id,
+    min(a.deathtime)  AS deathtime,
+    max(a.dischtime) FILTER (a.hospital_expire_flag = 1
+                             AND CAST(a.dischtime AS DATE) = CAST(q.dod AS DATE)) AS died_at,
+    max(a.dischtime)  AS last_dischtime
+  FROM admissions AS a
+  LEFT JOIN (SELECT subject_id, min(dod) AS dod FROM patients GROUP BY subject_id) AS q USING (subject_id)
+  GROUP BY a.subject_id
+) AS d USING (subject_id);
