@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ehrtraj.build.shard import ShardJob, ShardWorker
+from ehrtraj.pipeline.shard import ShardJob, ShardWorker
 from ehrtraj.errors import OutputError
 
 _worker: ShardWorker | None = None

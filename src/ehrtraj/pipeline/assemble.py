@@ -1,0 +1,224 @@
+"""Assemble: bring the events of a part into their one order, link encounters, and count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ehrtraj import rules
+from ehrtraj.pipeline.encounters import Admissions, Encounters, link_encounters
+from ehrtraj.pipeline.events import (
+    EVENT_SCHEMA,
+    INT_COLUMNS,
+    NULL,
+    SECOND,
+    TEXT_COLUMNS,
+    Events,
+    Int64s,
+    Texts,
+)
+from ehrtraj.pipeline.extract import Codes
+from ehrtraj.pipeline.packing import pack, sort_order
+from ehrtraj.pipeline.shards import split_of
+
+
+@dataclass
+class Part:
+    """The events of some patients, in order.
+
+    Attributes:
+        events: sorted; `code` is a position in `codes`.
+        codes: the codes that occur, in the order they sort.
+        event_time: when it happened, where `events.time` is when it was known; else None.
+        subjects: the patients, in the order of the events.
+        starts: position of each patient's first event, and the number of events at the end.
+        splits: position in `SPLITS` of each patient.
+        code_patients: number of patients of each code.
+    """
+
+    events: Events
+    codes: list[str]
+    event_time: Int64s | None
+    subjects: Int64s
+    starts: npt.NDArray[np.int64]
+    splits: npt.NDArray[np.uint8]
+    code_patients: npt.NDArray[np.int64]
+
+
+def _join(found: Sequence[Events]) -> Events:
+    lengths = [len(e) for e in found]
+    return Events(
+        table=np.concatenate([e.table for e in found]),
+        subject=np.concatenate([e.subject for e in found]),
+        time=np.concatenate([e.time for e in found]),
+        code=np.concatenate([e.code for e in found]),
+        number=np.concatenate([e.number for e in found]),
+        precision=np.concatenate([e.precision for e in found]),
+        linked=np.concatenate([e.linked for e in found]),
+        ints={c: np.concatenate([e.ints[c] for e in found]) for c in INT_COLUMNS},
+        texts={
+            c: Texts.concat([e.texts.get(c) for e in found], lengths, EVENT_SCHEMA.field(c).type) for c in TEXT_COLUMNS
+        },
+    )
+
+
+def _order_codes(events: Events, codes: Codes) -> list[str]:
+    """Number the codes in the order of domain rank and name, and return their names in that order."""
+    used = np.zeros(len(codes.names), np.bool_)
+    used[events.code] = True
+    by_rank = sorted(np.flatnonzero(used).tolist(), key=lambda i: (codes.ranks[i], codes.names[i]))
+    new = np.empty(len(codes.names), np.int32)
+    new[by_rank] = np.arange(len(by_rank), dtype=np.int32)
+    events.code = new[events.code]
+    return [codes.names[i] for i in by_rank]
+
+
+def _patients(events: Events, seed: int) -> tuple[Int64s, npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The patients in the order of split and subject_id, their splits, and each event's patient among them."""
+    texts = Texts.encode(pa.chunked_array([pa.array(events.subject)]))
+    subjects = texts.values.to_numpy()
+    splits = split_of(subjects, seed)
+    order = np.lexsort((subjects, splits))
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return subjects[order], splits[order], place[texts.positions]
+
+
+def _whole_seconds(time: Int64s) -> Int64s:
+    """Seconds for sorting; null is before everything."""
+    known = time != NULL
+    if known.all():
+        return time // SECOND
+    earliest = int(time[known].min()) // SECOND if known.any() else 0
+    return np.where(known, time // SECOND, earliest - 1)
+
+
+def _order(
+    events: Events, patient: npt.NDArray[np.int64]
+) -> npt.NDArray[np.intp]:
+    """The total order of events: patient, time, code, then everything else."""
+    seconds, code = _whole_seconds(events.time), events.code.astype(np.int64)
+    order, same = sort_order([patient, seconds, code])
+    fraction = (events.time % SECOND != 0) & (events.time != NULL)
+    if fraction.any():
+        # Few rows have fractions of a second: only those that share a second with one are sorted again.
+        moment, again = pack([patient, seconds]), fraction[order]
+        in_order = seconds[order] if moment is None else moment[order]
+        again = np.isin(in_order, in_order[again])
+        rows = order[again]
+        order[again] = rows[np.lexsort((code[rows], events.time[rows], patient[rows]))]
+        same[1:] = True
+        for column in (patient, events.time, code):
+            same[1:] &= column[order][1:] == column[order][:-1]
+    if same.any():
+        _break_ties(events, order, same)
+    return order
+
+
+def _break_ties(events: Events, order: npt.NDArray[np.intp], same: npt.NDArray[np.bool_]) -> None:
+    """Put events of one patient, time and code into an order that depends on nothing but their content."""
+    where = _with_neighbour(same)
+    rows, group = order[where], np.cumsum(~same[where])
+    key = events.ints["source_key"][rows]
+    known = key != NULL
+    key = np.where(known, key, (key[known].min() if known.any() else 0) - 1)
+    by_key, still = sort_order([group, events.table[rows].astype(np.int64), key])
+    rows = rows[by_key]
+    if still.any():
+        at = _with_neighbour(still)
+        rest = rows[at]
+        columns: list[npt.NDArray[np.generic]] = [np.cumsum(~still[at])]
+        columns += [events.ints[c][rest] for c in INT_COLUMNS]
+        columns += [events.number[rest], events.precision[rest]]
+        for name in TEXT_COLUMNS:
+            chosen = events.texts[name].positions[rest]
+            if (chosen >= 0).any():
+                columns.append(_ranks_of(events.texts[name], chosen))
+        rows[at] = rest[np.lexsort(tuple(reversed(columns)))]
+    order[where] = rows
+
+
+def _with_neighbour(same: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """Positions of rows that equal the one before or the one after."""
+    either = same.copy()
+    either[:-1] |= same[1:]
+    return np.flatnonzero(either)
+
+
+def _ranks_of(text: Texts, positions: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Ranks of some texts among themselves; -1 for null."""
+    used = np.unique(positions[positions >= 0])
+    some = Texts(positions, text.values.take(pa.array(used)))
+    ranks = some.ranks()
+    spread = np.full(len(text.values) + 1, -1, np.int32)
+    spread[used] = ranks[:-1]
+    return spread[positions]
+
+
+def _count_patients(patient: npt.NDArray[np.int64], code: npt.NDArray[np.int32], patients: int, codes: int) -> Int64s:
+    seen = np.zeros((patients, codes), np.bool_)
+    seen[patient, code] = True
+    return seen.sum(axis=0).astype(np.int64)
+
+
+def assemble(
+    found: Sequence[Events],
+    codes: Codes,
+    admissions: Admissions,
+    encounters: Encounters,
+    known_subjects: Int64s | None,
+    *,
+    clock: str,
+    seed: int,
+) -> Part | None:
+    """Bring the events of a part's statements into one order.
+
+    Args:
+        found: events by statement; emptied on return, to free their memory early.
+        codes: spelled codes.
+        admissions: of all patients.
+        encounters: of the part's patients.
+        known_subjects: subject_ids that `patients` has; None where the release has no such table.
+        clock: `event` or `available`.
+        seed: of the splits.
+
+    Returns:
+        The part, or None where there is no event.
+    """
+    if not found:
+        return None
+    events = _join(found)
+    names = _order_codes(events, codes)
+    event_time = None
+    if clock == "available":
+        event_time = events.time
+        events.time = np.where(event_time == NULL, NULL, events.ints["available_time"])
+    subjects, splits, patient = _patients(events, seed)
+    order = _order(events, patient)
+    events = events.take(order)
+    event_time = None if event_time is None else event_time[order]
+    patient = patient[order]
+    starts = np.concatenate([np.searchsorted(patient, np.arange(len(subjects))), [len(patient)]])
+    link_encounters(events, event_time, admissions, encounters)
+    if known_subjects is not None:
+        _flag_unknown_subjects(events, subjects, starts, known_subjects)
+    return Part(
+        events=events,
+        codes=names,
+        event_time=event_time,
+        subjects=subjects,
+        starts=starts,
+        splits=splits,
+        code_patients=_count_patients(patient, events.code, len(subjects), len(names)),
+    )
+
+
+def _flag_unknown_subjects(
+    events: Events, subjects: Int64s, starts: npt.NDArray[np.int64], known_subjects: Int64s
+) -> None:
+    for i in np.flatnonzero(~np.isin(subjects, known_subjects)):
+        events.ints["flags"][starts[i] : starts[i + 1]] |= rules.flags()["subject_unknown"]

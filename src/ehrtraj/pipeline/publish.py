@@ -1,0 +1,196 @@
+"""Publish: describe what was built, and make it visible under its name in one step."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import meds
+import pyarrow as pa
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
+
+import ehrtraj
+from ehrtraj import recipes, rules
+from ehrtraj.pipeline.events import event_schema
+from ehrtraj.pipeline.ledger import TableLedger, to_table
+from ehrtraj.pipeline.rejects import merge_rejects
+from ehrtraj.pipeline.stage import read_staged
+from ehrtraj.pipeline.workspace import Workspace
+from ehrtraj.release.schema import Table, tables
+
+_ABOUT = {
+    "mimiciv": {
+        "dataset_name": "MIMIC-IV",
+        "license": "PhysioNet Credentialed Health Data License 1.5.0",
+        "location_uri": "https://physionet.org/content/mimiciv/",
+        "description_uri": "https://mimic.mit.edu/docs/iv/",
+    }
+}
+_DEMO_LICENSE = "Open Data Commons Open Database License v1.0"
+
+_CODES_SQL = """
+WITH observed AS (
+  SELECT code, min(source_table) AS source_table, sum(event_count)::BIGINT AS event_count,
+         sum(subject_count)::BIGINT AS subject_count, min(described) AS described,
+         list_sort(list_distinct(flatten(list(from_json(units, '["VARCHAR"]'))))) AS units
+  FROM shard_codes GROUP BY code
+), parted AS (
+  SELECT *, split_part(code, '//', 1) AS domain, nullif(substr(code, length(split_part(code, '//', 1)) + 3), '') AS item
+  FROM observed
+)
+SELECT p.code,
+       coalesce(d.description, p.described, concat_ws(': ', m.meaning, p.item)) AS description,
+       coalesce(d.parent_codes, []::VARCHAR[]) AS parent_codes,
+       CASE WHEN len(p.units) = 1 THEN p.units[1] END AS unit,
+       p.units, p.domain, p.source_table, p.event_count, p.subject_count
+FROM parted p
+LEFT JOIN described d USING (code)
+LEFT JOIN domains m USING (domain)
+ORDER BY p.code
+"""
+
+
+def _read_pieces(folder: Path, kind: str) -> list[pa.Table]:
+    return [feather.read_table(str(p), memory_map=False) for p in sorted(folder.glob(f"*.{kind}.arrow"))]
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, compression="zstd")
+
+
+def describe_codes(pieces: Sequence[pa.Table], dictionaries: Mapping[str, pa.Table], source: str) -> pa.Table:
+    """Every observed code with its description, parents, unit and counts.
+
+    Args:
+        pieces: codes by shard.
+        dictionaries: the release's dictionaries by bare table name; those it lacks are empty.
+        source: whose `codes.sql` to use.
+    """
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute(recipes.helper("macros", source))
+        for name, rows in dictionaries.items():
+            connection.register(name, rows)
+        described = connection.sql(recipes.helper("codes", source)).to_arrow_table()
+        connection.register("described", described)
+        connection.register("shard_codes", pa.concat_tables(pieces))
+        names = list(rules.domains().values())
+        connection.register(
+            "domains", pa.table({"domain": [d.name for d in names], "meaning": [d.meaning for d in names]})
+        )
+        codes = connection.sql(_CODES_SQL).to_arrow_table()
+    strings = pa.list_(pa.string())
+    codes = codes.set_column(2, "parent_codes", codes["parent_codes"].cast(strings))
+    meds.CodeMetadataSchema.validate(codes)
+    return codes
+
+
+def dataset_json(version: str, release: str, source: str, clock: str) -> dict[str, Any]:
+    """MEDS' account of the dataset."""
+    about = dict(_ABOUT[source])
+    if release.startswith("demo"):
+        about |= {"dataset_name": "MIMIC-IV demo", "license": _DEMO_LICENSE}
+    own = [n for n in event_schema(clock).names if n not in ("subject_id", "time", "code", "numeric_value", "text_value")]
+    return {
+        **about,
+        "dataset_version": f"{release} / {version}",
+        "etl_name": "ehrtraj",
+        "etl_version": ehrtraj.__version__,
+        "meds_version": meds.__version__,
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
+        "raw_source_id_columns": ["hadm_id", "stay_id", "source_key", "link_id"],
+        "code_modifier_columns": ["unit"],
+        "additional_value_modality_columns": ["attributes"],
+        "site_id_columns": [],
+        "other_extension_columns": [
+            n for n in own if n not in ("hadm_id", "stay_id", "source_key", "link_id", "unit", "attributes")
+        ],
+    }
+
+
+def _flags_json() -> dict[str, Any]:
+    return {
+        row["flag"]: {"value": 1 << int(row["bit"]), "meaning": row["meaning"], "source": row["source"]}
+        for row in rules.read_rules("flags")
+    }
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def write_metadata(
+    space: Workspace,
+    source: str,
+    release: str,
+    clock: str,
+    ledger: Mapping[str, TableLedger],
+    staged_dictionaries: Sequence[str],
+) -> dict[str, int]:
+    """Write everything beside the data: codes, subjects, splits, flags, dataset.json, ledger, rejects.
+
+    Returns:
+        Numbers for the summary: patients, events, codes.
+    """
+    known: dict[str, Table] = tables(source)
+    shards = space.shard_marker(0).parent
+    metadata = space.dataset / "metadata"
+    dictionaries = {
+        t.name: read_staged(space.staged(n), 0, t.schema) if n in staged_dictionaries else t.schema.empty_table()
+        for n, t in known.items()
+        if t.kind == "dictionary"
+    }
+    codes = describe_codes(_read_pieces(shards, "codes"), dictionaries, source)
+    _write_parquet(codes, metadata / "codes.parquet")
+    subjects = pa.concat_tables(_read_pieces(shards, "subjects")).sort_by("subject_id")
+    _write_parquet(subjects, metadata / "subjects.parquet")
+    splits = meds.SubjectSplitSchema.align(subjects.select(["subject_id", "split"]))
+    meds.SubjectSplitSchema.validate(splits)
+    _write_parquet(splits, metadata / "subject_splits.parquet")
+    _write_json(metadata / "flags.json", _flags_json())
+    about = dataset_json(space.final.name, release, source, clock)
+    meds.DatasetMetadataSchema.validate(about)
+    _write_json(metadata / "dataset.json", about)
+    _write_parquet(to_table(ledger), space.dataset / "ledger.parquet")
+    for name in ledger:
+        pieces = sorted(space.reject_piece(name, "x").parent.glob("*.arrow"), key=lambda p: (p.stem != "staged", p.stem))
+        merge_rejects(pieces, known[name].schema, space.dataset / "rejects" / f"{name.rpartition('/')[2]}.parquet")
+    return {"patients": subjects.num_rows, "codes": codes.num_rows}
+
+
+def write_manifest(space: Workspace, content: Mapping[str, Any]) -> None:
+    """Write `manifest.json`."""
+    _write_json(space.dataset / "manifest.json", content)
+
+
+def make_visible(space: Workspace, *, overwrite: bool) -> None:
+    """Put the dataset under its name, whole, and remove the working folder.
+
+    Everything is on the disk before the one rename that shows it, so that a power cut leaves either nothing or all.
+    """
+    for path in sorted(space.dataset.rglob("*")):
+        _sync(path)
+    _sync(space.dataset)
+    retired = space.root / "replaced"
+    if overwrite and space.final.exists():
+        space.final.replace(retired)
+    space.dataset.replace(space.final)
+    _sync(space.final.parent)
+    space.remove()
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

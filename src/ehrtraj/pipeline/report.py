@@ -1,0 +1,28 @@
+"""What a build tells while it works. The command line shows it; a library call is silent unless it asks."""
+
+from __future__ import annotations
+
+
+class Reporter:
+    """Receives the news of a build. This one keeps silent."""
+
+    def note(self, text: str) -> None:
+        """A thing the user should know."""
+
+    def step(self, text: str) -> None:
+        """A step begins that has no progress of its own."""
+
+    def staging(self, total_bytes: int) -> None:
+        """Reading of the tables begins."""
+
+    def staged(self, table: str, consumed: int, rows: int) -> None:
+        """Some bytes of a table were read and some of its rows staged."""
+
+    def extracting(self, shards: int, rows: int, done_rows: int) -> None:
+        """Work on the shards begins."""
+
+    def extracted(self, rows: int, events: int) -> None:
+        """One shard is done."""
+
+    def close(self) -> None:
+        """The build ended, in whatever way."""

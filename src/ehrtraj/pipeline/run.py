@@ -1,0 +1,460 @@
+"""One build from its settings to its dataset."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import meds
+import numpy as np
+import pyarrow as pa
+
+import ehrtraj
+from ehrtraj import recipes, rules
+from ehrtraj.pipeline import publish
+from ehrtraj.pipeline.ledger import TableLedger, check, compare_with_published, make_ledger
+from ehrtraj.pipeline.memory import PeakMemory
+from ehrtraj.pipeline.report import Reporter
+from ehrtraj.pipeline.selection import Selection, choose_tables, plan_build
+from ehrtraj.pipeline.shard import PART_ROWS, ShardJob
+from ehrtraj.pipeline.shards import Plan
+from ehrtraj.pipeline.stage import StagedTable, finished, stage_table
+from ehrtraj.pipeline.workspace import Workspace, locked, private_files, write_json
+from ehrtraj.config import Settings, resolve
+from ehrtraj.engines.local import lean_memory, run_shards
+from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError
+from ehrtraj.release.detect import Release, detect, version_by_counts
+
+# What a process takes by itself, and what a worker needs beside it for a part of PART_ROWS rows: measured at 0.15 GB
+# and 0.55 GB; the rest is head room.
+_BASE_BYTES = 400 * 10**6
+_WORKER_BYTES = 800 * 10**6
+_MOST_ROUND_BYTES = 128 << 20
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build did.
+
+    Attributes:
+        path: the dataset.
+        already_there: whether the same build had been done before, so that nothing was changed.
+        release: version of the release.
+        patients: number of patients.
+        events: number of events.
+        ledger: account of every table's rows.
+        seconds: wall time.
+        peak_memory: most bytes held by all processes together.
+        bytes: size of the dataset.
+        notes: what the user should know.
+    """
+
+    path: Path
+    already_there: bool
+    release: str
+    patients: int
+    events: int
+    ledger: dict[str, TableLedger] = field(default_factory=dict)
+    seconds: float = 0.0
+    peak_memory: int = 0
+    bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def build(
+    data_dir: str | Path | None = None,
+    output: str | Path | None = None,
+    trajectory_version: str | None = None,
+    *,
+    max_cpus: int | None = None,
+    memory_limit: str | int | None = None,
+    tables: list[str] | str | None = None,
+    subjects: str | Path | int | None = None,
+    icu_only: bool | None = None,
+    clock: Literal["event", "available"] | None = None,
+    seed: int | None = None,
+    overwrite: bool | None = None,
+    config: str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> BuildResult:
+    """Build a dataset of patient trajectories. The same as `ehrtraj build` on the command line.
+
+    Args:
+        data_dir: folder of the release, or one above it.
+        output: folder that receives `<trajectory_version>/`.
+        trajectory_version: name of the dataset.
+        max_cpus: most processes and threads at work at once; all usable processors by default.
+        memory_limit: such as `4GB`, the default.
+        tables: make events of these only, as `hosp/labevents` or `labevents`.
+        subjects: a file of subject_ids, or how many patients to draw.
+        icu_only: only patients with an ICU stay.
+        clock: `event` (default) or `available`: which time stands in the column `time`.
+        seed: of the splits and of the draw of patients.
+        overwrite: replace a finished dataset of the same name.
+        config: TOML file with settings.
+        reporter: is told of progress; silent by default.
+
+    What is not given is taken from the environment, then from the file, then from the defaults.
+
+    Raises:
+        EhrtrajError: with a message that names the way out; its subclasses tell settings, input and output apart.
+    """
+    given: dict[str, object] = {
+        "data_dir": data_dir,
+        "output": output,
+        "trajectory_version": trajectory_version,
+        "max_cpus": max_cpus,
+        "memory_limit": memory_limit,
+        "tables": tables,
+        "subjects": subjects,
+        "icu_only": icu_only,
+        "clock": clock,
+        "seed": seed,
+        "overwrite": overwrite,
+    }
+    settings, _ = resolve(given, Path(config) if config else None)
+    return run(settings, reporter or Reporter())
+
+
+def run(settings: Settings, reporter: Reporter) -> BuildResult:
+    """Build what the settings say.
+
+    Raises:
+        EhrtrajError: see `build`.
+    """
+    started = time.monotonic()
+    lean_memory()
+    space = Workspace(settings.output, settings.trajectory_version)
+    try:
+        with private_files(), PeakMemory() as memory, _errors_in_words(space):
+            release = detect(settings.data_dir)
+            selection = choose_tables(release, settings)
+            fingerprint = _fingerprint(settings, release)
+            if done := _already_there(space, fingerprint, settings):
+                return done
+            with locked(settings.output, settings.trajectory_version):
+                if done := _already_there(space, fingerprint, settings):
+                    return done
+                space.prepare(fingerprint)
+                return _Build(settings, reporter, space, release, selection, fingerprint, memory, started).run()
+    finally:
+        reporter.close()
+
+
+@contextmanager
+def _errors_in_words(space: Workspace) -> Iterator[None]:
+    """Say in plain words what a failed write means."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(
+                f"the disk that holds {space.root.parent} is full. Free some space and run the same command again: "
+                "it goes on where it stopped"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise OutputError(f"cannot write to {space.root.parent}: {error.strerror} ({error.filename})") from error
+        raise
+    except pa.ArrowMemoryError as error:
+        raise OutputError(f"memory ran out ({error}): give a smaller --max-cpus and run the same command again") from error
+
+
+def _fingerprint(settings: Settings, release: Release) -> dict[str, Any]:
+    """Everything that decides the data files. Neither --max-cpus nor --memory-limit is in it."""
+    subjects = settings.subjects
+    if subjects is not None and Path(subjects).is_file():
+        subjects = hashlib.sha256(Path(subjects).read_bytes()).hexdigest()
+    return {
+        "ehrtraj": ehrtraj.__version__,
+        "recipes": recipes.digest(release.source),
+        "rules": rules.digest(),
+        "files": {
+            name: [str(f.path.relative_to(release.root)), f.size, f.mtime_ns] for name, f in release.files.items()
+        },
+        "settings": {
+            "tables": sorted(settings.tables),
+            "subjects": subjects,
+            "icu_only": settings.icu_only,
+            "clock": settings.clock,
+            "seed": settings.seed,
+        },
+        "part_rows": PART_ROWS,
+    }
+
+
+def _already_there(space: Workspace, fingerprint: Mapping[str, Any], settings: Settings) -> BuildResult | None:
+    """The dataset of that name if it is the one wanted.
+
+    Raises:
+        OutputError: if there is one of that name that came from other input or settings.
+    """
+    if settings.overwrite or not space.final.exists():
+        return None
+    manifest = space.final / "manifest.json"
+    if not manifest.is_file():
+        raise OutputError(
+            f"{space.final} exists and was not made by ehrtraj: choose another --trajectory-version or --output"
+        )
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    before, now = content["fingerprint"], json.loads(json.dumps(fingerprint))
+    if before == now:
+        summary = content["summary"]
+        return BuildResult(
+            space.final, True, content["release"]["version"], summary["patients"], summary["events"]
+        )
+    parts = [key for key in now if before.get(key) != now[key]]
+    raise OutputError(
+        f"{space.final} exists and was built from other input or settings ({', '.join(parts)} differ). It was left as it "
+        "is: choose another --trajectory-version, or replace it with --overwrite"
+    )
+
+
+class _Build:
+    """The steps of one build, over a working folder that may hold finished ones."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reporter: Reporter,
+        space: Workspace,
+        release: Release,
+        selection: Selection,
+        fingerprint: dict[str, Any],
+        memory: PeakMemory,
+        started: float,
+    ) -> None:
+        self._settings = settings
+        self._reporter = reporter
+        self._space = space
+        self._release = release
+        self._selection = selection
+        self._fingerprint = fingerprint
+        self._memory = memory
+        self._started = started
+        self._notes: list[str] = []
+        self._timings: dict[str, float] = {}
+
+    def run(self) -> BuildResult:
+        for note in (*self._release.notes, *self._selection.notes):
+            self._note(note)
+        if self._space.resumed:
+            self._note("an earlier run of this build was cut short: going on where it stopped")
+        plan = self._plan()
+        done = self._finished_shards()
+        staged = self._stage(plan, set(done))
+        done = {number: account for number, account in done.items() if self._shard_is_there(account)}
+        accounts = self._extract(plan, staged, done)
+        ledger = make_ledger(staged.values(), accounts, self._selection.wanted, self._selection.dictionaries)
+        check(ledger)
+        return self._publish(ledger, staged, plan)
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+        self._reporter.note(text)
+
+    def _plan(self) -> Plan:
+        path = self._space.root / "plan.json"
+        if path.is_file():
+            return Plan.from_json(json.loads(path.read_text(encoding="utf-8")))
+        self._reporter.step("finding the patients")
+        plan = plan_build(self._release, self._settings)
+        write_json(path, plan.to_json())
+        return plan
+
+    def _finished_shards(self) -> dict[int, dict[str, Any]]:
+        found = {}
+        for marker in sorted(self._space.shard_marker(0).parent.glob("*.json")):
+            account = json.loads(marker.read_text(encoding="utf-8"))
+            if self._shard_is_there(account):
+                found[int(account["shard"])] = account
+        return found
+
+    def _shard_is_there(self, account: Mapping[str, Any]) -> bool:
+        data = self._space.dataset / "data"
+        return all((data / n).is_file() and (data / n).stat().st_size == s for n, s in account["files"].items())
+
+    def _stage(self, plan: Plan, done: set[int]) -> dict[str, StagedTable]:
+        begun = time.monotonic()
+        names = self._selection.staged
+        staged = {n: s for n in names if (s := finished(self._space.staged(n), done)) is not None}
+        if done and len(staged) < len(names):
+            # A staged table was lost after shards were made of it: shards delete what they have used, so start over.
+            shutil.rmtree(self._space.shard_marker(0).parent, ignore_errors=True)
+            shutil.rmtree(self._space.dataset, ignore_errors=True)
+            done.clear()
+            staged = {n: s for n in names if (s := finished(self._space.staged(n), done)) is not None}
+        files = {n: self._release.files[n] for n in names if n not in staged}
+        self._reporter.staging(sum(f.size for f in files.values()))
+        threads = self._settings.max_cpus
+        budget = min(_MOST_ROUND_BYTES, self._settings.memory_limit // 16)
+        with ThreadPoolExecutor(threads) as pool:
+            for name, file in files.items():
+                self._check_unchanged(name)
+                staged[name] = stage_table(
+                    file,
+                    plan if file.table.kind == "patient" else None,
+                    self._space.staged(name),
+                    self._space.reject_piece(name, "staged"),
+                    pool,
+                    threads,
+                    budget,
+                    lambda consumed, rows, name=name: self._reporter.staged(name, consumed, rows),  # type: ignore[misc]
+                )
+        pa.default_memory_pool().release_unused()
+        self._timings["stage"] = time.monotonic() - begun
+        return staged
+
+    def _check_unchanged(self, name: str) -> None:
+        file = self._release.files[name]
+        stat = file.path.stat()
+        if (stat.st_size, stat.st_mtime_ns) != (file.size, file.mtime_ns):
+            raise ReleaseError(f"{file.path} changed while the build was running: run the same command again")
+
+    def _extract(
+        self, plan: Plan, staged: Mapping[str, StagedTable], done: Mapping[int, dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        begun = time.monotonic()
+        rows = {shard: 0 for shard in range(plan.count)}
+        patient_tables = [n for n in self._selection.staged if self._release.files[n].table.kind == "patient"]
+        for name in patient_tables:
+            for shard, count in staged[name].shards.items():
+                rows[shard] += count
+        workers = max(1, min(self._settings.max_cpus, self._room_for_workers()))
+        if workers < self._settings.max_cpus:
+            self._reporter.note(
+                f"{workers} of {self._settings.max_cpus} processors at work on shards: more would not fit into the "
+                "--memory-limit"
+            )
+        job = ShardJob(
+            source=self._release.source,
+            output=self._settings.output,
+            version=self._settings.trajectory_version,
+            wanted=self._selection.wanted,
+            staged=tuple(patient_tables),
+            clock=self._settings.clock,
+            seed=self._settings.seed,
+            memory=_WORKER_BYTES,
+        )
+        # The largest first, so that none is left alone at the end.
+        todo = sorted((s for s in rows if rows[s] and s not in done), key=lambda s: (-rows[s], s))
+        self._reporter.extracting(len(todo), sum(rows[s] for s in todo), 0)
+        accounts = dict(done)
+        for account in run_shards(job, todo, workers):
+            accounts[account["shard"]] = account
+            events = sum(t["events"] for t in account["tables"].values())
+            self._reporter.extracted(rows[account["shard"]], events)
+        self._timings["extract"] = time.monotonic() - begun
+        return [accounts[s] for s in sorted(accounts)]
+
+    def _room_for_workers(self) -> int:
+        return (self._settings.memory_limit - _BASE_BYTES) // _WORKER_BYTES
+
+    def _publish(
+        self, ledger: dict[str, TableLedger], staged: Mapping[str, StagedTable], plan: Plan
+    ) -> BuildResult:
+        begun = time.monotonic()
+        self._reporter.step("publishing")
+        release = self._release_version(ledger)
+        events = sum(t.events for t in ledger.values())
+        if not events:
+            raise EhrtrajError("no row became an event: there is nothing to publish")
+        self._note_losses(ledger, release)
+        numbers = publish.write_metadata(
+            self._space,
+            self._release.source,
+            release,
+            self._settings.clock,
+            ledger,
+            [n for n in self._selection.dictionaries if n in staged],
+        )
+        self._timings["publish"] = time.monotonic() - begun
+        size = sum(p.stat().st_size for p in self._space.dataset.rglob("*") if p.is_file())
+        result = BuildResult(
+            path=self._space.final,
+            already_there=False,
+            release=release,
+            patients=numbers["patients"],
+            events=events,
+            ledger=ledger,
+            seconds=time.monotonic() - self._started,
+            peak_memory=self._memory.peak,
+            bytes=size,
+            notes=tuple(self._notes),
+        )
+        publish.write_manifest(self._space, self._manifest(result, staged, plan, numbers))
+        publish.make_visible(self._space, overwrite=self._settings.overwrite)
+        return result
+
+    def _release_version(self, ledger: Mapping[str, TableLedger]) -> str:
+        by_counts = version_by_counts(
+            {name.rpartition("/")[2]: entry.read for name, entry in ledger.items()}, self._release.source
+        )
+        if by_counts and self._release.version not in ("unknown", by_counts):
+            self._note(
+                f"the folder says release {self._release.version}, the row counts say {by_counts}: taken as {by_counts}"
+            )
+        return by_counts or self._release.version
+
+    def _note_losses(self, ledger: Mapping[str, TableLedger], release: str) -> None:
+        for table, (read, published) in compare_with_published(ledger, release, self._release.source).items():
+            self._note(f"{table} has {read:,} rows; release {release} is published with {published:,}")
+        for name, entry in ledger.items():
+            unreadable = sum(entry.set_aside.values())
+            if entry.read and unreadable > entry.read // 2:
+                self._note(
+                    f"{name}: {unreadable:,} of {entry.read:,} rows were set aside: look at rejects/ before using it"
+                )
+
+    def _manifest(
+        self, result: BuildResult, staged: Mapping[str, StagedTable], plan: Plan, numbers: Mapping[str, int]
+    ) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "trajectory_version": settings.trajectory_version,
+            "release": {"source": self._release.source, "version": result.release, "root": str(self._release.root)},
+            "summary": {"patients": result.patients, "events": result.events, "codes": numbers["codes"]},
+            "files": {
+                name: {
+                    "path": str(self._release.files[name].path.relative_to(self._release.root)),
+                    "bytes": self._release.files[name].size,
+                    "sha256": table.sha256,
+                    "rows": table.rows_read,
+                }
+                for name, table in staged.items()
+            },
+            "missing_tables": list(self._release.missing),
+            "settings": {
+                "data_dir": str(settings.data_dir),
+                "tables": list(settings.tables),
+                "subjects": settings.subjects,
+                "icu_only": settings.icu_only,
+                "clock": settings.clock,
+                "seed": settings.seed,
+                "max_cpus": settings.max_cpus,
+                "memory_limit": settings.memory_limit,
+            },
+            "software": {
+                "ehrtraj": ehrtraj.__version__,
+                "python": platform.python_version(),
+                "duckdb": duckdb.__version__,
+                "pyarrow": pa.__version__,
+                "numpy": np.__version__,
+                "meds": meds.__version__,
+            },
+            "shards": plan.count,
+            "seconds": {**{k: round(v, 3) for k, v in self._timings.items()}, "all": round(result.seconds, 3)},
+            "peak_memory_bytes": result.peak_memory,
+            "notes": list(result.notes),
+            "fingerprint": self._fingerprint,
+        }

@@ -1,0 +1,244 @@
+"""One shard, from its staged tables to its files: what a worker does, and all that an engine needs to call."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehrtraj.pipeline.assemble import Part, assemble
+from ehrtraj.pipeline.encounters import Admissions, Encounters
+from ehrtraj.pipeline.events import NULL, masked, to_int64
+from ehrtraj.pipeline.extract import Codes, Extractor, TableCount
+from ehrtraj.pipeline.rejects import RejectWriter
+from ehrtraj.pipeline.shards import SPLITS
+from ehrtraj.pipeline.stage import read_staged
+from ehrtraj.pipeline.workspace import Workspace, write_json
+from ehrtraj.pipeline.write import ShardWriter
+from ehrtraj.release.schema import Table, tables
+
+# More rows than this at once would not fit beside each other's copies in a worker's memory: 2 million rows take about
+# 0.7 GB. Patients are never divided.
+PART_ROWS = 2_000_000
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What every shard of a build has in common; sent to each worker once.
+
+    Attributes:
+        source: whose recipes.
+        output: folder of datasets.
+        version: trajectory version.
+        wanted: full names of the tables that become events.
+        staged: full names of all staged patient tables.
+        clock: `event` or `available`.
+        seed: of the splits.
+        memory: bytes for DuckDB.
+        part_rows: most rows to work on at once.
+    """
+
+    source: str
+    output: Path
+    version: str
+    wanted: tuple[str, ...]
+    staged: tuple[str, ...]
+    clock: str
+    seed: int
+    memory: int
+    part_rows: int = PART_ROWS
+
+
+class ShardWorker:
+    """Builds shards, one after another, with one DuckDB session."""
+
+    def __init__(self, job: ShardJob) -> None:
+        self._job = job
+        self._space = Workspace(job.output, job.version)
+        self._tables: dict[str, Table] = {n: t for n, t in tables(job.source).items() if t.kind == "patient"}
+        self._extractor = Extractor(job.source, self._tables, job.wanted, job.memory)
+        self._admissions = self._all_admissions()
+
+    def _all_admissions(self) -> Admissions:
+        name = "hosp/admissions"
+        if name not in self._job.staged:
+            return Admissions.of(np.empty(0, np.int64), np.empty(0, np.int64))
+        schema = self._tables[name].schema
+        folder = self._space.staged(name)
+        numbers = sorted({int(p.name.split("-")[0]) for p in folder.glob("*.arrow")})
+        parts = [read_staged(folder, n, schema, ["hadm_id", "subject_id"]) for n in numbers]
+        rows = pa.concat_tables([schema.empty_table().select(["hadm_id", "subject_id"]), *parts])
+        return Admissions.of(to_int64(rows["hadm_id"]), to_int64(rows["subject_id"]))
+
+    def build(self, shard: int) -> dict[str, Any]:
+        """Build one shard and leave its marker.
+
+        Returns:
+            The shard's account: rows and events by table, codes, patients, files. The same as in the marker file.
+
+        Raises:
+            EhrtrajError: if a recipe breaks its contract.
+            OSError: if a file cannot be written.
+        """
+        job = self._job
+        rejects = {
+            n: RejectWriter(self._space.reject_piece(n, f"shard-{shard:05d}"), self._tables[n].schema)
+            for n in job.wanted
+        }
+        writer = ShardWriter(self._space.dataset / "data", shard, job.wanted, job.clock)
+        totals: dict[str, TableCount] = {}
+        codes: Counter[tuple[str, str]] = Counter()
+        patients: Counter[tuple[str, str]] = Counter()
+        units: dict[str, set[str]] = {}
+        descriptions: dict[str, str] = {}
+        subjects = []
+        try:
+            for staged in self._parts(shard):
+                counts = self._extractor.load(staged, rejects)
+                spelled = Codes()
+                part = assemble(
+                    self._extractor.run(counts, spelled),
+                    spelled,
+                    self._admissions,
+                    Encounters.of(self._extractor.helper("encounters", job.source)),
+                    self._known_subjects(staged),
+                    clock=job.clock,
+                    seed=job.seed,
+                )
+                for name, count in counts.items():
+                    total = totals.setdefault(name, TableCount())
+                    total.rows += count.rows
+                    total.set_aside += count.set_aside
+                    total.events += count.events
+                descriptions |= spelled.descriptions
+                if part is not None:
+                    self._count_codes(part, codes, patients, units)
+                    subjects.append(self._subjects(part, writer.write(part), shard))
+            files = writer.close()
+        except BaseException:
+            writer.abandon()
+            raise
+        finally:
+            for reject in rejects.values():
+                reject.close()
+        self._leave_tables(shard, subjects, codes, patients, units, descriptions)
+        account = {
+            "shard": shard,
+            "files": files,
+            "tables": {
+                n: {"rows": c.rows, "set_aside": dict(c.set_aside), "events": c.events} for n, c in totals.items()
+            },
+        }
+        write_json(self._space.shard_marker(shard), account)
+        for name in job.staged:
+            if name != "hosp/admissions":
+                for path in self._space.staged(name).glob(f"{shard:05d}-*.arrow"):
+                    path.unlink()
+        return account
+
+    def _parts(self, shard: int) -> Iterator[dict[str, pa.Table]]:
+        """The shard's staged tables, at once or, if they are too large, by ranges of patients."""
+        names = self._job.staged
+        schemas = {n: self._tables[n].schema for n in names}
+        subject = {n: read_staged(self._space.staged(n), shard, schemas[n], ["subject_id"])[0] for n in names}
+        if sum(len(s) for s in subject.values()) <= self._job.part_rows:
+            yield {n: read_staged(self._space.staged(n), shard, schemas[n]) for n in names}
+            return
+        ids, rows = np.unique(np.concatenate([to_int64(s) for s in subject.values()]), return_counts=True)
+        part = np.cumsum(rows) // self._job.part_rows
+        for number in np.unique(part):
+            chosen = ids[part == number]
+            low, high = int(chosen[0]), int(chosen[-1])
+            staged = {}
+            for name in names:
+                table = read_staged(self._space.staged(name), shard, schemas[name])
+                column = table["subject_id"]
+                staged[name] = table.filter(pc.and_(pc.greater_equal(column, low), pc.less_equal(column, high)))
+            yield staged
+
+    def _known_subjects(self, staged: Mapping[str, pa.Table]) -> Any:  # noqa: ANN401  # array or None
+        patients = staged.get("hosp/patients")
+        return None if patients is None else to_int64(patients["subject_id"])
+
+    def _count_codes(
+        self,
+        part: Part,
+        codes: Counter[tuple[str, str]],
+        patients: Counter[tuple[str, str]],
+        units: dict[str, set[str]],
+    ) -> None:
+        tables = np.array(self._job.wanted)
+        first = np.zeros(len(part.codes), np.int64)
+        first[part.events.code[::-1]] = part.events.table[::-1]
+        counts = np.bincount(part.events.code, minlength=len(part.codes))
+        for code, table, count, people in zip(
+            part.codes, tables[first].tolist(), counts.tolist(), part.code_patients.tolist(), strict=True
+        ):
+            codes[code, table] += count
+            patients[code, table] += people
+        unit = part.events.texts["unit"]
+        pair = np.unique(part.events.code.astype(np.int64) * (len(unit.values) + 1) + unit.positions + 1)
+        values = [None, *unit.values.to_pylist()]
+        for value in pair.tolist():
+            code, position = divmod(value, len(unit.values) + 1)
+            if values[position]:
+                units.setdefault(part.codes[code], set()).add(str(values[position]))
+
+    def _subjects(self, part: Part, positions: Any, shard: int) -> pa.Table:  # noqa: ANN401  # an int64 array
+        time = part.events.time
+        last = time[part.starts[1:] - 1]
+        known = time != NULL
+        # Static facts come first: the first time is that of the first event behind them.
+        after = np.add.reduceat(~known, part.starts[:-1]) + part.starts[:-1]
+        first = time[np.minimum(after, part.starts[1:] - 1)]
+        table = pa.table(
+            {
+                "subject_id": pa.array(part.subjects),
+                "split": pa.array(np.array(SPLITS)[part.splits]),
+                "shard": pa.array([f"{shard:05d}"] * len(part.subjects)),
+                "position": pa.array(positions, pa.int64()),
+                "event_count": pa.array(np.diff(part.starts), pa.int64()),
+                "first_time": masked(first, pa.timestamp("us")),
+                "last_time": masked(last, pa.timestamp("us")),
+            }
+        )
+        about = self._extractor.helper("subjects", self._job.source)
+        about = about.group_by("subject_id").aggregate([(c, "min") for c in about.column_names if c != "subject_id"])
+        about = about.rename_columns([c.removesuffix("_min") for c in about.column_names])
+        return table.join(about, "subject_id", join_type="left outer").sort_by("subject_id")
+
+    def _leave_tables(
+        self,
+        shard: int,
+        subjects: list[pa.Table],
+        codes: Counter[tuple[str, str]],
+        patients: Counter[tuple[str, str]],
+        units: dict[str, set[str]],
+        descriptions: dict[str, str],
+    ) -> None:
+        """Leave what the publishing step puts together from all shards."""
+        folder = self._space.shard_marker(shard).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        keys = sorted(codes)
+        content = pa.table(
+            {
+                "code": pa.array([k[0] for k in keys], pa.string()),
+                "source_table": pa.array([k[1] for k in keys], pa.string()),
+                "event_count": pa.array([codes[k] for k in keys], pa.int64()),
+                "subject_count": pa.array([patients[k] for k in keys], pa.int64()),
+                "units": pa.array([json.dumps(sorted(units.get(k[0], ()))) for k in keys], pa.string()),
+                "described": pa.array([descriptions.get(k[0]) for k in keys], pa.string()),
+            }
+        )
+        pa.feather.write_feather(content, str(folder / f"{shard:05d}.codes.arrow"), compression="lz4")
+        if subjects:
+            pa.feather.write_feather(
+                pa.concat_tables(subjects), str(folder / f"{shard:05d}.subjects.arrow"), compression="lz4"
+            )

@@ -1,0 +1,270 @@
+"""Stage: read each table's file once, type it, and split it by shard into Arrow files.
+
+The reading thread inflates and cuts blocks; worker threads parse them and sort their rows by shard. Rows are gathered
+in the order of the file and written in rounds, a round's rows of one shard to one file, so that what is held in memory
+does not depend on the size of the table, and what is written does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from ehrtraj.pipeline.parse import BadRow, BlockParser, Parsed
+from ehrtraj.pipeline.rejects import RejectWriter
+from ehrtraj.pipeline.shards import Plan
+from ehrtraj.pipeline.workspace import write_json
+from ehrtraj.release.detect import TableFile
+from ehrtraj.release.reader import TableStream, read_blocks
+
+Progress = Callable[[int, int], None]
+"""Called with bytes of the file consumed and rows read since the last call."""
+
+_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+# Rows in runs shorter than this are gathered with one take instead of many slices.
+_SHORT_RUN = 64
+
+
+@dataclass
+class StagedTable:
+    """The account of one staged table.
+
+    Attributes:
+        table: full name.
+        sha256: of the file as it lies there.
+        rows_read: records in the file.
+        rejected: rows that could not be parsed, by reason.
+        not_selected: rows of patients that were not chosen.
+        shards: rows by shard number.
+        files: written files and their bytes, relative to the table's folder.
+    """
+
+    table: str
+    sha256: str = ""
+    rows_read: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    not_selected: int = 0
+    shards: dict[int, int] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As kept in the table's marker file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**{**content, "shards": {int(k): v for k, v in content["shards"].items()}})
+
+
+Piece = tuple[int, pa.Table]
+
+
+def _split(rows: pa.Table, plan: Plan | None) -> tuple[list[Piece], int]:
+    """Rows by shard, in the order of the file, and how many were left out because their patient was not chosen."""
+    if plan is None:
+        return [(0, rows)], 0
+    subjects = rows["subject_id"].to_numpy()
+    left_out = 0
+    if (keep := plan.is_selected(subjects)) is not None and not keep.all():
+        left_out = int(len(keep) - keep.sum())
+        rows, subjects = rows.filter(pa.array(keep)), subjects[keep]
+    if not len(subjects):
+        return [], left_out
+    shard = plan.shard_of(subjects)
+    cuts = np.flatnonzero(shard[1:] != shard[:-1]) + 1
+    if len(cuts) * _SHORT_RUN > len(shard):
+        order = np.argsort(shard, kind="stable")
+        rows, shard = rows.take(pa.array(order)), shard[order]
+        cuts = np.flatnonzero(shard[1:] != shard[:-1]) + 1
+    starts = [0, *cuts.tolist()]
+    stops = [*cuts.tolist(), len(shard)]
+    return [(int(shard[a]), rows.slice(a, b - a)) for a, b in zip(starts, stops, strict=True)], left_out
+
+
+def _write(path: Path, pieces: list[pa.Table]) -> tuple[str, int]:
+    rows = pa.concat_tables(pieces).combine_chunks()
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema, options=_LZ4) as writer:
+        writer.write_table(rows)
+    return path.name, path.stat().st_size
+
+
+class _Stager:
+    """Gathers the parsed blocks of one table and writes them in rounds."""
+
+    def __init__(
+        self, file: TableFile, plan: Plan | None, folder: Path, rejects: Path, pool: ThreadPoolExecutor, budget: int
+    ) -> None:
+        self.account = StagedTable(file.table.full_name)
+        self._parser = BlockParser(file)
+        self._plan = plan
+        self._folder = folder
+        self._pool = pool
+        self._budget = budget
+        self._held: dict[int, list[pa.Table]] = {}
+        self._held_bytes = 0
+        self._round = 0
+        self._writing: list[Future[tuple[str, int]]] = []
+        self._next_line = 2
+        self._rejects = RejectWriter(rejects, file.table.schema)
+
+    def work(self, block: Any) -> tuple[Parsed, list[Piece], int]:  # noqa: ANN401  # runs in a worker thread
+        parsed = self._parser.parse(block)
+        return parsed, *_split(parsed.rows, self._plan)
+
+    def take(self, result: tuple[Parsed, list[Piece], int]) -> int:
+        """Account for one parsed block; returns its number of rows."""
+        parsed, pieces, left_out = result
+        rows = parsed.rows.num_rows + len(parsed.bad)
+        self.account.rows_read += rows
+        self.account.not_selected += left_out
+        self._set_aside(parsed.bad)
+        self._next_line += parsed.lines
+        for shard, piece in pieces:
+            self._held.setdefault(shard, []).append(piece)
+            self.account.shards[shard] = self.account.shards.get(shard, 0) + piece.num_rows
+        self._held_bytes += parsed.rows.nbytes
+        if self._held_bytes > self._budget:
+            self.flush()
+        return rows
+
+    def _set_aside(self, bad: list[BadRow]) -> None:
+        if not bad:
+            return
+        counts = Counter(self.account.rejected)
+        counts.update(row.reason for row in bad)
+        self.account.rejected = dict(sorted(counts.items()))
+        self._rejects.write_text_rows(bad, first_line=self._next_line)
+
+    def flush(self) -> None:
+        """Start writing what is held, after the round before it is done."""
+        self._finish_writing()
+        for shard, pieces in sorted(self._held.items()):
+            path = self._folder / f"{shard:05d}-{self._round:05d}.arrow"
+            self._writing.append(self._pool.submit(_write, path, pieces))
+        self._held, self._held_bytes, self._round = {}, 0, self._round + 1
+
+    def _finish_writing(self) -> None:
+        for future in self._writing:
+            name, size = future.result()
+            self.account.files[name] = size
+        self._writing = []
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.flush()
+        self._finish_writing()
+        self._rejects.close()
+
+    def abandon(self) -> None:
+        """Wait for running writes after a failure, so that none outlives the build."""
+        for future in self._writing:
+            future.cancel()
+        self._rejects.close()
+
+
+def stage_table(
+    file: TableFile,
+    plan: Plan | None,
+    folder: Path,
+    rejects: Path,
+    pool: ThreadPoolExecutor,
+    threads: int,
+    budget: int,
+    progress: Progress,
+) -> StagedTable:
+    """Stage one table.
+
+    Args:
+        file: the table.
+        plan: the shards; None keeps the table whole, as dictionaries are.
+        folder: where the shards' files go; what is there from an earlier, unfinished run is removed.
+        rejects: file for the rows that cannot be parsed.
+        pool: threads that parse and write.
+        threads: how many there are.
+        budget: bytes of rows to hold before a round is written.
+        progress: told after each block.
+
+    Returns:
+        The account, also left as `<folder>.json` once all is written.
+
+    Raises:
+        ReleaseError: if the file is cut off or damaged.
+        OSError: if a file cannot be written.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    stager = _Stager(file, plan, folder, rejects, pool, budget)
+    pending: deque[Future[tuple[Parsed, list[Piece], int]]] = deque()
+    try:
+        with TableStream(file.path) as stream:
+            seen = 0
+            for block in read_blocks(stream):
+                rows = stager.take(pending.popleft().result()) if len(pending) > threads else 0
+                pending.append(pool.submit(stager.work, block))
+                progress(stream.consumed - seen, rows)
+                seen = stream.consumed
+            while pending:
+                progress(0, stager.take(pending.popleft().result()))
+            stager.close()
+            progress(stream.consumed - seen, 0)
+            stager.account.sha256 = stream.sha256
+    except BaseException:
+        for future in pending:
+            future.cancel()
+        stager.abandon()
+        raise
+    write_json(marker_of(folder), stager.account.to_json())
+    return stager.account
+
+
+def marker_of(folder: Path) -> Path:
+    """The file that says a table is staged to its end."""
+    return folder.with_name(folder.name + ".json")
+
+
+def finished(folder: Path, done: Container[int] = ()) -> StagedTable | None:
+    """The account of a table that an earlier run staged to its end and whose files are all there, else None.
+
+    Args:
+        folder: of the table.
+        done: shards that are built, whose files may be gone.
+    """
+    marker = marker_of(folder)
+    if not marker.is_file():
+        return None
+    account = StagedTable.from_json(json.loads(marker.read_text(encoding="utf-8")))
+    for name, size in account.files.items():
+        path = folder / name
+        if int(name.split("-")[0]) in done:
+            continue
+        if not path.is_file() or path.stat().st_size != size:
+            return None
+    return account
+
+
+def read_staged(folder: Path, shard: int, schema: pa.Schema, columns: Iterable[str] | None = None) -> pa.Table:
+    """The staged rows of one shard, in the order of the file.
+
+    Args:
+        folder: of the table.
+        shard: number of the shard.
+        schema: of the table, for one that has no rows there.
+        columns: only these.
+    """
+    wanted = schema.names if columns is None else list(columns)
+    options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(c) for c in wanted], use_threads=False)
+    tables = [pa.schema([schema.field(c) for c in wanted]).empty_table()]
+    for path in sorted(folder.glob(f"{shard:05d}-*.arrow")):
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source, options=options) as reader:
+            tables.append(reader.read_all().select(wanted))
+    return pa.concat_tables(tables)
