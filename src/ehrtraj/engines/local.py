@@ -11,7 +11,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -51,18 +51,18 @@ def _start(job: ShardJob) -> None:
     _worker = ShardWorker(job)
 
 
-def _build(shard: int) -> dict[str, Any]:
+def _build(shard: int, rows: int) -> dict[str, Any]:
     if _worker is None:
         raise RuntimeError("the worker was not started")
-    return _worker.build(shard)
+    return _worker.build(shard, rows)
 
 
-def run_shards(job: ShardJob, shards: Sequence[int], workers: int) -> Iterator[dict[str, Any]]:
+def run_shards(job: ShardJob, shards: Mapping[int, int], workers: int) -> Iterator[dict[str, Any]]:
     """Build shards, several at a time.
 
     Args:
         job: what they have in common.
-        shards: their numbers.
+        shards: rows staged for each shard, in the order to work on them.
         workers: processes at work at once; with one, everything happens in this process.
 
     Yields:
@@ -75,13 +75,13 @@ def run_shards(job: ShardJob, shards: Sequence[int], workers: int) -> Iterator[d
         return
     if min(workers, len(shards)) == 1:
         worker = ShardWorker(job)
-        for shard in shards:
-            yield worker.build(shard)
+        for shard, rows in shards.items():
+            yield worker.build(shard, rows)
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=context, initializer=_start, initargs=(job,))
     try:
-        running: set[Future[dict[str, Any]]] = {pool.submit(_build, shard) for shard in shards}
+        running: set[Future[dict[str, Any]]] = {pool.submit(_build, shard, rows) for shard, rows in shards.items()}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:

@@ -79,7 +79,7 @@ def link_encounters(
     """Remove hadm_ids of other patients, infer those that are null, and flag what was done.
 
     Args:
-        events: sorted by patient; changed in place.
+        events: in any order; changed in place.
         event_time: when they happened, where that is not `events.time`.
         admissions: of the release.
         encounters: of these patients.
@@ -87,7 +87,7 @@ def link_encounters(
     hadm, flags = events.ints["hadm_id"], events.ints["flags"]
     bits = rules.flags()
     if len(admissions.hadm_id):
-        # One look-up for each run of events of the same patient and admission: far fewer than events.
+        # One look-up for each run of events of the same patient and admission: rows lie in such runs.
         begins = np.flatnonzero(
             np.concatenate([[True], (hadm[1:] != hadm[:-1]) | (events.subject[1:] != events.subject[:-1])])
         )

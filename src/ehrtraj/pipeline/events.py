@@ -115,10 +115,6 @@ class Texts:
         ranks[-1] = -1
         return ranks
 
-    def take(self, order: npt.NDArray[np.intp]) -> Texts:
-        """The same texts in another order."""
-        return Texts(self.positions[order], self.values)
-
 
 @dataclass
 class Events:
@@ -148,20 +144,6 @@ class Events:
 
     def __len__(self) -> int:
         return len(self.subject)
-
-    def take(self, order: npt.NDArray[np.intp]) -> Events:
-        """The same events in another order."""
-        return Events(
-            self.table[order],
-            self.subject[order],
-            self.time[order],
-            self.code[order],
-            self.number[order],
-            self.precision[order],
-            self.linked[order],
-            {k: v[order] for k, v in self.ints.items()},
-            {k: v.take(order) for k, v in self.texts.items()},
-        )
 
 
 def masked(values: Int64s, kind: pa.DataType) -> pa.Array:

@@ -350,7 +350,7 @@ class _Build:
         todo = sorted((s for s in rows if rows[s] and s not in done), key=lambda s: (-rows[s], s))
         self._reporter.extracting(len(todo), sum(rows[s] for s in todo), 0)
         accounts = dict(done)
-        for account in run_shards(job, todo, workers):
+        for account in run_shards(job, {s: rows[s] for s in todo}, workers):
             accounts[account["shard"]] = account
             events = sum(t["events"] for t in account["tables"].values())
             self._reporter.extracted(rows[account["shard"]], events)

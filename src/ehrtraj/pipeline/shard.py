@@ -26,7 +26,7 @@ from ehrtraj.release.schema import Table, tables
 
 # More rows than this at once would not fit beside each other's copies in a worker's memory: 2 million rows take about
 # 0.7 GB. Patients are never divided.
-PART_ROWS = 2_000_000
+PART_ROWS = 3_000_000
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,12 @@ class ShardWorker:
         rows = pa.concat_tables([schema.empty_table().select(["hadm_id", "subject_id"]), *parts])
         return Admissions.of(to_int64(rows["hadm_id"]), to_int64(rows["subject_id"]))
 
-    def build(self, shard: int) -> dict[str, Any]:
+    def build(self, shard: int, rows: int) -> dict[str, Any]:
         """Build one shard and leave its marker.
+
+        Args:
+            shard: its number.
+            rows: how many are staged in it.
 
         Returns:
             The shard's account: rows and events by table, codes, patients, files. The same as in the marker file.
@@ -100,7 +104,7 @@ class ShardWorker:
         descriptions: dict[str, str] = {}
         subjects = []
         try:
-            for staged in self._parts(shard):
+            for staged in self._parts(shard, rows):
                 counts = self._extractor.load(staged, rejects)
                 spelled = Codes()
                 part = assemble(
@@ -143,16 +147,16 @@ class ShardWorker:
                     path.unlink()
         return account
 
-    def _parts(self, shard: int) -> Iterator[dict[str, pa.Table]]:
+    def _parts(self, shard: int, rows: int) -> Iterator[dict[str, pa.Table]]:
         """The shard's staged tables, at once or, if they are too large, by ranges of patients."""
         names = self._job.staged
         schemas = {n: self._tables[n].schema for n in names}
-        subject = {n: read_staged(self._space.staged(n), shard, schemas[n], ["subject_id"])[0] for n in names}
-        if sum(len(s) for s in subject.values()) <= self._job.part_rows:
+        if rows <= self._job.part_rows:
             yield {n: read_staged(self._space.staged(n), shard, schemas[n]) for n in names}
             return
-        ids, rows = np.unique(np.concatenate([to_int64(s) for s in subject.values()]), return_counts=True)
-        part = np.cumsum(rows) // self._job.part_rows
+        subject = [to_int64(read_staged(self._space.staged(n), shard, schemas[n], ["subject_id"])[0]) for n in names]
+        ids, each = np.unique(np.concatenate(subject), return_counts=True)
+        part = np.cumsum(each) // self._job.part_rows
         for number in np.unique(part):
             chosen = ids[part == number]
             low, high = int(chosen[0]), int(chosen[-1])
@@ -176,7 +180,7 @@ class ShardWorker:
     ) -> None:
         tables = np.array(self._job.wanted)
         first = np.zeros(len(part.codes), np.int64)
-        first[part.events.code[::-1]] = part.events.table[::-1]
+        first[part.events.code] = part.events.table
         counts = np.bincount(part.events.code, minlength=len(part.codes))
         for code, table, count, people in zip(
             part.codes, tables[first].tolist(), counts.tolist(), part.code_patients.tolist(), strict=True
@@ -184,19 +188,17 @@ class ShardWorker:
             codes[code, table] += count
             patients[code, table] += people
         unit = part.events.texts["unit"]
-        pair = np.unique(part.events.code.astype(np.int64) * (len(unit.values) + 1) + unit.positions + 1)
-        values = [None, *unit.values.to_pylist()]
-        for value in pair.tolist():
-            code, position = divmod(value, len(unit.values) + 1)
-            if values[position]:
-                units.setdefault(part.codes[code], set()).add(str(values[position]))
+        pairs = np.zeros((len(part.codes), len(unit.values) + 1), np.bool_)
+        pairs[part.events.code, unit.positions] = True
+        values = unit.values.to_pylist()
+        for code, position in zip(*(a.tolist() for a in np.nonzero(pairs[:, :-1])), strict=True):
+            units.setdefault(part.codes[code], set()).add(values[position])
 
     def _subjects(self, part: Part, positions: Any, shard: int) -> pa.Table:  # noqa: ANN401  # an int64 array
-        time = part.events.time
+        time = part.events.time[part.order]
         last = time[part.starts[1:] - 1]
-        known = time != NULL
         # Static facts come first: the first time is that of the first event behind them.
-        after = np.add.reduceat(~known, part.starts[:-1]) + part.starts[:-1]
+        after = np.add.reduceat(time == NULL, part.starts[:-1]) + part.starts[:-1]
         first = time[np.minimum(after, part.starts[1:] - 1)]
         table = pa.table(
             {

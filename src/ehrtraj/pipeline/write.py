@@ -20,22 +20,36 @@ from ehrtraj.pipeline.shards import SPLITS
 ROW_GROUP = 1 << 17
 
 
-def _dictionary(
-    positions: npt.NDArray[np.integer], values: pa.Array, kind: pa.DataType
-) -> pa.Array:
-    """Texts as Arrow dictionary that holds only what occurs, in order of first occurrence, so that it is repeatable."""
-    null = positions < 0
-    if null.all():
-        return pa.DictionaryArray.from_arrays(pa.nulls(len(positions), pa.int32()), pa.array([], kind))
-    first = np.full(len(values) + 1, len(positions), np.int64)
-    first[positions[::-1]] = np.arange(len(positions) - 1, -1, -1)
-    first[-1] = len(positions)
+# Left to pyarrow to find out what repeats. The others are plain: their values repeat so little that looking for it
+# costs more than it saves (209 against 248 ns an event for all columns, 8.8 against 11.6 bytes).
+_REPEATING = ["subject_id", "hadm_id", "stay_id", "flags", "numeric_value"]
+
+
+def _used(positions: npt.NDArray[np.int32], values: pa.Array) -> pa.DictionaryArray:
+    """Texts none of which is null as an Arrow dictionary, in the order of `values`, of those that occur."""
+    occurs = np.zeros(len(values), np.bool_)
+    occurs[positions] = True
+    new = np.cumsum(occurs, dtype=np.int32) - 1
+    return pa.DictionaryArray.from_arrays(pa.array(new[positions]), values.filter(pa.array(occurs)))
+
+
+def _in_order(positions: npt.NDArray[np.int32], values: pa.Array, kind: pa.DataType) -> pa.DictionaryArray:
+    """Texts as an Arrow dictionary of those that occur, the first first, so that it depends on the events alone."""
+    where = np.flatnonzero(positions >= 0)
+    known = positions[where]
+    first = np.full(len(values), len(positions), np.int64)
+    first[known[::-1]] = where[::-1]
     used = np.flatnonzero(first < len(positions))
     used = used[np.argsort(first[used])]
-    new = np.zeros(len(values) + 1, np.int32)
+    new = np.empty(len(values), np.int32)
     new[used] = np.arange(len(used), dtype=np.int32)
-    indices = pa.array(new[positions], pa.int32(), mask=null if null.any() else None)
-    return pa.DictionaryArray.from_arrays(indices, values.take(pa.array(used)).cast(kind))
+    indices = np.zeros(len(positions), np.int32)
+    indices[where] = new[known]
+    null = None
+    if len(where) < len(positions):
+        null = np.ones(len(positions), np.bool_)
+        null[where] = False
+    return pa.DictionaryArray.from_arrays(pa.array(indices, mask=null), values.take(pa.array(used)).cast(kind))
 
 
 class ShardWriter:
@@ -71,27 +85,27 @@ class ShardWriter:
             start, stop = int(part.starts[chosen[0]]), int(part.starts[chosen[-1] + 1])
             positions[chosen] += self._rows[split] - start
             for at in range(start, stop, ROW_GROUP):
-                self._append(split, self._columns(part, slice(at, min(at + ROW_GROUP, stop))))
+                self._append(split, self._columns(part, part.order[at : min(at + ROW_GROUP, stop)]))
             self._rows[split] += stop - start
         return positions
 
-    def _columns(self, part: Part, rows: slice) -> pa.Table:
-        events, codes = part.events, part.codes
+    def _columns(self, part: Part, rows: npt.NDArray[np.intp]) -> pa.Table:
+        events = part.events
         number = events.number[rows]
         missing = np.isnan(number)
-        ints = {name: masked(values[rows], self._schema.field(name).type) for name, values in events.ints.items()}
         columns = {
             "subject_id": pa.array(events.subject[rows]),
             "time": masked(events.time[rows], pa.timestamp("us")),
-            "code": _dictionary(events.code[rows], pa.array(codes, pa.string()), pa.string()),
+            "code": _used(events.code[rows], pa.array(part.codes, pa.string())),
             "numeric_value": pa.array(number, mask=missing if missing.any() else None),
-            "time_precision": _dictionary(events.precision[rows].astype(np.int8), self._precisions, pa.string()),
-            "source_table": _dictionary(events.table[rows].astype(np.int16), self._tables, pa.string()),
-            **ints,
+            "time_precision": pa.DictionaryArray.from_arrays(events.precision[rows].view(np.int8), self._precisions),
+            "source_table": pa.DictionaryArray.from_arrays(events.table[rows].view(np.int8), self._tables),
         }
+        for name, values in events.ints.items():
+            columns[name] = masked(values[rows], self._schema.field(name).type)
         for name in TEXT_COLUMNS:
             text = events.texts[name]
-            columns[name] = _dictionary(text.positions[rows], text.values, self._schema.field(name).type)
+            columns[name] = _in_order(text.positions[rows], text.values, self._schema.field(name).type)
         if part.event_time is not None:
             columns["event_time"] = masked(part.event_time[rows], pa.timestamp("us"))
         arrays = [columns[name] for name in self._schema.names]
@@ -109,6 +123,7 @@ class ShardWriter:
                 compression="zstd",
                 compression_level=1,
                 store_schema=False,
+                use_dictionary=_REPEATING + [f.name for f in rows.schema if pa.types.is_dictionary(f.type)],
                 write_statistics=["subject_id", "time", "available_time"],
             )
         self._writers[split].write_table(rows)

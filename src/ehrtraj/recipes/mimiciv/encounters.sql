@@ -1,13 +1,13 @@
 -- When a patient was in hospital, and under which admission: disjoint segments [start, stop) of each subject.
--- A stay lasts from the registration in the emergency department, or the admission, to the discharge, inclusive.
+-- A stay lasts from the registration in the emergency department, or the admission, to the discharge or death, inclusive.
 -- hadm_id is null where several admissions hold the time at once (mc#1520): nothing is given to "the" encounter then.
 WITH
 stays AS (
   SELECT
     subject_id,
     hadm_id,
-    min(least(edregtime, admittime))      AS start,
-    max(dischtime) + INTERVAL 1 MICROSECOND AS stop
+    min(least(edregtime, admittime))                                 AS start,
+    max(stay_end(dischtime, deathtime)) + INTERVAL 1 MICROSECOND AS stop
   FROM admissions
   WHERE dischtime >= least(edregtime, admittime)     -- not those that end before they begin (mc#1691)
   GROUP BY subject_id, hadm_id

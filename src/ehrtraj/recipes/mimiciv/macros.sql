@@ -29,9 +29,10 @@ CREATE OR REPLACE MACRO not_before(known, happened) AS
 
 -- Text ----------------------------------------------------------------------------------------------------------------
 
--- The source's text, where it says more than the number beside it.
+-- The source's text, where it says more than the number beside it. Rows without a number are asked first: to try a cast
+-- that fails costs most (79 against 30 ns a row of chartevents).
 CREATE OR REPLACE MACRO said(value, number) AS
-  CASE WHEN TRY_CAST(value AS DOUBLE) = number THEN NULL ELSE value END;
+  CASE WHEN number IS NULL THEN value WHEN TRY_CAST(value AS DOUBLE) = number THEN NULL ELSE value END;
 
 -- Text without the blanks that pad it, null where nothing is left.
 CREATE OR REPLACE MACRO squeezed(txt) AS

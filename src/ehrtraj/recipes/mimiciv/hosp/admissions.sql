@@ -82,10 +82,9 @@ WHERE marital_status IS NOT NULL;
 -- [also] insurance: that of the bill, known only at the end
 SELECT
   subject_id,
-  coalesce(dischtime, deathtime)    AS time,
+  stay_end(dischtime, deathtime)    AS time,
   'INSURANCE'                       AS domain,
   insurance                         AS item,
-  stay_end(dischtime, deathtime)    AS available_time,
   'minute'                          AS time_precision,
   hadm_id,
   hadm_id                           AS source_key,
@@ -93,20 +92,22 @@ SELECT
 FROM admissions
 WHERE insurance IS NOT NULL AND coalesce(dischtime, deathtime) IS NOT NULL;
 
--- [also] the discharge. Of a patient who died, dischtime may be hours before deathtime: that the discharge was a death
--- is not known before the death. A discharge before the admission stays where it is (mc#1691).
+-- [also] the discharge. Of a patient who died, dischtime may hold no more than the date, hours before deathtime: where to
+-- (DIED) is not known before the death, so the discharge then lies at the death, and keeps its dischtime beside it.
+-- A discharge before the admission stays where it is (mc#1691).
 SELECT
   subject_id,
-  dischtime                         AS time,
+  stay_end(dischtime, deathtime)    AS time,
   'DISCHARGE'                       AS domain,
   named(discharge_location)         AS item,
-  stay_end(dischtime, deathtime)    AS available_time,
   'minute'                          AS time_precision,
   hadm_id,
-  CASE WHEN dischtime < admittime THEN flag('end_before_start') ELSE 0 END AS flags,
+  CASE WHEN stay_end(dischtime, deathtime) < admittime THEN flag('end_before_start') ELSE 0 END
+    + CASE WHEN stay_end(dischtime, deathtime) > dischtime THEN flag('discharge_at_death') ELSE 0 END AS flags,
   hadm_id                           AS source_key,
   hadm_id                           AS link_id,
-  hospital_expire_flag
+  hospital_expire_flag,
+  nullif(dischtime, stay_end(dischtime, deathtime)) AS dischtime
 FROM admissions
 WHERE dischtime IS NOT NULL;
 

@@ -8,10 +8,9 @@
 -- [every row] a diagnosis: seq_num is its priority on the bill
 SELECT
   d.subject_id,
-  coalesce(a.dischtime, a.deathtime)              AS time,
+  stay_end(a.dischtime, a.deathtime)              AS time,
   'DIAGNOSIS'                                     AS domain,
   icd_diagnosis(d.icd_version, d.icd_code, '//')  AS item,
-  stay_end(a.dischtime, a.deathtime)              AS available_time,
   'minute'                                        AS time_precision,
   d.hadm_id,
   flag('available_estimated')                     AS flags,

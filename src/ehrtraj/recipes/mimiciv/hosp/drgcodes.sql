@@ -7,11 +7,10 @@
 -- [every row] a group. Its number changed meaning from one year's list to the next: the description is kept as text
 SELECT
   d.subject_id,
-  coalesce(a.dischtime, a.deathtime)              AS time,
+  stay_end(a.dischtime, a.deathtime)              AS time,
   'DRG'                                           AS domain,
   named(d.drg_type) || '//' || trim(d.drg_code)   AS item,
   squeezed(d.description)                         AS text_value,
-  stay_end(a.dischtime, a.deathtime)              AS available_time,
   'minute'                                        AS time_precision,
   d.hadm_id,
   flag('available_estimated')                     AS flags,

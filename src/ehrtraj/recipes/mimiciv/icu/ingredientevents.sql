@@ -1,5 +1,5 @@
 -- icu/ingredientevents: what the inputs contain (water, calories, ...), one ingredient of one stretch a row.
--- orderid is that of the row in inputevents it comes from.
+-- orderid (source_key) is that of the row in inputevents it comes from, linkorderid (link_id) that of its chain.
 -- left out: caregiver_id | who charted it, not what happened to the patient
 -- set aside: no_time | starttime IS NULL AND endtime IS NULL
 
@@ -16,8 +16,7 @@ SELECT
   hadm_id,
   stay_id,
   orderid                         AS source_key,
-  orderid                         AS link_id,
-  linkorderid,
+  coalesce(linkorderid, orderid)  AS link_id,
   originalrate,
   nullif(originalamount, 0)       AS originalamount
 FROM ingredientevents;
@@ -36,7 +35,7 @@ SELECT
   stay_id,
   CASE WHEN endtime < starttime THEN flag('end_before_start') ELSE 0 END AS flags,
   orderid                         AS source_key,
-  orderid                         AS link_id,
+  coalesce(linkorderid, orderid)  AS link_id,
   statusdescription
 FROM ingredientevents
 WHERE endtime IS NOT NULL;
