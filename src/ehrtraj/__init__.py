@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from ehrtraj.pipeline.run import BuildResult, build
 from ehrtraj.errors import EhrtrajError
+from ehrtraj.pipeline.run import BuildResult, build
 
 __all__ = ["BuildResult", "EhrtrajError", "__version__", "build"]

@@ -169,7 +169,9 @@ def resolve(
     environ = os.environ if environ is None else environ
     from_file = read_config_file(config) if config else {}
     defaults: dict[str, object] = {
-        f.name: f.default for f in fields(Settings) if f.name not in ("data_dir", "output", "trajectory_version", "max_cpus")
+        f.name: f.default
+        for f in fields(Settings)
+        if f.name not in ("data_dir", "output", "trajectory_version", "max_cpus")
     }
     defaults |= {"output": Path("trajectories"), "max_cpus": usable_cpus()}
     values: dict[str, Any] = {}

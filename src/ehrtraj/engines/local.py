@@ -6,10 +6,13 @@ lock, and a process gives its memory back.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -18,20 +21,29 @@ from typing import Any
 
 import pyarrow as pa
 
-from ehrtraj.pipeline.shard import ShardJob, ShardWorker
 from ehrtraj.errors import OutputError
+from ehrtraj.pipeline.shard import ShardJob, ShardWorker
 
 _worker: ShardWorker | None = None
+
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def lean_memory() -> None:
     """Use the system's allocator in this process, and one thread in pyarrow.
 
     With pyarrow's default allocator, gathering the rows of a shard takes three times as long here: it returns memory
-    to the system and takes it back, page by page (66 against 180 ns a row, measured on 1.4 million chart rows).
+    to the system and takes it back, page by page (66 against 180 ns a row, measured on 1.4 million chart rows). For the
+    same reason glibc is asked to keep what is freed until it is told to let go (6 % of the time of a shard).
     """
     pa.set_memory_pool(pa.system_memory_pool())
     pa.set_cpu_count(1)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library than glibc has no mallopt
+            libc = ctypes.CDLL(None)
+            libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+            libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def _end_with_parent() -> None:
@@ -42,7 +54,7 @@ def _end_with_parent() -> None:
 
 
 def _start(job: ShardJob) -> None:
-    global _worker  # noqa: PLW0603  # one a process, made once
+    global _worker  # one a process, made once
     os.umask(0o077)
     # Ctrl-C reaches all processes of a terminal: the main process alone decides what happens then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ehrtraj import rules
+from ehrtraj.pipeline.convert import Codes
 from ehrtraj.pipeline.encounters import Admissions, Encounters, link_encounters
 from ehrtraj.pipeline.events import (
-    EVENT_SCHEMA,
     INT_COLUMNS,
     NULL,
     SECOND,
@@ -21,7 +20,6 @@ from ehrtraj.pipeline.events import (
     Int64s,
     Texts,
 )
-from ehrtraj.pipeline.extract import Codes
 from ehrtraj.pipeline.packing import pack, sort_order
 from ehrtraj.pipeline.shards import split_of
 
@@ -52,23 +50,6 @@ class Part:
     code_patients: npt.NDArray[np.int64]
 
 
-def _join(found: Sequence[Events]) -> Events:
-    lengths = [len(e) for e in found]
-    return Events(
-        table=np.concatenate([e.table for e in found]),
-        subject=np.concatenate([e.subject for e in found]),
-        time=np.concatenate([e.time for e in found]),
-        code=np.concatenate([e.code for e in found]),
-        number=np.concatenate([e.number for e in found]),
-        precision=np.concatenate([e.precision for e in found]),
-        linked=np.concatenate([e.linked for e in found]),
-        ints={c: np.concatenate([e.ints[c] for e in found]) for c in INT_COLUMNS},
-        texts={
-            c: Texts.concat([e.texts.get(c) for e in found], lengths, EVENT_SCHEMA.field(c).type) for c in TEXT_COLUMNS
-        },
-    )
-
-
 def _order_codes(events: Events, codes: Codes) -> list[str]:
     """Number the codes in the order of domain rank and name, and return their names in that order."""
     used = np.zeros(len(codes.names), np.bool_)
@@ -76,7 +57,7 @@ def _order_codes(events: Events, codes: Codes) -> list[str]:
     by_rank = sorted(np.flatnonzero(used).tolist(), key=lambda i: (codes.ranks[i], codes.names[i]))
     new = np.empty(len(codes.names), np.int32)
     new[by_rank] = np.arange(len(by_rank), dtype=np.int32)
-    events.code = new[events.code]
+    events.code[:] = new[events.code]
     return [codes.names[i] for i in by_rank]
 
 
@@ -100,9 +81,7 @@ def _whole_seconds(time: Int64s) -> Int64s:
     return np.where(known, time // SECOND, earliest - 1)
 
 
-def _order(
-    events: Events, patient: npt.NDArray[np.int64]
-) -> npt.NDArray[np.intp]:
+def _order(events: Events, patient: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
     """The total order of events: patient, time, code, then everything else."""
     seconds, code = _whole_seconds(events.time), events.code.astype(np.int64)
     order, same = sort_order([patient, seconds, code])
@@ -169,7 +148,7 @@ def _count_patients(patient: npt.NDArray[np.int64], code: npt.NDArray[np.int32],
 
 
 def assemble(
-    found: list[Events],
+    events: Events,
     codes: Codes,
     admissions: Admissions,
     encounters: Encounters,
@@ -181,7 +160,7 @@ def assemble(
     """Bring the events of a part's statements into one order.
 
     Args:
-        found: events by statement; emptied, to free their memory early.
+        events: of all statements; changed in place.
         codes: spelled codes.
         admissions: of all patients.
         encounters: of the part's patients.
@@ -192,15 +171,13 @@ def assemble(
     Returns:
         The part, or None where there is no event.
     """
-    if not found:
+    if not len(events):
         return None
-    events = _join(found)
-    found.clear()
     names = _order_codes(events, codes)
     event_time = None
     if clock == "available":
-        event_time = events.time
-        events.time = np.where(event_time == NULL, NULL, events.ints["available_time"])
+        event_time = events.time.copy()
+        events.time[:] = np.where(event_time == NULL, NULL, events.ints["available_time"])
     subjects, splits, patient = _patients(events, seed)
     link_encounters(events, event_time, admissions, encounters)
     if known_subjects is not None:

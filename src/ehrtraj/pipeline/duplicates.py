@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ehrtraj.pipeline.events import NULL, SECOND, Int64s, Texts, to_int64
-from ehrtraj.pipeline.packing import sort_order
+from ehrtraj.pipeline.packing import fits, sort_order
 
 
 def _comparable(column: pa.ChunkedArray) -> Int64s:
@@ -24,15 +24,24 @@ def _comparable(column: pa.ChunkedArray) -> Int64s:
     return np.where(null, (values[~null].min() if not null.all() else 0) - 1, values)
 
 
-def _key(column: pa.ChunkedArray) -> Int64s:
-    """Numbers from a narrow range that agree at least where the column's values do.
+def _keys(rows: pa.Table, columns: Sequence[str]) -> list[Int64s]:
+    """Numbers that agree at least where the columns' values do, from ranges narrow enough to be packed together.
 
     Positions among the distinct values, in the order they come, keep rows that lie in runs in runs.
     """
-    if pa.types.is_timestamp(column.type):
+    plain = []
+    for name in columns:
+        values = _comparable(rows[name])
         # Whole seconds are enough to suspect a pair.
-        return _comparable(column) // SECOND
-    return Texts.encode(column).positions.astype(np.int64)
+        plain.append(values // SECOND if pa.types.is_timestamp(rows.schema.field(name).type) else values)
+    if fits(plain):
+        return plain
+    return [
+        p
+        if pa.types.is_timestamp(rows.schema.field(name).type)
+        else Texts.encode(rows[name]).positions.astype(np.int64)
+        for name, p in zip(columns, plain, strict=True)
+    ]
 
 
 def find_duplicates(rows: pa.Table, suspect: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -42,7 +51,7 @@ def find_duplicates(rows: pa.Table, suspect: Sequence[str]) -> npt.NDArray[np.in
         rows: a table.
         suspect: columns to look at first; only rows that agree in these are compared whole.
     """
-    order, same = sort_order([_key(rows[c]) for c in suspect])
+    order, same = sort_order(_keys(rows, suspect))
     if not same.any():
         return np.empty(0, np.int64)
     suspected = same.copy()

@@ -73,9 +73,7 @@ class Encounters:
         return np.where(holds, near, -1)
 
 
-def link_encounters(
-    events: Events, event_time: Int64s | None, admissions: Admissions, encounters: Encounters
-) -> None:
+def link_encounters(events: Events, event_time: Int64s | None, admissions: Admissions, encounters: Encounters) -> None:
     """Remove hadm_ids of other patients, infer those that are null, and flag what was done.
 
     Args:

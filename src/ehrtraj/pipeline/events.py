@@ -6,7 +6,6 @@ of distinct texts: sorting then moves 4 bytes for a text and nothing is spelled 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,22 +90,6 @@ class Texts:
             positions = pc.fill_null(positions, -1)
         return cls(positions.to_numpy(), encoded.dictionary)
 
-    @classmethod
-    def concat(cls, parts: Sequence[Texts | None], lengths: Sequence[int], kind: pa.DataType) -> Texts:
-        """Put parts one after another over one list of distinct values; a part that is None is all null."""
-        present = [p.values.cast(kind) for p in parts if p is not None]
-        union = pa.chunked_array(present, kind).combine_chunks().dictionary_encode()
-        moved, at = [], 0
-        new = np.append(union.indices.to_numpy(zero_copy_only=False).astype(np.int32), np.int32(-1))
-        for part, length in zip(parts, lengths, strict=True):
-            if part is None:
-                moved.append(np.full(length, -1, np.int32))
-                continue
-            own = np.append(new[at : at + len(part.values)], np.int32(-1))
-            moved.append(own[part.positions])
-            at += len(part.values)
-        return cls(np.concatenate(moved) if moved else np.empty(0, np.int32), union.dictionary)
-
     def ranks(self) -> Int32s:
         """Place of each distinct value in their order as bytes, so that ties sort the same whatever came first."""
         order = pc.sort_indices(self.values).to_numpy()
@@ -118,7 +101,7 @@ class Texts:
 
 @dataclass
 class Events:
-    """Events of one statement, or of all of a part, column by column.
+    """Events column by column.
 
     Attributes:
         table: position of the source table among the build's tables, for each event.
@@ -144,6 +127,79 @@ class Events:
 
     def __len__(self) -> int:
         return len(self.subject)
+
+
+_BUFFER_TYPES: dict[str, Any] = {
+    "table": np.uint8,
+    "subject": np.int64,
+    "time": np.int64,
+    "code": np.int32,
+    "number": np.float32,
+    "precision": np.uint8,
+    "linked": np.bool_,
+    **dict.fromkeys(INT_COLUMNS, np.int64),
+    **dict.fromkeys(TEXT_COLUMNS, np.int32),
+}
+
+
+class EventBuffer:
+    """Room for the events of one part, filled statement by statement and used again for the next part.
+
+    The same memory serves all parts of a worker: fresh memory has to be made by the system page by page, which costs
+    as much as filling it.
+    """
+
+    def __init__(self, capacity: int = 1 << 16) -> None:
+        self._columns = {name: np.empty(capacity, kind) for name, kind in _BUFFER_TYPES.items()}
+        self._values: dict[str, list[tuple[slice, pa.Array]]] = {}
+        self._length = 0
+
+    def clear(self) -> None:
+        """Forget all events."""
+        self._length = 0
+        self._values = {name: [] for name in TEXT_COLUMNS}
+
+    def extend(self, count: int) -> dict[str, npt.NDArray[Any]]:
+        """Room for `count` more events: the columns' new rows, to be filled."""
+        start, stop = self._length, self._length + count
+        for name, column in self._columns.items():
+            if len(column) < stop:
+                larger = np.empty(max(stop, len(column) * 5 // 4), column.dtype)
+                larger[:start] = column[:start]
+                self._columns[name] = larger
+        self._length = stop
+        return {name: column[start:stop] for name, column in self._columns.items()}
+
+    def put_texts(self, name: str, rows: dict[str, npt.NDArray[Any]], texts: Texts | None) -> None:
+        """Fill a text column of the last rows given out; None for null."""
+        if texts is None:
+            rows[name].fill(-1)
+            return
+        rows[name][:] = texts.positions
+        self._values[name].append((slice(self._length - len(rows[name]), self._length), texts.values))
+
+    def events(self) -> Events:
+        """All events as views of the buffer: they hold until it is cleared."""
+        columns = {name: column[: self._length] for name, column in self._columns.items()}
+        texts = {name: self._unite(columns[name], name) for name in TEXT_COLUMNS}
+        return Events(
+            *(columns[n] for n in ("table", "subject", "time", "code", "number", "precision", "linked")),
+            ints={name: columns[name] for name in INT_COLUMNS},
+            texts=texts,
+        )
+
+    def _unite(self, positions: Int32s, name: str) -> Texts:
+        """Bring the statements' distinct texts onto one list."""
+        kind = EVENT_SCHEMA.field(name).type
+        lists = [values.cast(kind) for _, values in self._values[name]]
+        union = pa.chunked_array(lists, kind).combine_chunks().dictionary_encode()
+        new = union.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+        at = 0
+        for rows, values in self._values[name]:
+            own = np.append(new[at : at + len(values)], np.int32(-1))
+            positions[rows] = own[positions[rows]]
+            at += len(values)
+        return Texts(positions, union.dictionary)
 
 
 def masked(values: Int64s, kind: pa.DataType) -> pa.Array:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from ehrtraj.pipeline.stage import StagedTable
 from ehrtraj.errors import LedgerError
+from ehrtraj.pipeline.stage import StagedTable
 from ehrtraj.release import schema
 
 SCHEMA = pa.schema(
@@ -53,7 +53,10 @@ class TableLedger:
 
 
 def make_ledger(
-    staged: Iterable[StagedTable], shards: Iterable[Mapping[str, Any]], wanted: Iterable[str], dictionaries: Iterable[str]
+    staged: Iterable[StagedTable],
+    shards: Iterable[Mapping[str, Any]],
+    wanted: Iterable[str],
+    dictionaries: Iterable[str],
 ) -> dict[str, TableLedger]:
     """Add up the accounts of staging and of all shards.
 

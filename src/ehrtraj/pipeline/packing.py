@@ -10,6 +10,17 @@ import numpy.typing as npt
 Int64s = npt.NDArray[np.int64]
 
 
+def _ranges(columns: Sequence[Int64s]) -> tuple[list[int], list[int]]:
+    """The least value of each column, and the bits that its range needs."""
+    lows = [int(c.min()) for c in columns]
+    return lows, [max(1, (int(c.max()) - low).bit_length()) for c, low in zip(columns, lows, strict=True)]
+
+
+def fits(columns: Sequence[Int64s]) -> bool:
+    """Whether the columns' ranges fit into 63 bits together."""
+    return not len(columns[0]) or sum(_ranges(columns)[1]) <= 63
+
+
 def pack(columns: Sequence[Int64s]) -> Int64s | None:
     """Numbers that sort and compare as the columns do, first column first.
 
@@ -21,8 +32,7 @@ def pack(columns: Sequence[Int64s]) -> Int64s | None:
     """
     if not len(columns[0]):
         return np.empty(0, np.int64)
-    lows = [int(c.min()) for c in columns]
-    widths = [max(1, (int(c.max()) - low).bit_length()) for c, low in zip(columns, lows, strict=True)]
+    lows, widths = _ranges(columns)
     if sum(widths) > 63:
         return None
     packed = columns[0] - lows[0]

@@ -128,7 +128,9 @@ class BlockParser:
         if not records:
             return
         try:
-            table = self._read(b"".join(data[a:b] if data[b - 1 : b] == b"\n" else data[a:b] + b"\n" for a, b in records))
+            table = self._read(
+                b"".join(data[a:b] if data[b - 1 : b] == b"\n" else data[a:b] + b"\n" for a, b in records)
+            )
             whole = table.num_rows == len(records) and not table[self._key].null_count
         except pa.ArrowInvalid:
             whole = False

@@ -96,7 +96,9 @@ def dataset_json(version: str, release: str, source: str, clock: str) -> dict[st
     about = dict(_ABOUT[source])
     if release.startswith("demo"):
         about |= {"dataset_name": "MIMIC-IV demo", "license": _DEMO_LICENSE}
-    own = [n for n in event_schema(clock).names if n not in ("subject_id", "time", "code", "numeric_value", "text_value")]
+    own = [
+        n for n in event_schema(clock).names if n not in ("subject_id", "time", "code", "numeric_value", "text_value")
+    ]
     return {
         **about,
         "dataset_version": f"{release} / {version}",
@@ -160,7 +162,9 @@ def write_metadata(
     _write_json(metadata / "dataset.json", about)
     _write_parquet(to_table(ledger), space.dataset / "ledger.parquet")
     for name in ledger:
-        pieces = sorted(space.reject_piece(name, "x").parent.glob("*.arrow"), key=lambda p: (p.stem != "staged", p.stem))
+        pieces = sorted(
+            space.reject_piece(name, "x").parent.glob("*.arrow"), key=lambda p: (p.stem != "staged", p.stem)
+        )
         merge_rejects(pieces, known[name].schema, space.dataset / "rejects" / f"{name.rpartition('/')[2]}.parquet")
     return {"patients": subjects.num_rows, "codes": codes.num_rows}
 

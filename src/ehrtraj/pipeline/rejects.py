@@ -44,7 +44,7 @@ class RejectWriter:
             self._writer = pa.ipc.new_stream(
                 self._sink, self._schema, options=pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
             )
-        arrays = [columns.get(f.name, None) for f in self._schema]
+        arrays = [columns.get(f.name) for f in self._schema]
         self._writer.write_table(
             pa.table(
                 [pa.nulls(rows, f.type) if a is None else a for f, a in zip(self._schema, arrays, strict=True)],

@@ -18,7 +18,7 @@ class Reporter:
     def staged(self, table: str, consumed: int, rows: int) -> None:
         """Some bytes of a table were read and some of its rows staged."""
 
-    def extracting(self, shards: int, rows: int, done_rows: int) -> None:
+    def extracting(self, shards: int, rows: int) -> None:
         """Work on the shards begins."""
 
     def extracted(self, rows: int, events: int) -> None:

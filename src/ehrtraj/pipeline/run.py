@@ -22,6 +22,9 @@ import pyarrow as pa
 
 import ehrtraj
 from ehrtraj import recipes, rules
+from ehrtraj.config import Settings, resolve
+from ehrtraj.engines.local import lean_memory, run_shards
+from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError
 from ehrtraj.pipeline import publish
 from ehrtraj.pipeline.ledger import TableLedger, check, compare_with_published, make_ledger
 from ehrtraj.pipeline.memory import PeakMemory
@@ -31,9 +34,6 @@ from ehrtraj.pipeline.shard import PART_ROWS, ShardJob
 from ehrtraj.pipeline.shards import Plan
 from ehrtraj.pipeline.stage import StagedTable, finished, stage_table
 from ehrtraj.pipeline.workspace import Workspace, locked, private_files, write_json
-from ehrtraj.config import Settings, resolve
-from ehrtraj.engines.local import lean_memory, run_shards
-from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError
 from ehrtraj.release.detect import Release, detect, version_by_counts
 
 # What a process takes by itself, and what a worker needs beside it for a part of PART_ROWS rows: measured at 0.15 GB
@@ -167,7 +167,9 @@ def _errors_in_words(space: Workspace) -> Iterator[None]:
             raise OutputError(f"cannot write to {space.root.parent}: {error.strerror} ({error.filename})") from error
         raise
     except pa.ArrowMemoryError as error:
-        raise OutputError(f"memory ran out ({error}): give a smaller --max-cpus and run the same command again") from error
+        raise OutputError(
+            f"memory ran out ({error}): give a smaller --max-cpus and run the same command again"
+        ) from error
 
 
 def _fingerprint(settings: Settings, release: Release) -> dict[str, Any]:
@@ -210,9 +212,7 @@ def _already_there(space: Workspace, fingerprint: Mapping[str, Any], settings: S
     before, now = content["fingerprint"], json.loads(json.dumps(fingerprint))
     if before == now:
         summary = content["summary"]
-        return BuildResult(
-            space.final, True, content["release"]["version"], summary["patients"], summary["events"]
-        )
+        return BuildResult(space.final, True, content["release"]["version"], summary["patients"], summary["events"])
     parts = [key for key in now if before.get(key) != now[key]]
     raise OutputError(
         f"{space.final} exists and was built from other input or settings ({', '.join(parts)} differ). It was left as it "
@@ -325,7 +325,7 @@ class _Build:
         self, plan: Plan, staged: Mapping[str, StagedTable], done: Mapping[int, dict[str, Any]]
     ) -> list[dict[str, Any]]:
         begun = time.monotonic()
-        rows = {shard: 0 for shard in range(plan.count)}
+        rows = dict.fromkeys(range(plan.count), 0)
         patient_tables = [n for n in self._selection.staged if self._release.files[n].table.kind == "patient"]
         for name in patient_tables:
             for shard, count in staged[name].shards.items():
@@ -348,7 +348,7 @@ class _Build:
         )
         # The largest first, so that none is left alone at the end.
         todo = sorted((s for s in rows if rows[s] and s not in done), key=lambda s: (-rows[s], s))
-        self._reporter.extracting(len(todo), sum(rows[s] for s in todo), 0)
+        self._reporter.extracting(len(todo), sum(rows[s] for s in todo))
         accounts = dict(done)
         for account in run_shards(job, {s: rows[s] for s in todo}, workers):
             accounts[account["shard"]] = account
@@ -360,9 +360,7 @@ class _Build:
     def _room_for_workers(self) -> int:
         return (self._settings.memory_limit - _BASE_BYTES) // _WORKER_BYTES
 
-    def _publish(
-        self, ledger: dict[str, TableLedger], staged: Mapping[str, StagedTable], plan: Plan
-    ) -> BuildResult:
+    def _publish(self, ledger: dict[str, TableLedger], staged: Mapping[str, StagedTable], plan: Plan) -> BuildResult:
         begun = time.monotonic()
         self._reporter.step("publishing")
         release = self._release_version(ledger)
@@ -422,7 +420,11 @@ class _Build:
         settings = self._settings
         return {
             "trajectory_version": settings.trajectory_version,
-            "release": {"source": self._release.source, "version": result.release, "root": str(self._release.root)},
+            "release": {
+                "source": self._release.source,
+                "version": result.release,
+                "root": str(self._release.root),
+            },
             "summary": {"patients": result.patients, "events": result.events, "codes": numbers["codes"]},
             "files": {
                 name: {
@@ -453,7 +455,10 @@ class _Build:
                 "meds": meds.__version__,
             },
             "shards": plan.count,
-            "seconds": {**{k: round(v, 3) for k, v in self._timings.items()}, "all": round(result.seconds, 3)},
+            "seconds": {
+                **{k: round(v, 3) for k, v in self._timings.items()},
+                "all": round(result.seconds, 3),
+            },
             "peak_memory_bytes": result.peak_memory,
             "notes": list(result.notes),
             "fingerprint": self._fingerprint,

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from ehrtraj import recipes
+from ehrtraj.config import Settings
+from ehrtraj.errors import ReleaseError, SettingsError
 from ehrtraj.pipeline.events import Int64s, to_int64
 from ehrtraj.pipeline.parse import BlockParser
 from ehrtraj.pipeline.shards import Plan, draw, plan_shards
-from ehrtraj.config import Settings
-from ehrtraj.errors import ReleaseError, SettingsError
 from ehrtraj.release.detect import Release, TableFile, read_subject_file
 from ehrtraj.release.reader import TableStream, read_blocks
 from ehrtraj.release.schema import tables
@@ -115,9 +115,7 @@ def plan_build(release: Release, settings: Settings) -> Plan:
         else:
             path = Path(settings.subjects).expanduser()
             if not path.is_file():
-                raise SettingsError(
-                    f"--subjects is '{settings.subjects}', neither a number nor a file that is there"
-                )
+                raise SettingsError(f"--subjects is '{settings.subjects}', neither a number nor a file that is there")
             asked = np.unique(np.array(read_subject_file(path), np.int64))
             selected = asked if selected is None else np.intersect1d(asked, selected)
             if len(everyone) and not np.isin(asked, everyone).any():

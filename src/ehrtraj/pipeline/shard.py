@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrtraj.pipeline.assemble import Part, assemble
+from ehrtraj.pipeline.convert import Codes
 from ehrtraj.pipeline.encounters import Admissions, Encounters
-from ehrtraj.pipeline.events import NULL, masked, to_int64
-from ehrtraj.pipeline.extract import Codes, Extractor, TableCount
+from ehrtraj.pipeline.events import NULL, EventBuffer, masked, to_int64
+from ehrtraj.pipeline.extract import Extractor, TableCount
 from ehrtraj.pipeline.rejects import RejectWriter
 from ehrtraj.pipeline.shards import SPLITS
 from ehrtraj.pipeline.stage import read_staged
@@ -65,6 +66,7 @@ class ShardWorker:
         self._tables: dict[str, Table] = {n: t for n, t in tables(job.source).items() if t.kind == "patient"}
         self._extractor = Extractor(job.source, self._tables, job.wanted, job.memory)
         self._admissions = self._all_admissions()
+        self._buffer = EventBuffer()
 
     def _all_admissions(self) -> Admissions:
         name = "hosp/admissions"
@@ -104,15 +106,18 @@ class ShardWorker:
         descriptions: dict[str, str] = {}
         subjects = []
         try:
-            for staged in self._parts(shard, rows):
-                counts = self._extractor.load(staged, rejects)
+            for low, high in self._parts(shard, rows):
                 spelled = Codes()
+                self._buffer.clear()
+                counts, about = self._extractor.run(self._reader(shard, low, high), rejects, self._buffer, spelled)
+                # What the tables took goes back to the system before the events are put in order.
+                pa.default_memory_pool().release_unused()
                 part = assemble(
-                    self._extractor.run(counts, spelled),
+                    self._buffer.events(),
                     spelled,
                     self._admissions,
-                    Encounters.of(self._extractor.helper("encounters", job.source)),
-                    self._known_subjects(staged),
+                    Encounters.of(about["encounters"]),
+                    to_int64(about["subjects"]["subject_id"]) if "hosp/patients" in job.staged else None,
                     clock=job.clock,
                     seed=job.seed,
                 )
@@ -124,7 +129,7 @@ class ShardWorker:
                 descriptions |= spelled.descriptions
                 if part is not None:
                     self._count_codes(part, codes, patients, units)
-                    subjects.append(self._subjects(part, writer.write(part), shard))
+                    subjects.append(self._subjects(part, about["subjects"], writer.write(part), shard))
             files = writer.close()
         except BaseException:
             writer.abandon()
@@ -147,29 +152,32 @@ class ShardWorker:
                     path.unlink()
         return account
 
-    def _parts(self, shard: int, rows: int) -> Iterator[dict[str, pa.Table]]:
-        """The shard's staged tables, at once or, if they are too large, by ranges of patients."""
-        names = self._job.staged
-        schemas = {n: self._tables[n].schema for n in names}
+    def _parts(self, shard: int, rows: int) -> list[tuple[int | None, int | None]]:
+        """First and last subject_id of each part of a shard; a shard of usual size is one part."""
         if rows <= self._job.part_rows:
-            yield {n: read_staged(self._space.staged(n), shard, schemas[n]) for n in names}
-            return
-        subject = [to_int64(read_staged(self._space.staged(n), shard, schemas[n], ["subject_id"])[0]) for n in names]
+            return [(None, None)]
+        subject = [
+            to_int64(read_staged(self._space.staged(n), shard, self._tables[n].schema, ["subject_id"])[0])
+            for n in self._job.staged
+        ]
         ids, each = np.unique(np.concatenate(subject), return_counts=True)
         part = np.cumsum(each) // self._job.part_rows
-        for number in np.unique(part):
-            chosen = ids[part == number]
-            low, high = int(chosen[0]), int(chosen[-1])
-            staged = {}
-            for name in names:
-                table = read_staged(self._space.staged(name), shard, schemas[name])
-                column = table["subject_id"]
-                staged[name] = table.filter(pc.and_(pc.greater_equal(column, low), pc.less_equal(column, high)))
-            yield staged
+        return [(int(ids[part == n][0]), int(ids[part == n][-1])) for n in np.unique(part)]
 
-    def _known_subjects(self, staged: Mapping[str, pa.Table]) -> Any:  # noqa: ANN401  # array or None
-        patients = staged.get("hosp/patients")
-        return None if patients is None else to_int64(patients["subject_id"])
+    def _reader(self, shard: int, low: int | None, high: int | None) -> Callable[[str], pa.Table]:
+        """Reads the rows of one part of a shard."""
+
+        def read(name: str) -> pa.Table:
+            schema = self._tables[name].schema
+            if name not in self._job.staged:
+                return schema.empty_table()
+            rows = read_staged(self._space.staged(name), shard, schema)
+            if low is None:
+                return rows
+            subject = rows["subject_id"]
+            return rows.filter(pc.and_(pc.greater_equal(subject, low), pc.less_equal(subject, high)))
+
+        return read
 
     def _count_codes(
         self,
@@ -194,7 +202,7 @@ class ShardWorker:
         for code, position in zip(*(a.tolist() for a in np.nonzero(pairs[:, :-1])), strict=True):
             units.setdefault(part.codes[code], set()).add(values[position])
 
-    def _subjects(self, part: Part, positions: Any, shard: int) -> pa.Table:  # noqa: ANN401  # an int64 array
+    def _subjects(self, part: Part, about: pa.Table, positions: Any, shard: int) -> pa.Table:  # noqa: ANN401  # an int64 array
         time = part.events.time[part.order]
         last = time[part.starts[1:] - 1]
         # Static facts come first: the first time is that of the first event behind them.
@@ -211,7 +219,6 @@ class ShardWorker:
                 "last_time": masked(last, pa.timestamp("us")),
             }
         )
-        about = self._extractor.helper("subjects", self._job.source)
         about = about.group_by("subject_id").aggregate([(c, "min") for c in about.column_names if c != "subject_id"])
         about = about.rename_columns([c.removesuffix("_min") for c in about.column_names])
         return table.join(about, "subject_id", join_type="left outer").sort_by("subject_id")

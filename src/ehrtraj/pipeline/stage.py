@@ -102,7 +102,13 @@ class _Stager:
     """Gathers the parsed blocks of one table and writes them in rounds."""
 
     def __init__(
-        self, file: TableFile, plan: Plan | None, folder: Path, rejects: Path, pool: ThreadPoolExecutor, budget: int
+        self,
+        file: TableFile,
+        plan: Plan | None,
+        folder: Path,
+        rejects: Path,
+        pool: ThreadPoolExecutor,
+        budget: int,
     ) -> None:
         self.account = StagedTable(file.table.full_name)
         self._parser = BlockParser(file)

@@ -16,6 +16,7 @@ _MARKER = re.compile(r"^-- \[(every row|also)\]\s*(.*)$", re.MULTILINE)
 _LEFT_OUT = re.compile(r"^-- left out:\s*([^|\n]+?)\s*\|\s*(.+?)\s*$", re.MULTILINE)
 _SET_ASIDE = re.compile(r"^-- set aside:\s*([a-z0-9_]+)\s*\|\s*(.+?)\s*$", re.MULTILINE)
 _DOMAIN = re.compile(r"'([A-Z0-9_]+)'\s+AS\s+domain\b", re.IGNORECASE)
+_STATIC = re.compile(r"\bNULL(::TIMESTAMP)?\s+AS\s+time\b", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*")
 HELPERS = ("macros", "encounters", "subjects", "codes")
 
@@ -35,6 +36,11 @@ class Statement:
     about: str
     domain: str
     sql: str
+
+    @property
+    def static(self) -> bool:
+        """Whether its events have no time because they are always true."""
+        return _STATIC.search(self.sql) is not None
 
 
 @dataclass(frozen=True)
@@ -91,9 +97,7 @@ def parse_recipe(table: str, text: str) -> Recipe:
         statements.append(Statement(marker[1] == "every row", marker[2].strip(), domains.pop(), sql.strip()))
     if [s.every_row for s in statements] != [True] + [False] * (len(statements) - 1):
         raise RecipeError(f"recipe {table}: exactly one statement, the first, is marked '-- [every row]'")
-    left_out = {
-        column.strip(): match[2] for match in _LEFT_OUT.finditer(header) for column in match[1].split(",")
-    }
+    left_out = {column.strip(): match[2] for match in _LEFT_OUT.finditer(header) for column in match[1].split(",")}
     return Recipe(
         table=table,
         about=header.strip().splitlines()[0].lstrip("- ") if header.strip() else "",

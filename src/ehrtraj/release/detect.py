@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ehrtraj.release.reader import read_header
 from ehrtraj.errors import ReleaseError
 from ehrtraj.release import schema
+from ehrtraj.release.reader import read_header
 from ehrtraj.release.schema import Table
 
 _ENDINGS = (".csv.gz", ".csv")

@@ -168,6 +168,8 @@ class Block:
 def _last_cut(data: bytes) -> int:
     """Length of the longest prefix that ends with a line end outside of quotes, 0 if there is none."""
     end = data.rfind(b"\n") + 1
+    if data.find(b'"') < 0:
+        return end
     quotes = data.count(b'"', 0, end)
     while end and quotes % 2:
         before = data.rfind(b"\n", 0, end - 1) + 1

@@ -1,0 +1,200 @@
+"""Turn the result of a recipe's statement into events."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from json.encoder import encode_basestring
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehrtraj import rules
+from ehrtraj.errors import RecipeError
+from ehrtraj.pipeline.events import INT_COLUMNS, NULL, TEXT_COLUMNS, EventBuffer, Texts, one_array, to_int64
+from ehrtraj.recipes import Statement
+
+EVENT_CASTS = {
+    "subject_id": "BIGINT",
+    "time": "TIMESTAMP",
+    "numeric_value": "DOUBLE",
+    "time_precision": "time_precision",
+    "code_description": "VARCHAR",
+    "available_time": "TIMESTAMP",
+    **dict.fromkeys(("hadm_id", "stay_id", "flags", "source_key", "link_id"), "BIGINT"),
+    **dict.fromkeys(("text_value", "unit", "raw_value", "raw_unit"), "VARCHAR"),
+}
+"""Columns that a statement may select, and their types in DuckDB."""
+
+EVENT_COLUMNS = {*EVENT_CASTS, "item", "domain"}
+_LARGEST_FLOAT = float(np.finfo(np.float32).max)
+
+
+@dataclass
+class Codes:
+    """Codes met in a part, and how to spell them.
+
+    Attributes:
+        names: each code.
+        ranks: the rank of each code's domain.
+        descriptions: what the source's rows call a code.
+    """
+
+    names: list[str] = field(default_factory=list)
+    ranks: list[int] = field(default_factory=list)
+    descriptions: dict[str, str] = field(default_factory=dict)
+    _positions: dict[str, int] = field(default_factory=dict)
+
+    def add(self, name: str, rank: int) -> int:
+        """Position of a code, which is added where it is new."""
+        position = self._positions.setdefault(name, len(self.names))
+        if position == len(self.names):
+            self.names.append(name)
+            self.ranks.append(rank)
+        return position
+
+
+def append_events(buffer: EventBuffer, codes: Codes, table: int, statement: Statement, result: pa.Table) -> None:
+    """Add the result of a statement to the events of a part.
+
+    Args:
+        buffer: receives the events.
+        codes: receives the codes that are new.
+        table: position of the source table among the build's tables.
+        statement: of a recipe.
+        result: its columns as `docs/recipes.md` lists them, without `domain`; others are attributes.
+
+    Raises:
+        RecipeError: if an event lacks a time that needs one, or flags are null.
+    """
+    columns = result.column_names
+    rows = buffer.extend(result.num_rows)
+    rows["table"].fill(table)
+    rows["subject"][:] = to_int64(result["subject_id"])
+    rows["time"][:] = to_int64(result["time"])
+    if not statement.static and (nulls := int((rows["time"] == NULL).sum())):
+        raise RecipeError(
+            f"'{statement.about}' yields {nulls:,} events without a time: set such rows aside "
+            "(-- set aside: no_time | ...)"
+        )
+    for name in INT_COLUMNS:
+        if name in columns:
+            rows[name][:] = to_int64(result[name])
+        else:
+            rows[name].fill(0 if name == "flags" else NULL)
+    if (rows["flags"] == NULL).any():
+        raise RecipeError(f"'{statement.about}' yields null flags: use ELSE 0 or coalesce(..., 0)")
+    _settle_available_time(rows, selected="available_time" in columns)
+    rows["linked"].fill("hadm_id" in columns)
+    rows["precision"].fill(0)
+    if "time_precision" in columns:
+        rows["precision"][:] = one_array(result["time_precision"]).indices.to_numpy(zero_copy_only=False)
+    rows["code"][:] = _code(statement.domain, result, codes)
+    texts = {name: Texts.encode(result[name]) for name in TEXT_COLUMNS if name in columns}
+    if attributes := [c for c in columns if c not in EVENT_COLUMNS]:
+        texts["attributes"] = _attributes(result.select(attributes))
+    _put_numbers(rows, result, texts)
+    for name in TEXT_COLUMNS:
+        buffer.put_texts(name, rows, texts.get(name))
+
+
+def _code(domain: str, result: pa.Table, codes: Codes) -> npt.NDArray[np.int32]:
+    rank = rules.domains()[domain].rank
+    bare = codes.add(domain, rank) if "item" not in result.column_names else None
+    if bare is not None:
+        return np.full(result.num_rows, bare, np.int32)
+    items = Texts.encode(result["item"])
+    spelled = [codes.add(f"{domain}//{item}", rank) for item in items.values.to_pylist()]
+    if (items.positions < 0).any():
+        spelled.append(codes.add(domain, rank))
+    code = np.array(spelled, np.int32)[items.positions]
+    if "code_description" in result.column_names:
+        _describe(result, code, codes)
+    return code
+
+
+def _describe(result: pa.Table, code: npt.NDArray[np.int32], codes: Codes) -> None:
+    pairs = pa.table({"code": pa.array(code), "text": result["code_description"]}).group_by("code")
+    for row in pairs.aggregate([("text", "min")]).to_pylist():
+        if row["text_min"] is not None:
+            name = codes.names[row["code"]]
+            codes.descriptions[name] = min(row["text_min"], codes.descriptions.get(name, row["text_min"]))
+
+
+def _put_numbers(rows: dict[str, npt.NDArray[Any]], result: pa.Table, texts: dict[str, Texts]) -> None:
+    if "numeric_value" not in result.column_names:
+        rows["number"].fill(np.nan)
+        return
+    column = result["numeric_value"]
+    wide = (pc.fill_null(column, np.nan) if column.null_count else column).to_numpy()
+    large = np.abs(wide) > _LARGEST_FLOAT
+    if large.any():
+        rows["flags"] |= np.where(large, rules.flags()["number_out_of_range"], 0)
+        spelled = pc.if_else(pa.array(large), one_array(column).cast(pa.string()), None)
+        texts["raw_value"] = Texts.encode(pa.chunked_array([spelled]))
+        wide = np.where(large, np.nan, wide)
+    rows["number"][:] = wide
+
+
+def _attributes(columns: pa.Table) -> Texts:
+    """One JSON object for each distinct combination of the columns' values, null where all are null."""
+    encoded = [Texts.encode(column) for column in columns.columns]
+    key = np.zeros(columns.num_rows, np.int64)
+    size = 1
+    for column in encoded:
+        width = len(column.values) + 1
+        if size * width >= 2**62:
+            dense = Texts.encode(pa.chunked_array([pa.array(key)]))
+            key, size = dense.positions.astype(np.int64), len(dense.values)
+        key = key * width + (column.positions + 1)
+        size *= width
+    combined = Texts.encode(pa.chunked_array([pa.array(key)]))
+    first = np.empty(len(combined.values), np.int64)
+    first[combined.positions[::-1]] = np.arange(columns.num_rows - 1, -1, -1)
+    members = [
+        _members(name, e).take(pa.array(e.positions[first], mask=e.positions[first] < 0))
+        for name, e in zip(columns.column_names, encoded, strict=True)
+    ]
+    # The empty text at the front keeps rows in which all are null: pyarrow 26 would leave them out.
+    joined = pc.binary_join_element_wise("", *members, ",", null_handling="skip")
+    objects = pc.binary_join_element_wise("{", pc.utf8_slice_codeunits(joined, 1), "}", "")
+    # The combinations are distinct, so are their objects; one of them may have no value at all.
+    empty = pc.equal(joined, "").to_numpy(zero_copy_only=False)
+    new = np.where(empty, -1, np.cumsum(~empty) - 1).astype(np.int32)
+    return Texts(new[combined.positions], objects.filter(pa.array(~empty)))
+
+
+def _members(name: str, encoded: Texts) -> pa.Array:
+    """`"name":value` for each distinct value of a column, as JSON."""
+    values = encoded.values
+    if pa.types.is_timestamp(values.type):
+        values = pc.replace_substring_regex(values.cast(pa.string()), r"\.000000$", "")
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_finite(values), values.cast(pa.string()), "null")
+    elif pa.types.is_string(values.type):
+        values = _quoted(values)
+    return pc.binary_join_element_wise(json.dumps(name), values.cast(pa.string()), ":")
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    if pc.any(pc.match_substring_regex(texts, r'["\\\x00-\x1f]')).as_py():
+        return pa.array([encode_basestring(text) for text in texts.to_pylist()], pa.string())
+    return pc.binary_join_element_wise('"', texts, '"', "")
+
+
+def _settle_available_time(rows: dict[str, npt.NDArray[Any]], *, selected: bool) -> None:
+    """Give every event with a time an available_time that is not before it, and say so where the source did not."""
+    available, time = rows["available_time"], rows["time"]
+    if not selected:
+        available[:] = time
+        return
+    unknown = (available == NULL) & (time != NULL)
+    early = ~unknown & (available < time)
+    if unknown.any():
+        rows["flags"] |= np.where(unknown, rules.flags()["available_assumed"], 0)
+    if early.any():
+        rows["flags"] |= np.where(early, rules.flags()["available_before_time"], 0)
+    np.maximum(available, time, out=available)

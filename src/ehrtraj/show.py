@@ -1,0 +1,151 @@
+"""What a build shows on the screen: bars while it works on a terminal, and a summary at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ehrtraj.pipeline.report import Reporter
+from ehrtraj.pipeline.run import BuildResult
+
+
+class ConsoleReporter(Reporter):
+    """Bars on a terminal; elsewhere only notes, a line each, on stderr."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, soft_wrap=True)
+        self._live = self._console.is_terminal
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[done]}"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._rows = 0
+        self._total_shards = 0
+        self._shards = 0
+
+    def note(self, text: str) -> None:
+        self._console.print(f"[yellow]note:[/yellow] {escape(text)}", highlight=False)
+
+    def step(self, text: str) -> None:
+        if self._live:
+            self._begin(text, None, "")
+
+    def _begin(self, text: str, total: float | None, done: str) -> None:
+        if not self._live:
+            return
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._bars.start()
+        self._task = self._bars.add_task(text, total=total, done=done)
+
+    def staging(self, total_bytes: int) -> None:
+        self._rows = 0
+        self._begin("reading", total_bytes, "")
+
+    def staged(self, table: str, consumed: int, rows: int) -> None:
+        self._rows += rows
+        if self._task is not None:
+            self._bars.update(
+                self._task,
+                advance=consumed,
+                description=f"reading {table:<26}",
+                done=f"{self._rows:>13,} rows",
+            )
+
+    def extracting(self, shards: int, rows: int) -> None:
+        self._shards, self._total_shards, self._rows = 0, shards, 0
+        self._begin("making events", rows, f"shard 0/{shards}")
+
+    def extracted(self, rows: int, events: int) -> None:
+        self._shards += 1
+        self._rows += events
+        if self._task is not None:
+            self._bars.update(
+                self._task,
+                advance=rows,
+                done=f"shard {self._shards}/{self._total_shards}, {self._rows:,} events",
+            )
+
+    def close(self) -> None:
+        self._bars.stop()
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _tables(result: BuildResult) -> Table:
+    table = Table("table", box=None, pad_edge=False, header_style="bold")
+    for column in ("rows read", "rows to events", "set aside", "not chosen", "events"):
+        table.add_column(column, justify="right")
+    total: Counter[str] = Counter()
+    for name, entry in sorted(result.ledger.items()):
+        if entry.dictionary:
+            continue
+        cells = {
+            "read": entry.read,
+            "became": entry.became_events,
+            "aside": entry.set_aside.total(),
+            "not": entry.not_selected.total(),
+            "events": entry.events,
+        }
+        total.update(cells)
+        table.add_row(name, *(f"{n:,}" for n in cells.values()))
+    table.add_section()
+    table.add_row("all", *(f"{total[k]:,}" for k in ("read", "became", "aside", "not", "events")), style="bold")
+    return table
+
+
+def _reasons(result: BuildResult) -> Table | None:
+    table = Table("table", "set aside because", box=None, pad_edge=False, header_style="bold")
+    table.add_column("rows", justify="right")
+    for name, entry in sorted(result.ledger.items()):
+        for reason, rows in sorted(entry.set_aside.items()):
+            table.add_row(name, reason, f"{rows:,}")
+    return table if table.row_count else None
+
+
+def show_result(result: BuildResult) -> None:
+    """Print the summary of a build to stdout."""
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    if result.already_there:
+        console.print(
+            f"{escape(str(result.path))} is already there, built from the same input and settings "
+            f"({result.patients:,} patients, {result.events:,} events): nothing was changed",
+            soft_wrap=True,
+        )
+        return
+    console.print(_tables(result))
+    if (reasons := _reasons(result)) is not None:
+        console.print()
+        console.print(reasons)
+    console.print()
+    console.print(
+        f"[bold]{result.patients:,} patients, {result.events:,} events[/bold] from MIMIC-IV {result.release} "
+        f"in {_duration(result.seconds)}, at most {_size(result.peak_memory)} of memory, {_size(result.bytes)} on disk"
+    )
+    console.print(f"dataset: {escape(str(result.path))}", soft_wrap=True)
+    if any(entry.set_aside for entry in result.ledger.values()):
+        console.print(f"rows set aside, whole: {escape(str(result.path / 'rejects'))}", soft_wrap=True)
