@@ -42,12 +42,14 @@ _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC
 
   ehrtraj build --config settings.toml --show-config
 
-Every setting can also stand in the environment (DATA_DIR, OUTPUT, TRAJECTORY_VERSION, MAX_CPUS, MEMORY_LIMIT, ...) or in a
-TOML file (data_dir = "...", max_cpus = 8, ...). The command line wins over the environment, the environment over the file.
+Every setting can also stand in the environment (DATA_DIR, OUTPUT, TRAJECTORY_VERSION, MAX_CPUS, MEMORY_LIMIT, ...) or
+in a TOML file (data_dir = "...", max_cpus = 8, ...). The command line wins over the environment, the environment over
+the file.
 
 A build that was cut short goes on where it stopped when the same command is run again.
 
-[bold]Exit codes[/bold]: 0 done or already there; 2 a setting; 3 the input; 4 the output; 5 a recipe; 6 the ledger; 130 Ctrl-C.
+[bold]Exit codes[/bold]: 0 done or already there; 2 a setting; 3 the input; 4 the output; 5 a recipe; 6 the ledger;
+130 Ctrl-C.
 """
 
 

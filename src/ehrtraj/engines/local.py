@@ -86,9 +86,9 @@ def run_shards(job: ShardJob, shards: Mapping[int, int], workers: int) -> Iterat
     if not shards:
         return
     if min(workers, len(shards)) == 1:
-        worker = ShardWorker(job)
-        for shard, rows in shards.items():
-            yield worker.build(shard, rows)
+        with contextlib.closing(ShardWorker(job)) as worker:
+            for shard, rows in shards.items():
+                yield worker.build(shard, rows)
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=context, initializer=_start, initargs=(job,))
@@ -98,12 +98,15 @@ def run_shards(job: ShardJob, shards: Mapping[int, int], workers: int) -> Iterat
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
+        pool.shutdown()
     except BrokenProcessPool:
         raise OutputError(
             "a worker process was ended from outside, most likely because memory ran out: give a smaller "
             "--memory-limit or --max-cpus and run the same command again; finished shards are kept"
         ) from None
     finally:
-        for process in list((pool._processes or {}).values()):
+        # After an error or Ctrl-C nothing that is still running is of use.
+        # (ProcessPoolExecutor.terminate_workers() does this from Python 3.14 on.)
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
             process.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)

@@ -104,7 +104,7 @@ def _order(events: Events, patient: npt.NDArray[np.int64]) -> npt.NDArray[np.int
 def _break_ties(events: Events, order: npt.NDArray[np.intp], same: npt.NDArray[np.bool_]) -> None:
     """Put events of one patient, time and code into an order that depends on nothing but their content."""
     where = _with_neighbour(same)
-    rows, group = order[where], np.cumsum(~same[where])
+    rows, group = order[where], np.cumsum(~same[where], dtype=np.int64)
     key = events.ints["source_key"][rows]
     known = key != NULL
     key = np.where(known, key, (key[known].min() if known.any() else 0) - 1)
@@ -144,7 +144,8 @@ def _ranks_of(text: Texts, positions: npt.NDArray[np.int32]) -> npt.NDArray[np.i
 def _count_patients(patient: npt.NDArray[np.int64], code: npt.NDArray[np.int32], patients: int, codes: int) -> Int64s:
     seen = np.zeros((patients, codes), np.bool_)
     seen[patient, code] = True
-    return seen.sum(axis=0).astype(np.int64)
+    counts: Int64s = seen.sum(axis=0, dtype=np.int64)
+    return counts
 
 
 def assemble(

@@ -57,7 +57,7 @@ def find_duplicates(rows: pa.Table, suspect: Sequence[str]) -> npt.NDArray[np.in
     suspected = same.copy()
     suspected[:-1] |= same[1:]
     positions = order[suspected]
-    group = np.cumsum(~same[suspected])
+    group = np.cumsum(~same[suspected], dtype=np.int64)
     candidates = rows.take(pa.array(positions))
     columns = [group, *(_comparable(candidates[c]) for c in rows.column_names)]
     by_content, whole = sort_order(columns)

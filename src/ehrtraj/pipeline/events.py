@@ -71,7 +71,8 @@ def to_int64(column: pa.ChunkedArray) -> Int64s:
         column = column.cast(pa.int64())
     if column.null_count:
         column = pc.fill_null(column, NULL)
-    return column.to_numpy()
+    values: Int64s = column.to_numpy()
+    return values
 
 
 @dataclass
@@ -154,9 +155,12 @@ class EventBuffer:
         self._values: dict[str, list[tuple[slice, pa.Array]]] = {}
         self._length = 0
 
-    def clear(self) -> None:
-        """Forget all events."""
+    def clear(self, expected: int = 0) -> None:
+        """Forget all events, and make room for as many as are expected: growing leaves holes in memory."""
         self._length = 0
+        if expected > len(self._columns["subject"]):
+            self._columns = {}
+            self._columns = {name: np.empty(expected, kind) for name, kind in _BUFFER_TYPES.items()}
         self._values = {name: [] for name in TEXT_COLUMNS}
 
     def extend(self, count: int) -> dict[str, npt.NDArray[Any]]:
@@ -183,7 +187,13 @@ class EventBuffer:
         columns = {name: column[: self._length] for name, column in self._columns.items()}
         texts = {name: self._unite(columns[name], name) for name in TEXT_COLUMNS}
         return Events(
-            *(columns[n] for n in ("table", "subject", "time", "code", "number", "precision", "linked")),
+            table=columns["table"],
+            subject=columns["subject"],
+            time=columns["time"],
+            code=columns["code"],
+            number=columns["number"],
+            precision=columns["precision"],
+            linked=columns["linked"],
             ints={name: columns[name] for name in INT_COLUMNS},
             texts=texts,
         )

@@ -22,11 +22,11 @@ _BAD_VALUE = re.compile(r"CSV column #(\d+):.*conversion error to (\w+)", re.DOT
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that could not be parsed.
+    r"""A row that could not be parsed.
 
     Attributes:
         line: its line number in the file, the line of column names being 1.
-        text: the row as it stands there, decoded as UTF-8, other bytes written as \\xNN.
+        text: the row as it stands there, decoded as UTF-8, other bytes written as \xNN.
         reason: a word for the ledger.
         detail: what was wrong with it.
     """

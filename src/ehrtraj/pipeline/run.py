@@ -215,8 +215,8 @@ def _already_there(space: Workspace, fingerprint: Mapping[str, Any], settings: S
         return BuildResult(space.final, True, content["release"]["version"], summary["patients"], summary["events"])
     parts = [key for key in now if before.get(key) != now[key]]
     raise OutputError(
-        f"{space.final} exists and was built from other input or settings ({', '.join(parts)} differ). It was left as it "
-        "is: choose another --trajectory-version, or replace it with --overwrite"
+        f"{space.final} exists and was built from other input or settings ({', '.join(parts)} differ). It was left as "
+        "it is: choose another --trajectory-version, or replace it with --overwrite"
     )
 
 

@@ -68,6 +68,10 @@ class ShardWorker:
         self._admissions = self._all_admissions()
         self._buffer = EventBuffer()
 
+    def close(self) -> None:
+        """End the DuckDB session."""
+        self._extractor.close()
+
     def _all_admissions(self) -> Admissions:
         name = "hosp/admissions"
         if name not in self._job.staged:
@@ -108,7 +112,7 @@ class ShardWorker:
         try:
             for low, high in self._parts(shard, rows):
                 spelled = Codes()
-                self._buffer.clear()
+                self._buffer.clear(min(rows, job.part_rows) * 6 // 5)
                 counts, about = self._extractor.run(self._reader(shard, low, high), rejects, self._buffer, spelled)
                 # What the tables took goes back to the system before the events are put in order.
                 pa.default_memory_pool().release_unused()

@@ -130,7 +130,7 @@ class _Stager:
     def take(self, result: tuple[Parsed, list[Piece], int]) -> int:
         """Account for one parsed block; returns its number of rows."""
         parsed, pieces, left_out = result
-        rows = parsed.rows.num_rows + len(parsed.bad)
+        rows: int = parsed.rows.num_rows + len(parsed.bad)
         self.account.rows_read += rows
         self.account.not_selected += left_out
         self._set_aside(parsed.bad)

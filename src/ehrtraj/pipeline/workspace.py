@@ -67,10 +67,9 @@ class Workspace:
         """
         state = self.root / "state.json"
         wanted = json.loads(json.dumps(fingerprint, default=str))
-        if state.is_file():
-            if json.loads(state.read_text(encoding="utf-8")) == wanted:
-                self.resumed = True
-                return
+        if state.is_file() and json.loads(state.read_text(encoding="utf-8")) == wanted:
+            self.resumed = True
+            return
         if self.root.exists():
             shutil.rmtree(self.root)
         self.dataset.mkdir(parents=True)

@@ -112,12 +112,13 @@ def _folder(source: str) -> Traversable:
 
 
 def _sql_files(source: str) -> list[tuple[str, Traversable]]:
-    found = []
-    for module in sorted((m for m in _folder(source).iterdir() if m.is_dir()), key=lambda m: m.name):
-        for file in sorted(module.iterdir(), key=lambda f: f.name):
-            if file.name.endswith(".sql"):
-                found.append((f"{module.name}/{file.name.removesuffix('.sql')}", file))
-    return found
+    modules = sorted((m for m in _folder(source).iterdir() if m.is_dir()), key=lambda m: m.name)
+    return [
+        (f"{module.name}/{file.name.removesuffix('.sql')}", file)
+        for module in modules
+        for file in sorted(module.iterdir(), key=lambda f: f.name)
+        if file.name.endswith(".sql")
+    ]
 
 
 @cache

@@ -58,8 +58,6 @@ class TableStream:
 
     Attributes:
         path: the file.
-        consumed: bytes of the file read so far, for progress.
-        sha256: hex digest of the file's bytes, valid once the stream was read to its end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,16 +66,18 @@ class TableStream:
             self._file = _HashedFile(path)
         except OSError as error:
             raise ReleaseError(f"cannot read {path}: {error.strerror}") from None
-        self._stream: IO[bytes] = (
-            cast("IO[bytes]", igzip.GzipFile(fileobj=self._file)) if path.suffix == ".gz" else self._file
-        )
+        self._stream: IO[bytes] = self._file
+        if path.suffix == ".gz":
+            self._stream = cast("IO[bytes]", igzip.GzipFile(fileobj=self._file))  # type: ignore[no-untyped-call]
 
     @property
     def consumed(self) -> int:
+        """Bytes of the file read so far."""
         return self._file.consumed
 
     @property
     def sha256(self) -> str:
+        """Hex digest of what was read so far."""
         return self._file.sha256.hexdigest()
 
     def read(self, size: int) -> bytes:
@@ -93,7 +93,7 @@ class TableStream:
                 f"{self.path} is cut off: it ends in the middle, after {self.consumed:,} bytes. "
                 "Download it again (wget -c continues), then run the same command; finished tables are kept"
             ) from None
-        except (OSError, zlib.error, igzip_lib.error) as error:
+        except (OSError, zlib.error, igzip_lib.error) as error:  # type: ignore[misc]
             raise ReleaseError(
                 f"{self.path} is damaged ({error}). Compare it with SHA256SUMS.txt and download it again, "
                 "then run the same command; finished tables are kept"

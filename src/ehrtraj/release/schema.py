@@ -53,7 +53,7 @@ class Table:
 
 
 def _read(source: str, file: str) -> list[dict[str, str]]:
-    with (files("ehrtraj.release") / source / file).open(encoding="utf-8", newline="") as handle:
+    with (files("ehrtraj.release") / source / file).open(encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
 
 

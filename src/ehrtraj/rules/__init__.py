@@ -11,7 +11,7 @@ from importlib.resources import files
 
 def read_rules(name: str) -> list[dict[str, str]]:
     """The lines of one rule table, `name` without its ending."""
-    with (files("ehrtraj.rules") / f"{name}.csv").open(encoding="utf-8", newline="") as handle:
+    with (files("ehrtraj.rules") / f"{name}.csv").open(encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
 
 
