@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from ehrtraj.release.detect import TableFile
-from ehrtraj.release.reader import Block, scan_records
+from ehrtraj.release.reader import BLOCK_BYTES, Block, TableStream, UnsoundQuotesError, read_blocks, scan_records
 
+BROKEN_QUOTE = "broken_quote"
+# A quote with text before and behind it, which is neither an end of a field nor doubled: pyarrow lets it pass.
+_QUOTE_IN_TEXT = re.compile(rb'"(?![,\r\n"])(?<![,\n"]")')
 _BAD_VALUE = re.compile(r"CSV column #(\d+):.*conversion error to (\w+)", re.DOTALL)
 
 
@@ -91,7 +94,7 @@ class BlockParser:
         except pa.ArrowInvalid:
             return self._parse_with_care(data, lines)
         ended = lines + (not data.endswith(b"\n"))
-        if b"\0" in data or rows[self._key].null_count:
+        if b"\0" in data or rows[self._key].null_count or _QUOTE_IN_TEXT.search(data):
             return self._parse_with_care(data, lines)
         if rows.num_rows != ended:
             records = list(scan_records(data))
@@ -107,20 +110,31 @@ class BlockParser:
         for start, end, sound in scan_records(data):
             record = data[start:end]
             if not sound:
-                bad[start] = (end, "broken_quote", "a quote is opened and not closed at the end of a field")
+                bad[start] = (end, BROKEN_QUOTE, "a quote is opened and not closed at the end of a field")
             elif b"\0" in record:
                 bad[start] = (end, "nul_byte", "the row holds a byte of value 0")
             elif record.strip(b"\r\n"):
                 good.append((start, end))
-        tables = []
+        tables: list[pa.Table] = []
+        later: list[BadRow] = []
         for table, failed in self._halves(data, good):
-            if failed is not None:
-                start, end = failed
-                bad[start] = (end, *self._why(data[start:end]))
-            elif table is not None:
+            if failed is None:
                 tables.append(table)
+                continue
+            start, end = failed
+            reason, detail = self._why(data[start:end])
+            first_line = data.find(b"\n", start, end) + 1
+            if reason == "wrong_number_of_fields" and 0 < first_line < end:
+                # A quote that was never closed met the opening quote of a later row: only its own line is bad.
+                bad[start] = (first_line, BROKEN_QUOTE, "a quote is opened and not closed in its row")
+                rest = self._parse_with_care(data[first_line:end], data.count(b"\n", first_line, end))
+                tables.append(rest.rows)
+                skipped = data.count(b"\n", 0, first_line)
+                later += [replace(row, line=row.line + skipped) for row in rest.bad]
+            else:
+                bad[start] = (end, reason, detail)
         rows = pa.concat_tables([self._empty(), *tables])
-        return Parsed(rows, _bad_rows(data, bad), lines)
+        return Parsed(rows, sorted(_bad_rows(data, bad) + later, key=lambda row: row.line), lines)
 
     def _halves(
         self, data: bytes, records: Sequence[tuple[int, int]]
@@ -163,6 +177,36 @@ class BlockParser:
                 return kind, f"column {column}: {message.rsplit('error to ', 1)[-1]}"
             return "unreadable", message
         return f"no_{self._key}", f"column {self._key} is empty"
+
+
+def check_quotes(parsed: Parsed) -> Parsed:
+    """The same, if its block can have been cut rightly by counting quotes.
+
+    Raises:
+        UnsoundQuotesError: if not: the table must be read again with its records found one by one.
+    """
+    if any(row.reason == BROKEN_QUOTE for row in parsed.bad):
+        raise UnsoundQuotesError
+    return parsed
+
+
+def read_table(file: TableFile, size: int = BLOCK_BYTES) -> list[Parsed]:
+    """A whole table, block by block, in this thread.
+
+    Args:
+        file: the table.
+        size: bytes to read at a time.
+
+    Raises:
+        ReleaseError: if the file is empty, cut off or damaged.
+    """
+    parser = BlockParser(file)
+    try:
+        with TableStream(file.path) as stream:
+            return [check_quotes(parser.parse(block)) for block in read_blocks(stream, size)]
+    except UnsoundQuotesError:
+        with TableStream(file.path) as stream:
+            return [parser.parse(block) for block in read_blocks(stream, size, scan=True)]
 
 
 def _bad_rows(data: bytes, bad: dict[int, tuple[int, str, str]]) -> list[BadRow]:

@@ -13,10 +13,9 @@ from ehrtraj import recipes
 from ehrtraj.config import Settings
 from ehrtraj.errors import ReleaseError, SettingsError
 from ehrtraj.pipeline.events import Int64s, to_int64
-from ehrtraj.pipeline.parse import BlockParser
+from ehrtraj.pipeline.parse import read_table
 from ehrtraj.pipeline.shards import Plan, draw, plan_shards
 from ehrtraj.release.detect import Release, TableFile, read_subject_file
-from ehrtraj.release.reader import TableStream, read_blocks
 from ehrtraj.release.schema import tables
 
 PATIENTS, ADMISSIONS, ICUSTAYS = "hosp/patients", "hosp/admissions", "icu/icustays"
@@ -87,9 +86,7 @@ def _read_columns(file: TableFile | None, *columns: str) -> list[Int64s]:
     """Integer columns of a whole table, rows that cannot be read left out; empty where the table is not there."""
     if file is None:
         return [np.empty(0, np.int64) for _ in columns]
-    parser = BlockParser(file)
-    with TableStream(file.path) as stream:
-        parts = [parser.parse(block).rows.select(list(columns)) for block in read_blocks(stream)]
+    parts = [parsed.rows.select(list(columns)) for parsed in read_table(file)]
     rows = pa.concat_tables([file.table.schema.empty_table().select(list(columns)), *parts])
     return [to_int64(rows[c]) for c in columns]
 

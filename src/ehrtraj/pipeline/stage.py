@@ -19,12 +19,12 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from ehrtraj.pipeline.parse import BadRow, BlockParser, Parsed
+from ehrtraj.pipeline.parse import BadRow, BlockParser, Parsed, check_quotes
 from ehrtraj.pipeline.rejects import RejectWriter
 from ehrtraj.pipeline.shards import Plan
 from ehrtraj.pipeline.workspace import write_json
 from ehrtraj.release.detect import TableFile
-from ehrtraj.release.reader import TableStream, read_blocks
+from ehrtraj.release.reader import TableStream, UnsoundQuotesError, read_blocks
 
 Progress = Callable[[int, int], None]
 """Called with bytes of the file consumed and rows read since the last call."""
@@ -109,9 +109,12 @@ class _Stager:
         rejects: Path,
         pool: ThreadPoolExecutor,
         budget: int,
+        *,
+        scan: bool,
     ) -> None:
         self.account = StagedTable(file.table.full_name)
         self._parser = BlockParser(file)
+        self._scan = scan
         self._plan = plan
         self._folder = folder
         self._pool = pool
@@ -125,6 +128,8 @@ class _Stager:
 
     def work(self, block: Any) -> tuple[Parsed, list[Piece], int]:  # noqa: ANN401  # runs in a worker thread
         parsed = self._parser.parse(block)
+        if not self._scan:
+            check_quotes(parsed)
         return parsed, *_split(parsed.rows, self._plan)
 
     def take(self, result: tuple[Parsed, list[Piece], int]) -> int:
@@ -207,14 +212,35 @@ def stage_table(
         ReleaseError: if the file is cut off or damaged.
         OSError: if a file cannot be written.
     """
+    try:
+        account = _stage_blocks(file, plan, folder, rejects, pool, threads, budget, progress, scan=False)
+    except UnsoundQuotesError:
+        progress(-file.size, 0)
+        account = _stage_blocks(file, plan, folder, rejects, pool, threads, budget, progress, scan=True)
+    write_json(marker_of(folder), account.to_json())
+    return account
+
+
+def _stage_blocks(
+    file: TableFile,
+    plan: Plan | None,
+    folder: Path,
+    rejects: Path,
+    pool: ThreadPoolExecutor,
+    threads: int,
+    budget: int,
+    progress: Progress,
+    *,
+    scan: bool,
+) -> StagedTable:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    stager = _Stager(file, plan, folder, rejects, pool, budget)
+    stager = _Stager(file, plan, folder, rejects, pool, budget, scan=scan)
     pending: deque[Future[tuple[Parsed, list[Piece], int]]] = deque()
     try:
         with TableStream(file.path) as stream:
             seen = 0
-            for block in read_blocks(stream):
+            for block in read_blocks(stream, scan=scan):
                 rows = stager.take(pending.popleft().result()) if len(pending) > threads else 0
                 pending.append(pool.submit(stager.work, block))
                 progress(stream.consumed - seen, rows)
@@ -229,7 +255,6 @@ def stage_table(
             future.cancel()
         stager.abandon()
         raise
-    write_json(marker_of(folder), stager.account.to_json())
     return stager.account
 
 
