@@ -1,0 +1,40 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv and .envs.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check consumers bench clean
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The readers of the field that the result is tried with. They hold other versions of polars, so they live apart.
+.envs/consumers/installed: tests/consumers/requirements.txt
+	$(PYTHON) -m venv .envs/consumers
+	.envs/consumers/bin/pip install --quiet -r tests/consumers/requirements.txt
+	touch $@
+
+# A few invented patients, built, and one of them shown.
+demo: .venv/installed
+	rm -rf demo-output
+	$(BIN)/python examples/handmade_release.py demo-output/release
+	$(BIN)/ehrtraj build demo-output/release --output demo-output/trajectories --trajectory-version v1
+	$(BIN)/python examples/show_patient.py demo-output/trajectories/v1
+
+consumers: .envs/consumers/installed
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check consumers
+	$(BIN)/pytest
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/build.py --help
+
+clean:
+	rm -rf .venv .envs demo-output
