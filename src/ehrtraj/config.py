@@ -141,7 +141,10 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not TOML: {error}") from None
-    content |= content.pop("build", {})
+    under_build = content.pop("build", {})
+    if not isinstance(under_build, dict):
+        raise SettingsError(f"{path}: 'build' is not a table of settings: write [build]")
+    content |= under_build
     names = {f.name for f in fields(Settings)}
     if unknown := sorted(set(content) - names):
         raise SettingsError(f"{path} has no setting named {', '.join(unknown)}; there are: {', '.join(sorted(names))}")

@@ -6,6 +6,7 @@ lock, and a process gives its memory back.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import multiprocessing
@@ -61,6 +62,14 @@ def _start(job: ShardJob) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     lean_memory()
     _worker = ShardWorker(job)
+    atexit.register(_end)
+
+
+def _end() -> None:
+    global _worker
+    if _worker is not None:
+        _worker.close()
+        _worker = None
 
 
 def _build(shard: int, rows: int) -> dict[str, Any]:

@@ -171,8 +171,8 @@ def _members(name: str, encoded: Texts) -> pa.Array:
     """`"name":value` for each distinct value of a column, as JSON."""
     values = encoded.values
     if pa.types.is_timestamp(values.type):
-        whole = values.cast(pa.timestamp("s"), safe=False)
-        values = (whole if whole.cast(values.type).equals(values) else values).cast(pa.string())
+        # Fractions of a second only where there are some.
+        values = _quoted(pc.replace_substring_regex(values.cast(pa.string()), r"\.000000$", ""))
     elif pa.types.is_floating(values.type):
         values = pc.if_else(pc.is_finite(values), values.cast(pa.string()), "null")
     elif pa.types.is_string(values.type):

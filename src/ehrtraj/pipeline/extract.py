@@ -136,6 +136,10 @@ class Extractor:
             for step, (needed, finished) in enumerate(self._schedule):
                 for name in needed:
                     counts[name] = self._load(self._tables[name], read(name), rejects.get(name))
+                # Before any statement, of whichever recipe, sees the rows.
+                for name in self._wanted:
+                    if name in needed and counts[name].rows:
+                        self._set_aside(self._tables[name], counts[name], rejects.get(name))
                 if step < len(self._wanted):
                     self._run_recipe(step, counts, rejects, buffer, codes)
                 else:
@@ -153,6 +157,10 @@ class Extractor:
         uses = [{name, *(by_name[n] for n in self._recipes[name].mentions(by_name))} for name in self._wanted]
         helpers = " ".join(recipe_files.helper(h, self._source) for h in _HELPERS)
         uses.append({full for n, full in by_name.items() if re.search(rf"\b{n}\b", helpers)})
+        for used in uses:
+            for name in [n for n in used if n in self._wanted]:
+                conditions = " ".join(condition for _, condition in self._recipes[name].set_aside)
+                used.update(full for n, full in by_name.items() if re.search(rf"\b{n}\b", conditions))
         steps = []
         for step, used in enumerate(uses):
             before = set().union(*uses[:step])
@@ -185,7 +193,6 @@ class Extractor:
         count = counts[name]
         if not count.rows:
             return
-        self._set_aside(self._tables[name], count, rejects.get(name))
         rows = count.rows - count.set_aside.total()
         if not rows:
             return

@@ -75,7 +75,7 @@ class BlockParser:
             true_values=[],
             false_values=[],
         )
-        self._parse = pacsv.ParseOptions(newlines_in_values=True)
+        self._parse = pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
 
     def _read(self, data: bytes) -> pa.Table:
         options = pacsv.ReadOptions(use_threads=False, column_names=self._header, block_size=len(data) + 1)
@@ -88,20 +88,18 @@ class BlockParser:
     def parse(self, block: Block) -> Parsed:
         """Type every row of a block that can be, set aside the others."""
         data = block.data
-        lines = data.count(b"\n")
         try:
             rows = self._read(data)
         except pa.ArrowInvalid:
+            return self._parse_with_care(data, data.count(b"\n"))
+        unended = not data.endswith(b"\n")
+        if b"\0" in data or rows[self._key].null_count:
+            return self._parse_with_care(data, data.count(b"\n"))
+        if b'"' not in data:
+            return Parsed(rows, [], rows.num_rows - unended)
+        lines = data.count(b"\n")
+        if _QUOTE_IN_TEXT.search(data) or (rows.num_rows != lines + unended and not _is_sound(data, rows.num_rows)):
             return self._parse_with_care(data, lines)
-        ended = lines + (not data.endswith(b"\n"))
-        if b"\0" in data or rows[self._key].null_count or _QUOTE_IN_TEXT.search(data):
-            return self._parse_with_care(data, lines)
-        if rows.num_rows != ended:
-            records = list(scan_records(data))
-            if not all(sound for _, _, sound in records) or rows.num_rows != sum(
-                bool(data[a:b].strip(b"\r\n")) for a, b, _ in records
-            ):
-                return self._parse_with_care(data, lines)
         return Parsed(rows, [], lines)
 
     def _parse_with_care(self, data: bytes, lines: int) -> Parsed:
@@ -177,6 +175,12 @@ class BlockParser:
                 return kind, f"column {column}: {message.rsplit('error to ', 1)[-1]}"
             return "unreadable", message
         return f"no_{self._key}", f"column {self._key} is empty"
+
+
+def _is_sound(data: bytes, rows: int) -> bool:
+    """Whether a block with line ends in quotes is made of so many sound records."""
+    records = list(scan_records(data))
+    return len(records) == rows and all(sound for _, _, sound in records)
 
 
 def check_quotes(parsed: Parsed) -> Parsed:

@@ -27,7 +27,7 @@ from ehrtraj.release.schema import Table, tables
 
 # More rows than this at once would not fit beside each other's copies in a worker's memory: 2 million rows take about
 # 0.7 GB. Patients are never divided.
-PART_ROWS = 3_000_000
+PART_ROWS = 2_000_000
 
 
 @dataclass(frozen=True)

@@ -169,16 +169,21 @@ class Block:
     data: bytes
 
 
-def _last_cut(data: bytes) -> int:
-    """Length of the longest prefix that ends with a line end outside of quotes, 0 if there is none."""
+def _last_cut(before: bytes, data: bytes) -> int:
+    """Length of the longest prefix of `data` that ends with a line end outside of quotes, 0 if there is none.
+
+    Args:
+        before: begins with a record and has no such line end itself.
+        data: what follows it.
+    """
     end = data.rfind(b"\n") + 1
-    if data.find(b'"') < 0:
+    if b'"' not in data and b'"' not in before:
         return end
-    quotes = data.count(b'"', 0, end)
+    quotes = before.count(b'"') + data.count(b'"', 0, end)
     while end and quotes % 2:
-        before = data.rfind(b"\n", 0, end - 1) + 1
-        quotes -= data.count(b'"', before, end)
-        end = before
+        line = data.rfind(b"\n", 0, end - 1) + 1
+        quotes -= data.count(b'"', line, end)
+        end = line
     return end
 
 
@@ -217,12 +222,17 @@ def read_blocks(stream: TableStream, size: int = BLOCK_BYTES, *, scan: bool = Fa
     _, carry = _split_header(carry, stream.path)
     index = 0
     while chunk := stream.read(size):
-        carry = carry + chunk if carry else chunk
-        cut = _scanned_cut(carry, more=True) if scan else _last_cut(carry)
-        if not cut and len(carry) > LONGEST_RECORD and not scan:
-            raise UnsoundQuotesError
+        if scan:
+            carry, chunk = b"", carry + chunk
+            cut = _scanned_cut(chunk, more=True)
+        else:
+            cut = _last_cut(carry, chunk)
+            if not cut and len(carry) > LONGEST_RECORD:
+                raise UnsoundQuotesError
         if cut:
-            yield Block(index, carry[:cut])
-            index, carry = index + 1, carry[cut:]
+            yield Block(index, carry + chunk[:cut])
+            index, carry = index + 1, chunk[cut:]
+        else:
+            carry += chunk
     if carry:
         yield Block(index, carry)

@@ -7,9 +7,9 @@ stays AS (
     subject_id,
     hadm_id,
     min(least(edregtime, admittime))                                 AS start,
-    max(stay_end(dischtime, deathtime)) + INTERVAL 1 MICROSECOND AS stop
+    max(stay_end(dischtime, deathtime)) + INTERVAL 1 SECOND          AS stop
   FROM admissions
-  WHERE dischtime >= least(edregtime, admittime)     -- not those that end before they begin (mc#1691)
+  WHERE stay_end(dischtime, deathtime) >= least(edregtime, admittime)     -- not those that end before they begin (mc#1691)
   GROUP BY subject_id, hadm_id
 ),
 -- Each stay opens at its start and closes at its stop ...

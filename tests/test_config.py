@@ -1,0 +1,230 @@
+"""Settings: where each comes from, and what is said of a bad one."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from ehrtraj.config import (
+    DEFAULT_MEMORY,
+    MIN_MEMORY,
+    Settings,
+    parse_size,
+    read_config_file,
+    resolve,
+    usable_cpus,
+)
+from ehrtraj.errors import SettingsError
+
+NEEDED = {"data_dir": "release", "trajectory_version": "v1"}
+
+# For each setting, texts and what they mean: on the command line, in the environment under its two names, in a
+# file.
+VALUES = {
+    "data_dir": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
+    "output": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
+    "trajectory_version": [("a", "a"), ("b", "b"), ("c", "c"), ("d", "d")],
+    "max_cpus": [("3", 3), ("4", 4), ("5", 5), ("6", 6)],
+    "memory_limit": [("2GB", 2 * 10**9), ("3GB", 3 * 10**9), ("5GB", 5 * 10**9), ("6GB", 6 * 10**9)],
+    "tables": [("a", ("a",)), ("b,c", ("b", "c")), ("d", ("d",)), ("e", ("e",))],
+    "subjects": [("10", "10"), ("20", "20"), ("30", "30"), ("40", "40")],
+    "icu_only": [("true", True), ("false", False), ("yes", True), ("no", False)],
+    "clock": [("available", "available"), ("event", "event"), ("available", "available"), ("event", "event")],
+    "seed": [("1", 1), ("2", 2), ("3", 3), ("4", 4)],
+    "overwrite": [("true", True), ("false", False), ("yes", True), ("no", False)],
+}
+BY_DEFAULT = {
+    "output": Path("trajectories"),
+    "max_cpus": usable_cpus(),
+    "memory_limit": DEFAULT_MEMORY,
+    "tables": (),
+    "subjects": None,
+    "icu_only": False,
+    "clock": "event",
+    "seed": 0,
+    "overwrite": False,
+}
+
+
+def config(folder: Path, text: str) -> Path:
+    path = folder / "ehrtraj.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_setting_is_covered_here() -> None:
+    assert set(VALUES) == {f.name for f in fields(Settings)}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_command_line_before_environment_before_file_before_default(name: str, tmp_path: Path) -> None:
+    (given, given_value), (own, own_value), (plain, plain_value), (filed, filed_value) = VALUES[name]
+    upper = name.upper()
+    path = config(tmp_path, f'{name} = "{filed}"\n')
+    needed = {k: v for k, v in NEEDED.items() if k != name}
+    both = {f"EHRTRAJ_{upper}": own, upper: plain}
+
+    settings, origins = resolve(needed | {name: given}, path, both)
+    assert (getattr(settings, name), origins[name]) == (given_value, "command line")
+    settings, origins = resolve(needed | {name: None}, path, both)
+    assert (getattr(settings, name), origins[name]) == (own_value, f"environment EHRTRAJ_{upper}")
+    settings, origins = resolve(needed, path, {upper: plain})
+    assert (getattr(settings, name), origins[name]) == (plain_value, f"environment {upper}")
+    settings, origins = resolve(needed, path, {})
+    assert (getattr(settings, name), origins[name]) == (filed_value, f"file {path}")
+    if name in BY_DEFAULT:
+        settings, origins = resolve(needed, None, {})
+        assert (getattr(settings, name), origins[name]) == (BY_DEFAULT[name], "default")
+
+
+def test_an_empty_variable_is_not_set() -> None:
+    settings, origins = resolve(NEEDED, None, {"CLOCK": "", "EHRTRAJ_SEED": ""})
+    assert (settings.clock, origins["clock"]) == ("event", "default")
+    assert (settings.seed, origins["seed"]) == (0, "default")
+
+
+def test_the_process_s_own_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEED", "17")
+    assert resolve(NEEDED)[0].seed == 17
+
+
+def test_false_on_the_command_line_wins_over_true_in_the_environment() -> None:
+    assert resolve(NEEDED | {"icu_only": False}, None, {"ICU_ONLY": "1"})[0].icu_only is False
+    assert resolve(NEEDED | {"seed": 0}, None, {"SEED": "1"})[0].seed == 0
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_what_is_needed_and_missing_is_named_with_the_ways_to_give_it(name: str) -> None:
+    with pytest.raises(SettingsError, match="missing") as raised:
+        resolve({k: v for k, v in NEEDED.items() if k != name}, None, {})
+    assert name.upper() in str(raised.value)
+    assert "--config" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4GB", 4 * 10**9),
+        ("4gb", 4 * 10**9),
+        ("512 MiB", 512 * 2**20),
+        ("1.5GB", 1_500_000_000),
+        ("2GiB", 2 * 2**30),
+        ("7KiB", 7 * 1024),
+        ("9KB", 9000),
+        (" 1000000 ", 10**6),
+        ("1000000B", 10**6),
+        (10**9, 10**9),
+    ],
+)
+def test_sizes(text: str | int, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "four GB", "4 TBs", "-1GB", "4GB of memory", "1,5GB", "0x10"])
+def test_what_is_no_size_is_said(text: str) -> None:
+    with pytest.raises(SettingsError, match="not a size") as raised:
+        parse_size(text)
+    assert text in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_cpus", "two"),
+        ("max_cpus", "0"),
+        ("max_cpus", "-1"),
+        ("max_cpus", "1.5"),
+        ("memory_limit", "much"),
+        ("memory_limit", "999MB"),
+        ("icu_only", "maybe"),
+        ("overwrite", "2"),
+        ("seed", "x"),
+        ("clock", "both"),
+        ("trajectory_version", "../up"),
+        ("trajectory_version", ".hidden"),
+        ("trajectory_version", "a/b"),
+        ("trajectory_version", "with blank"),
+        ("trajectory_version", "-v"),
+    ],
+)
+def test_a_bad_value_is_a_settings_error_that_names_the_setting(name: str, value: str, tmp_path: Path) -> None:
+    for given, environ, path in [
+        ({name: value}, {}, None),
+        ({name: None}, {name.upper(): value}, None),
+        ({name: None}, {}, config(tmp_path, f'{name} = "{value}"\n')),
+    ]:
+        with pytest.raises(SettingsError) as raised:
+            resolve(NEEDED | given, path, environ)
+        message = str(raised.value).lower()
+        assert name in message or name.replace("_", " ") in message
+        assert value.lower() in message or "999,000,000" in message
+        assert raised.value.exit_code == 2
+
+
+def test_the_least_memory_is_enough() -> None:
+    assert resolve(NEEDED | {"memory_limit": MIN_MEMORY}, None, {})[0].memory_limit == MIN_MEMORY
+
+
+@pytest.mark.parametrize("word", ["1", "true", "TRUE", " yes ", "on"])
+def test_words_for_true(word: str) -> None:
+    assert resolve(NEEDED, None, {"ICU_ONLY": word})[0].icu_only is True
+
+
+@pytest.mark.parametrize("word", ["0", "false", "No", "off"])
+def test_words_for_false(word: str) -> None:
+    assert resolve(NEEDED | {"icu_only": word}, None, {})[0].icu_only is False
+
+
+@pytest.mark.parametrize("given", ["labevents, hosp/omr ,", ["labevents", "hosp/omr"], ("labevents", " hosp/omr", "")])
+def test_tables_are_a_list_or_names_with_commas(given: object) -> None:
+    assert resolve(NEEDED | {"tables": given}, None, {})[0].tables == ("labevents", "hosp/omr")
+
+
+def test_a_home_folder_is_spelled_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert resolve(NEEDED | {"output": "~/out"}, None, {})[0].output == Path("/home/somebody/out")
+
+
+# Files ------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_has_its_settings_at_the_top_or_under_build(tmp_path: Path) -> None:
+    path = config(tmp_path, 'seed = 3\ntables = ["labevents"]\n\n[build]\nclock = "available"\nicu_only = true\n')
+    settings, _ = resolve(NEEDED, path, {})
+    assert (settings.seed, settings.clock, settings.icu_only, settings.tables) == (
+        3,
+        "available",
+        True,
+        ("labevents",),
+    )
+
+
+def test_an_unknown_setting_in_a_file_is_named_with_those_there_are(tmp_path: Path) -> None:
+    path = config(tmp_path, "sede = 3\n")
+    with pytest.raises(SettingsError, match="sede") as raised:
+        read_config_file(path)
+    assert str(path) in str(raised.value)
+    assert "seed" in str(raised.value).replace("sede", "")
+
+
+@pytest.mark.parametrize("content", [b"seed = \n", b"\xff\xfe", b"seed 3"])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match="not TOML") as raised:
+        resolve(NEEDED, path, {})
+    assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["build = 3\n", "[build]\nseed = [1]\n", "seed = 1.5\n", "[[build]]\nseed = 1\n"])
+def test_a_file_with_values_of_the_wrong_kind_is_a_settings_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError):
+        resolve(NEEDED, config(tmp_path, text), {})
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot read") as raised:
+        resolve(NEEDED, tmp_path / "none.toml", {})
+    assert "none.toml" in str(raised.value)

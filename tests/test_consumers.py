@@ -1,0 +1,127 @@
+"""The readers of the field take a dataset as it is: MEDS' own schemas, meds_reader and ACES.
+
+meds_reader and ACES live in an environment of their own, made by `make consumers`, since they hold polars below 2.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import meds
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+HERE = Path(__file__).parent
+TASK = HERE / "consumers" / "in_hospital_mortality.yaml"
+
+
+@pytest.fixture(scope="session")
+def consumers() -> Path:
+    """The `bin` folder of the environment that holds meds_reader and ACES."""
+    folder = Path(os.environ.get("EHRTRAJ_CONSUMERS", HERE.parent / ".envs" / "consumers")) / "bin"
+    if not (folder / "aces-cli").is_file():
+        pytest.skip(f"no ACES in {folder}: `make consumers` installs it")
+    return folder
+
+
+def run(*command: object) -> str:
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def validate(dataset: Path) -> int:
+    events = 0
+    for path in sorted((dataset / "data").rglob("*.parquet")):
+        table = pq.read_table(path)
+        meds.DataSchema.validate(table)
+        events += table.num_rows
+    meds.CodeMetadataSchema.validate(pq.read_table(dataset / meds.code_metadata_filepath))
+    meds.SubjectSplitSchema.validate(pq.read_table(dataset / meds.subject_splits_filepath))
+    meds.DatasetMetadataSchema.validate(json.loads((dataset / meds.dataset_metadata_filepath).read_text()))
+    return events
+
+
+def test_meds_validates_every_file(built: Path) -> None:
+    assert validate(built) == json.loads((built / "manifest.json").read_text())["summary"]["events"]
+
+
+def test_meds_validates_every_file_of_the_demo(demo_built: Path) -> None:
+    assert validate(demo_built) > 1_000_000
+
+
+def test_every_observed_code_is_described_once(built: Path) -> None:
+    observed = pl.read_parquet(built / "data/**/*.parquet")["code"].unique()
+    codes = pl.read_parquet(built / "metadata/codes.parquet")
+    assert sorted(observed) == sorted(codes["code"])
+    assert codes["description"].null_count() == 0
+
+
+def meds_reader_takes(dataset: Path, consumers: Path, folder: Path) -> None:
+    run(consumers / "meds_reader_convert", dataset, folder / "database", "--num_threads", 2)
+    run(consumers / "meds_reader_verify", dataset, folder / "database")
+
+
+def test_meds_reader_converts_and_verifies(built: Path, consumers: Path, tmp_path: Path) -> None:
+    meds_reader_takes(built, consumers, tmp_path)
+
+
+def test_meds_reader_converts_and_verifies_the_demo(demo_built: Path, consumers: Path, tmp_path: Path) -> None:
+    meds_reader_takes(demo_built, consumers, tmp_path)
+
+
+def aces_labels(dataset: Path, consumers: Path, folder: Path) -> pl.DataFrame:
+    """Labels of the task over all files of the dataset."""
+    frames = []
+    for path in sorted((dataset / "data").rglob("*.parquet")):
+        name = f"{path.parent.name}-{path.stem}"
+        out = folder / f"{name}.parquet"
+        run(
+            consumers / "aces-cli",
+            "data=single_file",
+            "data.standard=meds",
+            f"data.path={path}",
+            "cohort_name=in_hospital_mortality",
+            f"cohort_dir={folder}",
+            f"config_path={TASK}",
+            f"output_filepath={out}",
+            f"hydra.run.dir={folder / 'hydra' / name}",
+        )
+        frames.append(pl.read_parquet(out))
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def expected_labels(dataset: Path) -> set[tuple[int, object, bool]]:
+    """What the task asks for, worked out from the events themselves."""
+    events = pl.read_parquet(dataset / "data/**/*.parquet").filter(pl.col("time").is_not_null())
+    labels = set()
+    for (subject,), rows in events.group_by("subject_id"):
+        kinds = {
+            kind: rows.filter(pl.col("code").str.starts_with(kind))["time"].unique().sort().to_list()
+            for kind in ("ADMISSION//", "DISCHARGE//", "MEDS_DEATH")
+        }
+        ends = sorted({*kinds["DISCHARGE//"], *kinds["MEDS_DEATH"]})
+        for start in kinds["ADMISSION//"]:
+            until = start + pl.Series([24]).cast(pl.Duration("ms"))[0] * 3_600_000
+            within = [t for times in kinds.values() for t in times if start < t <= until]
+            after = [t for t in ends if t > until]
+            if not within and after:
+                labels.add((int(subject), until, after[0] in kinds["MEDS_DEATH"]))
+    return labels
+
+
+def check_aces(dataset: Path, consumers: Path, folder: Path) -> None:
+    found = aces_labels(dataset, consumers, folder)
+    rows = set(found.select("subject_id", "prediction_time", "boolean_value").iter_rows())
+    assert rows == expected_labels(dataset)
+    assert {label for _, _, label in rows} == {True, False}, "the task must find deaths and survivors to show anything"
+
+
+def test_aces_extracts_in_hospital_mortality(built: Path, consumers: Path, tmp_path: Path) -> None:
+    check_aces(built, consumers, tmp_path)
+
+
+def test_aces_extracts_in_hospital_mortality_from_the_demo(demo_built: Path, consumers: Path, tmp_path: Path) -> None:
+    check_aces(demo_built, consumers, tmp_path)

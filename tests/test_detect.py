@@ -1,0 +1,274 @@
+"""Which release lies in a folder, as found from the files themselves."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ehrtraj.errors import ReleaseError
+from ehrtraj.release import schema
+from ehrtraj.release.detect import detect, read_subject_file, version_by_counts
+
+READ = [name for name, table in schema.tables().items() if table.kind != "no_patients"]
+
+
+@pytest.fixture
+def copy(release: Path, tmp_path: Path) -> Path:
+    """A copy of the hand-made release that a test may change."""
+    return Path(shutil.copytree(release, tmp_path / "mine"))
+
+
+def change_header(folder: Path, table: str, old: str, new: str) -> Path:
+    """Replace a column's name in the first line of a table."""
+    path = folder / f"{table}.csv.gz"
+    header, line_end, rows = gzip.decompress(path.read_bytes()).partition(b"\n")
+    columns = header.decode().split(",")
+    assert old in columns
+    columns[columns.index(old)] = new
+    path.write_bytes(gzip.compress(",".join(columns).encode() + line_end + rows))
+    return path
+
+
+# Where the release is ---------------------------------------------------------------------------------------
+
+
+def test_the_release_is_found_in_its_folder(release: Path) -> None:
+    found = detect(release)
+    assert found.root == release
+    assert found.source == "mimiciv"
+    assert sorted(found.files) == sorted(READ)
+    assert found.missing == ()
+    assert found.notes == ()
+    for name, file in found.files.items():
+        assert file.path == release / f"{name}.csv.gz"
+        assert file.size == file.path.stat().st_size
+        assert list(file.header) == list(file.table.columns)
+        assert file.present == {c: c for c in file.table.columns}
+
+
+def test_it_is_found_from_folders_above_and_from_its_modules(release: Path) -> None:
+    for folder in (release.parent, release.parent.parent, release / "hosp", release / "icu"):
+        found = detect(folder)
+        assert found.root == release
+        assert len(found.files) == len(READ)
+
+
+def test_hidden_folders_are_no_second_release(copy: Path) -> None:
+    shutil.copytree(copy / "hosp", copy.parent / ".trash" / "hosp")
+    assert detect(copy.parent).root == copy
+
+
+def test_two_releases_are_both_listed(release: Path, tmp_path: Path) -> None:
+    first = Path(shutil.copytree(release, tmp_path / "2.2"))
+    second = Path(shutil.copytree(release, tmp_path / "3.1"))
+    with pytest.raises(ReleaseError, match="several releases") as raised:
+        detect(tmp_path)
+    assert str(first) in str(raised.value)
+    assert str(second) in str(raised.value)
+    assert detect(first).root == first
+
+
+def test_no_such_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="no such folder") as raised:
+        detect(tmp_path / "nowhere")
+    assert str(tmp_path / "nowhere") in str(raised.value)
+
+
+def test_a_file_is_no_folder(release: Path) -> None:
+    with pytest.raises(ReleaseError, match="is a file") as raised:
+        detect(release / "hosp" / "patients.csv.gz")
+    assert "patients.csv.gz" in str(raised.value)
+
+
+def test_another_folder_is_not_taken_for_mimic(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"x")
+    (tmp_path / "hosp").mkdir()
+    (tmp_path / "hosp" / "patients.xlsx").write_bytes(b"x")
+    with pytest.raises(ReleaseError, match="not a MIMIC-IV release") as raised:
+        detect(tmp_path)
+    assert "holiday.jpg" in str(raised.value)
+    assert str(tmp_path) in str(raised.value)
+
+
+def test_an_empty_folder_is_not_taken_for_mimic(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="not a MIMIC-IV release"):
+        detect(tmp_path)
+
+
+def test_dictionaries_alone_are_no_release(release: Path, tmp_path: Path) -> None:
+    (tmp_path / "hosp").mkdir()
+    shutil.copy(release / "hosp" / "d_labitems.csv.gz", tmp_path / "hosp")
+    with pytest.raises(ReleaseError, match="not a MIMIC-IV release"):
+        detect(tmp_path)
+
+
+# Its files --------------------------------------------------------------------------------------------------
+
+
+def test_plain_and_compressed_files_may_be_mixed(copy: Path) -> None:
+    packed = copy / "hosp" / "omr.csv.gz"
+    (copy / "hosp" / "omr.csv").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+    found = detect(copy)
+    assert found.files["hosp/omr"].path == copy / "hosp" / "omr.csv"
+    assert found.files["hosp/emar"].path == copy / "hosp" / "emar.csv.gz"
+    assert found.notes == ()
+
+
+def test_of_a_table_that_is_there_twice_the_compressed_one_is_read(copy: Path) -> None:
+    packed = copy / "hosp" / "omr.csv.gz"
+    (copy / "hosp" / "omr.csv").write_bytes(gzip.decompress(packed.read_bytes()))
+    found = detect(copy)
+    assert found.files["hosp/omr"].path == packed
+    assert len(found.notes) == 1
+    assert "hosp/omr" in found.notes[0]
+    assert "the .csv.gz is read" in found.notes[0]
+
+
+def test_tables_that_are_not_there_are_missing(copy: Path) -> None:
+    (copy / "icu" / "ingredientevents.csv.gz").unlink()
+    (copy / "hosp" / "omr.csv.gz").unlink()
+    found = detect(copy)
+    assert sorted(found.missing) == ["hosp/omr", "icu/ingredientevents"]
+    assert "hosp/omr" not in found.files
+
+
+def test_a_module_alone_is_a_release(copy: Path) -> None:
+    shutil.rmtree(copy / "icu")
+    found = detect(copy)
+    assert {name.split("/")[0] for name in found.files} == {"hosp"}
+    assert {name.split("/")[0] for name in found.missing} == {"icu"}
+
+
+def test_a_column_that_is_not_there_is_null_and_noted(copy: Path) -> None:
+    change_header(copy, "icu/chartevents", "caregiver_id", "nurse")
+    found = detect(copy)
+    assert "caregiver_id" not in found.files["icu/chartevents"].present
+    lacking = [n for n in found.notes if "icu/chartevents" in n and "caregiver_id" in n]
+    unknown = [n for n in found.notes if "icu/chartevents" in n and "nurse" in n]
+    assert len(lacking) == len(unknown) == 1
+    assert "null" in lacking[0]
+    assert "left out" in unknown[0]
+
+
+def test_columns_in_upper_case_are_the_same_columns(copy: Path) -> None:
+    change_header(copy, "icu/procedureevents", "originalamount", "ORIGINALAMOUNT")
+    change_header(copy, "icu/procedureevents", "subject_id", "Subject_ID")
+    found = detect(copy)
+    assert found.notes == ()
+    present = found.files["icu/procedureevents"].present
+    assert present["originalamount"] == "ORIGINALAMOUNT"
+    assert present["subject_id"] == "Subject_ID"
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("hosp/labevents", "itemid"), ("hosp/patients", "subject_id"), ("icu/d_items", "itemid")],
+)
+def test_without_a_key_column_the_file_and_the_column_are_named(copy: Path, table: str, column: str) -> None:
+    path = change_header(copy, table, column, "something_else")
+    with pytest.raises(ReleaseError, match="lacks the column") as raised:
+        detect(copy)
+    assert str(path) in str(raised.value)
+    assert column in str(raised.value)
+    assert "something_else" in str(raised.value), "it says what is there instead"
+
+
+def test_a_column_named_twice_is_refused(copy: Path) -> None:
+    path = change_header(copy, "hosp/omr", "seq_num", "CHARTDATE")
+    with pytest.raises(ReleaseError, match="twice") as raised:
+        detect(copy)
+    assert str(path) in str(raised.value)
+    assert "chartdate" in str(raised.value)
+
+
+def test_an_empty_file_is_named(copy: Path) -> None:
+    path = copy / "hosp" / "emar.csv.gz"
+    path.write_bytes(gzip.compress(b""))
+    with pytest.raises(ReleaseError, match="empty") as raised:
+        detect(copy)
+    assert str(path) in str(raised.value)
+
+
+def test_tables_without_patients_are_not_read(release: Path) -> None:
+    assert not {"hosp/provider", "icu/caregiver"} & set(detect(release).files)
+
+
+# Its version ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("folders", "is_demo", "version"),
+    [
+        ("mimiciv/3.1", False, "3.1"),
+        ("physionet.org/files/mimiciv/2.2", False, "2.2"),
+        ("mimic-iv", False, "unknown"),
+        ("mimic-iv-demo/2.2", True, "demo 2.2"),
+        ("demo", True, "demo 2.2"),
+    ],
+)
+def test_the_version_is_read_from_the_path(
+    handmade: ModuleType, tmp_path: Path, folders: str, is_demo: bool, version: str
+) -> None:
+    root = tmp_path / folders
+    rows = {"hosp/patients": [{"subject_id": 1, "gender": "F"}]}
+    handmade.write_tables(root, rows)
+    if is_demo:
+        (root / "demo_subject_id.csv").write_text("subject_id\n1\n")
+    assert detect(root).version == version
+
+
+@pytest.mark.parametrize("version", sorted(schema.published_row_counts()))
+def test_the_version_is_known_by_the_numbers_of_rows(version: str) -> None:
+    counts = schema.published_row_counts()[version]
+    assert schema.published_row_counts()[version_by_counts(counts) or ""] == counts
+    # A few tables may differ, half of them not.
+    few = dict(list(counts.items())[:2])
+    assert version_by_counts({name: rows + (name in few) for name, rows in counts.items()}) is not None
+    assert version_by_counts({name: rows + 1 for name, rows in counts.items()}) is None
+
+
+def test_no_rows_are_of_no_version() -> None:
+    assert version_by_counts({}) is None
+    assert version_by_counts({"patients": 8, "admissions": 7, "labevents": 34}) is None
+
+
+def test_the_demo_is_found_by_its_files(demo: Path) -> None:
+    found = detect(demo)
+    assert found.version == "demo 2.2"
+    assert sorted(found.files) == sorted(READ)
+    assert found.missing == ()
+    assert found.files["icu/procedureevents"].present["originalamount"] == "ORIGINALAMOUNT"
+
+
+# Files of subjects ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "subjects"),
+    [
+        ("1\n2\n3\n", [1, 2, 3]),
+        ("subject_id\n1\n2\n", [1, 2]),
+        ("hadm_id,SUBJECT_ID\n9,1\n8,2\n", [1, 2]),
+        ("\ufeffsubject_id\r\n1\r\n\r\n2", [1, 2]),
+        ("patient\n7\n", [7]),
+        ("", []),
+    ],
+)
+def test_subjects_are_read_from_a_file(tmp_path: Path, text: str, subjects: list[int]) -> None:
+    path = tmp_path / "subjects.csv"
+    path.write_bytes(text.encode())
+    assert read_subject_file(path) == subjects
+
+
+@pytest.mark.parametrize("content", [b"1\ntwo\n", b"hadm_id,subject_id\n1\n", b"1\n2.5\n", b"\xff\xfe1\n"])
+def test_a_file_that_is_no_list_of_subjects_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "subjects.csv"
+    path.write_bytes(content)
+    with pytest.raises(ReleaseError) as raised:
+        read_subject_file(path)
+    assert str(path) in str(raised.value)

@@ -1,0 +1,1252 @@
+"""What the rows of each table become: expected events written out by hand, for the hand-made release."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import ehrtraj
+
+SEPSIS, DIED, HOSPICE, OLDEST = 10900116, 10900234, 10900352, 10900471
+CLINIC, OVERLAP, BORROWED, VISIT = 10900598, 10900613, 10900727, 10900845
+SEPSIS_HADM, SEPSIS_STAY, DIED_HADM = 29000116, 39000116, 29000234
+SEPSIS_DISCHARGE = "2153-04-18 13:45"
+
+LEFT = "INPUT_START", "INGREDIENT_START", "ICU_PROCEDURE_START", "DRUG_ORDER_START", "PHARMACY_START"
+RIGHT = "INPUT_END", "INGREDIENT_END", "ICU_PROCEDURE_END", "DRUG_ORDER_END", "PHARMACY_END"
+INTERVALS = [*zip(LEFT, RIGHT, strict=True), ("TRANSFER", "TRANSFER_OUT"), ("ICU_START", "ICU_END")]
+
+
+def at(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text)
+
+
+def is_(event: dict[str, Any], **expected: object) -> None:
+    """Hold an event to what is expected of it; times are given as text."""
+    for name, value in expected.items():
+        if name in ("time", "available_time") and isinstance(value, str):
+            value = at(value)
+        if name == "numeric_value" and value is not None:
+            value = pytest.approx(value, rel=1e-6)
+        assert event[name] == value, f"{event['code']}: {name} is {event[name]!r}, not {value!r}"
+
+
+# All events -------------------------------------------------------------------------------------------------
+
+
+def test_every_event_with_a_time_is_available_and_never_before_it(trajectories: Any) -> None:
+    for event in trajectories.events:
+        if event["time"] is None:
+            assert event["available_time"] is None
+        else:
+            assert event["available_time"] is not None, event
+            assert event["available_time"] >= event["time"], event
+
+
+def test_only_facts_about_the_patient_have_no_time(trajectories: Any) -> None:
+    static = Counter(e["code"].split("//")[0] for e in trajectories.events if e["time"] is None)
+    assert static == {"GENDER": 8, "ANCHOR_YEAR_GROUP": 8}
+
+
+def test_every_table_of_patients_is_the_source_of_events(trajectories: Any, handmade: ModuleType) -> None:
+    tables = {e["source_table"] for e in trajectories.events}
+    dictionaries = ("hosp/d_", "icu/d_", "hosp/provider", "icu/caregiver")
+    assert tables == {t for t in handmade.release_rows() if not t.startswith(dictionaries)}
+
+
+def test_attributes_are_json_objects_with_something_in_them(built: Path, read_events: Any) -> None:
+    texts = {text for text in read_events(built)["attributes"].to_pylist() if text is not None}
+    assert len(texts) > 50
+    for text in texts:
+        assert isinstance(json.loads(text), dict), text
+        assert json.loads(text), "null where there is nothing to say"
+
+
+def test_nothing_of_an_event_is_an_empty_text(trajectories: Any) -> None:
+    for event in trajectories.events:
+        for name in ("text_value", "unit", "raw_value", "raw_unit"):
+            assert event[name] is None or event[name].strip(), event
+        assert all(value is not None and value != "" for value in event["attributes"].values()), event
+
+
+# patients ---------------------------------------------------------------------------------------------------
+
+
+def test_sex_and_period_have_no_time_and_come_first(trajectories: Any) -> None:
+    first, second = trajectories.of(SEPSIS)[:2]
+    is_(first, code="GENDER//F", time=None, available_time=None, flags=set(), source_table="hosp/patients")
+    is_(second, code="ANCHOR_YEAR_GROUP//2017 - 2019", time=None, hadm_id=None)
+
+
+def test_birth_is_the_first_day_of_anchor_year_less_anchor_age(trajectories: Any) -> None:
+    is_(
+        trajectories.one(SEPSIS, "MEDS_BIRTH"),
+        time="2086-01-01",
+        available_time="2086-01-01",
+        time_precision="year",
+        flags=set(),
+        attributes={"anchor_age": 66, "anchor_year": 2152},
+    )
+
+
+@pytest.mark.parametrize("patient", [SEPSIS, DIED, HOSPICE, OLDEST, CLINIC, OVERLAP, BORROWED, VISIT])
+def test_age_at_any_event_is_the_source_s_own(patient: int, trajectories: Any, handmade: ModuleType) -> None:
+    (row,) = [r for r in handmade.release_rows()["hosp/patients"] if r["subject_id"] == patient]
+    birth = trajectories.one(patient, "MEDS_BIRTH")["time"]
+    timed = [e["time"] for e in trajectories.of(patient) if e["time"] is not None][1:]
+    assert timed
+    for time in timed:
+        # Whole years since a birth on 1 January: the difference of the years.
+        assert time.year - birth.year == row["anchor_age"] + time.year - row["anchor_year"]
+
+
+def test_an_age_above_89_is_flagged(trajectories: Any) -> None:
+    is_(trajectories.one(OLDEST, "MEDS_BIRTH"), time="2080-01-01", flags={"age_top_coded"})
+    flagged = {e["subject_id"] for e in trajectories.events if "age_top_coded" in e["flags"]}
+    assert flagged == {OLDEST}
+
+
+def test_death_in_hospital_is_at_deathtime_and_the_last_event_of_its_time(trajectories: Any) -> None:
+    death = trajectories.one(DIED, "MEDS_DEATH")
+    is_(
+        death,
+        time="2139-11-07 18:22",
+        available_time="2139-11-07 18:22",
+        time_precision="minute",
+        flags=set(),
+    )
+    is_(death, hadm_id=DIED_HADM, attributes={}, numeric_value=None)
+    same_time = [e["code"] for e in trajectories.of(DIED, time=death["time"])]
+    assert same_time[-3:] == ["DISCHARGE//DIED", "HOSPITAL_DEATH", "MEDS_DEATH"]
+
+
+def test_a_date_of_death_alone_is_the_end_of_its_day(trajectories: Any) -> None:
+    is_(
+        trajectories.one(HOSPICE, "MEDS_DEATH"),
+        time="2128-03-17 23:59:59",
+        available_time="2128-03-17 23:59:59",
+        time_precision="day",
+        hadm_id=None,
+        flags=set(),
+    )
+    assert trajectories.of(HOSPICE)[-1]["code"] == "MEDS_DEATH"
+
+
+def test_nobody_else_died(trajectories: Any) -> None:
+    assert {e["subject_id"] for e in trajectories.events if e["code"] == "MEDS_DEATH"} == {DIED, HOSPICE}
+
+
+def admission(subject: int, hadm: int, start: str, end: str, **more: object) -> dict[str, object]:
+    return {"subject_id": subject, "hadm_id": hadm, "admittime": start, "dischtime": end} | more
+
+
+def patient(subject: int, **more: object) -> dict[str, object]:
+    return {"subject_id": subject, "gender": "F", "anchor_age": 50, "anchor_year": 2150} | more
+
+
+@pytest.mark.parametrize(
+    ("dod", "stay", "expected"),
+    [
+        # Hospital and registry name different days: the hospital's time counts, and the conflict is said.
+        (
+            "2150-03-09",
+            {"deathtime": "2150-03-07 04:10", "hospital_expire_flag": 1},
+            {
+                "time": "2150-03-07 04:10",
+                "time_precision": "minute",
+                "flags": {"death_conflict"},
+                "attributes": {"dod": "2150-03-09"},
+                "hadm_id": 20000001,
+            },
+        ),
+        # The admission says died, without a time of death: at the discharge of that day.
+        (
+            "2150-03-07",
+            {"hospital_expire_flag": 1},
+            {"time": "2150-03-07 09:30", "time_precision": "minute", "flags": set(), "hadm_id": 20000001},
+        ),
+        # She went home, and died on the same day: never before she left.
+        (
+            "2150-03-07",
+            {"hospital_expire_flag": 0},
+            {"time": "2150-03-07 23:59:59", "time_precision": "day", "flags": set(), "hadm_id": None},
+        ),
+        # No date of death in patients.
+        (
+            None,
+            {"deathtime": "2150-03-07 04:10", "hospital_expire_flag": 1},
+            {"time": "2150-03-07 04:10", "time_precision": "minute", "flags": set(), "hadm_id": 20000001},
+        ),
+    ],
+)
+def test_time_of_death(build_rows: Any, dod: str | None, stay: dict[str, Any], expected: dict[str, Any]) -> None:
+    built = build_rows(
+        {
+            "hosp/patients": [patient(1, dod=dod)],
+            "hosp/admissions": [admission(1, 20000001, "2150-03-01 10:00", "2150-03-07 09:30", **stay)],
+        }
+    )
+    death = built.one(1, "MEDS_DEATH")
+    is_(death, **expected)
+    is_(death, available_time=death["time"])
+    subjects = pq.read_table(built.dataset / "metadata" / "subjects.parquet").to_pylist()
+    assert [s["death_time"] for s in subjects] == [death["time"]]
+
+
+# admissions -------------------------------------------------------------------------------------------------
+
+
+def test_an_admission_is_several_events_each_at_its_own_time(trajectories: Any) -> None:
+    events = [e for e in trajectories.of(SEPSIS) if e["source_table"] == "hosp/admissions"]
+    assert [(e["time"].isoformat(" ", "minutes"), e["code"]) for e in events] == [
+        ("2153-04-11 20:52", "ED_REGISTRATION"),
+        ("2153-04-11 23:58", "ADMISSION//EW EMER."),
+        ("2153-04-11 23:58", "RACE//WHITE"),
+        ("2153-04-11 23:58", "LANGUAGE//English"),
+        ("2153-04-11 23:58", "MARITAL_STATUS//WIDOWED"),
+        ("2153-04-12 02:41", "ED_OUT"),
+        ("2153-04-18 13:45", "INSURANCE//Medicare"),
+        ("2153-04-18 13:45", "DISCHARGE//HOME HEALTH CARE"),
+    ]
+    for event in events:
+        is_(event, hadm_id=SEPSIS_HADM, link_id=SEPSIS_HADM, source_key=SEPSIS_HADM, time_precision="minute")
+        is_(event, available_time=event["time"], flags=set())
+    assert events[1]["attributes"] == {"admission_location": "EMERGENCY ROOM"}
+    assert events[-1]["attributes"] == {"hospital_expire_flag": 0}
+
+
+def test_what_is_known_at_the_end_is_nowhere_before_it(trajectories: Any) -> None:
+    for event in trajectories.of(SEPSIS):
+        if event["available_time"] is not None and event["available_time"] < at(SEPSIS_DISCHARGE):
+            said = f"{event['code']} {event['text_value']} {event['attributes']}"
+            for secret in ("HOME HEALTH CARE", "Medicare", "hospital_expire_flag", "DIAGNOSIS", "DRG"):
+                assert secret not in said
+
+
+def test_a_discharge_by_death_lies_at_the_death_though_dischtime_is_only_a_date(trajectories: Any) -> None:
+    is_(
+        trajectories.one(DIED, "DISCHARGE//DIED"),
+        time="2139-11-07 18:22",
+        available_time="2139-11-07 18:22",
+        flags={"discharge_at_death"},
+        attributes={"hospital_expire_flag": 1, "dischtime": "2139-11-07 00:00:00"},
+    )
+    is_(trajectories.one(DIED, "INSURANCE//Private"), time="2139-11-07 18:22")
+    is_(
+        trajectories.one(DIED, "HOSPITAL_DEATH"),
+        time="2139-11-07 18:22",
+        hadm_id=DIED_HADM,
+        link_id=DIED_HADM,
+    )
+
+
+def test_a_discharge_without_a_place_keeps_its_event(trajectories: Any) -> None:
+    is_(
+        trajectories.one(BORROWED, "DISCHARGE//UNKNOWN"),
+        time="2177-06-15 09:20",
+        attributes={"hospital_expire_flag": 0},
+    )
+
+
+def test_a_discharge_before_the_admission_is_kept_and_flagged(build_rows: Any) -> None:
+    built = build_rows(
+        {
+            "hosp/patients": [patient(1)],
+            "hosp/admissions": [
+                admission(1, 20000001, "2150-03-04 10:00", "2150-03-03 09:00", admission_type="URGENT")
+            ],
+            "hosp/labevents": [lab(1, "2150-03-03 12:00", storetime="2150-03-03 12:30")],
+        }
+    )
+    is_(built.one(1, "ADMISSION//URGENT"), time="2150-03-04 10:00", flags=set())
+    is_(built.one(1, "DISCHARGE//UNKNOWN"), time="2150-03-03 09:00", flags={"end_before_start"})
+    is_(built.one(1, "LAB//50983"), hadm_id=None, flags=set())
+
+
+# Diagnoses, procedures, bills -------------------------------------------------------------------------------
+
+
+def test_diagnoses_lie_at_the_discharge_with_dotted_codes(trajectories: Any) -> None:
+    events = trajectories.of(SEPSIS, "DIAGNOSIS//")
+    assert {e["attributes"]["seq_num"]: e["code"] for e in events} == {
+        1: "DIAGNOSIS//ICD10CM//A41.9",
+        2: "DIAGNOSIS//ICD10CM//R65.21",
+        3: "DIAGNOSIS//ICD10CM//J96.01",
+        4: "DIAGNOSIS//ICD10CM//N17.9",
+        5: "DIAGNOSIS//ICD10CM//N39.0",
+        6: "DIAGNOSIS//ICD10CM//B96.20",
+        7: "DIAGNOSIS//ICD10CM//E11.9",
+        8: "DIAGNOSIS//ICD10CM//I10",
+    }
+    for event in events:
+        is_(event, time=SEPSIS_DISCHARGE, available_time=SEPSIS_DISCHARGE, flags={"available_estimated"})
+        is_(event, hadm_id=SEPSIS_HADM, link_id=SEPSIS_HADM)
+
+
+def test_icd_9_puts_its_dot_elsewhere(trajectories: Any) -> None:
+    assert {e["code"] for e in trajectories.of(HOSPICE, "DIAGNOSIS//")} == {
+        "DIAGNOSIS//ICD9CM//198.5",
+        "DIAGNOSIS//ICD9CM//162.9",
+        "DIAGNOSIS//ICD9CM//V66.7",
+        "DIAGNOSIS//ICD9CM//E888.9",
+    }
+    assert {e["code"] for e in trajectories.of(OLDEST, "PROCEDURE//")} == {
+        "PROCEDURE//ICD9PROC//79.35",
+        "PROCEDURE//ICD9PROC//93.39",
+    }
+
+
+def test_diagnoses_of_a_patient_who_died_are_not_known_before_the_death(trajectories: Any) -> None:
+    events = trajectories.of(DIED, "DIAGNOSIS//") + trajectories.of(DIED, "DRG//")
+    assert len(events) == 4
+    for event in events:
+        is_(event, time="2139-11-07 18:22", available_time="2139-11-07 18:22")
+
+
+def test_groups_keep_their_description_and_severity(trajectories: Any) -> None:
+    is_(
+        trajectories.one(SEPSIS, "DRG//APR//720"),
+        text_value="SEPTICEMIA & DISSEMINATED INFECTIONS",
+        attributes={"drg_severity": 4, "drg_mortality": 3},
+        time=SEPSIS_DISCHARGE,
+        flags={"available_estimated"},
+    )
+    is_(trajectories.one(SEPSIS, "DRG//HCFA//871"), attributes={})
+
+
+def test_a_procedure_lies_at_the_end_of_its_day_and_is_known_at_the_discharge(trajectories: Any) -> None:
+    is_(
+        trajectories.one(SEPSIS, "PROCEDURE//ICD10PCS//0BH17EZ"),
+        time="2153-04-12 23:59:59",
+        available_time=SEPSIS_DISCHARGE,
+        time_precision="day",
+        flags={"available_estimated"},
+        hadm_id=SEPSIS_HADM,
+        attributes={"seq_num": 2},
+    )
+
+
+def test_a_procedure_of_the_last_day_lies_at_the_discharge(trajectories: Any) -> None:
+    is_(
+        trajectories.one(OLDEST, "PROCEDURE//ICD9PROC//93.39"),
+        time="2171-08-24 12:10",
+        available_time="2171-08-24 12:10",
+        time_precision="day",
+        flags={"available_estimated", "time_at_discharge"},
+    )
+    is_(
+        trajectories.one(DIED, "PROCEDURE//ICD10PCS//5A12012"),
+        time="2139-11-07 18:22",
+        available_time="2139-11-07 18:22",
+        flags={"available_estimated", "time_at_discharge"},
+    )
+
+
+def test_billed_services_are_known_at_the_discharge(trajectories: Any) -> None:
+    is_(
+        trajectories.one(SEPSIS, "HCPCS//99291"),
+        time="2153-04-12 23:59:59",
+        available_time=SEPSIS_DISCHARGE,
+        time_precision="day",
+        flags={"available_estimated"},
+        attributes={"seq_num": 1},
+    )
+    is_(
+        trajectories.one(BORROWED, "HCPCS//G0378"),
+        time="2177-06-15 09:20",
+        flags={"available_estimated", "time_at_discharge"},
+    )
+
+
+# transfers, services, icustays ------------------------------------------------------------------------------
+
+
+def test_each_transfer_is_an_arrival_and_a_departure_with_its_care_unit(trajectories: Any) -> None:
+    events = [e for e in trajectories.of(SEPSIS) if e["source_table"] == "hosp/transfers"]
+    micu = "Medical Intensive Care Unit (MICU)"
+    assert [(str(e["time"]), e["code"], e["link_id"]) for e in events] == [
+        ("2153-04-11 20:52:00", "TRANSFER//Emergency Department", 39000101),
+        ("2153-04-12 02:41:00", "TRANSFER//Medicine", 39000102),
+        ("2153-04-12 02:41:00", "TRANSFER_OUT//Emergency Department", 39000101),
+        ("2153-04-12 09:17:23", f"TRANSFER//{micu}", 39000116),
+        ("2153-04-12 09:17:23", "TRANSFER_OUT//Medicine", 39000102),
+        ("2153-04-14 16:05:40", "TRANSFER//Medicine", 39000104),
+        ("2153-04-14 16:05:40", f"TRANSFER_OUT//{micu}", 39000116),
+        ("2153-04-18 13:45:12", "TRANSFER//DISCHARGE", 39000105),
+        ("2153-04-18 13:45:12", "TRANSFER_OUT//Medicine", 39000104),
+    ]
+    assert [e["attributes"].get("eventtype") for e in events if e["code"].startswith("TRANSFER//")] == [
+        "ED",
+        "admit",
+        "transfer",
+        "transfer",
+        "discharge",
+    ]
+
+
+def test_a_visit_without_admission_has_no_hadm_id(trajectories: Any) -> None:
+    assert [e["code"] for e in trajectories.of(VISIT, "TRANSFER//")] == [
+        "TRANSFER//Emergency Department",
+        "TRANSFER//DISCHARGE",
+    ]
+    for event in trajectories.of(VISIT):
+        is_(event, hadm_id=None, flags=set())
+
+
+def test_a_change_of_service_names_the_one_before(trajectories: Any) -> None:
+    is_(trajectories.one(SEPSIS, "SERVICE//OMED"), time="2153-04-11 23:59:30", attributes={})
+    is_(
+        trajectories.one(SEPSIS, "SERVICE//MED"),
+        time="2153-04-12 09:20:11",
+        attributes={"prev_service": "OMED"},
+    )
+
+
+def test_a_stay_in_intensive_care_starts_in_its_first_unit_and_ends_in_its_last(trajectories: Any) -> None:
+    start = trajectories.one(SEPSIS, "ICU_START//Medical Intensive Care Unit (MICU)")
+    end = trajectories.one(SEPSIS, "ICU_END//Surgical Intensive Care Unit (SICU)")
+    is_(start, time="2153-04-12 09:17:23", stay_id=SEPSIS_STAY, link_id=SEPSIS_STAY, attributes={})
+    is_(end, time="2153-04-14 16:05:40", stay_id=SEPSIS_STAY, link_id=SEPSIS_STAY, attributes={})
+
+
+# labevents --------------------------------------------------------------------------------------------------
+
+
+def test_a_result_is_taken_at_charttime_and_known_at_storetime(trajectories: Any) -> None:
+    is_(
+        trajectories.one(SEPSIS, "LAB//50813", link_id=41000001),
+        time="2153-04-11 21:20",
+        available_time="2153-04-11 22:05",
+        time_precision="minute",
+        numeric_value=4.1,
+        text_value=None,
+        unit="mmol/L",
+        attributes={"flag": "abnormal", "priority": "STAT", "ref_range_lower": 0.5, "ref_range_upper": 2.0},
+    )
+
+
+def test_a_comment_keeps_its_line_ends_and_quotes(trajectories: Any) -> None:
+    event = trajectories.one(SEPSIS, "LAB//50912", link_id=41000002)
+    assert event["attributes"]["comments"] == (
+        'eGFR is likely between 26 and 31.\nUsing the "CKD-EPI" equation,\nwhich takes no account of race.'
+    )
+
+
+def test_a_masked_value_keeps_its_number(trajectories: Any) -> None:
+    is_(trajectories.one(SEPSIS, "LAB//50983"), numeric_value=131, text_value="___", unit="mEq/L")
+
+
+def test_a_result_in_words_stays_in_words(trajectories: Any) -> None:
+    is_(trajectories.one(SEPSIS, "LAB//51516"), numeric_value=None, text_value=">182", unit="#/hpf")
+    is_(trajectories.one(SEPSIS, "LAB//51487"), numeric_value=None, text_value="POS", unit=None)
+    bacteria = trajectories.one(SEPSIS, "LAB//51463")
+    is_(bacteria, numeric_value=None, text_value="___")
+    assert bacteria["attributes"]["comments"] == "MOD."
+
+
+def test_a_result_whose_storing_nobody_knows_is_assumed_known_when_taken(trajectories: Any) -> None:
+    is_(
+        trajectories.one(SEPSIS, "LAB//51265"),
+        time="2153-04-13 05:10",
+        available_time="2153-04-13 05:10",
+        flags={"available_assumed"},
+    )
+
+
+def test_a_result_stored_before_it_was_taken_is_known_when_taken(trajectories: Any) -> None:
+    is_(
+        trajectories.one(SEPSIS, "LAB//50931"),
+        time="2153-04-13 05:10",
+        available_time="2153-04-13 05:10",
+        flags={"available_before_time"},
+    )
+
+
+def test_a_result_with_only_the_time_of_storing_lies_there(trajectories: Any) -> None:
+    is_(
+        trajectories.one(SEPSIS, "LAB//50912", link_id=41000008),
+        time="2153-04-13 17:44",
+        available_time="2153-04-13 17:44",
+        flags=set(),
+    )
+
+
+def test_a_number_too_large_for_the_column_is_kept_as_it_was_written(build_rows: Any) -> None:
+    built = build_rows(
+        {
+            "hosp/patients": [patient(1)],
+            "hosp/labevents": [lab(1, "2150-03-03 12:00", value="1e39", valuenum="1e39")],
+        }
+    )
+    event = built.one(1, "LAB//50983")
+    is_(event, numeric_value=None, flags={"available_assumed", "number_out_of_range"})
+    assert float(event["raw_value"]) == 1e39
+
+
+def lab(subject: int, charttime: str | None, **more: object) -> dict[str, object]:
+    row = {"labevent_id": 1, "subject_id": subject, "specimen_id": 1, "itemid": 50983, "charttime": charttime}
+    return row | {"value": "140", "valuenum": 140} | more
+
+
+# Encounters -------------------------------------------------------------------------------------------------
+
+
+def test_results_of_the_emergency_department_belong_to_the_admission_they_led_to(trajectories: Any) -> None:
+    event = trajectories.one(SEPSIS, "LAB//50813", link_id=41000001)
+    assert event["time"] < trajectories.one(SEPSIS, "ADMISSION//EW EMER.")["time"]
+    is_(event, hadm_id=SEPSIS_HADM, flags={"hadm_inferred"})
+
+
+def test_a_given_admission_is_not_called_inferred(trajectories: Any) -> None:
+    is_(trajectories.one(SEPSIS, "LAB//50820"), hadm_id=SEPSIS_HADM, flags=set())
+
+
+@pytest.mark.parametrize(
+    ("time", "hadm_id", "flags"),
+    [
+        ("2160-02-03 07:00", 29000613, {"hadm_inferred"}),
+        ("2160-02-06 07:00", None, {"hadm_ambiguous"}),
+        ("2160-02-08 07:00", 29000613, {"hadm_inferred"}),
+        ("2160-02-20 07:00", None, set()),
+    ],
+)
+def test_admissions_that_overlap(trajectories: Any, time: str, hadm_id: int | None, flags: set[str]) -> None:
+    is_(trajectories.one(OVERLAP, "LAB//50983", time=at(time)), hadm_id=hadm_id, flags=flags)
+
+
+@pytest.mark.parametrize(
+    ("time", "hadm_id"),
+    [
+        ("2150-03-01 08:59", None),
+        ("2150-03-01 09:00", 20000001),  # registration
+        ("2150-03-04 10:00", 20000001),  # discharge
+        ("2150-03-04 10:01", None),
+    ],
+)
+def test_an_admission_lasts_from_registration_to_discharge_inclusive(
+    build_rows: Any, time: str, hadm_id: int | None
+) -> None:
+    stay = admission(1, 20000001, "2150-03-01 12:00", "2150-03-04 10:00", edregtime="2150-03-01 09:00")
+    built = build_rows(
+        {
+            "hosp/patients": [patient(1)],
+            "hosp/admissions": [stay],
+            "hosp/labevents": [lab(1, time, storetime=time)],
+        }
+    )
+    is_(built.one(1, "LAB//50983"), hadm_id=hadm_id, flags={"hadm_inferred"} if hadm_id else set())
+
+
+def test_the_admission_of_another_patient_is_removed_and_flagged(trajectories: Any) -> None:
+    event = trajectories.one(BORROWED, "LAB//51222")
+    is_(event, hadm_id=None, flags={"hadm_of_other_patient"}, numeric_value=14.2, time="2177-06-14 08:30")
+    assert "41000701" not in {str(e["link_id"]) for e in trajectories.of(SEPSIS)}
+
+
+def test_an_admission_that_nobody_has_is_kept_and_flagged(trajectories: Any) -> None:
+    is_(trajectories.one(BORROWED, "LAB//51265"), hadm_id=29999999, flags={"hadm_unknown"})
+    is_(trajectories.one(BORROWED, "LAB//51237"), hadm_id=29000727, flags=set(), unit=None)
+
+
+def test_events_without_an_admission_by_nature_get_none(trajectories: Any) -> None:
+    for event in trajectories.of(CLINIC):
+        is_(event, hadm_id=None)
+
+
+def test_a_patient_who_is_not_in_patients_is_kept_and_flagged(build_rows: Any) -> None:
+    built = build_rows({"hosp/patients": [patient(1)], "hosp/labevents": [lab(2, "2150-03-03 12:00")]})
+    is_(built.one(2, "LAB//50983"), flags={"available_assumed", "subject_unknown"}, numeric_value=140)
+    assert all("subject_unknown" not in e["flags"] for e in built.of(1))
+
+
+# microbiologyevents -----------------------------------------------------------------------------------------
+
+
+def test_an_isolate_and_its_antibiotics_are_joined_by_the_specimen(trajectories: Any) -> None:
+    events = trajectories.of(SEPSIS, link_id=43000001)
+    assert [e["code"] for e in events] == [
+        "MICRO_SPECIMEN//70012",
+        "MICRO//ANTIBIOTIC//90004",
+        "MICRO//ANTIBIOTIC//90018",
+        "MICRO//ANTIBIOTIC//90019",
+        "MICRO//ANTIBIOTIC//90026",
+        "MICRO//ORGANISM//80002",
+    ]
+    specimen, ampicillin, ceftriaxone, *_, organism = events
+    is_(
+        specimen,
+        time="2153-04-11 21:25",
+        available_time="2153-04-11 21:25",
+        attributes={},
+        hadm_id=SEPSIS_HADM,
+    )
+    is_(
+        ampicillin,
+        numeric_value=32,
+        text_value="R",
+        time="2153-04-11 21:25",
+        available_time="2153-04-14 10:12",
+    )
+    assert ampicillin["attributes"] == {
+        "spec_itemid": 70012,
+        "spec_type_desc": "BLOOD CULTURE",
+        "test_itemid": 90201,
+        "test_name": "Blood Culture, Routine",
+        "test_seq": 1,
+        "org_itemid": 80002,
+        "org_name": "ESCHERICHIA COLI",
+        "isolate_num": 1,
+        "quantity": "MODERATE GROWTH",
+        "dilution_text": ">=32",
+        "dilution_comparison": "=>",
+    }
+    assert ceftriaxone["attributes"]["comments"] == "Checked twice."
+    is_(organism, available_time="2153-04-14 10:12", numeric_value=None)
+    assert organism["attributes"]["isolate_num"] == 1
+
+
+def test_an_organism_without_antibiotics_is_one_event(trajectories: Any) -> None:
+    events = trajectories.of(SEPSIS, link_id=43000002)
+    assert [e["code"] for e in events] == ["MICRO_SPECIMEN//70079", "MICRO//ORGANISM//80002"]
+    is_(events[1], text_value=">100,000 CFU/mL.", available_time="2153-04-13 09:55")
+    for event in events:
+        is_(event, hadm_id=SEPSIS_HADM, flags={"hadm_inferred"})
+
+
+def test_a_test_without_growth_keeps_its_comment(trajectories: Any) -> None:
+    is_(
+        trajectories.one(SEPSIS, "MICRO//TEST//90189"),
+        text_value="No MRSA isolated.",
+        time="2153-04-12 09:50",
+    )
+
+
+def test_a_specimen_with_a_date_only_lies_at_the_end_of_its_day(trajectories: Any) -> None:
+    for code in ("MICRO//TEST//90128", "MICRO_SPECIMEN//70079"):
+        is_(
+            trajectories.one(SEPSIS, code, link_id=43000004),
+            time="2153-04-12 23:59:59",
+            available_time="2153-04-12 23:59:59",
+            time_precision="day",
+            flags=set(),
+        )
+
+
+def test_a_specimen_of_the_last_day_with_a_date_only_lies_at_the_discharge(trajectories: Any) -> None:
+    is_(
+        trajectories.one(SEPSIS, "MICRO//TEST//90221"),
+        time=SEPSIS_DISCHARGE,
+        available_time="2153-04-18 23:59:59",
+        time_precision="day",
+        flags={"time_at_discharge"},
+        text_value="NEGATIVE.",
+    )
+
+
+# omr --------------------------------------------------------------------------------------------------------
+
+
+def test_blood_pressure_is_kept_and_split(trajectories: Any) -> None:
+    for number, text, systolic, diastolic in [(1, "120/80", 120, 80), (2, "118/76", 118, 76)]:
+        both = trajectories.one(CLINIC, "OMR//Blood Pressure", source_key=number)
+        is_(both, text_value=text, numeric_value=None, time="2164-05-03 23:59:59", time_precision="day")
+        upper = trajectories.one(CLINIC, "OMR//Blood Pressure//SYSTOLIC", source_key=number)
+        lower = trajectories.one(CLINIC, "OMR//Blood Pressure//DIASTOLIC", source_key=number)
+        is_(upper, numeric_value=systolic, unit="mmHg", text_value=None)
+        is_(lower, numeric_value=diastolic, unit="mmHg", text_value=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "text", "unit"),
+    [
+        ("Weight (Lbs)", 203.5, None, "lb"),
+        ("Height (Inches)", 70, None, "in"),
+        ("BMI (kg/m2)", 29.2, None, "kg/m2"),
+        ("eGFR", None, ">60", None),
+    ],
+)
+def test_measurements_of_the_clinic(
+    trajectories: Any, name: str, number: float | None, text: str | None, unit: str | None
+) -> None:
+    event = trajectories.one(CLINIC, f"OMR//{name}")
+    is_(event, numeric_value=number, text_value=text, unit=unit, time="2164-05-03 23:59:59")
+    is_(event, available_time="2164-05-03 23:59:59", time_precision="day", flags=set())
+
+
+# Orders -----------------------------------------------------------------------------------------------------
+
+
+def test_an_order_and_its_end_are_two_transactions(trajectories: Any) -> None:
+    order = trajectories.one(SEPSIS, "ORDER//New//Medications", source_key=3)
+    ended = trajectories.one(SEPSIS, "ORDER//D/C//Medications")
+    is_(order, time="2153-04-12 00:20:31", available_time="2153-04-12 00:20:31", attributes={})
+    is_(ended, time="2153-04-12 09:41:15", source_key=5, attributes={"discontinue_of_poe_id": f"{SEPSIS}-3"})
+    is_(trajectories.one(SEPSIS, "ORDER//New//ADT orders//Admit"), time="2153-04-12 00:05:10")
+
+
+def test_fields_of_an_order_lie_at_its_time(trajectories: Any) -> None:
+    assert [(e["code"], e["text_value"]) for e in trajectories.of(SEPSIS, "ORDER_DETAIL//")] == [
+        ("ORDER_DETAIL//Admit category//Admit to inpatient", None),
+        ("ORDER_DETAIL//Admit to//Medicine", None),
+        ("ORDER_DETAIL//Code status//Resuscitate (Full code)", None),
+        ("ORDER_DETAIL//Consult Status Time", "2153-04-12 11:02:00"),
+        ("ORDER_DETAIL//Consult Status//Accepted", None),
+    ]
+    is_(trajectories.one(SEPSIS, "ORDER_DETAIL//Consult Status//Accepted"), time="2153-04-12 09:52:00")
+
+
+def test_one_order_joins_pharmacy_prescription_and_administration(trajectories: Any) -> None:
+    link = trajectories.one(SEPSIS, "ORDER//New//Medications", source_key=3)["link_id"]
+    assert Counter(e["code"] for e in trajectories.of(SEPSIS, link_id=link)) == {
+        "ORDER//New//Medications": 1,
+        "PHARMACY_START//CefTRIAXone": 1,
+        "PHARMACY_VERIFIED//CefTRIAXone": 1,
+        "PHARMACY_END//CefTRIAXone": 1,
+        "DRUG_ORDER_START//CefTRIAXone": 1,
+        "DRUG_ORDER_END//CefTRIAXone": 1,
+        "DRUG_ORDER_START//Iso-Osmotic Dextrose": 1,
+        "DRUG_ORDER_END//Iso-Osmotic Dextrose": 1,
+        "EMAR//Administered//CefTRIAXone": 1,
+        "EMAR_DOSE//DUE//CefTRIAXone": 1,
+        "EMAR_DOSE//Administered//CefTRIAXone": 1,
+    }
+
+
+def test_a_drug_ordered_has_dose_route_and_product(trajectories: Any) -> None:
+    event = trajectories.one(SEPSIS, "DRUG_ORDER_START//CefTRIAXone")
+    is_(
+        event,
+        time="2153-04-12 01:00",
+        available_time="2153-04-12 01:00",
+        numeric_value=1,
+        unit="gm",
+        text_value=None,
+    )
+    assert event["attributes"] == {
+        "drug_type": "MAIN",
+        "formulary_drug_cd": "CEFX1F",
+        "gsn": "009162 009165",
+        "ndc": "00409733701",
+        "prod_strength": "1 g Vial",
+        "form_rx": "VIAL",
+        "form_val_disp": "1",
+        "form_unit_disp": "VIAL",
+        "doses_per_24_hrs": 1,
+        "route": "IV",
+    }
+    base = trajectories.one(SEPSIS, "DRUG_ORDER_START//Iso-Osmotic Dextrose")
+    assert "ndc" not in base["attributes"], "0 is no code"
+    assert base["attributes"]["drug_type"] == "BASE"
+
+
+@pytest.mark.parametrize(("drug", "dose", "unit"), [("Insulin", "0-10", "UNIT"), ("Heparin", "25,000", "UNIT")])
+def test_a_dose_that_is_no_number_stays_text(trajectories: Any, drug: str, dose: str, unit: str) -> None:
+    is_(trajectories.one(SEPSIS, f"DRUG_ORDER_START//{drug}"), numeric_value=None, text_value=dose, unit=unit)
+
+
+def test_an_order_entered_after_its_start_is_known_from_then_on(trajectories: Any) -> None:
+    for code in ("DRUG_ORDER_START//Piperacillin-Tazobactam", "PHARMACY_START//Piperacillin-Tazobactam"):
+        is_(
+            trajectories.one(SEPSIS, code),
+            time="2153-04-12 09:00",
+            available_time="2153-04-12 09:44",
+            flags=set(),
+        )
+
+
+def test_a_stop_before_its_start_is_kept_and_flagged(trajectories: Any) -> None:
+    for domain in ("DRUG_ORDER", "PHARMACY"):
+        start = trajectories.one(HOSPICE, f"{domain}_START//Morphine Sulfate")
+        end = trajectories.one(HOSPICE, f"{domain}_END//Morphine Sulfate")
+        is_(start, time="2128-02-05 20:00", flags=set())
+        is_(end, time="2128-02-05 16:00", available_time="2128-02-05 19:48:13", flags={"end_before_start"})
+        # No order is named: the pharmacy's own number joins them.
+        assert start["link_id"] == end["link_id"] == -51000301
+
+
+def test_the_pharmacy_says_how_it_is_to_be_given(trajectories: Any) -> None:
+    event = trajectories.one(SEPSIS, "PHARMACY_START//CefTRIAXone")
+    assert event["attributes"] == {
+        "proc_type": "IV Piggyback",
+        "route": "IV",
+        "frequency": "Q24H",
+        "disp_sched": "02, 10, 18",
+        "infusion_type": "B",
+        "doses_per_24_hrs": 3,
+        "duration": 7,
+        "duration_interval": "Days",
+        "dispensation": "Omnicell",
+        "fill_quantity": "1",
+    }
+    is_(trajectories.one(SEPSIS, "PHARMACY_END//CefTRIAXone"), attributes={"status": "Discontinued"})
+    is_(trajectories.one(SEPSIS, "PHARMACY_VERIFIED//CefTRIAXone"), time="2153-04-12 00:31:05")
+    analgesia = trajectories.one(OLDEST, "PHARMACY_START//HYDROmorphone (Dilaudid)")["attributes"]
+    assert {k: analgesia[k] for k in ("lockout_interval", "basal_rate", "one_hr_max", "route")} == {
+        "lockout_interval": "6",
+        "basal_rate": 0,
+        "one_hr_max": "1.2",
+        "route": "IVPCA",
+    }
+
+
+# Administrations --------------------------------------------------------------------------------------------
+
+
+def test_what_was_done_stands_in_the_code_so_that_no_dose_is_made_up(trajectories: Any) -> None:
+    assert [e["code"] for e in trajectories.of(SEPSIS, "EMAR//")] == [
+        "EMAR//Administered//CefTRIAXone",
+        "EMAR//Administered//Piperacillin-Tazobactam",
+        "EMAR//Administered//Piperacillin-Tazobactam",
+        "EMAR//Started//Heparin",
+        "EMAR//Not Given per Sliding Scale//Insulin",
+        "EMAR//Rate Change//Heparin",
+        "EMAR//Administered//Insulin",
+    ]
+    assert trajectories.of(OLDEST, "EMAR//Hold Dose//")
+
+
+def test_an_administration_is_known_when_stored(trajectories: Any) -> None:
+    is_(
+        trajectories.one(SEPSIS, "EMAR//Administered//CefTRIAXone"),
+        time="2153-04-12 01:12",
+        available_time="2153-04-12 01:13",
+        source_key=1,
+        attributes={"scheduletime": "2153-04-12 01:00:00", "pharmacy_id": 51000003},
+        flags=set(),
+    )
+    second = trajectories.one(SEPSIS, "EMAR//Administered//Piperacillin-Tazobactam", source_key=2)
+    assert "scheduletime" not in second["attributes"], "it was given when it was due"
+    third = trajectories.one(SEPSIS, "EMAR//Administered//Piperacillin-Tazobactam", source_key=3)
+    is_(third, available_time="2153-04-12 18:03", flags={"available_before_time"})
+
+
+def test_a_time_in_attributes_is_written_alike_whatever_stands_beside_it(build_rows: Any) -> None:
+    """Fractions of a second are shown where there are some, and nowhere else."""
+    times = ["2150-03-03 12:00:00", "2150-03-03 13:00:00.25"]
+    entries = [
+        {"subject_id": 1, "emar_seq": n, "charttime": "2150-03-03 14:00:00", "scheduletime": time}
+        for n, time in enumerate(times)
+    ]
+    rows = [entry | {"emar_id": f"1-{entry['emar_seq']}"} for entry in entries]
+    alone = build_rows({"hosp/patients": [patient(1)], "hosp/emar": rows[:1]})
+    both = build_rows({"hosp/patients": [patient(1)], "hosp/emar": rows})
+    found = [e["attributes"]["scheduletime"] for e in alone.of(1, "EMAR//") + both.of(1, "EMAR//")]
+    assert found[:2] == [times[0], times[0]]
+    assert found[2].rstrip("0") == times[1]
+
+
+def test_the_dose_due_and_the_dose_given_are_different_events(trajectories: Any) -> None:
+    due = trajectories.one(SEPSIS, "EMAR_DOSE//DUE//CefTRIAXone")
+    given = trajectories.one(SEPSIS, "EMAR_DOSE//Administered//CefTRIAXone")
+    for event in (due, given):
+        is_(event, time="2153-04-12 01:12", available_time="2153-04-12 01:13", numeric_value=1, unit="gm")
+        is_(event, hadm_id=SEPSIS_HADM, source_key=1)
+    assert due["attributes"] == {
+        "administration_type": "Standard Maintenance Medication",
+        "complete_dose_not_given": "No",
+        "will_remainder_of_dose_be_given": "No",
+    }
+    assert given["attributes"] == {
+        "parent_field_ordinal": "1.1",
+        "product_amount_given": "1",
+        "product_unit": "VIAL",
+        "product_code": "CEFX1F",
+        "product_description": "CefTRIAXone 1g Vial",
+        "product_description_other": "Given from floor stock",
+        "route": "IV",
+        "side": "Left",
+        "site": "arm",
+    }
+
+
+def test_a_masked_dose_stays_text_and_another_product_is_named(trajectories: Any) -> None:
+    event = trajectories.one(SEPSIS, "EMAR_DOSE//Administered//Piperacillin-Tazobactam", source_key=3)
+    is_(event, numeric_value=None, text_value="___", unit="g")
+    assert event["attributes"]["pharmacy_id"] == 51000099
+
+
+def test_a_dose_due_but_not_given_is_only_due(trajectories: Any) -> None:
+    assert [e["code"] for e in trajectories.of(SEPSIS, "EMAR_DOSE//", source_key=4)] == ["EMAR_DOSE//DUE//Insulin"]
+
+
+def test_a_running_infusion_has_its_rate(trajectories: Any) -> None:
+    start = trajectories.one(SEPSIS, "EMAR_INFUSION//Started//Heparin")
+    change = trajectories.one(SEPSIS, "EMAR_INFUSION//Rate Change//Heparin")
+    is_(start, time="2153-04-14 18:20", numeric_value=900, text_value=None, unit="units/hr")
+    is_(change, time="2153-04-15 00:40", numeric_value=None, text_value="1,050", unit="units/hr")
+    assert change["attributes"] == {
+        "prior_infusion_rate": "900",
+        "infusion_rate_adjustment": "Increase",
+        "infusion_rate_adjustment_amount": "150",
+        "infusion_complete": "N",
+        "completion_interval": "within 8 hours",
+        "new_iv_bag_hung": "Y",
+        "continued_infusion_in_other_location": "Y",
+        "restart_interval": "within 1 hour",
+    }
+    assert start["link_id"] == trajectories.one(SEPSIS, "PHARMACY_START//Heparin")["link_id"]
+
+
+# Intensive care ---------------------------------------------------------------------------------------------
+
+
+def test_a_charted_value_has_number_unit_stay_and_two_clocks(trajectories: Any) -> None:
+    is_(
+        trajectories.one(SEPSIS, "CHART//220277"),
+        time="2153-04-12 09:30",
+        available_time="2153-04-12 11:14",
+        numeric_value=89,
+        text_value=None,
+        unit="%",
+        hadm_id=SEPSIS_HADM,
+        stay_id=SEPSIS_STAY,
+        flags=set(),
+    )
+    is_(
+        trajectories.one(SEPSIS, "CHART//223762"),
+        flags={"available_assumed"},
+        available_time="2153-04-13 16:00",
+    )
+    is_(trajectories.one(SEPSIS, "CHART//220179"), numeric_value=82, flags={"charted_with_warning"})
+
+
+def test_a_charted_text_says_more_than_its_number(trajectories: Any) -> None:
+    is_(trajectories.one(SEPSIS, "CHART//223900"), numeric_value=1, text_value="No Response-ETT", unit=None)
+    is_(
+        trajectories.one(SEPSIS, "CHART//220001"),
+        numeric_value=None,
+        text_value="Urinary tract infection (UTI)",
+        time="2153-04-13 16:00:37",
+        time_precision="second",
+    )
+
+
+def test_a_charted_date_is_said_at_its_charting(trajectories: Any) -> None:
+    line = trajectories.one(SEPSIS, "CHART_DATE//224288")
+    is_(line, time="2153-04-12 12:00", available_time="2153-04-12 12:31", flags=set())
+    assert line["attributes"] == {"value": "2153-04-12 10:40:00", "valueuom": "Date and Time"}
+    catheter = trajectories.one(SEPSIS, "CHART_DATE//229352")
+    is_(catheter, time="2153-04-12 12:00", flags={"charted_with_warning"})
+    assert catheter["attributes"] == {"value": "2153-04-11 00:00:00", "valueuom": "Date"}
+
+
+def test_each_change_of_a_rate_is_a_start_and_an_end_of_one_chain(trajectories: Any) -> None:
+    starts = trajectories.of(SEPSIS, "INPUT_START//221906")
+    ends = trajectories.of(SEPSIS, "INPUT_END//221906")
+    assert [(str(e["time"]), e["numeric_value"], e["unit"], e["source_key"]) for e in starts] == [
+        ("2153-04-12 10:05:00", pytest.approx(0.1), "mcg/kg/min", 61000001),
+        ("2153-04-12 11:30:00", pytest.approx(0.22), "mcg/kg/min", 61000002),
+        ("2153-04-13 02:00:00", pytest.approx(0.06), "mcg/kg/min", 61000003),
+    ]
+    assert [(str(e["time"]), e["numeric_value"], e["unit"], e["source_key"]) for e in ends] == [
+        ("2153-04-12 11:30:00", pytest.approx(0.60775), "mg", 61000001),
+        ("2153-04-13 02:00:00", pytest.approx(13.6851), "mg", 61000002),
+        ("2153-04-13 09:30:00", pytest.approx(1.9305), "mg", 61000003),
+    ]
+    assert {e["link_id"] for e in starts + ends} == {61000001}
+    assert [e["attributes"]["statusdescription"] for e in ends] == [
+        "ChangeDose/Rate",
+        "ChangeDose/Rate",
+        "FinishedRunning",
+    ]
+    # Stored at 10:31, but the amount was not known before the end: nothing is wrong with that.
+    is_(ends[0], available_time="2153-04-12 11:30", flags=set())
+    is_(ends[2], available_time="2153-04-13 09:41")
+    assert starts[0]["attributes"]["patientweight"] == 71.5
+
+
+def test_what_is_mixed_into_a_bag_says_so(trajectories: Any) -> None:
+    fluid = trajectories.one(SEPSIS, "INPUT_START//225943")
+    drug = trajectories.of(SEPSIS, "INPUT_START//221906")[0]
+    assert fluid["source_key"] == drug["source_key"]
+    assert fluid["attributes"]["ordercomponenttypedescription"] == "Additives Ampoule"
+    assert drug["attributes"]["ordercomponenttypedescription"] == "Main order parameter"
+
+
+def test_a_push_has_an_amount_and_no_rate(trajectories: Any) -> None:
+    is_(trajectories.one(SEPSIS, "INPUT_START//225893"), numeric_value=None, unit=None)
+    is_(trajectories.one(SEPSIS, "INPUT_END//225893"), numeric_value=1, unit="dose")
+
+
+def test_an_input_that_ends_before_it_starts_is_kept_and_flagged(trajectories: Any) -> None:
+    is_(trajectories.one(SEPSIS, "INPUT_START//221744"), time="2153-04-14 09:00", flags=set())
+    end = trajectories.one(SEPSIS, "INPUT_END//221744")
+    is_(end, time="2153-04-14 08:00", flags={"end_before_start"}, available_time="2153-04-14 09:02")
+    is_(end, link_id=61000014)
+
+
+def test_ingredients_belong_to_their_input(trajectories: Any) -> None:
+    bolus = trajectories.one(SEPSIS, "INPUT_START//225828", source_key=61000011)
+    start = trajectories.one(SEPSIS, "INGREDIENT_START//220490")
+    end = trajectories.one(SEPSIS, "INGREDIENT_END//220490")
+    is_(start, time="2153-04-12 10:10", numeric_value=2000, unit="mL/hour")
+    is_(end, time="2153-04-12 10:40", available_time="2153-04-12 10:40", numeric_value=1000, unit="ml")
+    for event in (start, end):
+        is_(event, source_key=bolus["source_key"], link_id=bolus["link_id"])
+    assert bolus["link_id"] == 61000010
+
+
+def test_outputs(trajectories: Any) -> None:
+    events = trajectories.of(SEPSIS, "OUTPUT//226559")
+    assert [(e["numeric_value"], e["unit"]) for e in events] == [(20, "mL"), (35, "mL"), (240, "mL")]
+    is_(events[1], time="2153-04-12 12:00", available_time="2153-04-12 12:00", flags={"available_before_time"})
+
+
+def test_ventilation_starts_and_ends_and_its_duration_is_known_at_the_end(trajectories: Any) -> None:
+    start = trajectories.one(SEPSIS, "ICU_PROCEDURE_START//225792")
+    end = trajectories.one(SEPSIS, "ICU_PROCEDURE_END//225792")
+    is_(start, time="2153-04-12 10:20", numeric_value=None, unit=None)
+    is_(end, time="2153-04-13 15:45", available_time="2153-04-13 15:46", numeric_value=1765, unit="min")
+    assert start["source_key"] == end["source_key"] == 62000002
+    line = trajectories.one(SEPSIS, "ICU_PROCEDURE_START//225752")["attributes"]
+    assert (line["location"], line["locationcategory"]) == ("Right Radial", "Invasive Arterial")
+    is_(trajectories.one(SEPSIS, "ICU_PROCEDURE_END//224385"), numeric_value=1, unit=None)
+
+
+# Intervals --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("start", "end"), INTERVALS)
+def test_both_ends_of_an_interval_are_joined(trajectories: Any, start: str, end: str) -> None:
+    def keys(domain: str) -> Counter[Any]:
+        # The care unit of a stay can differ between start and end; all other ends have the item of their start.
+        return Counter(
+            (
+                e["subject_id"],
+                e["link_id"],
+                e["source_key"],
+                None if domain.startswith(("ICU_START", "ICU_END")) else e["code"][len(domain) :],
+            )
+            for e in trajectories.events
+            if e["code"].startswith(f"{domain}//")
+        )
+
+    ends = keys(end)
+    assert ends
+    assert all(link is not None for _, link, _, _ in ends)
+    assert ends <= keys(start), "an end without its start"
+
+
+def test_no_interval_of_the_release_lost_an_end(trajectories: Any, handmade: ModuleType) -> None:
+    rows = handmade.release_rows()
+    ends = {
+        "INPUT_END": ("icu/inputevents", "endtime"),
+        "INGREDIENT_END": ("icu/ingredientevents", "endtime"),
+        "ICU_PROCEDURE_END": ("icu/procedureevents", "endtime"),
+        "DRUG_ORDER_END": ("hosp/prescriptions", "stoptime"),
+        "PHARMACY_END": ("hosp/pharmacy", "stoptime"),
+        "TRANSFER_OUT": ("hosp/transfers", "outtime"),
+        "ICU_END": ("icu/icustays", "outtime"),
+    }
+    counted = Counter(e["code"].split("//")[0] for e in trajectories.events)
+    for domain, (table, column) in ends.items():
+        assert counted[domain] == sum(row.get(column) is not None for row in rows[table]), domain
+
+
+# Rows that were set aside -----------------------------------------------------------------------------------
+
+
+def rejects(dataset: Path, table: str) -> list[dict[str, Any]]:
+    return pq.read_table(dataset / "rejects" / f"{table}.parquet").to_pylist()
+
+
+def test_exact_duplicates_are_set_aside_whole_and_one_stays(trajectories: Any, built: Path) -> None:
+    charted = trajectories.of(SEPSIS, "CHART//220045", time=at("2153-04-12 12:00"))
+    # The fourth was stored at another time.
+    assert [str(e["available_time"]) for e in charted] == ["2153-04-12 12:05:00", "2153-04-12 12:20:00"]
+    rows = rejects(built, "chartevents")
+    assert len(rows) == 2
+    for row in rows:
+        assert row == {
+            "reason": "exact_duplicate",
+            "detail": None,
+            "line": None,
+            "text": None,
+            "subject_id": SEPSIS,
+            "hadm_id": SEPSIS_HADM,
+            "stay_id": SEPSIS_STAY,
+            "caregiver_id": 90011,
+            "charttime": at("2153-04-12 12:00"),
+            "storetime": at("2153-04-12 12:05"),
+            "itemid": 220045,
+            "value": "109",
+            "valuenum": 109.0,
+            "valueuom": "bpm",
+            "warning": None,
+        }
+    assert [(r["reason"], r["result_name"]) for r in rejects(built, "omr")] == [("exact_duplicate", "BMI (kg/m2)")]
+
+
+@pytest.mark.parametrize(
+    ("table", "reason", "column", "value"),
+    [
+        ("labevents", "no_time", "specimen_id", 41000011),
+        ("poe_detail", "no_parent", "poe_id", f"{SEPSIS}-99"),
+        ("emar_detail", "no_parent", "emar_id", f"{SEPSIS}-99"),
+    ],
+)
+def test_rows_that_cannot_be_events_are_set_aside_whole(
+    built: Path, table: str, reason: str, column: str, value: object
+) -> None:
+    (row,) = rejects(built, table)
+    assert (row["reason"], row["subject_id"], row[column]) == (reason, SEPSIS, value)
+
+
+def test_no_other_row_was_set_aside(built: Path) -> None:
+    assert sorted(p.stem for p in (built / "rejects").iterdir()) == [
+        "chartevents",
+        "emar_detail",
+        "labevents",
+        "omr",
+        "poe_detail",
+    ]
+
+
+def test_the_ledger_accounts_for_every_row(built: Path, handmade: ModuleType) -> None:
+    ledger = pq.read_table(built / "ledger.parquet").to_pylist()
+    rows = handmade.release_rows()
+    for table in {line["table"] for line in ledger}:
+        lines = [line for line in ledger if line["table"] == table]
+        assert [line["rows"] for line in lines if line["outcome"] == "read"] == [len(rows[table])]
+        assert sum(line["rows"] for line in lines if line["outcome"] != "read") == len(rows[table])
+    assert {line["table"] for line in ledger} == set(rows) - {"hosp/provider", "icu/caregiver"}
+    set_aside = {(line["table"], line["reason"]): line["rows"] for line in ledger if line["outcome"] == "set_aside"}
+    assert set_aside == {
+        ("icu/chartevents", "exact_duplicate"): 2,
+        ("hosp/omr", "exact_duplicate"): 1,
+        ("hosp/labevents", "no_time"): 1,
+        ("hosp/poe_detail", "no_parent"): 1,
+        ("hosp/emar_detail", "no_parent"): 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (f'1,{SEPSIS},,1,50983,,2153-04-12 00:00:00,,1,1,"never closed,,,,,', "broken_quote"),
+        (f"1,{SEPSIS},,1,50983,,2153-02-30 00:00:00,,1,1,,,,,,", "not_a_time"),
+        (f"1,{SEPSIS},,1,50983,,2153-04-12 00:00:00,,1", "wrong_number_of_fields"),
+        ("1,,,1,50983,,2153-04-12 00:00:00,,1,1,,,,,,", "no_subject_id"),
+    ],
+)
+def test_a_line_that_cannot_be_read_costs_a_build_that_line_alone(
+    handmade: ModuleType,
+    tmp_path: Path,
+    built: Path,
+    read_events: Callable[[Path], pa.Table],
+    line: str,
+    reason: str,
+) -> None:
+    handmade.write_release(tmp_path / "mine", plain=True)
+    file = tmp_path / "mine" / "hosp" / "labevents.csv"
+    header, rest = file.read_text(encoding="utf-8").split("\n", 1)
+    file.write_text(f"{header}\n{line}\n{rest}", encoding="utf-8")
+    result = ehrtraj.build(tmp_path / "mine", tmp_path / "out", "mine", max_cpus=1)
+    assert read_events(result.path).equals(read_events(built))
+    bad, no_time = rejects(result.path, "labevents")
+    assert (bad["reason"], bad["line"], bad["text"]) == (reason, 2, line)
+    assert bad["subject_id"] is None
+    assert no_time["reason"] == "no_time"
+    account = result.ledger["hosp/labevents"]
+    assert account.read == len(handmade.release_rows()["hosp/labevents"]) + 1
+    assert account.set_aside == {reason: 1, "no_time": 1}
+
+
+def test_a_row_set_aside_is_seen_by_no_recipe(build_rows: Any) -> None:
+    """An admission without its time is set aside, so nothing else may be taken from it."""
+    stay = {
+        "subject_id": 1,
+        "hadm_id": 20000001,
+        "dischtime": "2150-03-04 10:00",
+        "deathtime": "2150-03-04 10:00",
+    }
+    built = build_rows(
+        {
+            "hosp/patients": [patient(1)],
+            "hosp/admissions": [stay],
+            "hosp/diagnoses_icd": [
+                {"subject_id": 1, "hadm_id": 20000001, "seq_num": 1, "icd_code": "I10", "icd_version": 10}
+            ],
+        }
+    )
+    assert [(r["reason"], r["hadm_id"]) for r in rejects(built.dataset, "admissions")] == [("no_time", 20000001)]
+    assert [r["reason"] for r in rejects(built.dataset, "diagnoses_icd")] == ["no_admission"]
+    assert {e["code"] for e in built.events} == {"GENDER//F", "MEDS_BIRTH"}
+
+
+# Metadata ---------------------------------------------------------------------------------------------------
+
+
+def test_codes_are_described_by_the_release_s_own_dictionaries(built: Path, trajectories: Any) -> None:
+    codes = {row["code"]: row for row in pq.read_table(built / "metadata" / "codes.parquet").to_pylist()}
+    assert set(codes) == {e["code"] for e in trajectories.events}
+    counts = Counter(e["code"] for e in trajectories.events)
+    patients = {(e["code"], e["subject_id"]) for e in trajectories.events}
+    for code, row in codes.items():
+        assert row["event_count"] == counts[code]
+        assert row["subject_count"] == sum(c == code for c, _ in patients)
+        assert row["description"]
+    assert codes["LAB//50813"]["description"] == "Lactate, Blood, Blood Gas"
+    assert codes["LAB//50813"]["unit"] == "mmol/L"
+    assert codes["CHART//220045"]["description"] == "Heart Rate"
+    assert codes["INPUT_END//221906"]["description"] == "Norepinephrine"
+    assert codes["DIAGNOSIS//ICD10CM//A41.9"]["description"] == "Sepsis, unspecified organism"
+    assert codes["DIAGNOSIS//ICD10CM//A41.9"]["parent_codes"] == ["ICD10CM/A41.9"]
+    assert codes["PROCEDURE//ICD9PROC//79.35"]["parent_codes"] == ["ICD9PROC/79.35"]
+    assert codes["HCPCS//45380"]["parent_codes"] == ["CPT4/45380"]
+    assert codes["HCPCS//G0378"]["parent_codes"] == ["HCPCS/G0378"]
+    assert codes["HCPCS//G0378"]["description"] == "Hospital observation service, per hour"
+    assert codes["MICRO//ANTIBIOTIC//90018"]["description"] == "CEFTRIAXONE"
+
+
+def test_each_patient_is_described(built: Path, trajectories: Any) -> None:
+    subjects = {row["subject_id"]: row for row in pq.read_table(built / "metadata" / "subjects.parquet").to_pylist()}
+    assert sorted(subjects) == [SEPSIS, DIED, HOSPICE, OLDEST, CLINIC, OVERLAP, BORROWED, VISIT]
+    for subject, row in subjects.items():
+        times = [e["time"] for e in trajectories.of(subject) if e["time"] is not None]
+        assert row["event_count"] == len(trajectories.of(subject))
+        assert (row["first_time"], row["last_time"]) == (min(times), max(times))
+        file = built / "data" / row["split"] / f"{row['shard']}.parquet"
+        ids = pq.read_table(file, columns=["subject_id"])["subject_id"].to_pylist()
+        assert ids.index(subject) == row["position"]
+    assert subjects[DIED]["death_time"] == at("2139-11-07 18:22")
+    assert subjects[HOSPICE]["death_time"] == at("2128-03-17 23:59:59")
+    assert subjects[SEPSIS]["death_time"] is None
+    assert subjects[SEPSIS]["followup_end"] == at("2154-04-18 13:45")
+    assert subjects[CLINIC]["followup_end"] is None
+    assert (subjects[SEPSIS]["sex"], subjects[SEPSIS]["birth_year"]) == ("F", 2086)
+    assert [s for s, row in subjects.items() if row["age_top_coded"]] == [OLDEST]
+
+
+# The other clock and the other form -------------------------------------------------------------------------
+
+
+def test_with_the_clock_of_availability_time_is_when_it_was_known(
+    release: Path, tmp_path: Path, trajectories: Any, read_events: Callable[[Path], pa.Table]
+) -> None:
+    dataset = ehrtraj.build(release, tmp_path, "known", max_cpus=1, clock="available").path
+    known = read_events(dataset).to_pylist()
+    assert all(e["time"] == e["available_time"] for e in known)
+
+    def same(events: list[dict[str, Any]], time: str) -> Counter[Any]:
+        return Counter((e["subject_id"], e["code"], e[time], e["available_time"], e["hadm_id"]) for e in events)
+
+    assert same(known, "event_time") == same(trajectories.events, "time")
+
+
+def test_a_release_of_plain_files_gives_the_same_events(
+    handmade: ModuleType, tmp_path: Path, built: Path, read_events: Callable[[Path], pa.Table]
+) -> None:
+    handmade.write_release(tmp_path / "plain", plain=True)
+    assert {p.suffix for p in (tmp_path / "plain").rglob("*.*")} == {".csv"}
+    dataset = ehrtraj.build(tmp_path / "plain", tmp_path / "out", "plain", max_cpus=1).path
+    assert read_events(dataset).equals(read_events(built))

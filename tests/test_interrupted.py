@@ -1,0 +1,604 @@
+"""Builds that are cut short, crowded out or started twice: real processes, real signals, real full disks.
+
+What is killed is a build of the hand-made patients in 60 copies, cut into eight shards by a driver that sets a
+smaller size of shard; everything else is the command itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psutil
+import pytest
+
+import ehrtraj
+from ehrtraj.errors import OutputError
+from ehrtraj.pipeline.shards import plan_shards
+
+COPIES = 60
+# By the estimate of a patient's rows this gives about eight shards.
+SHARD_ROWS = 120_000
+TABLES = 29
+
+DRIVER = f"""
+from ehrtraj.pipeline import shards
+shards.plan_shards.__defaults__ = ({SHARD_ROWS},)
+from ehrtraj.cli import main
+main()
+"""
+
+# Kills itself, as `kill -9` would, before the n-th change that Python makes to files (and only below the output: the
+# interpreter's own caches do not count).
+SELF_KILLING_DRIVER = f"""
+import os, signal, sys
+output, left = sys.argv.pop(1), int(sys.argv.pop(1))
+CHANGES = {{"os.rename", "os.remove", "os.rmdir", "os.mkdir"}}
+def hook(event, arguments):
+    global left
+    if event in CHANGES or (event == "open" and arguments[1] in ("w", "wb")):
+        # A path without a folder belongs to rmtree, which works within an open one.
+        path = os.fspath(arguments[0])
+        if path.startswith(output) or "/" not in path:
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+{DRIVER}
+"""
+
+# Kills itself before the first change for which the given expression of `event` and `path` is true.
+PRECISE_DRIVER = f"""
+import os, signal, sys
+when = compile(sys.argv.pop(1), "when", "eval")
+def hook(event, arguments):
+    if event in ("os.rename", "shutil.rmtree") and eval(when, {{"event": event, "path": str(arguments[0])}}):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+{DRIVER}
+"""
+
+Snapshot = dict[str, str]
+
+
+def start(release: Path, output: Path, *options: str, code: str = DRIVER, before: tuple[str, ...] = ()) -> Any:
+    """`ehrtraj build` of version v1 as a process of its own group."""
+    command = [sys.executable, "-c", code, *before, "build", str(release), "--output", str(output)]
+    return subprocess.Popen(
+        [*command, "--trajectory-version", "v1", *(options or ("--max-cpus", "2"))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def end(process: Any, code: int = 0) -> str:
+    """Wait for the end and return what was said on stderr."""
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, out + err
+    assert "Traceback" not in err
+    return err
+
+
+def finish(release: Path, output: Path, *options: str, code: int = 0) -> str:
+    return end(start(release, output, *options), code)
+
+
+def snapshot(dataset: Path) -> Snapshot:
+    """Hashes of all that must be the same each time, by name."""
+    names = ["metadata/codes.parquet", "metadata/subjects.parquet", "metadata/subject_splits.parquet", "ledger.parquet"]
+    paths = [*(dataset / n for n in names), *(p for d in ("data", "rejects") for p in (dataset / d).rglob("*.parquet"))]
+    return {str(p.relative_to(dataset)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(paths)}
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
+def staged(output: Path) -> dict[str, tuple[int, int]]:
+    """Markers of finished tables."""
+    return {p.name: stamp(p) for p in (output / ".v1.build" / "stage").glob("[!.]*.json")}
+
+
+def extracted(output: Path) -> dict[str, tuple[int, int]]:
+    """Markers of finished shards."""
+    return {p.name: stamp(p) for p in (output / ".v1.build" / "shards").glob("[!.]*.json")}
+
+
+def shard_files(output: Path) -> dict[str, tuple[int, int]]:
+    """Data files of the shards that have a marker."""
+    data = output / ".v1.build" / "dataset" / "data"
+    markers = (output / ".v1.build" / "shards").glob("[!.]*.json")
+    return {n: stamp(data / n) for m in markers for n in json.loads(m.read_text())["files"]}
+
+
+def wait_until(condition: Callable[[], object], process: Any, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None:
+            _, err = process.communicate()
+            pytest.fail(f"the build ended by itself ({process.returncode}) before it could be killed: {err}")
+        assert time.monotonic() < deadline, "the build did not get that far"
+        time.sleep(0.001)
+
+
+def wait_for_the_end_of(processes: list[psutil.Process], seconds: float = 10) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    assert not alive
+
+
+def workers_of(process: Any) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def kill_group(process: Any) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def release(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The hand-made patients many times over, each time under other numbers, with rows to set aside everywhere."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for name, rows in handmade.release_rows().items():
+        tables[name] = list(rows)
+        if "subject_id" not in rows[0]:
+            continue
+        tables[name] = [_moved(row, copy * 1000) for copy in range(COPIES) for row in rows]
+        tables[name] += tables[name][:3]  # exact duplicates
+    folder = tmp_path_factory.mktemp("interrupted") / "3.1"
+    handmade.write_tables(folder, tables, plain=True)
+    for name in ("hosp/d_labitems", "hosp/labevents", "icu/chartevents", "hosp/admissions"):
+        with (folder / f"{name}.csv").open("a") as file:
+            file.write("of no use\n")
+    return folder
+
+
+def _moved(row: dict[str, Any], by: int) -> dict[str, Any]:
+    moved = dict(row)
+    for name in ("subject_id", "hadm_id", "stay_id"):
+        if moved.get(name) is not None:
+            moved[name] += by
+    for name, value in moved.items():
+        if name.endswith(("poe_id", "emar_id")) and value:
+            subject, _, number = value.partition("-")
+            moved[name] = f"{int(subject) + by}-{number}"
+    return moved
+
+
+@pytest.fixture(scope="module")
+def undisturbed(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    """What a build that nobody disturbs makes of it."""
+    output = tmp_path_factory.mktemp("undisturbed")
+    finish(release, output)
+    manifest = json.loads((output / "v1" / "manifest.json").read_text())
+    assert manifest["shards"] >= 6
+    assert len(list((output / "v1" / "rejects").iterdir())) == 25
+    return snapshot(output / "v1")
+
+
+@pytest.fixture(scope="module")
+def half_built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a build killed when two shards were done. To be copied, not changed."""
+    output = tmp_path_factory.mktemp("half")
+    process = start(release, output, "--max-cpus", "1")
+    wait_until(lambda: len(extracted(output)) >= 2, process)
+    kill_group(process)
+    return output
+
+
+@pytest.fixture
+def resumed(
+    half_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[Path, tuple[str, ...]]]]:
+    """Function that goes on with a copy of the half-built output, changed by `spoil`, in this process."""
+    monkeypatch.setattr(plan_shards, "__defaults__", (SHARD_ROWS,))
+    before = os.umask(0o022)
+
+    def resume(release: Path, spoil: Callable[[Path], object] | None = None, **settings: Any) -> Any:
+        output = tmp_path / "resumed"
+        shutil.copytree(half_built, output)
+        if spoil:
+            spoil(output / ".v1.build")
+        result = ehrtraj.build(release, output, "v1", max_cpus=1, **settings)
+        return result.path, result.notes
+
+    yield resume
+    os.umask(before)
+
+
+RESUMED = "going on where it stopped"
+
+# How far a build is let go before it is killed: finished tables, finished shards, and whether it has begun to publish.
+POINTS = [(0, 0, 0), (4, 0, 0), (13, 0, 0), (24, 0, 0), (TABLES, 0, 0), (0, 1, 0), (0, 4, 0), (0, 7, 0), (0, 0, 1)]
+
+
+def reached(output: Path, tables: int, shards: int, published: int) -> bool:
+    work = output / ".v1.build"
+    if published:
+        return (work / "dataset" / "metadata" / "codes.parquet").exists()
+    if tables or shards:
+        return len(staged(output)) >= tables and len(extracted(output)) >= shards
+    return (work / "state.json").exists()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_again_and_again_it_ends_the_same_and_repeats_nothing(
+    release: Path, undisturbed: Snapshot, tmp_path: Path, seed: int
+) -> None:
+    dice = random.Random(seed)
+    phases = []
+    tables: dict[str, tuple[int, int]] = {}
+    shards: dict[str, tuple[int, int]] = {}
+    files: dict[str, tuple[int, int]] = {}
+    for point in POINTS:
+        process = start(release, tmp_path, "--max-cpus", str(dice.choice([1, 2, 2, 3])))
+        wait_until(lambda point=point: reached(tmp_path, *point), process)
+        if not point[2]:
+            time.sleep(dice.uniform(0, 0.02))
+        kill_group(process)
+        assert not (tmp_path / "v1").exists()
+        before = tables, shards, files
+        tables, shards, files = staged(tmp_path), extracted(tmp_path), shard_files(tmp_path)
+        for earlier, now in zip(before, (tables, shards, files), strict=True):
+            assert earlier.items() <= now.items(), "finished work was done again"
+        phases.append("publish" if point[2] else "extract" if shards else "stage")
+    assert {p: phases.count(p) >= 1 for p in ("stage", "extract", "publish")} == dict.fromkeys(
+        ("stage", "extract", "publish"), True
+    ), phases
+    err = finish(release, tmp_path)
+    assert RESUMED in err
+    assert snapshot(tmp_path / "v1") == undisturbed
+    assert not (tmp_path / ".v1.build").exists()
+    assert {n: stamp(tmp_path / "v1" / "data" / n) for n in files} == files
+
+
+def test_killed_after_every_few_changes_to_files_it_ends_the_same(
+    release: Path, undisturbed: Snapshot, tmp_path: Path
+) -> None:
+    # Each run is killed after so many more changes than the last one was: it gets to its end in some 15 runs.
+    dice, kills, allowed = random.Random(5), 0, 4
+    while True:
+        process = start(
+            release, tmp_path, "--max-cpus", "1", code=SELF_KILLING_DRIVER, before=(str(tmp_path), str(allowed))
+        )
+        _, err = process.communicate(timeout=60)
+        assert "Traceback" not in err
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, err
+        kills += 1
+        assert kills < 30, "it gets nowhere"
+        allowed += dice.randint(4, 16)
+    assert kills >= 6
+    assert snapshot(tmp_path / "v1") == undisturbed
+
+
+def test_workers_end_by_themselves_when_the_main_process_is_killed(
+    release: Path, undisturbed: Snapshot, tmp_path: Path
+) -> None:
+    for shards in (0, 2):
+        process = start(release, tmp_path)
+        # One process more than the two workers is multiprocessing's own.
+        wait_until(lambda p=process, n=shards: len(workers_of(p)) >= 3 and len(extracted(tmp_path)) >= n, process)
+        workers = workers_of(process)
+        process.kill()
+        wait_for_the_end_of(workers)
+        process.communicate(timeout=30)
+    done = shard_files(tmp_path)
+    assert done
+    finish(release, tmp_path)
+    assert snapshot(tmp_path / "v1") == undisturbed
+    assert {n: stamp(tmp_path / "v1" / "data" / n) for n in done} == done
+
+
+def test_a_worker_that_is_killed_is_told_and_costs_nothing_finished(
+    release: Path, undisturbed: Snapshot, tmp_path: Path
+) -> None:
+    process = start(release, tmp_path)
+    wait_until(lambda: len(workers_of(process)) >= 3 and extracted(tmp_path), process)
+    spawned = [w for w in workers_of(process) if "spawn_main" in " ".join(w.cmdline())]
+    spawned[0].kill()
+    err = end(process, code=4)
+    assert "worker process was ended from outside" in err
+    assert "run the same command again" in err
+    wait_for_the_end_of(spawned)
+    finish(release, tmp_path)
+    assert snapshot(tmp_path / "v1") == undisturbed
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(("tables", "shards"), [(3, 0), (0, 2)])
+def test_interrupted_it_says_how_to_go_on_and_leaves_nobody_behind(
+    release: Path, undisturbed: Snapshot, tmp_path: Path, name: str, tables: int, shards: int, whole_group: bool
+) -> None:
+    process = start(release, tmp_path)
+    wait_until(lambda: reached(tmp_path, tables, shards, 0), process)
+    workers = workers_of(process)
+    (os.killpg if whole_group else os.kill)(process.pid, getattr(signal, name))
+    err = end(process, code=130)
+    assert "run the same command again" in err
+    wait_for_the_end_of(workers)
+    done = shard_files(tmp_path)
+    assert bool(done) == bool(shards)
+    assert RESUMED in finish(release, tmp_path)
+    assert snapshot(tmp_path / "v1") == undisturbed
+    assert {n: stamp(tmp_path / "v1" / "data" / n) for n in done} == done
+
+
+def published_anew(output: Path, undisturbed: Snapshot) -> None:
+    assert snapshot(output / "v1") == undisturbed
+    assert (output / "v1" / "manifest.json").is_file()
+    assert not (output / ".v1.build").exists()
+
+
+def test_killed_between_retiring_the_old_dataset_and_showing_the_new_one(
+    release: Path, undisturbed: Snapshot, tmp_path: Path
+) -> None:
+    finish(release, tmp_path, "--max-cpus", "1", "--seed", "1")
+    assert snapshot(tmp_path / "v1") != undisturbed
+    here = "event == 'os.rename' and path.endswith('/.v1.build/dataset')"
+    process = start(release, tmp_path, "--max-cpus", "1", "--overwrite", code=PRECISE_DRIVER, before=(here,))
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "v1").exists()
+    finish(release, tmp_path, "--max-cpus", "1", "--overwrite")
+    published_anew(tmp_path, undisturbed)
+
+
+def test_killed_before_the_working_folder_is_removed(release: Path, undisturbed: Snapshot, tmp_path: Path) -> None:
+    here = "event == 'shutil.rmtree' and path.endswith('/.v1.build')"
+    process = start(release, tmp_path, "--max-cpus", "1", code=PRECISE_DRIVER, before=(here,))
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert snapshot(tmp_path / "v1") == undisturbed
+    assert (tmp_path / ".v1.build").exists()
+    finish(release, tmp_path, "--max-cpus", "1")
+    published_anew(tmp_path, undisturbed)
+
+
+# Work that is there only in part -----------------------------------------------------------------------------
+
+
+def first(folder: Path, pattern: str) -> Path:
+    return min(p for p in folder.glob(pattern) if not p.name.startswith("."))
+
+
+LOST = {
+    "a staged file": "stage/hosp.labevents/0000[!01]*.arrow",
+    "a staged dictionary": "stage/hosp.d_labitems/*.arrow",
+    "a table's marker": "stage/icu.chartevents.json",
+    "a table's rows set aside": "rejects/icu.chartevents/staged.arrow",
+    "a dictionary's rows set aside": "rejects/hosp.d_labitems/staged.arrow",
+    "a shard's rows set aside": "rejects/*/shard-*.arrow",
+    "a shard's data": "dataset/data/train/*.parquet",
+    "a shard's codes": "shards/*.codes.arrow",
+    "a shard's patients": "shards/*.subjects.arrow",
+    "a shard's marker": "shards/*.json",
+    "the plan": "plan.json",
+    "the state": "state.json",
+}
+
+
+@pytest.mark.parametrize("how", ["missing", "empty"])
+@pytest.mark.parametrize("what", LOST)
+def test_work_that_a_power_cut_took_is_done_again(
+    release: Path, undisturbed: Snapshot, resumed: Any, what: str, how: str
+) -> None:
+    def spoil(work: Path) -> None:
+        path = first(work, LOST[what])
+        # After a power cut, a file whose name was written to the disk may hold nothing.
+        path.unlink() if how == "missing" else path.write_bytes(b"")
+
+    dataset, _ = resumed(release, spoil)
+    assert snapshot(dataset) == undisturbed
+
+
+def test_what_is_left_of_a_removal_is_no_finished_work(release: Path, undisturbed: Snapshot, resumed: Any) -> None:
+    def spoil(work: Path) -> None:
+        shutil.rmtree(work / "rejects")
+        shutil.rmtree(work / "stage" / "hosp.poe")
+
+    dataset, _ = resumed(release, spoil)
+    assert snapshot(dataset) == undisturbed
+
+
+def test_the_half_built_copy_is_gone_on_with(release: Path, undisturbed: Snapshot, resumed: Any) -> None:
+    dataset, notes = resumed(release)
+    assert any(RESUMED in n for n in notes)
+    assert snapshot(dataset) == undisturbed
+
+
+# Changed input, changed settings -----------------------------------------------------------------------------
+
+
+def changed(release: Path, folder: Path) -> Path:
+    """A copy of the release, all files with their times, with one digit of one lab value changed."""
+    copy = shutil.copytree(release, folder / "3.1")
+    path = copy / "hosp" / "labevents.csv"
+    text, times = path.read_text(), path.stat()
+    before = text.replace(",4.1,4.1,mmol/L", ",4.2,4.2,mmol/L", 1)
+    assert before != text
+    path.write_text(before)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
+    return copy
+
+
+def test_changed_input_never_meets_old_work(
+    release: Path, undisturbed: Snapshot, resumed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = changed(release, tmp_path)
+    dataset, notes = resumed(other)
+    assert not any(RESUMED in n for n in notes)
+    fresh = ehrtraj.build(other, tmp_path / "fresh", "v1", max_cpus=1).path
+    assert snapshot(dataset) == snapshot(fresh) != undisturbed
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"seed": 3},
+        {"clock": "available"},
+        {"tables": "labevents,patients"},
+        {"subjects": 100},
+        {"icu_only": True},
+    ],
+    ids=lambda s: next(iter(s)),
+)
+def test_changed_settings_never_meet_old_work(
+    release: Path, undisturbed: Snapshot, resumed: Any, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    dataset, notes = resumed(release, **settings)
+    assert not any(RESUMED in n for n in notes)
+    fresh = ehrtraj.build(release, tmp_path / "fresh", "v1", max_cpus=1, **settings).path
+    assert snapshot(dataset) == snapshot(fresh) != undisturbed
+
+
+def test_a_list_of_patients_that_changed_never_meets_old_work(
+    release: Path, handmade: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    chosen = tmp_path / "chosen.csv"
+    for name in (str(chosen), "~/chosen.csv"):
+        chosen.write_text(f"subject_id\n{handmade.SEPSIS}\n{handmade.DIED}\n")
+        settings = {"subjects": name, "tables": "patients", "max_cpus": 1}
+        ehrtraj.build(release, tmp_path / "out", "v1", **settings, overwrite=True)
+        assert ehrtraj.build(release, tmp_path / "out", "v1", **settings).already_there
+        chosen.write_text(f"subject_id\n{handmade.SEPSIS}\n{handmade.CLINIC}\n")
+        with pytest.raises(OutputError, match="settings"):
+            ehrtraj.build(release, tmp_path / "out", "v1", **settings)
+
+
+# The place -----------------------------------------------------------------------------------------------------
+
+
+def mounted(folder: Path, options: str) -> None:
+    """A file system of its own in `folder`, or a skipped test."""
+    if os.geteuid() or not shutil.which("mount"):
+        pytest.skip("a disk of its own is needed, and only root can mount one")
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"a disk of its own is needed, and none can be mounted here: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Function that mounts a disk, and again with other options."""
+    folder = tmp_path / "disk"
+
+    def mount(options: str) -> Path:
+        if folder.exists():
+            subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+        else:
+            mounted(folder, options)
+        return folder
+
+    yield mount
+    subprocess.run(["umount", str(folder)], check=False, capture_output=True)
+
+
+def test_on_a_full_disk_it_says_so_and_goes_on_when_there_is_room(
+    release: Path, undisturbed: Snapshot, disk: Callable[[str], Path]
+) -> None:
+    size, failures = 1 << 20, []
+    while True:
+        output = disk(f"size={size}")
+        process = start(release, output)
+        _, err = process.communicate(timeout=60)
+        assert "Traceback" not in err
+        if process.returncode == 0:
+            break
+        assert process.returncode == 4, err
+        assert f"the disk that holds {output} is full" in err
+        assert "run the same command again" in err
+        assert not (output / "v1").exists()
+        failures.append("extract" if extracted(output) or len(staged(output)) >= TABLES - 1 else "stage")
+        size = size * 5 // 4
+        assert size < 1 << 27
+    assert {"stage", "extract"} <= set(failures)
+    assert RESUMED in err
+    assert snapshot(output / "v1") == undisturbed
+
+
+def test_an_output_that_cannot_be_written_is_named(release: Path, tmp_path: Path, disk: Callable[[str], Path]) -> None:
+    if os.geteuid():
+        output = tmp_path / "closed"
+        output.mkdir(mode=0o500)
+    else:
+        output = disk("ro")
+    for place in (output, output / "new"):
+        err = finish(release, place, code=4)
+        assert str(output) in err
+        assert "Read-only" in err or "Permission" in err
+
+
+def test_an_output_that_is_a_file_is_named(release: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert str(tmp_path / "file") in finish(release, tmp_path / "file", code=4)
+
+
+def test_of_two_builds_in_one_place_the_second_stops(release: Path, undisturbed: Snapshot, tmp_path: Path) -> None:
+    first_build = start(release, tmp_path)
+    wait_until(lambda: staged(tmp_path), first_build)
+    os.killpg(first_build.pid, signal.SIGSTOP)
+    try:
+        err = finish(release, tmp_path, code=4)
+        assert "another build of 'v1' is at work" in err
+        assert str(tmp_path) in err
+    finally:
+        os.killpg(first_build.pid, signal.SIGCONT)
+    end(first_build)
+    assert snapshot(tmp_path / "v1") == undisturbed
+
+
+def everything(folder: Path) -> dict[str, tuple[int, int, int]]:
+    return {str(p): (p.stat().st_ino, p.stat().st_mtime_ns, p.stat().st_ctime_ns) for p in folder.rglob("*")}
+
+
+def test_a_dataset_that_is_there_is_left_alone_unless_it_shall_be_replaced(
+    release: Path, undisturbed: Snapshot, tmp_path: Path
+) -> None:
+    finish(release, tmp_path)
+    before = everything(tmp_path / "v1")
+
+    again = start(release, tmp_path)
+    out, err = again.communicate(timeout=60)
+    assert again.returncode == 0, err
+    assert "already there" in out
+    assert "nothing was changed" in out
+    assert everything(tmp_path / "v1") == before
+
+    err = finish(release, tmp_path, "--seed", "8", code=4)
+    assert "settings" in err
+    assert "--overwrite" in err
+    assert everything(tmp_path / "v1") == before
+
+    finish(release, tmp_path, "--seed", "8", "--overwrite")
+    manifest = json.loads((tmp_path / "v1" / "manifest.json").read_text())
+    assert manifest["settings"]["seed"] == 8
+    assert snapshot(tmp_path / "v1") != undisturbed
+    finish(release, tmp_path, "--overwrite")
+    assert snapshot(tmp_path / "v1") == undisturbed
+
+
+def test_a_folder_that_somebody_else_made_is_left_alone(release: Path, tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v1" / "thesis.txt").write_text("years of work")
+    err = finish(release, tmp_path, code=4)
+    assert "was not made by ehrtraj" in err
+    assert [p.name for p in (tmp_path / "v1").iterdir()] == ["thesis.txt"]

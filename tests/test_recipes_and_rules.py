@@ -1,0 +1,358 @@
+"""One walk over every recipe, rule table and data file of the package: a change to one is covered here."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from ehrtraj import recipes, rules
+from ehrtraj.errors import RecipeError
+from ehrtraj.recipes import Recipe, Statement, parse_recipe
+from ehrtraj.release import schema
+
+TABLES = schema.tables()
+PATIENT_TABLES = [name for name, table in TABLES.items() if table.kind == "patient"]
+RECIPES = recipes.recipes()
+STATEMENTS = [
+    pytest.param(name, statement, id=f"{name}-{statement.domain}")
+    for name, recipe in RECIPES.items()
+    for statement in recipe.statements
+]
+RULE_TABLES = sorted(f.name.removesuffix(".csv") for f in files("ehrtraj.rules").iterdir() if f.name.endswith(".csv"))
+DATA_FILES = ["tables", "columns", "row_counts"]
+MOST_FLAGS = 62  # bits that stay positive in an int64, one to spare
+# Columns that say the same as another, which a recipe may use instead.
+SAID_TWICE = {("hosp/prescriptions", "poe_id"): ["poe_seq"], ("hosp/prescriptions", "poe_seq"): ["poe_id"]}
+PRECISIONS = {"second", "minute", "day", "year"}
+EVENT_TYPES = {
+    "subject_id": {"BIGINT"},
+    "time": {"TIMESTAMP"},
+    "item": {"VARCHAR", "BIGINT", "INTEGER"},
+    "numeric_value": {"DOUBLE"},
+    "text_value": {"VARCHAR"},
+    "unit": {"VARCHAR"},
+    "available_time": {"TIMESTAMP"},
+    "time_precision": {"VARCHAR"},
+    "hadm_id": {"BIGINT"},
+    "stay_id": {"BIGINT"},
+    "raw_value": {"VARCHAR"},
+    "raw_unit": {"VARCHAR"},
+    "flags": {"BIGINT", "INTEGER"},
+    "source_key": {"BIGINT", "INTEGER"},
+    "link_id": {"BIGINT"},
+    "code_description": {"VARCHAR"},
+}
+
+
+def words(sql: str) -> set[str]:
+    """The words of SQL, comments left out."""
+    return set(re.findall(r"\w+", re.sub(r"--[^\n]*", "", sql)))
+
+
+def used_words(recipe: Recipe) -> set[str]:
+    return set().union(*(words(statement.sql) for statement in recipe.statements))
+
+
+def data_rows(name: str) -> list[dict[str, str]]:
+    with (files("ehrtraj.release") / "mimiciv" / f"{name}.csv").open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def session(rows: dict[str, pa.Table]) -> duckdb.DuckDBPyConnection:
+    """A DuckDB session as recipes see it: every patient table under its bare name, the macros, and `flag`."""
+    connection = duckdb.connect(config={"threads": 1})
+    values = " ".join(f"WHEN '{name}' THEN {value}" for name, value in rules.flags().items())
+    connection.execute(f"CREATE MACRO flag(name) AS CASE name {values} ELSE error('unknown flag') END::BIGINT")
+    connection.execute(recipes.helper("macros"))
+    for name in PATIENT_TABLES:
+        connection.register(TABLES[name].name, rows.get(name, TABLES[name].schema.empty_table()))
+    return connection
+
+
+@pytest.fixture(scope="module")
+def empty() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A session in which no table has a row."""
+    with session({}) as connection:
+        yield connection
+
+
+# Recipes ----------------------------------------------------------------------------------------------------
+
+
+def test_every_patient_table_has_a_recipe_and_every_recipe_a_patient_table() -> None:
+    assert sorted(RECIPES) == sorted(PATIENT_TABLES)
+
+
+def test_every_recipe_says_what_a_row_is() -> None:
+    for name, recipe in RECIPES.items():
+        assert re.match(rf"{re.escape(name)}: \w+", recipe.about), f"{name}: the first line is '{recipe.about}'"
+        for statement in recipe.statements:
+            assert statement.about, f"{name}: a statement does not say what its event is"
+
+
+@pytest.mark.parametrize("name", PATIENT_TABLES)
+def test_every_column_is_used_or_left_out_with_a_reason(name: str) -> None:
+    recipe, columns = RECIPES[name], set(TABLES[name].columns)
+    used = used_words(recipe) & columns
+    left_out = set(recipe.left_out)
+    assert left_out <= columns, f"left out, but no column: {left_out - columns}"
+    assert not left_out & used, f"left out, but used: {left_out & used}"
+    assert columns == used | left_out, f"neither used nor left out: {columns - used - left_out}"
+    assert all(len(reason.split()) > 2 for reason in recipe.left_out.values()), recipe.left_out
+
+
+@pytest.mark.parametrize("name", PATIENT_TABLES)
+def test_conditions_for_setting_rows_aside_bind(name: str, empty: duckdb.DuckDBPyConnection) -> None:
+    for reason, condition in RECIPES[name].set_aside:
+        relation = empty.sql(f'SELECT ({condition}) AS held FROM "{TABLES[name].name}"')
+        assert [str(t) for t in relation.types] == ["BOOLEAN"], reason
+
+
+@pytest.mark.parametrize(("name", "statement"), STATEMENTS)
+def test_statements_bind_and_yield_the_columns_of_an_event(
+    name: str, statement: Statement, empty: duckdb.DuckDBPyConnection
+) -> None:
+    relation = empty.sql(statement.sql)
+    kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    assert {"subject_id", "time", "domain"} <= set(kinds)
+    assert len(kinds) == len(relation.columns), "two columns have the same name"
+    for column, allowed in EVENT_TYPES.items():
+        if column in kinds and kinds[column] != "NULL":
+            assert kinds[column] in allowed, f"{column} is {kinds[column]}"
+    # What is not a column of an event becomes an attribute, named as a column of the source.
+    attributes = set(kinds) - set(EVENT_TYPES) - {"domain"}
+    assert attributes <= set(TABLES[name].columns) | {"dod"}, f"no column of {name}: {attributes}"
+
+
+@pytest.mark.parametrize(("name", "statement"), STATEMENTS)
+def test_statements_name_known_domains_flags_and_precisions(name: str, statement: Statement) -> None:
+    assert statement.domain in rules.domains()
+    named = set(re.findall(r"\bflag\(\s*'([^']*)'\s*\)", statement.sql))
+    assert len(re.findall(r"\bflag\(", statement.sql)) == len(re.findall(r"\bflag\(\s*'", statement.sql))
+    assert named <= set(rules.flags()), f"{name} names flags that are not in flags.csv"
+    for said in re.findall(r"'(\w+)'\s+AS\s+time_precision", statement.sql):
+        assert said in PRECISIONS
+
+
+def test_every_domain_is_made_by_a_recipe() -> None:
+    made = {statement.domain for recipe in RECIPES.values() for statement in recipe.statements}
+    assert made == set(rules.domains())
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("encounters", ["subject_id", "start", "stop", "hadm_id"]),
+        ("subjects", ["subject_id", "sex", "birth_year", "age_top_coded", "death_time", "followup_end"]),
+        ("codes", ["code", "description", "parent_codes"]),
+    ],
+)
+def test_helpers_bind(name: str, columns: list[str], empty: duckdb.DuckDBPyConnection) -> None:
+    for table in TABLES.values():
+        if table.kind == "dictionary":
+            empty.register(table.name, table.schema.empty_table())
+    assert empty.sql(recipes.helper(name)).columns == columns
+
+
+def test_no_column_is_used_in_vain(handmade: ModuleType) -> None:
+    """Without the values of any one column, other events follow from the hand-made release."""
+    written = handmade.release_rows()
+    rows = {name: typed(TABLES[name], written[name]) for name in PATIENT_TABLES}
+    without_effect = []
+    with session(rows) as connection:
+
+        def outcome(name: str) -> list[str]:
+            statements = [s.sql for s in RECIPES[name].statements]
+            statements += [f"FROM {TABLES[name].name} WHERE {condition}" for _, condition in RECIPES[name].set_aside]
+            return [repr(sorted(map(repr, connection.execute(sql).fetchall()))) for sql in statements]
+
+        for name in PATIENT_TABLES:
+            table = TABLES[name]
+            before = outcome(name)
+            for column in table.columns:
+                connection.register(table.name, blanked(rows[name], column, *SAID_TWICE.get((name, column), ())))
+                if column not in RECIPES[name].left_out and outcome(name) == before:
+                    without_effect.append(f"{name}.{column}")
+            connection.register(table.name, rows[name])
+    assert not without_effect
+
+
+def blanked(rows: pa.Table, *columns: str) -> pa.Table:
+    """Rows with nothing in some columns."""
+    for column in columns:
+        kind = rows.schema.field(column).type
+        rows = rows.set_column(rows.schema.get_field_index(column), column, pa.nulls(rows.num_rows, kind))
+    return rows
+
+
+def typed(table: schema.Table, rows: list[dict[str, object]]) -> pa.Table:
+    """Rows as the staged table has them."""
+    columns = []
+    for name, kind in table.columns.items():
+        values = [row.get(name) for row in rows]
+        if pa.types.is_timestamp(kind):
+            columns.append(pa.array([None if v is None else str(v) for v in values], pa.string()).cast(kind))
+        elif pa.types.is_string(kind):
+            columns.append(pa.array([None if v is None else str(v) for v in values], kind))
+        else:
+            columns.append(pa.array(values, kind))
+    return pa.table(columns, schema=table.schema)
+
+
+# The contract of a recipe -----------------------------------------------------------------------------------
+
+GOOD = """-- hosp/omr: measurements.
+-- left out: seq_num, result_value | said for a test
+-- set aside: no_time | chartdate IS NULL
+
+-- [every row] the measurement
+SELECT subject_id, chartdate AS time, 'OMR' AS domain FROM omr;
+
+-- [also] something else
+SELECT subject_id, chartdate AS time, 'LAB' AS domain FROM omr;
+"""
+
+
+def test_a_recipe_is_read_as_it_is_written() -> None:
+    recipe = parse_recipe("hosp/omr", GOOD)
+    assert recipe.about == "hosp/omr: measurements."
+    assert recipe.left_out == {"seq_num": "said for a test", "result_value": "said for a test"}
+    assert recipe.set_aside == (("no_time", "chartdate IS NULL"),)
+    assert [(s.every_row, s.about, s.domain) for s in recipe.statements] == [
+        (True, "the measurement", "OMR"),
+        (False, "something else", "LAB"),
+    ]
+    assert recipe.mentions(["omr", "labevents"]) == {"omr"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("-- [every row] the measurement", "", "exactly one statement"),
+        ("-- [also] something else", "-- [every row] something else", "exactly one statement"),
+        ("AS domain FROM omr;\n\n", "AS domain FROM omr\n\n", "does not end with a semicolon"),
+        ("'OMR' AS domain", "result_name AS domain", "must name one domain"),
+        ("'OMR' AS domain", "'OMR' AS domain, 'LAB' AS domain", "must name one domain"),
+    ],
+)
+def test_a_recipe_that_breaks_the_contract_is_refused(old: str, new: str, complaint: str) -> None:
+    assert old in GOOD
+    with pytest.raises(RecipeError, match=complaint):
+        parse_recipe("hosp/omr", GOOD.replace(old, new))
+
+
+def test_a_recipe_without_statements_is_refused() -> None:
+    with pytest.raises(RecipeError, match="no statement"):
+        parse_recipe("hosp/omr", "-- hosp/omr: nothing\nSELECT 1;\n")
+
+
+# Rules ------------------------------------------------------------------------------------------------------
+
+
+def test_there_are_rule_tables() -> None:
+    assert {"domains", "flags"} <= set(RULE_TABLES)
+
+
+@pytest.mark.parametrize("name", RULE_TABLES)
+def test_every_line_of_a_rule_table_is_whole_and_has_a_source(name: str) -> None:
+    rows = rules.read_rules(name)
+    assert rows
+    for row in rows:
+        assert None not in row, f"a line has too many fields: {row}"
+        assert None not in row.values(), f"a line has too few fields: {row}"
+        assert (row["source"] or "").strip(), f"no source: {row}"
+
+
+def test_domains_have_unique_names_and_ranks_and_a_meaning() -> None:
+    rows = rules.read_rules("domains")
+    assert len({r["domain"] for r in rows}) == len(rows)
+    assert len({int(r["rank"]) for r in rows}) == len(rows)
+    assert all(re.fullmatch(r"[A-Z][A-Z0-9_]*", r["domain"]) and r["meaning"].strip() for r in rows)
+
+
+def test_events_of_one_time_stand_in_the_order_of_cause_and_effect() -> None:
+    order = list(rules.domains())
+    assert order[-1] == "MEDS_DEATH"
+    assert order.index("DISCHARGE") < order.index("HOSPITAL_DEATH")
+    static = {
+        statement.domain
+        for recipe in RECIPES.values()
+        for statement in recipe.statements
+        if re.search(r"NULL(::TIMESTAMP)?\s+AS\s+time\b", statement.sql)
+    }
+    assert set(order[: order.index("MEDS_BIRTH")]) == static, "only what has no time stands before the birth"
+    for first, second in [
+        ("ED_REGISTRATION", "ADMISSION"),
+        ("ADMISSION", "TRANSFER"),
+        ("ICU_START", "ICU_END"),
+        ("INPUT_START", "INPUT_END"),
+        ("DRUG_ORDER_START", "EMAR"),
+        ("MICRO_SPECIMEN", "MICRO"),
+        ("LAB", "DISCHARGE"),
+        ("DIAGNOSIS", "DISCHARGE"),
+    ]:
+        assert order.index(first) < order.index(second), f"{first} before {second}"
+
+
+def test_flags_have_unique_names_and_bits_that_an_int64_holds() -> None:
+    rows = rules.read_rules("flags")
+    bits = [int(r["bit"]) for r in rows]
+    assert len(set(bits)) == len(bits)
+    assert all(0 <= bit < MOST_FLAGS for bit in bits)
+    assert len({r["flag"] for r in rows}) == len(rows)
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", r["flag"]) and r["meaning"].strip() for r in rows)
+    assert rules.flags() == {r["flag"]: 2 ** int(r["bit"]) for r in rows}
+
+
+def test_every_flag_is_given_by_a_recipe_or_by_the_build() -> None:
+    root = Path(str(files("ehrtraj")))
+    texts = " ".join(f.read_text(encoding="utf-8") for f in [*root.rglob("*.sql"), *root.rglob("*.py")])
+    assert [name for name in rules.flags() if f"'{name}'" not in texts and f'"{name}"' not in texts] == []
+
+
+# Data files of the release ----------------------------------------------------------------------------------
+
+
+def test_every_table_has_columns_and_every_column_a_table_and_a_known_type() -> None:
+    listed = {f"{r['module']}/{r['table']}" for r in data_rows("tables")}
+    columns = data_rows("columns")
+    assert {f"{r['module']}/{r['table']}" for r in columns} == listed
+    assert len({(r["module"], r["table"], r["column"]) for r in columns}) == len(columns)
+    assert {r["type"] for r in columns} <= set(schema.ARROW_TYPES)
+
+
+def test_tables_are_of_known_kinds_with_names_of_their_own() -> None:
+    rows = data_rows("tables")
+    assert {r["kind"] for r in rows} == {"patient", "dictionary", "no_patients"}
+    # Recipes join tables by their bare names.
+    assert len({r["table"] for r in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+def test_key_and_duplicate_columns_are_columns(name: str) -> None:
+    table = TABLES[name]
+    assert table.key_columns
+    assert set(table.key_columns) <= set(table.columns)
+    assert set(table.duplicate_columns) <= set(table.columns)
+    if table.kind == "patient":
+        assert table.key_columns[0] == "subject_id"
+        assert table.columns["subject_id"] == pa.int64()
+        assert table.duplicate_columns, "exact duplicates would never be found"
+
+
+def test_published_row_counts_are_of_known_tables() -> None:
+    counts = schema.published_row_counts()
+    assert "3.1" in counts
+    assert "2.2" in counts
+    names = {table.name for table in TABLES.values()}
+    for release, rows in counts.items():
+        assert set(rows) & names, f"no table of {release} is known"
+        assert all(n >= 0 for n in rows.values())
