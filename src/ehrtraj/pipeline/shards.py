@@ -19,7 +19,7 @@ _SPLIT_UPPER = (0.8, 0.9)
 
 # Rows of work in a shard, by the estimate below: about 0.5 GB in memory, and enough that starting 24 recipes (0.1 s)
 # is little beside running them.
-SHARD_ROWS = 1_250_000
+SHARD_ROWS = 1_100_000
 
 # What an estimate of a patient's rows is made of, from the published row counts of MIMIC-IV 3.1: hosp has
 # 386 million rows of labs, drugs and orders in 546,028 admissions, icu 460 million rows in 94,458 stays.
