@@ -96,6 +96,10 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def _release(version: str) -> str:
+    return "MIMIC-IV, release unknown," if version == "unknown" else f"MIMIC-IV {version}"
+
+
 def _tables(result: BuildResult) -> Table:
     table = Table("table", box=None, pad_edge=False, header_style="bold")
     for column in ("rows read", "rows to events", "set aside", "not chosen", "events"):
@@ -143,7 +147,7 @@ def show_result(result: BuildResult) -> None:
         console.print(reasons)
     console.print()
     console.print(
-        f"[bold]{result.patients:,} patients, {result.events:,} events[/bold] from MIMIC-IV {result.release} "
+        f"[bold]{result.patients:,} patients, {result.events:,} events[/bold] from {_release(result.release)} "
         f"in {_duration(result.seconds)}, at most {_size(result.peak_memory)} of memory, {_size(result.bytes)} on disk"
     )
     console.print(f"dataset: {escape(str(result.path))}", soft_wrap=True)
