@@ -23,6 +23,9 @@ from ehrtraj.pipeline.events import (
 from ehrtraj.pipeline.packing import pack, sort_order
 from ehrtraj.pipeline.shards import split_of
 
+# Bytes of a table of patients by codes; a sort takes its place where that would be larger.
+_LARGEST_TABLE = 64 << 20
+
 
 @dataclass
 class Part:
@@ -142,6 +145,9 @@ def _ranks_of(text: Texts, positions: npt.NDArray[np.int32]) -> npt.NDArray[np.i
 
 
 def _count_patients(patient: npt.NDArray[np.int64], code: npt.NDArray[np.int32], patients: int, codes: int) -> Int64s:
+    if patients * codes > _LARGEST_TABLE:
+        pairs = np.unique(patient * codes + code)
+        return np.bincount(pairs % codes, minlength=codes)
     seen = np.zeros((patients, codes), np.bool_)
     seen[patient, code] = True
     counts: Int64s = seen.sum(axis=0, dtype=np.int64)

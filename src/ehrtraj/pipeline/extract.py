@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -68,6 +69,7 @@ class Extractor:
         tables: Mapping[str, Table],
         wanted: Sequence[str],
         memory: int,
+        spill: Path | None = None,
         recipes: Mapping[str, Recipe] | None = None,
     ) -> None:
         """Open a session.
@@ -77,10 +79,11 @@ class Extractor:
             tables: patient tables of the source, by full name.
             wanted: full names of the tables to make events of.
             memory: bytes DuckDB may use.
+            spill: folder for what does not fit into them; None for none.
             recipes: instead of the source's own.
         """
         self.connection = duckdb.connect(
-            config={"threads": 1, "memory_limit": f"{memory >> 20}MiB", "preserve_insertion_order": True}
+            config={"threads": 1, "memory_limit": f"{memory >> 20}MiB", "temp_directory": str(spill or "")}
         )
         self._tables = tables
         self._wanted = list(wanted)

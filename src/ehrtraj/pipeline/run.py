@@ -208,8 +208,14 @@ def _already_there(space: Workspace, fingerprint: Mapping[str, Any], settings: S
         raise OutputError(
             f"{space.final} exists and was not made by ehrtraj: choose another --trajectory-version or --output"
         )
-    content = json.loads(manifest.read_text(encoding="utf-8"))
-    before, now = content["fingerprint"], json.loads(json.dumps(fingerprint))
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        before, now = content["fingerprint"], json.loads(json.dumps(fingerprint))
+    except (ValueError, KeyError):
+        raise OutputError(
+            f"{manifest} is damaged: look at the dataset, then replace it with --overwrite or choose another "
+            "--trajectory-version"
+        ) from None
     if before == now:
         summary = content["summary"]
         return BuildResult(space.final, True, content["release"]["version"], summary["patients"], summary["events"])

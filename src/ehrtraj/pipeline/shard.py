@@ -64,7 +64,8 @@ class ShardWorker:
         self._job = job
         self._space = Workspace(job.output, job.version)
         self._tables: dict[str, Table] = {n: t for n, t in tables(job.source).items() if t.kind == "patient"}
-        self._extractor = Extractor(job.source, self._tables, job.wanted, job.memory)
+        spill = self._space.root / "spill"
+        self._extractor = Extractor(job.source, self._tables, job.wanted, job.memory, spill)
         self._admissions = self._all_admissions()
         self._buffer = EventBuffer()
 

@@ -47,9 +47,13 @@ CREATE OR REPLACE MACRO named(txt) AS
 
 -- Orders --------------------------------------------------------------------------------------------------------------
 
--- poe_id is '<subject_id>-<poe_seq>': one number for it, the same in every table that speaks of the order.
+-- poe_id is '<subject_id>-<poe_seq>': one number for it, the same in every table that speaks of the order. Null where a
+-- garbled subject_id is too large for it.
+CREATE OR REPLACE MACRO order_number(subject_id, poe_seq) AS
+  TRY(subject_id * 1000000 + poe_seq);
+
 CREATE OR REPLACE MACRO order_link(subject_id, poe_id) AS
-  subject_id * 1000000 + TRY_CAST(split_part(poe_id, '-', 2) AS BIGINT);
+  order_number(subject_id, TRY_CAST(split_part(poe_id, '-', 2) AS BIGINT));
 
 -- ICD -----------------------------------------------------------------------------------------------------------------
 

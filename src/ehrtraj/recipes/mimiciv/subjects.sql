@@ -4,7 +4,7 @@
 SELECT
   p.subject_id,
   p.gender                                          AS sex,
-  CAST(p.anchor_year - p.anchor_age AS INTEGER)     AS birth_year,
+  TRY(CAST(p.anchor_year - p.anchor_age AS INTEGER)) AS birth_year,
   coalesce(p.anchor_age > 89, false)                AS age_top_coded,
   coalesce(d.deathtime, d.died_at, day_end(q.dod))  AS death_time,
   d.last_dischtime + INTERVAL 1 YEAR                AS followup_end

@@ -21,14 +21,14 @@ WHERE anchor_year_group IS NOT NULL;
 -- anchor_age + year(event) - anchor_year (mc#1231). Age 91 stands for all above 89: for them, the latest possible year.
 SELECT
   subject_id,
-  make_timestamp(anchor_year - anchor_age, 1, 1, 0, 0, 0.0)       AS time,
+  TRY(make_timestamp(anchor_year - anchor_age, 1, 1, 0, 0, 0.0))  AS time,
   'MEDS_BIRTH'                                                    AS domain,
   'year'                                                          AS time_precision,
   CASE WHEN anchor_age > 89 THEN flag('age_top_coded') ELSE 0 END AS flags,
   anchor_age,
   anchor_year
 FROM patients
-WHERE anchor_age IS NOT NULL AND anchor_year IS NOT NULL;
+WHERE CAST(anchor_year AS BIGINT) - anchor_age BETWEEN 1 AND 9999;
 
 -- [also] death, once: the hospital's time of death comes first (MIMIC documentation: its record wins over the state's).
 -- Where there is only the date: at the discharge of the admission that says the patient died, if it is of that date,

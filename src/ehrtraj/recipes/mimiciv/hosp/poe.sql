@@ -14,6 +14,6 @@ SELECT
     || CASE WHEN order_subtype IS NULL THEN '' ELSE '//' || order_subtype END AS item,
   hadm_id,
   poe_seq                           AS source_key,
-  subject_id * 1000000 + poe_seq    AS link_id,
+  order_number(subject_id, poe_seq) AS link_id,
   discontinue_of_poe_id
 FROM poe;

@@ -14,7 +14,7 @@ SELECT
   CASE WHEN d.field_name LIKE '%Time' THEN d.field_value END        AS text_value,
   o.hadm_id,
   d.poe_seq                           AS source_key,
-  d.subject_id * 1000000 + d.poe_seq  AS link_id
+  order_number(d.subject_id, d.poe_seq) AS link_id
 FROM poe_detail AS d
 LEFT JOIN (
   SELECT subject_id, poe_seq, min(ordertime) AS ordertime, min(hadm_id) AS hadm_id

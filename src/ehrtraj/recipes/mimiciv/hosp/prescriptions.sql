@@ -19,7 +19,7 @@ SELECT
   'minute'                                                      AS time_precision,
   r.hadm_id,
   r.pharmacy_id                                                 AS source_key,
-  coalesce(r.subject_id * 1000000 + r.poe_seq,
+  coalesce(order_number(r.subject_id, r.poe_seq),
            order_link(r.subject_id, coalesce(r.poe_id, f.poe_id)),
            -r.pharmacy_id)                                      AS link_id,
   r.drug_type,
@@ -50,7 +50,7 @@ SELECT
   r.hadm_id,
   CASE WHEN r.stoptime < r.starttime THEN flag('end_before_start') ELSE 0 END AS flags,
   r.pharmacy_id                           AS source_key,
-  coalesce(r.subject_id * 1000000 + r.poe_seq,
+  coalesce(order_number(r.subject_id, r.poe_seq),
            order_link(r.subject_id, coalesce(r.poe_id, f.poe_id)),
            -r.pharmacy_id)                AS link_id,
   r.drug_type
