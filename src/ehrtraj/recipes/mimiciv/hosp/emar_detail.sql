@@ -14,16 +14,19 @@ SELECT
   'EMAR_DOSE'                                                       AS domain,
   CASE WHEN d.parent_field_ordinal IS NULL THEN 'DUE'
        ELSE e.event_txt END || '//' || e.medication                 AS item,
-  TRY_CAST(coalesce(d.dose_given, d.dose_due) AS DOUBLE)            AS numeric_value,
-  CASE WHEN TRY_CAST(coalesce(d.dose_given, d.dose_due) AS DOUBLE) IS NULL
-       THEN coalesce(d.dose_given, d.dose_due) END                  AS text_value,
-  coalesce(d.dose_given_unit, d.dose_due_unit)                      AS unit,
+  TRY_CAST(d.dose AS DOUBLE)                                        AS numeric_value,
+  CASE WHEN TRY_CAST(d.dose AS DOUBLE) IS NULL THEN d.dose END      AS text_value,
+  d.unit                                                            AS unit,
   e.storetime                                                       AS available_time,
   'minute'                                                          AS time_precision,
   e.hadm_id,
   d.emar_seq                                                        AS source_key,
   e.link_id,
   d.parent_field_ordinal,
+  CASE WHEN d.parent_field_ordinal IS NULL THEN d.dose_given END          AS dose_given,
+  CASE WHEN d.parent_field_ordinal IS NULL THEN d.dose_given_unit END     AS dose_given_unit,
+  CASE WHEN d.parent_field_ordinal IS NOT NULL THEN d.dose_due END        AS dose_due,
+  CASE WHEN d.parent_field_ordinal IS NOT NULL THEN d.dose_due_unit END   AS dose_due_unit,
   d.administration_type,
   nullif(d.pharmacy_id, e.pharmacy_id)                              AS pharmacy_id,
   d.complete_dose_not_given,
@@ -36,7 +39,13 @@ SELECT
   d.route,
   d.side,
   d.site
-FROM emar_detail AS d
+FROM (
+  SELECT
+    *,
+    CASE WHEN parent_field_ordinal IS NULL THEN dose_due      ELSE dose_given      END AS dose,
+    CASE WHEN parent_field_ordinal IS NULL THEN dose_due_unit ELSE dose_given_unit END AS unit
+  FROM emar_detail
+) AS d
 LEFT JOIN (
   SELECT
     subject_id,
