@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ehrtraj.pipeline.assemble import Part
-from ehrtraj.pipeline.events import PRECISIONS, TEXT_COLUMNS, event_schema, masked
+from ehrtraj.pipeline.events import PRECISIONS, TEXT_COLUMNS, event_schema, masked, with_nulls
 from ehrtraj.pipeline.shards import SPLITS
 
 # A row group is what a reader must decode to see one patient. 128 Ki rows cost 6 % more time to write than one group
@@ -45,11 +46,14 @@ def _in_order(positions: npt.NDArray[np.int32], values: pa.Array, kind: pa.DataT
     new[used] = np.arange(len(used), dtype=np.int32)
     indices = np.zeros(len(positions), np.int32)
     indices[where] = new[known]
-    null = None
-    if len(where) < len(positions):
-        null = np.ones(len(positions), np.bool_)
-        null[where] = False
-    return pa.DictionaryArray.from_arrays(pa.array(indices, mask=null), values.take(pa.array(used)).cast(kind))
+    return pa.DictionaryArray.from_arrays(
+        with_nulls(indices, positions < 0, pa.int32()), values.take(pa.array(used)).cast(kind)
+    )
+
+
+def _gather(values: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+    # All positions are valid, and "clip" spares numpy the check: 3.8 ns a value against 5.8 for values[rows].
+    return values.take(rows, mode="clip")
 
 
 class ShardWriter:
@@ -91,23 +95,24 @@ class ShardWriter:
 
     def _columns(self, part: Part, rows: npt.NDArray[np.intp]) -> pa.Table:
         events = part.events
-        number = events.number[rows]
-        missing = np.isnan(number)
+        number = _gather(events.number, rows)
         columns = {
-            "subject_id": pa.array(events.subject[rows]),
-            "time": masked(events.time[rows], pa.timestamp("us")),
-            "code": _used(events.code[rows], pa.array(part.codes, pa.string())),
-            "numeric_value": pa.array(number, mask=missing if missing.any() else None),
-            "time_precision": pa.DictionaryArray.from_arrays(events.precision[rows].view(np.int8), self._precisions),
-            "source_table": pa.DictionaryArray.from_arrays(events.table[rows].view(np.int8), self._tables),
+            "subject_id": pa.array(_gather(events.subject, rows)),
+            "time": masked(_gather(events.time, rows), pa.timestamp("us")),
+            "code": _used(_gather(events.code, rows), pa.array(part.codes, pa.string())),
+            "numeric_value": with_nulls(number, np.isnan(number), pa.float32()),
+            "time_precision": pa.DictionaryArray.from_arrays(
+                _gather(events.precision, rows).view(np.int8), self._precisions
+            ),
+            "source_table": pa.DictionaryArray.from_arrays(_gather(events.table, rows).view(np.int8), self._tables),
         }
         for name, values in events.ints.items():
-            columns[name] = masked(values[rows], self._schema.field(name).type)
+            columns[name] = masked(_gather(values, rows), self._schema.field(name).type)
         for name in TEXT_COLUMNS:
             text = events.texts[name]
-            columns[name] = _in_order(text.positions[rows], text.values, self._schema.field(name).type)
+            columns[name] = _in_order(_gather(text.positions, rows), text.values, self._schema.field(name).type)
         if part.event_time is not None:
-            columns["event_time"] = masked(part.event_time[rows], pa.timestamp("us"))
+            columns["event_time"] = masked(_gather(part.event_time, rows), pa.timestamp("us"))
         arrays = [columns[name] for name in self._schema.names]
         fields = [pa.field(f.name, a.type, f.nullable) for f, a in zip(self._schema, arrays, strict=True)]
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
