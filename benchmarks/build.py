@@ -47,6 +47,7 @@ def _read_all(file: TableFile, connection: duckdb.DuckDBPyConnection) -> None:
 def floor(release: Path, cpus: int) -> None:
     """Read every patient table of a release once with DuckDB."""
     with duckdb.connect(config={"threads": cpus}) as connection:
+        connection.execute("SET enable_progress_bar = false")
         for file in detect(release).files.values():
             if file.table.kind == "patient":
                 _read_all(file, connection)

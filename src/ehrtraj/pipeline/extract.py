@@ -85,6 +85,7 @@ class Extractor:
         self.connection = duckdb.connect(
             config={"threads": 1, "memory_limit": f"{memory >> 20}MiB", "temp_directory": str(spill or "")}
         )
+        self.connection.execute("SET enable_progress_bar = false")
         self._tables = tables
         self._wanted = list(wanted)
         self._prepared: dict[str, str] = {}

@@ -74,6 +74,7 @@ def describe_codes(pieces: Sequence[pa.Table], dictionaries: Mapping[str, pa.Tab
         source: whose `codes.sql` to use.
     """
     with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(recipes.helper("macros", source))
         for name, rows in dictionaries.items():
             connection.register(name, rows)
