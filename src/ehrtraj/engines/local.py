@@ -78,6 +78,23 @@ def _build(shard: int, rows: int) -> dict[str, Any]:
     return _worker.build(shard, rows)
 
 
+@contextlib.contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Keep new processes from running the user's script again, as they do where it lacks `if __name__ == "__main__"`.
+
+    Workers need nothing from it. Processes are started when work is submitted.
+    """
+    main = sys.modules["__main__"]
+    hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    for name in hidden:
+        setattr(main, name, None)
+    try:
+        yield
+    finally:
+        for name, value in hidden.items():
+            setattr(main, name, value)
+
+
 def run_shards(job: ShardJob, shards: Mapping[int, int], workers: int) -> Iterator[dict[str, Any]]:
     """Build shards, several at a time.
 
@@ -102,7 +119,8 @@ def run_shards(job: ShardJob, shards: Mapping[int, int], workers: int) -> Iterat
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=context, initializer=_start, initargs=(job,))
     try:
-        running: set[Future[dict[str, Any]]] = {pool.submit(_build, shard, rows) for shard, rows in shards.items()}
+        with _main_module_hidden():
+            running: set[Future[dict[str, Any]]] = {pool.submit(_build, shard, rows) for shard, rows in shards.items()}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
