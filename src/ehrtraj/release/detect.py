@@ -144,6 +144,10 @@ def version_by_counts(rows: dict[str, int], source: str = "mimiciv") -> str | No
 
 def _notes(files: dict[str, TableFile], root: Path) -> list[str]:
     notes = []
+    read = {file.table.module for file in files.values()}
+    others = sorted(d.name for d in root.iterdir() if d.is_dir() and d.name not in read and any(d.glob("*.csv*")))
+    if others:
+        notes.append(f"modules this version does not read, left out: {', '.join(others)}")
     for name, file in files.items():
         if lacking := [c for c in file.table.columns if c not in file.present]:
             notes.append(f"{name} has no column {', '.join(lacking)}: null in this build")
