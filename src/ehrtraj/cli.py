@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 import ehrtraj
-from ehrtraj.config import resolve
+from ehrtraj.config import Settings, resolve
 from ehrtraj.errors import EhrtrajError
 from ehrtraj.pipeline.run import run
 from ehrtraj.show import ConsoleReporter, show_result
@@ -132,13 +133,19 @@ def build(
     }
     settings, origins = resolve(given, config)
     if show_config:
-        table = Table("setting", "value", "from", box=None, pad_edge=False)
-        for name, origin in origins.items():
-            value = getattr(settings, name)
-            table.add_row(name, ", ".join(value) if isinstance(value, tuple) else str(value), origin)
-        Console().print(table)
+        _print_settings(settings, origins)
         return
     show_result(run(settings, ConsoleReporter()))
+
+
+def _print_settings(settings: Settings, origins: Mapping[str, str]) -> None:
+    rows = [("setting", "value", "from")]
+    for name, origin in origins.items():
+        value = getattr(settings, name)
+        rows.append((name, ",".join(value) if isinstance(value, tuple) else str(value), origin))
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    for name, value, origin in rows:
+        sys.stdout.write(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}\n")
 
 
 def main() -> None:
@@ -148,7 +155,8 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except EhrtrajError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/bold red] {error}", highlight=False)
+        message = Text.assemble(("error: ", "bold red"), str(error))
+        Console(stderr=True, soft_wrap=True).print(message)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write(

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from ehrtraj.pipeline.report import Reporter
 from ehrtraj.pipeline.run import BuildResult
@@ -34,7 +35,7 @@ class ConsoleReporter(Reporter):
         self._shards = 0
 
     def note(self, text: str) -> None:
-        self._console.print(f"[yellow]note:[/yellow] {escape(text)}", highlight=False)
+        self._console.print(Text.assemble(("note: ", "yellow"), text))
 
     def step(self, text: str) -> None:
         if self._live:
@@ -77,7 +78,8 @@ class ConsoleReporter(Reporter):
             )
 
     def close(self) -> None:
-        self._bars.stop()
+        if self._task is not None:
+            self._bars.stop()
 
 
 def _size(count: float) -> str:

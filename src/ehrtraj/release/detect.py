@@ -115,7 +115,7 @@ def _table_file(table: Table, path: Path) -> TableFile:
         shown = ", ".join(header)[:200]
         raise ReleaseError(
             f"{path}: its first line lacks the column {', '.join(lacking)}, without which {table.full_name} cannot be "
-            f"read (it has: {shown}). Download the file again, or leave the table out with --tables"
+            f"read (it has: {shown}). Download the file again, or move it elsewhere to build without it"
         )
     stat = path.stat()
     return TableFile(table, path, header, stat.st_size, stat.st_mtime_ns)

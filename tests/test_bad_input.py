@@ -1,0 +1,340 @@
+"""Broken downloads and broken rows, through the command line: a clear error, or a counted reject and nothing lost."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from ehrtraj import cli
+
+
+@dataclass
+class Said:
+    """What the command said and did."""
+
+    code: int
+    out: str
+    err: str
+    dataset: Path
+
+    @property
+    def published(self) -> bool:
+        return self.dataset.exists()
+
+    def rejects(self, table: str) -> list[dict[str, Any]]:
+        path = self.dataset / "rejects" / f"{table}.parquet"
+        return pq.read_table(path).to_pylist() if path.exists() else []
+
+
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """Function that runs `ehrtraj build FOLDER` as its command line would."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(folder: Path, *options: str) -> Said:
+        output = tmp_path / "output"
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            ["ehrtraj", "build", str(folder), "--output", str(output), "-t", "v1", "--max-cpus", "1", *options],
+        )
+        with pytest.raises(SystemExit) as raised:
+            cli.main()
+        out, err = capsys.readouterr()
+        return Said(raised.value.code or 0, out, err, output / "v1")
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+Build = Callable[..., Said]
+
+
+@pytest.fixture
+def packed(handmade: ModuleType, tmp_path: Path) -> Path:
+    """The hand-made release as .csv.gz, to be broken."""
+    handmade.write_release(tmp_path / "mimic")
+    return tmp_path / "mimic"
+
+
+@pytest.fixture
+def plain(handmade: ModuleType, tmp_path: Path) -> Path:
+    """The hand-made release as .csv, to be broken."""
+    handmade.write_release(tmp_path / "mimic", plain=True)
+    return tmp_path / "mimic"
+
+
+def assert_refused(said: Said, *words: object) -> None:
+    """Exit code 3, one plain message with these words, nothing published."""
+    assert said.code == 3, said.err
+    assert said.err.startswith("error: ")
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    for word in words:
+        assert str(word) in said.err
+    assert not said.published
+
+
+# The folder ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["nowhere", "my [old] mimic", "mimic [/red]", "[bold]", "mimic [31m]", ":warning:"])
+def test_no_such_folder(build: Build, tmp_path: Path, name: str) -> None:
+    assert_refused(build(tmp_path / name), "no such folder", tmp_path / name)
+
+
+def test_a_folder_that_holds_something_else(build: Build, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "beach.jpg").write_bytes(b"\xff\xd8")
+    assert_refused(build(folder), folder, "not a MIMIC-IV release", "hosp/patients.csv.gz", "beach.jpg")
+
+
+def test_a_file_instead_of_a_folder(build: Build, packed: Path) -> None:
+    path = packed / "hosp" / "patients.csv.gz"
+    assert_refused(build(path), path, "name the folder that holds hosp/ and icu/")
+
+
+def test_two_releases_in_one_folder(build: Build, packed: Path, tmp_path: Path) -> None:
+    shutil.copytree(packed, tmp_path / "both" / "2.2")
+    shutil.move(packed, tmp_path / "both" / "3.1")
+    assert_refused(build(tmp_path / "both"), "several releases", tmp_path / "both" / "2.2", tmp_path / "both" / "3.1")
+
+
+# The files -----------------------------------------------------------------------------------------------------
+
+
+def wrong_crc(data: bytes) -> bytes:
+    return data[:-8] + bytes([data[-8] ^ 1]) + data[-7:]
+
+
+DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str, str]] = {
+    "cut off in the middle": (lambda data: data[: len(data) // 2], "cut off", "Download it again"),
+    "cut off at its end": (lambda data: data[:-4], "cut off", "Download it again"),
+    "wrong checksum": (wrong_crc, "damaged", "download it again"),
+    "no gzip at all": (lambda data: gzip.decompress(data), "damaged", "download it again"),
+    "of no bytes": (lambda data: b"", "empty", "Download it again"),
+}
+
+
+@pytest.mark.parametrize("table", ["hosp/patients", "icu/d_items"])
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_file(build: Build, packed: Path, how: str, table: str) -> None:
+    damage, complaint, way_out = DAMAGE[how]
+    path = packed / f"{table}.csv.gz"
+    sound = path.read_bytes()
+    path.write_bytes(damage(sound))
+    assert_refused(build(packed), path, complaint, way_out)
+    # Downloaded again, the same command goes through.
+    path.write_bytes(sound)
+    said = build(packed)
+    assert said.code == 0
+    assert said.published
+
+
+def test_a_plain_file_of_no_bytes(build: Build, plain: Path) -> None:
+    path = plain / "icu" / "chartevents.csv"
+    path.write_bytes(b"")
+    assert_refused(build(plain), path, "empty", "Download it again")
+
+
+def test_a_header_that_lacks_a_key_column(build: Build, plain: Path) -> None:
+    path = plain / "hosp" / "labevents.csv"
+    path.write_bytes(path.read_bytes().replace(b"charttime", b"charttme", 1))
+    said = build(plain)
+    assert_refused(said, path, "lacks the column charttime", "charttme", "Download the file again, or ")
+    # The other way out works, whichever it is.
+    if "--tables" in said.err:
+        said = build(plain, "--tables", "diagnoses_icd,patients")
+    else:
+        assert "move it elsewhere" in said.err
+        path.unlink()
+        said = build(plain)
+    assert said.code == 0, said.err
+    assert said.published
+
+
+def test_a_header_that_names_a_column_twice(build: Build, plain: Path) -> None:
+    path = plain / "hosp" / "labevents.csv"
+    path.write_bytes(path.read_bytes().replace(b"flag", b"value", 1))
+    assert_refused(build(plain), path, "value twice")
+
+
+def test_a_file_that_may_not_be_read(build: Build, plain: Path) -> None:
+    path = plain / "hosp" / "omr.csv"
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # open to nobody's reading from its start, root's neither
+    said = build(plain)
+    assert said.code == 3
+    assert str(path) in said.err
+    assert not said.published
+
+
+# The rows ------------------------------------------------------------------------------------------------------
+
+
+def broken(record: bytes, column: int, value: bytes) -> bytes:
+    fields = record.rstrip(b"\n").split(b",")
+    fields[column] = value
+    return b",".join(fields) + b"\n"
+
+
+# In icu/outputevents: subject_id, hadm_id, stay_id, caregiver_id, charttime, storetime, itemid, value, valueuom
+ROWS: dict[str, tuple[Callable[[bytes], bytes], str, str]] = {
+    "too many fields": (lambda r: r.rstrip(b"\n") + b",1,2\n", "wrong_number_of_fields", "11 fields"),
+    "too few fields": (lambda r: b",".join(r.split(b",")[:4]) + b"\n", "wrong_number_of_fields", "4 fields"),
+    "a letter in a number": (lambda r: broken(r, 7, b"2O0"), "not_a_number", "column value"),
+    "an impossible date": (lambda r: broken(r, 4, b"2153-02-30 10:00:00"), "not_a_time", "column charttime"),
+    "a broken quote": (lambda r: broken(r, 8, b'"mL'), "broken_quote", "quote"),
+    "a byte of value 0": (lambda r: broken(r, 8, b"m\0L"), "nul_byte", "0"),
+    "bytes that are no UTF-8": (lambda r: broken(r, 8, b"\xb5L"), "not_utf8", "utf-8"),
+    "no patient": (lambda r: broken(r, 0, b""), "no_subject_id", "subject_id"),
+}
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+@pytest.mark.parametrize("what", ROWS)
+def test_a_bad_row_is_counted_kept_whole_and_costs_no_other(
+    build: Build, plain: Path, built: Path, what: str, place: str
+) -> None:
+    breaks, reason, detail = ROWS[what]
+    path = plain / "icu" / "outputevents.csv"
+    header, *records = path.read_bytes().splitlines(keepends=True)
+    bad = breaks(records[1])
+    assert bad not in records
+    records.insert(0 if place == "first" else len(records), bad)
+    path.write_bytes(b"".join([header, *records]))
+
+    said = build(plain)
+    assert said.code == 0, said.err
+    (row,) = said.rejects("outputevents")
+    assert (row["reason"], row["line"]) == (reason, 2 if place == "first" else len(records) + 1)
+    assert row["text"] == bad.rstrip(b"\n").decode("utf-8", errors="backslashreplace")
+    assert detail in row["detail"]
+    assert re.search(rf"icu/outputevents +{reason} +1\b", said.out)
+    assert events_of(said.dataset) == events_of(built)
+    lines = [r for r in pq.read_table(said.dataset / "ledger.parquet").to_pylist() if r["table"] == "icu/outputevents"]
+    assert {(r["outcome"], r["reason"]): r["rows"] for r in lines} == {
+        ("read", None): len(records),
+        ("events", None): len(records) - 1,
+        ("set_aside", reason): 1,
+    }
+
+
+def events_of(dataset: Path) -> Counter[Any]:
+    """All events."""
+    return Counter(
+        tuple(event.values())
+        for path in (dataset / "data").rglob("*.parquet")
+        for event in pq.read_table(path).to_pylist()
+    )
+
+
+def test_lines_that_end_as_windows_does(build: Build, plain: Path, built: Path) -> None:
+    for path in plain.rglob("*.csv"):
+        # Line ends within quotes are part of a value, and stay.
+        out, quoted = bytearray(), False
+        for byte in path.read_bytes():
+            quoted ^= byte == ord('"')
+            out += b"\r\n" if byte == ord("\n") and not quoted else bytes([byte])
+        assert b"\r\n" in out
+        path.write_bytes(out)
+    said = build(plain)
+    assert said.code == 0, said.err
+    assert events_of(said.dataset) == events_of(built)
+
+
+def test_a_table_without_rows(build: Build, plain: Path, built: Path) -> None:
+    path = plain / "icu" / "outputevents.csv"
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    said = build(plain)
+    assert said.code == 0, said.err
+    assert re.search(r"icu/outputevents +0 +0 +0 +0 +0\b", said.out)
+    source = list(pq.read_schema(next((built / "data").rglob("*.parquet"))).names).index("source_table")
+    assert events_of(said.dataset) == Counter(
+        {e: n for e, n in events_of(built).items() if e[source] != "icu/outputevents"}
+    )
+
+
+def test_no_table_with_rows(build: Build, plain: Path) -> None:
+    for path in plain.rglob("*.csv"):
+        path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    said = build(plain)
+    assert said.code not in (0, None)
+    assert "error: " in said.err
+    assert "Traceback" not in said.err
+    assert not said.published
+
+
+def test_a_patient_that_patients_does_not_have(
+    build: Build, handmade: ModuleType, plain: Path, trajectories_of: Any, trajectories: Any
+) -> None:
+    path = plain / "hosp" / "patients.csv"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if not line.startswith(str(handmade.DIED).encode())))
+    said = build(plain)
+    assert said.code == 0, said.err
+    found = trajectories_of(said.dataset)
+    theirs = found.of(handmade.DIED)
+    kept = [e for e in trajectories.of(handmade.DIED) if e["source_table"] != "hosp/patients"]
+    assert Counter(e["code"] for e in theirs) == Counter(e["code"] for e in kept)
+    assert all("subject_unknown" in e["flags"] for e in theirs)
+    assert not any("subject_unknown" in e["flags"] for e in found.events if e["subject_id"] != handmade.DIED)
+
+
+def test_a_table_that_is_missing_is_noted(build: Build, plain: Path, built: Path) -> None:
+    (plain / "icu" / "chartevents.csv").unlink()
+    (plain / "hosp" / "d_hcpcs.csv").unlink()
+    said = build(plain)
+    assert said.code == 0, said.err
+    (note,) = [line for line in said.err.splitlines() if "left out" in line]
+    assert note.startswith("note: ")
+    assert "icu/chartevents" in note
+    assert "hosp/d_hcpcs" in note
+    assert "icu/chartevents" not in said.out
+
+
+def test_a_module_that_is_missing_is_noted(build: Build, plain: Path) -> None:
+    shutil.rmtree(plain / "icu")
+    said = build(plain)
+    assert said.code == 0, said.err
+    assert "icu/icustays" in said.err
+    assert said.published
+
+
+def test_a_column_that_is_missing_is_noted_and_null(
+    build: Build, handmade: ModuleType, plain: Path, trajectories_of: Any
+) -> None:
+    path = plain / "icu" / "outputevents.csv"
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    at = rows[0].index("valueuom")
+    path.write_text("".join(",".join(r[:at] + r[at + 1 :]) + "\n" for r in rows))
+    said = build(plain)
+    assert said.code == 0, said.err
+    (note,) = [line for line in said.err.splitlines() if "icu/outputevents" in line]
+    assert note == "note: icu/outputevents has no column valueuom: null in this build"
+    outputs = [e for e in trajectories_of(said.dataset).events if e["source_table"] == "icu/outputevents"]
+    assert len(outputs) == len(handmade.release_rows()["icu/outputevents"])
+    assert {e["unit"] for e in outputs} == {None}
+
+
+def test_a_column_that_nobody_knows_is_noted_and_changes_nothing(build: Build, plain: Path, built: Path) -> None:
+    path = plain / "icu" / "outputevents.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header + ",mood", *(row + ",good" for row in rows)]) + "\n")
+    said = build(plain)
+    assert said.code == 0, said.err
+    assert "icu/outputevents has columns this version does not know, left out: mood" in said.err
+    assert events_of(said.dataset) == events_of(built)

@@ -1,0 +1,302 @@
+"""The command as its user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import ehrtraj
+from ehrtraj.pipeline.shards import plan_shards
+
+# The command, with shards so small that the eight patients fill several.
+SEVERAL_SHARDS = """
+from ehrtraj.pipeline import shards
+shards.plan_shards.__defaults__ = (4000,)
+from ehrtraj.cli import main
+main()
+"""
+
+
+def ehrtraj_cli(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ehrtraj", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def done(
+    handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """A build of the hand-made release by two processes under the usual umask: what was said, and where it is."""
+    folder = tmp_path_factory.mktemp("cli")
+    output = folder / "deep" / "output"
+    handmade.write_release(folder / "mimic")
+    command = [sys.executable, "-c", SEVERAL_SHARDS, "build", str(folder / "mimic"), "--output", str(output)]
+    said = subprocess.run(
+        [*command, "--trajectory-version", "v1", "--max-cpus", "2"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        umask=0o022,
+    )
+    assert said.returncode == 0, said.stderr
+    return said, output
+
+
+def test_help_has_examples_and_every_setting() -> None:
+    said = ehrtraj_cli("build", "--help", COLUMNS="200", NO_COLOR="1")
+    assert said.returncode == 0
+    assert said.stderr == ""
+    for word in (
+        "ehrtraj build physionet.org/files/mimiciv/3.1 --output trajectories --trajectory-version v1",
+        "DATA_DIR=mimic-iv",
+        "--output", "--trajectory-version", "--max-cpus", "--memory-limit", "--tables", "--subjects", "--icu-only",
+        "--clock", "--seed", "--overwrite", "--config", "--show-config", "Exit codes",
+    ):  # fmt: skip
+        assert word in said.stdout, word
+    assert "build" in ehrtraj_cli("--help").stdout
+
+
+def test_the_examples_of_the_help_can_be_parsed(tmp_path: Path) -> None:
+    """Each example is a command: run as it stands in an empty folder, it complains of the input alone."""
+    examples = re.findall(
+        r"^ *((?:\w+=\S+ )*ehrtraj build .*?) *$", ehrtraj_cli("build", "--help", COLUMNS="200").stdout, re.M
+    )
+    assert len(examples) == 5
+    (tmp_path / "settings.toml").write_text('data_dir = "mimic-iv"\ntrajectory_version = "v1"\n')
+    for example in examples:
+        command = example.replace("ehrtraj build", f"{sys.executable} -m ehrtraj build")
+        said = subprocess.run(
+            command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert said.returncode == (0 if "--show-config" in example else 3), (example, said.stderr)
+        assert "--show-config" in example or "no such folder" in said.stderr
+
+
+def test_version() -> None:
+    said = ehrtraj_cli("--version")
+    assert (said.returncode, said.stdout, said.stderr) == (0, f"ehrtraj {ehrtraj.__version__}\n", "")
+
+
+def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
+    """Command line before environment before file before default, and nothing is built."""
+    folder = tmp_path / ("a [very] long name " * 6).strip()
+    file = tmp_path / "settings.toml"
+    file.write_text('data_dir = "in-file"\nclock = "available"\nseed = 1\nmax_cpus = 1\ntrajectory_version = "v0"\n')
+    said = ehrtraj_cli(
+        "build", folder, "--output", tmp_path / "out", "--seed", 3, "--config", file, "--show-config",
+        SEED="2", MAX_CPUS="2", EHRTRAJ_TRAJECTORY_VERSION="v9", TRAJECTORY_VERSION="v8",
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    lines = {line.split()[0]: line for line in said.stdout.splitlines() if line.strip()}
+    expected = {
+        "data_dir": (folder, "command line"),
+        "output": (tmp_path / "out", "command line"),
+        "seed": ("3", "command line"),
+        "max_cpus": ("2", "environment MAX_CPUS"),
+        "trajectory_version": ("v9", "environment EHRTRAJ_TRAJECTORY_VERSION"),
+        "clock": ("available", f"file {file}"),
+        "memory_limit": ("4", "default"),
+        "tables": ("", "default"),
+        "subjects": ("", "default"),
+        "icu_only": ("", "default"),
+        "overwrite": ("", "default"),
+    }
+    assert set(lines) == {"setting", *expected}
+    for name, (value, origin) in expected.items():
+        assert re.sub(r"\s+", " ", str(value)) in re.sub(r"\s+", " ", lines[name]), name
+        assert lines[name].rstrip().endswith(origin), name
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--tables", "labevent"], ["no table 'labevent'", "hosp/labevents"]),
+        (["--memory-limit", "lots"], ["'lots' is not a size", "4GB"]),
+        (["--memory-limit", "100MB"], ["at least 1GB"]),
+        (["--max-cpus", "0"], ["at least 1"]),
+        (["--clock", "later"], ["'event' or 'available'"]),
+        (["--subjects", "nobody.txt"], ["nobody.txt", "neither a number nor a file"]),
+        (["--subjects", "0"], ["no patient is left"]),
+        (["--trajectory-version", "../v1"], ["cannot name a folder"]),
+        (["--config", "nowhere.toml"], ["nowhere.toml", "cannot read"]),
+    ],
+    ids=lambda o: " ".join(o) if o[0].startswith("--") else "",
+)
+def test_a_setting_that_cannot_be_is_refused(
+    release: Path, tmp_path: Path, options: list[str], complaint: list[str]
+) -> None:
+    version = [] if "--trajectory-version" in options else ["--trajectory-version", "v1"]
+    said = ehrtraj_cli("build", release, "--output", tmp_path / "out", *version, *options)
+    assert said.returncode == 2, said.stderr
+    assert "Traceback" not in said.stderr
+    for words in complaint:
+        assert words in said.stderr
+    assert not (tmp_path / "out" / "v1").exists()
+
+
+def test_away_from_a_terminal_it_is_quiet_and_plain(
+    done: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    said, output = done
+    assert said.stderr == ""
+    for text in ("\x1b", "\r", "━"):
+        assert text not in said.stdout
+    assert f"dataset: {output / 'v1'}\n" in said.stdout
+
+
+def test_the_summary_has_every_table_and_the_totals(
+    done: tuple[subprocess.CompletedProcess[str], Path], handmade: ModuleType
+) -> None:
+    said, output = done
+    ledger = pq.read_table(output / "v1" / "ledger.parquet").to_pylist()
+    expected: dict[str, list[int]] = {}
+    for line in ledger:
+        if not re.match(r"\w+/d_", line["table"]):
+            row = expected.setdefault(line["table"], [0] * 5)
+            row[["read", "events", "set_aside", "not_selected"].index(line["outcome"])] += line["rows"]
+            row[4] += line["events"] or 0
+    assert len(expected) == 24
+    expected["all"] = [sum(column) for column in zip(*expected.values(), strict=True)]
+    first = said.stdout.split("set aside because")[0]
+    shown = {
+        m[1]: [int(n.replace(",", "")) for n in m[2].split()] for m in re.finditer(r"^(\S+) +(\d[\d, ]+)$", first, re.M)
+    }
+    assert shown == expected
+    for line in ledger:
+        if line["outcome"] == "set_aside":
+            assert re.search(rf"^{line['table']} +{line['reason']} +{line['rows']:,}\s*$", said.stdout, re.M)
+    assert f"8 patients, {expected['all'][4]:,} events" in said.stdout
+    assert re.search(r"in [\d.]+ s, at most \d+ MB of memory, \d+ kB on disk", said.stdout)
+    assert f"rows set aside, whole: {output / 'v1' / 'rejects'}" in said.stdout
+
+
+def test_the_summary_says_what_the_manifest_says(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    said, output = done
+    manifest = json.loads((output / "v1" / "manifest.json").read_text())
+    assert manifest["shards"] > 2
+    assert f"{manifest['summary']['patients']} patients, {manifest['summary']['events']} events" in said.stdout
+    assert manifest["peak_memory_bytes"] > 50e6
+
+
+def test_what_is_written_is_readable_by_its_owner_alone(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    _, output = done
+    modes = {p: stat.S_IMODE(p.lstat().st_mode) for p in [output.parent, output, *output.rglob("*")]}
+    assert len(modes) > 20
+    for path, mode in modes.items():
+        assert mode == (0o700 if path.is_dir() else 0o600), f"{path}: {mode:o}"
+
+
+def test_the_working_folder_too_is_readable_by_its_owner_alone(release: Path, tmp_path: Path) -> None:
+    # Ended just before it is published: the working folder is left behind.
+    code = f"""
+import os, sys
+def hook(event, arguments):
+    if event == "os.rename" and str(arguments[0]).endswith("/.v1.build/dataset"):
+        os._exit(9)
+sys.addaudithook(hook)
+{SEVERAL_SHARDS}"""
+    command = [sys.executable, "-c", code, "build", str(release), "--output", str(tmp_path / "out")]
+    said = subprocess.run([*command, "--trajectory-version", "v1", "--max-cpus", "2"], timeout=60, umask=0o022)
+    assert said.returncode == 9
+    paths = list((tmp_path / "out" / ".v1.build").rglob("*"))
+    assert len(paths) > 20
+    for path in paths:
+        assert stat.S_IMODE(path.lstat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def on_a_terminal(command: list[str]) -> tuple[int, str]:
+    """Run a command whose standard streams are a terminal; returns its exit code and what it showed."""
+    ours, theirs = pty.openpty()
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TERM", "CI")} | {"TERM": "xterm"}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, close_fds=True)
+    os.close(theirs)
+    shown, deadline = b"", time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if not select.select([ours], [], [], 0.2)[0]:
+            continue
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    return process.wait(timeout=10), shown.decode()
+
+
+def test_on_a_terminal_there_are_bars(release: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ehrtraj", "build", str(release), "--output", str(tmp_path), "-t", "v1"]
+    code, shown = on_a_terminal([*command, "--max-cpus", "1"])
+    assert code == 0
+    for words in ("\x1b[", "reading", "making events", "shard ", "8 patients"):
+        assert words in shown, words
+
+
+def test_as_a_library_it_keeps_silent(
+    release: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_shards, "__defaults__", (4000,))
+    result = ehrtraj.build(release, tmp_path, "v1", max_cpus=2)
+    again = ehrtraj.build(release, tmp_path, "v1", max_cpus=2)
+    assert capfd.readouterr() == ("", "")
+    assert (result.already_there, again.already_there) == (False, True)
+    assert (result.patients, result.events) == (again.patients, again.events)
+    assert result.path == tmp_path / "v1"
+
+
+def test_as_a_library_it_leaves_the_umask_alone(release: Path, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        ehrtraj.build(release, tmp_path, "v1", max_cpus=1, tables="patients")
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+
+
+def test_the_clock_of_availability(
+    release: Path, built: Path, tmp_path: Path, read_events: Callable[[Path], pa.Table]
+) -> None:
+    said = ehrtraj_cli("build", release, "--output", tmp_path, "-t", "v1", "--clock", "available", "--max-cpus", 1)
+    assert said.returncode == 0, said.stderr
+    known, happened = read_events(tmp_path / "v1"), read_events(built)
+    assert "event_time" not in happened.column_names
+    assert known["time"].equals(known["available_time"])
+    for path in (tmp_path / "v1" / "data").rglob("*.parquet"):
+        rows = pq.read_table(path, columns=["subject_id", "time"]).to_pylist()
+        order = [(r["subject_id"], r["time"] is not None, r["time"]) for r in rows]
+        assert order == sorted(order, key=lambda r: (r[0], r[1], r[2].timestamp() if r[2] else 0))
+
+    # The same events, but for the clock: sorted alike, they agree in every column.
+    columns = [c for c in happened.column_names if c != "time"]
+
+    def in_order(events: pa.Table, time_column: str) -> list[tuple[Any, ...]]:
+        rows = events.select([time_column, *columns]).to_pylist()
+        return sorted((tuple(r.values()) for r in rows), key=repr)
+
+    assert in_order(known, "event_time") == in_order(happened, "time")
+    late = [r for r in known.to_pylist() if r["time"] != r["event_time"]]
+    assert len(late) > 20

@@ -1,0 +1,194 @@
+"""Nothing is known too early: held against the raw tables, and by changing what only the future knows."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+import ehrtraj
+
+# Known only when the stay is over.
+OF_THE_END = ("DISCHARGE", "HOSPITAL_DEATH", "MEDS_DEATH", "DIAGNOSIS", "DRG", "INSURANCE")
+
+# Columns of the source that only the end of an interval tells, and the domains that may hold them.
+KNOWN_AT_THE_END: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "hosp/admissions": (
+        ("discharge_location", "hospital_expire_flag", "insurance"),
+        ("DISCHARGE", "INSURANCE"),
+    ),
+    "hosp/transfers": (("outtime",), ("TRANSFER_OUT",)),
+    "hosp/pharmacy": (("stoptime", "status"), ("PHARMACY_END",)),
+    "hosp/prescriptions": (("stoptime",), ("DRUG_ORDER_END",)),
+    "icu/icustays": (("outtime", "last_careunit", "los"), ("ICU_END",)),
+    "icu/inputevents": (
+        ("endtime", "amount", "amountuom", "statusdescription", "continueinnextdept"),
+        ("INPUT_END",),
+    ),
+    "icu/ingredientevents": (("endtime", "amount", "amountuom", "statusdescription"), ("INGREDIENT_END",)),
+    "icu/procedureevents": (
+        ("endtime", "value", "valueuom", "statusdescription", "continueinnextdept"),
+        ("ICU_PROCEDURE_END",),
+    ),
+    "hosp/patients": (("dod",), ("MEDS_DEATH",)),
+}
+
+Query = Callable[[str], list[tuple[Any, ...]]]
+
+
+def query_of(dataset: Path, release: Path) -> duckdb.DuckDBPyConnection:
+    """A session that sees the events, and the raw admissions and patients."""
+    connection = duckdb.connect(config={"threads": 1})
+    events = str(dataset / "data" / "**" / "*.parquet")
+    connection.execute(f"CREATE VIEW events AS SELECT *, split_part(code, '//', 1) AS domain FROM '{events}'")
+    for name in ("admissions", "patients"):
+        path = release / "hosp" / f"{name}.csv.gz"
+        connection.execute(f"CREATE TABLE {name} AS FROM read_csv('{path}', header = true, sample_size = -1)")
+    connection.execute("""
+        CREATE TABLE stays AS
+        SELECT subject_id, hadm_id, min(admittime::TIMESTAMP) AS start,
+               -- A discharge that holds the date only, of one who died on that day, is at the death.
+               max(CASE WHEN deathtime::DATE = dischtime::DATE THEN greatest(deathtime, dischtime)
+                        ELSE coalesce(dischtime, deathtime) END::TIMESTAMP) AS stop
+        FROM admissions GROUP BY ALL
+    """)
+    return connection
+
+
+@pytest.fixture(params=["handmade", "demo"])
+def raw(request: pytest.FixtureRequest) -> duckdb.DuckDBPyConnection:
+    """Events and raw tables of the hand-made release, and of the demo."""
+    names = {"handmade": ("built", "release"), "demo": ("demo_built", "demo")}[request.param]
+    return query_of(*(request.getfixturevalue(name) for name in names))
+
+
+def test_no_event_is_available_before_it_happens(raw: duckdb.DuckDBPyConnection) -> None:
+    total, early, unknown, static = raw.execute("""
+        SELECT count(*), count(*) FILTER (available_time < time),
+               count(*) FILTER ((available_time IS NULL) <> (time IS NULL)), count(*) FILTER (time IS NULL)
+        FROM events
+    """).fetchone()
+    assert total > 300
+    assert (early, unknown) == (0, 0)
+    assert static > 0
+
+
+def test_only_static_facts_have_no_time(raw: duckdb.DuckDBPyConnection) -> None:
+    domains = raw.execute("SELECT DISTINCT domain FROM events WHERE time IS NULL ORDER BY ALL").fetchall()
+    assert domains == [("ANCHOR_YEAR_GROUP",), ("GENDER",)]
+
+
+@pytest.mark.parametrize("domain", OF_THE_END)
+def test_what_the_end_of_a_stay_tells_is_not_told_before(raw: duckdb.DuckDBPyConnection, domain: str) -> None:
+    total, early, known_early = raw.execute(f"""
+        SELECT count(*), count(*) FILTER (e.time < s.stop), count(*) FILTER (e.available_time < s.stop)
+        FROM events e JOIN stays s USING (subject_id, hadm_id) WHERE domain = '{domain}'
+    """).fetchone()
+    assert total > 0
+    assert (early, known_early) == (0, 0)
+
+
+def test_no_end_of_a_stay_comes_without_its_stay(raw: duckdb.DuckDBPyConnection) -> None:
+    """The test above looks at events with an admission: of these domains, all but deaths elsewhere have one."""
+    domains = ", ".join(f"'{d}'" for d in OF_THE_END)
+    lost = raw.execute(f"""
+        SELECT domain, count(*) FROM events e ANTI JOIN stays s USING (subject_id, hadm_id)
+        WHERE domain IN ({domains}) GROUP BY domain
+    """).fetchall()
+    assert {domain for domain, _ in lost} <= {"MEDS_DEATH"}
+
+
+def test_no_death_comes_before_its_day_or_before_a_death_in_hospital(raw: duckdb.DuckDBPyConnection) -> None:
+    deaths, died, early = raw.execute("""
+        SELECT count(*), (SELECT count(*) FROM patients WHERE dod IS NOT NULL),
+               count(*) FILTER (e.time::DATE < p.dod::DATE OR e.time < d.deathtime
+                                OR (e.time_precision = 'day' AND e.time::TIME < TIME '23:59:59'))
+        FROM events e JOIN patients p USING (subject_id)
+        LEFT JOIN (SELECT subject_id, min(deathtime::TIMESTAMP) AS deathtime FROM admissions GROUP BY ALL) d
+             USING (subject_id)
+        WHERE domain = 'MEDS_DEATH'
+    """).fetchone()
+    assert deaths == died > 0
+    assert early == 0
+
+
+def test_billing_codes_are_not_available_before_the_discharge(raw: duckdb.DuckDBPyConnection) -> None:
+    codes = raw.execute("""
+        SELECT domain, count(*), count(*) FILTER (e.available_time < s.stop)
+        FROM events e JOIN stays s USING (subject_id, hadm_id)
+        WHERE source_table IN ('hosp/diagnoses_icd', 'hosp/drgcodes') GROUP BY domain ORDER BY domain
+    """).fetchall()
+    assert [(domain, early) for domain, _, early in codes] == [("DIAGNOSIS", 0), ("DRG", 0)]
+
+
+@pytest.mark.parametrize("table", KNOWN_AT_THE_END)
+def test_no_start_carries_what_only_the_end_tells(raw: duckdb.DuckDBPyConnection, table: str) -> None:
+    columns, ends = KNOWN_AT_THE_END[table]
+    keys = raw.execute(
+        """
+        SELECT DISTINCT domain, unnest(json_keys(attributes)) FROM events
+        WHERE source_table = ? AND attributes IS NOT NULL
+        """,
+        [table],
+    ).fetchall()
+    assert [(domain, key) for domain, key in keys if key in columns and domain not in ends] == []
+
+
+def texts_of(dataset: Path) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for path in (dataset / "data").rglob("*.parquet"):
+        found.update(json.dumps(event, default=str) for event in pq.read_table(path).to_pylist())
+    return found
+
+
+def domain_of(event: str) -> str:
+    return json.loads(event)["code"].split("//")[0]
+
+
+NEW_VALUES: dict[str, Callable[[Any], Any]] = {
+    "discharge_location": lambda v: "REHAB",
+    "hospital_expire_flag": lambda v: 1 - (v or 0),
+    "insurance": lambda v: "No charge",
+    "status": lambda v: "Discontinued via patient discharge",
+    "last_careunit": lambda v: "Neuro Stepdown",
+    "los": lambda v: 17.5,
+    "amount": lambda v: 3 * (v or 1),
+    "amountuom": lambda v: "dose",
+    "statusdescription": lambda v: "Rewritten",
+    "continueinnextdept": lambda v: 1,
+    "value": lambda v: 3 * (v or 1),
+    "valueuom": lambda v: "day",
+}
+
+
+def later(value: str | None) -> str | None:
+    """The same time, a hundred minutes later; nothing stays nothing."""
+    if value is None:
+        return None
+    moved = datetime.datetime.fromisoformat(str(value)) + datetime.timedelta(minutes=100)
+    return moved.isoformat(" ") if " " in str(value) else (moved + datetime.timedelta(days=1)).date().isoformat()
+
+
+@pytest.mark.parametrize("table", KNOWN_AT_THE_END)
+def test_another_end_leaves_everything_before_it_as_it_was(
+    handmade: ModuleType, built: Path, tmp_path: Path, table: str
+) -> None:
+    """The future is changed in the raw table: no event changes but those that are the end."""
+    columns, ends = KNOWN_AT_THE_END[table]
+    rows = handmade.release_rows()
+    rows[table] = [row | {c: NEW_VALUES.get(c, later)(row.get(c)) for c in columns} for row in rows[table]]
+    handmade.write_tables(tmp_path / "release", rows)
+    other = texts_of(ehrtraj.build(tmp_path / "release", tmp_path / "out", "v1", max_cpus=1).path)
+    before = texts_of(built)
+    gone, new = before - other, other - before
+    assert gone
+    assert new
+    assert {domain_of(e) for e in [*gone, *new]} <= set(ends)

@@ -1,0 +1,166 @@
+"""The same rows and settings give the same bytes, however they are read, spread and worked on."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import ehrtraj
+from ehrtraj.pipeline import run
+from ehrtraj.pipeline.shard import ShardJob
+from ehrtraj.pipeline.shards import plan_shards
+from ehrtraj.release.reader import read_blocks
+
+Build = Callable[..., Path]
+Files = dict[str, bytes]
+
+
+@pytest.fixture
+def several_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cuts the eight patients into about four shards."""
+    monkeypatch.setattr(plan_shards, "__defaults__", (4000,))
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """Function that builds a release into a place of its own each time."""
+    count = iter(range(100))
+
+    def build(release: Path, **settings: Any) -> Path:
+        return ehrtraj.build(release, tmp_path / f"out{next(count)}", "v1", **({"max_cpus": 1} | settings)).path
+
+    return build
+
+
+def files_of(dataset: Path, *, rejects: bool = True) -> Files:
+    """Contents of all files that must be the same each time."""
+    names = ["metadata/codes.parquet", "metadata/subjects.parquet", "metadata/subject_splits.parquet", "ledger.parquet"]
+    paths = [dataset / n for n in names] + list((dataset / "data").rglob("*.parquet"))
+    if rejects:
+        paths += (dataset / "rejects").iterdir()
+    return {str(p.relative_to(dataset)): p.read_bytes() for p in paths}
+
+
+def rejects_of(dataset: Path) -> dict[str, Counter[tuple[Any, ...]]]:
+    """The rows set aside, but for where they stood in the file."""
+    return {
+        path.stem: Counter(tuple(row.values()) for row in pq.read_table(path).drop_columns("line").to_pylist())
+        for path in (dataset / "rejects").iterdir()
+    }
+
+
+def shuffle(path: Path, to: Path, dice: random.Random) -> None:
+    """Write a table to `to` as .csv, its rows in another order."""
+    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    header, *rows = csv.reader(io.StringIO(data.decode(), newline=""))
+    dice.shuffle(rows)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with to.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def shuffled(release: Path, to: Path, seed: int) -> Path:
+    dice = random.Random(seed)
+    for module in ("hosp", "icu"):
+        for path in sorted((release / module).glob("*.csv*")):
+            shuffle(path, to / module / f"{path.name.removesuffix('.gz').removesuffix('.csv')}.csv", dice)
+    return to
+
+
+@pytest.mark.usefixtures("several_shards")
+def test_the_number_of_processors_changes_no_byte(release: Path, build: Build) -> None:
+    one = build(release, max_cpus=1)
+    assert len({p.name for p in (one / "data").rglob("*.parquet")}) >= 3
+    for cpus in (2, 3):
+        assert files_of(build(release, max_cpus=cpus)) == files_of(one)
+
+
+@pytest.mark.usefixtures("several_shards")
+def test_the_limit_of_memory_changes_no_byte(release: Path, build: Build) -> None:
+    assert files_of(build(release, max_cpus=2, memory_limit="1GB")) == files_of(build(release, memory_limit="4GB"))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_order_of_the_rows_changes_no_byte(
+    release: Path, built: Path, build: Build, tmp_path: Path, seed: int
+) -> None:
+    dataset = build(shuffled(release, tmp_path / "shuffled", seed))
+    assert files_of(dataset, rejects=False) == files_of(built, rejects=False)
+    assert rejects_of(dataset) == rejects_of(built)
+
+
+def test_the_order_of_the_rows_of_the_demo_changes_no_byte(
+    demo: Path, demo_built: Path, build: Build, tmp_path: Path
+) -> None:
+    other = shuffled(demo, tmp_path / "shuffled", 4)
+    shutil.copy(demo / "demo_subject_id.csv", other)
+    dataset = build(other)
+    assert files_of(dataset, rejects=False) == files_of(demo_built, rejects=False)
+    assert rejects_of(dataset) == rejects_of(demo_built)
+
+
+def test_whether_files_are_packed_changes_no_byte(
+    handmade: ModuleType, built: Path, build: Build, tmp_path: Path
+) -> None:
+    handmade.write_release(tmp_path / "plain", plain=True)
+    assert files_of(build(tmp_path / "plain")) == files_of(built)
+    # A mix of both.
+    for path in sorted((tmp_path / "plain").rglob("*.csv"))[::2]:
+        path.with_suffix(".csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert files_of(build(tmp_path / "plain")) == files_of(built)
+
+
+@pytest.mark.parametrize("size", [100, 3000])
+def test_the_size_of_what_is_read_and_written_at_once_changes_no_byte(
+    release: Path, built: Path, build: Build, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(read_blocks, "__defaults__", (size,))
+    monkeypatch.setattr(run, "_MOST_ROUND_BYTES", size)
+    assert files_of(build(release)) == files_of(built)
+
+
+@pytest.mark.usefixtures("several_shards")
+def test_the_number_of_shards_changes_no_event(
+    release: Path, built: Path, build: Build, read_events: Callable[[Path], pa.Table]
+) -> None:
+    dataset = build(release)
+    assert len(list((dataset / "data").rglob("*.parquet"))) > len(list((built / "data").rglob("*.parquet")))
+    assert read_events(dataset).equals(read_events(built))
+    for name in ("metadata/codes.parquet", "metadata/subject_splits.parquet", "ledger.parquet"):
+        assert pq.read_table(dataset / name).equals(pq.read_table(built / name))
+    assert rejects_of(dataset) == rejects_of(built)
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_the_size_of_parts_changes_no_event(
+    release: Path,
+    built: Path,
+    build: Build,
+    read_events: Callable[[Path], pa.Table],
+    monkeypatch: pytest.MonkeyPatch,
+    rows: int,
+) -> None:
+    monkeypatch.setattr(ShardJob.__init__, "__defaults__", (rows,))
+    dataset = build(release)
+    # A part is a row group of its own, at least.
+    groups = [sum(pq.ParquetFile(p).num_row_groups for p in (d / "data").rglob("*.parquet")) for d in (built, dataset)]
+    assert groups[1] > groups[0]
+    assert read_events(dataset).equals(read_events(built))
+    for name in ("codes", "subjects", "subject_splits"):
+        path = f"metadata/{name}.parquet"
+        assert pq.read_table(dataset / path).equals(pq.read_table(built / path))
+    assert pq.read_table(dataset / "ledger.parquet").equals(pq.read_table(built / "ledger.parquet"))
+    assert rejects_of(dataset) == rejects_of(built)
