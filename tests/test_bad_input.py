@@ -134,14 +134,19 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str, str]] = {
 def test_a_damaged_file(build: Build, packed: Path, how: str, table: str) -> None:
     damage, complaint, way_out = DAMAGE[how]
     path = packed / f"{table}.csv.gz"
-    sound = path.read_bytes()
-    path.write_bytes(damage(sound))
+    path.write_bytes(damage(path.read_bytes()))
     assert_refused(build(packed), path, complaint, way_out)
-    # Downloaded again, the same command goes through.
+
+
+def test_downloaded_again_the_same_command_goes_through(build: Build, packed: Path, built: Path) -> None:
+    path = packed / "icu" / "d_items.csv.gz"
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-4])
+    assert build(packed).code == 3
     path.write_bytes(sound)
     said = build(packed)
     assert said.code == 0
-    assert said.published
+    assert events_of(said.dataset) == events_of(built)
 
 
 def test_a_plain_file_of_no_bytes(build: Build, plain: Path) -> None:
@@ -205,32 +210,46 @@ ROWS: dict[str, tuple[Callable[[bytes], bytes], str, str]] = {
 
 
 @pytest.mark.parametrize("place", ["first", "last"])
-@pytest.mark.parametrize("what", ROWS)
-def test_a_bad_row_is_counted_kept_whole_and_costs_no_other(
-    build: Build, plain: Path, built: Path, what: str, place: str
-) -> None:
-    breaks, reason, detail = ROWS[what]
+def test_bad_rows_are_counted_kept_whole_and_cost_no_other(build: Build, plain: Path, built: Path, place: str) -> None:
     path = plain / "icu" / "outputevents.csv"
     header, *records = path.read_bytes().splitlines(keepends=True)
-    bad = breaks(records[1])
-    assert bad not in records
-    records.insert(0 if place == "first" else len(records), bad)
+    sound = len(records)
+    bad = [breaks(records[1]) for breaks, _, _ in ROWS.values()]
+    assert not set(bad) & set(records)
+    records = bad + records if place == "first" else records + bad
     path.write_bytes(b"".join([header, *records]))
 
     said = build(plain)
     assert said.code == 0, said.err
-    (row,) = said.rejects("outputevents")
-    assert (row["reason"], row["line"]) == (reason, 2 if place == "first" else len(records) + 1)
-    assert row["text"] == bad.rstrip(b"\n").decode("utf-8", errors="backslashreplace")
-    assert detail in row["detail"]
-    assert re.search(rf"icu/outputevents +{reason} +1\b", said.out)
+    start = 2 if place == "first" else sound + 2
+    expected = [
+        (number, reason, record.rstrip(b"\n").decode("utf-8", errors="backslashreplace"))
+        for number, (record, (_, reason, _)) in enumerate(zip(bad, ROWS.values(), strict=True), start)
+    ]
+    rejects = said.rejects("outputevents")
+    assert [(row["line"], row["reason"], row["text"]) for row in rejects] == expected
+    for row, (_, _, detail) in zip(rejects, ROWS.values(), strict=True):
+        assert detail in row["detail"]
+    counts = Counter(reason for _, reason, _ in ROWS.values())
+    for reason, count in counts.items():
+        assert re.search(rf"icu/outputevents +{reason} +{count}\b", said.out)
     assert events_of(said.dataset) == events_of(built)
     lines = [r for r in pq.read_table(said.dataset / "ledger.parquet").to_pylist() if r["table"] == "icu/outputevents"]
     assert {(r["outcome"], r["reason"]): r["rows"] for r in lines} == {
-        ("read", None): len(records),
-        ("events", None): len(records) - 1,
-        ("set_aside", reason): 1,
+        ("read", None): sound + len(bad),
+        ("events", None): sound,
+        **{("set_aside", reason): count for reason, count in counts.items()},
     }
+
+
+def test_a_quote_left_open_in_the_last_row(build: Build, plain: Path, built: Path) -> None:
+    path = plain / "icu" / "outputevents.csv"
+    sound = path.read_bytes()
+    bad = ROWS["a broken quote"][0](sound.splitlines(keepends=True)[2])
+    path.write_bytes(sound + bad)
+    said = build(plain)
+    assert [(r["reason"], r["text"]) for r in said.rejects("outputevents")] == [("broken_quote", bad.decode().rstrip())]
+    assert events_of(said.dataset) == events_of(built)
 
 
 def events_of(dataset: Path) -> Counter[Any]:

@@ -92,7 +92,7 @@ def test_the_limit_of_memory_changes_no_byte(release: Path, build: Build) -> Non
     assert files_of(build(release, max_cpus=2, memory_limit="1GB")) == files_of(build(release, memory_limit="4GB"))
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_the_order_of_the_rows_changes_no_byte(
     release: Path, built: Path, build: Build, tmp_path: Path, seed: int
 ) -> None:

@@ -135,7 +135,15 @@ def build(
     if show_config:
         _print_settings(settings, origins)
         return
-    show_result(run(settings, ConsoleReporter()))
+    try:
+        result = run(settings, ConsoleReporter())
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "\nstopped. Finished work is kept: run the same command again to go on (its folder is .<version>.build "
+            "in the output)\n"
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    show_result(result)
 
 
 def _print_settings(settings: Settings, origins: Mapping[str, str]) -> None:
@@ -158,9 +166,3 @@ def main() -> None:
         message = Text.assemble(("error: ", "bold red"), str(error))
         Console(stderr=True, soft_wrap=True).print(message)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            "\nstopped. Finished work is kept: run the same command again to go on (its folder is .<version>.build "
-            "in the output)\n"
-        )
-        sys.exit(INTERRUPTED)

@@ -33,7 +33,7 @@ from ehrtraj.pipeline.selection import Selection, choose_tables, plan_build
 from ehrtraj.pipeline.shard import PART_ROWS, ShardJob
 from ehrtraj.pipeline.shards import Plan
 from ehrtraj.pipeline.stage import StagedTable, finished, stage_table
-from ehrtraj.pipeline.workspace import Workspace, locked, private_files, write_json
+from ehrtraj.pipeline.workspace import Workspace, locked, private_files, read_json, size_of, write_json
 from ehrtraj.release.detect import Release, detect, version_by_counts
 
 # What a process takes by itself, and what a worker needs beside it for a part of PART_ROWS rows: measured at 0.15 GB
@@ -141,10 +141,12 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
             release = detect(settings.data_dir)
             selection = choose_tables(release, settings)
             fingerprint = _fingerprint(settings, release)
-            if done := _already_there(space, fingerprint, settings):
+            if (done := _already_there(space, fingerprint, settings)) and not space.root.exists():
                 return done
             with locked(settings.output, settings.trajectory_version):
                 if done := _already_there(space, fingerprint, settings):
+                    # A build that was killed after its last step but one leaves its working folder.
+                    space.remove()
                     return done
                 space.prepare(fingerprint)
                 return _Build(settings, reporter, space, release, selection, fingerprint, memory, started).run()
@@ -175,8 +177,8 @@ def _errors_in_words(space: Workspace) -> Iterator[None]:
 def _fingerprint(settings: Settings, release: Release) -> dict[str, Any]:
     """Everything that decides the data files. Neither --max-cpus nor --memory-limit is in it."""
     subjects = settings.subjects
-    if subjects is not None and Path(subjects).is_file():
-        subjects = hashlib.sha256(Path(subjects).read_bytes()).hexdigest()
+    if subjects is not None and (listed := Path(subjects).expanduser()).is_file():
+        subjects = hashlib.sha256(listed.read_bytes()).hexdigest()
     return {
         "ehrtraj": ehrtraj.__version__,
         "recipes": recipes.digest(release.source),
@@ -271,8 +273,8 @@ class _Build:
 
     def _plan(self) -> Plan:
         path = self._space.root / "plan.json"
-        if path.is_file():
-            return Plan.from_json(json.loads(path.read_text(encoding="utf-8")))
+        if (content := read_json(path)) is not None:
+            return Plan.from_json(content)
         self._reporter.step("finding the patients")
         plan = plan_build(self._release, self._settings)
         write_json(path, plan.to_json())
@@ -281,25 +283,24 @@ class _Build:
     def _finished_shards(self) -> dict[int, dict[str, Any]]:
         found = {}
         for marker in sorted(self._space.shard_marker(0).parent.glob("*.json")):
-            account = json.loads(marker.read_text(encoding="utf-8"))
-            if self._shard_is_there(account):
+            account = read_json(marker)
+            if account is not None and self._shard_is_there(account):
                 found[int(account["shard"])] = account
         return found
 
     def _shard_is_there(self, account: Mapping[str, Any]) -> bool:
-        data = self._space.dataset / "data"
-        return all((data / n).is_file() and (data / n).stat().st_size == s for n, s in account["files"].items())
+        return all(size_of(self._space.root / name) == size for name, size in account["files"].items())
 
     def _stage(self, plan: Plan, done: set[int]) -> dict[str, StagedTable]:
         begun = time.monotonic()
         names = self._selection.staged
-        staged = {n: s for n in names if (s := finished(self._space.staged(n), done)) is not None}
+        staged = {n: s for n in names if (s := self._finished(n, done)) is not None}
         if done and len(staged) < len(names):
             # A staged table was lost after shards were made of it: shards delete what they have used, so start over.
             shutil.rmtree(self._space.shard_marker(0).parent, ignore_errors=True)
             shutil.rmtree(self._space.dataset, ignore_errors=True)
             done.clear()
-            staged = {n: s for n in names if (s := finished(self._space.staged(n), done)) is not None}
+            staged = {n: s for n in names if (s := self._finished(n, done)) is not None}
         files = {n: self._release.files[n] for n in names if n not in staged}
         self._reporter.staging(sum(f.size for f in files.values()))
         threads = self._settings.max_cpus
@@ -320,6 +321,9 @@ class _Build:
         pa.default_memory_pool().release_unused()
         self._timings["stage"] = time.monotonic() - begun
         return staged
+
+    def _finished(self, name: str, done: set[int]) -> StagedTable | None:
+        return finished(self._space.staged(name), self._space.reject_piece(name, "staged"), done)
 
     def _check_unchanged(self, name: str) -> None:
         file = self._release.files[name]

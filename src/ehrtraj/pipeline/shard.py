@@ -21,7 +21,7 @@ from ehrtraj.pipeline.extract import Extractor, TableCount
 from ehrtraj.pipeline.rejects import RejectWriter
 from ehrtraj.pipeline.shards import SPLITS
 from ehrtraj.pipeline.stage import read_staged
-from ehrtraj.pipeline.workspace import Workspace, write_json
+from ehrtraj.pipeline.workspace import DATASET, Workspace, write_json
 from ehrtraj.pipeline.write import ShardWriter
 from ehrtraj.release.schema import Table, tables
 
@@ -143,9 +143,13 @@ class ShardWorker:
             for reject in rejects.values():
                 reject.close()
         self._leave_tables(shard, subjects, codes, patients, units, descriptions)
+        root = self._space.root
+        left = [root / DATASET / "data" / name for name in files]
+        left += self._space.shard_marker(shard).parent.glob(f"{shard:05d}.*.arrow")
+        left += [p for n in job.wanted if (p := self._space.reject_piece(n, f"shard-{shard:05d}")).is_file()]
         account = {
             "shard": shard,
-            "files": files,
+            "files": {str(p.relative_to(root)): p.stat().st_size for p in left},
             "tables": {
                 n: {"rows": c.rows, "set_aside": dict(c.set_aside), "events": c.events} for n, c in totals.items()
             },

@@ -7,7 +7,6 @@ does not depend on the size of the table, and what is written does not depend on
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable
@@ -22,7 +21,7 @@ import pyarrow as pa
 from ehrtraj.pipeline.parse import BadRow, BlockParser, Parsed, check_quotes
 from ehrtraj.pipeline.rejects import RejectWriter
 from ehrtraj.pipeline.shards import Plan
-from ehrtraj.pipeline.workspace import write_json
+from ehrtraj.pipeline.workspace import read_json, size_of, write_json
 from ehrtraj.release.detect import TableFile
 from ehrtraj.release.reader import TableStream, UnsoundQuotesError, read_blocks
 
@@ -45,6 +44,7 @@ class StagedTable:
         rejected: rows that could not be parsed, by reason.
         not_selected: rows of patients that were not chosen.
         shards: rows by shard number.
+        rejects_bytes: size of the file of rows that could not be parsed.
         files: written files and their bytes, relative to the table's folder.
     """
 
@@ -54,6 +54,7 @@ class StagedTable:
     rejected: dict[str, int] = field(default_factory=dict)
     not_selected: int = 0
     shards: dict[int, int] = field(default_factory=dict)
+    rejects_bytes: int = 0
     files: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -217,6 +218,7 @@ def stage_table(
     except UnsoundQuotesError:
         progress(-file.size, 0)
         account = _stage_blocks(file, plan, folder, rejects, pool, threads, budget, progress, scan=True)
+    account.rejects_bytes = size_of(rejects)
     write_json(marker_of(folder), account.to_json())
     return account
 
@@ -263,22 +265,22 @@ def marker_of(folder: Path) -> Path:
     return folder.with_name(folder.name + ".json")
 
 
-def finished(folder: Path, done: Container[int] = ()) -> StagedTable | None:
+def finished(folder: Path, rejects: Path, done: Container[int] = ()) -> StagedTable | None:
     """The account of a table that an earlier run staged to its end and whose files are all there, else None.
 
     Args:
         folder: of the table.
+        rejects: file of its rows that could not be parsed.
         done: shards that are built, whose files may be gone.
     """
-    marker = marker_of(folder)
-    if not marker.is_file():
+    content = read_json(marker_of(folder))
+    if content is None:
         return None
-    account = StagedTable.from_json(json.loads(marker.read_text(encoding="utf-8")))
+    account = StagedTable.from_json(content)
+    if size_of(rejects) != account.rejects_bytes:
+        return None
     for name, size in account.files.items():
-        path = folder / name
-        if int(name.split("-")[0]) in done:
-            continue
-        if not path.is_file() or path.stat().st_size != size:
+        if int(name.split("-")[0]) not in done and size_of(folder / name) != size:
             return None
     return account
 

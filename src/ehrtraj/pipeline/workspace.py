@@ -29,6 +29,20 @@ def write_json(path: Path, content: object) -> None:
     temporary.replace(path)
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What `write_json` wrote; None where nothing is, or where a power cut left something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, 0 where there is none."""
+    return path.stat().st_size if path.is_file() else 0
+
+
 class Workspace:
     """Paths of one build and what is known to be finished in it.
 
@@ -67,7 +81,7 @@ class Workspace:
         """
         state = self.root / "state.json"
         wanted = json.loads(json.dumps(fingerprint, default=str))
-        if state.is_file() and json.loads(state.read_text(encoding="utf-8")) == wanted:
+        if read_json(state) == wanted:
             self.resumed = True
             return
         if self.root.exists():
@@ -76,7 +90,8 @@ class Workspace:
         write_json(state, wanted)
 
     def remove(self) -> None:
-        """Remove the working folder."""
+        """Remove the working folder, first what would make a half of it look like work to go on with."""
+        (self.root / "state.json").unlink(missing_ok=True)
         shutil.rmtree(self.root, ignore_errors=True)
 
 
