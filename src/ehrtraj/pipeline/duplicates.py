@@ -56,9 +56,20 @@ def find_duplicates(rows: pa.Table, suspect: Sequence[str]) -> npt.NDArray[np.in
         return np.empty(0, np.int64)
     suspected = same.copy()
     suspected[:-1] |= same[1:]
-    positions = order[suspected]
-    group = np.cumsum(~same[suspected], dtype=np.int64)
+    positions, follows = order[suspected], same[suspected]
     candidates = rows.take(pa.array(positions))
-    columns = [group, *(_comparable(candidates[c]) for c in rows.column_names)]
-    by_content, whole = sort_order(columns)
-    return np.sort(positions[by_content[whole]])
+    columns = [_comparable(candidates[c]) for c in rows.column_names]
+    equal = follows.copy()
+    for column in columns:
+        equal[1:] &= column[1:] == column[:-1]
+    group = np.cumsum(~follows, dtype=np.int64)
+    # In a group of three or more, equal rows may have another between them: only such groups are sorted whole.
+    mixed = np.zeros(int(group[-1]) + 1, np.bool_)
+    mixed[group[follows & ~equal]] = True
+    mixed &= np.bincount(group, minlength=len(mixed)) > 2
+    inside = np.flatnonzero(mixed[group])
+    if len(inside):
+        by_content, whole = sort_order([group[inside], *(column[inside] for column in columns)])
+        equal[inside] = False
+        equal[inside[by_content[whole]]] = True
+    return np.sort(positions[equal])
