@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import warnings
 from collections import Counter
@@ -247,6 +248,8 @@ class Extractor:
                 warnings.simplefilter("ignore", UserWarning)
                 return self.connection.execute(f"EXECUTE {self._prepared[sql]}").to_arrow_table()
         except duckdb.Error as error:
+            if "No space left on device" in str(error):
+                raise OSError(errno.ENOSPC, str(error)) from error
             raise RecipeError(f"recipe {what}: DuckDB says: {error}") from error
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,11 @@ def write_metadata(
         for n, t in known.items()
         if t.kind == "dictionary"
     }
-    codes = describe_codes(_read_pieces(shards, "codes"), dictionaries, source)
+    # Both take about as long, and neither holds the other up.
+    with ThreadPoolExecutor(1) as pool:
+        merged = pool.submit(_merge_all_rejects, space, list(ledger), known)
+        codes = describe_codes(_read_pieces(shards, "codes"), dictionaries, source)
+        merged.result()
     _write_parquet(codes, metadata / "codes.parquet")
     subjects = pa.concat_tables(_read_pieces(shards, "subjects")).sort_by("subject_id")
     _write_parquet(subjects, metadata / "subjects.parquet")
@@ -162,12 +167,14 @@ def write_metadata(
     meds.DatasetMetadataSchema.validate(about)
     _write_json(metadata / "dataset.json", about)
     _write_parquet(to_table(ledger), space.dataset / "ledger.parquet")
-    for name in ledger:
-        pieces = sorted(
-            space.reject_piece(name, "x").parent.glob("*.arrow"), key=lambda p: (p.stem != "staged", p.stem)
-        )
-        merge_rejects(pieces, known[name].schema, space.dataset / "rejects" / f"{name.rpartition('/')[2]}.parquet")
     return {"patients": subjects.num_rows, "codes": codes.num_rows}
+
+
+def _merge_all_rejects(space: Workspace, names: Sequence[str], known: Mapping[str, Table]) -> None:
+    for name in names:
+        folder = space.reject_piece(name, "staged").parent
+        pieces = sorted(folder.glob("*.arrow"), key=lambda p: (p.stem != "staged", p.stem))
+        merge_rejects(pieces, known[name].schema, space.dataset / "rejects" / f"{name.rpartition('/')[2]}.parquet")
 
 
 def write_manifest(space: Workspace, content: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ from ehrtraj.pipeline import publish
 from ehrtraj.pipeline.ledger import TableLedger, check, compare_with_published, make_ledger
 from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.pipeline.report import Reporter
-from ehrtraj.pipeline.selection import Selection, choose_tables, plan_build
+from ehrtraj.pipeline.selection import ADMISSIONS, Selection, choose_tables, plan_build
 from ehrtraj.pipeline.shard import PART_ROWS, ShardJob
 from ehrtraj.pipeline.shards import Plan
 from ehrtraj.pipeline.stage import StagedTable, finished, stage_table
@@ -141,12 +141,13 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
             release = detect(settings.data_dir)
             selection = choose_tables(release, settings)
             fingerprint = _fingerprint(settings, release)
-            if (done := _already_there(space, fingerprint, settings)) and not space.root.exists():
+            if (done := _already_there(space, fingerprint, settings)) and not space.published:
                 return done
             with locked(settings.output, settings.trajectory_version):
                 if done := _already_there(space, fingerprint, settings):
                     # A build that was killed after its last step but one leaves its working folder.
-                    space.remove()
+                    if space.published:
+                        space.remove()
                     return done
                 space.prepare(fingerprint)
                 return _Build(settings, reporter, space, release, selection, fingerprint, memory, started).run()
@@ -323,7 +324,9 @@ class _Build:
         return staged
 
     def _finished(self, name: str, done: set[int]) -> StagedTable | None:
-        return finished(self._space.staged(name), self._space.reject_piece(name, "staged"), done)
+        # Every shard asks whose an admission is: these files stay when their own shard is done.
+        gone = set() if name == ADMISSIONS else done
+        return finished(self._space.staged(name), self._space.reject_piece(name, "staged"), gone)
 
     def _check_unchanged(self, name: str) -> None:
         file = self._release.files[name]

@@ -61,6 +61,11 @@ class Workspace:
         """What becomes the dataset."""
         return self.root / DATASET
 
+    @property
+    def published(self) -> bool:
+        """Whether this is what was left of a build whose dataset is in place, and not one to go on with."""
+        return self.root.exists() and self.final.exists() and not self.dataset.exists()
+
     def staged(self, table: str) -> Path:
         """Folder of a staged table (full name)."""
         return self.root / "stage" / table.replace("/", ".")
@@ -85,6 +90,7 @@ class Workspace:
             self.resumed = True
             return
         if self.root.exists():
+            state.unlink(missing_ok=True)
             shutil.rmtree(self.root)
         self.dataset.mkdir(parents=True)
         write_json(state, wanted)
