@@ -17,8 +17,8 @@ Int64s = npt.NDArray[np.int64]
 SPLITS = ("train", "tuning", "held_out")
 _SPLIT_UPPER = (0.8, 0.9)
 
-# Rows of work in a shard, by the estimate below: about 0.5 GB in memory, and enough that starting 24 recipes (0.1 s)
-# is little beside running them.
+# Rows of work in a shard, by the estimate below: about 0.5 GB in memory, and enough that the fixed cost of a shard
+# (0.25 s) is little beside its work.
 SHARD_ROWS = 1_100_000
 
 # What an estimate of a patient's rows is made of, from the published row counts of MIMIC-IV 3.1: hosp has

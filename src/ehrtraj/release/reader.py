@@ -95,12 +95,12 @@ class TableStream:
         except EOFError:
             raise ReleaseError(
                 f"{self.path} is cut off: it ends in the middle, after {self.consumed:,} bytes. "
-                "Download it again (wget -c continues), then run the same command; finished tables are kept"
+                "Download it again (wget -c continues), then run the same command: it begins anew"
             ) from None
         except (OSError, zlib.error, igzip_lib.error) as error:  # type: ignore[misc]
             raise ReleaseError(
                 f"{self.path} is damaged ({error}). Compare it with SHA256SUMS.txt and download it again, "
-                "then run the same command; finished tables are kept"
+                "then run the same command: it begins anew"
             ) from None
 
     def close(self) -> None:
