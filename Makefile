@@ -16,12 +16,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 	.envs/consumers/bin/pip install --quiet -r tests/consumers/requirements.txt
 	touch $@
 
-# A few invented patients, built, and one of them shown.
+# Invented patients, built, and one of them shown.
 demo: .venv/installed
 	rm -rf demo-output
-	$(BIN)/python examples/handmade_release.py demo-output/release
-	$(BIN)/ehrtraj build demo-output/release --output demo-output/trajectories --trajectory-version v1
-	$(BIN)/python examples/show_patient.py demo-output/trajectories/v1
+	$(BIN)/ehrtraj demo demo-output
 
 consumers: .envs/consumers/installed
 
@@ -35,6 +33,7 @@ test: check consumers
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/build.py --help
+	$(BIN)/python benchmarks/synth.py --help
 
 clean:
 	rm -rf .venv .envs demo-output

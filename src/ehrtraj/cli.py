@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+_MAX_CPUS_HELP = "Most processors at work at once. (default all)"
 
 _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC-IV.
 
@@ -88,7 +90,7 @@ def build(
         str | None,
         typer.Option("--trajectory-version", "-t", help="Name of the dataset, a folder in the output."),
     ] = None,
-    max_cpus: Annotated[int | None, typer.Option(help="Most processors at work at once. (default all)")] = None,
+    max_cpus: Annotated[int | None, typer.Option(help=_MAX_CPUS_HELP)] = None,
     memory_limit: Annotated[str | None, typer.Option(help="Such as 4GB or 900MB. (default 4GB)")] = None,
     tables: Annotated[
         str | None,
@@ -135,15 +137,90 @@ def build(
     if show_config:
         _print_settings(settings, origins)
         return
-    try:
+    with _tidy_end(
+        "\nstopped. Finished work is kept: run the same command again to go on (its folder is .<version>.build in the "
+        "output)\n"
+    ):
         result = run(settings, ConsoleReporter())
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            "\nstopped. Finished work is kept: run the same command again to go on (its folder is .<version>.build "
-            "in the output)\n"
-        )
-        raise typer.Exit(INTERRUPTED) from None
     show_result(result)
+
+
+_SYNTH_HELP = """Write a synthetic release in the form of MIMIC-IV (hosp, icu, ed, note), of patients that never lived.
+
+[bold]Examples[/bold]
+
+  ehrtraj synth fake --patients 1000 --seed 7
+
+  ehrtraj synth fake-2.2 --patients 5000 --release 2.2 --defects 0.01
+
+  ehrtraj build fake --trajectory-version fake
+
+The same settings give the same bytes, whatever the processors. With --defects, answers.parquet says which fault was
+planted in which row, and what the right event is. It is not a privacy-preserving copy of real patients, and nothing
+about medicine can be learned from it.
+
+[bold]Exit codes[/bold]: 0 done; 2 a setting; 4 the output; 130 Ctrl-C.
+"""
+
+_DEMO_HELP = """Make invented patients, build them, and show one of them: no download, under a minute.
+
+[bold]Examples[/bold]
+
+  ehrtraj demo
+
+  ehrtraj demo try-it --patients 500
+"""
+
+
+@app.command(help=_SYNTH_HELP)
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.", show_default=False)],
+    patients: Annotated[int, typer.Option("--patients", "-n", help="How many patients, up to 370,000.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of every draw.")] = 7,
+    release: Annotated[str, typer.Option(help="Its form: 1.0, 2.2, 3.0 or 3.1.")] = "3.1",
+    defects: Annotated[
+        float, typer.Option(help="For each kind of fault, the share of the rows it could touch that have it.")
+    ] = 0.0,
+    max_cpus: Annotated[int | None, typer.Option(help=_MAX_CPUS_HELP)] = None,
+) -> None:
+    """Write a synthetic release."""
+    from ehrtraj.synth.run import synth as write
+    from ehrtraj.synth.show import ConsoleSynthReporter, show_synth
+
+    with _tidy_end("\nstopped: nothing was left behind\n"):
+        result = write(
+            out,
+            patients=patients,
+            seed=seed,
+            release=release,
+            defects=defects,
+            max_cpus=max_cpus,
+            reporter=ConsoleSynthReporter(),
+        )
+    show_synth(result)
+
+
+@app.command(help=_DEMO_HELP)
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder for the release and the dataset.")] = Path("ehrtraj-demo"),
+    patients: Annotated[int, typer.Option("--patients", "-n", help="How many patients.")] = 200,
+    max_cpus: Annotated[int | None, typer.Option(help=_MAX_CPUS_HELP)] = None,
+) -> None:
+    """Make a synthetic release, build it, and show a patient."""
+    from ehrtraj.demo import demo as show
+
+    with _tidy_end("\nstopped\n"):
+        show(folder, patients, max_cpus)
+
+
+@contextmanager
+def _tidy_end(message: str) -> Iterator[None]:
+    """Turn Ctrl-C into a line and its exit code (typer alone says nothing of what was kept)."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(message)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _print_settings(settings: Settings, origins: Mapping[str, str]) -> None:

@@ -82,7 +82,8 @@ class ConsoleReporter(Reporter):
             self._bars.stop()
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
+    """Write a number of bytes for a reader, as 1.25 GB."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"
@@ -90,7 +91,8 @@ def _size(count: float) -> str:
     return f"{count:.2f} GB"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write a time for a reader, as 41.2 s or 3 min 5 s."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -99,7 +101,11 @@ def _duration(seconds: float) -> str:
 
 
 def _release(version: str) -> str:
-    return "MIMIC-IV, release unknown," if version == "unknown" else f"MIMIC-IV {version}"
+    if version == "unknown":
+        return "MIMIC-IV, release unknown,"
+    return (
+        f"a {version.replace(' ', ' MIMIC-IV ')} release" if version.startswith("synthetic") else f"MIMIC-IV {version}"
+    )
 
 
 def _tables(result: BuildResult) -> Table:
@@ -150,7 +156,7 @@ def show_result(result: BuildResult) -> None:
     console.print()
     console.print(
         f"[bold]{result.patients:,} patients, {result.events:,} events[/bold] from {_release(result.release)} "
-        f"in {_duration(result.seconds)}, at most {_size(result.peak_memory)} of memory, {_size(result.bytes)} on disk"
+        f"in {duration(result.seconds)}, at most {size(result.peak_memory)} of memory, {size(result.bytes)} on disk"
     )
     console.print(f"dataset: {escape(str(result.path))}", soft_wrap=True)
     if any(entry.set_aside for entry in result.ledger.values()):

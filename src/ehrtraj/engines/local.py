@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -54,13 +54,20 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _start(job: ShardJob) -> None:
-    global _worker  # one a process, made once
+def prepare_worker() -> None:
+    """Make a new process a worker: private files, deaf to Ctrl-C, ending when its parent does, lean in memory."""
     os.umask(0o077)
     # Ctrl-C reaches all processes of a terminal: the main process alone decides what happens then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Each worker has one processor; polars reads this when it is first imported.
+    os.environ["POLARS_MAX_THREADS"] = "1"
     lean_memory()
+
+
+def _start(job: ShardJob) -> None:
+    global _worker  # one a process, made once
+    prepare_worker()
     _worker = ShardWorker(job)
     atexit.register(_end)
 
@@ -79,7 +86,7 @@ def _build(shard: int, rows: int) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _main_module_hidden() -> Iterator[None]:
+def main_module_hidden() -> Iterator[None]:
     """Keep new processes from running the user's script again, as they do where it lacks `if __name__ == "__main__"`.
 
     Workers need nothing from it. Processes are started when work is submitted.
@@ -93,6 +100,25 @@ def _main_module_hidden() -> Iterator[None]:
     finally:
         for name, value in hidden.items():
             setattr(main, name, value)
+
+
+@contextlib.contextmanager
+def worker_pool(workers: int, start: Callable[..., None], *arguments: object) -> Iterator[ProcessPoolExecutor]:
+    """Open a pool of new processes, each begun with start(*arguments); nothing of it is left running afterwards.
+
+    Submit within `main_module_hidden()`: that is when processes are started.
+    """
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start, initargs=arguments)
+    try:
+        yield pool
+        pool.shutdown()
+    finally:
+        # After an error or Ctrl-C nothing that is still running is of use.
+        # (ProcessPoolExecutor.terminate_workers() does this from Python 3.14 on.)
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
+            process.terminate()
+        pool.shutdown(cancel_futures=True)
 
 
 def run_shards(job: ShardJob, shards: Mapping[int, int], workers: int) -> Iterator[dict[str, Any]]:
@@ -116,24 +142,18 @@ def run_shards(job: ShardJob, shards: Mapping[int, int], workers: int) -> Iterat
             for shard, rows in shards.items():
                 yield worker.build(shard, rows)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=context, initializer=_start, initargs=(job,))
     try:
-        with _main_module_hidden():
-            running: set[Future[dict[str, Any]]] = {pool.submit(_build, shard, rows) for shard, rows in shards.items()}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
-        pool.shutdown()
+        with worker_pool(min(workers, len(shards)), _start, job) as pool:
+            with main_module_hidden():
+                running: set[Future[dict[str, Any]]] = {
+                    pool.submit(_build, shard, rows) for shard, rows in shards.items()
+                }
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
     except BrokenProcessPool:
         raise OutputError(
             "a worker process was ended from outside, most likely because memory ran out: give a smaller "
             "--memory-limit or --max-cpus and run the same command again; finished shards are kept"
         ) from None
-    finally:
-        # After an error or Ctrl-C nothing that is still running is of use.
-        # (ProcessPoolExecutor.terminate_workers() does this from Python 3.14 on.)
-        for process in list((getattr(pool, "_processes", None) or {}).values()):
-            process.terminate()
-        pool.shutdown(cancel_futures=True)

@@ -96,7 +96,9 @@ def describe_codes(pieces: Sequence[pa.Table], dictionaries: Mapping[str, pa.Tab
 def dataset_json(version: str, release: str, source: str, clock: str) -> dict[str, Any]:
     """MEDS' account of the dataset."""
     about = dict(_ABOUT[source])
-    if release.startswith("demo"):
+    if release.startswith("synthetic"):
+        about = {"dataset_name": "Synthetic release in the form of MIMIC-IV", "license": "MIT"}
+    elif release.startswith("demo"):
         about |= {"dataset_name": "MIMIC-IV demo", "license": _DEMO_LICENSE}
     own = [
         n for n in event_schema(clock).names if n not in ("subject_id", "time", "code", "numeric_value", "text_value")

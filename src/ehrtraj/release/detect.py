@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from ehrtraj.release.schema import Table
 
 _ENDINGS = (".csv.gz", ".csv")
 _SEARCH_DEPTH = 5
+SYNTHETIC_MARKER = "ehrtraj-synth.json"
+"""File that `ehrtraj synth` leaves in what it makes, so that nobody takes it for the real thing."""
 _VERSION_IN_PATH = re.compile(r"\d+\.\d+")
 
 
@@ -122,6 +125,8 @@ def _table_file(table: Table, path: Path) -> TableFile:
 
 
 def _version(root: Path) -> str:
+    if (marker := root / SYNTHETIC_MARKER).is_file():
+        return f"synthetic {json.loads(marker.read_text()).get('release', 'unknown')}"
     is_demo = (root / "demo_subject_id.csv").is_file()
     in_path = [part for part in root.parts if _VERSION_IN_PATH.fullmatch(part)]
     number = in_path[-1] if in_path else "2.2" if is_demo else ""

@@ -1,0 +1,213 @@
+"""A block of patients: who they are, and when they were ill, where, and with what. All tables are drawn from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from ehrtraj.synth import catalog
+from ehrtraj.synth.draw import DAY, NONE, Bools, Floats, Ints, Streams, choose
+
+BLOCK_PATIENTS = 128
+"""Patients drawn together. Fixed, since it decides every draw: never derived from the cores or the size asked for."""
+
+
+@dataclass(frozen=True)
+class People:
+    """Patients, in order of subject_id. All arrays have one element each; times are seconds since 1970."""
+
+    subject_id: Ints
+    female: Bools
+    birth: Ints
+    """Midnight of 1 January of anchor_year - anchor_age."""
+    anchor_age: Ints
+    """Age in anchor_year; never over 91, which stands for all over 89."""
+    anchor_year: Ints
+    group: Ints
+    """Three-year band of the true anchor year: 0 is 2008 - 2010, 4 is 2020 - 2022."""
+    shift: Ints
+    """Years from true years to the shifted ones: true year = year of a time - shift."""
+    conditions: Bools
+    """[patients, conditions], columns as catalog.conditions()."""
+    window_start: Ints
+    window_end: Ints
+    """Care takes place between these times."""
+    death: Ints
+    """Time of death, in hospital or within a year of the last discharge; NONE for those not known to be dead."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Times of illness: all admissions first, in the order of `Admissions`, then ED visits that led to none."""
+
+    person: Ints
+    start: Ints
+    """Arrival: in the emergency department where there was one, else admission."""
+    end: Ints
+    illness: Ints
+    """Number of the illness, see catalog.illnesses()."""
+    severity: Floats
+    """Severity at its worst: 1 is what a patient on a ward has, 2 is critical."""
+    dying: Bools
+    """Ends in death, in hospital."""
+
+
+@dataclass(frozen=True)
+class Admissions:
+    """Admissions, ordered by patient and time. Element i is episode i."""
+
+    person: Ints
+    hadm_id: Ints
+    admit: Ints
+    discharge: Ints
+    death: Ints
+    """NONE unless the patient died in this admission."""
+    illness: Ints
+    kind: pl.Series
+    """admission_type"""
+    service: pl.Series
+    """The first service."""
+    ed: Ints
+    """Number of its ED stay, or -1."""
+    icu: Bools
+    """Has at least one ICU stay."""
+    surgical: Bools
+    true_year: Ints
+    """The year before shifting: decides on ICD-9 or 10 (from October 2015) and on whether emar existed."""
+
+
+@dataclass(frozen=True)
+class EdStays:
+    """ED stays, ordered by patient and time."""
+
+    person: Ints
+    episode: Ints
+    admission: Ints
+    """Number of the admission it led to, or -1."""
+    stay_id: Ints
+    arrival: Ints
+    departure: Ints
+
+
+@dataclass(frozen=True)
+class IcuStays:
+    """ICU stays, ordered by patient and time."""
+
+    person: Ints
+    admission: Ints
+    stay_id: Ints
+    arrival: Ints
+    departure: Ints
+    first_unit: pl.Series
+    last_unit: pl.Series
+    ventilated_from: Ints
+    """Start of invasive ventilation; NONE for those never ventilated."""
+    ventilated_until: Ints
+    pressors: Bools
+    """Needs vasopressors for a part of the stay."""
+    dialysis: Bools
+    arterial_line: Bools
+    weight: Floats
+    """kg, as taken on arrival and used for doses."""
+
+
+@dataclass(frozen=True)
+class Transfers:
+    """Rows of the table transfers, ordered by patient and time."""
+
+    person: Ints
+    admission: Ints
+    """-1 for an ED visit without admission."""
+    transfer_id: Ints
+    kind: pl.Series
+    """eventtype"""
+    unit: pl.Series
+    """careunit"""
+    start: Ints
+    end: Ints
+    """NONE in the row of a discharge."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Everything that the tables of one block of patients agree on."""
+
+    streams: Streams
+    people: People
+    episodes: Episodes
+    admissions: Admissions
+    ed: EdStays
+    icu: IcuStays
+    transfers: Transfers
+    levels: Floats
+    """[patients, signals]: each patient's own level in spreads, conditions and traits included."""
+    phases: Floats
+    """[patients, signals]: where each signal's slow wave starts."""
+    cache: dict[str, pl.DataFrame] = field(default_factory=dict)
+    """Tables already drawn, for those that repeat parts of them (labs in the chart, triage in the notes)."""
+
+    def subject_id(self, person: Ints) -> pl.Series:
+        """Return the subject_id of each person number."""
+        return pl.Series(self.people.subject_id[person])
+
+    def hadm_id(self, admission: Ints) -> pl.Series:
+        """Return the hadm_id of each admission number; null for -1."""
+        return choose(pl.Series(self.admissions.hadm_id, dtype=pl.Int64), admission)
+
+    def age(self, person: Ints, time: Ints) -> Floats:
+        """Return age in years at each time."""
+        return (time - self.people.birth[person]) / (365.25 * DAY)
+
+    def severity(self, episode: Ints, time: Ints) -> Floats:
+        """Return how ill the patient is at each time, 0 outside of episodes (-1) and about 0 to 2.5 inside.
+
+        Illness is at its worst some hours after arrival and wanes, or grows until death.
+        """
+        inside = episode >= 0
+        if not len(self.episodes.person):
+            return np.zeros(len(episode))
+        number = np.where(inside, episode, 0)
+        length = np.maximum(self.episodes.end[number] - self.episodes.start[number], 3600)
+        passed = np.clip((time - self.episodes.start[number]) / length, 0.0, 1.0)
+        waning = np.minimum(0.75 + passed * 2.5, 1.0) * np.exp(-2.2 * np.maximum(passed - 0.12, 0.0))
+        growing = 0.8 + 0.6 * passed
+        shape = np.where(self.episodes.dying[number], growing, waning)
+        return np.where(inside, self.episodes.severity[number] * shape, 0.0)
+
+    def measure(self, rng: np.random.Generator, signal: Ints, person: Ints, episode: Ints, time: Ints) -> Floats:
+        """Return what a measurement of each signal shows, in the signal's unit.
+
+        A patient has a level of his own, shifted by what he has for life; around it the value wanders over days, and
+        turns with illness. Row by row: `signal` by number, `person`, `episode` (-1 outside of any), `time`.
+        """
+        table = _signal_table()
+        severity = self.severity(episode, time)
+        illness = np.where(episode >= 0, self.episodes.illness[episode], 0) if len(self.episodes.person) else 0 * person
+        dying = (episode >= 0) & (self.episodes.dying[episode] if len(self.episodes.person) else False)
+        shifts = catalog.effects()
+        ill = shifts[_first_illness() + illness, signal] * severity
+        ill += np.where(dying, shifts[catalog.causes().index("dying"), signal] * np.maximum(severity - 0.9, 0.0), 0.0)
+        wave = np.sin(time / (5.3 * DAY) * (2 * np.pi) + self.phases[person, signal])
+        z = self.levels[person, signal] + 0.35 * wave + 0.45 * rng.standard_normal(len(person)) + ill
+        spread, typical = table["spread"][signal], table["typical"][signal]
+        value = np.where(table["log"][signal] > 0, typical * np.exp(np.clip(spread * z, -8, 8)), typical + spread * z)
+        clipped: Floats = np.clip(value, table["low"][signal], table["high"][signal])
+        return clipped
+
+
+def _first_illness() -> int:
+    return len(catalog.conditions()) + len(catalog.TRAITS)
+
+
+def _signal_table() -> dict[str, Floats]:
+    frame = catalog.signals()
+    table: dict[str, Floats] = {
+        name: frame[name].cast(pl.Float64).to_numpy() for name in ("typical", "spread", "low", "high")
+    }
+    table["log"] = (frame["scale"] == "log").cast(pl.Float64).to_numpy()
+    return table
+
+
+__all__ = ["BLOCK_PATIENTS", "NONE", "Admissions", "Block", "EdStays", "Episodes", "IcuStays", "People", "Transfers"]

@@ -1,0 +1,486 @@
+"""Draws the lives of a block of patients: conditions, admissions, ED and ICU stays, moves between units, death.
+
+Proportions are those of MIMIC-IV 3.1 as published (data descriptor and validation counts): 364,627 patients, 223,452 of
+them with an admission (546,028), 65,366 with an ICU stay (94,458); MIMIC-IV-ED 2.2: 425,087 stays of 299,712 patients
+in MIMIC-IV 2.2, about half of them admitted. What no source gives is an assumption and says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from ehrtraj.synth import catalog
+from ehrtraj.synth.block import BLOCK_PATIENTS, Admissions, Block, EdStays, Episodes, IcuStays, People, Transfers
+from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Floats, Ints, Streams, pick_rows, repeat
+
+ADMITTED = 223_452 / 364_627
+ICU_OF_ADMITTED = 65_366 / 223_452
+MORE_ADMISSIONS = 546_028 / 223_452 - 1
+# 94,458 stays of 65,366 patients: one in each, and the rest in their other admissions and as returns within one.
+ICU_AGAIN = 0.20
+ICU_RETURN = 0.09
+# Of 425,087 ED stays about 220,000 did not lead to an admission, in 299,712 patients; the share of those who were never
+# admitted is an assumption.
+ED_ONLY_OF_ADMITTED = 0.50
+ED_ONLY_OF_OTHERS = 1.10
+MOST_ADMISSIONS = 24
+LONGEST_STAY = 60 * DAY
+SUBJECT_SPACING = 27
+"""364,627 patients in ten million numbers; keeps a patient's number the same however many are asked for."""
+# The place of a patient within its block decides the band of years, so that releases before 3.0, which know none of
+# those first seen in 2020 - 2022, can leave them out and still have as many patients as were asked for.
+RECENT_PLACES = (np.arange(BLOCK_PATIENTS) % 11 == 4) | (np.arange(BLOCK_PATIENTS) % 11 == 9)
+TOP_AGE = 89
+CODED_TOP_AGE = 91
+
+
+def draw_block(seed: int, number: int) -> Block:
+    """Return block `number` (from 0) of the patients that belong to `seed`."""
+    streams = Streams(seed, number)
+    admitted, critical, people = _people(streams)
+    stays = _admissions(streams, people, admitted, critical)
+    visits = _ed_visits(streams, people, admitted, stays)
+    people = _with_death(streams, people, stays, visits)
+    levels, phases = _levels(streams, people)
+    admissions, ed, episodes, icu, transfers = _places(streams, people, stays, visits, levels)
+    return Block(streams, people, episodes, admissions, ed, icu, transfers, levels, phases)
+
+
+def _people(streams: Streams) -> tuple[Bools, Bools, People]:
+    rng = streams.rng("people")
+    count = BLOCK_PATIENTS
+    number = streams.block * BLOCK_PATIENTS + np.arange(count, dtype=np.int64)
+    admitted = rng.random(count) < ADMITTED
+    critical = admitted & (rng.random(count) < ICU_OF_ADMITTED)
+    female = rng.random(count) < np.where(critical, 0.44, 0.53)
+    # Means of 64 in intensive care and about 59 on admission are the data descriptor's; 46 in ED visits an assumption.
+    age = rng.normal(np.where(critical, 64, np.where(admitted, 58, 46)), np.where(critical, 16.5, 19.5))
+    years: Ints = np.clip(np.rint(age), 18, 97).astype(np.int64)
+    years = np.where(years > TOP_AGE, CODED_TOP_AGE, years)
+    group = np.where(RECENT_PLACES, 4, rng.choice(4, count, p=[0.34, 0.23, 0.22, 0.21]))
+    true_year = 2008 + 3 * group + rng.integers(0, 3, count)
+    anchor_year = rng.integers(2105, 2181, count)
+    start = _new_year(anchor_year) + rng.integers(0, 300 * DAY, count)
+    last_true_year = np.where(group == 4, 2023, 2020)
+    end = _new_year(anchor_year + last_true_year - true_year)
+    people = People(
+        subject_id=10_000_000 + number * SUBJECT_SPACING + rng.integers(0, SUBJECT_SPACING, count),
+        female=female,
+        birth=_new_year(anchor_year - years),
+        anchor_age=years,
+        anchor_year=anchor_year,
+        group=group.astype(np.int64),
+        shift=anchor_year - true_year,
+        conditions=_conditions(rng, years, female, np.where(critical, 1.5, np.where(admitted, 1.1, 0.6))),
+        window_start=start,
+        window_end=np.maximum(end, start + 60 * DAY),
+        death=np.full(count, NONE),
+    )
+    return admitted, critical, people
+
+
+def _conditions(rng: np.random.Generator, age: Ints, female: Bools, sickness: Floats) -> Bools:
+    """Draw chronic conditions: log odds go in a line from 40 to 80 years."""
+    table = catalog.read("conditions.csv")
+    young, old = (table[name].to_numpy() for name in ("prevalence_40", "prevalence_80"))
+    share = np.clip((age - 40) / 40, -0.5, 1.2)[:, None]
+    odds = np.exp((1 - share) * np.log(young / (1 - young)) + share * np.log(old / (1 - old)))
+    odds = odds * np.where(female[:, None], 1.0, table["male_odds"].to_numpy()[None, :]) * sickness[:, None]
+    has: Bools = rng.random(odds.shape) < odds / (1 + odds)
+    return has
+
+
+@dataclass(frozen=True)
+class _Stays:
+    """Admissions before they have places, ordered by patient and time; `arrival` is in the ED where `via_ed`."""
+
+    person: Ints
+    arrival: Ints
+    admit: Ints
+    discharge: Ints
+    illness: Ints
+    severity: Floats
+    died: Bools
+    icu: Bools
+    via_ed: Bools
+    ed_length: Ints
+
+
+@dataclass(frozen=True)
+class _Visits:
+    """ED visits without admission, ordered by patient and time."""
+
+    person: Ints
+    arrival: Ints
+    length: Ints
+    illness: Ints
+    severity: Floats
+
+
+def _admissions(streams: Streams, people: People, admitted: Bools, critical: Bools) -> _Stays:
+    rng = streams.rng("admissions")
+    # Few patients have many admissions: a gamma mixture of Poisson numbers, whose shape is an assumption.
+    rate = rng.gamma(0.6, MORE_ADMISSIONS * 1.05 / 0.6, BLOCK_PATIENTS) * np.where(critical, 1.25, 0.90)
+    count = np.where(admitted, 1 + np.minimum(rng.poisson(rate), MOST_ADMISSIONS - 1), 0)
+    person, ordinal = repeat(count)
+    total = len(person)
+    special = ordinal == (rng.random(BLOCK_PATIENTS) * np.maximum(count, 1)).astype(np.int64)[person]
+    icu = critical[person] & (special | (rng.random(total) < ICU_AGAIN))
+    illness = _illnesses(rng, people, person, icu)
+    table = catalog.read("illnesses.csv")
+    severity = np.clip(rng.lognormal(np.where(icu, 0.22, -0.35), 0.35), 0.2, 2.6)
+    age = people.anchor_age[person]
+    died = rng.random(total) < np.minimum(
+        table["mortality"].to_numpy()[illness]
+        * np.where(icu, 1.6, 0.25)
+        * np.exp((age - 65) / 28)
+        * (severity / np.where(icu, 1.3, 0.75)) ** 2,
+        0.7,
+    )
+    days = table["los_days"].to_numpy()[illness] * np.where(icu, 1.45, 0.72) * rng.lognormal(0.0, 0.62, total)
+    length: Ints = np.clip(days * DAY, np.where(icu, 1.1 * DAY, 0.25 * DAY), LONGEST_STAY).astype(np.int64)
+    via_ed = rng.random(total) < table["via_ed"].to_numpy()[illness]
+    # A median of five to six hours in the ED: MIMIC-IV demo 2.2, admissions.
+    ed_length = np.clip(rng.lognormal(np.log(5.6 * HOUR), 0.5, total), HOUR, 30 * HOUR).astype(np.int64)
+    wait = np.where(via_ed, (ed_length * rng.uniform(0.6, 0.95, total)).astype(np.int64), 0)
+    arrival = _arrivals(rng, people, person, ordinal, count, wait + length)
+    arrival = np.where(via_ed, arrival, _office_hours(rng, arrival))
+    stays = _Stays(
+        person, arrival, arrival + wait, arrival + wait + length, illness, severity, died, icu, via_ed, ed_length
+    )
+    first_death = np.full(BLOCK_PATIENTS, MOST_ADMISSIONS + 1)
+    np.minimum.at(first_death, person[died], ordinal[died])
+    return _only_stays(stays, ordinal <= first_death[person])
+
+
+def _only_stays(stays: _Stays, keep: Bools) -> _Stays:
+    return _Stays(**{name: column[keep] for name, column in vars(stays).items()})
+
+
+def _illnesses(rng: np.random.Generator, people: People, person: Ints, icu: Bools) -> Ints:
+    table = catalog.read("illnesses.csv")
+    weights = table["admit_weight"].to_numpy()[None, :] * _liking(people)[person]
+    share = table["icu_share"].to_numpy()[None, :]
+    return pick_rows(rng, weights * np.where(icu[:, None], share, 1 - share))
+
+
+def _liking(people: People) -> Floats:
+    """Return [patients, illnesses]: how much more often each patient's conditions bring each illness."""
+    names = catalog.conditions()
+    factors = np.ones((len(names), len(catalog.illnesses())))
+    for number, liked in enumerate(catalog.read("illnesses.csv")["liked_by"].fill_null("")):
+        for word in liked.split():
+            condition, factor = word.split(":")
+            factors[names.index(condition), number] = float(factor)
+    return np.exp(people.conditions @ np.log(factors))
+
+
+def _arrivals(rng: np.random.Generator, people: People, person: Ints, ordinal: Ints, count: Ints, length: Ints) -> Ints:
+    """Place admissions within each patient's years: by chance, or soon after the one before, never overlapping."""
+    drawn = people.window_start[person] + (
+        rng.random(len(person)) * (people.window_end - people.window_start)[person] * 0.96
+    ).astype(np.int64)
+    drawn = drawn[np.lexsort((drawn, person))]
+    first = np.cumsum(count) - count
+    drawn[ordinal == 0] = people.window_start[person[ordinal == 0]]
+    # About one in five is readmitted within 30 days (Jencks et al. N Engl J Med 2009;360:1418: 19.6% in Medicare).
+    soon = rng.random(len(person)) < 0.17
+    gap = np.where(soon, rng.exponential(11 * DAY, len(person)) + DAY, 2 * DAY).astype(np.int64)
+    for place in range(1, MOST_ADMISSIONS):
+        has = np.flatnonzero(count > place)
+        row = first[has] + place
+        free = drawn[row - 1] + length[row - 1] + gap[row]
+        drawn[row] = np.where(soon[row], free, np.maximum(drawn[row], free))
+    return drawn
+
+
+def _office_hours(rng: np.random.Generator, time: Ints) -> Ints:
+    return time - time % DAY + rng.integers(6 * HOUR, 15 * HOUR, len(time))
+
+
+def _ed_visits(streams: Streams, people: People, admitted: Bools, stays: _Stays) -> _Visits:
+    rng = streams.rng("ed visits")
+    count = rng.poisson(np.where(admitted, ED_ONLY_OF_ADMITTED, ED_ONLY_OF_OTHERS))
+    person, _ = repeat(count)
+    total = len(person)
+    span = (people.window_end - people.window_start)[person]
+    arrival = people.window_start[person] + (rng.random(total) * span).astype(np.int64)
+    length = np.clip(rng.lognormal(np.log(4.5 * HOUR), 0.55, total), 0.4 * HOUR, 24 * HOUR).astype(np.int64)
+    weights = catalog.read("illnesses.csv")["ed_weight"].to_numpy()
+    illness = pick_rows(rng, weights[None, :] * _liking(people)[person])
+    severity = np.clip(rng.lognormal(-0.9, 0.4, total), 0.1, 1.2)
+    order = np.lexsort((arrival, person))
+    visits = _Visits(person[order], arrival[order], length[order], illness[order], severity[order])
+    keep = ~_overlaps(visits, stays)
+    return _Visits(**{name: column[keep] for name, column in vars(visits).items()})
+
+
+def _overlaps(visits: _Visits, stays: _Stays) -> Bools:
+    """Say which visits touch an admission of the same patient, follow the patient's death, or the visit before."""
+    same = visits.person[:, None] == stays.person[None, :]
+    near = (visits.arrival[:, None] < stays.discharge[None, :] + DAY) & (
+        visits.arrival[:, None] + visits.length[:, None] + DAY > stays.arrival[None, :]
+    )
+    after_death = stays.died[None, :] & (visits.arrival[:, None] > stays.arrival[None, :])
+    clash: Bools = (same & (near | after_death)).any(axis=1)
+    before = np.zeros(len(visits.person), dtype=bool)
+    before[1:] = (visits.person[1:] == visits.person[:-1]) & (
+        visits.arrival[1:] < visits.arrival[:-1] + visits.length[:-1] + DAY
+    )
+    return clash | before
+
+
+def _with_death(streams: Streams, people: People, stays: _Stays, visits: _Visits) -> People:
+    """Add deaths: at discharge for those who died in hospital, and within a year of the last contact.
+
+    Dates of death are kept only up to one year after the last discharge (PhysioNet, MIMIC-IV documentation).
+    """
+    rng = streams.rng("death")
+    death = np.full(BLOCK_PATIENTS, NONE)
+    death[stays.person[stays.died]] = stays.discharge[stays.died]
+    last = np.full(BLOCK_PATIENTS, NONE)
+    np.maximum.at(last, stays.person, stays.discharge)
+    np.maximum.at(last, visits.person, visits.arrival + visits.length)
+    names = catalog.conditions()
+    burden = people.conditions[:, [names.index(name) for name in ("cancer", "heart_failure", "dementia", "cirrhosis")]]
+    hospital = np.zeros(BLOCK_PATIENTS, dtype=bool)
+    hospital[stays.person] = True
+    # One-year mortality after admission is about 13% at 65; its dependence on age and disease is an assumption.
+    log_odds = -3.2 + (people.anchor_age - 65) / 16 + 0.9 * burden.sum(axis=1) + np.where(hospital, 0.6, -1.0)
+    dies = (death == NONE) & (last != NONE) & (rng.random(BLOCK_PATIENTS) < 1 / (1 + np.exp(-log_odds)))
+    later = last + np.clip(rng.exponential(130 * DAY, BLOCK_PATIENTS), DAY, 364 * DAY).astype(np.int64)
+    death = np.where(dies, later, death)
+    return People(**{**vars(people), "death": death})
+
+
+def _places(
+    streams: Streams, people: People, stays: _Stays, visits: _Visits, levels: Floats
+) -> tuple[Admissions, EdStays, Episodes, IcuStays, Transfers]:
+    """Give every stay its units, and from them the tables' own identifiers."""
+    rng = streams.rng("places")
+    segments = _segments(rng, stays, visits)
+    ids = streams.unique_ids("transfer", len(segments.person))
+    admissions = _admission_rows(streams, rng, people, stays, segments, ids)
+    ed, admissions = _ed_rows(stays, visits, segments, ids, admissions)
+    episodes = Episodes(
+        person=np.concatenate([stays.person, visits.person]),
+        start=np.concatenate([stays.arrival, visits.arrival]),
+        end=np.concatenate([stays.discharge, visits.arrival + visits.length]),
+        illness=np.concatenate([stays.illness, visits.illness]),
+        severity=np.concatenate([stays.severity, visits.severity]),
+        dying=np.concatenate([stays.died, np.zeros(len(visits.person), dtype=bool)]),
+    )
+    transfers = Transfers(
+        person=segments.person,
+        admission=segments.admission,
+        transfer_id=ids,
+        kind=segments.kind,
+        unit=segments.unit,
+        start=segments.start,
+        end=segments.end,
+    )
+    return admissions, ed, episodes, _icu_rows(streams, stays, segments, ids, levels), transfers
+
+
+@dataclass(frozen=True)
+class _Segments:
+    """Times in one unit, ordered by patient and time; `part` says which: see PARTS."""
+
+    person: Ints
+    admission: Ints
+    visit: Ints
+    part: Ints
+    start: Ints
+    end: Ints
+    kind: pl.Series
+    unit: pl.Series
+
+
+PARTS = (
+    "ED", "ward before", "ICU", "second ICU unit", "ward", "ICU again", "ward at the end", "other ward", "discharge",
+)  # fmt: skip
+"""Where an admission may be, in order of time. An ICU stay is parts 2 and 3 together, or part 5."""
+
+
+def _segments(rng: np.random.Generator, stays: _Stays, visits: _Visits) -> _Segments:
+    total = len(stays.person)
+    icu = stays.icu
+    short = stays.discharge - stays.admit < 1.2 * DAY
+    returns = icu & (rng.random(total) < ICU_RETURN)
+    table = catalog.read("illnesses.csv")
+    surgical = table["surgical"].to_numpy()[stays.illness].astype(bool)
+    has = np.zeros((total, len(PARTS)), dtype=bool)
+    has[:, 0] = stays.via_ed
+    has[:, 1] = (icu & (rng.random(total) < np.where(surgical, 0.55, 0.33))) | ~icu
+    has[:, 2] = icu
+    has[:, 3] = icu & (rng.random(total) < 0.07)
+    has[:, 4] = icu & ~(stays.died & (rng.random(total) < 0.9)) | returns
+    has[:, 5] = returns
+    has[:, 6] = returns & ~(stays.died & (rng.random(total) < 0.9))
+    has[:, 7] = ~short & ~has[:, 6] & ~(stays.died & icu) & (rng.random(total) < 0.8)
+    has[:, 8] = True
+    # Mean time in the ICU is 3.5 days (MIMIC-IV demo 2.2: 3.7); how the rest of a stay is divided is an assumption.
+    weight = (0.3 + rng.gamma(2.0, 1.0, has.shape)) * np.array([0, 0.45, 1.0, 0.5, 0.85, 0.7, 0.8, 0.8, 0]) * has
+    length = (stays.discharge - stays.admit).astype(np.float64)
+    share = weight / weight.sum(axis=1, keepdims=True)
+    edges = stays.admit[:, None] + np.rint(np.cumsum(share, axis=1) * length[:, None]).astype(np.int64)
+    end = edges
+    start = np.concatenate([stays.admit[:, None], edges[:, :-1]], axis=1)
+    # The bed upstairs is entered when the ED is left, not when the admission is written: unless the wait outlasts it.
+    departure = np.minimum(stays.arrival + stays.ed_length, edges[:, 1:8].max(axis=1))
+    first_part = np.argmax(has[:, 1:], axis=1) + 1
+    rows = np.arange(total)
+    departure = np.minimum(departure, (start[rows, first_part] + end[rows, first_part]) // 2)
+    departure = np.maximum(departure, stays.admit + MINUTE)
+    start[:, 0], end[:, 0] = stays.arrival, np.where(stays.via_ed, departure, stays.admit)
+    start[rows, first_part] = np.where(stays.via_ed, departure, stays.admit)
+    start[:, 8], end[:, 8] = stays.discharge, NONE
+    return _flatten(rng, stays, visits, has, start, end)
+
+
+def _flatten(rng: np.random.Generator, stays: _Stays, visits: _Visits, has: Bools, start: Ints, end: Ints) -> _Segments:
+    stay, part = np.nonzero(has)
+    count = len(visits.person)
+    person = np.concatenate([stays.person[stay], visits.person])
+    admission = np.concatenate([stay, np.full(count, -1)])
+    visit = np.concatenate([np.full(len(stay), -1), np.arange(count)])
+    parts = np.concatenate([part, np.zeros(count, dtype=np.int64)])
+    starts = np.concatenate([start[has], visits.arrival])
+    ends = np.concatenate([end[has], visits.arrival + visits.length])
+    order = np.lexsort((parts, starts, person))
+    services = catalog.read("illnesses.csv")["service"]
+    service = services.gather(stays.illness[np.maximum(admission, 0)]) if len(stays.person) else services.clear()
+    unit = _units(rng, parts, service, admission)
+    first = np.ones(len(parts), dtype=bool)
+    inside = admission >= 0
+    beds = np.flatnonzero(inside & (parts > 0) & (parts < 8))
+    first[beds[1:]] = admission[beds[1:]] != admission[beds[:-1]]
+    kind = pl.Series(np.select([parts == 0, parts == 8, first], ["ED", "discharge", "admit"], "transfer"))
+    return _Segments(
+        person[order], admission[order], visit[order], parts[order], starts[order], ends[order],
+        kind.gather(order), unit.gather(order),
+    )  # fmt: skip
+
+
+def _units(rng: np.random.Generator, part: Ints, service: pl.Series, admission: Ints) -> pl.Series:
+    """Return the care unit of each part: by the service the illness belongs to."""
+    unit = np.full(len(part), None, dtype=object)
+    unit[part == 0] = "Emergency Department"
+    intensive = np.isin(part, (2, 3, 5))
+    names = service.to_numpy() if len(service) else np.empty(0, dtype=object)
+    for name in sorted(set(names)):
+        for prefix, where in (("icu", intensive), ("ward", ~intensive & (part > 0) & (part < 8))):
+            rows = np.flatnonzero(where & (admission >= 0) & (names == name))
+            unit[rows] = catalog.draw_choice(rng, f"{prefix}_{name}", len(rows)).to_numpy()
+    return pl.Series(unit, dtype=pl.String)
+
+
+def _admission_rows(
+    streams: Streams, rng: np.random.Generator, people: People, stays: _Stays, segments: _Segments, ids: Ints
+) -> Admissions:
+    table = catalog.read("illnesses.csv")
+    total = len(stays.person)
+    surgical = table["surgical"].to_numpy()[stays.illness].astype(bool)
+    brief = stays.discharge - stays.admit < 1.5 * DAY
+    kinds = [
+        (stays.via_ed & brief & ~stays.icu, "admission_type_brief"),
+        (stays.via_ed & ~(brief & ~stays.icu), "admission_type_ed"),
+        (~stays.via_ed & surgical, "admission_type_surgical"),
+        (~stays.via_ed & ~surgical, "admission_type_other"),
+    ]
+    kind = np.full(total, None, dtype=object)
+    for where, field in kinds:
+        kind[where] = catalog.draw_choice(rng, field, int(where.sum())).to_numpy()
+    return Admissions(
+        person=stays.person,
+        hadm_id=streams.unique_ids("hadm", total),
+        admit=stays.admit,
+        discharge=stays.discharge,
+        death=np.where(stays.died, stays.discharge, NONE),
+        illness=stays.illness,
+        kind=pl.Series(kind, dtype=pl.String),
+        service=table["service"].gather(stays.illness),
+        ed=np.full(total, -1),
+        icu=stays.icu,
+        surgical=surgical,
+        true_year=_year(stays.admit) - people.shift[stays.person],
+    )
+
+
+def _ed_rows(
+    stays: _Stays, visits: _Visits, segments: _Segments, ids: Ints, admissions: Admissions
+) -> tuple[EdStays, Admissions]:
+    rows = np.flatnonzero(segments.part == 0)
+    admission, visit = segments.admission[rows], segments.visit[rows]
+    number = np.full(len(stays.person), -1)
+    number[admission[admission >= 0]] = np.flatnonzero(admission >= 0)
+    ed = EdStays(
+        person=segments.person[rows],
+        episode=np.where(admission >= 0, admission, len(stays.person) + visit),
+        admission=admission,
+        stay_id=ids[rows],
+        arrival=segments.start[rows],
+        departure=segments.end[rows],
+    )
+    return ed, Admissions(**{**vars(admissions), "ed": number})
+
+
+def _icu_rows(streams: Streams, stays: _Stays, segments: _Segments, ids: Ints, levels: Floats) -> IcuStays:
+    """An ICU stay is a run of neighbouring ICU units; it has the first one's transfer_id (mimic-code issue 929)."""
+    rng = streams.rng("icu")
+    first = np.flatnonzero(np.isin(segments.part, (2, 5)))
+    following = np.minimum(first + 1, max(len(segments.part) - 1, 0))
+    goes_on = (segments.part[following] == 3) & (segments.part[first] == 2)
+    last = np.where(goes_on, following, first)
+    person, admission = segments.person[first], segments.admission[first]
+    arrival, departure = segments.start[first], segments.end[last]
+    total, severity, died = len(first), stays.severity[admission], stays.died[admission]
+    care = catalog.read("icu_care.csv")[stays.illness[admission]]
+
+    def needs(column: str) -> Bools:
+        chance = care[column].to_numpy() * (severity / 1.3) ** 1.5 * np.where(died, 1.8, 1.0)
+        return rng.random(total) < np.minimum(chance, 0.98)
+
+    ventilated = needs("ventilated")
+    begin = arrival + (rng.random(total) ** 2 * 0.3 * (departure - arrival)).astype(np.int64)
+    end = begin + (np.where(died, 1.0, rng.uniform(0.2, 0.85, total)) * (departure - begin)).astype(np.int64)
+    weight = catalog.signal_numbers()["weight"]
+    signal = catalog.signals().row(weight, named=True)
+    return IcuStays(
+        person=person,
+        admission=admission,
+        stay_id=ids[first],
+        arrival=arrival,
+        departure=departure,
+        first_unit=segments.unit.gather(first),
+        last_unit=segments.unit.gather(last),
+        ventilated_from=np.where(ventilated, begin, NONE),
+        ventilated_until=np.where(ventilated, end, NONE),
+        pressors=needs("pressors"),
+        dialysis=needs("dialysis"),
+        arterial_line=ventilated | needs("arterial_line"),
+        weight=np.clip(signal["typical"] * np.exp(signal["spread"] * levels[person, weight]), 38, 220).round(1),
+    )
+
+
+def _levels(streams: Streams, people: People) -> tuple[Floats, Floats]:
+    rng = streams.rng("levels")
+    shape = (BLOCK_PATIENTS, catalog.signals().height)
+    traits = np.stack([people.female, ~people.female, people.anchor_age >= 75, np.zeros(BLOCK_PATIENTS, dtype=bool)])
+    causes = np.concatenate([people.conditions, traits.T], axis=1).astype(np.float64)
+    lifelong = causes @ catalog.effects()[: causes.shape[1]]
+    return 0.75 * rng.standard_normal(shape) + lifelong, rng.uniform(0, 2 * np.pi, shape)
+
+
+def _new_year(year: Ints) -> Ints:
+    return (year - 1970).astype("datetime64[Y]").astype("datetime64[s]").astype(np.int64)
+
+
+def _year(time: Ints) -> Ints:
+    return time.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
+
+
+__all__ = ["RECENT_PLACES", "draw_block"]
