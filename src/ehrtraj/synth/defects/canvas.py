@@ -91,13 +91,13 @@ class Canvas:
         if not self._copied:
             return frame
         copied = np.concatenate(self._copied)
-        copies = _written(self._frame[copied], self._copies)
-        copies = copies.with_columns(
-            as_written(copies[name]) for name in frame.columns if frame.schema[name] != copies.schema[name]
-        )
-        order = np.insert(np.arange(frame.height), copied + 1, frame.height + np.arange(len(copied)))
+        order = np.insert(np.arange(frame.height), copied + 1, copied)
         # A column of 32 bits is taken as it is: an array's numbers are checked one by one, which takes as long again.
-        return pl.concat([frame, copies], rechunk=True)[pl.Series(order, dtype=pl.UInt32)]
+        frame = frame[pl.Series(order, dtype=pl.UInt32)]
+        # Each copy stands behind its row, which all copies before it have moved.
+        place = copied + 1 + np.argsort(np.argsort(copied))
+        cells = {name: [(place[at], new) for at, new in parts] for name, parts in self._copies.items()}
+        return _written(frame, cells)
 
     def _answer(self, kind: Kind, rows: Rows, change: Change) -> None:
         count, kinds = len(rows), self._columns.kinds

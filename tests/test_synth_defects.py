@@ -1,0 +1,496 @@
+"""Planted defects: every kind occurs, its answer names exactly what was done, and nothing else is touched."""
+
+from __future__ import annotations
+
+import csv
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from ehrtraj import rules
+from ehrtraj.synth.block import Block
+from ehrtraj.synth.defects import ANSWERS, KEYS, all_kinds, plant
+from ehrtraj.synth.defects.texts import as_written
+from ehrtraj.synth.life import draw_block
+from ehrtraj.synth.tables import (
+    charting,
+    coding,
+    emergency,
+    encounters,
+    fluids,
+    labs,
+    microbiology,
+    notes,
+    omr,
+    orders,
+)
+
+Tables = dict[str, pl.DataFrame]
+
+PATIENTS, ROWS = 40, 60
+HIGH = 0.1
+SEEDS = range(10)
+BEGIN = np.datetime64("2150-03-01T08:00:00", "us")
+HOUR, DAY = 3600, 86400
+
+
+# ---- a small block made by hand -------------------------------------------------------------------------------------
+def times(seconds: Any) -> pl.Series:
+    return pl.Series(BEGIN + np.asarray(seconds).astype("timedelta64[s]")).cast(pl.Datetime("us"))
+
+
+def frame(**columns: Any) -> pl.DataFrame:
+    """A frame of columns; lists are said again and again until they are as long as the longest column."""
+    height = max(len(column) for column in columns.values())
+    whole = {
+        name: [column[i % len(column)] for i in range(height)] if isinstance(column, list) else column
+        for name, column in columns.items()
+    }
+    return pl.DataFrame({name: pl.Series(column) for name, column in whole.items()})
+
+
+def catalog(name: str) -> list[dict[str, str]]:
+    with resources.files("ehrtraj.synth").joinpath(f"catalog/{name}").open() as lines:
+        return list(csv.DictReader(lines))
+
+
+class Small:
+    """Patients with two admissions a month apart, the second with an ICU stay: every fourth dies in it.
+
+    Another fourth dies days later, at home. Every patient has as many rows in each other table.
+    """
+
+    def __init__(self) -> None:
+        patient = np.arange(PATIENTS)
+        self.subject = 10_000_000 + 27 * patient
+        self.hadm = 20_000_100 + np.arange(2 * PATIENTS)
+        self.stay = 30_000_100 + patient
+        self.owner = np.arange(2 * PATIENTS) // 2
+        self.start = self.owner * 400 * DAY + (np.arange(2 * PATIENTS) % 2) * 30 * DAY
+        self.stop = self.start + 4 * DAY
+        self.row = patient.repeat(ROWS)
+        self.number = np.arange(PATIENTS * ROWS)
+        self.place = self.number % ROWS
+        # From the beginning of the second admission to its end.
+        self.when = self.start[1::2][self.row] + self.place * (4 * DAY // ROWS // 60 * 60)
+
+    def tables(self) -> Tables:
+        return (
+            self._stays() | self._labs() | self._chart() | self._inputs() | self._orders() | self._coded() | self._ed()
+        )
+
+    def _own(self) -> dict[str, Any]:
+        return {"subject_id": self.subject[self.row], "hadm_id": self.hadm[1::2][self.row]}
+
+    def _stays(self) -> Tables:
+        second = np.arange(2 * PATIENTS) % 2 == 1
+        dies = second & (self.owner % 4 == 0)
+        ends = times(self.stop)
+        at_home = ends.dt.offset_by("9d").dt.date().to_list()
+        dods = [{0: ends.dt.date()[2 * i + 1], 1: at_home[2 * i + 1]}.get(i % 4) for i in range(PATIENTS)]
+        return {
+            "hosp/patients": frame(
+                subject_id=self.subject, gender=["F", "M"], anchor_age=[85, 40, 60], anchor_year=[2150], dod=dods
+            ),
+            "hosp/admissions": frame(
+                subject_id=self.subject[self.owner],
+                hadm_id=self.hadm,
+                admittime=times(self.start),
+                dischtime=ends,
+                deathtime=[end if died else None for end, died in zip(ends, dies, strict=True)],
+                edregtime=times(self.start - 4 * HOUR),
+                edouttime=times(self.start + HOUR),
+                hospital_expire_flag=dies.astype(np.int64),
+            ),
+            "icu/icustays": frame(
+                subject_id=self.subject,
+                hadm_id=self.hadm[1::2],
+                stay_id=self.stay,
+                intime=times(self.start[1::2]),
+                outtime=times(self.stop[1::2] - HOUR),
+                los=[2.96],
+            ),
+        }
+
+    def _labs(self) -> Tables:
+        units = {int(line["itemid"]): line["unit"] for line in catalog("defect_units.csv")}
+        listed = {line["item"] for line in catalog("defect_values.csv") if line["table"] == "hosp/labevents"}
+        items = sorted({int(item) for item in listed if item} | set(units))
+        item = np.array(items)[self.number * 7 % len(items)]
+        outside = self.place % 5 == 4
+        when = np.where(outside, self.when + 60 * DAY, self.when)
+        number = np.where(item == 50816, 40.0, 1.5 + self.place)
+        return {
+            "hosp/labevents": frame(
+                labevent_id=1 + self.number,
+                subject_id=self.subject[self.row],
+                hadm_id=[None if out else int(h) for out, h in zip(outside, self._own()["hadm_id"], strict=True)],
+                itemid=item,
+                charttime=times(when),
+                storetime=times(when + HOUR),
+                value=as_written(pl.Series(number)),
+                valuenum=number,
+                valueuom=[units.get(int(i), "x") for i in item],
+                comments=pl.Series([None] * len(item), dtype=pl.String),
+                priority=["STAT"],
+            ),
+            "hosp/microbiologyevents": frame(
+                microevent_id=self.number,
+                **self._own(),
+                micro_specimen_id=self.number // 3,
+                chartdate=times(self.when).dt.truncate("1d"),
+                charttime=times(self.when),
+                storedate=times(self.when).dt.truncate("1d").dt.offset_by("2d"),
+                storetime=times(self.when + 2 * DAY),
+                test_itemid=[90201],
+                org_itemid=[None, 80002],
+                org_name=[None, "ESCHERICHIA COLI"],
+                ab_itemid=[None, 90004],
+                comments=["NO GROWTH.  "],
+            ),
+        }
+
+    def _chart(self) -> Tables:
+        charted = {
+            220045: 80.0, 223761: 98.6, 223762: 37.0, 224639: 80.5, 226512: 80.0, 223835: 40.0, 220210: 16.0,
+            220181: 70.0, 226730: 170.0, 220179: 120.0, 220224: 90.0,
+        }  # fmt: skip
+        item = np.array(list(charted))[self.number % len(charted)]
+        number = np.array([charted[int(i)] for i in item])
+        shared = {
+            **self._own(),
+            "stay_id": self.stay[self.row],
+            "charttime": times(self.when),
+            "storetime": times(self.when + 600),
+        }
+        return {
+            "icu/chartevents": frame(**shared, itemid=item, value=as_written(pl.Series(number)), valuenum=number),
+            "icu/datetimeevents": frame(**shared, itemid=224183 + self.number, value=times(self.when - DAY)),
+            "icu/outputevents": frame(**shared, itemid=226559 + self.number, value=number),
+        }
+
+    def _inputs(self) -> Tables:
+        shared = {
+            **self._own(),
+            "orderid": 1 + self.number,
+            "starttime": times(self.when),
+            "storetime": times(self.when + 600),
+        }
+        rate = [0.1, 0.5, 2.4, 75.0]
+        return {
+            "icu/inputevents": frame(
+                **shared,
+                itemid=[221906, 221749, 222315, 225158],
+                rate=rate,
+                rateuom=["mcg/kg/min", "mcg/kg/min", "units/hour", "mL/hour"],
+                originalrate=rate,
+                patientweight=[80.0],
+                statusdescription=["FinishedRunning"],
+            ),
+            "icu/ingredientevents": frame(**shared, itemid=[226221]),
+            "icu/procedureevents": frame(**shared, itemid=[225792]),
+        }
+
+    def _orders(self) -> Tables:
+        entry = [f"{subject}-{i}" for i, subject in enumerate(self.subject[self.row])]
+        span = {"starttime": times(self.when), "stoptime": times(self.when + DAY)}
+        return {
+            "hosp/prescriptions": frame(
+                **self._own(),
+                pharmacy_id=self.number,
+                drug_type=["MAIN"],
+                drug=["Heparin", "Aspirin"],
+                formulary_drug_cd=["X"],
+                **span,
+                dose_val_rx=["5000", "81"],
+                gsn=["004380"],
+                ndc=["00409131230"],
+            ),
+            "hosp/pharmacy": frame(**self._own(), pharmacy_id=self.number, **span),
+            "hosp/emar": frame(
+                **self._own(),
+                emar_id=entry,
+                emar_seq=self.number,
+                charttime=times(self.when),
+                storetime=times(self.when + 60),
+            ),
+            "hosp/emar_detail": frame(
+                subject_id=self.subject[self.row],
+                emar_id=entry,
+                emar_seq=self.number,
+                parent_field_ordinal=["1.1", "1.2"],
+                dose_given=["5"],
+            ),
+        }
+
+    def _coded(self) -> Tables:
+        bill = {**self._own(), "seq_num": 1 + self.place}
+        return {
+            "hosp/diagnoses_icd": frame(**bill, icd_code=["A419", "4019", "I10", "E8889"], icd_version=[10, 9, 10, 9]),
+            "hosp/procedures_icd": frame(**bill, icd_code=["0BH17", "3961"], icd_version=[10, 9]),
+            "hosp/drgcodes": frame(
+                **self._own(), drg_type=["HCFA"], drg_code=[f"{100 + place}" for place in self.place]
+            ),
+            "hosp/omr": frame(
+                subject_id=self.subject[self.row],
+                chartdate=times(self.when).dt.date(),
+                seq_num=1 + self.number,
+                result_name=["Weight (Lbs)", "Height (Inches)", "BMI (kg/m2)", "eGFR", "Blood Pressure"],
+                result_value=["180", "68", "27.4", "58", "120/80"],
+            ),
+        }
+
+    def _ed(self) -> Tables:
+        own = {"subject_id": self.subject[self.row], "stay_id": 39_000_000 + self.number}
+        vitals = {
+            "temperature": [98.6], "heartrate": [80.0], "resprate": [18.0], "o2sat": [98.0], "pain": ["3", None]
+        }  # fmt: skip
+        note = {
+            "note_id": [f"{subject}-{i}" for i, subject in enumerate(self.subject[self.row])],
+            "subject_id": self.subject[self.row],
+        }
+        return {
+            "ed/triage": frame(**own, **vitals, sbp=[120.0], dbp=[70.0]),
+            "ed/vitalsign": frame(**own, charttime=times(self.when), **vitals, sbp=[120], dbp=[70]),
+            "ed/diagnosis": frame(
+                subject_id=self.subject[self.row],
+                stay_id=39_000_000 + self.number // 2,
+                seq_num=[1, 2],
+                icd_code=["A419"],
+                icd_version=[10],
+            ),
+            "note/discharge": frame(
+                **note, charttime=times(self.when).dt.truncate("1d"), storetime=times(self.when + DAY)
+            ),
+            "note/radiology": frame(**note, charttime=times(self.when), storetime=times(self.when + HOUR)),
+        }
+
+
+@cache
+def small() -> Tables:
+    return Small().tables()
+
+
+@cache
+def planted(seed: int) -> tuple[Tables, pl.DataFrame]:
+    return plant(small(), np.random.default_rng(seed), HIGH)
+
+
+# ---- a block as it is drawn -----------------------------------------------------------------------------------------
+def drawn(block: Block) -> Tables:
+    modules = (encounters, labs, microbiology, omr, orders, coding, charting, fluids, emergency, notes)
+    return {table: rows for module in modules for table, rows in module.draw(block).items()}
+
+
+@cache
+def whole() -> Tables:
+    return drawn(draw_block(7, 4))
+
+
+@cache
+def planted_whole() -> tuple[Tables, pl.DataFrame]:
+    return plant(whole(), np.random.default_rng(5), 0.02)
+
+
+# ---- what is asked of both ------------------------------------------------------------------------------------------
+def texts(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows as the file holds them."""
+    return rows.select(as_written(rows[name]) for name in rows.columns)
+
+
+def named(table: str, rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+    """Answers of one table, each beside the rows that its key names."""
+    names = KEYS[table]
+    keys = [json.loads(key) for key in answers["key"]]
+    assert all(tuple(key) == names for key in keys)
+    cells = {name: [_cell(key[name]) for key in keys] for name in names}
+    wanted = answers.select(pl.all().name.prefix("answer.")).hstack(
+        pl.DataFrame({f"key.{name}": column for name, column in cells.items()}, schema_overrides={})
+        .cast(pl.String)
+    )  # fmt: skip
+    return wanted.join(
+        texts(rows), left_on=[f"key.{name}" for name in names], right_on=list(names), nulls_equal=True, coalesce=False
+    )
+
+
+def _cell(value: object) -> str | None:
+    return None if value is None else str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def check_answers(tables: Tables, answers: pl.DataFrame) -> None:
+    """Each answer's key names one row, two for a duplicate, which hold what was written."""
+    for (table,), mine in answers.group_by("table", maintain_order=True):
+        rows = named(table, tables[table], mine)
+        twice = rows.filter(pl.col("answer.defect") == "exact_duplicate")
+        once = rows.filter(pl.col("answer.defect") != "exact_duplicate")
+        assert once.height == mine.filter(pl.col("defect") != "exact_duplicate").height, table
+        assert once["answer.key"].n_unique() == once.height, table
+        assert twice.height == 2 * (mine["defect"] == "exact_duplicate").sum(), table
+        for row in once.iter_rows(named=True):
+            assert row[row["answer.column"]] == row["answer.written"] != row["answer.original"], row
+            assert row["subject_id"] == _cell(row["answer.subject_id"])
+
+
+def check_other_rows(before: Tables, tables: Tables, answers: pl.DataFrame) -> None:
+    """All rows but those with an answer are as they were, in the same order."""
+    added = {kind.defect for kind in all_kinds() if kind.added}
+    assert list(tables) == list(before)
+    for table, was in before.items():
+        mine = answers.filter(pl.col("table") == table)
+        copies = mine.filter(pl.col("defect").is_in(list(added)))
+        now = tables[table]
+        assert now.columns == was.columns
+        assert now.height == was.height + copies.height
+        if not mine.height:
+            assert_frame_equal(now, was)
+            continue
+        old, new = texts(was), texts(now)
+        stayed = new.join(old, on=old.columns, how="semi", nulls_equal=True, maintain_order="left")
+        assert new.height - stayed.height == mine.filter(pl.col("defect") != "exact_duplicate").height, table
+        kept = old.join(new, on=old.columns, how="semi", nulls_equal=True, maintain_order="left")
+        assert kept.equals(stayed.unique(maintain_order=True)), table
+
+
+# ---- tests ----------------------------------------------------------------------------------------------------------
+def test_every_kind_is_described_with_its_tables_and_source() -> None:
+    described = {line["defect"]: line for line in catalog("defects.csv")}
+    tables: dict[str, set[str]] = {}
+    for kind in all_kinds():
+        tables.setdefault(kind.defect, set()).add(kind.table)
+    assert {name: set(line["tables"].split()) for name, line in described.items()} == tables
+    assert all(line["description"] and line["source"] for line in described.values())
+    for name in ("defect_values.csv", "defect_units.csv", "defect_rates.csv"):
+        assert all(line["source"] for line in catalog(name)), name
+
+
+def test_flags_of_right_events_are_the_builds_or_said_to_have_no_rule_yet() -> None:
+    described = {line["defect"]: line["description"] for line in catalog("defects.csv")}
+    for seed in SEEDS:
+        for defect, right in planted(seed)[1].select("defect", "right").unique("defect").iter_rows():
+            for flag in json.loads(right).get("flags", []):
+                assert flag in rules.flags() or "no rule yet" in described[defect], (defect, flag)
+
+
+def test_every_kind_occurs() -> None:
+    seen = {pair for seed in SEEDS for pair in planted(seed)[1].select("table", "defect").unique().iter_rows()}
+    assert {(kind.table, kind.defect) for kind in all_kinds()} == seen
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_an_answer_names_its_row_and_what_is_written_there(seed: int) -> None:
+    check_answers(*planted(seed))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_other_rows_are_as_they_were(seed: int) -> None:
+    check_other_rows(small(), *planted(seed))
+
+
+def test_a_drawn_block_is_answered_as_exactly() -> None:
+    check_answers(*planted_whole())
+    check_other_rows(whole(), *planted_whole())
+
+
+def test_the_rate_is_the_share_of_the_rows_that_can_be_hit() -> None:
+    tables, answers = planted_whole()
+    stored = whole()["icu/outputevents"].filter(pl.col("storetime").is_not_null()).height
+    hit = answers.filter(pl.col("table") == "icu/outputevents", pl.col("defect") == "storetime_before_charttime").height
+    assert 0.4 * 0.02 * stored < hit < 2 * 0.02 * stored
+    assert tables["icu/outputevents"].height == whole()["icu/outputevents"].height
+
+
+def test_no_defects_at_rate_0() -> None:
+    tables, answers = plant(small(), np.random.default_rng(0), 0.0)
+    assert all(tables[table] is rows for table, rows in small().items())
+    assert answers.is_empty()
+    assert answers.schema == ANSWERS
+
+
+def test_the_same_stream_gives_the_same_defects() -> None:
+    tables, answers = plant(small(), np.random.default_rng(1), HIGH)
+    assert_frame_equal(answers, planted(1)[1])
+    for table, rows in planted(1)[0].items():
+        assert_frame_equal(tables[table], rows)
+    assert not answers.equals(planted(2)[1])
+
+
+@pytest.mark.parametrize("table", sorted(KEYS))
+def test_a_table_alone_is_planted_too(table: str) -> None:
+    """What another table would have to say is missing: kinds that need it are left out."""
+    tables, answers = plant({table: small()[table]}, np.random.default_rng(0), 1.0)
+    check_answers(tables, answers)
+    empty, none = plant({table: small()[table].clear()}, np.random.default_rng(0), 1.0)
+    assert empty[table].is_empty()
+    assert none.is_empty()
+
+
+def test_a_column_is_text_where_a_cell_does_not_fit_it() -> None:
+    for seed in SEEDS:
+        tables, answers = planted(seed)
+        broken = answers.filter(pl.col("defect").str.ends_with("_unreadable"))
+        for table, column in broken.select("table", "column").unique().iter_rows():
+            assert tables[table][column].dtype == pl.String
+            written = set(broken.filter(table=table, column=column)["written"])
+            others = tables[table].filter(~pl.col(column).is_in(list(written)))[column].drop_nulls()
+            dates = others.str.contains(r"^\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d)?$")
+            numbers = others.str.contains(r"^-?\d+(\.\d*[1-9])?$")
+            assert (dates | numbers).all()
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
+def test_a_rate_that_is_no_share_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="share"):
+        plant(small(), np.random.default_rng(0), rate)
+
+
+@pytest.mark.parametrize(
+    ("defect", "right"),
+    [
+        ("sentinel_value", {"numeric_value": None, "flags": ["sentinel_value"]}),
+        ("hadm_of_other_patient", {"hadm_id": None, "flags": ["hadm_of_other_patient"]}),
+        ("exact_duplicate", {"set_aside": "exact_duplicate"}),
+        ("masked_result", {"numeric_value": None, "text_value": "___"}),
+    ],
+)
+def test_the_right_event(defect: str, right: dict[str, object]) -> None:
+    rights = planted(3)[1].filter(pl.col("defect") == defect)["right"]
+    assert len(rights)
+    assert all(json.loads(said) | right == json.loads(said) for said in rights)
+
+
+@pytest.mark.parametrize(
+    ("defect", "units", "numbers"),
+    [
+        ("fahrenheit_as_celsius", {"Cel"}, [37.0]),
+        ("celsius_as_fahrenheit", {"Cel"}, [37.0]),
+        ("pounds_as_kilograms", {"kg"}, [80.0, 80.5]),
+        ("fio2_fraction", {"%"}, [40.0]),
+        ("rate_unit", {"ug/kg/min", "[USP'U]/h"}, [0.1, 0.5, 2.4]),
+        ("unit_not_named", {"kg", "cm"}, [81.65, 172.7]),
+    ],
+)
+def test_the_right_number_is_the_one_that_was_there(defect: str, units: set[str], numbers: list[float]) -> None:
+    rights = [json.loads(right) for right in planted(3)[1].filter(pl.col("defect") == defect)["right"]]
+    assert {right["unit"] for right in rights} == units
+    for right in rights:
+        assert any(abs(right["numeric_value"] - number) <= 0.002 * number for number in numbers), right
+
+
+def test_a_lost_admission_is_the_one_that_holds_the_time() -> None:
+    tables, answers = planted(0)
+    stays = tables["hosp/admissions"]
+    lost = named("hosp/labevents", tables["hosp/labevents"], answers.filter(
+        pl.col("table") == "hosp/labevents", pl.col("defect") == "hadm_missing"
+    ))  # fmt: skip
+    assert lost.height
+    for row in lost.iter_rows(named=True):
+        right = json.loads(row["answer.right"])
+        stay = stays.filter(pl.col("hadm_id") == right["hadm_id"]).row(0, named=True)
+        assert str(stay["edregtime"]) <= row["charttime"] <= str(stay["dischtime"])
+        assert right["flags"] == ["hadm_inferred"]
