@@ -40,6 +40,8 @@ class Settings:
         subjects: a file of subject_ids (one a line), or how many patients to draw; None means all.
         icu_only: only patients with an ICU stay.
         clock: which time stands in the column `time`.
+        standardise: bring numbers into their item's own unit and judge them by the rule tables.
+        rules: folder with own rule tables, whose lines win over the package's.
         seed: of the split into train, tuning and held_out, and of the draw of `subjects`.
         overwrite: replace a finished dataset of the same name.
     """
@@ -53,6 +55,8 @@ class Settings:
     subjects: str | None = None
     icu_only: bool = False
     clock: Clock = "event"
+    standardise: bool = True
+    rules: Path | None = None
     seed: int = 0
     overwrite: bool = False
 
@@ -100,13 +104,13 @@ def _parse_tables(text: object) -> tuple[str, ...]:
 
 
 def _parse(name: str, value: object) -> object:
-    if name in ("data_dir", "output"):
+    if name in ("data_dir", "output", "rules"):
         return Path(str(value)).expanduser()
     if name == "memory_limit":
         return parse_size(str(value))
     if name in ("max_cpus", "seed"):
         return _parse_int(value)
-    if name in ("icu_only", "overwrite"):
+    if name in ("icu_only", "overwrite", "standardise"):
         return _parse_bool(value)
     if name == "tables":
         return _parse_tables(value)
@@ -125,6 +129,8 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"memory_limit is {settings.memory_limit:,} bytes: the build needs at least 1GB (the default is 4GB)"
         )
+    if settings.rules is not None and not settings.rules.is_dir():
+        raise SettingsError(f"rules is {settings.rules}: there is no such folder")
     if settings.clock not in ("event", "available"):
         raise SettingsError(f"clock is '{settings.clock}': it is 'event' or 'available'")
 

@@ -14,8 +14,10 @@ import pyarrow.compute as pc
 
 from ehrtraj import rules
 from ehrtraj.errors import RecipeError
-from ehrtraj.pipeline.events import INT_COLUMNS, NULL, TEXT_COLUMNS, EventBuffer, Texts, one_array, to_int64
+from ehrtraj.pipeline.events import INT_COLUMNS, NULL, TEXT_COLUMNS, EventBuffer, Int64s, Texts, one_array, to_int64
+from ehrtraj.pipeline.standardise import Floats, Standardiser
 from ehrtraj.recipes import Statement
+from ehrtraj.rules.measures import Rule
 
 EVENT_CASTS = {
     "subject_id": "BIGINT",
@@ -30,6 +32,8 @@ EVENT_CASTS = {
 """Columns that a statement may select, and their types in DuckDB."""
 
 EVENT_COLUMNS = {*EVENT_CASTS, "item", "domain"}
+_WEIGHT = "patientweight"
+"""Attribute that conversions by body weight read, kg."""
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 
@@ -57,7 +61,14 @@ class Codes:
         return position
 
 
-def append_events(buffer: EventBuffer, codes: Codes, table: int, statement: Statement, result: pa.Table) -> None:
+def append_events(
+    buffer: EventBuffer,
+    codes: Codes,
+    table: int,
+    statement: Statement,
+    result: pa.Table,
+    standardiser: Standardiser | None = None,
+) -> None:
     """Add the result of a statement to the events of a part.
 
     Args:
@@ -66,6 +77,7 @@ def append_events(buffer: EventBuffer, codes: Codes, table: int, statement: Stat
         table: position of the source table among the build's tables.
         statement: of a recipe.
         result: its columns as `docs/recipes.md` lists them, without `domain`; others are attributes.
+        standardiser: applies the rule tables of numbers; None leaves numbers and units as they are.
 
     Raises:
         RecipeError: if an event lacks a time that needs one, or flags are null.
@@ -92,11 +104,15 @@ def append_events(buffer: EventBuffer, codes: Codes, table: int, statement: Stat
     rows["precision"].fill(0)
     if "time_precision" in columns:
         rows["precision"][:] = one_array(result["time_precision"]).indices.to_numpy(zero_copy_only=False)
-    rows["code"][:] = _code(statement.domain, result, codes)
     texts = {name: Texts.encode(result[name]) for name in TEXT_COLUMNS if name in columns}
+    numbers = _numbers(result)
+    if standardiser is not None and numbers is not None and standardiser.has_rules(statement.domain):
+        numbers = _standardise(standardiser, statement.domain, result, numbers, rows, texts, codes)
+    else:
+        rows["code"][:] = _code(statement.domain, result, codes)
     if attributes := [c for c in columns if c not in EVENT_COLUMNS]:
         texts["attributes"] = _attributes(result.select(attributes))
-    _put_numbers(rows, result, texts)
+    _put_numbers(rows, numbers, texts)
     for name in TEXT_COLUMNS:
         buffer.put_texts(name, rows, texts.get(name))
 
@@ -124,19 +140,79 @@ def _describe(result: pa.Table, code: npt.NDArray[np.int32], codes: Codes) -> No
             codes.descriptions[name] = min(row["text_min"], codes.descriptions.get(name, row["text_min"]))
 
 
-def _put_numbers(rows: dict[str, npt.NDArray[Any]], result: pa.Table, texts: dict[str, Texts]) -> None:
+def _numbers(result: pa.Table) -> Floats | None:
+    """The numbers as float64, NaN for null; None for a statement that has none."""
     if "numeric_value" not in result.column_names:
+        return None
+    column = result["numeric_value"]
+    wide: Floats = (pc.fill_null(column, np.nan) if column.null_count else column).to_numpy()
+    return wide
+
+
+def _standardise(
+    standardiser: Standardiser,
+    domain: str,
+    result: pa.Table,
+    numbers: Floats,
+    rows: dict[str, npt.NDArray[Any]],
+    texts: dict[str, Texts],
+    codes: Codes,
+) -> Floats:
+    """Apply the rule tables of numbers: sets code and flags of the rows and their texts, and returns the numbers."""
+    count = result.num_rows
+    items = Texts.encode(result["item"]) if "item" in result.column_names else _same("", count)
+    units = texts.get("unit", Texts(np.full(count, -1, np.int32), pa.array([], pa.string())))
+    weights = None
+    if _WEIGHT in result.column_names:
+        weights = pc.fill_null(result[_WEIGHT], np.nan).to_numpy()
+    found = standardiser.apply(domain, items, units, numbers, weights)
+    spelled = [codes.add(_spell(domain, rule), rules.domains()[domain].rank) for rule in found.rules]
+    rows["code"][:] = np.array(spelled, np.int32)[found.rule_of]
+    if "code_description" in result.column_names:
+        _describe(result, rows["code"], codes)
+    rows["flags"] |= found.flags
+    texts["unit"], texts["raw_unit"] = found.texts("unit"), found.texts("written")
+    if found.raw_value is not None:
+        texts["raw_value"] = _first_of(texts.get("raw_value"), found.raw_value)
+    return found.numbers
+
+
+def _first_of(recipe: Texts | None, rule: Texts) -> Texts:
+    """The raw values that the recipe took from the source, and where it has none those that a rule kept."""
+    if recipe is None:
+        return rule
+    later = np.where(rule.positions >= 0, rule.positions + len(recipe.values), -1)
+    positions = np.where(recipe.positions >= 0, recipe.positions, later).astype(np.int32)
+    return Texts(positions, pa.concat_arrays([recipe.values.cast(pa.string()), rule.values]))
+
+
+def _same(text: str, count: int) -> Texts:
+    return Texts(np.zeros(count, np.int32), pa.array([text]))
+
+
+def _spell(domain: str, rule: Rule) -> str:
+    return "//".join(filter(None, (domain, rule.item, rule.suffix)))
+
+
+def _put_numbers(rows: dict[str, npt.NDArray[Any]], wide: Floats | None, texts: dict[str, Texts]) -> None:
+    if wide is None:
         rows["number"].fill(np.nan)
         return
-    column = result["numeric_value"]
-    wide = (pc.fill_null(column, np.nan) if column.null_count else column).to_numpy()
-    large = np.abs(wide) > _LARGEST_FLOAT
-    if large.any():
-        rows["flags"] |= np.where(large, rules.flags()["number_out_of_range"], 0)
-        spelled = pc.if_else(pa.array(large), one_array(column).cast(pa.string()), None)
-        texts["raw_value"] = Texts.encode(pa.chunked_array([spelled]))
-        wide = np.where(large, np.nan, wide)
+    large = np.flatnonzero(np.abs(wide) > _LARGEST_FLOAT)
+    if len(large):
+        rows["flags"][large] |= rules.flags()["number_out_of_range"]
+        texts["raw_value"] = _with_raw(texts.get("raw_value"), wide, large)
+        wide = wide.copy()
+        wide[large] = np.nan
     rows["number"][:] = wide
+
+
+def _with_raw(known: Texts | None, wide: Floats, at: Int64s) -> Texts:
+    """The raw values, with these numbers' own where none is there yet."""
+    spelled: list[str | None] = [None] * len(wide) if known is None else known.take()
+    for row, number in zip(at.tolist(), pa.array(wide[at]).cast(pa.string()).to_pylist(), strict=True):
+        spelled[row] = spelled[row] or number
+    return Texts.encode(pa.chunked_array([pa.array(spelled, pa.string())]))
 
 
 def _attributes(columns: pa.Table) -> Texts:

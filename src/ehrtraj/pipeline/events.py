@@ -91,6 +91,11 @@ class Texts:
             positions = pc.fill_null(positions, -1)
         return cls(positions.to_numpy(), encoded.dictionary)
 
+    def take(self) -> list[str | None]:
+        """The text of each row."""
+        texts: list[str | None] = self.values.take(pa.array(self.positions, mask=self.positions < 0)).to_pylist()
+        return texts
+
     def ranks(self) -> Int32s:
         """Place of each distinct value in their order as bytes, so that ties sort the same whatever came first."""
         order = pc.sort_indices(self.values).to_numpy()

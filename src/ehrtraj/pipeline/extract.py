@@ -22,6 +22,7 @@ from ehrtraj.pipeline.convert import EVENT_CASTS, Codes, append_events
 from ehrtraj.pipeline.duplicates import find_duplicates
 from ehrtraj.pipeline.events import PRECISIONS, EventBuffer
 from ehrtraj.pipeline.rejects import RejectWriter
+from ehrtraj.pipeline.standardise import Standardiser
 from ehrtraj.recipes import Recipe, Statement
 from ehrtraj.release.schema import Table
 
@@ -72,6 +73,7 @@ class Extractor:
         memory: int,
         spill: Path | None = None,
         recipes: Mapping[str, Recipe] | None = None,
+        standardiser: Standardiser | None = None,
     ) -> None:
         """Open a session.
 
@@ -82,6 +84,7 @@ class Extractor:
             memory: bytes DuckDB may use.
             spill: folder for what does not fit into them; None for none.
             recipes: instead of the source's own.
+            standardiser: applies the rule tables of numbers; None leaves them as they are.
         """
         self.connection = duckdb.connect(
             config={"threads": 1, "memory_limit": f"{memory >> 20}MiB", "temp_directory": str(spill or "")}
@@ -89,6 +92,7 @@ class Extractor:
         self.connection.execute("SET enable_progress_bar = false")
         self._tables = tables
         self._wanted = list(wanted)
+        self._standardiser = standardiser
         self._prepared: dict[str, str] = {}
         self._slots = {name: _Slot(table.schema) for name, table in tables.items()}
         for name, slot in self._slots.items():
@@ -210,7 +214,7 @@ class Extractor:
                 )
             count.events += result.num_rows
             if result.num_rows:
-                append_events(buffer, codes, step, statement, result)
+                append_events(buffer, codes, step, statement, result, self._standardiser)
 
     def _set_aside(self, table: Table, count: TableCount, rejects: RejectWriter | None) -> None:
         """Take the rows out that the recipe says cannot become an event."""

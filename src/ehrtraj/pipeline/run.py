@@ -83,6 +83,8 @@ def build(
     subjects: str | Path | int | None = None,
     icu_only: bool | None = None,
     clock: Literal["event", "available"] | None = None,
+    standardise: bool | None = None,
+    rules: str | Path | None = None,
     seed: int | None = None,
     overwrite: bool | None = None,
     config: str | Path | None = None,
@@ -100,6 +102,8 @@ def build(
         subjects: a file of subject_ids, or how many patients to draw.
         icu_only: only patients with an ICU stay.
         clock: `event` (default) or `available`: which time stands in the column `time`.
+        standardise: bring numbers into their item's own unit and judge them by the rule tables; the default.
+        rules: folder with own rule tables, whose lines win over the package's.
         seed: of the splits and of the draw of patients.
         overwrite: replace a finished dataset of the same name.
         config: TOML file with settings.
@@ -120,6 +124,8 @@ def build(
         "subjects": subjects,
         "icu_only": icu_only,
         "clock": clock,
+        "standardise": standardise,
+        "rules": rules,
         "seed": seed,
         "overwrite": overwrite,
     }
@@ -183,7 +189,7 @@ def _fingerprint(settings: Settings, release: Release) -> dict[str, Any]:
     return {
         "ehrtraj": ehrtraj.__version__,
         "recipes": recipes.digest(release.source),
-        "rules": rules.digest(),
+        "rules": rules.digest(settings.rules),
         "files": {
             name: [str(f.path.relative_to(release.root)), f.size, f.mtime_ns] for name, f in release.files.items()
         },
@@ -192,6 +198,7 @@ def _fingerprint(settings: Settings, release: Release) -> dict[str, Any]:
             "subjects": subjects,
             "icu_only": settings.icu_only,
             "clock": settings.clock,
+            "standardise": settings.standardise,
             "seed": settings.seed,
         },
         "part_rows": PART_ROWS,
@@ -358,6 +365,8 @@ class _Build:
             clock=self._settings.clock,
             seed=self._settings.seed,
             memory=_WORKER_BYTES,
+            standardise=self._settings.standardise,
+            rules=self._settings.rules,
         )
         # The largest first, so that none is left alone at the end.
         todo = sorted((s for s in rows if rows[s] and s not in done), key=lambda s: (-rows[s], s))
@@ -455,6 +464,8 @@ class _Build:
                 "subjects": settings.subjects,
                 "icu_only": settings.icu_only,
                 "clock": settings.clock,
+                "standardise": settings.standardise,
+                "rules": settings.rules,
                 "seed": settings.seed,
                 "max_cpus": settings.max_cpus,
                 "memory_limit": settings.memory_limit,

@@ -21,9 +21,11 @@ from ehrtraj.pipeline.extract import Extractor, TableCount
 from ehrtraj.pipeline.rejects import RejectWriter
 from ehrtraj.pipeline.shards import SPLITS
 from ehrtraj.pipeline.stage import read_staged
+from ehrtraj.pipeline.standardise import Standardiser
 from ehrtraj.pipeline.workspace import DATASET, Workspace, write_json
 from ehrtraj.pipeline.write import ShardWriter
 from ehrtraj.release.schema import Table, tables
+from ehrtraj.rules.measures import Measures
 
 # More rows than this at once would not fit beside each other's copies in a worker's memory: 2 million rows take about
 # 0.7 GB. Patients are never divided.
@@ -43,6 +45,8 @@ class ShardJob:
         clock: `event` or `available`.
         seed: of the splits.
         memory: bytes for DuckDB.
+        standardise: apply the rule tables of numbers.
+        rules: folder with a user's own rules, if any.
         part_rows: most rows to work on at once.
     """
 
@@ -54,6 +58,8 @@ class ShardJob:
     clock: str
     seed: int
     memory: int
+    standardise: bool = True
+    rules: Path | None = None
     part_rows: int = PART_ROWS
 
 
@@ -65,7 +71,8 @@ class ShardWorker:
         self._space = Workspace(job.output, job.version)
         self._tables: dict[str, Table] = {n: t for n, t in tables(job.source).items() if t.kind == "patient"}
         spill = self._space.root / "spill"
-        self._extractor = Extractor(job.source, self._tables, job.wanted, job.memory, spill)
+        standardiser = Standardiser(Measures(job.rules)) if job.standardise else None
+        self._extractor = Extractor(job.source, self._tables, job.wanted, job.memory, spill, standardiser=standardiser)
         self._admissions = self._all_admissions()
         self._buffer = EventBuffer()
 

@@ -7,12 +7,39 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
+
+from ehrtraj.errors import RecipeError
 
 
-def read_rules(name: str) -> list[dict[str, str]]:
-    """The lines of one rule table, `name` without its ending."""
+def read_rules(name: str, extra: Path | None = None) -> list[dict[str, str]]:
+    """The lines of one rule table, `name` without its ending.
+
+    Args:
+        name: of the table.
+        extra: folder in which a file of the same name may have a user's own lines: they come last, so that they win
+            where a later line replaces an earlier one.
+    """
     with (files("ehrtraj.rules") / f"{name}.csv").open(encoding="utf-8") as handle:
-        return list(csv.DictReader(handle))
+        lines = list(csv.DictReader(handle))
+    if extra is not None and (own := extra / f"{name}.csv").is_file():
+        lines += _own_lines(own, list(lines[0]))
+    return lines
+
+
+def _own_lines(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    """The lines of a user's rule table, which must have the columns of ours."""
+    with path.open(encoding="utf-8-sig", newline="") as handle:
+        reader = csv.DictReader(handle)
+        if list(reader.fieldnames or []) != columns:
+            raise RecipeError(f"{path}: its first line must be {','.join(columns)}")
+        lines = list(reader)
+    for number, line in enumerate(lines, start=2):
+        if None in line or None in line.values():
+            raise RecipeError(f"{path}, line {number}: it must have {len(columns)} fields")
+        if not line["source"].strip():
+            raise RecipeError(f"{path}, line {number}: no source. Say where the rule comes from")
+    return lines
 
 
 @dataclass(frozen=True)
@@ -43,9 +70,12 @@ def flags() -> dict[str, int]:
     return {r["flag"]: 1 << int(r["bit"]) for r in read_rules("flags")}
 
 
-def digest() -> str:
-    """SHA-256 over all rule tables."""
+def digest(extra: Path | None = None) -> str:
+    """SHA-256 over all rule tables, a user's own in the folder `extra` included."""
     total = hashlib.sha256()
+    if extra is not None:
+        for own in sorted(extra.glob("*.csv")):
+            total.update(own.name.encode() + b"\0" + own.read_bytes() + b"\0")
     for file in sorted(files("ehrtraj.rules").iterdir(), key=lambda f: f.name):
         if file.name.endswith(".csv"):
             total.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")

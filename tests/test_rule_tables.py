@@ -1,0 +1,467 @@
+"""The rule tables of numbers: every line has its source, every unit is UCUM, every figure is what it should be."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from math import inf, isfinite
+from pathlib import Path
+
+import duckdb
+import pytest
+from ucumvert import PintUcumRegistry, get_ucum_parser
+
+from ehrtraj import rules
+from ehrtraj.rules.measures import Measures
+
+Line = dict[str, str]
+
+TABLES = {
+    "spellings": ["written", "ucum", "source"],
+    "units": ["domain", "item", "unit", "source"],
+    "conversions": ["domain", "item", "from_unit", "to_unit", "factor", "offset", "weight", "source"],
+    "limits": ["domain", "item", "low", "high", "suspicious_low", "suspicious_high", "figures", "source"],
+    "meant_units": ["domain", "item", "low", "high", "factor", "offset", "source"],
+    "sentinels": ["value", "source"],
+    "concepts": ["domain", "item", "concept", "source"],
+}
+KEYS = {
+    "spellings": ("written",),
+    "units": ("domain", "item"),
+    "conversions": ("domain", "item", "from_unit", "to_unit"),
+    "limits": ("domain", "item"),
+    "meant_units": ("domain", "item", "low"),
+    "sentinels": ("value",),
+    "concepts": ("domain", "item"),
+}
+# Domains whose items are the numbers of d_labitems and d_items.
+ICU_DRUGS = {"INPUT_START", "INPUT_END", "INGREDIENT_START", "INGREDIENT_END"}
+NUMBERED = {"LAB", "CHART", "OUTPUT", "ICU_PROCEDURE_END"} | ICU_DRUGS
+# Domains whose items are drugs in free text.
+DRUGS = {"DRUG_ORDER_START", "EMAR_DOSE", "EMAR_INFUSION"}
+
+# What no table of units knows, since it hangs on what is measured: from and to, the factor, and where it may stand.
+BY_MEANING = {
+    ("meq/L", "mmol/L"): (1, {"LAB", "CHART"}),
+    ("{unit}", "[pH]"): (1, {"LAB", "CHART"}),
+    ("{unit}", "[USP'U]/h"): (1, {"CHART"}),
+    ("{unit}", "[USP'U]"): (1, {"INPUT_END", "INGREDIENT_END", "DRUG_ORDER_START", "EMAR_DOSE"}),
+    ("{unit}/h", "[USP'U]/h"): (1, {"INPUT_START", "EMAR_DOSE", "EMAR_INFUSION"}),
+    ("{unit}/min", "[USP'U]/h"): (60, {"INPUT_START"}),
+    ("{unit}/mL", "[arb'U]/mL"): (1, {"LAB"}),
+    ("{unit}/mL", "[IU]/mL"): (1, {"LAB"}),
+    ("{ratio}", "mg/mg"): (1, {"LAB"}),
+    ("%", "g/dL"): (1, {"LAB"}),
+    ("mL/h", "kcal/h"): (1, {"INGREDIENT_START"}),
+    ("mL/h", "g/h"): (1, {"INGREDIENT_START"}),
+    ("ug/min", "ug/kg/min"): (1, {"INPUT_START"}),
+}
+# Items with a unit that nobody writes: it is in the name, or goes without saying.
+UNWRITTEN = {"mL/min/{1.73_m2}"}
+# Whose unit is in their label, so that the size of a number decides nothing.
+UNIT_IN_LABEL = {("CHART", "226531")}
+
+# The items of the project's table of published ranges (data_rules.md).
+PUBLISHED = {
+    "CHART": """220045 220050 220179 225309 220051 220180 225310 220052 220181 225312 220210 224690 223762 223761 220277
+        223835 226512 224639 226531 226730 226707 220739 223901 223900 228096 228640 220765 227989 220339 224700 224684
+        224685 224686 224696 225664 223830 220235 220224 220227""",
+    "OUTPUT": "226557 226558 226559 226560 226561",
+    "LAB": """50816 50983 52623 50824 50971 52610 50822 50902 50806 50882 50868 51006 52647 50912 52546 52024 50931
+        52569 50809 50893 50808 51624 50960 50970 50862 50976 50861 50878 50863 50885 50883 50954 50910 50911
+        51003 50813 50820 50818 50821 50802 50817 50814 51301 51300 51755 51756 51222 50811 51645 51221 51265
+        51279 51250 51248 51249 51277 51237 51675 51274 51275 51214 51256 51244 51254 51200 51146 52075 51133
+        52769 50889 51288 50924""",
+    "INPUT_START": "221906 221289 221662 221653 221749 222315 221986",
+}
+# Of that table, without a published range: central venous pressure, NT-proBNP, HbA1c, D-dimer; and irrigant, whose
+# volumes (3,000 mL as a rule in the demo) are not urine's.
+NO_RANGE = {"CHART": "220074", "LAB": "50963 50852 51196 50915", "OUTPUT": "227488"}
+NO_CONCEPT = {("CHART", "223679")}  # and outputs: no code for urine by its way out of the body
+
+# Numeric items of the demo whose numbers have no unit of their own.
+NO_UNIT = {
+    "D-dimer in FEU or not, which differ twofold: the unit belongs to the code": {"LAB": "50915 51196"},
+    "the laboratory's own test or calibration, of unknown meaning and without a unit": {
+        "LAB": """51564 51657 51658 51659 51660 51663 51733 51734 51735 51736 51737 51749 51763 51903 51904 52004 52005
+            52006 52007 52008 52009 52010 52012 52018 52020"""
+    },
+    "share or number of cells, the source does not say": {"LAB": "51398 51404"},
+    "dose or count of a pump, no unit written": {"CHART": "224328 224330 224332 224410 224663 224665"},
+    "pressure of a gas tank, no unit written": {"CHART": "227565 227566"},
+    "index of the NICOM monitor, no unit written": {"CHART": "228376 228380"},
+}
+# Written units of the demo that say nothing sure.
+UNREADABLE = {"gram/12 gram", "iu/ 0 iu", "units\\ 0 units"}
+
+
+@pytest.fixture(scope="module")
+def measures() -> Measures:
+    return Measures()
+
+
+@pytest.fixture(scope="module")
+def ucum() -> PintUcumRegistry:
+    return PintUcumRegistry()
+
+
+def _key(table: str, line: Line) -> tuple[str, ...]:
+    return tuple(line[column].strip().lower() for column in KEYS[table])
+
+
+def _item(line: Line) -> tuple[str, str]:
+    return line["domain"], line["item"]
+
+
+def _number(text: str, empty: float) -> float:
+    return float(text) if text else empty
+
+
+def _items(text: dict[str, str]) -> set[tuple[str, str]]:
+    return {(domain, item) for domain, items in text.items() for item in items.split()}
+
+
+def _all_units() -> set[str]:
+    columns = {"spellings": ["ucum"], "units": ["unit"], "conversions": ["from_unit", "to_unit"]}
+    return {line[c] for table, names in columns.items() for line in rules.read_rules(table) for c in names} - {""}
+
+
+# Every line --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_line_is_whole_has_a_source_and_stands_once(table: str) -> None:
+    lines = rules.read_rules(table)
+    assert lines
+    for line in lines:
+        assert list(line) == TABLES[table], line
+        assert None not in line.values(), line
+        assert line["source"].strip(), line
+        assert all(value == value.strip() for value in line.values()), line
+    keys = [_key(table, line) for line in lines]
+    assert sorted({key for key in keys if keys.count(key) > 1}) == []
+
+
+@pytest.mark.parametrize("table", [table for table, keys in KEYS.items() if "domain" in keys])
+def test_domains_and_items_are_known(table: str) -> None:
+    for line in rules.read_rules(table):
+        domain, item = _item(line)
+        assert domain in rules.domains() or (domain == "*" and item == "*"), line
+        if domain in NUMBERED:
+            assert item == "*" or item.isdigit(), line
+        if domain in DRUGS:
+            assert item == ("" if table == "units" else "*"), line
+        if table in ("limits", "meant_units", "concepts"):
+            assert item != "*", line
+
+
+def test_only_drugs_have_no_unit_of_their_own() -> None:
+    assert {line["domain"] for line in rules.read_rules("units") if not line["unit"]} == DRUGS
+
+
+# Units -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", sorted(_all_units()))
+def test_every_unit_is_ucum(unit: str) -> None:
+    get_ucum_parser().parse(unit)
+
+
+def test_every_own_unit_can_be_reached_from_what_is_written() -> None:
+    spelled = {line["ucum"] for line in rules.read_rules("spellings")} - {""}
+    targets = defaultdict(set)
+    for line in rules.read_rules("conversions"):
+        assert line["from_unit"] in spelled, line
+        targets[line["to_unit"]].add(_item(line))
+    for line in rules.read_rules("units"):
+        unit, domain = line["unit"], line["domain"]
+        ways = {("*", "*"), (domain, "*"), _item(line)} & targets[unit]
+        if unit and unit not in spelled and not unit.startswith("{") and not ways:
+            assert unit in UNWRITTEN or "no unit" in line["source"], line
+
+
+def test_a_conversion_by_item_ends_in_the_items_own_unit() -> None:
+    units = {_item(line): line["unit"] for line in rules.read_rules("units")}
+    for line in rules.read_rules("conversions"):
+        if line["item"] != "*":
+            assert units[_item(line)] == line["to_unit"], line
+
+
+def _converted(ucum: PintUcumRegistry, number: float, source: str, target: str) -> float:
+    start, end = ucum.from_ucum(source), ucum.from_ucum(target)
+    return float(ucum.Quantity(number * start.magnitude, start.units).to(end.units).magnitude / end.magnitude)
+
+
+def test_conversions_are_those_of_ucum_or_of_what_is_measured(ucum: PintUcumRegistry) -> None:
+    for line in rules.read_rules("conversions"):
+        factor, offset = float(line["factor"]), float(line["offset"])
+        pair = line["from_unit"], line["to_unit"]
+        if pair in BY_MEANING:
+            assert line["domain"] in BY_MEANING[pair][1], line
+            assert (factor, offset) == (BY_MEANING[pair][0], 0), line
+            continue
+        for number in (0.0, 1.0, 37.5):
+            expected = pytest.approx(_converted(ucum, number, *pair), rel=1e-12, abs=1e-12)
+            assert number * factor + offset == expected, line
+
+
+def test_weight_is_used_where_a_rate_has_none() -> None:
+    weighted = [line for line in rules.read_rules("conversions") if line["weight"]]
+    assert [(*_item(line), line["from_unit"], line["to_unit"], line["weight"]) for line in weighted] == [
+        ("INPUT_START", "221749", "ug/min", "ug/kg/min", "divide")
+    ]
+
+
+def test_equivalents_are_moles_for_monovalent_ions_only() -> None:
+    divalent = _items(
+        {"LAB": "50893 50808 51624 50960 50970 51077 51088 51095", "CHART": "225625 225667 220635 225677"}
+    )
+    lines = [line for line in rules.read_rules("conversions") if line["from_unit"].startswith("meq")]
+    assert not {_item(line) for line in lines} & (divalent | {("*", "*"), ("LAB", "*"), ("CHART", "*")})
+    units = {_item(line): line["unit"] for line in rules.read_rules("units")}
+    assert {units[item] for item in divalent} == {"mg/dL", "mmol/L"}
+
+
+@pytest.mark.parametrize(
+    ("domain", "item", "written", "number", "unit", "converted"),
+    [
+        ("CHART", "223761", "°F", 98.6, "Cel", 37),
+        ("CHART", "223762", "°C", 37, "Cel", 37),
+        ("CHART", "226707", "Inch", 70, "cm", 177.8),
+        ("OMR", "Weight (Lbs)", "lb", 200, "kg", 90.718474),
+        ("OMR", "Height (Inches)", "in", 60, "cm", 152.4),
+        ("OMR", "Blood Pressure//SYSTOLIC", "mmHg", 120, "mm[Hg]", 120),
+        ("LAB", "50983", "mEq/L", 140, "mmol/L", 140),
+        ("LAB", "50971", "MEQ/L", 4, "mmol/L", 4),
+        ("LAB", "50820", "units", 7.4, "[pH]", 7.4),
+        ("LAB", "51249", "%", 33, "g/dL", 33),
+        ("LAB", "51249", "g/dL", 33, "g/dL", 33),
+        ("LAB", "51222", "g/dL", 12, "g/dL", 12),
+        ("CHART", "220228", "g/dl", 12, "g/dL", 12),
+        ("LAB", "51003", "ng/mL", 0.05, "ng/mL", 0.05),
+        ("LAB", "50861", "IU/L", 30, "U/L", 30),
+        ("LAB", "51301", "K/uL", 9, "10*3/uL", 9),
+        ("LAB", "52769", "#/uL", 1500, "10*3/uL", 1.5),
+        ("LAB", "51237", None, 1.1, "{INR}", 1.1),
+        ("LAB", "50889", " ", 12, "mg/L", 12),
+        ("OUTPUT", "226559", "ml", 300, "mL", 300),
+        ("INPUT_START", "221906", "mcg/kg/min", 0.1, "ug/kg/min", 0.1),
+        ("INPUT_START", "221906", "mg/kg/min", 0.0001, "ug/kg/min", 0.1),
+        ("INPUT_START", "222315", "units/hour", 2.4, "[USP'U]/h", 2.4),
+        ("INPUT_START", "222315", "units/min", 0.04, "[USP'U]/h", 2.4),
+        ("INPUT_START", "220949", "mL/hour", 10, "mL/h", 10),
+        ("INPUT_START", "221794", "mg/min", 1, "mg/h", 60),
+        ("INPUT_END", "225150", "mg", 0.2, "ug", 200),
+        ("INPUT_END", "225798", "dose", 1, "{dose}", 1),
+        ("INGREDIENT_START", "226060", "mL/hour", 60, "kcal/h", 60),
+        ("ICU_PROCEDURE_END", "225792", "day", 2, "min", 2880),
+        ("EMAR_DOSE", "Administered//Levothyroxine Sodium", "mcg", 50, "mg", 0.05),
+        ("EMAR_DOSE", "Administered//Insulin", "UNIT", 8, "[USP'U]", 8),
+        ("EMAR_INFUSION", "Rate Change//Fentanyl Citrate", "mcg/hr", 50, "ug/h", 50),
+        ("DRUG_ORDER_START", "MoviPrep", "L", 1, "mL", 1000),
+    ],
+)
+def test_numbers_end_in_their_unit(
+    measures: Measures, domain: str, item: str, written: str | None, number: float, unit: str, converted: float
+) -> None:
+    rule = measures.rule(domain, item, written)
+    assert (rule.unit, rule.conversion.weight) == (unit, 0)
+    assert number * rule.conversion.factor + rule.conversion.offset == pytest.approx(converted)
+    assert rule.suffix == (unit if domain in DRUGS else None)
+
+
+@pytest.mark.parametrize(
+    ("domain", "item", "written"),
+    [
+        ("LAB", "51003", "ng/L"),  # the laboratory's unit is ng/mL: the unit is wrong, not the number (mimic-iv#39)
+        ("LAB", "50893", "mmol/L"),
+        ("LAB", "50912", "umol/L"),
+        ("LAB", "50960", "mEq/L"),
+        ("INGREDIENT_START", "226060", "mcg/kg/min"),
+    ],
+)
+def test_a_unit_that_the_item_does_not_have_stays(measures: Measures, domain: str, item: str, written: str) -> None:
+    rule = measures.rule(domain, item, written)
+    assert rule.suffix
+    assert not rule.conversion.changes
+
+
+# Limits ------------------------------------------------------------------------------------------------------------
+
+
+def _bounds(line: Line) -> tuple[float, float, float, float]:
+    low, high = _number(line["low"], -inf), _number(line["high"], inf)
+    return low, high, _number(line["suspicious_low"], -inf), _number(line["suspicious_high"], inf)
+
+
+def test_limits_hold_together() -> None:
+    units = {_item(line): line["unit"] for line in rules.read_rules("units")}
+    for line in rules.read_rules("limits"):
+        low, high, suspicious_low, suspicious_high = _bounds(line)
+        assert isfinite(low) or isfinite(high), line
+        assert low < high, line
+        assert suspicious_low < suspicious_high, line
+        assert suspicious_low == -inf or low < suspicious_low < high, line
+        assert suspicious_high == inf or low < suspicious_high < high, line
+        assert line["figures"], line
+        assert units.get(_item(line)) or units.get((line["domain"], "*")), line
+
+
+def test_every_item_of_the_published_table_has_limits() -> None:
+    limited = {_item(line) for line in rules.read_rules("limits")}
+    assert _items(PUBLISHED) - limited == set()
+    assert _items(NO_RANGE) & limited == set()
+
+
+@pytest.mark.parametrize(
+    ("domain", "item", "bounds"),
+    [
+        ("CHART", "220045", (0, 350, 1, 300)),
+        ("CHART", "220052", (0, 330, 14, 250)),
+        ("CHART", "223761", (10, 50, 32, 42)),
+        ("CHART", "223835", (20, 100, 21, inf)),  # C and E 0.21-1
+        ("LAB", "50882", (0, 10000, 5, 50)),
+        ("LAB", "50808", (0, 5, 0.5, 2)),  # C 0-20 mg/dL
+        ("LAB", "51003", (0, 20.85, 0.01, 10)),  # C 0-10000 ng/L
+        ("LAB", "50912", (0, 150, 0.1, 15)),
+        ("LAB", "50910", (0, inf, -inf, inf)),
+        ("CHART", "226730", (76, 255, 120, 230)),
+    ],
+)
+def test_limits_are_the_union_and_the_narrowest(domain: str, item: str, bounds: tuple[float, ...]) -> None:
+    assert [_bounds(line) for line in rules.read_rules("limits") if _item(line) == (domain, item)] == [bounds]
+
+
+@pytest.mark.parametrize("item", ["220045", "220050", "220179", "220051", "220180", "220052", "220181", "220210"])
+def test_zero_is_kept_where_it_may_be_the_death(measures: Measures, item: str) -> None:
+    assert measures.limits["CHART", item].low == 0
+
+
+def test_numbers_meant_in_another_unit_cannot_be_meant_as_written(measures: Measures) -> None:
+    for line in rules.read_rules("meant_units"):
+        domain, item = _item(line)
+        low, high = float(line["low"]), float(line["high"])
+        assert low < high, line
+        assert measures.own_unit(domain, item), line
+        limits = measures.limits.get((domain, item))
+        if limits is None:
+            continue
+        ends = [number * float(line["factor"]) + float(line["offset"]) for number in (low, high)]
+        assert limits.low <= min(ends) <= max(ends) <= limits.high, line
+        if (domain, item) not in UNIT_IN_LABEL:
+            own = measures.rule(domain, item, {"223761": "°F"}.get(item)).conversion
+            as_written = [number * own.factor + own.offset for number in (low, high)]
+            assert max(as_written) < limits.low or min(as_written) > limits.high, line
+
+
+def test_sentinels_are_whole_numbers_that_nobody_has_in_an_item_with_limits() -> None:
+    values = [line["value"] for line in rules.read_rules("sentinels")]
+    assert all(re.fullmatch(r"[1-9]\d{3,}", value) for value in values)
+    assert {"999999", "1276103", "8888888", "9999"} <= set(values)
+
+
+# Concepts ----------------------------------------------------------------------------------------------------------
+
+
+def _loinc_check_digit(body: str) -> int:
+    """Return the check digit of a LOINC code: by Luhn's rule, every second digit from the right doubled."""
+    digits = [int(digit) for digit in reversed(body)]
+    total = sum(digits[1::2]) + sum(sum(divmod(2 * digit, 10)) for digit in digits[0::2])
+    return -total % 10
+
+
+def test_concepts_are_codes() -> None:
+    for line in rules.read_rules("concepts"):
+        vocabulary, code = line["concept"].split("/")
+        if vocabulary == "LOINC":
+            body, digit = code.split("-")
+            assert _loinc_check_digit(body) == int(digit), line
+        else:
+            assert vocabulary in ("SNOMED", "RxNorm"), line
+            assert code.isdigit(), line
+
+
+def test_items_with_limits_have_a_concept() -> None:
+    limited = {_item(line) for line in rules.read_rules("limits") if line["domain"] != "OUTPUT"}
+    assert limited - {_item(line) for line in rules.read_rules("concepts")} == NO_CONCEPT
+
+
+def test_items_of_one_concept_share_unit_and_limits(measures: Measures) -> None:
+    sharing = defaultdict(set)
+    for line in rules.read_rules("concepts"):
+        item = _item(line)
+        if not line["concept"].startswith("RxNorm"):  # a drug's rate and its amount
+            sharing[line["concept"]].add((measures.own_unit(*item), measures.limits.get(item)))
+    assert {concept: found for concept, found in sharing.items() if len(found) > 1} == {}
+
+
+# The demo ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo_numbers(demo_built: Path) -> list[tuple[str, str, str | None, float, float]]:
+    """Domain, item, unit as written, least and greatest number: of all numbers in the demo's dataset."""
+    with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")
+        return connection.execute(
+            """
+            SELECT
+              split_part(code, '//', 1)                     AS domain,
+              CASE WHEN domain = 'OMR' THEN code[6:] ELSE split_part(code, '//', 2) END AS item,
+              coalesce(raw_unit, unit)                      AS written,
+              min(numeric_value), max(numeric_value)
+            FROM read_parquet(?)
+            WHERE numeric_value IS NOT NULL
+            GROUP BY ALL
+            """,
+            [str(demo_built / "data" / "**" / "*.parquet")],
+        ).fetchall()
+
+
+def test_every_numeric_item_of_the_demo_has_a_unit_or_a_reason(
+    measures: Measures, demo: Path, demo_numbers: list[tuple[str, str, str | None, float, float]]
+) -> None:
+    with duckdb.connect() as connection:
+        dictionary = connection.read_csv(str(demo / "icu" / "d_items.csv.gz"))
+        kinds = {str(item): kind for item, kind in dictionary.project("itemid, param_type").fetchall()}
+    without = defaultdict(list)
+    for domain, item, written, low, high in demo_numbers:
+        if domain in measures.domains - DRUGS and not measures.own_unit(domain, item):
+            without[domain, item].append((written, low, high))
+    # The answers of lists have numbers, ticks are 1 or 0: no measurements, unless they are a score.
+    answers = {key for key in without if key[0] == "CHART" and kinds[key[1]] in ("Text", "Checkbox")}
+    # What was done at one time has the number 1 and no unit.
+    tasks = {key for key, found in without.items() if key[0] == "ICU_PROCEDURE_END" and found == [(None, 1, 1)]}
+    assert set(without) - answers - tasks == {key for text in NO_UNIT.values() for key in _items(text)}
+    assert {domain for domain, *_ in demo_numbers} - measures.domains == {"MICRO"}
+
+
+def test_every_unit_written_in_the_demo_is_spelled(
+    measures: Measures, demo_numbers: list[tuple[str, str, str | None, float, float]]
+) -> None:
+    ucum = _all_units()
+    written = {unit for domain, _, unit, _, _ in demo_numbers if unit and domain in measures.domains}
+    assert {u.strip().lower() for u in written if measures.spelled(u) is None and u not in ucum} == UNREADABLE
+
+
+def test_every_laboratory_item_in_the_tables_is_in_the_dictionary(demo: Path) -> None:
+    with duckdb.connect() as connection:
+        labs, items = (
+            {str(item) for (item,) in connection.read_csv(str(demo / file)).project("itemid").fetchall()}
+            for file in ("hosp/d_labitems.csv.gz", "icu/d_items.csv.gz")
+        )
+    for table in ("units", "conversions", "limits", "meant_units", "concepts"):
+        for line in rules.read_rules(table):
+            domain, item = _item(line)
+            if domain in NUMBERED and item != "*":
+                assert item in (labs if domain == "LAB" else items), (table, line)
+
+
+def test_the_files_are_plain_csv() -> None:
+    folder = Path(rules.__file__).parent
+    for table, columns in TABLES.items():
+        data = (folder / f"{table}.csv").read_bytes()
+        assert b"\r" not in data, table
+        rows = list(csv.reader(data.decode("utf-8").splitlines()))
+        assert {len(row) for row in rows} == {len(columns)}, table
