@@ -126,8 +126,9 @@ def trajectories_of() -> Callable[[Path], Trajectories]:
 
 @pytest.fixture(scope="session")
 def built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset of the hand-made release. Not to be changed."""
-    return ehrtraj.build(release, tmp_path_factory.mktemp("built"), "handmade", max_cpus=1).path
+    """The dataset of the hand-made release, as the recipes alone make it. Not to be changed."""
+    folder = tmp_path_factory.mktemp("built")
+    return ehrtraj.build(release, folder, "handmade", max_cpus=1, standardise=False).path
 
 
 @pytest.fixture(scope="session")
@@ -144,11 +145,14 @@ def trajectories(built: Path) -> Trajectories:
 
 @pytest.fixture
 def build_rows(handmade: ModuleType, tmp_path: Path) -> Callable[..., Trajectories]:
-    """Function that builds a release of a few rows, given by table, and returns its events."""
+    """Function that builds a release of a few rows, given by table, and returns its events.
+
+    Numbers and units are those of the source unless `standardise=True`: most tests are about the recipes alone.
+    """
 
     def build(tables: dict[str, Iterable[dict[str, Any]]], **settings: object) -> Trajectories:
         handmade.write_tables(tmp_path / "rows", tables)
-        settings = {"max_cpus": 1, "overwrite": True} | settings
+        settings = {"max_cpus": 1, "overwrite": True, "standardise": False} | settings
         return Trajectories(ehrtraj.build(tmp_path / "rows", tmp_path / "out", "rows", **settings).path)
 
     return build

@@ -32,6 +32,8 @@ VALUES = {
     "subjects": [("10", "10"), ("20", "20"), ("30", "30"), ("40", "40")],
     "icu_only": [("true", True), ("false", False), ("yes", True), ("no", False)],
     "clock": [("available", "available"), ("event", "event"), ("available", "available"), ("event", "event")],
+    "standardise": [("true", True), ("false", False), ("yes", True), ("no", False)],
+    "rules": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
     "seed": [("1", 1), ("2", 2), ("3", 3), ("4", 4)],
     "overwrite": [("true", True), ("false", False), ("yes", True), ("no", False)],
 }
@@ -43,6 +45,8 @@ BY_DEFAULT = {
     "subjects": None,
     "icu_only": False,
     "clock": "event",
+    "standardise": True,
+    "rules": None,
     "seed": 0,
     "overwrite": False,
 }

@@ -129,8 +129,6 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"memory_limit is {settings.memory_limit:,} bytes: the build needs at least 1GB (the default is 4GB)"
         )
-    if settings.rules is not None and not settings.rules.is_dir():
-        raise SettingsError(f"rules is {settings.rules}: there is no such folder")
     if settings.clock not in ("event", "available"):
         raise SettingsError(f"clock is '{settings.clock}': it is 'event' or 'available'")
 

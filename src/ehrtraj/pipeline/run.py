@@ -24,7 +24,7 @@ import ehrtraj
 from ehrtraj import recipes, rules
 from ehrtraj.config import Settings, resolve
 from ehrtraj.engines.local import lean_memory, run_shards
-from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError
+from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError, SettingsError
 from ehrtraj.pipeline import publish
 from ehrtraj.pipeline.ledger import TableLedger, check, compare_with_published, make_ledger
 from ehrtraj.pipeline.memory import PeakMemory
@@ -140,6 +140,8 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
         EhrtrajError: see `build`.
     """
     started = time.monotonic()
+    if settings.rules is not None and not settings.rules.is_dir():
+        raise SettingsError(f"rules is {settings.rules}: there is no such folder")
     lean_memory()
     space = Workspace(settings.output, settings.trajectory_version)
     try:

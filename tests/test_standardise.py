@@ -1,0 +1,261 @@
+"""Standardising numbers: one unit an item, cited limits, and the source's number kept wherever it is changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import ehrtraj
+from ehrtraj import rules
+from ehrtraj.cli import app
+from ehrtraj.errors import RecipeError, SettingsError
+from ehrtraj.pipeline.events import Texts
+from ehrtraj.pipeline.standardise import Standardiser
+from ehrtraj.rules.listing import as_markdown
+from ehrtraj.rules.measures import Measures
+from ehrtraj.synth.run import synth
+
+SUBJECT = {"subject_id": 10_000_001, "gender": "F", "anchor_age": 60, "anchor_year": 2150}
+MEASURES = Measures()
+STANDARDISER = Standardiser(MEASURES)
+
+
+def texts(values: list[str | None]) -> Texts:
+    return Texts.encode(pa.chunked_array([pa.array(values, pa.string())]))
+
+
+def apply(domain: str, rows: list[tuple[str, str | None, float]], weights: list[float] | None = None) -> list[Any]:
+    """Standardise rows of item, unit and number; returns number, unit, raw value and unit, flags, suffix."""
+    items, units, numbers = zip(*rows, strict=True)
+    kilograms = None if weights is None else np.array(weights)
+    found = STANDARDISER.apply(domain, texts(list(items)), texts(list(units)), np.array(numbers), kilograms)
+    raw = [None] * len(rows) if found.raw_value is None else found.raw_value.take()
+    flagged = [{name for name, bit in rules.flags().items() if f & bit} for f in found.flags.tolist()]
+    suffixes = [found.rules[n].suffix for n in found.rule_of]
+    columns = (
+        found.numbers.tolist(),
+        found.texts("unit").take(),
+        raw,
+        found.texts("written").take(),
+        flagged,
+        suffixes,
+    )
+    return list(zip(*columns, strict=True))
+
+
+# ---- one rule at a time ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("domain", "item", "unit", "number", "expected"),
+    [
+        ("CHART", "223761", "°F", 98.6, (37.0, "Cel", "98.6", "°F", {"unit_converted"}, None)),
+        ("CHART", "223762", "°C", 37.1, (37.1, "Cel", None, "°C", set(), None)),
+        ("CHART", "223762", "°C", 98.6, (37.0, "Cel", "98.6", "°C", {"unit_inferred"}, None)),
+        ("CHART", "220045", "bpm", 80.0, (80.0, "/min", None, "bpm", set(), None)),
+        ("CHART", "220045", "bpm", 0.0, (0.0, "/min", None, "bpm", {"suspicious_value"}, None)),
+        ("CHART", "220045", "bpm", 999999.0, (None, "/min", "999999", "bpm", {"sentinel_value"}, None)),
+        ("CHART", "220045", "bpm", -3.0, (None, "/min", "-3", "bpm", {"impossible_value"}, None)),
+        ("CHART", "223835", None, 0.5, (50.0, "%", "0.5", None, {"unit_inferred", "unit_assumed"}, None)),
+        ("CHART", "223835", None, 7.0, (None, "%", "7", None, {"impossible_value", "unit_assumed"}, None)),
+        ("LAB", "50983", "mEq/L", 140.0, (140.0, "mmol/L", None, "mEq/L", set(), None)),
+        ("LAB", "50983", "MEQ/L ", 140.0, (140.0, "mmol/L", None, "MEQ/L ", set(), None)),
+        ("LAB", "50983", None, 140.0, (140.0, "mmol/L", None, None, {"unit_assumed"}, None)),
+        ("LAB", "50820", "units", 7.4, (7.4, "[pH]", None, "units", set(), None)),
+        ("LAB", "50820", None, 7.4, (7.4, "[pH]", None, None, set(), None)),
+        ("LAB", "50912", "furlong", 1.0, (1.0, "furlong", None, None, {"unit_unlisted"}, "furlong")),
+        ("LAB", "51249", "%", 33.0, (33.0, "g/dL", None, "%", set(), None)),
+        ("LAB", "50983", "mEq/L", math.nan, (None, "meq/L", None, "mEq/L", set(), None)),
+        ("EMAR_DOSE", "DUE//Cefepime", "g", 2.0, (2000.0, "mg", "2", "g", {"unit_converted"}, "mg")),
+        ("EMAR_DOSE", "DUE//Insulin", "UNIT", 4.0, (4.0, "[USP'U]", None, "UNIT", set(), "[USP'U]")),
+    ],
+)
+def test_one_number(domain: str, item: str, unit: str | None, number: float, expected: tuple[Any, ...]) -> None:
+    (got,) = apply(domain, [(item, unit, number)])
+    value, wanted = got[0], expected[0]
+    assert math.isnan(value) if wanted is None else value == pytest.approx(wanted)
+    assert got[1:] == expected[1:]
+
+
+def test_rates_of_the_whole_patient_need_a_weight() -> None:
+    rows = [("221749", "mcg/min", 80.0)] * 3
+    known, placeholder, missing = apply("INPUT_START", rows, [80.0, 1.0, math.nan])
+    assert known[0] == pytest.approx(1.0)
+    assert known[1:] == ("ug/kg/min", "80", "mcg/min", {"unit_converted", "weight_used"}, None)
+    for row in (placeholder, missing):
+        assert row == (80.0, "ug/min", None, "mcg/min", {"weight_placeholder"}, "ug/min")
+
+
+# ---- properties -----------------------------------------------------------------------------------------------------
+
+PAIRS = [
+    (domain, item, written)
+    for domain, item in sorted(MEASURES.units)
+    for written in ("mg", "°F", "lb", "mmHg", "g", "x", None)
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PAIRS), st.floats(-1e7, 1e7, allow_nan=False)), min_size=1, max_size=30))
+def test_raw_value_is_there_exactly_where_the_number_is_another(rows: list[tuple[Any, float]]) -> None:
+    for (domain, item, written), number in rows:
+        ((value, _, raw, _, _, _),) = apply(domain, [(item, written, number)])
+        if raw is None:
+            assert value == number
+        else:
+            assert float(raw) == number
+            assert math.isnan(value) or value != number
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PAIRS), st.floats(-1e6, 1e6)), min_size=2, max_size=30), st.randoms())
+def test_a_row_does_not_depend_on_its_neighbours(rows: list[tuple[Any, float]], random: Any) -> None:
+    domain = rows[0][0][0]
+    mine = [(item, written, number) for (of, item, written), number in rows if of == domain]
+    shuffled = mine.copy()
+    random.shuffle(shuffled)
+    alone = {row: apply(domain, [row])[0] for row in mine}
+    for row, got in zip(shuffled, apply(domain, shuffled), strict=True):
+        assert str(got) == str(alone[row])
+
+
+@pytest.mark.parametrize(
+    "line", rules.read_rules("conversions"), ids=lambda line: f"{line['from_unit']}-{line['to_unit']}"
+)
+def test_conversions_lead_back(line: dict[str, str]) -> None:
+    """A number converted and converted back is the number: no factor is zero, none loses what float64 holds."""
+    factor, offset = float(line["factor"] or 1), float(line["offset"] or 0)
+    for number in (0.001, 1.0, 36.6, 98.6, 4711.0):
+        assert (number * factor + offset - offset) / factor == pytest.approx(number)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(PAIRS), st.floats(-1e6, 1e6))
+def test_a_second_time_changes_nothing(pair: tuple[str, str, str | None], number: float) -> None:
+    domain, item, written = pair
+    ((value, unit, _, _, _, suffix),) = apply(domain, [(item, written, number)])
+    if suffix is None and unit is not None and not math.isnan(value):
+        ((again, unit_again, *_),) = apply(domain, [(item, unit, value)])
+        assert (again, unit_again) == (value, unit)
+
+
+# ---- whole builds ---------------------------------------------------------------------------------------------------
+
+
+def lab(number: int, item: int, value: str, unit: str | None) -> dict[str, Any]:
+    return {
+        "labevent_id": number, "subject_id": 10_000_001, "specimen_id": number, "itemid": item, "value": value,
+        "valuenum": value, "valueuom": unit, "charttime": "2150-02-03 04:05:00", "storetime": "2150-02-03 05:05:00",
+    }  # fmt: skip
+
+
+def test_a_build_standardises_unless_told_not_to(build_rows: Callable[..., Any]) -> None:
+    rows = {
+        "hosp/patients": [SUBJECT],
+        "hosp/labevents": [lab(1, 50983, "140", "mEq/L"), lab(2, 50983, "999999", "mEq/L")],
+    }
+    normal, sentinel = sorted(build_rows(rows, standardise=True).of(10_000_001, "LAB//"), key=lambda e: e["source_key"])
+    assert (normal["numeric_value"], normal["unit"], normal["raw_unit"]) == (140.0, "mmol/L", "mEq/L")
+    assert (sentinel["numeric_value"], sentinel["raw_value"]) == (None, "999999")
+    written, _ = sorted(build_rows(rows).of(10_000_001, "LAB//"), key=lambda e: e["source_key"])
+    assert (written["numeric_value"], written["unit"], written["raw_unit"]) == (140.0, "mEq/L", None)
+
+
+def test_own_rules_win_and_are_recorded(build_rows: Callable[..., Any], tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    header = "domain,item,low,high,suspicious_low,suspicious_high,figures,source\n"
+    (own / "limits.csv").write_text(header + "LAB,50983,100,120,,,,our laboratory\n")
+    rows = {"hosp/patients": [SUBJECT], "hosp/labevents": [lab(1, 50983, "140", "mEq/L")]}
+    event = build_rows(rows, standardise=True, rules=own).one(10_000_001, "LAB//50983")
+    assert (event["numeric_value"], event["raw_value"]) == (None, "140")
+    assert rules.digest(own) != rules.digest()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("domain,item\nLAB,1\n", "first line"),
+        ("domain,item,low,high,suspicious_low,suspicious_high,figures,source\nLAB,1,2\n", "line 2"),
+        ("domain,item,low,high,suspicious_low,suspicious_high,figures,source\nLAB,1,2,3,,,,\n", "no source"),
+    ],
+)
+def test_own_rules_that_cannot_be_used_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "limits.csv").write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        Measures(tmp_path)
+
+
+def test_a_folder_of_rules_must_be_there(release: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no such folder"):
+        ehrtraj.build(release, tmp_path, "v", rules=tmp_path / "nowhere")
+
+
+@pytest.fixture(scope="session")
+def two_builds(tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Events of a clean synthetic release, standardised and as written."""
+    folder = tmp_path_factory.mktemp("standardised")
+    release = synth(folder / "release", patients=40, max_cpus=1).path
+    datasets = [
+        ehrtraj.build(release, folder, name, max_cpus=1, standardise=name == "clean") for name in ("clean", "raw")
+    ]
+    return tuple(pl.read_parquet(dataset.path / "data" / "**" / "*.parquet") for dataset in datasets)
+
+
+def test_a_clean_release_passes_with_no_value_altered_but_by_conversion(
+    two_builds: tuple[pl.DataFrame, pl.DataFrame],
+) -> None:
+    clean, raw = two_builds
+    assert clean.height == raw.height
+    gone = clean.filter(pl.col("numeric_value").is_null(), pl.col("raw_value").is_not_null())
+    assert gone.is_empty(), gone["code"].value_counts()
+    allowed = sum(rules.flags()[name] for name in ("unit_converted", "unit_inferred"))
+    changed = clean.filter(pl.col("raw_value").is_not_null())
+    assert changed.height
+    assert (changed["flags"] & allowed != 0).all()
+
+
+def test_every_item_ends_in_one_unit(two_builds: tuple[pl.DataFrame, pl.DataFrame]) -> None:
+    numbers = two_builds[0].filter(pl.col("numeric_value").is_not_null())
+    several = numbers.group_by("code").agg(pl.col("unit").n_unique().alias("units")).filter(pl.col("units") > 1)
+    assert several.is_empty()
+
+
+def test_every_item_of_the_demo_ends_in_one_unit(demo_built: Path) -> None:
+    events = pl.scan_parquet(demo_built / "data" / "**" / "*.parquet").filter(pl.col("numeric_value").is_not_null())
+    several = events.group_by("code").agg(pl.col("unit").n_unique().alias("units")).filter(pl.col("units") > 1)
+    assert several.collect().is_empty()
+
+
+# ---- seeing the rules -----------------------------------------------------------------------------------------------
+
+
+def test_rules_are_listed_and_explained() -> None:
+    listed = CliRunner().invoke(app, ["rules", "list"])
+    assert listed.exit_code == 0
+    assert "limits" in listed.output
+    explained = CliRunner().invoke(app, ["rules", "explain", "50912"])
+    assert explained.exit_code == 0
+    assert "mg/dL" in explained.output
+    assert "source:" in explained.output
+
+
+def test_every_rule_table_is_listed() -> None:
+    folder = Path(rules.__file__).parent
+    listed = {line["table"] for line in rules.read_rules("about")} | {"about"}
+    assert listed == {path.stem for path in folder.glob("*.csv")}
+
+
+def test_the_documentation_of_the_rules_is_that_of_the_files() -> None:
+    page = Path(__file__).resolve().parents[1] / "docs" / "rules.md"
+    assert page.read_text() == as_markdown(), "run `ehrtraj rules docs > docs/rules.md`"
