@@ -22,7 +22,7 @@ def kinds() -> list[Kind]:
         _scaled("celsius_as_fahrenheit", CHART, (86, 109), _to_celsius, lambda c: c, "Cel"),
         *(Kind("celsius_as_fahrenheit", table, _in_fahrenheit, _ed_in_celsius) for table in (TRIAGE, VITALS)),
         _lost("zero_weight", CHART, (1, 1000), lambda rows: np.zeros(len(rows))),
-        _scaled("pounds_as_kilograms", CHART, (1, 1000), _to_pounds, lambda lb: lb * POUND, "kg"),
+        Kind("pounds_as_kilograms", CHART, _item_within("pounds_as_kilograms", CHART, (1, 1000)), _pounds),
         *(
             _scaled("fio2_fraction", table, (21, 100), lambda o2: np.round(o2 / 100, 2), lambda o2: o2 * 100, "%")
             for table in (CHART, LABS)
@@ -60,8 +60,8 @@ def _item_within(defect: str, table: str, within: Range) -> Callable[[Rows], Boo
 
 
 def _inferred(numbers: Floats, written: Floats, unit: str) -> Event:
-    """The event as it is once the right scale is inferred."""
-    raw = number_texts(written)
+    """The event as it is once the right scale is inferred; a raw value where the number is another one by that."""
+    raw = [text if a != b else None for text, a, b in zip(number_texts(written), numbers, written, strict=True)]
     return {"numeric_value": numbers, "unit": unit, "raw_value": raw, "flags": ("unit_inferred",)}
 
 
@@ -101,8 +101,10 @@ def _to_celsius(fahrenheit: Floats) -> Floats:
     return np.round((fahrenheit - 32) / 1.8, 1)
 
 
-def _to_pounds(kilograms: Floats) -> Floats:
-    return np.round(kilograms / POUND, 1)
+def _pounds(rows: Rows) -> Change:
+    """A weight in pounds under kilograms cannot be told from that of a heavy patient: it stays."""
+    written = np.round(rows.floats("valuenum") / POUND, 1)
+    return Change(_charted(written), {"numeric_value": written, "unit": "kg"})
 
 
 def _in_fahrenheit(rows: Rows) -> Bools:

@@ -17,6 +17,9 @@ MASK = "___"
 _LIMIT = re.compile(r"([<>]=?)([0-9.]*[0-9])")
 _RANGE = re.compile(r"([0-9.]+)-([0-9.]+)")
 
+_BARE = "[pH]"
+"""pH is often written without a unit: leaving it out is no defect."""
+
 
 def kinds() -> list[Kind]:
     """Return the kinds of this theme, the narrow ones first."""
@@ -133,8 +136,7 @@ def _status_in_value(_: Rows, written: Written, right: list[str | None]) -> Chan
 
 def _item_unknown(rows: Rows, written: Written, _: list[str | None]) -> Change:
     items = np.array(written).astype(np.int64)
-    code: list[str | None] = [f"LAB//{item}" for item in written]
-    return Change({"itemid": items}, {"code": code, "numeric_value": rows.floats("valuenum")})
+    return Change({"itemid": items}, {"domain": "LAB", "numeric_value": rows.floats("valuenum")})
 
 
 def _comments(rows: Rows) -> list[str | None]:
@@ -163,7 +165,7 @@ def _units() -> list[Kind]:
 
 
 def _unit_wrong(rows: Rows, written: Written, _: list[str | None]) -> Change:
-    right = {"numeric_value": rows.floats("valuenum"), "raw_unit": written, "flags": ("unit_unlisted",)}
+    right = {"numeric_value": rows.floats("valuenum"), "flags": ("unit_unlisted",)}
     return Change({"valueuom": written}, right)
 
 
@@ -179,7 +181,7 @@ def _listed_units(rows: Rows, column: str) -> list[str | None]:
 
 def _in_listed_unit(rows: Rows) -> Bools:
     same = [u is not None and u == v for u, v in zip(_listed_units(rows, "unit"), rows.texts("valueuom"), strict=True)]
-    return rows.has("valuenum") & truths(same)
+    return rows.has("valuenum") & truths(same) & truths([unit != _BARE for unit in _listed_units(rows, "ucum")])
 
 
 def _in_unit_with_letters(rows: Rows) -> Bools:

@@ -3,10 +3,12 @@
 -- to the start of the same item and source_key (no two rows share both, of 20,404 in the demo).
 -- left out: caregiver_id | who charted it, not what happened to the patient
 -- set aside: no_time | starttime IS NULL AND endtime IS NULL
+-- set aside: rewritten | statusdescription = 'Rewritten'
 
 -- [every row] the start, with the rate and with what the order and the bag say. A push has no rate and ends a minute
 -- later (9,366 of 20,404 rows in the demo), which is no duration (mc#1588). The weight is the one the dose was
--- reckoned with, the same through a stay (mc#1539), so no measurement of that time.
+-- reckoned with, the same through a stay (mc#1539), so no measurement of that time; 1 kg stands for none
+-- (mimic-code, concepts/medication/norepinephrine.sql).
 SELECT
   subject_id,
   coalesce(starttime, endtime)              AS time,
@@ -28,7 +30,8 @@ SELECT
   originalamount,
   totalamount,
   totalamountuom,
-  patientweight,
+  CASE WHEN patientweight > 1 THEN patientweight END AS patientweight,
+  CASE WHEN patientweight <= 1 THEN flag('weight_placeholder') ELSE 0 END AS flags,
   nullif(isopenbag, 0)                      AS isopenbag
 FROM inputevents;
 
