@@ -35,11 +35,15 @@ def _load(path: Path) -> ModuleType:
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment() -> Iterator[None]:
-    """No setting of the shell that runs the tests reaches a build."""
+    """No setting of the shell that runs the tests reaches a build.
+
+    Numbers and units are those of the source unless a test says `standardise=True`: most are about the recipes alone.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name in SETTINGS:
             patch.delenv(name, raising=False)
             patch.delenv(f"EHRTRAJ_{name}", raising=False)
+        patch.setenv("EHRTRAJ_STANDARDISE", "false")
         yield
 
 
@@ -127,14 +131,13 @@ def trajectories_of() -> Callable[[Path], Trajectories]:
 @pytest.fixture(scope="session")
 def built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset of the hand-made release, as the recipes alone make it. Not to be changed."""
-    folder = tmp_path_factory.mktemp("built")
-    return ehrtraj.build(release, folder, "handmade", max_cpus=1, standardise=False).path
+    return ehrtraj.build(release, tmp_path_factory.mktemp("built"), "handmade", max_cpus=1).path
 
 
 @pytest.fixture(scope="session")
 def demo_built(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset of the MIMIC-IV demo. Not to be changed."""
-    return ehrtraj.build(demo, tmp_path_factory.mktemp("demo_built"), "demo", max_cpus=2).path
+    return ehrtraj.build(demo, tmp_path_factory.mktemp("demo_built"), "demo", max_cpus=2, standardise=True).path
 
 
 @pytest.fixture(scope="session")
@@ -145,14 +148,11 @@ def trajectories(built: Path) -> Trajectories:
 
 @pytest.fixture
 def build_rows(handmade: ModuleType, tmp_path: Path) -> Callable[..., Trajectories]:
-    """Function that builds a release of a few rows, given by table, and returns its events.
-
-    Numbers and units are those of the source unless `standardise=True`: most tests are about the recipes alone.
-    """
+    """Function that builds a release of a few rows, given by table, and returns its events."""
 
     def build(tables: dict[str, Iterable[dict[str, Any]]], **settings: object) -> Trajectories:
         handmade.write_tables(tmp_path / "rows", tables)
-        settings = {"max_cpus": 1, "overwrite": True, "standardise": False} | settings
+        settings = {"max_cpus": 1, "overwrite": True} | settings
         return Trajectories(ehrtraj.build(tmp_path / "rows", tmp_path / "out", "rows", **settings).path)
 
     return build

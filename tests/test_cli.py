@@ -122,7 +122,7 @@ def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
         "subjects": ("", "default"),
         "icu_only": ("", "default"),
         "overwrite": ("", "default"),
-        "standardise": ("", "default"),
+        "standardise": ("False", "environment EHRTRAJ_STANDARDISE"),
         "rules": ("", "default"),
     }
     assert set(lines) == {"setting", *expected}
@@ -282,9 +282,7 @@ def test_as_a_library_it_leaves_the_umask_alone(release: Path, tmp_path: Path) -
 def test_the_clock_of_availability(
     release: Path, built: Path, tmp_path: Path, read_events: Callable[[Path], pa.Table]
 ) -> None:
-    said = ehrtraj_cli(
-        "build", release, "--output", tmp_path, "-t", "v1", "--clock", "available", "--max-cpus", 1, "--as-written"
-    )
+    said = ehrtraj_cli("build", release, "--output", tmp_path, "-t", "v1", "--clock", "available", "--max-cpus", 1)
     assert said.returncode == 0, said.stderr
     known, happened = read_events(tmp_path / "v1"), read_events(built)
     assert "event_time" not in happened.column_names

@@ -1150,7 +1150,7 @@ def test_a_line_that_cannot_be_read_costs_a_build_that_line_alone(
     file = tmp_path / "mine" / "hosp" / "labevents.csv"
     header, rest = file.read_text(encoding="utf-8").split("\n", 1)
     file.write_text(f"{header}\n{line}\n{rest}", encoding="utf-8")
-    result = ehrtraj.build(tmp_path / "mine", tmp_path / "out", "mine", max_cpus=1, standardise=False)
+    result = ehrtraj.build(tmp_path / "mine", tmp_path / "out", "mine", max_cpus=1)
     assert read_events(result.path).equals(read_events(built))
     bad, no_time = rejects(result.path, "labevents")
     assert (bad["reason"], bad["line"], bad["text"]) == (reason, 2, line)
@@ -1233,7 +1233,7 @@ def test_each_patient_is_described(built: Path, trajectories: Any) -> None:
 def test_with_the_clock_of_availability_time_is_when_it_was_known(
     release: Path, tmp_path: Path, trajectories: Any, read_events: Callable[[Path], pa.Table]
 ) -> None:
-    dataset = ehrtraj.build(release, tmp_path, "known", max_cpus=1, clock="available", standardise=False).path
+    dataset = ehrtraj.build(release, tmp_path, "known", max_cpus=1, clock="available").path
     known = read_events(dataset).to_pylist()
     assert all(e["time"] == e["available_time"] for e in known)
 
@@ -1248,5 +1248,5 @@ def test_a_release_of_plain_files_gives_the_same_events(
 ) -> None:
     handmade.write_release(tmp_path / "plain", plain=True)
     assert {p.suffix for p in (tmp_path / "plain").rglob("*.*")} == {".csv"}
-    dataset = ehrtraj.build(tmp_path / "plain", tmp_path / "out", "plain", max_cpus=1, standardise=False).path
+    dataset = ehrtraj.build(tmp_path / "plain", tmp_path / "out", "plain", max_cpus=1).path
     assert read_events(dataset).equals(read_events(built))
