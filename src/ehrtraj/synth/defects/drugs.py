@@ -72,7 +72,9 @@ def _rounded(numbers: Floats) -> Floats:
 
 
 def _rewritten(_: Rows) -> Change:
-    return Change({"statusdescription": "Rewritten"}, {"set_aside": "rewritten"})
+    """A status that is known at the end only: taking the start away for it would tell of the end."""
+    right = {"domain": "INPUT_END", "statusdescription": "Rewritten"}
+    return Change({"statusdescription": "Rewritten"}, right)
 
 
 def _weighed(rows: Rows) -> Bools:

@@ -3,7 +3,6 @@
 -- to the start of the same item and source_key (no two rows share both, of 20,404 in the demo).
 -- left out: caregiver_id | who charted it, not what happened to the patient
 -- set aside: no_time | starttime IS NULL AND endtime IS NULL
--- set aside: rewritten | statusdescription = 'Rewritten'
 
 -- [every row] the start, with the rate and with what the order and the bag say. A push has no rate and ends a minute
 -- later (9,366 of 20,404 rows in the demo), which is no duration (mc#1588). The weight is the one the dose was
