@@ -1,0 +1,126 @@
+"""`ehrtraj build`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ehrtraj.cli.app import MAX_CPUS_HELP, app, tidy_end
+from ehrtraj.config import Settings, resolve
+from ehrtraj.pipeline.run import run
+from ehrtraj.show import ConsoleReporter, show_result
+
+_BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC-IV.
+
+[bold]Examples[/bold]
+
+  ehrtraj build physionet.org/files/mimiciv/3.1 --output trajectories --trajectory-version v1
+
+  ehrtraj build mimic-iv --trajectory-version icu100 --icu-only --subjects 100
+
+  ehrtraj build mimic-iv --trajectory-version labs --tables labevents,diagnoses_icd
+
+  DATA_DIR=mimic-iv TRAJECTORY_VERSION=v1 MAX_CPUS=8 ehrtraj build --memory-limit 8GB
+
+  ehrtraj build --config settings.toml --show-config
+
+Every setting can also stand in the environment (DATA_DIR, OUTPUT, TRAJECTORY_VERSION, MAX_CPUS, MEMORY_LIMIT, ...) or
+in a TOML file (data_dir = "...", max_cpus = 8, ...). The command line wins over the environment, the environment over
+the file.
+
+A build that was cut short goes on where it stopped when the same command is run again.
+
+[bold]Exit codes[/bold]: 0 done or already there; 2 a setting; 3 the input; 4 the output; 5 a recipe; 6 the ledger;
+130 Ctrl-C.
+"""
+
+
+@app.command(help=_BUILD_HELP)
+def build(
+    data_dir: Annotated[
+        str | None, typer.Argument(help="Folder of the release, or one above it.", show_default=False)
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="Folder that receives the dataset. (default trajectories)"),
+    ] = None,
+    trajectory_version: Annotated[
+        str | None,
+        typer.Option("--trajectory-version", "-t", help="Name of the dataset, a folder in the output."),
+    ] = None,
+    max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
+    memory_limit: Annotated[str | None, typer.Option(help="Such as 4GB or 900MB. (default 4GB)")] = None,
+    tables: Annotated[
+        str | None,
+        typer.Option(help="Events of these tables only, such as labevents,icu/chartevents. (default all)"),
+    ] = None,
+    subjects: Annotated[
+        str | None,
+        typer.Option(help="These patients only: a file of subject_ids, or a number to draw. (default all)"),
+    ] = None,
+    icu_only: Annotated[
+        bool | None, typer.Option("--icu-only/--all-patients", help="Only patients with an ICU stay, or all.")
+    ] = None,
+    clock: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands in the column time: when it happened (event) or was known (available). (default event)"
+        ),
+    ] = None,
+    standardise: Annotated[
+        bool | None,
+        typer.Option("--standardise/--as-written", help="Numbers in their item's own unit, checked; or as they are."),
+    ] = None,
+    rules: Annotated[
+        str | None, typer.Option(help="Folder with own rule tables, whose lines win over the package's.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the splits and of the draw of patients. (default 0)")] = None,
+    overwrite: Annotated[
+        bool | None,
+        typer.Option("--overwrite/--keep", help="Replace a finished dataset of the same name, or keep it."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with settings.")] = None,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print every setting and where it comes from, and end.")
+    ] = False,
+) -> None:
+    """Build a dataset of patient trajectories."""
+    given: dict[str, Any] = {
+        "data_dir": data_dir,
+        "output": output,
+        "trajectory_version": trajectory_version,
+        "max_cpus": max_cpus,
+        "memory_limit": memory_limit,
+        "tables": tables,
+        "subjects": subjects,
+        "icu_only": icu_only,
+        "clock": clock,
+        "standardise": standardise,
+        "rules": rules,
+        "seed": seed,
+        "overwrite": overwrite,
+    }
+    settings, origins = resolve(given, config)
+    if show_config:
+        _print_settings(settings, origins)
+        return
+    with tidy_end(
+        "\nstopped. Finished work is kept: run the same command again to go on (its folder is .<version>.build in the "
+        "output)\n"
+    ):
+        result = run(settings, ConsoleReporter())
+    show_result(result)
+
+
+def _print_settings(settings: Settings, origins: Mapping[str, str]) -> None:
+    rows = [("setting", "value", "from")]
+    for name, origin in origins.items():
+        value = getattr(settings, name)
+        rows.append((name, ",".join(value) if isinstance(value, tuple) else str(value), origin))
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    for name, value, origin in rows:
+        sys.stdout.write(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}\n")

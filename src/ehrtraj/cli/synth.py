@@ -1,0 +1,77 @@
+"""`ehrtraj synth` and `ehrtraj demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehrtraj.cli.app import MAX_CPUS_HELP, app, tidy_end
+
+_SYNTH_HELP = """Write a synthetic release in the form of MIMIC-IV (hosp, icu, ed, note), of patients that never lived.
+
+[bold]Examples[/bold]
+
+  ehrtraj synth fake --patients 1000 --seed 7
+
+  ehrtraj synth fake-2.2 --patients 5000 --release 2.2 --defects 0.01
+
+  ehrtraj build fake --trajectory-version fake
+
+The same settings give the same bytes, whatever the processors. With --defects, answers.parquet says which fault was
+planted in which row, and what the right event is. It is not a privacy-preserving copy of real patients, and nothing
+about medicine can be learned from it.
+
+[bold]Exit codes[/bold]: 0 done; 2 a setting; 4 the output; 130 Ctrl-C.
+"""
+
+_DEMO_HELP = """Make invented patients, build them, and show one of them: no download, under a minute.
+
+[bold]Examples[/bold]
+
+  ehrtraj demo
+
+  ehrtraj demo try-it --patients 500
+"""
+
+
+@app.command(help=_SYNTH_HELP)
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.", show_default=False)],
+    patients: Annotated[int, typer.Option("--patients", "-n", help="How many patients, up to 370,000.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of every draw.")] = 7,
+    release: Annotated[str, typer.Option(help="Its form: 1.0, 2.2, 3.0 or 3.1.")] = "3.1",
+    defects: Annotated[
+        float, typer.Option(help="For each kind of fault, the share of the rows it could touch that have it.")
+    ] = 0.0,
+    max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
+) -> None:
+    """Write a synthetic release."""
+    from ehrtraj.synth.run import synth as write
+    from ehrtraj.synth.show import ConsoleSynthReporter, show_synth
+
+    with tidy_end("\nstopped: nothing was left behind\n"):
+        result = write(
+            out,
+            patients=patients,
+            seed=seed,
+            release=release,
+            defects=defects,
+            max_cpus=max_cpus,
+            reporter=ConsoleSynthReporter(),
+        )
+    show_synth(result)
+
+
+@app.command(help=_DEMO_HELP)
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder for the release and the dataset.")] = Path("ehrtraj-demo"),
+    patients: Annotated[int, typer.Option("--patients", "-n", help="How many patients.")] = 200,
+    max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
+) -> None:
+    """Make a synthetic release, build it, and show a patient."""
+    from ehrtraj.demo import demo as show
+
+    with tidy_end("\nstopped\n"):
+        show(folder, patients, max_cpus)
