@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from ehrtraj import rules
 from ehrtraj.pipeline.convert import Codes
+from ehrtraj.pipeline.echoes import mark_echoes
 from ehrtraj.pipeline.encounters import Admissions, Encounters, link_encounters
 from ehrtraj.pipeline.events import (
     INT_COLUMNS,
@@ -19,9 +21,12 @@ from ehrtraj.pipeline.events import (
     Events,
     Int64s,
     Texts,
+    to_int64,
 )
 from ehrtraj.pipeline.packing import pack, sort_order
 from ehrtraj.pipeline.shards import split_of
+from ehrtraj.pipeline.spans import flag_times
+from ehrtraj.pipeline.standardise import Standardiser
 
 # Bytes of a table of patients by codes; a sort takes its place where that would be larger.
 _LARGEST_TABLE = 64 << 20
@@ -158,9 +163,10 @@ def assemble(
     events: Events,
     codes: Codes,
     admissions: Admissions,
-    encounters: Encounters,
-    known_subjects: Int64s | None,
+    about: Mapping[str, pa.Table],
     *,
+    patients_known: bool,
+    standardiser: Standardiser | None,
     clock: str,
     seed: int,
 ) -> Part | None:
@@ -170,8 +176,9 @@ def assemble(
         events: of all statements; changed in place.
         codes: spelled codes.
         admissions: of all patients.
-        encounters: of the part's patients.
-        known_subjects: subject_ids that `patients` has; None where the release has no such table.
+        about: results of `encounters.sql`, `subjects.sql` and `stays.sql` for the part's patients.
+        patients_known: whether the release has a table of patients.
+        standardiser: marks echoes and times that contradict each other; None marks nothing.
         clock: `event` or `available`.
         seed: of the splits.
 
@@ -186,9 +193,13 @@ def assemble(
         event_time = events.time.copy()
         events.time[:] = np.where(event_time == NULL, NULL, events.ints["available_time"])
     subjects, splits, patient = _patients(events, seed)
-    link_encounters(events, event_time, admissions, encounters)
-    if known_subjects is not None:
-        _flag_unknown_subjects(events, subjects, patient, known_subjects)
+    link_encounters(events, event_time, admissions, Encounters.of(about["encounters"]))
+    if standardiser is not None:
+        mark_echoes(events, names, standardiser.echoes, event_time)
+        planned = np.array([name.split("//")[0] in rules.planned_domains() for name in names])
+        flag_times(events, planned, event_time, about["stays"], about["subjects"])
+    if patients_known:
+        _flag_unknown_subjects(events, subjects, patient, to_int64(about["subjects"]["subject_id"]))
     return Part(
         events=events,
         order=_order(events, patient),

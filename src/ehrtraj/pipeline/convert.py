@@ -14,8 +14,19 @@ import pyarrow.compute as pc
 
 from ehrtraj import rules
 from ehrtraj.errors import RecipeError
-from ehrtraj.pipeline.events import INT_COLUMNS, NULL, TEXT_COLUMNS, EventBuffer, Int64s, Texts, one_array, to_int64
-from ehrtraj.pipeline.standardise import Floats, Standardiser
+from ehrtraj.pipeline.events import (
+    INT_COLUMNS,
+    NULL,
+    TEXT_COLUMNS,
+    Bools,
+    EventBuffer,
+    Floats,
+    Int64s,
+    Texts,
+    one_array,
+    to_int64,
+)
+from ehrtraj.pipeline.standardise import Standardiser
 from ehrtraj.recipes import Statement
 from ehrtraj.rules.measures import Rule
 
@@ -34,6 +45,8 @@ EVENT_CASTS = {
 EVENT_COLUMNS = {*EVENT_CASTS, "item", "domain"}
 _WEIGHT = "patientweight"
 """Attribute that conversions by body weight read, kg."""
+_COMMENTS = "comments"
+"""Attribute in which the laboratory remarks on a result."""
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 
@@ -106,12 +119,17 @@ def append_events(
         rows["precision"][:] = one_array(result["time_precision"]).indices.to_numpy(zero_copy_only=False)
     texts = {name: Texts.encode(result[name]) for name in TEXT_COLUMNS if name in columns}
     numbers = _numbers(result)
+    attributes = result.select([c for c in columns if c not in EVENT_COLUMNS])
     if standardiser is not None and numbers is not None and standardiser.has_rules(statement.domain):
-        numbers = _standardise(standardiser, statement.domain, result, numbers, rows, texts, codes)
+        numbers, read = _standardise(standardiser, statement.domain, result, numbers, rows, texts, codes)
+        for name, column in read.items():
+            attributes = attributes.append_column(name, column)
     else:
         rows["code"][:] = _code(statement.domain, result, codes)
-    if attributes := [c for c in columns if c not in EVENT_COLUMNS]:
-        texts["attributes"] = _attributes(result.select(attributes))
+    if standardiser is not None and statement.domain in standardiser.items.domains:
+        _flag_items(standardiser, statement.domain, rows, codes)
+    if attributes.num_columns:
+        texts["attributes"] = _attributes(attributes)
     _put_numbers(rows, numbers, texts)
     for name in TEXT_COLUMNS:
         buffer.put_texts(name, rows, texts.get(name))
@@ -130,6 +148,16 @@ def _code(domain: str, result: pa.Table, codes: Codes) -> npt.NDArray[np.int32]:
     if "code_description" in result.column_names:
         _describe(result, code, codes)
     return code
+
+
+def _flag_items(standardiser: Standardiser, domain: str, rows: dict[str, npt.NDArray[Any]], codes: Codes) -> None:
+    """Give events the flags that their code has by itself."""
+    used = np.flatnonzero(np.bincount(rows["code"]))
+    bits = {at: standardiser.items.of(domain, codes.names[at].partition("//")[2] or None) for at in used.tolist()}
+    if any(bits.values()):
+        of_code = np.zeros(len(codes.names), np.int64)
+        of_code[list(bits)] = list(bits.values())
+        rows["flags"] |= of_code[rows["code"]]
 
 
 def _describe(result: pa.Table, code: npt.NDArray[np.int32], codes: Codes) -> None:
@@ -157,15 +185,16 @@ def _standardise(
     rows: dict[str, npt.NDArray[Any]],
     texts: dict[str, Texts],
     codes: Codes,
-) -> Floats:
-    """Apply the rule tables of numbers: sets code and flags of the rows and their texts, and returns the numbers."""
+) -> tuple[Floats, dict[str, pa.Array]]:
+    """Apply the rule tables: sets code, flags and texts of the rows, returns the numbers and new attributes."""
     count = result.num_rows
+    numbers, bounds, read = _read_texts(standardiser, domain, result, numbers, rows, texts)
     items = Texts.encode(result["item"]) if "item" in result.column_names else _same("", count)
     units = texts.get("unit", Texts(np.full(count, -1, np.int32), pa.array([], pa.string())))
     weights = None
     if _WEIGHT in result.column_names:
         weights = pc.fill_null(result[_WEIGHT], np.nan).to_numpy()
-    found = standardiser.apply(domain, items, units, numbers, weights)
+    found = standardiser.apply(domain, items, units, numbers, weights, bounds)
     spelled = [codes.add(_spell(domain, rule), rules.domains()[domain].rank) for rule in found.rules]
     rows["code"][:] = np.array(spelled, np.int32)[found.rule_of]
     if "code_description" in result.column_names:
@@ -174,7 +203,32 @@ def _standardise(
     texts["unit"], texts["raw_unit"] = found.texts("unit"), found.texts("written")
     if found.raw_value is not None:
         texts["raw_value"] = _first_of(texts.get("raw_value"), found.raw_value)
-    return found.numbers
+    if bounds is None:
+        return found.numbers, read
+    read["bound"] = pa.array(np.where(bounds, found.numbers, np.nan), from_pandas=True)
+    return np.where(bounds, np.nan, found.numbers), read
+
+
+def _read_texts(
+    standardiser: Standardiser,
+    domain: str,
+    result: pa.Table,
+    numbers: Floats,
+    rows: dict[str, npt.NDArray[Any]],
+    texts: dict[str, Texts],
+) -> tuple[Floats, Bools | None, dict[str, pa.Array]]:
+    """Read texts beside numbers: sets flags and texts, returns numbers, which are bounds, and new attributes."""
+    if not standardiser.texts.reads(domain):
+        return numbers, None, {}
+    comments = Texts.encode(result[_COMMENTS]) if _COMMENTS in result.column_names else None
+    said = standardiser.texts.read(domain, numbers, texts.get("text_value"), comments)
+    if said is None:
+        return numbers, None, {}
+    rows["flags"] |= said.flags
+    texts["text_value"] = said.text
+    if (said.raw.positions >= 0).any():
+        texts["raw_value"] = _first_of(texts.get("raw_value"), said.raw)
+    return said.numbers, said.bounds if said.bounds.any() else None, said.attributes()
 
 
 def _first_of(recipe: Texts | None, rule: Texts) -> Texts:
@@ -183,7 +237,7 @@ def _first_of(recipe: Texts | None, rule: Texts) -> Texts:
         return rule
     later = np.where(rule.positions >= 0, rule.positions + len(recipe.values), -1)
     positions = np.where(recipe.positions >= 0, recipe.positions, later).astype(np.int32)
-    return Texts(positions, pa.concat_arrays([recipe.values.cast(pa.string()), rule.values]))
+    return Texts(positions, pa.concat_arrays([recipe.values.cast(pa.string()), rule.values.cast(pa.string())]))
 
 
 def _same(text: str, count: int) -> Texts:

@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 NULL = np.iinfo(np.int64).min
 """Stands for null in int64 arrays, times included."""

@@ -27,7 +27,7 @@ from ehrtraj.recipes import Recipe, Statement
 from ehrtraj.release.schema import Table
 
 _MANY_ROWS = 60_000
-_HELPERS = ("encounters", "subjects")
+_HELPERS = ("encounters", "subjects", "stays")
 
 
 @dataclass
@@ -133,7 +133,7 @@ class Extractor:
             codes: receives the codes that are met.
 
         Returns:
-            The account of each table, and the results of `encounters.sql` and `subjects.sql`.
+            The account of each table, and the results of `encounters.sql`, `subjects.sql` and `stays.sql`.
 
         Raises:
             LedgerError: if a statement marked `[every row]` does not yield one event for each row.

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from ehrtraj.pipeline.assemble import Part, assemble
 from ehrtraj.pipeline.convert import Codes
-from ehrtraj.pipeline.encounters import Admissions, Encounters
+from ehrtraj.pipeline.encounters import Admissions
 from ehrtraj.pipeline.events import NULL, EventBuffer, masked, to_int64
 from ehrtraj.pipeline.extract import Extractor, TableCount
 from ehrtraj.pipeline.rejects import RejectWriter
@@ -25,7 +25,6 @@ from ehrtraj.pipeline.standardise import Standardiser
 from ehrtraj.pipeline.workspace import DATASET, Workspace, write_json
 from ehrtraj.pipeline.write import ShardWriter
 from ehrtraj.release.schema import Table, tables
-from ehrtraj.rules.measures import Measures
 
 # More rows than this at once would not fit beside each other's copies in a worker's memory: 2 million rows take about
 # 0.7 GB. Patients are never divided.
@@ -71,8 +70,10 @@ class ShardWorker:
         self._space = Workspace(job.output, job.version)
         self._tables: dict[str, Table] = {n: t for n, t in tables(job.source).items() if t.kind == "patient"}
         spill = self._space.root / "spill"
-        standardiser = Standardiser(Measures(job.rules)) if job.standardise else None
-        self._extractor = Extractor(job.source, self._tables, job.wanted, job.memory, spill, standardiser=standardiser)
+        self._standardiser = Standardiser(job.rules) if job.standardise else None
+        self._extractor = Extractor(
+            job.source, self._tables, job.wanted, job.memory, spill, standardiser=self._standardiser
+        )
         self._admissions = self._all_admissions()
         self._buffer = EventBuffer()
 
@@ -128,8 +129,9 @@ class ShardWorker:
                     self._buffer.events(),
                     spelled,
                     self._admissions,
-                    Encounters.of(about["encounters"]),
-                    to_int64(about["subjects"]["subject_id"]) if "hosp/patients" in job.staged else None,
+                    about,
+                    patients_known="hosp/patients" in job.staged,
+                    standardiser=self._standardiser,
                     clock=job.clock,
                     seed=job.seed,
                 )

@@ -9,17 +9,18 @@ in raw_value and raw_unit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from ehrtraj import rules
-from ehrtraj.pipeline.events import Int32s, Int64s, Texts
+from ehrtraj.pipeline.events import Bools, Floats, Int32s, Int64s, Texts
+from ehrtraj.pipeline.texts import TextReader
+from ehrtraj.rules.echoes import echoes
+from ehrtraj.rules.items import ItemFlags
 from ehrtraj.rules.measures import Measures, Rule
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+from ehrtraj.rules.texts import text_rules
 
 # A pair's rule is found in a table of all pairs where that is small, which costs 2 ns a row; else by sorting.
 _LARGEST_TABLE = 1 << 22
@@ -59,8 +60,16 @@ class Standardised:
 class Standardiser:
     """Applies the rule tables of numbers, remembering each pair of item and unit it has met."""
 
-    def __init__(self, measures: Measures) -> None:
-        self._measures = measures
+    def __init__(self, extra: Path | None = None) -> None:
+        """Read the rule tables.
+
+        Args:
+            extra: folder with a user's own lines, which win over the package's.
+        """
+        self._measures = measures = Measures(extra)
+        self.texts = TextReader(text_rules(extra))
+        self.items = ItemFlags(extra)
+        self.echoes = echoes(extra)
         self._sentinels = np.array(sorted(measures.sentinels))
         self._known: dict[tuple[str, str | None, str | None, str], Rule] = {}
         self._flags = rules.flags()
@@ -70,7 +79,13 @@ class Standardiser:
         return domain in self._measures.domains
 
     def apply(
-        self, domain: str, items: Texts, units: Texts, numbers: Floats, weights: Floats | None = None
+        self,
+        domain: str,
+        items: Texts,
+        units: Texts,
+        numbers: Floats,
+        weights: Floats | None = None,
+        bounds: Bools | None = None,
     ) -> Standardised:
         """Standardise the numbers of one statement.
 
@@ -80,6 +95,7 @@ class Standardiser:
             units: as written, of each row.
             numbers: of each row, NaN for null.
             weights: kg of body weight of each row, NaN for unknown; None where the statement has none.
+            bounds: rows whose number is a bound: converted, but not judged, and the source gave no number for them.
         """
         pair = _pairs(items, units)
         found = self._rules(domain, items, units, pair)
@@ -89,7 +105,7 @@ class Standardiser:
             found = found.instead(self._rules(domain, items, units, pair, "without_weight"), unweighed)
         if absent.any():
             found = found.instead(self._rules(domain, items, units, pair, "spelling_only"), absent)
-        return self._judge(found, numbers, weights)
+        return self._judge(found, numbers, weights, bounds)
 
     def _rules(self, domain: str, items: Texts, units: Texts, pair: Int64s, kind: str = "rule") -> _Found:
         width = len(units.values) + 1
@@ -108,7 +124,9 @@ class Standardiser:
             )
         return self._known[key]
 
-    def _judge(self, found: _Found, source: Floats, weights: Floats | None) -> Standardised:
+    def _judge(
+        self, found: _Found, source: Floats, weights: Floats | None, bounds: Bools | None = None
+    ) -> Standardised:
         numbers, flags = found.convert(source, weights), found.flags()
         meant = self._meant(found, source, numbers)
         flags[meant] |= self._flags["unit_inferred"]
@@ -118,12 +136,17 @@ class Standardiser:
             low, high, suspicious_low, suspicious_high = (limit[found.rule_of] for limit in limits)
             gone = (numbers < low) | (numbers > high)
             odd = ~gone & ((numbers < suspicious_low) | (numbers > suspicious_high))
+            if bounds is not None:
+                gone, odd = gone & ~bounds, odd & ~bounds
+            at = np.flatnonzero(gone | odd)
+            stands_for_none = at[np.isin(source[at], self._sentinels)]
+            gone[stands_for_none], odd[stands_for_none] = True, False
             flags[odd] |= self._flags["suspicious_value"]
-            at = np.flatnonzero(gone)
-            stands_for_none = np.isin(source[at], self._sentinels)
-            flags[at] |= np.where(stands_for_none, self._flags["sentinel_value"], self._flags["impossible_value"])
+            flags[gone] |= self._flags["impossible_value"]
+            flags[stands_for_none] ^= self._flags["impossible_value"] | self._flags["sentinel_value"]
             numbers = np.where(gone, np.nan, numbers)
-        changed = np.flatnonzero(gone | (numbers != source) & ~np.isnan(source))
+        altered = gone | (numbers != source) & ~np.isnan(source)
+        changed = np.flatnonzero(altered if bounds is None else altered & ~bounds)
         return Standardised(found.rule_of, found.rules, numbers, _spelled(source, changed), flags)
 
     def _meant(self, found: _Found, source: Floats, numbers: Floats) -> Int64s:

@@ -18,7 +18,7 @@ _SET_ASIDE = re.compile(r"^-- set aside:\s*([a-z0-9_]+)\s*\|\s*(.+?)\s*$", re.MU
 _DOMAIN = re.compile(r"'([A-Z0-9_]+)'\s+AS\s+domain\b", re.IGNORECASE)
 _STATIC = re.compile(r"\bNULL(::TIMESTAMP)?\s+AS\s+time\b", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*")
-HELPERS = ("macros", "encounters", "subjects", "codes")
+HELPERS = ("macros", "encounters", "subjects", "stays", "codes")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def recipes(source: str = "mimiciv") -> dict[str, Recipe]:
 
 @cache
 def helper(name: str, source: str = "mimiciv") -> str:
-    """One of the SQL files beside the recipes: `macros`, `encounters`, `subjects` or `codes`."""
+    """One of the SQL files beside the recipes, by a name of `HELPERS`."""
     return (_folder(source) / f"{name}.sql").read_text(encoding="utf-8")
 
 

@@ -12,18 +12,20 @@ from pathlib import Path
 from ehrtraj.errors import RecipeError
 
 
-def read_rules(name: str, extra: Path | None = None) -> list[dict[str, str]]:
+def read_rules(name: str, extra: Path | None = None, *, own_first: bool = False) -> list[dict[str, str]]:
     """The lines of one rule table, `name` without its ending.
 
     Args:
         name: of the table.
         extra: folder in which a file of the same name may have a user's own lines: they come last, so that they win
             where a later line replaces an earlier one.
+        own_first: put them first instead: they win where the first line that fits counts.
     """
     with (files("ehrtraj.rules") / f"{name}.csv").open(encoding="utf-8") as handle:
         lines = list(csv.DictReader(handle))
     if extra is not None and (own := extra / f"{name}.csv").is_file():
-        lines += _own_lines(own, list(lines[0]))
+        added = _own_lines(own, list(lines[0]))
+        lines = added + lines if own_first else lines + added
     return lines
 
 
@@ -62,6 +64,12 @@ def domains() -> dict[str, Domain]:
     """All domains by name, in the order of their rank."""
     rows = sorted(read_rules("domains"), key=lambda r: int(r["rank"]))
     return {r["domain"]: Domain(r["domain"], int(r["rank"]), r["meaning"]) for r in rows}
+
+
+@cache
+def planned_domains() -> frozenset[str]:
+    """Domains whose times say what was planned, not what happened."""
+    return frozenset(line["domain"] for line in read_rules("planned_domains"))
 
 
 @cache

@@ -55,6 +55,12 @@ CREATE OR REPLACE MACRO order_number(subject_id, poe_seq) AS
 CREATE OR REPLACE MACRO order_link(subject_id, poe_id) AS
   order_number(subject_id, TRY_CAST(split_part(poe_id, '-', 2) AS BIGINT));
 
+-- Microbiology --------------------------------------------------------------------------------------------------------
+
+-- Whether an organism is named. CANCELLED (90760) and NEGATIVE (90856) say what became of the test (mc#1261, mc#1677).
+CREATE OR REPLACE MACRO is_organism(org_itemid, org_name) AS
+  (org_itemid IS NOT NULL OR org_name IS NOT NULL) AND coalesce(org_itemid NOT IN (90760, 90856), true);
+
 -- ICD -----------------------------------------------------------------------------------------------------------------
 
 -- The dotted form of a code: MIMIC stores it without the dot, older loads with blanks around it (mc#337).

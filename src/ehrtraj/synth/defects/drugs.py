@@ -111,7 +111,7 @@ def _dose_thousands(rows: Rows) -> Change:
 def _dose_range(rows: Rows) -> Change:
     low = _doses(rows)
     written = [f"{number_text(dose)}-{number_text(2 * dose)}" for dose in low.tolist()]
-    right: Event = {"numeric_value": None, "text_value": written, "dose_low": low, "dose_high": 2 * low}
+    right: Event = {"numeric_value": None, "text_value": written, "low": low, "high": 2 * low}
     return Change({"dose_val_rx": written}, _START | right)
 
 

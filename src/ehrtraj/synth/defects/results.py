@@ -95,7 +95,11 @@ _TEXTS: dict[str, Write] = {
     "value_range": _in_value(_range),
     "comparator_in_comments": _in_comments(_limit),
     "result_in_comments": _in_comments(
-        lambda written: {"numeric_value": None, "text_value": written, "flags": ("text_from_comments",)}
+        lambda written: {
+            "numeric_value": None,
+            "text_value": [text.rstrip(".") for text in written],
+            "flags": ("text_from_comments",),
+        }
     ),
 }
 

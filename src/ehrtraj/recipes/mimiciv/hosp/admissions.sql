@@ -2,18 +2,23 @@
 -- left out: admit_provider_id | who admitted the patient, not what happened to the patient
 -- set aside: no_time | admittime IS NULL
 
--- [every row] the admission
+-- [every row] the admission, and whether an earlier one had not ended (mc#1520)
 SELECT
-  subject_id,
-  admittime               AS time,
-  'ADMISSION'             AS domain,
-  named(admission_type)   AS item,
-  'minute'                AS time_precision,
-  hadm_id,
-  hadm_id                 AS source_key,
-  hadm_id                 AS link_id,
-  admission_location
-FROM admissions;
+  a.subject_id,
+  a.admittime               AS time,
+  'ADMISSION'               AS domain,
+  named(a.admission_type)   AS item,
+  'minute'                  AS time_precision,
+  a.hadm_id,
+  CASE WHEN EXISTS (
+    SELECT 1 FROM admissions AS o
+    WHERE o.subject_id = a.subject_id AND o.hadm_id <> a.hadm_id
+      AND o.admittime <= a.admittime AND stay_end(o.dischtime, o.deathtime) > a.admittime
+  ) THEN flag('overlapping_stay') ELSE 0 END AS flags,
+  a.hadm_id                 AS source_key,
+  a.hadm_id                 AS link_id,
+  a.admission_location
+FROM admissions AS a;
 
 -- [also] the registration in the emergency department
 SELECT
@@ -96,20 +101,25 @@ WHERE insurance IS NOT NULL AND coalesce(dischtime, deathtime) IS NOT NULL;
 -- (DIED) is not known before the death, so the discharge then lies at the death, and keeps its dischtime beside it.
 -- A discharge before the admission stays where it is (mc#1691).
 SELECT
-  subject_id,
-  stay_end(dischtime, deathtime)    AS time,
-  'DISCHARGE'                       AS domain,
-  named(discharge_location)         AS item,
-  'minute'                          AS time_precision,
-  hadm_id,
-  CASE WHEN stay_end(dischtime, deathtime) < admittime THEN flag('end_before_start') ELSE 0 END
-    + CASE WHEN stay_end(dischtime, deathtime) > dischtime THEN flag('discharge_at_death') ELSE 0 END AS flags,
-  hadm_id                           AS source_key,
-  hadm_id                           AS link_id,
-  hospital_expire_flag,
-  nullif(dischtime, stay_end(dischtime, deathtime)) AS dischtime
-FROM admissions
-WHERE dischtime IS NOT NULL;
+  a.subject_id,
+  stay_end(a.dischtime, a.deathtime)    AS time,
+  'DISCHARGE'                           AS domain,
+  named(a.discharge_location)           AS item,
+  'minute'                              AS time_precision,
+  a.hadm_id,
+  CASE WHEN stay_end(a.dischtime, a.deathtime) < a.admittime THEN flag('end_before_start') ELSE 0 END
+    + CASE WHEN stay_end(a.dischtime, a.deathtime) > a.dischtime THEN flag('discharge_at_death') ELSE 0 END
+    + CASE WHEN EXISTS (
+        SELECT 1 FROM admissions AS o
+        WHERE o.subject_id = a.subject_id AND o.hadm_id <> a.hadm_id
+          AND o.admittime < stay_end(a.dischtime, a.deathtime) AND stay_end(o.dischtime, o.deathtime) > a.admittime
+      ) THEN flag('overlapping_stay') ELSE 0 END AS flags,
+  a.hadm_id                             AS source_key,
+  a.hadm_id                             AS link_id,
+  a.hospital_expire_flag,
+  nullif(a.dischtime, stay_end(a.dischtime, a.deathtime)) AS dischtime
+FROM admissions AS a
+WHERE a.dischtime IS NOT NULL;
 
 -- [also] death in the hospital
 SELECT

@@ -1,7 +1,6 @@
 -- hosp/microbiologyevents: one row for a test, for an organism it found, or for an antibiotic tried on that organism.
 -- The specimen joins them (link_id): its isolates are told apart by test_seq, organism and isolate_num.
--- An organism is what the source calls one: CANCELLED (90760) and NEGATIVE (90856) are not (mc#1677, mc#1261). Their
--- rows come as they are said, under their own codes, for a rule to clean.
+-- CANCELLED (90760) and NEGATIVE (90856) stand among the organisms and are none (mc#1677, mc#1261): see is_organism.
 -- left out: order_provider_id | who ordered the test, not what happened to the patient
 -- set aside: no_time | charttime IS NULL AND chartdate IS NULL
 
@@ -15,7 +14,7 @@ SELECT
   CASE
     WHEN m.ab_itemid IS NOT NULL OR m.ab_name IS NOT NULL
       THEN 'ANTIBIOTIC//' || coalesce(CAST(m.ab_itemid AS VARCHAR), m.ab_name)
-    WHEN m.org_itemid IS NOT NULL OR m.org_name IS NOT NULL
+    WHEN is_organism(m.org_itemid, m.org_name)
       THEN 'ORGANISM//' || coalesce(CAST(m.org_itemid AS VARCHAR), m.org_name)
     ELSE 'TEST//' || coalesce(CAST(m.test_itemid AS VARCHAR), named(m.test_name))
   END                                                             AS item,
@@ -27,10 +26,14 @@ SELECT
   CASE WHEN m.charttime IS NULL THEN 'day' ELSE 'minute' END      AS time_precision,
   m.hadm_id,
   CASE WHEN m.charttime IS NULL AND left_that_day(m.chartdate, a.ended)
-       THEN flag('time_at_discharge') ELSE 0 END                  AS flags,
+       THEN flag('time_at_discharge') ELSE 0 END
+    + CASE WHEN coalesce(m.org_itemid IN (90760, 90856), false)
+           THEN flag('not_an_organism') ELSE 0 END                AS flags,
   m.microevent_id                                                 AS source_key,
   m.micro_specimen_id                                             AS link_id,
-  coalesce(m.ab_name, m.org_name, m.test_name)                    AS code_description,
+  coalesce(m.ab_name, CASE WHEN is_organism(m.org_itemid, m.org_name) THEN m.org_name END,
+           m.test_name)                                           AS code_description,
+  CASE m.org_itemid WHEN 90760 THEN 'cancelled' END               AS status,
   m.spec_itemid,
   m.spec_type_desc,
   m.test_itemid,
@@ -80,7 +83,7 @@ LEFT JOIN (
   FROM admissions
   GROUP BY subject_id, hadm_id
 ) AS a USING (subject_id, hadm_id)
-WHERE m.org_itemid IS NOT NULL OR m.org_name IS NOT NULL
+WHERE is_organism(m.org_itemid, m.org_name)
 WINDOW isolate AS (
   PARTITION BY m.subject_id, m.micro_specimen_id, m.test_seq, m.test_itemid, m.org_itemid, m.org_name, m.isolate_num)
 QUALIFY

@@ -2,28 +2,42 @@
 -- left out: los | outtime - intime in days
 -- set aside: no_time | intime IS NULL
 
--- [every row] the start: only the unit of the start is known then
+-- [every row] the start: only the unit of the start is known then, and whether another stay had not ended (mc#1726)
 SELECT
-  subject_id,
-  intime                  AS time,
-  'ICU_START'             AS domain,
-  named(first_careunit)   AS item,
-  hadm_id,
-  stay_id,
-  stay_id                 AS source_key,
-  stay_id                 AS link_id
-FROM icustays;
+  s.subject_id,
+  s.intime                  AS time,
+  'ICU_START'               AS domain,
+  named(s.first_careunit)   AS item,
+  s.hadm_id,
+  s.stay_id,
+  CASE WHEN EXISTS (
+    SELECT 1 FROM icustays AS o
+    WHERE o.subject_id = s.subject_id AND o.stay_id <> s.stay_id AND o.intime <= s.intime AND o.outtime > s.intime
+  ) THEN flag('overlapping_stay') ELSE 0 END AS flags,
+  s.stay_id                 AS source_key,
+  s.stay_id                 AS link_id
+FROM icustays AS s;
 
 -- [also] the end: it may lie after the discharge (22 of 140 in the demo)
 SELECT
-  subject_id,
-  outtime                 AS time,
-  'ICU_END'               AS domain,
-  named(last_careunit)    AS item,
-  hadm_id,
-  stay_id,
-  CASE WHEN outtime < intime THEN flag('end_before_start') ELSE 0 END AS flags,
-  stay_id                 AS source_key,
-  stay_id                 AS link_id
-FROM icustays
-WHERE outtime IS NOT NULL;
+  s.subject_id,
+  s.outtime                 AS time,
+  'ICU_END'                 AS domain,
+  named(s.last_careunit)    AS item,
+  s.hadm_id,
+  s.stay_id,
+  CASE WHEN s.outtime < s.intime THEN flag('end_before_start') ELSE 0 END
+    + CASE WHEN s.outtime > a.ended THEN flag('end_after_discharge') ELSE 0 END
+    + CASE WHEN EXISTS (
+        SELECT 1 FROM icustays AS o
+        WHERE o.subject_id = s.subject_id AND o.stay_id <> s.stay_id AND o.intime < s.outtime AND o.outtime > s.intime
+      ) THEN flag('overlapping_stay') ELSE 0 END AS flags,
+  s.stay_id                 AS source_key,
+  s.stay_id                 AS link_id
+FROM icustays AS s
+LEFT JOIN (
+  SELECT subject_id, hadm_id, max(stay_end(dischtime, deathtime)) AS ended
+  FROM admissions
+  GROUP BY subject_id, hadm_id
+) AS a USING (subject_id, hadm_id)
+WHERE s.outtime IS NOT NULL;

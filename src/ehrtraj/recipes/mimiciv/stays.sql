@@ -1,0 +1,15 @@
+-- The stays that rows name, and how long each lasted: one row a stay, both ends within it.
+-- kind says which column of an event names it. An admission begins with the registration in the emergency department.
+SELECT
+  'hadm_id'                               AS kind,
+  hadm_id                                 AS id,
+  min(least(edregtime, admittime))        AS start,
+  max(stay_end(dischtime, deathtime))     AS stop
+FROM admissions
+WHERE hadm_id IS NOT NULL
+GROUP BY hadm_id
+UNION ALL
+SELECT 'stay_id', stay_id, min(intime), max(outtime)
+FROM icustays
+WHERE stay_id IS NOT NULL
+GROUP BY stay_id;

@@ -1,0 +1,39 @@
+"""The rule table of codes that carry a flag by themselves, whatever the row says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ehrtraj import rules
+
+_REST = "*"
+
+
+class ItemFlags:
+    """`item_flags.csv`: by the item, by its first part (`Not Given//*`), or for all others of a domain (`*`).
+
+    Attributes:
+        domains: that the table speaks of.
+    """
+
+    def __init__(self, extra: Path | None = None) -> None:
+        """Read the table.
+
+        Args:
+            extra: folder with a user's own lines, which win over the package's.
+        """
+        known = rules.flags()
+        self._flags: dict[tuple[str, str], int] = {}
+        for line in rules.read_rules("item_flags", extra):
+            for domain in line["domains"].split():
+                self._flags[domain, line["item"]] = known[line["flag"]] if line["flag"] else 0
+        self.domains = frozenset(domain for domain, _ in self._flags)
+
+    def of(self, domain: str, item: str | None) -> int:
+        """Return the bits that all events of an item have."""
+        if item is None:
+            return 0
+        for key in (item, f"{item.split('//')[0]}//{_REST}", _REST):
+            if (bits := self._flags.get((domain, key))) is not None:
+                return bits
+        return 0

@@ -1,0 +1,85 @@
+"""The rule tables of texts: what stands where a number is expected, and what the laboratory remarks about a result.
+
+`text_forms.csv`, `text_results.csv` and `text_remarks.csv`, read into one object for each domain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ehrtraj import rules
+
+FormKind = Literal["number", "bound", "range", "result"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to write what is not a plain number.
+
+    Attributes:
+        kind: `number`, `bound`, `range` or `result` (words that are a result as they stand).
+        operator: of a bound: `<`, `<=`, `>` or `>=`.
+        pattern: regular expression (RE2) for the whole text, without regard to case; its groups are named `number`,
+            `bound`, `low` and `high`.
+    """
+
+    kind: FormKind
+    operator: str
+    pattern: str
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something that a text says about a result.
+
+    Attributes:
+        kind: the attribute that it goes to, `status` or `caveat`.
+        name: what that attribute says then.
+        pattern: regular expression (RE2) for a part of the text, without regard to case.
+        unless: as pattern, for texts that deny it; empty for none.
+        no_result: whether a text that says so is no result.
+    """
+
+    kind: str
+    name: str
+    pattern: str
+    unless: str
+    no_result: bool
+
+
+@dataclass
+class TextRules:
+    """The rules for the texts of one domain.
+
+    Attributes:
+        forms: in the order in which they are tried.
+        results: words that are a result, in capitals.
+        remarks: in the order in which an event names them.
+    """
+
+    forms: list[Form] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
+
+
+def text_rules(extra: Path | None = None) -> dict[str, TextRules]:
+    """Return the rules for texts by domain.
+
+    Args:
+        extra: folder with a user's own lines. His forms are tried first.
+    """
+    found: dict[str, TextRules] = {}
+    for line in rules.read_rules("text_forms", extra, own_first=True):
+        form = Form(line["form"], line["operator"], line["pattern"])  # type: ignore[arg-type]
+        for domain in line["domains"].split():
+            found.setdefault(domain, TextRules()).forms.append(form)
+    for line in rules.read_rules("text_results", extra):
+        for domain in line["domains"].split():
+            found.setdefault(domain, TextRules()).results.append(line["text"].upper())
+    for line in rules.read_rules("text_remarks", extra):
+        remark = Remark(line["kind"], line["name"], line["pattern"], line["unless"], line["no_result"] == "yes")
+        for domain in line["domains"].split():
+            found.setdefault(domain, TextRules()).remarks.append(remark)
+    return found

@@ -1,0 +1,228 @@
+"""Texts where a number is expected, and remarks about results: each rule with an example, and what holds for all."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ehrtraj import rules
+from ehrtraj.pipeline.events import Texts
+from ehrtraj.pipeline.texts import TextReader
+from ehrtraj.rules.texts import text_rules
+
+READER = TextReader(text_rules())
+SUBJECT = {"subject_id": 10_000_001, "gender": "F", "anchor_age": 60, "anchor_year": 2150}
+TABLES = ("text_forms", "text_results", "text_remarks")
+
+
+def texts(values: list[str | None]) -> Texts:
+    return Texts.encode(pa.chunked_array([pa.array(values, pa.string())]))
+
+
+def read(domain: str, rows: list[tuple[float | None, str | None, str | None]]) -> list[dict[str, Any]]:
+    """What rows of number, text and comment say, without what is null."""
+    numbers = np.array([np.nan if n is None else n for n, _, _ in rows])
+    said = READER.read(domain, numbers, texts([t for _, t, _ in rows]), texts([c for _, _, c in rows]))
+    if said is None:
+        return [{} if n is None else {"number": n} for n, _, _ in rows]
+    columns: dict[str, list[Any]] = {
+        "number": [None if np.isnan(n) else n for n in said.numbers.tolist()],
+        "bound": [b or None for b in said.bounds.tolist()],
+        "text": said.text.take(),
+        "raw": said.raw.take(),
+        "flags": [{n for n, bit in rules.flags().items() if f & bit} or None for f in said.flags.tolist()],
+        **{name: column.to_pylist() for name, column in said.attributes().items()},
+    }
+    return [{name: column[i] for name, column in columns.items() if column[i] is not None} for i in range(len(rows))]
+
+
+STATUS_AND_CAVEAT = {"status": "unable_to_report", "caveat": "clotted"}
+
+
+@pytest.mark.parametrize(
+    ("domain", "row", "expected"),
+    [
+        ("LAB", (None, "<0.1", None), {"number": 0.1, "bound": True, "operator": "<", "text": "<0.1"}),
+        ("LAB", (None, ">=1.035", None), {"number": 1.035, "bound": True, "operator": ">=", "text": ">=1.035"}),
+        ("LAB", (None, "> 300 ", None), {"number": 300.0, "bound": True, "operator": ">", "text": "> 300 "}),
+        ("OMR", (None, ">60", None), {"number": 60.0, "bound": True, "operator": ">", "text": ">60"}),
+        ("LAB", (None, "<1>50", None), {"text": "<1>50"}),
+        ("LAB", (None, "0-2", None), {"low": 0.0, "high": 2.0, "text": "0-2"}),
+        ("DRUG_ORDER_START", (None, "1-2", None), {"low": 1.0, "high": 2.0, "text": "1-2"}),
+        ("DRUG_ORDER_START", (None, "25,000", None), {"number": 25_000.0, "raw": "25,000"}),
+        ("DRUG_ORDER_START", (None, "2,50", None), {"text": "2,50"}),
+        ("LAB", (None, "NEG", None), {"text": "NEG"}),
+        ("LAB", (None, "ERROR", None), {"status": "error", "value": "ERROR"}),
+        ("LAB", (None, "HOLD.  DISCARD GREATER THAN 4 HOURS OLD.", None), {"status": "held"}),
+        ("LAB", (None, None, "NEG."), {"text": "NEG"}),
+        ("LAB", (None, None, "1+*."), {"text": "1+"}),
+        ("LAB", (None, None, "NEG.  80 (THESE UNITS) = 0.08 (% BY WEIGHT)."), {"text": "NEG"}),
+        ("LAB", (None, None, "<0.01.  CTROPNT > 0.10 NG/ML SUGGESTS ACUTE MI."), {"number": 0.01, "operator": "<"}),
+        ("LAB", (None, None, ">1.050*."), {"number": 1.05, "bound": True, "operator": ">", "text": ">1.050"}),
+        ("LAB", (None, None, "GREATER THAN 2000."), {"number": 2000.0, "operator": ">", "text": "GREATER THAN 2000"}),
+        ("LAB", (None, None, "1:40."), {"text": "1:40"}),
+        ("LAB", (None, None, "UNABLE TO REPORT, SPECIMEN CLOTTED."), STATUS_AND_CAVEAT),
+        ("LAB", (None, None, "25,000."), {}),
+        ("LAB", (None, None, "AVAILABLE AT THE ___ LAB."), {}),
+        ("LAB", (None, None, "___"), {}),
+        ("LAB", (4.1, "___", "HEMOLYSIS FALSELY ELEVATES K.."), {"number": 4.1, "text": "___", "caveat": "hemolyzed"}),
+        ("LAB", (4.1, None, "VERIFIED.  NOT HEMOLYZED."), {"number": 4.1}),
+        ("LAB", (4.1, None, "HEMOLYZED.  ICTERIC SPECIMEN."), {"number": 4.1, "caveat": "hemolyzed, icteric"}),
+        ("LAB", (4.1, None, "CORRECTED RESULT PREVIOUSLY REPORTED AS 9."), {"number": 4.1, "status": "corrected"}),
+        ("LAB", (4.1, None, "NEG."), {"number": 4.1}),
+        ("LAB", (4.1, None, "<0.1."), {"number": 4.1}),
+        ("LAB", (4.1, None, "HOLD."), {"number": 4.1}),
+    ],
+)
+def test_one_text(domain: str, row: tuple[float | None, str | None, str | None], expected: dict[str, Any]) -> None:
+    (got,) = read(domain, [row])
+    assert {name: got.get(name) for name in expected} == expected
+    unexpected = {"number", "operator", "low", "high", "status", "caveat"} - set(expected)
+    assert sorted(unexpected & set(got)) == []
+
+
+FLAG_OF = {
+    "bound_only": ("operator", "<3"),
+    "range_only": ("low", "1-2"),
+    "number_from_text": ("raw", "1,000"),
+    "no_result": ("status", "ERROR"),
+}
+
+
+@pytest.mark.parametrize("flag", FLAG_OF)
+def test_what_was_read_is_flagged(flag: str) -> None:
+    name, text = FLAG_OF[flag]
+    (got,) = read("LAB", [(None, text, None)])
+    assert got["flags"] == {flag}
+    assert name in got
+
+
+def test_results_and_caveats_from_comments_are_flagged() -> None:
+    result, caveat = read("LAB", [(None, None, "NEG."), (1.0, None, "HEMOLYZED SPECIMEN.")])
+    assert (result["flags"], caveat["flags"]) == ({"text_from_comments"}, {"remarked"})
+
+
+def test_domains_without_rules_are_not_read() -> None:
+    assert not READER.reads("MICRO")
+    assert not READER.reads("INPUT_START")
+
+
+# ---- properties -----------------------------------------------------------------------------------------------------
+
+WORDS = st.sampled_from(
+    ["<0.1", "1-2", "25,000", "ERROR", "HEMOLYZED.", "NEG", "NEG.", "UNABLE TO REPORT.", "x", "", "."]
+)
+ROWS = st.tuples(
+    st.one_of(st.none(), st.floats(-1e6, 1e6)),
+    st.one_of(st.none(), WORDS, st.text(max_size=8)),
+    st.one_of(st.none(), WORDS, st.text(max_size=8)),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=12), st.sampled_from(["LAB", "CHART", "EMAR_DOSE"]))
+def test_a_row_does_not_depend_on_its_neighbours(rows: list[Any], domain: str) -> None:
+    assert read(domain, rows) == [read(domain, [row])[0] for row in rows]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=12))
+def test_nothing_that_the_source_said_is_lost(rows: list[Any]) -> None:
+    """A number stays; a text stays text_value, or is kept as raw or as attribute."""
+    for (number, text, _), got in zip(rows, read("LAB", rows), strict=True):
+        if number is not None:
+            assert got["number"] == number
+            assert got.get("text") == text
+        elif text is not None:
+            assert text in (got.get("text"), got.get("raw"), got.get("value"))
+
+
+# ---- the tables -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_line_has_a_source_and_known_domains(table: str) -> None:
+    lines = rules.read_rules(table)
+    for line in lines:
+        assert line["source"].strip(), line
+        assert line["domains"].split(), line
+        assert set(line["domains"].split()) <= set(rules.domains()), line
+    assert len({tuple(v for k, v in line.items() if k != "source") for line in lines}) == len(lines)
+
+
+@pytest.mark.parametrize("form", rules.read_rules("text_forms"), ids=lambda f: f["form"] + f["operator"])
+def test_a_form_names_the_groups_of_its_kind(form: dict[str, str]) -> None:
+    groups = {"number": {"number"}, "bound": {"bound"}, "range": {"low", "high"}, "result": set()}[form["form"]]
+    assert set(re.compile(form["pattern"]).groupindex) == groups
+    pc.match_substring_regex(pa.array(["x"]), form["pattern"])
+    assert bool(form["operator"]) == (form["form"] == "bound")
+
+
+@pytest.mark.parametrize("remark", rules.read_rules("text_remarks"), ids=lambda r: r["name"])
+def test_a_remark_is_a_pattern_and_a_word(remark: dict[str, str]) -> None:
+    assert remark["kind"] in ("status", "caveat")
+    assert re.fullmatch("[a-z_]+", remark["name"])
+    assert remark["no_result"] in ("yes", "no")
+    for pattern in (remark["pattern"], remark["unless"]):
+        pc.match_substring_regex(pa.array(["x"]), pattern)
+
+
+def test_a_status_is_not_a_word_of_the_vocabulary() -> None:
+    words = [line["text"] for line in rules.read_rules("text_results")]
+    assert words == [word.upper() for word in words]
+    got = read("LAB", [(None, None, f"{word}.") for word in words])
+    assert [word for word, row in zip(words, got, strict=True) if row.get("text") != word or "status" in row] == []
+
+
+# ---- in a build -----------------------------------------------------------------------------------------------------
+
+
+def lab(number: int, **columns: Any) -> dict[str, Any]:
+    row = {"labevent_id": number, "subject_id": 10_000_001, "specimen_id": number, "itemid": 51003, "valueuom": "ng/mL"}
+    return row | {"charttime": "2150-01-01 08:00:00", "storetime": "2150-01-01 09:00:00"} | columns
+
+
+def test_a_bound_is_converted_and_can_be_searched_for(build_rows: Callable[..., Any]) -> None:
+    rows = {
+        "hosp/patients": [SUBJECT],
+        "hosp/labevents": [
+            lab(1, value="<0.01", comments="___"),
+            lab(2, itemid=52769, value="<100", valueuom="#/uL"),
+            lab(3, value="25.5", valuenum=25.5),
+        ],
+    }
+    found = {e["source_key"]: e for e in build_rows(rows, standardise=True).of(10_000_001, "LAB//")}
+    bound = found[1]
+    assert (bound["code"], bound["numeric_value"], bound["text_value"]) == ("LAB//51003", None, "<0.01")
+    assert (bound["attributes"]["operator"], bound["attributes"]["bound"]) == ("<", 0.01)
+    assert bound["raw_value"] is None
+    converted = found[2]
+    assert (converted["unit"], converted["raw_unit"], converted["attributes"]["bound"]) == ("10*3/uL", "#/uL", 0.1)
+    assert converted["flags"] == {"bound_only", "unit_converted"}
+    assert found[3]["numeric_value"] == 25.5
+
+
+def test_own_texts_win(build_rows: Callable[..., Any], tmp_path: Any) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "text_results.csv").write_text("domains,text,source\nLAB,FULL OF STARS,the laboratory told me\n")
+    (own / "text_forms.csv").write_text(
+        "domains,form,operator,pattern,source\nLAB,bound,<,under (?P<bound>[0-9]+),me\n"
+    )
+    rows = {
+        "hosp/patients": [SUBJECT],
+        "hosp/labevents": [lab(1, comments="Full of stars."), lab(2, value="under 5")],
+    }
+    first, second = build_rows(rows, standardise=True, rules=own).of(10_000_001, "LAB//")
+    assert first["text_value"] == "Full of stars"
+    assert second["attributes"]["bound"] == 5
+    assert json.loads((tmp_path / "out" / "rows" / "manifest.json").read_text())["settings"]["rules"] == str(own)
