@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections import Counter
 
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from ehrtraj.pipeline.applied import SPELLED
 from ehrtraj.pipeline.report import Reporter
 from ehrtraj.pipeline.run import BuildResult
 
@@ -139,6 +141,14 @@ def _reasons(result: BuildResult) -> Table | None:
     return table if table.row_count else None
 
 
+def _marked(result: BuildResult) -> str:
+    """How many events each rule marked, those that marked most first; spellings of units are not worth a line."""
+    rows = pq.read_table(result.path / "rules_applied.parquet", columns=["rule", "events"])
+    totals = rows.group_by("rule").aggregate([("events", "sum")]).sort_by([("events_sum", "descending")])
+    pairs = zip(totals["rule"].to_pylist(), totals["events_sum"].to_pylist(), strict=True)
+    return ", ".join(f"{rule} {events:,}" for rule, events in pairs if rule != SPELLED)
+
+
 def show_result(result: BuildResult) -> None:
     """Print the summary of a build to stdout."""
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -154,6 +164,9 @@ def show_result(result: BuildResult) -> None:
         console.print()
         console.print(reasons)
     console.print()
+    if marked := _marked(result):
+        console.print(f"marked by rules: {marked} (ehrtraj rules applied {escape(str(result.path))})", soft_wrap=True)
+        console.print()
     console.print(
         f"[bold]{result.patients:,} patients, {result.events:,} events[/bold] from {_release(result.release)} "
         f"in {duration(result.seconds)}, at most {size(result.peak_memory)} of memory, {size(result.bytes)} on disk"

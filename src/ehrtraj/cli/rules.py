@@ -6,10 +6,15 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from ehrtraj.cli.app import app
 from ehrtraj.errors import SettingsError
+from ehrtraj.rules.applied import meaning_of, read_applied
 from ehrtraj.rules.listing import about_item, all_tables, as_markdown
 
 rules_app = typer.Typer(
@@ -52,3 +57,69 @@ def rules_explain(
 def rules_docs(rules: Annotated[Path | None, _RULES_OPTION] = None) -> None:
     """Print the page that documents every rule (docs/rules.md), made from the files."""
     sys.stdout.write(as_markdown(rules))
+
+
+_APPLIED_HELP = """Show what the rules did to a dataset: events by rule, table and item, each with an example.
+
+[bold]Examples[/bold]
+
+  ehrtraj rules applied trajectories/v1
+
+  ehrtraj rules applied trajectories/v1 --rule unit_converted --limit 100
+
+  ehrtraj rules applied trajectories/v1 --item 223761
+
+  ehrtraj rules applied trajectories/v1 --csv > applied.csv
+"""
+
+
+@rules_app.command("applied", help=_APPLIED_HELP)
+def rules_applied(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.", show_default=False)],
+    rule: Annotated[str | None, typer.Option(help="Only this one, such as unit_converted.")] = None,
+    item: Annotated[str | None, typer.Option(help="Only this item (50912) or code (LAB//50912).")] = None,
+    limit: Annotated[int, typer.Option(help="Items to show of each rule, those with most events first.")] = 5,
+    csv: Annotated[bool, typer.Option("--csv", help="Print all of it as CSV.")] = False,
+) -> None:
+    """Show what the rules did to a dataset."""
+    rows = read_applied(dataset, rule, item)
+    if csv:
+        sys.stdout.write(rows.write_csv())
+        return
+    console = Console(width=None if sys.stdout.isatty() else sum(_WIDTHS) + 8, highlight=False)
+    for (name,), of_rule in rows.group_by("rule", maintain_order=True):
+        console.print(f"[bold]{name}[/bold]: {of_rule['events'].sum():,} events. {escape(meaning_of(str(name)))}")
+        console.print(_applied_table(of_rule, limit))
+        if of_rule.height > limit:
+            rest = of_rule["events"][limit:].sum()
+            console.print(
+                f"  and {rest:,} events of {of_rule.height - limit:,} more (--rule {name} --limit N)", style="dim"
+            )
+        console.print()
+
+
+_WIDTHS = (9, 58, 34, 34)
+
+
+def _applied_table(rows: pl.DataFrame, limit: int) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for number, width in enumerate(_WIDTHS):
+        table.add_column(justify="left" if number else "right", no_wrap=True, max_width=width, overflow="ellipsis")
+    for row in rows.head(limit).iter_rows(named=True):
+        units = " -> ".join(dict.fromkeys(str(row[name]) for name in ("raw_unit", "unit") if row[name]))
+        table.add_row(
+            f"{row['events']:>{_WIDTHS[0]},}",
+            escape(f"{row['source_table']}  {row['code']}"),
+            escape(row["description"] or ""),
+            escape("  ".join(filter(None, (units, _example(row))))),
+        )
+    return table
+
+
+def _example(row: dict[str, object]) -> str:
+    """Before and after of one event, where the rule changed its value."""
+    number, text = row["example_numeric_value"], row["example_text_value"]
+    after = text if text is not None and number is None else "null" if number is None else f"{number:g}"
+    if row["example_raw_value"] is not None:
+        return f"such as {row['example_raw_value']} -> {after}"
+    return "" if after == "null" else f"such as {after}"

@@ -38,6 +38,8 @@ def mark_echoes(events: Events, codes: Sequence[str], pairs: Iterable[Echo], eve
     link = events.ints["link_id"]
     for pair in present:
         echo, origin = np.flatnonzero(code == place[pair.code]), np.flatnonzero(code == place[pair.of_code])
+        # Of equal ones the one with the smallest link_id, so that the order of the input decides nothing.
+        origin = origin[np.argsort(link[rows[origin]], kind="stable")]
         found = _nearest(moment[echo], value[echo], moment[origin], value[origin], pair.tolerance)
         repeats = found >= 0
         at, of = rows[echo[repeats]], rows[origin[found[repeats]]]

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 import ehrtraj
 from ehrtraj import recipes, rules
+from ehrtraj.pipeline.applied import all_applied
 from ehrtraj.pipeline.events import event_schema
 from ehrtraj.pipeline.ledger import TableLedger, to_table
 from ehrtraj.pipeline.rejects import merge_rejects
@@ -169,6 +170,7 @@ def write_metadata(
     meds.DatasetMetadataSchema.validate(about)
     _write_json(metadata / "dataset.json", about)
     _write_parquet(to_table(ledger), space.dataset / "ledger.parquet")
+    _write_parquet(all_applied(_read_pieces(shards, "applied")), space.dataset / "rules_applied.parquet")
     return {"patients": subjects.num_rows, "codes": codes.num_rows}
 
 

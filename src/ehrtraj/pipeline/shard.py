@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ehrtraj.pipeline.applied import all_applied, count_applied
 from ehrtraj.pipeline.assemble import Part, assemble
 from ehrtraj.pipeline.convert import Codes
 from ehrtraj.pipeline.encounters import Admissions
@@ -117,7 +118,7 @@ class ShardWorker:
         patients: Counter[tuple[str, str]] = Counter()
         units: dict[str, set[str]] = {}
         descriptions: dict[str, str] = {}
-        subjects = []
+        subjects, applied = [], []
         try:
             for low, high in self._parts(shard, rows):
                 spelled = Codes()
@@ -143,6 +144,7 @@ class ShardWorker:
                 descriptions |= spelled.descriptions
                 if part is not None:
                     self._count_codes(part, codes, patients, units)
+                    applied.append(count_applied(part, job.wanted))
                     subjects.append(self._subjects(part, about["subjects"], writer.write(part), shard))
             files = writer.close()
         except BaseException:
@@ -152,6 +154,7 @@ class ShardWorker:
             for reject in rejects.values():
                 reject.close()
         self._leave_tables(shard, subjects, codes, patients, units, descriptions)
+        self._leave(shard, "applied", all_applied(applied))
         root = self._space.root
         left = [root / DATASET / "data" / name for name in files]
         left += self._space.shard_marker(shard).parent.glob(f"{shard:05d}.*.arrow")
@@ -264,8 +267,10 @@ class ShardWorker:
                 "described": pa.array([descriptions.get(k[0]) for k in keys], pa.string()),
             }
         )
-        pa.feather.write_feather(content, str(folder / f"{shard:05d}.codes.arrow"), compression="lz4")
+        self._leave(shard, "codes", content)
         if subjects:
-            pa.feather.write_feather(
-                pa.concat_tables(subjects), str(folder / f"{shard:05d}.subjects.arrow"), compression="lz4"
-            )
+            self._leave(shard, "subjects", pa.concat_tables(subjects))
+
+    def _leave(self, shard: int, kind: str, rows: pa.Table) -> None:
+        path = self._space.shard_marker(shard).parent / f"{shard:05d}.{kind}.arrow"
+        pa.feather.write_feather(rows, str(path), compression="lz4")

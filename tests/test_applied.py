@@ -1,0 +1,101 @@
+"""The account of what the rules did agrees with the events, and is shown on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+import ehrtraj
+from ehrtraj.cli import app
+from ehrtraj.errors import SettingsError
+from ehrtraj.pipeline.applied import SPELLED
+from ehrtraj.rules.applied import read_applied
+from ehrtraj.synth.run import synth
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty invented patients with planted defects, standardised."""
+    folder = tmp_path_factory.mktemp("applied")
+    release = synth(folder / "release", patients=60, defects=0.05, max_cpus=1).path
+    return ehrtraj.build(release, folder, "v1", max_cpus=1, standardise=True).path
+
+
+def events_of(dataset: Path) -> pl.DataFrame:
+    return pl.read_parquet(dataset / "data" / "**" / "*.parquet")
+
+
+@pytest.fixture(params=["dataset", "demo_built"])
+def any_dataset(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+def test_the_account_counts_the_flags_of_the_events(any_dataset: Path) -> None:
+    events = events_of(any_dataset)
+    flags = json.loads((any_dataset / "metadata" / "flags.json").read_text())
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for name, flag in flags.items():
+        with_flag = events.filter(pl.col("flags") & flag["value"] != 0)
+        for table, code, number in with_flag.group_by("source_table", "code").len().iter_rows():
+            counted[name, table, code] = number
+    account = pl.read_parquet(any_dataset / "rules_applied.parquet")
+    summed = account.group_by("rule", "source_table", "code").agg(pl.col("events").sum())
+    got = {(rule, table, code): number for rule, table, code, number in summed.iter_rows() if rule != SPELLED}
+    assert got == dict(counted)
+    assert len({rule for rule, _, _ in got}) > 20
+
+
+def test_units_that_are_only_spelled_otherwise_are_counted(any_dataset: Path) -> None:
+    flags = json.loads((any_dataset / "metadata" / "flags.json").read_text())
+    converted = flags["unit_converted"]["value"]
+    spelled = events_of(any_dataset).filter(
+        pl.col("raw_unit").is_not_null(), pl.col("numeric_value").is_not_null(), pl.col("flags") & converted == 0
+    )
+    account = pl.read_parquet(any_dataset / "rules_applied.parquet").filter(pl.col("rule") == SPELLED)
+    assert account["events"].sum() == spelled.height > 1000
+
+
+def test_an_example_is_an_event_of_the_dataset(any_dataset: Path) -> None:
+    account = pl.read_parquet(any_dataset / "rules_applied.parquet").rename(lambda name: name.removeprefix("example_"))
+    same = [
+        "subject_id",
+        "time",
+        "source_table",
+        "code",
+        "raw_unit",
+        "unit",
+        "raw_value",
+        "numeric_value",
+        "text_value",
+    ]
+    assert account.join(events_of(any_dataset), on=same, how="anti", nulls_equal=True).is_empty()
+
+
+def test_what_was_applied_is_shown(dataset: Path) -> None:
+    said = CliRunner().invoke(app, ["rules", "applied", str(dataset)])
+    assert said.exit_code == 0, said.output
+    assert "unit_converted:" in said.stdout
+    one = CliRunner().invoke(app, ["rules", "applied", str(dataset), "--item", "223761", "--limit", "1"]).stdout
+    assert "Temperature Fahrenheit" in one
+    assert "->" in one
+    table = CliRunner().invoke(app, ["rules", "applied", str(dataset), "--csv"]).stdout
+    assert len(table.splitlines()) == pl.read_parquet(dataset / "rules_applied.parquet").height + 1
+
+
+def test_what_cannot_be_shown_is_said(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no dataset"):
+        read_applied(tmp_path)
+    with pytest.raises(SettingsError, match="no event of"):
+        read_applied(dataset, "weight_of_the_moon")
+
+
+def test_a_build_as_written_applies_no_rule_of_values(tmp_path: Path, release: Path) -> None:
+    dataset = ehrtraj.build(release, tmp_path, "v1", max_cpus=1, standardise=False).path
+    rules = set(pl.read_parquet(dataset / "rules_applied.parquet")["rule"])
+    assert not rules & {"unit_converted", "impossible_value", "echo", "outside_stay", SPELLED}
+    assert "available_estimated" in rules
