@@ -1,8 +1,41 @@
 """ehrtraj: patient trajectories from raw electronic health records."""
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ehrtraj.errors import EhrtrajError
-from ehrtraj.pipeline.run import BuildResult, build
 
-__all__ = ["BuildResult", "EhrtrajError", "__version__", "build"]
+if TYPE_CHECKING:
+    from ehrtraj.dataset.dataset import Dataset, open_dataset
+    from ehrtraj.dataset.trajectory import Trajectory
+    from ehrtraj.pipeline.run import BuildResult, build
+
+    open = open_dataset
+
+__version__ = "0.1.0"
+
+__all__ = ["BuildResult", "Dataset", "EhrtrajError", "Trajectory", "__version__", "build", "open"]
+
+# What is asked for is imported then: opening a dataset needs no DuckDB, `ehrtraj --version` nothing at all.
+_WHERE = {
+    "BuildResult": ("ehrtraj.pipeline.run", "BuildResult"),
+    "build": ("ehrtraj.pipeline.run", "build"),
+    "Dataset": ("ehrtraj.dataset.dataset", "Dataset"),
+    "open": ("ehrtraj.dataset.dataset", "open_dataset"),
+    "Trajectory": ("ehrtraj.dataset.trajectory", "Trajectory"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _WHERE[name]
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -35,3 +35,17 @@ class LedgerError(EhrtrajError):
     """Rows read are not rows that became events plus rows set aside."""
 
     exit_code = 6
+
+
+class DatasetError(EhrtrajError):
+    """What lies there is not a dataset, not all of one, of a newer format, or damaged."""
+
+    exit_code = 7
+
+
+class UnknownSubjectError(DatasetError, KeyError):
+    """A patient who is not in the dataset."""
+
+    def __str__(self) -> str:
+        # KeyError would show the message in quotes.
+        return str(self.args[0])

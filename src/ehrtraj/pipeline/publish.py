@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 import ehrtraj
 from ehrtraj import recipes, rules
+from ehrtraj.dataset.names import FORMAT
 from ehrtraj.pipeline.applied import all_applied
 from ehrtraj.pipeline.events import event_schema
 from ehrtraj.pipeline.ledger import TableLedger, to_table
@@ -182,8 +184,21 @@ def _merge_all_rejects(space: Workspace, names: Sequence[str], known: Mapping[st
 
 
 def write_manifest(space: Workspace, content: Mapping[str, Any]) -> None:
-    """Write `manifest.json`."""
-    _write_json(space.dataset / "manifest.json", content)
+    """Write `manifest.json`: the format, every file of the dataset with its size and hash, then `content`."""
+    files = sorted(p for p in space.dataset.rglob("*") if p.is_file())
+    # Two threads keep up with one disk; hashing lets go of the interpreter.
+    with ThreadPoolExecutor(2) as pool:
+        hashes = list(pool.map(_sha256, files))
+    contents = {
+        p.relative_to(space.dataset).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256}
+        for p, sha256 in zip(files, hashes, strict=True)
+    }
+    _write_json(space.dataset / "manifest.json", {"format": FORMAT, **content, "contents": contents})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def make_visible(space: Workspace, *, overwrite: bool) -> None:

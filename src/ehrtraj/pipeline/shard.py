@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.feather as feather
 
 from ehrtraj.pipeline.applied import all_applied, count_applied
 from ehrtraj.pipeline.assemble import Part, assemble
@@ -273,4 +274,4 @@ class ShardWorker:
 
     def _leave(self, shard: int, kind: str, rows: pa.Table) -> None:
         path = self._space.shard_marker(shard).parent / f"{shard:05d}.{kind}.arrow"
-        pa.feather.write_feather(rows, str(path), compression="lz4")
+        feather.write_feather(rows, str(path), compression="lz4")

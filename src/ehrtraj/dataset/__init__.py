@@ -1,0 +1,1 @@
+"""A finished dataset in hand: open it, look at patients, cut, query."""

@@ -1,0 +1,220 @@
+"""A dataset in hand: patients by number, in order, drawn, chosen; all events as one lazy frame; SQL."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ehrtraj.dataset.layout import DataFile, Layout, find_layout
+from ehrtraj.dataset.patterns import matches
+from ehrtraj.dataset.reading import Chunk, chunks, read_chunk, read_events
+from ehrtraj.dataset.trajectory import Trajectory
+from ehrtraj.errors import SettingsError, UnknownSubjectError
+from ehrtraj.pipeline.shards import SPLITS, draw
+
+
+def open_dataset(path: str | Path) -> Dataset:
+    """Open a dataset: `ehrtraj.open("trajectories/v1")`. Only its small tables are read.
+
+    Args:
+        path: folder of the dataset.
+
+    Raises:
+        DatasetError: if there is none, it is of a newer format, or not all of it is there.
+    """
+    layout = find_layout(path)
+    return Dataset(layout, layout.subjects)
+
+
+class Dataset:
+    """A finished dataset, or some patients of it: `sample` and `filter` return another Dataset over the same files.
+
+    Nothing but the list of patients is held in memory; events are read when they are asked for.
+
+    Attributes:
+        layout: its files.
+        subjects: a row for each patient, by subject_id: `split`, `shard` and `position` (where the events are),
+            `event_count`, `first_time`, `last_time`, `sex`, `birth_year`, `age_top_coded`, `death_time`,
+            `followup_end`.
+    """
+
+    def __init__(self, layout: Layout, subjects: pl.DataFrame) -> None:
+        """Take some patients of a dataset; `ehrtraj.open` takes all.
+
+        Args:
+            layout: of the dataset.
+            subjects: rows of its subjects.parquet, sorted by subject_id.
+        """
+        self.layout = layout
+        self.subjects = subjects
+        self._ids = subjects["subject_id"].to_numpy()
+
+    @property
+    def path(self) -> Path:
+        """Folder of the dataset."""
+        return self.layout.root
+
+    @property
+    def codes(self) -> pl.DataFrame:
+        """A row for each code: `code`, `description`, `parent_codes`, `unit`, `units`, `domain`, `event_count`, ..."""
+        return self.layout.codes
+
+    @property
+    def flags(self) -> dict[str, int]:
+        """The bit of each flag in the column `flags`, a power of two."""
+        return self.layout.flags
+
+    @property
+    def files(self) -> tuple[DataFile, ...]:
+        """The data files that hold these patients, by split (train first) and shard."""
+        if self._is_whole():
+            return self.layout.files
+        held = set(self.subjects.select("split", "shard").unique().rows())
+        return tuple(file for file in self.layout.files if (file.split, file.shard) in held)
+
+    def patients_of(self, file: DataFile) -> pl.DataFrame:
+        """The rows of `subjects` whose events are in a file, in its order."""
+        return self.subjects.filter(split=file.split, shard=file.shard).sort("position")
+
+    def _is_whole(self) -> bool:
+        return self.subjects.height == self.layout.subjects.height
+
+    def __len__(self) -> int:
+        return self.subjects.height
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._ids.tolist())
+
+    def __contains__(self, subject_id: object) -> bool:
+        return isinstance(subject_id, int | np.integer) and self._row(int(subject_id)) is not None
+
+    def __repr__(self) -> str:
+        events = int(self.subjects["event_count"].sum())
+        return f"Dataset({str(self.path)!r}, {len(self):,} patients, {events:,} events)"
+
+    def _row(self, subject_id: int) -> int | None:
+        at = int(np.searchsorted(self._ids, subject_id))
+        return at if at < len(self._ids) and self._ids[at] == subject_id else None
+
+    def __getitem__(self, subject_id: int) -> Trajectory:
+        """The trajectory of one patient.
+
+        Raises:
+            UnknownSubjectError: if the patient is not in the dataset, or not among those chosen. It is a KeyError too.
+            DatasetError: if the file cannot be read.
+        """
+        at = self._row(int(subject_id))
+        if at is None:
+            raise self._unknown(int(subject_id))
+        subject = self.subjects.row(at, named=True)
+        file = DataFile(subject["split"], subject["shard"], self.layout.data_path(subject["split"], subject["shard"]))
+        events = read_events(file, subject["position"], subject["event_count"])
+        return Trajectory(subject, events, self.layout)
+
+    def _unknown(self, subject_id: int) -> UnknownSubjectError:
+        if not self._is_whole() and subject_id in Dataset(self.layout, self.layout.subjects):
+            return UnknownSubjectError(
+                f"patient {subject_id} is in {self.path}, but not among the {len(self):,} chosen"
+            )
+        between = f", from {self._ids[0]} to {self._ids[-1]}" if len(self) else ""
+        return UnknownSubjectError(f"no patient {subject_id} in {self.path}: it has {len(self):,} patients{between}")
+
+    def trajectories(self, split: str | None = None, *, workers: int = 1) -> Iterator[Trajectory]:
+        """All trajectories one after another, in the order of the files.
+
+        A few hundred thousand events are in memory at once for each worker, whatever the size of the dataset.
+
+        Args:
+            split: only patients of `train`, `tuning` or `held_out`.
+            workers: threads that read ahead. The order stays the same.
+
+        Raises:
+            SettingsError: if there is no such split, or `workers` is less than 1.
+            DatasetError: if a file cannot be read.
+        """
+        chosen = self if split is None else self.filter(split=split)
+        if workers < 1:
+            raise SettingsError(f"workers is {workers}: it must be at least 1")
+        return chosen._read_in_order(workers)
+
+    def _read_in_order(self, workers: int) -> Iterator[Trajectory]:
+        rows = {subject["subject_id"]: subject for subject in self.subjects.iter_rows(named=True)}
+        work = (chunk for file in self.files for chunk in chunks(file, self.patients_of(file)))
+        for chunk in _ahead(work, workers):
+            for subject_id, events in chunk:
+                yield Trajectory(rows[subject_id], events, self.layout)
+
+    def scan(self) -> pl.LazyFrame:
+        """All events as a polars LazyFrame: only the columns and row groups that a query needs are read."""
+        events = pl.scan_parquet([file.path for file in self.layout.files], glob=False)
+        if self._is_whole():
+            return events
+        events = pl.scan_parquet([file.path for file in self.files], glob=False)
+        return events.filter(pl.col("subject_id").is_in(self.subjects["subject_id"].implode()))
+
+    def sample(self, n: int, seed: int = 0) -> Dataset:
+        """Draw `n` patients (all, if there are fewer). A larger draw of the same seed contains a smaller one.
+
+        Raises:
+            SettingsError: if `n` is negative.
+        """
+        if n < 0:
+            raise SettingsError(f"cannot draw {n} patients")
+        drawn = draw(self._ids, n, seed)
+        return Dataset(self.layout, self.subjects.filter(pl.col("subject_id").is_in(drawn)))
+
+    def filter(
+        self, *predicates: pl.Expr, split: str | None = None, having: str | Sequence[str] | None = None
+    ) -> Dataset:
+        """Choose patients.
+
+        Args:
+            predicates: polars expressions over the columns of `subjects`, as `pl.col("sex") == "F"`.
+            split: only this one.
+            having: only patients with an event whose code matches, or any of several patterns (`DIAGNOSIS//*//A41*`).
+
+        Raises:
+            SettingsError: if there is no such split or column.
+        """
+        subjects = self.subjects
+        if split is not None:
+            if split not in SPLITS:
+                raise SettingsError(f"no split is called '{split}': there are {', '.join(SPLITS)}")
+            subjects = subjects.filter(split=split)
+        if predicates:
+            try:
+                subjects = subjects.filter(*predicates)
+            except pl.exceptions.ColumnNotFoundError as error:
+                raise SettingsError(
+                    f"patients have no column {str(error).splitlines()[0]}: there are {', '.join(subjects.columns)}"
+                ) from None
+        chosen = Dataset(self.layout, subjects)
+        if having is None:
+            return chosen
+        patterns = [having] if isinstance(having, str) else list(having)
+        found = chosen.scan().filter(matches(patterns)).select("subject_id").unique().collect()
+        return Dataset(self.layout, subjects.join(found, on="subject_id", how="semi", maintain_order="left"))
+
+
+def _ahead(work: Iterator[Chunk], workers: int) -> Iterator[Iterator[tuple[int, pl.DataFrame]]]:
+    """Read chunks in order, as many ahead as there are workers."""
+    if workers == 1:
+        yield from map(read_chunk, work)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        reading: deque[Future[Any]] = deque(pool.submit(_whole, chunk) for chunk in islice(work, workers))
+        while reading:
+            done = reading.popleft().result()
+            reading.extend(pool.submit(_whole, chunk) for chunk in islice(work, 1))
+            yield iter(done)
+
+
+def _whole(chunk: Chunk) -> list[tuple[int, pl.DataFrame]]:
+    return list(read_chunk(chunk))

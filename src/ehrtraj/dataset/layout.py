@@ -1,0 +1,186 @@
+"""A dataset's files: found, checked to be all there, and its small tables read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ehrtraj.dataset.names import ALWAYS, CODES, DATA, DATASET_JSON, FLAGS, FORMAT, MANIFEST, SUBJECTS
+from ehrtraj.errors import DatasetError
+from ehrtraj.pipeline.shards import SPLITS
+
+_MISSING_SHOWN = 3
+# What polars raises over a file that is not Parquet, is cut short, or lacks a column.
+READ_ERRORS = (pl.exceptions.PolarsError, OSError)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of events: whole patients, each contiguous and in order.
+
+    Attributes:
+        split: `train`, `tuning` or `held_out`.
+        shard: as in subjects.parquet, `00007`.
+        path: where it is.
+    """
+
+    split: str
+    shard: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything of a dataset is, and what its manifest says.
+
+    Attributes:
+        root: folder of the dataset.
+        manifest: content of manifest.json.
+    """
+
+    root: Path
+    manifest: dict[str, Any]
+
+    @cached_property
+    def files(self) -> tuple[DataFile, ...]:
+        """The data files, in the order of split (train first) and shard."""
+        pairs = self.subjects.select("split", "shard").unique().rows()
+        pairs.sort(key=lambda pair: (SPLITS.index(pair[0]), pair[1]))
+        return tuple(DataFile(split, shard, self.data_path(split, shard)) for split, shard in pairs)
+
+    def data_path(self, split: str, shard: str) -> Path:
+        """Path of the file that holds a shard's patients of one split."""
+        return self.root / DATA / split / f"{shard}.parquet"
+
+    @cached_property
+    def subjects(self) -> pl.DataFrame:
+        """metadata/subjects.parquet, sorted by subject_id: a row for each patient."""
+        return self._table(SUBJECTS).sort("subject_id")
+
+    @cached_property
+    def codes(self) -> pl.DataFrame:
+        """metadata/codes.parquet: a row for each code that occurs."""
+        return self._table(CODES)
+
+    @cached_property
+    def flags(self) -> dict[str, int]:
+        """Bit of each flag, a power of two."""
+        return {name: flag["value"] for name, flag in _read_json(self.root / FLAGS).items()}
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """metadata/dataset.json: MEDS' account of the dataset."""
+        return _read_json(self.root / DATASET_JSON)
+
+    @property
+    def clock(self) -> str:
+        """`event`, or `available` where the column time holds when things were known."""
+        return str(self.manifest["settings"]["clock"])
+
+    def _table(self, name: str) -> pl.DataFrame:
+        path = self.root / name
+        try:
+            return pl.read_parquet(path, glob=False)
+        except READ_ERRORS as error:
+            raise broken(path, error) from None
+
+
+def broken(path: Path, error: Exception) -> DatasetError:
+    """Return the error that says a file cannot be read, and what to do."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if not path.exists():
+        return DatasetError(f"{path} is gone: copy the dataset again, or build it again")
+    if isinstance(error, PermissionError):
+        return DatasetError(f"{path} cannot be read: {error.strerror}. A dataset belongs to the user who built it")
+    return DatasetError(f"{path} is damaged ({reason}): copy the dataset again, or build it again with --overwrite")
+
+
+def find_layout(path: str | Path) -> Layout:
+    """Find a dataset and check that all of it is there, by names and sizes (contents are not read).
+
+    Args:
+        path: folder of the dataset, such as `trajectories/v1`.
+
+    Raises:
+        DatasetError: if there is none, it is of a newer format, or files of it are missing or of another size.
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        there = "is a file" if root.exists() else "there is no such folder"
+        raise DatasetError(f"{root}: {there}. Name the folder of a dataset, such as trajectories/v1")
+    if not (root / MANIFEST).is_file():
+        raise _no_dataset(root)
+    manifest = _read_json(root / MANIFEST)
+    if int(manifest.get("format", FORMAT)) > FORMAT:
+        made = manifest.get("software", {}).get("ehrtraj", "a newer version")
+        raise DatasetError(
+            f"{root} was built by ehrtraj {made}: its format is {manifest['format']}, and this version reads up to "
+            f"{FORMAT}. Update with `pip install --upgrade ehrtraj`"
+        )
+    if "settings" not in manifest or "summary" not in manifest:
+        raise DatasetError(f"{root / MANIFEST} is not of a dataset that ehrtraj built")
+    layout = Layout(root, manifest)
+    _check_whole(layout)
+    return layout
+
+
+def _no_dataset(root: Path) -> DatasetError:
+    """Say what lies there instead of a dataset."""
+    if root.name.startswith(".") and root.name.endswith(".build"):
+        return DatasetError(
+            f"{root} is the folder of a build that is not done: run `ehrtraj build` again to finish it, "
+            "then open the dataset beside it"
+        )
+    inside = sorted(p.parent.name for p in root.glob(f"*/{MANIFEST}"))
+    if inside:
+        return DatasetError(f"{root} holds datasets and is none itself: open one of {', '.join(inside)} in it")
+    if (root / DATASET_JSON).is_file() or (root / DATA).is_dir():
+        return DatasetError(
+            f"{root} has no {MANIFEST}: it is a dataset that was copied in part, or one that ehrtraj did not build. "
+            "Copy all of it again; any MEDS dataset can be read with polars"
+        )
+    return DatasetError(f"{root} is not a dataset: it has no {MANIFEST}. `ehrtraj build` makes one from a release")
+
+
+def _check_whole(layout: Layout) -> None:
+    """Check that every file that the manifest and subjects.parquet name is there, in its size.
+
+    Raises:
+        DatasetError: if not.
+    """
+    missing = [name for name in ALWAYS if not (layout.root / name).is_file()]
+    sizes = {name: file["bytes"] for name, file in layout.manifest.get("contents", {}).items()}
+    wrong = []
+    for name, expected in sizes.items():
+        path = layout.root / name
+        if not path.is_file():
+            missing.append(name)
+        elif path.stat().st_size != expected:
+            wrong.append(f"{name} ({path.stat().st_size:,} of {expected:,} bytes)")
+    if not missing and not wrong and not sizes:
+        missing = [str(f.path.relative_to(layout.root)) for f in layout.files if not f.path.is_file()]
+    for files, what in ((sorted(set(missing)), "missing"), (wrong, "of another size than when it was built")):
+        if files:
+            more = f" and {len(files) - _MISSING_SHOWN:,} more" if len(files) > _MISSING_SHOWN else ""
+            raise DatasetError(
+                f"{layout.root} is not whole: {', '.join(files[:_MISSING_SHOWN])}{more} "
+                f"{'is' if len(files) == 1 else 'are'} {what}. Copy the dataset again, or build it again with "
+                "--overwrite"
+            )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise broken(path, error) from None
+    except ValueError:
+        raise DatasetError(f"{path} is damaged: copy the dataset again, or build it again with --overwrite") from None
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path} is damaged: it holds no JSON object")
+    return content

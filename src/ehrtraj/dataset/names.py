@@ -1,0 +1,18 @@
+"""What the files of a dataset are called, for the build that writes them and for all that read them."""
+
+from __future__ import annotations
+
+FORMAT = 1
+"""Grows when a dataset's files change so that older code would misread them; `format` in manifest.json."""
+
+MANIFEST = "manifest.json"
+DATA = "data"
+DATASET_JSON = "metadata/dataset.json"
+CODES = "metadata/codes.parquet"
+SUBJECTS = "metadata/subjects.parquet"
+SPLITS = "metadata/subject_splits.parquet"
+FLAGS = "metadata/flags.json"
+LEDGER = "ledger.parquet"
+
+ALWAYS = (MANIFEST, DATASET_JSON, CODES, SUBJECTS, SPLITS, FLAGS, LEDGER)
+"""Files that every dataset has, beside its data."""

@@ -1,0 +1,93 @@
+"""Read events of whole patients from a data file: the one place where trajectories come from the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from ehrtraj.dataset.layout import READ_ERRORS, DataFile, broken
+from ehrtraj.errors import DatasetError
+
+# Events in memory at once while a file is read in order.
+CHUNK_EVENTS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Whole patients that lie next to each other in one file.
+
+    Attributes:
+        file: that holds them.
+        position: of the first event in the file.
+        count: of events.
+        patients: subject_id, position of the first event in the chunk and number of events of each.
+    """
+
+    file: DataFile
+    position: int
+    count: int
+    patients: tuple[tuple[int, int, int], ...]
+
+
+def read_events(file: DataFile, position: int, count: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Read a run of events.
+
+    polars decodes the pages that hold the run and skips the others, so this costs about as much as the run is long,
+    whatever the file's size.
+
+    Args:
+        file: that holds them.
+        position: of the first event in the file.
+        count: how many events.
+        columns: which; all by default.
+
+    Raises:
+        DatasetError: if the file cannot be read, or is too short.
+    """
+    try:
+        rows = pl.scan_parquet(file.path, glob=False).slice(position, count)
+        events = (rows if columns is None else rows.select(columns)).collect()
+    except READ_ERRORS as error:
+        raise broken(file.path, error) from None
+    if events.height != count:
+        raise DatasetError(
+            f"{file.path} is damaged: it ends before event {position + count:,}, which metadata/subjects.parquet "
+            "names. Copy the dataset again, or build it again with --overwrite"
+        )
+    return events
+
+
+def chunks(file: DataFile, patients: pl.DataFrame, size: int = CHUNK_EVENTS) -> Iterator[Chunk]:
+    """Divide patients of one file into chunks of about `size` events, in the order of the file.
+
+    Args:
+        file: that holds them.
+        patients: rows of subjects.parquet, all of this file.
+        size: a chunk ends with the patient who fills it; patients are never divided.
+    """
+    ordered = patients.sort("position").select("subject_id", "position", "event_count").rows()
+    first = 0
+    for at, (_, position, count) in enumerate(ordered):
+        start, end = ordered[first][1], position + count
+        last = at + 1 == len(ordered)
+        # It also ends before patients who were not asked for.
+        if last or ordered[at + 1][1] != end or end - start >= size:
+            inside = tuple((who, own - start, length) for who, own, length in ordered[first : at + 1])
+            yield Chunk(file, start, end - start, inside)
+            first = at + 1
+
+
+def read_chunk(chunk: Chunk, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Read a chunk.
+
+    Yields:
+        subject_id and events of each patient. The frames are views of the chunk's memory.
+
+    Raises:
+        DatasetError: if the file cannot be read, or is too short.
+    """
+    events = read_events(chunk.file, chunk.position, chunk.count, columns)
+    for subject_id, position, count in chunk.patients:
+        yield subject_id, events.slice(position, count)

@@ -1,0 +1,155 @@
+"""One patient's events in order, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from ehrtraj.dataset import intervals as _intervals
+from ehrtraj.dataset.layout import Layout
+from ehrtraj.dataset.patterns import matches
+
+
+class Trajectory:
+    """One patient: the events in order of time, or those that a cut has left of them.
+
+    Cuts (`between`, `as_of`, `codes`) return another trajectory and change nothing.
+
+    Attributes:
+        subject_id: the patient.
+        events: a polars frame with a row for each event, static facts (null time) first; columns as in docs/design.md.
+        split: `train`, `tuning` or `held_out`.
+        known_until: the time that `as_of` has cut at; None where nothing is hidden.
+    """
+
+    def __init__(
+        self, subject: Mapping[str, Any], events: pl.DataFrame, layout: Layout, known_until: datetime | None = None
+    ) -> None:
+        """Put a trajectory together; `Dataset` does this.
+
+        Args:
+            subject: the patient's row of metadata/subjects.parquet.
+            events: in their order.
+            layout: of the dataset they come from.
+            known_until: hides what could not be known by then.
+        """
+        self._subject = subject
+        self._layout = layout
+        self.subject_id = int(subject["subject_id"])
+        self.split = str(subject["split"])
+        self.events = events
+        self.known_until = known_until
+
+    def __len__(self) -> int:
+        return self.events.height
+
+    def __repr__(self) -> str:
+        until = "" if self.known_until is None else f", as of {self.known_until}"
+        return f"Trajectory({self.subject_id}, {self.events.height:,} events{until})"
+
+    @property
+    def sex(self) -> str | None:
+        """`F` or `M`; None where the release does not say."""
+        return self._subject["sex"]  # type: ignore[no-any-return]
+
+    @property
+    def birth_year(self) -> int | None:
+        """Year of birth, shifted as all of the patient's dates are; the latest possible one for ages above 89."""
+        return self._subject["birth_year"]  # type: ignore[no-any-return]
+
+    @property
+    def death_time(self) -> datetime | None:
+        """When the patient died (23:59:59 where only the day is known); None if not, or not known yet."""
+        death: datetime | None = self._subject["death_time"]
+        hidden = death is not None and self.known_until is not None and death > self.known_until
+        return None if hidden else death
+
+    def age(self, at: datetime) -> int | None:
+        """Age in whole years, as MIMIC-IV reckons it: anchor_age + year - anchor_year (mimic-code#1231).
+
+        MIMIC-IV gives 91 for every age above 89 at the anchor: such patients are at least as old as this says
+        (flag `age_top_coded` on MEDS_BIRTH).
+
+        Args:
+            at: any time on the patient's own shifted calendar.
+
+        Returns:
+            Years, negative before birth; None where the year of birth is not known.
+        """
+        return None if self.birth_year is None else at.year - self.birth_year
+
+    @cached_property
+    def admissions(self) -> pl.DataFrame:
+        """A row for each hospital admission.
+
+        `subject_id`, `hadm_id`, `stay_id` (null), `start`, `end`, `admission_type`, `discharge_location`,
+        `source_table`. An end that a cut has left out is null: what is not known yet is not told.
+        """
+        return _intervals.stays(self.events, "admission")
+
+    @cached_property
+    def icu_stays(self) -> pl.DataFrame:
+        """A row for each ICU stay; columns as `admissions`, with `first_careunit` and `last_careunit`."""
+        return _intervals.stays(self.events, "icu_stay")
+
+    @cached_property
+    def ed_stays(self) -> pl.DataFrame:
+        """A row for each stay in the emergency department; columns as `admissions`."""
+        return _intervals.stays(self.events, "ed_stay")
+
+    def between(self, start: datetime | None = None, end: datetime | None = None, *, static: bool = True) -> Trajectory:
+        """Return what happened from `start` on and before `end`, by the column time.
+
+        Args:
+            start: the first moment within; None for the beginning.
+            end: the first moment that is not; None to keep everything to the last event.
+            static: keep facts without a time (sex), which hold at any time.
+        """
+        time = pl.col("time")
+        within = pl.lit(value=True)
+        if start is not None:
+            within &= time >= start
+        if end is not None:
+            within &= time < end
+        return self._cut(pl.when(time.is_null()).then(pl.lit(static)).otherwise(within))
+
+    def as_of(self, time: datetime) -> Trajectory:
+        """Return only what could be known at a time: events whose available_time is not after it, and static facts.
+
+        It goes by available_time whatever the dataset's clock. A death or a discharge that lies after it is not told
+        by any property of the result either.
+        """
+        known = pl.col("available_time").is_null() | (pl.col("available_time") <= time)
+        until = time if self.known_until is None else min(time, self.known_until)
+        return self._cut(known, until)
+
+    def codes(self, *patterns: str) -> Trajectory:
+        """Return the events whose code matches any of the patterns.
+
+        Args:
+            patterns: a code (`LAB//50912`), or with `*` for any text (`LAB//*`, `DIAGNOSIS//*//A41*`).
+        """
+        return self._cut(matches(patterns))
+
+    def _cut(self, keep: pl.Expr, known_until: datetime | None = None) -> Trajectory:
+        return Trajectory(self._subject, self.events.filter(keep), self._layout, known_until or self.known_until)
+
+    def intervals(self, kind: str | None = None) -> pl.DataFrame:
+        """Join start and end events: admissions, stays, infusions, orders.
+
+        Args:
+            kind: `admission`, `icu_stay`, `ed_stay`, `care_unit`, `input`, `ingredient`, `icu_procedure`, `pharmacy` or
+                `drug_order` (the rule table `intervals`); all by default.
+
+        Returns:
+            A row for each interval, by start; see `ehrtraj.dataset.intervals.intervals` for the columns. An end that is
+            not among the events is null.
+
+        Raises:
+            SettingsError: if there is no such kind.
+        """
+        return _intervals.intervals(self.events, kind)

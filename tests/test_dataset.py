@@ -1,0 +1,358 @@
+"""A dataset in hand: opened, patients by number and in order, cut by time and by what was known."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ehrtraj
+from ehrtraj.dataset.names import FORMAT
+from ehrtraj.dataset.reading import chunks, read_chunk
+from ehrtraj.errors import DatasetError, SettingsError, UnknownSubjectError
+
+
+@pytest.fixture(scope="module")
+def ds(built: Path) -> ehrtraj.Dataset:
+    return ehrtraj.open(built)
+
+
+@pytest.fixture(scope="module")
+def everything(built: Path, read_events: Callable[[Path], pa.Table]) -> pl.DataFrame:
+    events = pl.from_arrow(read_events(built))
+    assert isinstance(events, pl.DataFrame)
+    return events
+
+
+def test_every_patient_by_number_is_the_patient_of_the_files(ds: ehrtraj.Dataset, everything: pl.DataFrame) -> None:
+    assert len(ds) == 8
+    for subject_id in ds:
+        trajectory = ds[subject_id]
+        assert trajectory.events.equals(everything.filter(subject_id=subject_id)), subject_id
+        assert (trajectory.subject_id, len(trajectory)) == (subject_id, trajectory.events.height)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_trajectories_in_order_are_all_events_once(ds: ehrtraj.Dataset, everything: pl.DataFrame, workers: int) -> None:
+    read = list(ds.trajectories(workers=workers))
+    assert sorted(t.subject_id for t in read) == list(ds)
+    order = {"train": 0, "tuning": 1, "held_out": 2}
+    assert [order[t.split] for t in read] == sorted(order[t.split] for t in read)
+    together = pl.concat([t.events for t in sorted(read, key=lambda t: t.subject_id)])
+    assert together.equals(everything.sort("subject_id", maintain_order=True))
+
+
+def test_trajectories_of_a_split(ds: ehrtraj.Dataset) -> None:
+    for split in ("train", "tuning", "held_out"):
+        expected = ds.subjects.filter(split=split)["subject_id"].to_list()
+        assert sorted(t.subject_id for t in ds.trajectories(split)) == expected
+    with pytest.raises(SettingsError, match=r"'test'.*train, tuning, held_out"):
+        ds.trajectories("test")
+    with pytest.raises(SettingsError, match="at least 1"):
+        ds.trajectories(workers=0)
+
+
+@pytest.mark.parametrize("size", [1, 100, 10**9])
+def test_chunks_hold_whole_patients_in_the_order_of_the_file(
+    ds: ehrtraj.Dataset, everything: pl.DataFrame, size: int
+) -> None:
+    """Whatever the size of a chunk, and with patients left out between those who are asked for."""
+    for file in ds.files:
+        patients = ds.patients_of(file)
+        for asked in (patients, patients[::2]):
+            read = [patient for chunk in chunks(file, asked, size) for patient in read_chunk(chunk)]
+            assert [subject_id for subject_id, _ in read] == asked["subject_id"].to_list()
+            for subject_id, events in read:
+                assert events.equals(everything.filter(subject_id=subject_id))
+        if size == 1:
+            assert len(list(chunks(file, patients, size))) == patients.height
+
+
+def test_scan_is_lazy_and_whole(ds: ehrtraj.Dataset, everything: pl.DataFrame) -> None:
+    scan = ds.scan()
+    assert isinstance(scan, pl.LazyFrame)
+    assert (
+        scan.sort("subject_id", maintain_order=True)
+        .collect()
+        .equals(everything.sort("subject_id", maintain_order=True))
+    )
+    plan = scan.filter(pl.col("subject_id") == 10900116).select("code").explain()
+    assert "PROJECT 2/" in plan or "PROJECT 1/" in plan, plan
+    assert "SELECTION" in plan, plan
+
+
+def test_a_draw_and_a_choice_hold_their_patients_alone(ds: ehrtraj.Dataset, everything: pl.DataFrame) -> None:
+    for chosen in (ds.sample(3, seed=1), ds.filter(pl.col("sex") == "F"), ds.filter(split="train").sample(2)):
+        assert 0 < len(chosen) < len(ds)
+        expected = everything.filter(pl.col("subject_id").is_in(list(chosen)))
+        assert chosen.scan().collect().height == expected.height
+        assert sum(len(t) for t in chosen.trajectories()) == expected.height
+        absent = next(s for s in ds if s not in chosen)
+        with pytest.raises(UnknownSubjectError, match=f"patient {absent} is in .*not among the {len(chosen)} chosen"):
+            chosen[absent]
+
+
+def test_a_larger_draw_contains_a_smaller_one(ds: ehrtraj.Dataset) -> None:
+    draws = [set(ds.sample(n, seed=4)) for n in range(10)]
+    assert [len(d) for d in draws] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 8]
+    assert all(a <= b for a, b in itertools.pairwise(draws))
+    assert any(set(ds.sample(3, seed=s)) != draws[3] for s in range(5))
+    with pytest.raises(SettingsError):
+        ds.sample(-1)
+
+
+def test_filter_by_what_happened(ds: ehrtraj.Dataset, handmade: ModuleType, everything: pl.DataFrame) -> None:
+    assert list(ds.filter(having="HOSPITAL_DEATH")) == [handmade.DIED]
+    for patterns in ("LAB//*", ["ICU_START//*", "OMR//*"], "DIAGNOSIS//*//A41*"):
+        prefixes = [patterns] if isinstance(patterns, str) else patterns
+        expected = {
+            row["subject_id"]
+            for row in everything.select("subject_id", "code").unique().iter_rows(named=True)
+            for p in prefixes
+            if row["code"].startswith(p.split("*")[0]) and p.split("*")[-2].strip("/") in row["code"]
+        }
+        assert set(ds.filter(having=patterns)) == expected
+    assert len(ds.filter(having="NOTHING//*")) == 0
+    assert list(ds.filter(having="NOTHING//*").trajectories()) == []
+    with pytest.raises(SettingsError, match=r"no column .*eye.*there are subject_id"):
+        ds.filter(pl.col("eye") == 1)
+
+
+def test_a_dataset_and_a_trajectory_survive_the_way_to_another_process(ds: ehrtraj.Dataset) -> None:
+    again = pickle.loads(pickle.dumps(ds.sample(2)))
+    first = next(iter(again))
+    assert again[first].events.equals(ds[first].events)
+    assert pickle.loads(pickle.dumps(ds[first])).admissions.equals(ds[first].admissions)
+
+
+def test_who_the_patient_is(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    sepsis = ds[handmade.SEPSIS]
+    assert (sepsis.sex, sepsis.birth_year, sepsis.death_time) == ("F", 2152 - 66, None)
+    assert sepsis.age(datetime(2153, 4, 11)) == 67
+    assert sepsis.age(datetime(2153, 12, 31)) == 67
+    assert ds[handmade.DIED].death_time == ds[handmade.DIED].codes("MEDS_DEATH").events["time"].item()
+
+
+def test_stays(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    sepsis = ds[handmade.SEPSIS]
+    assert sepsis.admissions.to_dicts() == [
+        {
+            "subject_id": handmade.SEPSIS, "hadm_id": handmade.SEPSIS_HADM, "stay_id": None,
+            "start": datetime(2153, 4, 11, 23, 58), "end": datetime(2153, 4, 18, 13, 45),
+            "admission_type": "EW EMER.", "discharge_location": "HOME HEALTH CARE",
+            "source_table": "hosp/admissions",
+        }
+    ]  # fmt: skip
+    icu = sepsis.icu_stays.row(0, named=True)
+    assert (icu["stay_id"], icu["start"]) == (handmade.SEPSIS_STAY, datetime(2153, 4, 12, 9, 17, 23))
+    assert icu["first_careunit"] == "Medical Intensive Care Unit (MICU)"
+    assert icu["last_careunit"] == "Surgical Intensive Care Unit (SICU)"
+    ed = sepsis.ed_stays.row(0, named=True)
+    assert (ed["start"], ed["end"]) == (datetime(2153, 4, 11, 20, 52), datetime(2153, 4, 12, 2, 41))
+    assert ds[handmade.CLINIC].admissions.height == 0
+    assert ds[handmade.OVERLAP].admissions["hadm_id"].to_list() == [handmade.OVERLAP_OUTER, handmade.OVERLAP_INNER]
+
+
+def test_what_was_not_known_yet_is_not_told(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    """No property of a trajectory that was cut by `as_of` tells of a discharge, an end or a death to come."""
+    died = ds[handmade.DIED]
+    death = died.death_time
+    assert death is not None
+    in_icu = died.icu_stays["start"][0]
+    before = died.as_of(in_icu)
+    assert before.death_time is None
+    assert before.admissions["end"].to_list() == [None]
+    assert before.admissions["discharge_location"].to_list() == [None]
+    assert before.icu_stays["end"].to_list() == [None]
+    assert before.sex == "M"
+    assert before.as_of(datetime(2200, 1, 1)).death_time is None, "what is cut stays cut"
+    assert before.between(None, datetime(2200, 1, 1)).death_time is None
+    assert died.as_of(death).death_time == death
+    assert died.as_of(death).admissions["discharge_location"].item() is not None
+
+
+def moments(events: pl.DataFrame) -> st.SearchStrategy[datetime]:
+    """Times of events, the moments beside them, and any others."""
+    known = events["available_time"].drop_nulls().to_list() + events["time"].drop_nulls().to_list()
+    steps = st.sampled_from([-1, 0, 1]).map(lambda us: np.timedelta64(us, "us").item())
+    return st.one_of(
+        st.builds(lambda t, d: t + d, st.sampled_from(sorted(set(known))), steps),
+        st.datetimes(datetime(1800, 1, 1), datetime(2300, 1, 1)),
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_as_of_holds_what_was_known_and_nothing_else(ds: ehrtraj.Dataset, data: st.DataObject) -> None:
+    trajectory = ds[data.draw(st.sampled_from(list(ds)))]
+    events = trajectory.events
+    t, u = sorted(data.draw(st.tuples(moments(events), moments(events))))
+    earlier, later = trajectory.as_of(t), trajectory.as_of(u)
+    rows = events.to_dicts()
+    assert earlier.events.to_dicts() == [r for r in rows if r["available_time"] is None or r["available_time"] <= t]
+    assert later.as_of(t).events.equals(earlier.events), "cutting twice is cutting at the earlier time"
+    assert earlier.as_of(u).events.equals(earlier.events)
+    # The rest was told by nothing: every time that a frame of stays names was known.
+    for stays in (earlier.admissions, earlier.icu_stays, earlier.ed_stays):
+        ends = stays.filter(pl.col("end").is_not_null())["end"].to_list()
+        assert all(end <= t for end in ends)
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_no_event_is_lost_or_doubled_by_cutting_time(ds: ehrtraj.Dataset, data: st.DataObject) -> None:
+    trajectory = ds[data.draw(st.sampled_from(list(ds)))]
+    events = trajectory.events
+    cuts = sorted(data.draw(st.lists(moments(events), max_size=4)))
+    edges = [None, *cuts, None]
+    pieces = [
+        trajectory.between(a, b, static=(number == 0)).events for number, (a, b) in enumerate(itertools.pairwise(edges))
+    ]
+    assert pl.concat(pieces).equals(events)
+    assert trajectory.between(datetime.min, datetime.max).events.equals(events)
+    assert trajectory.as_of(datetime.max).events.equals(events)
+    first = trajectory.between(*cuts[:2]) if len(cuts) > 1 else trajectory
+    assert first.events.filter(pl.col("time").is_null()).height == events["time"].null_count()
+
+
+@pytest.mark.parametrize(
+    ("patterns", "kept"),
+    [
+        (["LAB//50912"], lambda c: c == "LAB//50912"),
+        (["LAB//*"], lambda c: c.startswith("LAB//")),
+        (["*//*MICU*"], lambda c: "//" in c and "MICU" in c.split("//", 1)[1]),
+        (["*"], lambda c: True),
+        (["LAB//5091?"], lambda c: False),
+        (
+            ["ICU_START//Medical Intensive Care Unit (MICU)", "CHART//*"],
+            lambda c: c.startswith(("ICU_START", "CHART//")),
+        ),
+        ([], lambda c: False),
+    ],
+    ids=str,
+)
+def test_codes_by_pattern(
+    ds: ehrtraj.Dataset, handmade: ModuleType, patterns: list[str], kept: Callable[[str], bool]
+) -> None:
+    trajectory = ds[handmade.SEPSIS]
+    expected = [c for c in trajectory.events["code"].to_list() if kept(c)]
+    assert trajectory.codes(*patterns).events["code"].to_list() == expected
+
+
+@pytest.fixture
+def copied(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "copy"))
+
+
+def test_a_patient_who_is_not_there(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    assert 99 not in ds
+    assert handmade.SEPSIS in ds
+    with pytest.raises(UnknownSubjectError) as told:
+        ds[99]
+    assert str(told.value) == f"no patient 99 in {ds.path}: it has 8 patients, from {min(ds)} to {max(ds)}"
+    with pytest.raises(KeyError):
+        ds[99]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: p / "nowhere", "no such folder"),
+        (lambda p: p / "v1" / "manifest.json", "is a file"),
+        (lambda p: p, "open one of v1"),
+        (lambda p: p / "v1" / "data", "is not a dataset"),
+    ],
+)
+def test_what_is_no_dataset(built: Path, tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
+    shutil.copytree(built, tmp_path / "v1")
+    with pytest.raises(DatasetError, match=words) as told:
+        ehrtraj.open(make(tmp_path))
+    assert str(make(tmp_path)) in str(told.value)
+
+
+def test_the_folder_of_a_build_that_is_not_done(copied: Path) -> None:
+    (copied / "manifest.json").unlink()
+    working = copied.rename(copied.parent / ".v1.build")
+    with pytest.raises(DatasetError, match="run `ehrtraj build` again"):
+        ehrtraj.open(working)
+
+
+def test_a_dataset_of_a_newer_format(copied: Path) -> None:
+    manifest = json.loads((copied / "manifest.json").read_text())
+    manifest |= {"format": FORMAT + 1, "software": {"ehrtraj": "9.1"}}
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DatasetError, match=rf"built by ehrtraj 9\.1: its format is {FORMAT + 1}.*pip install"):
+        ehrtraj.open(copied)
+
+
+def test_every_file_of_a_dataset_is_missed(built: Path, tmp_path: Path) -> None:
+    files = [p.relative_to(built) for p in built.rglob("*") if p.is_file()]
+    assert len(files) > 10
+    for number, name in enumerate(sorted(files)):
+        copy = Path(shutil.copytree(built, tmp_path / str(number)))
+        (copy / name).unlink()
+        with pytest.raises(DatasetError, match=str(name)):
+            ehrtraj.open(copy)
+
+
+def test_a_file_that_was_copied_in_part(copied: Path) -> None:
+    file = next((copied / "data").rglob("*.parquet"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:1000])
+    name = str(file.relative_to(copied))
+    with pytest.raises(DatasetError, match=rf"not whole: {name} \(1,000 of {len(whole):,} bytes\)"):
+        ehrtraj.open(copied)
+
+
+def test_a_file_that_is_damaged(copied: Path, built: Path) -> None:
+    """As long as it should be: it is found where it is read, and named."""
+    ds = ehrtraj.open(copied)
+    for file in ds.files:
+        file.path.write_bytes(b"\0" * file.path.stat().st_size)
+    ds = ehrtraj.open(copied)
+    with pytest.raises(DatasetError, match=r"\.parquet is damaged .*copy the dataset again"):
+        ds[next(iter(ds))]
+    with pytest.raises(DatasetError, match=r"\.parquet is damaged"):
+        list(ds.trajectories(workers=2))
+    shutil.rmtree(copied / "data")
+    with pytest.raises(DatasetError, match="is gone"):
+        ds[next(iter(ds))]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "metadata/subjects.parquet"])
+def test_a_small_file_that_is_damaged(copied: Path, name: str) -> None:
+    path = copied / name
+    path.write_bytes(b"?" * path.stat().st_size)
+    with pytest.raises(DatasetError, match=f"{name} is damaged"):
+        ehrtraj.open(copied)
+
+
+def test_a_file_with_fewer_events_than_it_should_have(copied: Path) -> None:
+    ds = ehrtraj.open(copied)
+    for file in ds.files:
+        pl.read_parquet(file.path).head(1).write_parquet(file.path)
+    with pytest.raises(DatasetError, match="ends before event"):
+        ds[next(iter(ds))]
+
+
+def test_the_manifest_names_every_file_with_its_hash(built: Path) -> None:
+    import hashlib
+
+    contents = json.loads((built / "manifest.json").read_text())["contents"]
+    files = {p.relative_to(built).as_posix(): p for p in built.rglob("*") if p.is_file()}
+    assert set(contents) == set(files) - {"manifest.json"}
+    for name, said in contents.items():
+        content = files[name].read_bytes()
+        assert said == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
