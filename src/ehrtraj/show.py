@@ -102,7 +102,8 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _release(version: str) -> str:
+def release_name(version: str) -> str:
+    """Write a release for a reader, as MIMIC-IV 3.1."""
     if version == "unknown":
         return "MIMIC-IV, release unknown,"
     return (
@@ -168,7 +169,7 @@ def show_result(result: BuildResult) -> None:
         console.print(f"marked by rules: {marked} (ehrtraj rules applied {escape(str(result.path))})", soft_wrap=True)
         console.print()
     console.print(
-        f"[bold]{result.patients:,} patients, {result.events:,} events[/bold] from {_release(result.release)} "
+        f"[bold]{result.patients:,} patients, {result.events:,} events[/bold] from {release_name(result.release)} "
         f"in {duration(result.seconds)}, at most {size(result.peak_memory)} of memory, {size(result.bytes)} on disk"
     )
     console.print(f"dataset: {escape(str(result.path))}", soft_wrap=True)

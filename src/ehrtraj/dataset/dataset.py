@@ -159,6 +159,25 @@ class Dataset:
         events = pl.scan_parquet([file.path for file in self.files], glob=False)
         return events.filter(pl.col("subject_id").is_in(self.subjects["subject_id"].implode()))
 
+    def sql(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> pl.DataFrame:
+        """Run one SELECT in DuckDB's SQL over the tables `events`, `codes` and `subjects`.
+
+        It can read nothing but these, and change nothing.
+
+        Args:
+            query: such as `SELECT code, count(*) FROM events GROUP BY code`.
+            parameters: for `?`, `$1` or `$name` in the query.
+
+        Raises:
+            SettingsError: if it is not one SELECT, or DuckDB refuses it.
+            DatasetError: if a data file cannot be read.
+        """
+        from ehrtraj.dataset.query import run_sql
+
+        tables = {"codes": self.codes, "subjects": self.subjects}
+        paths = [file.path for file in self.layout.files]
+        return run_sql(query, paths, tables, parameters, chosen=not self._is_whole())
+
     def sample(self, n: int, seed: int = 0) -> Dataset:
         """Draw `n` patients (all, if there are fewer). A larger draw of the same seed contains a smaller one.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from ehrtraj.dataset.names import ALWAYS, CODES, DATA, DATASET_JSON, FLAGS, FORMAT, MANIFEST, SUBJECTS
+from ehrtraj.dataset.names import CODES, DATA, DATASET_JSON, FLAGS, FORMAT, MANIFEST, SUBJECTS
 from ehrtraj.errors import DatasetError
 from ehrtraj.pipeline.shards import SPLITS
 
@@ -68,6 +68,12 @@ class Layout:
         return self._table(CODES)
 
     @cached_property
+    def descriptions(self) -> dict[str, str]:
+        """What each code means, in words."""
+        described = self.codes.filter(pl.col("description").is_not_null())
+        return dict(described.select("code", "description").iter_rows())
+
+    @cached_property
     def flags(self) -> dict[str, int]:
         """Bit of each flag, a power of two."""
         return {name: flag["value"] for name, flag in _read_json(self.root / FLAGS).items()}
@@ -116,17 +122,28 @@ def find_layout(path: str | Path) -> Layout:
     if not (root / MANIFEST).is_file():
         raise _no_dataset(root)
     manifest = _read_json(root / MANIFEST)
-    if int(manifest.get("format", FORMAT)) > FORMAT:
-        made = manifest.get("software", {}).get("ehrtraj", "a newer version")
-        raise DatasetError(
-            f"{root} was built by ehrtraj {made}: its format is {manifest['format']}, and this version reads up to "
-            f"{FORMAT}. Update with `pip install --upgrade ehrtraj`"
-        )
-    if "settings" not in manifest or "summary" not in manifest:
-        raise DatasetError(f"{root / MANIFEST} is not of a dataset that ehrtraj built")
+    _check_format(root, manifest)
     layout = Layout(root, manifest)
     _check_whole(layout)
     return layout
+
+
+def _check_format(root: Path, manifest: dict[str, Any]) -> None:
+    made = manifest.get("software", {}).get("ehrtraj", "another version")
+    found = manifest.get("format", 0)
+    if found > FORMAT:
+        raise DatasetError(
+            f"{root} was built by ehrtraj {made}: its format is {found}, and this version reads {FORMAT}. "
+            "Update with `pip install --upgrade ehrtraj`"
+        )
+    if found < FORMAT:
+        raise DatasetError(
+            f"{root} was built by an older ehrtraj: its format is {found}, and this version reads {FORMAT}. "
+            "Build it again with --overwrite"
+        )
+    missing = [key for key in ("settings", "release", "contents") if key not in manifest]
+    if missing:
+        raise DatasetError(f"{root / MANIFEST} is damaged: it has no {', '.join(missing)}. Copy the dataset again")
 
 
 def _no_dataset(root: Path) -> DatasetError:
@@ -148,23 +165,19 @@ def _no_dataset(root: Path) -> DatasetError:
 
 
 def _check_whole(layout: Layout) -> None:
-    """Check that every file that the manifest and subjects.parquet name is there, in its size.
+    """Check that every file that the manifest names is there, in its size.
 
     Raises:
         DatasetError: if not.
     """
-    missing = [name for name in ALWAYS if not (layout.root / name).is_file()]
-    sizes = {name: file["bytes"] for name, file in layout.manifest.get("contents", {}).items()}
-    wrong = []
-    for name, expected in sizes.items():
+    missing, wrong = [], []
+    for name, file in layout.manifest["contents"].items():
         path = layout.root / name
         if not path.is_file():
             missing.append(name)
-        elif path.stat().st_size != expected:
-            wrong.append(f"{name} ({path.stat().st_size:,} of {expected:,} bytes)")
-    if not missing and not wrong and not sizes:
-        missing = [str(f.path.relative_to(layout.root)) for f in layout.files if not f.path.is_file()]
-    for files, what in ((sorted(set(missing)), "missing"), (wrong, "of another size than when it was built")):
+        elif (found := path.stat().st_size) != file["bytes"]:
+            wrong.append(f"{name} ({found:,} of {file['bytes']:,} bytes)")
+    for files, what in ((missing, "missing"), (wrong, "of another size than when built")):
         if files:
             more = f" and {len(files) - _MISSING_SHOWN:,} more" if len(files) > _MISSING_SHOWN else ""
             raise DatasetError(

@@ -13,6 +13,3 @@ SUBJECTS = "metadata/subjects.parquet"
 SPLITS = "metadata/subject_splits.parquet"
 FLAGS = "metadata/flags.json"
 LEDGER = "ledger.parquet"
-
-ALWAYS = (MANIFEST, DATASET_JSON, CODES, SUBJECTS, SPLITS, FLAGS, LEDGER)
-"""Files that every dataset has, beside its data."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -10,14 +10,17 @@ from typing import Any
 import polars as pl
 
 from ehrtraj.dataset import intervals as _intervals
+from ehrtraj.dataset.account import as_text
 from ehrtraj.dataset.layout import Layout
 from ehrtraj.dataset.patterns import matches
+from ehrtraj.dataset.wide import Clock, to_wide
 
 
 class Trajectory:
     """One patient: the events in order of time, or those that a cut has left of them.
 
-    Cuts (`between`, `as_of`, `codes`) return another trajectory and change nothing.
+    Cuts (`between`, `as_of`, `codes`, `filter`) return another trajectory and change nothing. They narrow `events`.
+    Stays and death are the whole patient's all the same, but for `as_of`, which hides what was not known.
 
     Attributes:
         subject_id: the patient.
@@ -27,7 +30,12 @@ class Trajectory:
     """
 
     def __init__(
-        self, subject: Mapping[str, Any], events: pl.DataFrame, layout: Layout, known_until: datetime | None = None
+        self,
+        subject: Mapping[str, Any],
+        events: pl.DataFrame,
+        layout: Layout,
+        known_until: datetime | None = None,
+        known: pl.DataFrame | None = None,
     ) -> None:
         """Put a trajectory together; `Dataset` does this.
 
@@ -36,6 +44,7 @@ class Trajectory:
             events: in their order.
             layout: of the dataset they come from.
             known_until: hides what could not be known by then.
+            known: all events of the patient that are known, where `events` are only some of them.
         """
         self._subject = subject
         self._layout = layout
@@ -43,6 +52,7 @@ class Trajectory:
         self.split = str(subject["split"])
         self.events = events
         self.known_until = known_until
+        self._known = events if known is None else known
 
     def __len__(self) -> int:
         return self.events.height
@@ -87,19 +97,19 @@ class Trajectory:
         """A row for each hospital admission.
 
         `subject_id`, `hadm_id`, `stay_id` (null), `start`, `end`, `admission_type`, `discharge_location`,
-        `source_table`. An end that a cut has left out is null: what is not known yet is not told.
+        `source_table`. After `as_of`, an end that was not known yet is null.
         """
-        return _intervals.stays(self.events, "admission")
+        return _intervals.stays(self._known, "admission")
 
     @cached_property
     def icu_stays(self) -> pl.DataFrame:
         """A row for each ICU stay; columns as `admissions`, with `first_careunit` and `last_careunit`."""
-        return _intervals.stays(self.events, "icu_stay")
+        return _intervals.stays(self._known, "icu_stay")
 
     @cached_property
     def ed_stays(self) -> pl.DataFrame:
         """A row for each stay in the emergency department; columns as `admissions`."""
-        return _intervals.stays(self.events, "ed_stay")
+        return _intervals.stays(self._known, "ed_stay")
 
     def between(self, start: datetime | None = None, end: datetime | None = None, *, static: bool = True) -> Trajectory:
         """Return what happened from `start` on and before `end`, by the column time.
@@ -125,7 +135,8 @@ class Trajectory:
         """
         known = pl.col("available_time").is_null() | (pl.col("available_time") <= time)
         until = time if self.known_until is None else min(time, self.known_until)
-        return self._cut(known, until)
+        left = self.events.filter(known)
+        return Trajectory(self._subject, left, self._layout, until, self._known.filter(known))
 
     def codes(self, *patterns: str) -> Trajectory:
         """Return the events whose code matches any of the patterns.
@@ -133,13 +144,17 @@ class Trajectory:
         Args:
             patterns: a code (`LAB//50912`), or with `*` for any text (`LAB//*`, `DIAGNOSIS//*//A41*`).
         """
-        return self._cut(matches(patterns))
+        return self.filter(matches(patterns))
 
-    def _cut(self, keep: pl.Expr, known_until: datetime | None = None) -> Trajectory:
-        return Trajectory(self._subject, self.events.filter(keep), self._layout, known_until or self.known_until)
+    def filter(self, *predicates: pl.Expr) -> Trajectory:
+        """Return the events for which all polars expressions over the columns of `events` are true."""
+        return self._cut(pl.all_horizontal(*predicates) if predicates else pl.lit(value=True))
+
+    def _cut(self, keep: pl.Expr) -> Trajectory:
+        return Trajectory(self._subject, self.events.filter(keep), self._layout, self.known_until, self._known)
 
     def intervals(self, kind: str | None = None) -> pl.DataFrame:
-        """Join start and end events: admissions, stays, infusions, orders.
+        """Join the start and end events among `events`: admissions, stays, infusions, orders.
 
         Args:
             kind: `admission`, `icu_stay`, `ed_stay`, `care_unit`, `input`, `ingredient`, `icu_procedure`, `pharmacy` or
@@ -153,3 +168,52 @@ class Trajectory:
             SettingsError: if there is no such kind.
         """
         return _intervals.intervals(self.events, kind)
+
+    def to_wide(
+        self,
+        freq: str = "1h",
+        codes: str | Sequence[str] = "*",
+        *,
+        aggregate: str | Mapping[str, str] = "mean",
+        clock: Clock = "time",
+    ) -> pl.DataFrame:
+        """Bring numbers onto a regular grid: a row for each span of time, a column for each code.
+
+        Args:
+            freq: length of a span: `30m`, `1h`, `1d`. Spans begin at whole multiples of it, as at the full hour.
+            codes: which codes, or patterns of codes. One that is named in full is a column even if it does
+                not occur.
+            aggregate: what becomes of several numbers of one code in one span: `mean`, `median`, `min`, `max`, `sum`,
+                `first`, `last`, or `count` (of events, also those without a number); or one for each pattern
+                (`{"OUTPUT//*": "sum", "*": "last"}`: the first that matches counts, the mean where none does).
+            clock: `time` puts a number where it was measured, `available_time` where it was known.
+
+        Returns:
+            `time` (start of the span, from the first to the last number, without gaps), then a float64 column for each
+            code in the unit of the code: those named in full first, in their order, the others by name. Null where
+            nothing was measured: nothing is carried forward.
+
+        Raises:
+            SettingsError: if an aggregation, a frequency or a clock is not known, or the grid would be too long.
+        """
+        return to_wide(self.events, freq, codes, aggregate, clock)
+
+    def text(self, *, days: bool = False, attributes: bool = False) -> str:
+        """Tell the trajectory in plain text, for people and language models: by admission, a line for each event.
+
+        Args:
+            days: write times as days from the admission (`day 0 21:20`) and no dates, not even within texts. Outside of
+                admissions, days count from the last admission before.
+            attributes: add what qualifies each event (reference range, route, status).
+        """
+        return as_text(self, days=days, attributes=attributes)
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """What codes mean, in words; of all codes of the dataset that have a description."""
+        return self._layout.descriptions
+
+    @property
+    def flags(self) -> dict[str, int]:
+        """The bit of each flag in the column `flags`, a power of two."""
+        return self._layout.flags

@@ -1,0 +1,200 @@
+"""A trajectory as people read it: by admission, a line for each event."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ehrtraj.dataset.intervals import when
+
+if TYPE_CHECKING:
+    from ehrtraj.dataset.trajectory import Trajectory
+
+_SEXES = {"F": "female", "M": "male"}
+_DATES = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?)?\b")
+_OUTSIDE = "outside of admissions"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What stands over the events of an admission, or over those outside of any."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One event.
+
+    Attributes:
+        when: its time, `always` for a static fact.
+        what: description of its code.
+        value: number with unit, or text; empty where there is none.
+        code: its code.
+        attributes: what qualifies it, as `name value, name value`; empty where there is nothing.
+        flags: names of what the build noticed or did.
+    """
+
+    when: str
+    what: str
+    value: str
+    code: str
+    attributes: str
+    flags: tuple[str, ...]
+
+
+Stay = dict[str, Any]
+
+
+class _Calendar:
+    """Writes times: as they are, or as days from an admission."""
+
+    def __init__(self, starts: list[datetime], *, days: bool) -> None:
+        self._starts = starts
+        self._days = days
+
+    def origin(self, stay: Stay | None, at: datetime | None) -> datetime | None:
+        """Day 0: of the admission, else of the last one before, else of the first one, else of the event itself."""
+        if stay is not None and stay["start"] is not None:
+            return stay["start"]  # type: ignore[no-any-return]
+        if at is None or not self._starts:
+            return at
+        return max((s for s in self._starts if s <= at), default=self._starts[0])
+
+    def write(self, time: datetime | None, precision: str, origin: datetime | None) -> str:
+        """Write a time no finer than the source recorded it."""
+        if time is None:
+            return "always"
+        clock = "" if precision in ("day", "year") else f" {time:%H:%M}"
+        if not self._days or origin is None:
+            return f"{time:%Y}" if precision == "year" else f"{time:%Y-%m-%d}{clock}"
+        if precision == "year":
+            return f"year {time.year - origin.year}"
+        return f"day {(time.date() - origin.date()).days}{clock}"
+
+    def in_text(self, text: str, origin: datetime | None) -> str:
+        """Text with the dates in it as days, too."""
+        if not self._days or origin is None:
+            return text
+
+        def replaced(found: re.Match[str]) -> str:
+            try:
+                date = datetime(*(int(part or 0) for part in found.groups()[:3]))  # type: ignore[arg-type]
+            except ValueError:
+                return found[0]
+            clock = f" {found[4]}:{found[5]}" if found[4] else ""
+            return f"day {(date.date() - origin.date()).days}{clock}"
+
+        return _DATES.sub(replaced, text)
+
+
+def account(trajectory: Trajectory, *, days: bool = False) -> Iterator[Heading | Line]:
+    """Tell a trajectory: who it is, then its events in order of time under the admission that they belong to.
+
+    Args:
+        trajectory: whole or cut.
+        days: write times as days from the admission (day 0), so that no date is told; also dates within texts.
+    """
+    events = trajectory.events
+    stays: dict[int, Stay] = {s["hadm_id"]: s for s in trajectory.admissions.iter_rows(named=True) if s["hadm_id"]}
+    starts = sorted(s["start"] for s in stays.values() if s["start"] is not None)
+    calendar = _Calendar(starts, days=days)
+    yield Heading(_who(trajectory, days=days))
+    happened = when(events)
+    current: int | None = None
+    first = True
+    seen: set[int | None] = set()
+    for event in events.iter_rows(named=True):
+        time = event["time"]
+        section = _section(event["hadm_id"], current, event[happened], stays)
+        if time is not None and (first or section != current):
+            heading = _heading(trajectory, section, stays.get(section or 0), seen, starts, days=days)
+            yield Heading(heading)
+            current, first = section, False
+            seen.add(section)
+        yield _line(event, trajectory, calendar, calendar.origin(stays.get(section or 0), time))
+
+
+def _section(hadm_id: int | None, current: int | None, at: datetime | None, stays: dict[int, Stay]) -> int | None:
+    """The admission of an event: its own, or the one told of while that lasts."""
+    if hadm_id is not None:
+        return hadm_id
+    stay = stays.get(current or 0)
+    lasts = stay is not None and at is not None and stay["end"] is not None and at <= stay["end"]
+    return current if lasts else None
+
+
+def _who(trajectory: Trajectory, *, days: bool) -> str:
+    parts = [f"Patient {trajectory.subject_id}"]
+    if trajectory.sex is not None:
+        parts.append(_SEXES.get(trajectory.sex, trajectory.sex))
+    if trajectory.birth_year is not None and not days:
+        parts.append(f"born {trajectory.birth_year}")
+    if trajectory.death_time is not None:
+        parts.append("died" if days else f"died {trajectory.death_time:%Y-%m-%d}")
+    until = "" if trajectory.known_until is None or days else f", as known by {trajectory.known_until:%Y-%m-%d %H:%M}"
+    return ", ".join(parts) + f": {len(trajectory):,} events{until}"
+
+
+def _heading(
+    trajectory: Trajectory, hadm_id: int | None, stay: Stay | None, seen: set[int | None],
+    starts: list[datetime], *, days: bool,
+) -> str:  # fmt: skip
+    if hadm_id is None:
+        return _OUTSIDE.capitalize()
+    again = " (continued)" if hadm_id in seen else ""
+    if stay is None or stay["start"] is None:
+        return f"Admission {hadm_id}{again}"
+    parts = [f"Admission {hadm_id}{again}"]
+    if stay["admission_type"]:
+        parts.append(stay["admission_type"])
+    start, end = stay["start"], stay["end"]
+    if days:
+        if start > starts[0]:
+            parts.append(f"{(start.date() - starts[0].date()).days} days after the first")
+        parts.append("not discharged yet" if end is None else f"discharged on day {(end.date() - start.date()).days}")
+    else:
+        parts.append(f"{start:%Y-%m-%d %H:%M} to {'...' if end is None else format(end, '%Y-%m-%d %H:%M')}")
+    if stay["discharge_location"]:
+        parts.append(f"to {stay['discharge_location']}")
+    if (age := trajectory.age(start)) is not None:
+        parts.append(f"age {age}")
+    return ", ".join(parts)
+
+
+def _line(event: dict[str, Any], trajectory: Trajectory, calendar: _Calendar, origin: datetime | None) -> Line:
+    number, text = event["numeric_value"], event["text_value"]
+    value = "" if number is None else f"{number:.7g} {event['unit'] or ''}".strip()
+    if text is not None:
+        value = f"{value} {' '.join(text.split())}".strip()
+    return Line(
+        when=calendar.write(event["time"], event["time_precision"], origin),
+        what=trajectory.descriptions.get(event["code"], event["code"]),
+        value=calendar.in_text(value, origin),
+        code=event["code"],
+        attributes=calendar.in_text(_attributes(event["attributes"]), origin),
+        flags=tuple(name for name, bit in trajectory.flags.items() if event["flags"] & bit),
+    )
+
+
+def _attributes(text: str | None) -> str:
+    if text is None:
+        return ""
+    return ", ".join(f"{name} {' '.join(str(value).split())}" for name, value in json.loads(text).items())
+
+
+def as_text(trajectory: Trajectory, *, days: bool, attributes: bool) -> str:
+    """The account as plain text; see `Trajectory.text`."""
+    lines: list[str] = []
+    for part in account(trajectory, days=days):
+        if isinstance(part, Heading):
+            lines += ["", part.text] if lines else [part.text]
+            continue
+        said = f"{part.what}: {part.value}" if part.value else part.what
+        more = f" ({part.attributes})" if attributes and part.attributes else ""
+        lines.append(f"  {part.when}  {said}{more} [{part.code}]")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,124 @@
+"""What is in a dataset, on the screen: a summary, a list of codes, a patient's timeline."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from ehrtraj.dataset.account import Heading, Line, account
+from ehrtraj.dataset.trajectory import Trajectory
+from ehrtraj.show import release_name, size
+
+# Colours go by domain, so that labs, drugs and stays can be told apart; which has which means nothing.
+_COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
+_WHAT_WIDTH, _VALUE_WIDTH = 50, 16
+
+
+def console() -> Console:
+    """A console as wide as the terminal, or 120 columns where there is none."""
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+@contextmanager
+def paged(screen: Console, *, wanted: bool) -> Iterator[None]:
+    """Show what is printed through the user's pager on a terminal; elsewhere print it."""
+    if not (wanted and screen.is_terminal):
+        yield
+        return
+    # As git does: less keeps colours, and ends at once where everything fits.
+    os.environ.setdefault("LESS", "FRX")
+    with screen.pager(styles=True):
+        yield
+
+
+def show_trajectory(
+    screen: Console, trajectory: Trajectory, *, days: bool = False, attributes: bool = False, most: int | None = None
+) -> None:
+    """Print a timeline: a line for each event, by admission.
+
+    Args:
+        screen: where to.
+        trajectory: whole or cut.
+        days: times as days from the admission.
+        attributes: with what qualifies each event, and its flags.
+        most: stop after so many lines.
+    """
+    parts = account(trajectory, days=days)
+    for part in parts if most is None else islice(parts, most):
+        if isinstance(part, Heading):
+            screen.print(Text(f"\n{part.text}" if part.text[:7] != "Patient" else part.text, "bold"))
+        else:
+            screen.print(_styled(part, attributes=attributes), soft_wrap=True)
+
+
+def _styled(line: Line, *, attributes: bool) -> Text:
+    domain = line.code.partition("//")[0]
+    colour = _COLOURS[sum(domain.encode()) % len(_COLOURS)]
+    text = Text.assemble((f"  {line.when:<16}  ", "dim"), (f"{line.what:<{_WHAT_WIDTH}}", colour))
+    text.append_text(Text.assemble("  ", (f"{line.value:<{_VALUE_WIDTH}}", "bold")))
+    if attributes:
+        for more, style in ((line.attributes, ""), (", ".join(line.flags), "italic yellow")):
+            if more:
+                text.append_text(Text.assemble("  ", (f"({more})", style)))
+    return text.append_text(Text(f"  {line.code}", "dim"))
+
+
+def show_summary(screen: Console, summary: dict[str, Any]) -> None:
+    """Print what `ehrtraj.dataset.summary.summarise` found."""
+    built = summary["built"]
+    first, last = (f"{summary[name]:%Y}" for name in ("first_time", "last_time"))
+    screen.print(f"[bold]{escape(summary['path'])}[/bold]", soft_wrap=True)
+    screen.print(
+        f"from {escape(release_name(summary['release']))} by ehrtraj {built['ehrtraj']} on {built['at'][:10]}, "
+        f"{size(summary['bytes'])}"
+    )
+    screen.print(
+        f"{summary['patients']:,} patients, {summary['events']:,} events of {summary['codes']:,} codes, "
+        f"from {first} (first birth) to {last}: dates are shifted, each patient's by an own number of days"
+    )
+    numbers = "in their item's own unit" if summary["standardised"] else "as the source has them"
+    screen.print(f"column time: when it {_CLOCKS[summary['clock']]}; numbers: {numbers}\n")
+    for title, rows in (("split", summary["splits"]), ("table", summary["tables"]), ("domain", summary["domains"])):
+        screen.print(_numbers(title, rows))
+        screen.print()
+
+
+_CLOCKS = {"event": "happened", "available": "was known"}
+
+
+def _numbers(title: str, rows: list[dict[str, Any]]) -> Table:
+    """A table with a name and some numbers in each row."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    names = list(rows[0]) if rows else []
+    for name in names:
+        is_name = isinstance(rows[0][name], str)
+        table.add_column(title if is_name else name.replace("_", " "), justify="left" if is_name else "right")
+    for row in rows:
+        table.add_row(*(escape(v) if isinstance(v, str) else f"{v:,}" for v in row.values()))
+    return table
+
+
+def show_codes(screen: Console, codes: pl.DataFrame, most: int) -> None:
+    """Print codes, `most` of them."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("code", overflow="fold")
+    table.add_column("description", overflow="fold", max_width=60)
+    table.add_column("unit")
+    for name in ("events", "patients"):
+        table.add_column(name, justify="right")
+    for row in codes.head(most).iter_rows(named=True):
+        counts = (f"{row[name]:,}" for name in ("event_count", "subject_count"))
+        table.add_row(escape(row["code"]), escape(row["description"] or ""), escape(row["unit"] or ""), *counts)
+    screen.print(table)
+    if codes.height > most:
+        screen.print(f"... and {codes.height - most:,} more: --limit {codes.height} shows all", style="dim")

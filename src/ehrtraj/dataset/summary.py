@@ -1,0 +1,76 @@
+"""What a dataset holds, in numbers, from its small tables alone: no event is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from ehrtraj.dataset.dataset import Dataset
+from ehrtraj.dataset.names import LEDGER
+from ehrtraj.pipeline.shards import SPLITS
+
+
+def summarise(ds: Dataset) -> dict[str, Any]:
+    """Return what a whole dataset holds.
+
+    Returns:
+        `path`, `name`, `built` (when, by which version), `clock`, `format`, `patients`, `events`, `codes`, `bytes`,
+        `first_time`, `last_time`, and under `splits`, `tables` and `domains` one entry each with its numbers. A code
+        that several tables have is counted under the first of them.
+    """
+    manifest, about, subjects = ds.layout.manifest, ds.layout.about, ds.layout.subjects
+    return {
+        "path": str(ds.path),
+        "name": about["dataset_name"],
+        "release": manifest["release"]["version"],
+        "built": {"at": about["created_at"], "ehrtraj": about["etl_version"]},
+        "clock": ds.layout.clock,
+        "standardised": bool(manifest["settings"]["standardise"]),
+        "format": manifest["format"],
+        "patients": subjects.height,
+        "events": int(subjects["event_count"].sum()),
+        "codes": ds.codes.height,
+        "bytes": sum(file["bytes"] for file in manifest["contents"].values()),
+        "first_time": subjects["first_time"].min(),
+        "last_time": subjects["last_time"].max(),
+        "splits": _splits(subjects),
+        "tables": _tables(ds),
+        "domains": _counts(ds.codes, "domain"),
+    }
+
+
+def _splits(subjects: pl.DataFrame) -> list[dict[str, Any]]:
+    counts = subjects.group_by("split").agg(patients=pl.len(), events=pl.col("event_count").sum())
+    return sorted(counts.to_dicts(), key=lambda row: SPLITS.index(row["split"]))
+
+
+def _counts(codes: pl.DataFrame, by: str) -> list[dict[str, Any]]:
+    counts = codes.group_by(by).agg(codes=pl.len(), events=pl.col("event_count").sum())
+    return counts.sort("events", by, descending=[True, False]).to_dicts()
+
+
+def _tables(ds: Dataset) -> list[dict[str, Any]]:
+    """Events and codes of each table, with the rows set aside: those are patient rows that became no event."""
+    ledger = pl.read_parquet(ds.path / LEDGER).filter(outcome="set_aside")
+    aside = dict(ledger.group_by("table").agg(pl.col("rows").sum()).iter_rows())
+    return [{**row, "set_aside": int(aside.get(row["source_table"], 0))} for row in _counts(ds.codes, "source_table")]
+
+
+def find_codes(ds: Dataset, pattern: str | None) -> pl.DataFrame:
+    """Find codes by pattern, or by a word of their description or a parent code; the most frequent first.
+
+    Args:
+        ds: whose codes.
+        pattern: a code, a pattern with `*`, or a text that the description or a parent code contains, in any case of
+            letters. None for all codes.
+    """
+    from ehrtraj.dataset.patterns import matches
+
+    codes = ds.codes
+    if pattern is not None:
+        word = pl.lit(pattern.lower())
+        described = pl.col("description").str.to_lowercase().str.contains(word, literal=True).fill_null(value=False)
+        parents = pl.col("parent_codes").list.join(" ").str.to_lowercase().str.contains(word, literal=True)
+        codes = codes.filter(matches([pattern]) | described | parents)
+    return codes.sort("event_count", "code", descending=[True, False])

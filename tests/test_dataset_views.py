@@ -1,0 +1,324 @@
+"""Other views of a trajectory: intervals, a regular grid, text; and SQL over a dataset."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from datetime import datetime, timedelta
+from pathlib import Path
+from statistics import fmean, median
+from types import ModuleType
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ehrtraj
+from ehrtraj import rules
+from ehrtraj.dataset.intervals import intervals, pairs
+from ehrtraj.dataset.wide import to_wide
+from ehrtraj.errors import SettingsError
+
+
+@pytest.fixture(scope="module")
+def ds(built: Path) -> ehrtraj.Dataset:
+    return ehrtraj.open(built)
+
+
+def domain(code: str) -> str:
+    return code.split("//")[0]
+
+
+def item(event: dict[str, Any]) -> str:
+    rest = event["code"].partition("//")[2]
+    return rest.removesuffix(f"//{event['unit']}") if event["unit"] else rest
+
+
+def joined_by_hand(events: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
+    """Kind, start and end of every interval, one pair of domains after another, one event after another."""
+    found: Counter[tuple[Any, ...]] = Counter()
+    for line in rules.read_rules("intervals"):
+        open_ones = defaultdict(list)
+        for event in events:
+            if domain(event["code"]) == line["start"] and not (
+                line["opens_nothing"] and item(event) == line["opens_nothing"]
+            ):
+                open_ones[_key(event, line)].append(event)
+        for event in events:
+            if domain(event["code"]) == line["end"]:
+                waiting = open_ones[_key(event, line)]
+                start = waiting.pop(0) if waiting else None
+                found[line["interval"], start and start["time"], event["time"], start and start["code"]] += 1
+        for waiting in open_ones.values():
+            for start in waiting:
+                found[line["interval"], start["time"], None, start["code"]] += 1
+    return found
+
+
+def _key(event: dict[str, Any], line: dict[str, str]) -> tuple[Any, ...]:
+    same = item(event) if line["same_item"] == "yes" else None
+    return event["subject_id"], event["link_id"], event["source_key"], same
+
+
+def as_counted(table: pl.DataFrame) -> Counter[tuple[Any, ...]]:
+    return Counter(table.select("interval", "start", "end", "start_code").rows())
+
+
+def test_intervals_are_those_found_one_by_one(ds: ehrtraj.Dataset) -> None:
+    kinds = set()
+    for trajectory in ds.trajectories():
+        table = trajectory.intervals()
+        assert as_counted(table) == joined_by_hand(trajectory.events.to_dicts())
+        kinds |= set(table["interval"])
+    assert kinds == set(pairs()["interval"]), "the hand-made release has every kind"
+    whole = intervals(ds.scan().collect())
+    assert as_counted(whole) == joined_by_hand(ds.scan().collect().to_dicts()), "of many patients at once, too"
+
+
+def test_intervals_of_the_demo_lose_no_event(demo_built: Path) -> None:
+    """Every start and end is in exactly one interval, and every end has found its start."""
+    ds = ehrtraj.open(demo_built)
+    events = ds.scan().collect()
+    counts = Counter(map(domain, events["code"].to_list()))
+    departures = events.filter(code="TRANSFER//DISCHARGE").height
+    table = intervals(events)
+    for line in pairs().iter_rows(named=True):
+        rows = table.filter(line=line["line"])
+        starts, ends = (rows[f"{side}_code"].drop_nulls() for side in ("start", "end"))
+        expected = counts[line["start"]] - (departures if line["opens_nothing"] else 0)
+        assert (len(starts), len(ends)) == (expected, counts[line["end"]]), line["interval"]
+        assert rows["start"].null_count() == 0, line["interval"]
+        if line["same_item"] == "yes":
+            assert rows.height == expected
+
+
+@settings(deadline=None, max_examples=30)
+@given(data=st.data())
+def test_intervals_of_any_part_of_a_trajectory(ds: ehrtraj.Dataset, data: st.DataObject) -> None:
+    """Ends and starts that a cut has left alone stay, with the other side null."""
+    trajectory = ds[data.draw(st.sampled_from(list(ds)))]
+    rows = data.draw(st.lists(st.booleans(), min_size=len(trajectory), max_size=len(trajectory)))
+    part = trajectory.events.filter(pl.Series(rows, dtype=pl.Boolean))
+    assert as_counted(intervals(part)) == joined_by_hand(part.to_dicts())
+
+
+def test_an_infusion_has_what_was_known_at_its_start_and_at_its_end(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    trajectory = ds[handmade.SEPSIS]
+    row = trajectory.intervals("input").row(0, named=True)
+    start = trajectory.events.filter(code=row["start_code"], source_key=row["source_key"]).row(0, named=True)
+    end = trajectory.events.filter(code=row["end_code"], source_key=row["source_key"]).row(0, named=True)
+    for side, event in (("start", start), ("end", end)):
+        for ours, theirs in (("value", "numeric_value"), ("unit", "unit"), ("available", "available_time")):
+            assert row[f"{side}_{ours}"] == event[theirs]
+    assert (row["stay_id"], row["hadm_id"]) == (handmade.SEPSIS_STAY, handmade.SEPSIS_HADM)
+    with pytest.raises(SettingsError, match=r"'infusion'.*there are admission, icu_stay"):
+        trajectory.intervals("infusion")
+
+
+def test_a_stay_that_two_modules_tell_of_is_one(monkeypatch: pytest.MonkeyPatch, ds: ehrtraj.Dataset) -> None:
+    """Lines of one kind are in order of preference: an admission's stay comes from the first that has one."""
+    from ehrtraj.dataset import intervals as module
+
+    preferred = {"start": "TRANSFER", "end": "TRANSFER_OUT", "interval": "ed_stay", "same_item": "no"}
+    table = pl.DataFrame([preferred | {"opens_nothing": "DISCHARGE", "start_item": "unit", "end_item": ""}])
+    second = pairs().filter(start="ED_REGISTRATION").drop("line")
+    both = pl.concat([table.select(second.columns), second]).with_row_index("line")
+    events = ds.scan().filter(pl.col("code").str.contains("^(ED_|TRANSFER)")).collect()
+    before = module.stays(events, "ed_stay")
+    monkeypatch.setattr(module, "pairs", lambda: both)
+    after = module.stays(events, "ed_stay")
+    with_transfers = set(events.filter(pl.col("code").str.starts_with("TRANSFER_OUT"))["hadm_id"].drop_nulls())
+    for row in before.iter_rows(named=True):
+        tables = set(after.filter(hadm_id=row["hadm_id"])["source_table"])
+        assert tables == {"hosp/transfers" if row["hadm_id"] in with_transfers else "hosp/admissions"}
+    assert with_transfers & set(before["hadm_id"]), "else nothing was tried"
+
+
+AGGREGATES: dict[str, Any] = {
+    "mean": fmean, "median": median, "min": min, "max": max, "sum": sum,
+    "first": lambda v: v[0], "last": lambda v: v[-1],
+}  # fmt: skip
+START = datetime(2150, 3, 1, 7, 40)
+
+
+@st.composite
+def numbers(draw: st.DrawFn) -> pl.DataFrame:
+    minutes = st.integers(0, 600)
+    value = st.one_of(st.none(), st.integers(-1000, 1000).map(float))
+    rows = draw(st.lists(st.tuples(minutes, st.integers(0, 90), st.sampled_from("ABC"), value), max_size=25))
+    events = [
+        {"time": START + timedelta(minutes=m), "available_time": START + timedelta(minutes=m + later),
+         "code": f"LAB//{c}", "numeric_value": v}
+        for m, later, c, v in sorted(rows, key=lambda r: r[0])
+    ]  # fmt: skip
+    schema = {"time": pl.Datetime("us"), "available_time": pl.Datetime("us"), "code": pl.String}
+    return pl.DataFrame(events, schema=schema | {"numeric_value": pl.Float32})
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    events=numbers(),
+    hours=st.sampled_from([1, 2, 4]),
+    how=st.sampled_from([*AGGREGATES, "count"]),
+    clock=st.sampled_from(["time", "available_time"]),
+)
+def test_a_grid_is_what_grouping_by_hand_gives(events: pl.DataFrame, hours: int, how: str, clock: str) -> None:
+    grouped = defaultdict(list)
+    for event in events.sort(clock, maintain_order=True).iter_rows(named=True):
+        at = event[clock]
+        begin = at.replace(minute=0) - timedelta(hours=at.hour % hours)
+        if event["code"] != "LAB//C" and (how == "count" or event["numeric_value"] is not None):
+            grouped[begin, event["code"]].append(event["numeric_value"])
+    wide = to_wide(events, f"{hours}h", ["LAB//B", "LAB//A", "LAB//D"], how, clock)  # type: ignore[arg-type]
+    assert wide.columns == ["time", "LAB//B", "LAB//A", "LAB//D"]
+    bins = [begin for begin, _ in grouped]
+    step = timedelta(hours=hours)
+    expected_times = []
+    if bins:
+        expected_times = [min(bins) + i * step for i in range((max(bins) - min(bins)) // step + 1)]
+    assert wide["time"].to_list() == expected_times
+    for row in wide.iter_rows(named=True):
+        for code in ("LAB//A", "LAB//B", "LAB//D"):
+            values = grouped.get((row["time"], code))
+            aggregate = len if how == "count" else AGGREGATES[how]
+            assert row[code] == (None if values is None else pytest.approx(aggregate(values))), (row["time"], code)
+
+
+def test_each_code_has_its_own_aggregation() -> None:
+    events = pl.DataFrame(
+        {
+            "time": [START, START + timedelta(minutes=5), START, START + timedelta(minutes=5), START],
+            "code": ["OUTPUT//1", "OUTPUT//1", "LAB//1", "LAB//1", "CHART//1"],
+            "numeric_value": pl.Series([10.0, 20.0, 10.0, 20.0, 7.0], dtype=pl.Float32),
+        },
+        schema_overrides={"time": pl.Datetime("us")},
+    )
+    wide = to_wide(events, "1h", "*", {"OUTPUT//*": "sum", "LAB//*": "last"}, "time")
+    assert wide.row(0) == (datetime(2150, 3, 1, 7), 7.0, 20.0, 30.0)
+    assert wide.columns == ["time", "CHART//1", "LAB//1", "OUTPUT//1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"aggregate": "mode"}, "'mode'.*mean, median"),
+        ({"aggregate": {"LAB//*": "mode"}}, "'mode'"),
+        ({"clock": "storetime"}, "'time' or 'available_time'"),
+        ({"freq": "an hour"}, "'an hour'.*such as 1h"),
+        ({"freq": "0h"}, "'0h'.*such as 1h"),
+        ({"freq": "-1h"}, "'-1h'.*such as 1h"),
+        ({"freq": "1us"}, "rows: choose a longer one"),
+    ],
+    ids=str,
+)
+def test_a_grid_that_cannot_be(ds: ehrtraj.Dataset, handmade: ModuleType, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        ds[handmade.SEPSIS].to_wide(**options)
+
+
+def test_the_text_has_a_line_for_each_event_under_its_admission(ds: ehrtraj.Dataset) -> None:
+    for trajectory in ds.trajectories():
+        sections = re.split(r"\n\n", trajectory.text())
+        told: Counter[tuple[str, str]] = Counter()
+        for section in sections[1:]:
+            heading, *lines = section.strip("\n").split("\n")
+            number = re.match(r"Admission (\d+)", heading)
+            told.update((number[1] if number else "", line.rsplit("[", 1)[1][:-1]) for line in lines)
+        timed = trajectory.events.filter(pl.col("time").is_not_null())
+        assert Counter(code for _, code in told.elements()) == Counter(timed["code"])
+        for hadm_id, code in timed.select("hadm_id", "code").unique().iter_rows():
+            if hadm_id is not None:
+                assert told[str(hadm_id), code], (hadm_id, code)
+
+
+def test_the_text_says_values_units_and_what_qualifies_them(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    trajectory = ds[handmade.SEPSIS]
+    text = trajectory.text(attributes=True)
+    assert text.startswith(f"Patient {handmade.SEPSIS}, female, born 2086: {len(trajectory)} events\n  always  Sex")
+    heading = f"Admission {handmade.SEPSIS_HADM}, EW EMER., 2153-04-11 23:58 to 2153-04-18 13:45, to HOME HEALTH CARE"
+    assert f"\n\n{heading}, age 67\n" in text
+    creatinine = next(line for line in text.splitlines() if line.endswith("[LAB//50912]"))
+    for words in ("2153-04-11 21:20  ", ": 1.9 mg/dL", "ref_range_upper 1.1", 'the "CKD-EPI" equation, which'):
+        assert words in creatinine
+    assert "  2086  Birth" in text, "a year is all that is known of it"
+
+
+def test_the_text_in_days_holds_no_date(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    """Neither as the time of an event, nor within texts and attributes."""
+    told = 0
+    for trajectory in ds.trajectories():
+        kept = trajectory.filter(~pl.col("code").str.starts_with("ANCHOR_YEAR_GROUP"))
+        text = kept.text(days=True, attributes=True)
+        assert not re.search(r"\d{4}-\d\d-\d\d|born", text), trajectory
+        told += len(re.findall(r"\d{4}-\d\d-\d\d", trajectory.text(attributes=True)))
+    assert told > 300
+    days = ds[handmade.SEPSIS].text(days=True)
+    assert "\n  day 0 21:20  " in days
+    assert "\n  day 6 08:02" in days or "\n  day 6 06:20" in days
+    assert "discharged on day 7" in days
+    overlap = ds[handmade.OVERLAP].text(days=True)
+    assert re.search(r"Admission 29000614, .* \d+ days after the first, ", overlap)
+
+
+def test_text_as_known_at_a_time(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    died = ds[handmade.DIED]
+    start = died.admissions["start"].item()
+    text = died.as_of(start).text()
+    assert f"as known by {start:%Y-%m-%d %H:%M}" in text
+    assert f"{start:%Y-%m-%d %H:%M} to ..." in text
+    assert "died" not in text
+    assert "not discharged yet" in died.as_of(start).text(days=True)
+    assert ", died " in died.text()
+
+
+def test_sql_over_events_codes_and_subjects(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    events = ds.scan().collect()
+    counted = ds.sql("SELECT code, count(*) AS n FROM events GROUP BY code")
+    assert dict(counted.rows()) == Counter(events["code"])
+    assert ds.sql("FROM subjects ORDER BY subject_id")["subject_id"].to_list() == list(ds)
+    assert ds.sql("SELECT count(*) FROM codes").item() == ds.codes.height
+    joined = ds.sql(
+        "SELECT DISTINCT sex FROM events JOIN subjects USING (subject_id) WHERE subject_id = $who",
+        {"who": handmade.SEPSIS},
+    )
+    assert joined.rows() == [("F",)]
+    assert ds.sql("SELECT code FROM events LIMIT 0").columns == ["code"]
+
+
+def test_sql_over_chosen_patients(ds: ehrtraj.Dataset) -> None:
+    chosen = ds.sample(3, seed=2)
+    found = ds.sample(3, seed=2).sql("SELECT DISTINCT subject_id FROM events ORDER BY 1")
+    assert found["subject_id"].to_list() == list(chosen)
+    assert ds.sample(0).sql("SELECT count(*) FROM events").item() == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("DROP VIEW events", "one SELECT"),
+        ("SELECT 1; SELECT 2", "one SELECT"),
+        ("COPY events TO 'events.csv'", "one SELECT"),
+        ("EXPLAIN ANALYZE COPY events TO 'events.csv'", "one SELECT"),
+        ("ATTACH 'other.db'", "one SELECT"),
+        ("SET enable_external_access = true", "one SELECT"),
+        ("INSTALL httpfs", "one SELECT"),
+        ("", "one SELECT"),
+        ("SELEC 1", "cannot be understood"),
+        ("SELECT eye FROM events", "refused"),
+        ("FROM read_text('{file}')", "disabled by configuration"),
+        ("FROM '{file}'", "disabled by configuration"),
+        ("FROM 'https://example.org/x.parquet'", "disabled by configuration"),
+        ("FROM glob('/*')", "disabled by configuration"),
+    ],
+)
+def test_sql_reads_the_dataset_and_nothing_else(
+    ds: ehrtraj.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "secret.csv"
+    file.write_text("a,b\n1,2\n")
+    with pytest.raises(SettingsError, match=words):
+        ds.sql(query.format(file=file))
+    assert [p.name for p in tmp_path.iterdir()] == ["secret.csv"]
