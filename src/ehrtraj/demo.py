@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import polars as pl
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ehrtraj.config import resolve
+from ehrtraj.dataset.dataset import Dataset, open_dataset
+from ehrtraj.dataset.show import console, show_trajectory
+from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.pipeline.run import BuildResult, run
 from ehrtraj.release.detect import SYNTHETIC_MARKER
 from ehrtraj.show import ConsoleReporter, show_result
@@ -19,7 +20,7 @@ from ehrtraj.synth.show import ConsoleSynthReporter, show_synth
 
 # Enough that the build has something to set aside and to flag, as a real release has.
 _DEFECTS = 0.002
-_SHOWN_EVENTS = 40
+_SHOWN_LINES = 45
 _SHOWN_OF_A_KIND = 3
 
 
@@ -40,63 +41,39 @@ def demo(folder: Path, patients: int, max_cpus: int | None) -> BuildResult:
     settings, _ = resolve(given, None)
     result = run(settings, ConsoleReporter())
     show_result(result)
-    show_patient(result.path, _someone(result.path))
-    _show_next_steps(release, result.path)
+    someone = _someone(open_dataset(result.path))
+    screen = console()
+    screen.print("\nOne of them; the first event of each code, a few of a kind at a time:\n")
+    show_trajectory(screen, _beginning(someone), most=_SHOWN_LINES)
+    _show_next_steps(release, result.path, someone.subject_id)
     return result
 
 
-def _someone(dataset: Path) -> int:
+def _someone(ds: Dataset) -> Trajectory:
     """Return the patient whose number of events is in the middle of those who had an ICU stay."""
-    events = pl.scan_parquet(dataset / "data" / "**" / "*.parquet")
-    critical = events.filter(pl.col("source_table") == "icu/icustays").select("subject_id").unique().collect()
-    subjects = pl.read_parquet(dataset / "metadata" / "subjects.parquet").sort("event_count", "subject_id")
-    among = subjects.join(critical, on="subject_id", how="semi", maintain_order="left")
-    chosen = among if among.height else subjects
-    return int(chosen["subject_id"][chosen.height // 2])
+    critical = ds.filter(having="ICU_START*")
+    among = (critical if len(critical) else ds).subjects.sort("event_count", "subject_id")
+    return ds[int(among["subject_id"][among.height // 2])]
 
 
-def show_patient(dataset: Path, subject_id: int) -> None:
-    """Print the beginning of a patient's trajectory: the first event of each code, a few of each kind at a time."""
-    about = pl.read_parquet(dataset / "metadata" / "subjects.parquet").row(
-        by_predicate=pl.col("subject_id") == subject_id, named=True
-    )
-    codes = pl.read_parquet(dataset / "metadata" / "codes.parquet", columns=["code", "description"])
-    file = dataset / "data" / about["split"] / f"{about['shard']}.parquet"
-    events = pl.read_parquet(file).filter(pl.col("subject_id") == subject_id)
-    first = events.unique("code", keep="first", maintain_order=True).join(
-        codes, on="code", how="left", maintain_order="left"
-    )
+def _beginning(trajectory: Trajectory) -> Trajectory:
+    """Return the first event of each code, a few of a kind at a time, so that some lines show what there is."""
     kind = pl.col("code").str.split("//").list.first()
-    shown = first.filter(pl.int_range(pl.len()).over("time", kind) < _SHOWN_OF_A_KIND).head(_SHOWN_EVENTS)
-    table = Table("time", "code", "value", "", box=None, pad_edge=False, header_style="bold")
-    for event in shown.iter_rows(named=True):
-        table.add_row(*(escape(cell) for cell in _cells(event)))
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    console.print(
-        f"\n[bold]Patient {subject_id}[/bold], {about['sex']}, born {about['birth_year']}: {events.height:,} events of "
-        f"{first.height:,} codes. Each code's first event, a few of a kind at a time:"
-    )
-    console.print(table)
+    first = trajectory.filter(pl.col("code").is_first_distinct())
+    return first.filter(pl.int_range(pl.len()).over("time", kind) < _SHOWN_OF_A_KIND)
 
 
-def _cells(event: dict[str, object]) -> tuple[str, str, str, str]:
-    time, number, text = event["time"], event["numeric_value"], event["text_value"]
-    value = str(text or "")[:24] if number is None else f"{number:g} {event['unit'] or ''}"
-    when = "always" if time is None else f"{time:%Y-%m-%d %H:%M}"
-    return when, str(event["code"])[:44], value.strip(), str(event["description"] or "")[:40]
-
-
-def _show_next_steps(release: Path, dataset: Path) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    console.print("\n[bold]Next[/bold]")
+def _show_next_steps(release: Path, dataset: Path, subject_id: int) -> None:
+    screen = console()
+    screen.print("\n[bold]Next[/bold]")
     for command, why in (
+        (f"ehrtraj show {dataset} {subject_id} --code 'LAB//*'", "all laboratory results of this patient"),
+        (f"ehrtraj info {dataset}", "what the dataset holds"),
         (f"ehrtraj build {release} -o {dataset.parent} -t icu --icu-only", "the same with ICU patients only"),
         ("ehrtraj synth bigger --patients 2000 --defects 0.01", "more patients, with more faults to clean"),
         ("ehrtraj build YOUR/mimiciv/3.1 -o trajectories -t v1", "your own download of MIMIC-IV"),
     ):
-        console.print(f"  {escape(command)}", style="cyan", soft_wrap=True)
-        console.print(f"      {why}", style="dim")
-    console.print(
-        f"  python -c \"import polars as pl; print(pl.read_parquet('{dataset}/data/**/*.parquet'))\"",
-        style="cyan", soft_wrap=True,
-    )  # fmt: skip
+        screen.print(f"  {escape(command)}", style="cyan", soft_wrap=True)
+        screen.print(f"      {why}", style="dim")
+    python = f"import ehrtraj; print(ehrtraj.open('{dataset}')[{subject_id}].admissions)"
+    screen.print(f'  python -c "{escape(python)}"', style="cyan", soft_wrap=True)

@@ -11,8 +11,6 @@ import typer
 
 from ehrtraj.cli.app import MAX_CPUS_HELP, app, tidy_end
 from ehrtraj.config import Settings, resolve
-from ehrtraj.pipeline.run import run
-from ehrtraj.show import ConsoleReporter, show_result
 
 _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC-IV.
 
@@ -89,6 +87,9 @@ def build(
     ] = False,
 ) -> None:
     """Build a dataset of patient trajectories."""
+    from ehrtraj.pipeline.run import run
+    from ehrtraj.show import ConsoleReporter, show_result
+
     given: dict[str, Any] = {
         "data_dir": data_dir,
         "output": output,

@@ -137,7 +137,9 @@ def _who(trajectory: Trajectory, *, days: bool) -> str:
     if trajectory.death_time is not None:
         parts.append("died" if days else f"died {trajectory.death_time:%Y-%m-%d}")
     until = "" if trajectory.known_until is None or days else f", as known by {trajectory.known_until:%Y-%m-%d %H:%M}"
-    return ", ".join(parts) + f": {len(trajectory):,} events{until}"
+    all_events = trajectory.known.height
+    of = "" if all_events == len(trajectory) else f" of {all_events:,}"
+    return ", ".join(parts) + f": {len(trajectory):,}{of} events{until}"
 
 
 def _heading(
@@ -197,4 +199,4 @@ def as_text(trajectory: Trajectory, *, days: bool, attributes: bool) -> str:
         said = f"{part.what}: {part.value}" if part.value else part.what
         more = f" ({part.attributes})" if attributes and part.attributes else ""
         lines.append(f"  {part.when}  {said}{more} [{part.code}]")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)

@@ -15,13 +15,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ehrtraj import rules
 from ehrtraj.dataset.account import Heading, Line, account
 from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.show import release_name, size
 
 # Colours go by domain, so that labs, drugs and stays can be told apart; which has which means nothing.
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
-_WHAT_WIDTH, _VALUE_WIDTH = 50, 16
+_DOMAIN_WIDTH, _WHAT_WIDTH = 19, 44
 
 
 def console() -> Console:
@@ -62,15 +63,28 @@ def show_trajectory(
 
 
 def _styled(line: Line, *, attributes: bool) -> Text:
-    domain = line.code.partition("//")[0]
-    colour = _COLOURS[sum(domain.encode()) % len(_COLOURS)]
-    text = Text.assemble((f"  {line.when:<16}  ", "dim"), (f"{line.what:<{_WHAT_WIDTH}}", colour))
-    text.append_text(Text.assemble("  ", (f"{line.value:<{_VALUE_WIDTH}}", "bold")))
+    name, _, item = line.code.partition("//")
+    colour = _COLOURS[sum(name.encode()) % len(_COLOURS)]
+    what = _without_meaning(line.what, name)
+    text = Text.assemble(
+        (f"  {line.when:<16}  ", "dim"), (f"{name:<{_DOMAIN_WIDTH}}  ", colour), f"{what:<{_WHAT_WIDTH}}"
+    )
+    if line.value:
+        text.append_text(Text.assemble("  ", (line.value, "bold")))
     if attributes:
         for more, style in ((line.attributes, ""), (", ".join(line.flags), "italic yellow")):
             if more:
                 text.append_text(Text.assemble("  ", (f"({more})", style)))
-    return text.append_text(Text(f"  {line.code}", "dim"))
+    if item and item != what:
+        text.append_text(Text(f"  {item}", "dim"))
+    text.rstrip()
+    return text
+
+
+def _without_meaning(what: str, domain: str) -> str:
+    """What an event is, without what its domain says already: `Senna`, not `Start of a drug's order: Senna`."""
+    known = rules.domains().get(domain)
+    return what if known is None else what.removeprefix(f"{known.meaning}: ")
 
 
 def show_summary(screen: Console, summary: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ class Trajectory:
         events: a polars frame with a row for each event, static facts (null time) first; columns as in docs/design.md.
         split: `train`, `tuning` or `held_out`.
         known_until: the time that `as_of` has cut at; None where nothing is hidden.
+        known: all events of the patient, cut by `as_of` alone.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Trajectory:
         self.split = str(subject["split"])
         self.events = events
         self.known_until = known_until
-        self._known = events if known is None else known
+        self.known = events if known is None else known
 
     def __len__(self) -> int:
         return self.events.height
@@ -99,17 +100,17 @@ class Trajectory:
         `subject_id`, `hadm_id`, `stay_id` (null), `start`, `end`, `admission_type`, `discharge_location`,
         `source_table`. After `as_of`, an end that was not known yet is null.
         """
-        return _intervals.stays(self._known, "admission")
+        return _intervals.stays(self.known, "admission")
 
     @cached_property
     def icu_stays(self) -> pl.DataFrame:
         """A row for each ICU stay; columns as `admissions`, with `first_careunit` and `last_careunit`."""
-        return _intervals.stays(self._known, "icu_stay")
+        return _intervals.stays(self.known, "icu_stay")
 
     @cached_property
     def ed_stays(self) -> pl.DataFrame:
         """A row for each stay in the emergency department; columns as `admissions`."""
-        return _intervals.stays(self._known, "ed_stay")
+        return _intervals.stays(self.known, "ed_stay")
 
     def between(self, start: datetime | None = None, end: datetime | None = None, *, static: bool = True) -> Trajectory:
         """Return what happened from `start` on and before `end`, by the column time.
@@ -136,7 +137,7 @@ class Trajectory:
         known = pl.col("available_time").is_null() | (pl.col("available_time") <= time)
         until = time if self.known_until is None else min(time, self.known_until)
         left = self.events.filter(known)
-        return Trajectory(self._subject, left, self._layout, until, self._known.filter(known))
+        return Trajectory(self._subject, left, self._layout, until, self.known.filter(known))
 
     def codes(self, *patterns: str) -> Trajectory:
         """Return the events whose code matches any of the patterns.
@@ -151,7 +152,7 @@ class Trajectory:
         return self._cut(pl.all_horizontal(*predicates) if predicates else pl.lit(value=True))
 
     def _cut(self, keep: pl.Expr) -> Trajectory:
-        return Trajectory(self._subject, self.events.filter(keep), self._layout, self.known_until, self._known)
+        return Trajectory(self._subject, self.events.filter(keep), self._layout, self.known_until, self.known)
 
     def intervals(self, kind: str | None = None) -> pl.DataFrame:
         """Join the start and end events among `events`: admissions, stays, infusions, orders.

@@ -1,0 +1,190 @@
+"""`ehrtraj info`, `show` and `codes` as their user meets them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner, Result
+
+import ehrtraj
+from ehrtraj.cli import app
+from ehrtraj.errors import DatasetError
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def ds(built: Path) -> ehrtraj.Dataset:
+    return ehrtraj.open(built)
+
+
+def test_info_says_how_much_there_is_of_everything(ds: ehrtraj.Dataset) -> None:
+    events = ds.scan().collect()
+    said = run("info", ds.path).stdout
+    assert f"8 patients, {events.height:,} events of {ds.codes.height:,} codes" in said
+    for column, kind in (("source_table", "table"), (pl.col("code").str.split("//").list.first(), "domain")):
+        for name, count in events.group_by(column).len().iter_rows():
+            assert re.search(rf"^{re.escape(name)} +\d+ +{count}\b", said, re.M), (kind, name, said)
+    for split, group in ds.subjects.group_by("split"):
+        assert re.search(rf"^{split[0]} +{group.height} +{group['event_count'].sum()}$", said, re.M), said
+
+
+def test_info_as_json(ds: ehrtraj.Dataset) -> None:
+    found = json.loads(run("info", ds.path, "--json").stdout)
+    ledger = pl.read_parquet(ds.path / "ledger.parquet").filter(outcome="set_aside")
+    assert found["patients"] == 8
+    assert found["events"] == sum(table["events"] for table in found["tables"]) == ds.scan().collect().height
+    assert found["codes"] == sum(domain["codes"] for domain in found["domains"]) == ds.codes.height
+    assert sum(t["set_aside"] for t in found["tables"]) == ledger["rows"].sum() > 0
+    assert found["last_time"] == ds.subjects["last_time"].max().isoformat()
+    assert found["clock"] == "event"
+    assert found["bytes"] == sum(
+        p.stat().st_size for p in ds.path.rglob("*") if p.is_file() and p.name != "manifest.json"
+    )
+
+
+def lines_of(result: Result) -> list[str]:
+    """The lines of events: the others have no indent."""
+    assert result.exit_code == 0, result.output
+    return [line for line in result.stdout.splitlines() if line.startswith("  ")]
+
+
+def test_show_has_a_line_for_each_event(ds: ehrtraj.Dataset) -> None:
+    for trajectory in ds.trajectories():
+        lines = lines_of(run("show", ds.path, trajectory.subject_id))
+        assert len(lines) == len(trajectory)
+        for line, event in zip(lines, trajectory.events.iter_rows(named=True), strict=True):
+            domain = event["code"].partition("//")[0]
+            assert re.match(rf"  (always|\d{{4}}(-\d\d-\d\d( \d\d:\d\d)?)?) +{domain}( |$)", line), line
+
+
+def test_show_only_some_codes_and_a_span_of_time(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    who = handmade.SEPSIS
+    options = ["--code", "LAB//*", "--code", "ICU_*", "--from", "2153-04-12", "--to", "2153-04-13 05:10"]
+    result = run("show", ds.path, who, *options)
+    expected = (
+        ds[who]
+        .codes("LAB//*", "ICU_*")
+        .events.filter(
+            pl.col("time").is_between(pl.datetime(2153, 4, 12), pl.datetime(2153, 4, 13, 5, 10), closed="left")
+        )
+    )
+    assert len(lines_of(result)) == expected.height > 3
+    assert f"{expected.height} of {len(ds[who])} events" in result.stdout
+    heading = f"Admission {handmade.SEPSIS_HADM}, EW EMER., 2153-04-11 23:58 to 2153-04-18 13:45"
+    assert heading in result.stdout, "what is left out is left out of the events alone"
+
+
+def test_show_as_known_at_a_time(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    result = run("show", ds.path, handmade.SEPSIS, "--as-of", "2153-04-12T10:00", "--attributes")
+    assert "2153-04-11 23:58 to ..." in result.stdout
+    assert "DISCHARGE" not in result.stdout
+    assert "ref_range_upper 2" in result.stdout
+    assert "hadm_inferred" in result.stdout
+
+
+def test_show_in_days(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    said = run("show", ds.path, handmade.SEPSIS, "--days").stdout
+    assert not re.search(r"\d{4}-\d\d-\d\d", said)
+    assert re.search(r"^  day 0 21:20 +LAB +Creatinine.* 1.9 mg/dL  50912$", said, re.M), said
+
+
+def test_show_in_colour_through_the_pager(ds: ehrtraj.Dataset, handmade: ModuleType, tmp_path: Path) -> None:
+    """On a terminal all of it goes through PAGER, with colours; away from one there are neither."""
+    pager = tmp_path / "pager"
+    pager.write_text(f"#!/bin/sh\ncat > {tmp_path}/paged\necho $LESS > {tmp_path}/less\n")
+    pager.chmod(0o700)
+    ours, theirs = pty.openpty()
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "LESS", "CI")}
+    subprocess.run(
+        [sys.executable, "-m", "ehrtraj", "show", str(ds.path), str(handmade.SEPSIS)],
+        stdin=theirs, stdout=theirs, stderr=theirs, timeout=60, check=True,
+        env=environment | {"TERM": "xterm", "PAGER": str(pager)},
+    )  # fmt: skip
+    os.close(theirs)
+    os.close(ours)
+    paged = (tmp_path / "paged").read_text()
+    assert "\x1b[1mPatient" in paged
+    assert len([line for line in re.sub(r"\x1b\[[\d;]*m", "", paged).splitlines() if line.startswith("  ")]) == len(
+        ds[handmade.SEPSIS]
+    )
+    assert "R" in (tmp_path / "less").read_text(), "else less shows colours as codes"
+    assert "\x1b" not in run("show", ds.path, handmade.SEPSIS).stdout
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("LAB//50912", ["LAB//50912"]),
+        ("creatinine", ["LAB//50912"]),
+        ("CREATININE", ["LAB//50912"]),
+        ("ICU_START//*", None),
+    ],
+)
+def test_codes_by_pattern_and_by_word(ds: ehrtraj.Dataset, pattern: str, expected: list[str] | None) -> None:
+    rows = list(csv.DictReader(io.StringIO(run("codes", ds.path, pattern, "--csv").stdout)))
+    found = [row["code"] for row in rows]
+    if expected is None:
+        expected = [c for c in ds.codes["code"] if c.startswith(pattern[:-1])]
+    assert sorted(found) == sorted(expected)
+    assert expected
+    events = ds.scan().collect()
+    for row in rows:
+        assert int(row["event_count"]) == events.filter(code=row["code"]).height
+
+
+def test_codes_on_the_screen_are_the_most_frequent(ds: ehrtraj.Dataset) -> None:
+    said = run("codes", ds.path, "--limit", 5).stdout
+    top = ds.codes.sort("event_count", "code", descending=[True, False]).head(5)
+    lines = said.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:6]] == top["code"].to_list()
+    assert lines[6] == f"... and {ds.codes.height - 5:,} more: --limit {ds.codes.height} shows all"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("info", "{tmp}"), "is not a dataset"),
+        (("show", "{ds}", 99), "no patient 99 in .*: it has 8 patients"),
+        (("codes", "{ds}", "unicorn"), "no code of .* matches unicorn"),
+    ],
+)
+def test_mistakes_are_told_in_words(
+    ds: ehrtraj.Dataset, tmp_path: Path, arguments: tuple[object, ...], words: str
+) -> None:
+    result = run(*(str(a).format(ds=ds.path, tmp=tmp_path) for a in arguments))
+    assert isinstance(result.exception, DatasetError)
+    assert re.search(words, str(result.exception))
+    assert result.exception.exit_code == 7
+
+
+def test_every_command_has_examples_that_can_be_run(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    for command, number in (("info", 2), ("show", 4), ("codes", 3)):
+        said = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout
+        examples = re.findall(rf"^ *ehrtraj ({command} trajectories/v1.*?)(?: > .*)?\s*$", said, re.M)
+        assert len(examples) == number, said
+        for example in examples:
+            words = re.findall(r"'([^']*)'|(\S+)", example.replace("10000032", str(handmade.SEPSIS)))
+            arguments = [quoted or bare for quoted, bare in words]
+            arguments[1] = str(ds.path)
+            assert run(*arguments).exit_code == 0, example
+
+
+def test_help_does_not_wait_for_what_it_does_not_need() -> None:
+    """Asking for help, or for the version, loads neither polars nor DuckDB."""
+    code = "import sys, ehrtraj.cli; print(sorted({'polars', 'duckdb'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout == "[]\n"
