@@ -7,7 +7,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -181,6 +181,19 @@ def test_what_was_not_known_yet_is_not_told(ds: ehrtraj.Dataset, handmade: Modul
     assert before.between(None, datetime(2200, 1, 1)).death_time is None
     assert died.as_of(death).death_time == death
     assert died.as_of(death).admissions["discharge_location"].item() is not None
+
+
+def test_times_as_people_write_them(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    trajectory, noon = ds[handmade.SEPSIS], datetime(2153, 4, 12, 12)
+    for same in ("2153-04-12 12:00", "2153-04-12T12:00:00"):
+        assert trajectory.as_of(same).events.equals(trajectory.as_of(noon).events)
+        assert trajectory.between(same).events.equals(trajectory.between(noon).events)
+    assert trajectory.between(None, noon.date()).events.equals(trajectory.between(None, "2153-04-12").events)
+    assert trajectory.age("2153-04-12") == trajectory.age(noon) == trajectory.age(noon.date())
+    for wrong, words in (("noon", "is not a time"), (noon.replace(tzinfo=UTC), "has a time zone")):
+        for cut in (trajectory.as_of, trajectory.between, trajectory.age):
+            with pytest.raises(SettingsError, match=words):
+                cut(wrong)
 
 
 def moments(events: pl.DataFrame) -> st.SearchStrategy[datetime]:

@@ -93,13 +93,13 @@ class Dataset:
         return iter(self._ids.tolist())
 
     def __contains__(self, subject_id: object) -> bool:
-        return isinstance(subject_id, int | np.integer) and self._row(int(subject_id)) is not None
+        return isinstance(subject_id, int | np.integer) and self._row(subject_id) is not None
 
     def __repr__(self) -> str:
         events = int(self.subjects["event_count"].sum())
         return f"Dataset({str(self.path)!r}, {len(self):,} patients, {events:,} events)"
 
-    def _row(self, subject_id: int) -> int | None:
+    def _row(self, subject_id: int | np.integer[Any]) -> int | None:
         at = int(np.searchsorted(self._ids, subject_id))
         return at if at < len(self._ids) and self._ids[at] == subject_id else None
 
@@ -110,9 +110,9 @@ class Dataset:
             UnknownSubjectError: if the patient is not in the dataset, or not among those chosen. It is a KeyError too.
             DatasetError: if the file cannot be read.
         """
-        at = self._row(int(subject_id))
+        at = self._row(subject_id)
         if at is None:
-            raise self._unknown(int(subject_id))
+            raise self._unknown(subject_id)
         subject = self.subjects.row(at, named=True)
         file = DataFile(subject["split"], subject["shard"], self.layout.data_path(subject["split"], subject["shard"]))
         events = read_events(file, subject["position"], subject["event_count"])
@@ -145,11 +145,12 @@ class Dataset:
         return chosen._read_in_order(workers)
 
     def _read_in_order(self, workers: int) -> Iterator[Trajectory]:
-        rows = {subject["subject_id"]: subject for subject in self.subjects.iter_rows(named=True)}
-        work = (chunk for file in self.files for chunk in chunks(file, self.patients_of(file)))
-        for chunk in _ahead(work, workers):
-            for subject_id, events in chunk:
-                yield Trajectory(rows[subject_id], events, self.layout)
+        files = self.files
+        rows = (row for file in files for row in self.patients_of(file).iter_rows(named=True))
+        work = (chunk for file in files for chunk in chunks(file, self.patients_of(file)))
+        read = (patient for chunk in _ahead(work, workers) for patient in chunk)
+        for subject, (_, events) in zip(rows, read, strict=True):
+            yield Trajectory(subject, events, self.layout)
 
     def scan(self) -> pl.LazyFrame:
         """All events as a polars LazyFrame: only the columns and row groups that a query needs are read."""

@@ -12,6 +12,7 @@ import polars as pl
 from ehrtraj.dataset import intervals as _intervals
 from ehrtraj.dataset.account import as_text
 from ehrtraj.dataset.layout import Layout
+from ehrtraj.dataset.moments import Moment, moment
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.wide import Clock, to_wide
 
@@ -79,19 +80,22 @@ class Trajectory:
         hidden = death is not None and self.known_until is not None and death > self.known_until
         return None if hidden else death
 
-    def age(self, at: datetime) -> int | None:
+    def age(self, at: Moment) -> int | None:
         """Age in whole years, as MIMIC-IV reckons it: anchor_age + year - anchor_year (mimic-code#1231).
 
         MIMIC-IV gives 91 for every age above 89 at the anchor: such patients are at least as old as this says
         (flag `age_top_coded` on MEDS_BIRTH).
 
         Args:
-            at: any time on the patient's own shifted calendar.
+            at: any time on the patient's own shifted calendar: a datetime, a date, or a text such as `2180-07-23`.
 
         Returns:
             Years, negative before birth; None where the year of birth is not known.
+
+        Raises:
+            SettingsError: if `at` is not a time, or has a time zone.
         """
-        return None if self.birth_year is None else at.year - self.birth_year
+        return None if self.birth_year is None else moment(at).year - self.birth_year
 
     @cached_property
     def admissions(self) -> pl.DataFrame:
@@ -112,30 +116,39 @@ class Trajectory:
         """A row for each stay in the emergency department; columns as `admissions`."""
         return _intervals.stays(self.known, "ed_stay")
 
-    def between(self, start: datetime | None = None, end: datetime | None = None, *, static: bool = True) -> Trajectory:
+    def between(self, start: Moment | None = None, end: Moment | None = None, *, static: bool = True) -> Trajectory:
         """Return what happened from `start` on and before `end`, by the column time.
 
         Args:
-            start: the first moment within; None for the beginning.
+            start: the first moment within (a datetime, a date, or a text such as `2180-07-23 14:00`); None for the
+                beginning.
             end: the first moment that is not; None to keep everything to the last event.
             static: keep facts without a time (sex), which hold at any time.
+
+        Raises:
+            SettingsError: if a bound is not a time, or has a time zone.
         """
         time = pl.col("time")
         within = pl.lit(value=True)
         if start is not None:
-            within &= time >= start
+            within &= time >= moment(start)
         if end is not None:
-            within &= time < end
+            within &= time < moment(end)
         return self._cut(pl.when(time.is_null()).then(pl.lit(static)).otherwise(within))
 
-    def as_of(self, time: datetime) -> Trajectory:
+    def as_of(self, time: Moment) -> Trajectory:
         """Return only what could be known at a time: events whose available_time is not after it, and static facts.
 
         It goes by available_time whatever the dataset's clock. A death or a discharge that lies after it is not told
         by any property of the result either.
+
+        Raises:
+            SettingsError: if it is not a time, or has a time zone.
         """
-        known = pl.col("available_time").is_null() | (pl.col("available_time") <= time)
-        until = time if self.known_until is None else min(time, self.known_until)
+        until = moment(time)
+        known = pl.col("available_time").is_null() | (pl.col("available_time") <= until)
+        if self.known_until is not None:
+            until = min(until, self.known_until)
         left = self.events.filter(known)
         return Trajectory(self._subject, left, self._layout, until, self.known.filter(known))
 
