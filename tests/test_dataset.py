@@ -183,6 +183,22 @@ def test_what_was_not_known_yet_is_not_told(ds: ehrtraj.Dataset, handmade: Modul
     assert died.as_of(death).admissions["discharge_location"].item() is not None
 
 
+def test_both_clocks_tell_the_same(ds: ehrtraj.Dataset, release: Path, tmp_path: Path) -> None:
+    """Where the column time says when things were known, what was known, stays and intervals are the same."""
+    known = ehrtraj.open(ehrtraj.build(release, tmp_path, "known", clock="available", max_cpus=1).path)
+    for subject_id in ds:
+        ours, theirs = ds[subject_id], known[subject_id]
+        times = ours.events["available_time"].drop_nulls().unique().sort()
+        for at in [times[0], times[len(times) // 2], times[-1]]:
+            left, right = (t.as_of(at) for t in (ours, theirs))
+            columns = ["code", "available_time", "source_table", "source_key", "link_id", "numeric_value"]
+            assert left.events.select(columns).sort(columns).equals(right.events.select(columns).sort(columns))
+            assert left.admissions.equals(right.admissions)
+            assert left.icu_stays.equals(right.icu_stays)
+        kept = ["interval", "item", "start", "end", "start_available", "end_available", "link_id"]
+        assert ours.intervals().select(kept).sort(kept).equals(theirs.intervals().select(kept).sort(kept))
+
+
 def test_times_as_people_write_them(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
     trajectory, noon = ds[handmade.SEPSIS], datetime(2153, 4, 12, 12)
     for same in ("2153-04-12 12:00", "2153-04-12T12:00:00"):

@@ -262,6 +262,15 @@ def test_the_text_in_days_holds_no_date(ds: ehrtraj.Dataset, handmade: ModuleTyp
     assert re.search(r"Admission 29000614, .* \d+ days after the first, ", overlap)
 
 
+def test_days_without_any_admission_count_from_the_first_event(release: Path, tmp_path: Path) -> None:
+    path = ehrtraj.build(release, tmp_path, "labs", tables="labevents", max_cpus=1).path
+    for trajectory in ehrtraj.open(path).trajectories():
+        assert trajectory.admissions.is_empty()
+        times = trajectory.events["time"].to_list()
+        told = re.findall(r"^  day (-?\d+) ", trajectory.text(days=True), re.M)
+        assert [int(day) for day in told] == [(time.date() - times[0].date()).days for time in times]
+
+
 def test_text_as_known_at_a_time(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
     died = ds[handmade.DIED]
     start = died.admissions["start"].item()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from ehrtraj.dataset.intervals import when
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ class _Calendar:
         self._days = days
 
     def origin(self, stay: Stay | None, at: datetime | None) -> datetime | None:
-        """Day 0: of the admission, else of the last one before, else of the first one, else of the event itself."""
+        """Day 0: of the admission, else of the last one before, else of the first one."""
         if stay is not None and stay["start"] is not None:
             return stay["start"]  # type: ignore[no-any-return]
         if at is None or not self._starts:
@@ -102,7 +104,7 @@ def account(trajectory: Trajectory, *, days: bool = False) -> Iterator[Heading |
     events = trajectory.events
     stays: dict[int, Stay] = {s["hadm_id"]: s for s in trajectory.admissions.iter_rows(named=True) if s["hadm_id"]}
     starts = sorted(s["start"] for s in stays.values() if s["start"] is not None)
-    calendar = _Calendar(starts, days=days)
+    calendar = _Calendar(starts or _first(events), days=days)
     yield Heading(_who(trajectory, days=days))
     happened = when(events)
     current: int | None = None
@@ -117,6 +119,12 @@ def account(trajectory: Trajectory, *, days: bool = False) -> Iterator[Heading |
             current, first = section, False
             seen.add(section)
         yield _line(event, trajectory, calendar, calendar.origin(stays.get(section or 0), time))
+
+
+def _first(events: pl.DataFrame) -> list[datetime]:
+    """Day 0 of a patient without any admission: the first event that has a day."""
+    times = events.filter(pl.col("time_precision") != "year")["time"].drop_nulls()
+    return times.head(1).to_list()
 
 
 def _section(hadm_id: int | None, current: int | None, at: datetime | None, stays: dict[int, Stay]) -> int | None:

@@ -98,7 +98,7 @@ def show_summary(screen: Console, summary: dict[str, Any]) -> None:
     )
     screen.print(
         f"{summary['patients']:,} patients, {summary['events']:,} events of {summary['codes']:,} codes, "
-        f"from {first} (first birth) to {last}: dates are shifted, each patient's by an own number of days"
+        f"from {first} to {last}, births included: dates are shifted, each patient's by an own number of days"
     )
     numbers = "in their item's own unit" if summary["standardised"] else "as the source has them"
     screen.print(f"column time: when it {_CLOCKS[summary['clock']]}; numbers: {numbers}\n")

@@ -217,7 +217,7 @@ class Trajectory:
 
         Args:
             days: write times as days from the admission (`day 0 21:20`) and no dates, not even within texts. Outside of
-                admissions, days count from the last admission before.
+                admissions, days count from the last one before; without any admission, from the first event.
             attributes: add what qualifies each event (reference range, route, status).
         """
         return as_text(self, days=days, attributes=attributes)
