@@ -355,6 +355,8 @@ def test_a_file_that_is_damaged(copied: Path, built: Path) -> None:
         ds[next(iter(ds))]
     with pytest.raises(DatasetError, match=r"\.parquet is damaged"):
         list(ds.trajectories(workers=2))
+    with pytest.raises(DatasetError, match="a data file is damaged"):
+        ds.sql("SELECT max(code) FROM events")
     shutil.rmtree(copied / "data")
     with pytest.raises(DatasetError, match="is gone"):
         ds[next(iter(ds))]

@@ -49,16 +49,29 @@ def run_sql(
         connection.execute("SET lock_configuration = true")
         for name, table in tables.items():
             connection.register(name, table)
-        where = " WHERE subject_id IN (SELECT subject_id FROM subjects)" if chosen else ""
+        _make_view(connection, listed, chosen=chosen)
         try:
-            if paths:
-                connection.execute(f"CREATE VIEW events AS FROM read_parquet([{listed}]){where}")
             result: pl.DataFrame = connection.sql(query, params=parameters).pl()
-        except (duckdb.IOException, duckdb.SerializationException) as error:
-            raise DatasetError(f"a file of the dataset cannot be read: {error}") from None
+        except duckdb.IOException as error:
+            raise _unreadable(error) from None
         except duckdb.Error as error:
             raise SettingsError(f"the query was refused: {error}") from None
         return result
+
+
+def _make_view(connection: duckdb.DuckDBPyConnection, listed: str, *, chosen: bool) -> None:
+    where = " WHERE subject_id IN (SELECT subject_id FROM subjects)" if chosen else ""
+    try:
+        connection.execute(f"CREATE VIEW events AS FROM read_parquet([{listed}]){where}")
+    except duckdb.Error as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: duckdb.Error) -> DatasetError:
+    reason = str(error).splitlines()[0]
+    return DatasetError(
+        f"a data file is damaged ({reason}): copy the dataset again, or build it again with --overwrite"
+    )
 
 
 def _check_select(query: str) -> None:
