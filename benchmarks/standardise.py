@@ -2,9 +2,9 @@
 
     python benchmarks/standardise.py RELEASE [--runs 3] [--max-cpus 2] [--work DIR]
 
-Prints wall and processor seconds of each build and, of the medians, the share that cleaning takes of the whole. Processor
-seconds are steadier than wall seconds on a machine that others use. Only real sizes mean anything: at least some
-million rows.
+Prints wall and processor seconds of each build and, of the medians, the share that cleaning takes of the whole.
+Processor seconds are steadier than wall seconds on a machine that others use. Only real sizes mean anything: at least
+some million rows.
 """
 
 from __future__ import annotations

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import polars as pl
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -14,8 +13,10 @@ from rich.table import Table
 
 from ehrtraj.cli.app import app
 from ehrtraj.errors import SettingsError
-from ehrtraj.rules.applied import meaning_of, read_applied
 from ehrtraj.rules.listing import about_item, all_tables, as_markdown
+
+if TYPE_CHECKING:
+    import polars as pl
 
 rules_app = typer.Typer(
     name="rules", help="See the rules by which numbers, units and codes are cleaned.", no_args_is_help=True
@@ -82,6 +83,8 @@ def rules_applied(
     csv: Annotated[bool, typer.Option("--csv", help="Print all of it as CSV.")] = False,
 ) -> None:
     """Show what the rules did to a dataset."""
+    from ehrtraj.rules.applied import meaning_of, read_applied
+
     rows = read_applied(dataset, rule, item)
     if csv:
         sys.stdout.write(rows.write_csv())
