@@ -13,7 +13,7 @@ import typer
 from ehrtraj.cli.app import app, tidy_end
 from ehrtraj.errors import DatasetError
 
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 
 DATASET = Annotated[Path, typer.Argument(help="Folder of the dataset, such as trajectories/v1.", show_default=False)]
 
@@ -88,11 +88,11 @@ def show(
         list[str] | None, typer.Option("--code", help="Only events with this code, or matching a pattern; repeatable.")
     ] = None,
     begin: Annotated[
-        datetime | None, typer.Option("--from", formats=_TIMES, help="Only what happened at this time or later.")
+        datetime | None, typer.Option("--from", formats=TIMES, help="Only what happened at this time or later.")
     ] = None,
-    end: Annotated[datetime | None, typer.Option("--to", formats=_TIMES, help="Only what happened before.")] = None,
+    end: Annotated[datetime | None, typer.Option("--to", formats=TIMES, help="Only what happened before.")] = None,
     as_of: Annotated[
-        datetime | None, typer.Option("--as-of", formats=_TIMES, help="Only what could be known at this time.")
+        datetime | None, typer.Option("--as-of", formats=TIMES, help="Only what could be known at this time.")
     ] = None,
     days: Annotated[bool, typer.Option("--days", help="Times as days from the admission, no dates.")] = False,
     attributes: Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ehrtraj import rules
@@ -15,18 +15,22 @@ class RuleTable:
     Attributes:
         name: without its ending.
         about: what it is for.
+        flags: that its rules give to events.
         lines: each line by column; the last column is the source.
     """
 
     name: str
     about: str
+    flags: tuple[str, ...]
     lines: list[dict[str, str]]
 
 
 def all_tables(extra: Path | None = None) -> list[RuleTable]:
     """Return every rule table, a user's own lines included."""
     return [
-        RuleTable(entry["table"], entry["about"], rules.read_rules(entry["table"], extra))
+        RuleTable(
+            entry["table"], entry["about"], tuple(entry["flags"].split()), rules.read_rules(entry["table"], extra)
+        )
         for entry in rules.read_rules("about")
     ]
 
@@ -34,23 +38,45 @@ def all_tables(extra: Path | None = None) -> list[RuleTable]:
 def about_item(item: str, extra: Path | None = None) -> list[RuleTable]:
     """Return the lines that speak of an item (`50912`), a code (`LAB//50912`) or a word, whatever their table.
 
-    Lines that hold for all items of a domain are among them where a code is asked for.
+    Lines that hold for all items of a domain are among them where a code is asked for and none names it, and general
+    conversions where they lead to the item's own unit.
     """
-    domain, _, bare = item.rpartition("//")
-    found = []
+    domain, _, bare = item.partition("//") if "//" in item else ("", "", item)
+    found: list[RuleTable] = []
+    own_units: set[str] = set()
     for table in all_tables(extra):
         lines = [line for line in table.lines if _speaks_of(line, domain, bare)]
+        if table.name == "conversions":
+            lines = [line for line in lines if _leads_to(line, own_units)]
+        elif specific := [line for line in lines if line.get("item") != "*"]:
+            lines = specific
+        own_units |= {line["unit"] for line in lines if table.name == "units"}
         if lines:
-            found.append(RuleTable(table.name, table.about, lines))
+            found.append(replace(table, lines=lines))
     return found
+
+
+def _leads_to(conversion: dict[str, str], units: set[str]) -> bool:
+    """Whether a conversion is for the item, or leads to its own unit; an item without one has those of its domain."""
+    if conversion["item"] != "*":
+        return True
+    return conversion["to_unit"] in units if units else conversion["domain"] != "*"
 
 
 def _speaks_of(line: dict[str, str], domain: str, item: str) -> bool:
     if "item" in line:
-        general = bool(domain) and line["item"] == "*" and line["domain"] in (domain, "*")
-        return general or (line["item"] == item and line["domain"] in (domain, line["domain"] if not domain else "*"))
+        return any(_is_of(line, prefix, domain, item) for prefix in ("", "of_") if f"{prefix}item" in line)
     cells = [value.lower() for name, value in line.items() if name != "source"]
     return not domain and item.lower() in cells
+
+
+def _is_of(line: dict[str, str], prefix: str, domain: str, item: str) -> bool:
+    """Whether a line names an item, by itself, by its first part (`Not Given//*`) or as one of all (`*`)."""
+    domains, named = (line.get(f"{prefix}domain") or line["domains"]).split(), line[f"{prefix}item"]
+    if not domain:
+        return named == item
+    same = named in (item, "*") or (named.endswith("//*") and item.startswith(named[:-1]))
+    return same and (domain in domains or (named == "*" and "*" in domains))
 
 
 def as_markdown(extra: Path | None = None) -> str:

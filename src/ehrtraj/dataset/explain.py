@@ -1,0 +1,199 @@
+"""Why an event is as it is: the event, the row of the source that it comes from, and the rules that marked it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from ehrtraj import rules
+from ehrtraj.dataset.dataset import Dataset
+from ehrtraj.errors import DatasetError
+from ehrtraj.rules.listing import RuleTable, about_item
+from ehrtraj.rules.measures import Measures
+
+# What a row has in common with an event, and how much each says. Below the least no row is taken for the event's.
+_KEY, _ITEM, _TIME, _VALUE = 8, 4, 2, 1
+_LEAST = 6
+_MOST_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A rule's mark on an event.
+
+    Attributes:
+        flag: its name.
+        meaning: in plain words.
+        source: of the rule.
+    """
+
+    flag: str
+    meaning: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an event is as it is.
+
+    Attributes:
+        event: its columns.
+        description: of its code.
+        marks: what rules noticed or did.
+        rules: lines of the rule tables that gave it its marks.
+        rows: the rows of the source that fit the event best, as written; mostly one. Empty where none fits, or where
+            the release is not there any more.
+    """
+
+    event: dict[str, Any]
+    description: str | None
+    marks: tuple[Mark, ...]
+    rules: tuple[RuleTable, ...]
+    rows: tuple[dict[str, str | None], ...]
+
+
+def release_of(dataset: Dataset) -> Path:
+    """Return the folder of the release that a dataset was built from; it may have been moved since."""
+    return Path(dataset.layout.manifest["release"]["root"])
+
+
+def explain(
+    dataset: Dataset,
+    subject_id: int,
+    *,
+    time: datetime | None = None,
+    code: str | None = None,
+    limit: int = 10,
+    release: Path | None = None,
+    looking: Callable[[Path], None] = lambda path: None,
+) -> list[Explanation]:
+    """Explain events of a patient.
+
+    Args:
+        dataset: that has the patient.
+        subject_id: the patient.
+        time: events of this minute only; of this day, where it is midnight. None takes events that a rule marked, one
+            for each table and combination of marks.
+        code: events of this code, or matching this pattern, only.
+        limit: most events to explain.
+        release: folder of the release; by default where it lay when the dataset was built.
+        looking: is told each file that is searched for rows.
+
+    Returns:
+        An explanation for each event, in the order of the trajectory.
+
+    Raises:
+        DatasetError: if no event of the patient is asked for.
+        UnknownSubjectError: if there is no such patient.
+    """
+    events = _chosen(dataset, subject_id, time, code).head(limit)
+    if events.is_empty():
+        raise DatasetError(
+            f"patient {subject_id} has no such event: `ehrtraj show {dataset.path} {subject_id}` shows those there are"
+        )
+    root = release_of(dataset) if release is None else release
+    files = {table: root / file["path"] for table, file in dataset.layout.manifest["files"].items()}
+    rows: dict[str, pl.DataFrame] = {}
+    measures = Measures()
+    for table in events["source_table"].unique(maintain_order=True):
+        if table in files and files[table].is_file():
+            looking(files[table])
+            rows[table] = _rows_of(files[table], subject_id)
+    return [
+        Explanation(
+            event,
+            dataset.layout.descriptions.get(event["code"]),
+            marks := _marks(event["flags"]),
+            tuple(_rules_of(event, measures, marks)),
+            _best(rows[event["source_table"]], event) if event["source_table"] in rows else (),
+        )
+        for event in events.iter_rows(named=True)
+    ]
+
+
+def _chosen(dataset: Dataset, subject_id: int, time: datetime | None, code: str | None) -> pl.DataFrame:
+    trajectory = dataset[subject_id]
+    if code is not None:
+        trajectory = trajectory.codes(code)
+    if time is not None:
+        length = timedelta(days=1) if time == datetime(time.year, time.month, time.day) else timedelta(minutes=1)
+        return trajectory.between(time, time + length).events.filter(pl.col("time").is_not_null())
+    if code is not None:
+        return trajectory.events
+    marked = trajectory.events.filter(pl.col("flags") != 0)
+    return marked.unique(["source_table", "flags"], keep="first", maintain_order=True)
+
+
+def _marks(flags: int) -> tuple[Mark, ...]:
+    lines = {line["flag"]: line for line in rules.read_rules("flags")}
+    return tuple(
+        Mark(name, lines[name]["meaning"], lines[name]["source"]) for name, bit in rules.flags().items() if flags & bit
+    )
+
+
+def _rules_of(event: dict[str, Any], measures: Measures, marks: tuple[Mark, ...]) -> list[RuleTable]:
+    """The lines of the rule tables that gave an event its marks; of conversions the one between its units."""
+    parts, names = event["code"].split("//"), {mark.flag for mark in marks}
+    from_unit = measures.spelled(event["raw_unit"])
+    found: list[RuleTable] = []
+    for length in range(len(parts), 1, -1):
+        for table in about_item("//".join(parts[:length])):
+            lines = [
+                line
+                for line in table.lines
+                if "from_unit" not in line or (line["from_unit"], line["to_unit"]) == (from_unit, event["unit"])
+            ]
+            if lines and names.intersection(table.flags) and table.name not in {one.name for one in found}:
+                found.append(replace(table, lines=lines))
+    return found
+
+
+def _rows_of(path: Path, subject_id: int) -> pl.DataFrame:
+    """A patient's rows of a file, as texts."""
+    with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")
+        found = connection.sql(
+            "FROM read_csv(?, header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"', "
+            "ignore_errors = true) WHERE subject_id = ?",
+            params=[str(path), str(subject_id)],
+        )
+        return pl.DataFrame(found.to_arrow_table())
+
+
+def _best(rows: pl.DataFrame, event: dict[str, Any]) -> tuple[dict[str, str | None], ...]:
+    """The rows that have most in common with an event."""
+    score = pl.sum_horizontal(
+        pl.any_horizontal(pl.lit(value=False), *conditions).fill_null(value=False).cast(pl.Int32) * weight
+        for weight, conditions in _likenesses(rows.columns, event)
+    )
+    scored = rows.with_columns(score.alias("likeness"))
+    most = scored["likeness"].max() if scored.height else 0
+    if not isinstance(most, int) or most < _LEAST:
+        return ()
+    found = scored.filter(pl.col("likeness") == most).drop("likeness").head(_MOST_ROWS)
+    return tuple(found.iter_rows(named=True))
+
+
+def _likenesses(names: list[str], event: dict[str, Any]) -> list[tuple[int, list[pl.Expr]]]:
+    """What a row may have in common with an event, with its weight: any column may be the one."""
+    columns = [pl.col(name) for name in names if name != "subject_id"]
+    key, time, number = event["source_key"], event["time"], event["numeric_value"]
+    items = [part.replace(".", "") for part in event["code"].split("//")[1:]]
+    value = event["raw_value"] if event["raw_value"] is not None else event["text_value"]
+    times = [] if time is None else [f"{time:%Y-%m-%d %H:%M:%S}", f"{time:%Y-%m-%d}"]
+    found: list[tuple[int, list[pl.Expr]]] = [(_TIME, [c.is_in(times) for c in columns])]
+    found += [(_ITEM, [c.str.strip_chars().str.replace_all(".", "", literal=True).is_in(items) for c in columns])]
+    if key is not None:
+        found.append((_KEY, [(c == str(key)) | c.str.ends_with(f"-{key}") for c in columns]))
+    if value is not None:
+        found.append((_VALUE, [c == value for c in columns]))
+    elif number is not None:
+        near = [(c.cast(pl.Float64, strict=False) - number).abs() <= 1e-5 * abs(number) for c in columns]
+        found.append((_VALUE, near))
+    return found

@@ -1,0 +1,105 @@
+"""`ehrtraj explain`: each event is shown with its own row of the source and the rules that marked it."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+import ehrtraj
+from ehrtraj.cli import app
+from ehrtraj.dataset.explain import explain
+from ehrtraj.errors import DatasetError
+from ehrtraj.synth.run import synth
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synth(tmp_path_factory.mktemp("explained") / "release", patients=40, defects=0.05, max_cpus=1).path
+
+
+@pytest.fixture(scope="module")
+def dataset(release: Path) -> Path:
+    return ehrtraj.build(release, release.parent, "v1", max_cpus=1, standardise=True).path
+
+
+def busiest(dataset: Path) -> int:
+    """The patient with most events."""
+    return int(ehrtraj.open(dataset).subjects.sort("event_count")["subject_id"][-1])
+
+
+def test_every_kind_of_mark_is_explained_by_one_row_of_the_source(dataset: Path) -> None:
+    opened = ehrtraj.open(dataset)
+    found = explain(opened, busiest(dataset), limit=200)
+    assert len(found) > 30
+    flags = opened.flags
+    for one in found:
+        assert {mark.flag for mark in one.marks} == {name for name, bit in flags.items() if one.event["flags"] & bit}
+        assert all(mark.meaning and mark.source for mark in one.marks)
+    one_row = [one for one in found if len(one.rows) == 1]
+    assert len(one_row) > 0.8 * len(found)
+
+
+def test_the_row_is_the_events_own(dataset: Path) -> None:
+    opened = ehrtraj.open(dataset)
+    labs = explain(opened, busiest(dataset), code="LAB//*", limit=300)
+    assert len(labs) == 300
+    for one in labs:
+        (row,) = one.rows
+        assert int(row["labevent_id"]) == one.event["source_key"]
+        assert row["itemid"] == one.event["code"].split("//")[1]
+
+
+def test_the_rules_are_those_that_marked_it(dataset: Path) -> None:
+    opened = ehrtraj.open(dataset)
+    fahrenheit = pl.scan_parquet(dataset / "data/**/*.parquet").filter(code="CHART//223761").collect()
+    subject = int(fahrenheit["subject_id"][0])
+    one = next(
+        one
+        for one in explain(opened, subject, code="CHART//223761", limit=1000)
+        if "unit_converted" in {mark.flag for mark in one.marks}
+    )
+    (conversion,) = next(table.lines for table in one.rules if table.name == "conversions")
+    assert (conversion["from_unit"], conversion["to_unit"]) == ("[degF]", "Cel")
+    assert "limits" not in {table.name for table in one.rules}
+    assert one.rows[0]["valueuom"] == one.event["raw_unit"]
+
+
+def test_a_minute_and_a_day_may_be_asked_for(dataset: Path) -> None:
+    opened = ehrtraj.open(dataset)
+    subject = busiest(dataset)
+    event = opened[subject].codes("LAB//*").events.row(0, named=True)
+    minute = explain(opened, subject, time=event["time"], limit=10_000)
+    assert {one.event["time"].replace(second=0) for one in minute} == {event["time"].replace(second=0)}
+    day = explain(opened, subject, time=datetime(*event["time"].timetuple()[:3]), limit=10_000)
+    assert len(day) >= len(minute) > 0
+    assert {one.event["time"].date() for one in day} == {event["time"].date()}
+
+
+def test_what_is_not_there_is_said(dataset: Path) -> None:
+    opened = ehrtraj.open(dataset)
+    with pytest.raises(DatasetError, match="no such event"):
+        explain(opened, busiest(dataset), code="LAB//1")
+    with pytest.raises(DatasetError):
+        explain(opened, 1)
+
+
+def test_it_is_shown_on_the_command_line(dataset: Path) -> None:
+    said = CliRunner().invoke(app, ["explain", str(dataset), str(busiest(dataset)), "--limit", "5"])
+    assert said.exit_code == 0, said.output
+    for part in ("row of the source:", "subject_id", "source:"):
+        assert part in said.stdout
+
+
+def test_a_release_that_was_moved_can_be_named(dataset: Path, release: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(release, moved)
+    arguments = ["explain", str(dataset), str(busiest(dataset)), "--code", "LAB//*", "--limit", "1", "--release"]
+    assert "row of the source:" in CliRunner().invoke(app, [*arguments, str(moved)]).stdout
+    nowhere = CliRunner().invoke(app, [*arguments, str(tmp_path / "nowhere")])
+    assert nowhere.exit_code == 0
+    assert "--release says where" in nowhere.stdout
