@@ -50,11 +50,7 @@ BY_TIME = ("icu/chartevents", "icu/datetimeevents", "icu/outputevents")
 TIMES = ("time", "available_time")
 COLUMNS = ("subject_id", "code", "text_value", "unit", "raw_value", "raw_unit", "hadm_id", "stay_id", "time_precision")
 
-NO_RULE = "no rule yet"
-UNDECIDED: dict[tuple[str, str], str] = {
-    ("hosp/diagnoses_icd", "code_unknown"): NO_RULE,
-    ("hosp/diagnoses_icd", "repeated_code"): NO_RULE,
-}
+UNDECIDED: dict[tuple[str, str], str] = {}
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def test_the_examples_of_the_help_can_be_parsed(tmp_path: Path) -> None:
     examples = re.findall(
         r"^ *((?:\w+=\S+ )*ehrtraj build .*?) *$", ehrtraj_cli("build", "--help", COLUMNS="200").stdout, re.M
     )
-    assert len(examples) == 5
+    assert len(examples) == 6
     (tmp_path / "settings.toml").write_text('data_dir = "mimic-iv"\ntrajectory_version = "v1"\n')
     for example in examples:
         command = example.replace("ehrtraj build", f"{sys.executable} -m ehrtraj build")
@@ -124,6 +124,9 @@ def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
         "overwrite": ("", "default"),
         "standardise": ("False", "environment EHRTRAJ_STANDARDISE"),
         "rules": ("", "default"),
+        "gem": ("", "default"),
+        "concept_maps": ("", "default"),
+        "vocabulary": ("", "default"),
     }
     assert set(lines) == {"setting", *expected}
     for name, (value, origin) in expected.items():

@@ -34,6 +34,9 @@ VALUES = {
     "clock": [("available", "available"), ("event", "event"), ("available", "available"), ("event", "event")],
     "standardise": [("true", True), ("false", False), ("yes", True), ("no", False)],
     "rules": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
+    "gem": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
+    "concept_maps": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
+    "vocabulary": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
     "seed": [("1", 1), ("2", 2), ("3", 3), ("4", 4)],
     "overwrite": [("true", True), ("false", False), ("yes", True), ("no", False)],
 }
@@ -47,6 +50,9 @@ BY_DEFAULT = {
     "clock": "event",
     "standardise": True,
     "rules": None,
+    "gem": None,
+    "concept_maps": None,
+    "vocabulary": None,
     "seed": 0,
     "overwrite": False,
 }

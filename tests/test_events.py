@@ -1201,7 +1201,7 @@ def test_codes_are_described_by_the_release_s_own_dictionaries(built: Path, traj
     assert codes["INPUT_END//221906"]["description"] == "Norepinephrine"
     assert codes["DIAGNOSIS//ICD10CM//A41.9"]["description"] == "Sepsis, unspecified organism"
     assert codes["DIAGNOSIS//ICD10CM//A41.9"]["parent_codes"] == ["ICD10CM/A41.9"]
-    assert codes["PROCEDURE//ICD9PROC//79.35"]["parent_codes"] == ["ICD9PROC/79.35"]
+    assert codes["PROCEDURE//ICD9PROC//79.35"]["parent_codes"] == ["ICD9Proc/79.35"]
     assert codes["HCPCS//45380"]["parent_codes"] == ["CPT4/45380"]
     assert codes["HCPCS//G0378"]["parent_codes"] == ["HCPCS/G0378"]
     assert codes["HCPCS//G0378"]["description"] == "Hospital observation service, per hour"

@@ -42,6 +42,9 @@ class Settings:
         clock: which time stands in the column `time`.
         standardise: bring numbers into their item's own unit and judge them by the rule tables.
         rules: folder with own rule tables, whose lines win over the package's.
+        gem: folder of the General Equivalence Mappings, which give ICD-9 codes their ICD-10 codes as parents.
+        concept_maps: folder of mimic-code's concept maps, which give items LOINC, SNOMED and RxNorm parents.
+        vocabulary: folder of the OMOP vocabularies, which give codes their standard concepts as parents.
         seed: of the split into train, tuning and held_out, and of the draw of `subjects`.
         overwrite: replace a finished dataset of the same name.
     """
@@ -57,6 +60,9 @@ class Settings:
     clock: Clock = "event"
     standardise: bool = True
     rules: Path | None = None
+    gem: Path | None = None
+    concept_maps: Path | None = None
+    vocabulary: Path | None = None
     seed: int = 0
     overwrite: bool = False
 
@@ -104,7 +110,7 @@ def _parse_tables(text: object) -> tuple[str, ...]:
 
 
 def _parse(name: str, value: object) -> object:
-    if name in ("data_dir", "output", "rules"):
+    if name in ("data_dir", "output", "rules", "gem", "concept_maps", "vocabulary"):
         return Path(str(value)).expanduser()
     if name == "memory_limit":
         return parse_size(str(value))

@@ -22,6 +22,8 @@ _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC
 
   ehrtraj build mimic-iv --trajectory-version labs --tables labevents,diagnoses_icd
 
+  ehrtraj build mimic-iv -t linked --gem gems --concept-maps mimic-code --vocabulary athena
+
   DATA_DIR=mimic-iv TRAJECTORY_VERSION=v1 MAX_CPUS=8 ehrtraj build --memory-limit 8GB
 
   ehrtraj build --config settings.toml --show-config
@@ -76,6 +78,18 @@ def build(
     rules: Annotated[
         str | None, typer.Option(help="Folder with own rule tables, whose lines win over the package's.")
     ] = None,
+    gem: Annotated[
+        str | None,
+        typer.Option(help="Folder of CMS' General Equivalence Mappings: ICD-10 codes as parents of ICD-9 codes."),
+    ] = None,
+    concept_maps: Annotated[
+        str | None,
+        typer.Option(help="Folder of mimic-code's concept maps: LOINC, SNOMED and RxNorm as parents of items."),
+    ] = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(help="Folder of OMOP vocabularies (CONCEPT.csv, ...): standard concepts as parents."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the splits and of the draw of patients. (default 0)")] = None,
     overwrite: Annotated[
         bool | None,
@@ -102,6 +116,9 @@ def build(
         "clock": clock,
         "standardise": standardise,
         "rules": rules,
+        "gem": gem,
+        "concept_maps": concept_maps,
+        "vocabulary": vocabulary,
         "seed": seed,
         "overwrite": overwrite,
     }

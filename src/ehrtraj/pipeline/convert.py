@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring
 from typing import Any
@@ -36,6 +37,7 @@ EVENT_CASTS = {
     "numeric_value": "DOUBLE",
     "time_precision": "time_precision",
     "code_description": "VARCHAR",
+    "code_parent": "VARCHAR",
     "available_time": "TIMESTAMP",
     **dict.fromkeys(("hadm_id", "stay_id", "flags", "source_key", "link_id"), "BIGINT"),
     **dict.fromkeys(("text_value", "unit", "raw_value", "raw_unit"), "VARCHAR"),
@@ -58,11 +60,13 @@ class Codes:
         names: each code.
         ranks: the rank of each code's domain.
         descriptions: what the source's rows call a code.
+        parents: codes of other systems that the source's rows give for a code.
     """
 
     names: list[str] = field(default_factory=list)
     ranks: list[int] = field(default_factory=list)
     descriptions: dict[str, str] = field(default_factory=dict)
+    parents: dict[str, set[str]] = field(default_factory=dict)
     _positions: dict[str, int] = field(default_factory=dict)
 
     def add(self, name: str, rank: int) -> int:
@@ -81,6 +85,7 @@ def append_events(
     statement: Statement,
     result: pa.Table,
     standardiser: Standardiser | None = None,
+    known: Mapping[str, pa.Array] | None = None,
 ) -> None:
     """Add the result of a statement to the events of a part.
 
@@ -91,6 +96,7 @@ def append_events(
         statement: of a recipe.
         result: its columns as `docs/recipes.md` lists them, without `domain`; others are attributes.
         standardiser: applies the rule tables of numbers; None leaves numbers and units as they are.
+        known: items that a dictionary has, by domain: others of that domain are flagged.
 
     Raises:
         RecipeError: if an event lacks a time that needs one, or flags are null.
@@ -126,6 +132,8 @@ def append_events(
             attributes = attributes.append_column(name, column)
     else:
         rows["code"][:] = _code(statement.domain, result, codes)
+    if known and statement.domain in known:
+        rows["flags"] |= np.where(_unknown(result["item"], known[statement.domain]), rules.flags()["code_unknown"], 0)
     if standardiser is not None and statement.domain in standardiser.items.domains:
         _flag_items(standardiser, statement.domain, rows, codes)
     if attributes.num_columns:
@@ -145,8 +153,7 @@ def _code(domain: str, result: pa.Table, codes: Codes) -> npt.NDArray[np.int32]:
     if (items.positions < 0).any():
         spelled.append(codes.add(domain, rank))
     code = np.array(spelled, np.int32)[items.positions]
-    if "code_description" in result.column_names:
-        _describe(result, code, codes)
+    _describe(result, code, codes)
     return code
 
 
@@ -160,7 +167,24 @@ def _flag_items(standardiser: Standardiser, domain: str, rows: dict[str, npt.NDA
         rows["flags"] |= of_code[rows["code"]]
 
 
+def _unknown(items: pa.ChunkedArray, known: pa.Array) -> npt.NDArray[np.bool_]:
+    """Say which items are not known. The distinct ones are hashed, not the dictionary, which is larger by far."""
+    encoded = Texts.encode(items)
+    new = np.append(np.ones(len(encoded.values), np.bool_), np.False_)
+    new[pc.index_in(known, value_set=encoded.values).drop_null().to_numpy()] = False
+    found: npt.NDArray[np.bool_] = new[encoded.positions]
+    return found
+
+
 def _describe(result: pa.Table, code: npt.NDArray[np.int32], codes: Codes) -> None:
+    """Note what the rows call their code, and which codes of other systems they give for it."""
+    if "code_parent" in result.column_names:
+        pairs = pa.table({"code": pa.array(code), "parent": result["code_parent"]}).group_by(["code", "parent"])
+        for row in pairs.aggregate([]).to_pylist():
+            if row["parent"] is not None:
+                codes.parents.setdefault(codes.names[row["code"]], set()).add(row["parent"])
+    if "code_description" not in result.column_names:
+        return
     pairs = pa.table({"code": pa.array(code), "text": result["code_description"]}).group_by("code")
     for row in pairs.aggregate([("text", "min")]).to_pylist():
         if row["text_min"] is not None:
@@ -197,8 +221,7 @@ def _standardise(
     found = standardiser.apply(domain, items, units, numbers, weights, bounds)
     spelled = [codes.add(_spell(domain, rule), rules.domains()[domain].rank) for rule in found.rules]
     rows["code"][:] = np.array(spelled, np.int32)[found.rule_of]
-    if "code_description" in result.column_names:
-        _describe(result, rows["code"], codes)
+    _describe(result, rows["code"], codes)
     rows["flags"] |= found.flags
     texts["unit"], texts["raw_unit"] = found.texts("unit"), found.texts("written")
     if found.raw_value is not None:

@@ -20,11 +20,12 @@ from ehrtraj import rules
 from ehrtraj.errors import LedgerError, RecipeError
 from ehrtraj.pipeline.convert import EVENT_CASTS, Codes, append_events
 from ehrtraj.pipeline.duplicates import find_duplicates
-from ehrtraj.pipeline.events import PRECISIONS, EventBuffer
+from ehrtraj.pipeline.events import PRECISIONS, EventBuffer, one_array
 from ehrtraj.pipeline.rejects import RejectWriter
 from ehrtraj.pipeline.standardise import Standardiser
 from ehrtraj.recipes import Recipe, Statement
 from ehrtraj.release.schema import Table
+from ehrtraj.release.schema import tables as known_tables
 
 _MANY_ROWS = 60_000
 _HELPERS = ("encounters", "subjects", "stays")
@@ -43,6 +44,23 @@ class TableCount:
     rows: int = 0
     set_aside: Counter[str] = field(default_factory=Counter)
     events: int = 0
+
+
+def known_codes(connection: duckdb.DuckDBPyConnection, dictionaries: Mapping[str, pa.Table], source: str) -> pa.Table:
+    """Return the codes that the release's dictionaries have: columns `domain` and `item`, as `dictionaries.sql` says.
+
+    Args:
+        connection: a session that has the macros.
+        dictionaries: of the release, by bare name; those it lacks are empty.
+        source: whose `dictionaries.sql` to use.
+    """
+    absent = {t.name: t.schema.empty_table() for t in known_tables(source).values() if t.kind == "dictionary"}
+    for name, rows in {**absent, **dictionaries}.items():
+        connection.register(name, rows)
+    found = connection.sql(recipe_files.helper("dictionaries", source)).to_arrow_table()
+    for name in absent:
+        connection.unregister(name)
+    return found
 
 
 class _Slot:
@@ -74,6 +92,7 @@ class Extractor:
         spill: Path | None = None,
         recipes: Mapping[str, Recipe] | None = None,
         standardiser: Standardiser | None = None,
+        dictionaries: Mapping[str, pa.Table] | None = None,
     ) -> None:
         """Open a session.
 
@@ -85,6 +104,7 @@ class Extractor:
             spill: folder for what does not fit into them; None for none.
             recipes: instead of the source's own.
             standardiser: applies the rule tables of numbers; None leaves them as they are.
+            dictionaries: of the release, by bare name; those it lacks are empty.
         """
         self.connection = duckdb.connect(
             config={"threads": 1, "memory_limit": f"{memory >> 20}MiB", "temp_directory": str(spill or "")}
@@ -106,6 +126,11 @@ class Extractor:
         )
         self.connection.execute(f"CREATE TYPE time_precision AS ENUM ({', '.join(map(repr, PRECISIONS))})")
         self.connection.execute(recipe_files.helper("macros", source))
+        known = known_codes(self.connection, dictionaries or {}, source)
+        self._known = {
+            domain: one_array(known.filter(pc.equal(known["domain"], domain))["item"])
+            for domain in pc.unique(known["domain"]).to_pylist()
+        }
         for recipe in self._recipes.values():
             for statement in recipe.statements:
                 if statement.domain not in rules.domains():
@@ -214,7 +239,7 @@ class Extractor:
                 )
             count.events += result.num_rows
             if result.num_rows:
-                append_events(buffer, codes, step, statement, result, self._standardiser)
+                append_events(buffer, codes, step, statement, result, self._standardiser, self._known)
 
     def _set_aside(self, table: Table, count: TableCount, rejects: RejectWriter | None) -> None:
         """Take the rows out that the recipe says cannot become an event."""

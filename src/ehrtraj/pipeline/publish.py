@@ -6,25 +6,24 @@ import datetime
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import meds
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 
 import ehrtraj
-from ehrtraj import recipes, rules
+from ehrtraj import rules
 from ehrtraj.dataset.names import FORMAT
 from ehrtraj.pipeline.applied import all_applied
+from ehrtraj.pipeline.codes import CodeTables
 from ehrtraj.pipeline.events import event_schema
 from ehrtraj.pipeline.ledger import TableLedger, to_table
 from ehrtraj.pipeline.rejects import merge_rejects
-from ehrtraj.pipeline.stage import read_staged
 from ehrtraj.pipeline.workspace import Workspace
 from ehrtraj.release.schema import Table, tables
 
@@ -38,27 +37,6 @@ _ABOUT = {
 }
 _DEMO_LICENSE = "Open Data Commons Open Database License v1.0"
 
-_CODES_SQL = """
-WITH observed AS (
-  SELECT code, min(source_table) AS source_table, sum(event_count)::BIGINT AS event_count,
-         sum(subject_count)::BIGINT AS subject_count, min(described) AS described,
-         list_sort(list_distinct(flatten(list(from_json(units, '["VARCHAR"]'))))) AS units
-  FROM shard_codes GROUP BY code
-), parted AS (
-  SELECT *, split_part(code, '//', 1) AS domain, nullif(substr(code, length(split_part(code, '//', 1)) + 3), '') AS item
-  FROM observed
-)
-SELECT p.code,
-       coalesce(d.description, p.described, concat_ws(': ', m.meaning, p.item)) AS description,
-       coalesce(d.parent_codes, []::VARCHAR[]) AS parent_codes,
-       CASE WHEN len(p.units) = 1 THEN p.units[1] END AS unit,
-       p.units, p.domain, p.source_table, p.event_count, p.subject_count
-FROM parted p
-LEFT JOIN described d USING (code)
-LEFT JOIN domains m USING (domain)
-ORDER BY p.code
-"""
-
 
 def _read_pieces(folder: Path, kind: str) -> list[pa.Table]:
     return [feather.read_table(str(p), memory_map=False) for p in sorted(folder.glob(f"*.{kind}.arrow"))]
@@ -67,33 +45,6 @@ def _read_pieces(folder: Path, kind: str) -> list[pa.Table]:
 def _write_parquet(table: pa.Table, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, compression="zstd")
-
-
-def describe_codes(pieces: Sequence[pa.Table], dictionaries: Mapping[str, pa.Table], source: str) -> pa.Table:
-    """Every observed code with its description, parents, unit and counts.
-
-    Args:
-        pieces: codes by shard.
-        dictionaries: the release's dictionaries by bare table name; those it lacks are empty.
-        source: whose `codes.sql` to use.
-    """
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.execute("SET enable_progress_bar = false")
-        connection.execute(recipes.helper("macros", source))
-        for name, rows in dictionaries.items():
-            connection.register(name, rows)
-        described = connection.sql(recipes.helper("codes", source)).to_arrow_table()
-        connection.register("described", described)
-        connection.register("shard_codes", pa.concat_tables(pieces))
-        names = list(rules.domains().values())
-        connection.register(
-            "domains", pa.table({"domain": [d.name for d in names], "meaning": [d.meaning for d in names]})
-        )
-        codes = connection.sql(_CODES_SQL).to_arrow_table()
-    strings = pa.list_(pa.string())
-    codes = codes.set_column(2, "parent_codes", codes["parent_codes"].cast(strings))
-    meds.CodeMetadataSchema.validate(codes)
-    return codes
 
 
 def dataset_json(version: str, release: str, source: str, clock: str) -> dict[str, Any]:
@@ -141,9 +92,17 @@ def write_metadata(
     release: str,
     clock: str,
     ledger: Mapping[str, TableLedger],
-    staged_dictionaries: Sequence[str],
+    describe: Callable[[list[pa.Table]], CodeTables],
 ) -> dict[str, int]:
     """Write everything beside the data: codes, subjects, splits, flags, dataset.json, ledger, rejects.
+
+    Args:
+        space: of the build.
+        source: whose tables.
+        release: version of the release.
+        clock: `event` or `available`.
+        ledger: account of every table's rows.
+        describe: makes of the codes by shard what is known of each.
 
     Returns:
         Numbers for the summary: patients, events, codes.
@@ -151,17 +110,13 @@ def write_metadata(
     known: dict[str, Table] = tables(source)
     shards = space.shard_marker(0).parent
     metadata = space.dataset / "metadata"
-    dictionaries = {
-        t.name: read_staged(space.staged(n), 0, t.schema) if n in staged_dictionaries else t.schema.empty_table()
-        for n, t in known.items()
-        if t.kind == "dictionary"
-    }
     # Both take about as long, and neither holds the other up.
     with ThreadPoolExecutor(1) as pool:
         merged = pool.submit(_merge_all_rejects, space, list(ledger), known)
-        codes = describe_codes(_read_pieces(shards, "codes"), dictionaries, source)
+        found = describe(_read_pieces(shards, "codes"))
         merged.result()
-    _write_parquet(codes, metadata / "codes.parquet")
+    _write_parquet(found.codes, metadata / "codes.parquet")
+    _write_parquet(found.parents, metadata / "parent_codes.parquet")
     subjects = pa.concat_tables(_read_pieces(shards, "subjects")).sort_by("subject_id")
     _write_parquet(subjects, metadata / "subjects.parquet")
     splits = meds.SubjectSplitSchema.align(subjects.select(["subject_id", "split"]))
@@ -173,7 +128,7 @@ def write_metadata(
     _write_json(metadata / "dataset.json", about)
     _write_parquet(to_table(ledger), space.dataset / "ledger.parquet")
     _write_parquet(all_applied(_read_pieces(shards, "applied")), space.dataset / "rules_applied.parquet")
-    return {"patients": subjects.num_rows, "codes": codes.num_rows}
+    return {"patients": subjects.num_rows, "codes": found.codes.num_rows}
 
 
 def _merge_all_rejects(space: Workspace, names: Sequence[str], known: Mapping[str, Table]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import platform
 import shutil
@@ -11,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,18 +20,20 @@ import numpy as np
 import pyarrow as pa
 
 import ehrtraj
-from ehrtraj import recipes, rules
 from ehrtraj.config import Settings, resolve
 from ehrtraj.engines.local import lean_memory, run_shards
 from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError, SettingsError
 from ehrtraj.pipeline import publish
+from ehrtraj.pipeline.codes import CodeTables, describe_codes
+from ehrtraj.pipeline.fingerprint import fingerprint_of
 from ehrtraj.pipeline.ledger import TableLedger, check, compare_with_published, make_ledger
 from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.pipeline.report import Reporter
 from ehrtraj.pipeline.selection import ADMISSIONS, Selection, choose_tables, plan_build
-from ehrtraj.pipeline.shard import PART_ROWS, ShardJob
+from ehrtraj.pipeline.shard import ShardJob, read_dictionaries
 from ehrtraj.pipeline.shards import Plan
 from ehrtraj.pipeline.stage import StagedTable, finished, stage_table
+from ehrtraj.pipeline.vocabularies import VocabularyFile, find_vocabularies
 from ehrtraj.pipeline.workspace import Workspace, locked, private_files, read_json, size_of, write_json
 from ehrtraj.release.detect import Release, detect, version_by_counts
 
@@ -85,6 +86,9 @@ def build(
     clock: Literal["event", "available"] | None = None,
     standardise: bool | None = None,
     rules: str | Path | None = None,
+    gem: str | Path | None = None,
+    concept_maps: str | Path | None = None,
+    vocabulary: str | Path | None = None,
     seed: int | None = None,
     overwrite: bool | None = None,
     config: str | Path | None = None,
@@ -104,6 +108,9 @@ def build(
         clock: `event` (default) or `available`: which time stands in the column `time`.
         standardise: bring numbers into their item's own unit and judge them by the rule tables; the default.
         rules: folder with own rule tables, whose lines win over the package's.
+        gem: folder of the General Equivalence Mappings (CMS): ICD-10 codes as parents of ICD-9 codes.
+        concept_maps: folder of mimic-code's concept maps: LOINC, SNOMED and RxNorm as parents of items.
+        vocabulary: folder of the OMOP vocabularies (Athena): standard concepts as parents.
         seed: of the splits and of the draw of patients.
         overwrite: replace a finished dataset of the same name.
         config: TOML file with settings.
@@ -126,6 +133,9 @@ def build(
         "clock": clock,
         "standardise": standardise,
         "rules": rules,
+        "gem": gem,
+        "concept_maps": concept_maps,
+        "vocabulary": vocabulary,
         "seed": seed,
         "overwrite": overwrite,
     }
@@ -148,7 +158,10 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
         with private_files(), PeakMemory() as memory, _errors_in_words(space):
             release = detect(settings.data_dir)
             selection = choose_tables(release, settings)
-            fingerprint = _fingerprint(settings, release)
+            vocabularies = find_vocabularies(settings)
+            if vocabularies:
+                reporter.step("reading the vocabularies")
+            fingerprint = fingerprint_of(settings, release, vocabularies)
             if (done := _already_there(space, fingerprint, settings)) and not space.published:
                 return done
             with locked(settings.output, settings.trajectory_version):
@@ -158,7 +171,9 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
                         space.remove()
                     return done
                 space.prepare(fingerprint)
-                return _Build(settings, reporter, space, release, selection, fingerprint, memory, started).run()
+                return _Build(
+                    settings, reporter, space, release, selection, vocabularies, fingerprint, memory, started
+                ).run()
     finally:
         reporter.close()
 
@@ -181,30 +196,6 @@ def _errors_in_words(space: Workspace) -> Iterator[None]:
         raise OutputError(
             f"memory ran out ({error}): give a smaller --max-cpus and run the same command again"
         ) from error
-
-
-def _fingerprint(settings: Settings, release: Release) -> dict[str, Any]:
-    """Everything that decides the data files. Neither --max-cpus nor --memory-limit is in it."""
-    subjects = settings.subjects
-    if subjects is not None and (listed := Path(subjects).expanduser()).is_file():
-        subjects = hashlib.sha256(listed.read_bytes()).hexdigest()
-    return {
-        "ehrtraj": ehrtraj.__version__,
-        "recipes": recipes.digest(release.source),
-        "rules": rules.digest(settings.rules),
-        "files": {
-            name: [str(f.path.relative_to(release.root)), f.size, f.mtime_ns] for name, f in release.files.items()
-        },
-        "settings": {
-            "tables": sorted(settings.tables),
-            "subjects": subjects,
-            "icu_only": settings.icu_only,
-            "clock": settings.clock,
-            "standardise": settings.standardise,
-            "seed": settings.seed,
-        },
-        "part_rows": PART_ROWS,
-    }
 
 
 def _already_there(space: Workspace, fingerprint: Mapping[str, Any], settings: Settings) -> BuildResult | None:
@@ -248,6 +239,7 @@ class _Build:
         space: Workspace,
         release: Release,
         selection: Selection,
+        vocabularies: list[VocabularyFile],
         fingerprint: dict[str, Any],
         memory: PeakMemory,
         started: float,
@@ -257,6 +249,7 @@ class _Build:
         self._space = space
         self._release = release
         self._selection = selection
+        self._vocabularies = vocabularies
         self._fingerprint = fingerprint
         self._memory = memory
         self._started = started
@@ -367,6 +360,7 @@ class _Build:
             clock=self._settings.clock,
             seed=self._settings.seed,
             memory=_WORKER_BYTES,
+            dictionaries=self._selection.dictionaries,
             standardise=self._settings.standardise,
             rules=self._settings.rules,
         )
@@ -398,7 +392,7 @@ class _Build:
             release,
             self._settings.clock,
             ledger,
-            [n for n in self._selection.dictionaries if n in staged],
+            self._describe_codes,
         )
         self._timings["publish"] = time.monotonic() - begun
         size = sum(p.stat().st_size for p in self._space.dataset.rglob("*") if p.is_file())
@@ -417,6 +411,23 @@ class _Build:
         publish.write_manifest(self._space, self._manifest(result, staged, plan, numbers))
         publish.make_visible(self._space, overwrite=self._settings.overwrite)
         return result
+
+    def _describe_codes(self, pieces: list[pa.Table]) -> CodeTables:
+        source = self._release.source
+        if self._vocabularies:
+            self._reporter.step("looking the codes up in the vocabularies")
+        found = describe_codes(
+            pieces,
+            read_dictionaries(self._space, source, self._selection.dictionaries),
+            source,
+            self._vocabularies,
+            self._settings.rules,
+            _WORKER_BYTES,
+            self._settings.max_cpus,
+        )
+        for note in found.notes:
+            self._note(note)
+        return found
 
     def _release_version(self, ledger: Mapping[str, TableLedger]) -> str:
         by_counts = version_by_counts(
@@ -461,16 +472,10 @@ class _Build:
             },
             "missing_tables": list(self._release.missing),
             "settings": {
-                "data_dir": str(settings.data_dir),
-                "tables": list(settings.tables),
-                "subjects": settings.subjects,
-                "icu_only": settings.icu_only,
-                "clock": settings.clock,
-                "standardise": settings.standardise,
-                "rules": settings.rules,
-                "seed": settings.seed,
-                "max_cpus": settings.max_cpus,
-                "memory_limit": settings.memory_limit,
+                name: value for name, value in asdict(settings).items() if name not in ("output", "overwrite")
+            },
+            "vocabularies": {
+                file.path.name: {"path": file.path, "bytes": file.path.stat().st_size} for file in self._vocabularies
             },
             "software": {
                 "ehrtraj": ehrtraj.__version__,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class ShardJob:
         clock: `event` or `available`.
         seed: of the splits.
         memory: bytes for DuckDB.
+        dictionaries: full names of all staged dictionaries.
         standardise: apply the rule tables of numbers.
         rules: folder with a user's own rules, if any.
         part_rows: most rows to work on at once.
@@ -59,9 +60,30 @@ class ShardJob:
     clock: str
     seed: int
     memory: int
+    dictionaries: tuple[str, ...] = ()
     standardise: bool = True
     rules: Path | None = None
     part_rows: int = PART_ROWS
+
+
+def read_dictionaries(
+    space: Workspace, source: str, staged: Sequence[str], *, keys_only: bool = False
+) -> dict[str, pa.Table]:
+    """Read the staged dictionaries, by bare name; those that are not staged are empty.
+
+    Args:
+        space: of the build.
+        source: whose dictionaries.
+        staged: full names of those that are staged.
+        keys_only: leave out what they say of a code, which is most of them.
+    """
+    known = {name: table for name, table in tables(source).items() if table.kind == "dictionary"}
+    return {
+        t.name: read_staged(space.staged(name), 0, t.schema, list(t.key_columns) if keys_only else None)
+        if name in staged
+        else t.schema.empty_table()
+        for name, t in known.items()
+    }
 
 
 class ShardWorker:
@@ -74,7 +96,13 @@ class ShardWorker:
         spill = self._space.root / "spill"
         self._standardiser = Standardiser(job.rules) if job.standardise else None
         self._extractor = Extractor(
-            job.source, self._tables, job.wanted, job.memory, spill, standardiser=self._standardiser
+            job.source,
+            self._tables,
+            job.wanted,
+            job.memory,
+            spill,
+            standardiser=self._standardiser,
+            dictionaries=read_dictionaries(self._space, job.source, job.dictionaries, keys_only=True),
         )
         self._admissions = self._all_admissions()
         self._buffer = EventBuffer()
@@ -119,6 +147,7 @@ class ShardWorker:
         patients: Counter[tuple[str, str]] = Counter()
         units: dict[str, set[str]] = {}
         descriptions: dict[str, str] = {}
+        parents: dict[str, set[str]] = {}
         subjects, applied = [], []
         try:
             for low, high in self._parts(shard, rows):
@@ -143,6 +172,8 @@ class ShardWorker:
                     total.set_aside += count.set_aside
                     total.events += count.events
                 descriptions |= spelled.descriptions
+                for code, above in spelled.parents.items():
+                    parents.setdefault(code, set()).update(above)
                 if part is not None:
                     self._count_codes(part, codes, patients, units)
                     applied.append(count_applied(part, job.wanted))
@@ -154,7 +185,7 @@ class ShardWorker:
         finally:
             for reject in rejects.values():
                 reject.close()
-        self._leave_tables(shard, subjects, codes, patients, units, descriptions)
+        self._leave_tables(shard, subjects, codes, patients, units, descriptions, parents)
         self._leave(shard, "applied", all_applied(applied))
         root = self._space.root
         left = [root / DATASET / "data" / name for name in files]
@@ -253,6 +284,7 @@ class ShardWorker:
         patients: Counter[tuple[str, str]],
         units: dict[str, set[str]],
         descriptions: dict[str, str],
+        parents: dict[str, set[str]],
     ) -> None:
         """Leave what the publishing step puts together from all shards."""
         folder = self._space.shard_marker(shard).parent
@@ -266,6 +298,7 @@ class ShardWorker:
                 "subject_count": pa.array([patients[k] for k in keys], pa.int64()),
                 "units": pa.array([json.dumps(sorted(units.get(k[0], ()))) for k in keys], pa.string()),
                 "described": pa.array([descriptions.get(k[0]) for k in keys], pa.string()),
+                "parents": pa.array([json.dumps(sorted(parents.get(k[0], ()))) for k in keys], pa.string()),
             }
         )
         self._leave(shard, "codes", content)

@@ -18,7 +18,7 @@ _SET_ASIDE = re.compile(r"^-- set aside:\s*([a-z0-9_]+)\s*\|\s*(.+?)\s*$", re.MU
 _DOMAIN = re.compile(r"'([A-Z0-9_]+)'\s+AS\s+domain\b", re.IGNORECASE)
 _STATIC = re.compile(r"\bNULL(::TIMESTAMP)?\s+AS\s+time\b", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*")
-HELPERS = ("macros", "encounters", "subjects", "stays", "codes")
+HELPERS = ("macros", "dictionaries", "encounters", "subjects", "stays", "codes")
 
 
 @dataclass(frozen=True)

@@ -89,3 +89,29 @@ CREATE OR REPLACE MACRO icd_procedure(icd_version, icd_code, separator) AS
     WHEN icd_version = 10 THEN 'ICD10PCS' || separator || bare_icd(icd_code)
     ELSE                       'ICD'      || separator || bare_icd(icd_code)
   END;
+
+-- NDC -----------------------------------------------------------------------------------------------------------------
+
+-- '0', nothing and zeros alone say that there is no code (mc#980).
+CREATE OR REPLACE MACRO no_ndc(txt) AS
+  txt IS NULL OR txt = '0' OR regexp_full_match(txt, ' *0* *');
+
+-- The code in its 11 digits, 5-4-2, as text. With hyphens each part is filled up to its length: ten digits are written
+-- 4-4-2, 5-3-2 or 5-4-1. Null for all else: ten digits without hyphens could be any of the three (FDA, National Drug
+-- Code Directory; 45 CFR 162.1002).
+CREATE OR REPLACE MACRO ndc11(txt) AS
+  CASE
+    WHEN no_ndc(txt) THEN NULL
+    WHEN regexp_full_match(trim(txt), '[0-9]{11}') THEN trim(txt)
+    WHEN regexp_full_match(trim(txt), '[0-9]{5}-[0-9]{4}-[0-9]{1,2}|[0-9]{5}-[0-9]{3}-[0-9]{2}|[0-9]{4}-[0-9]{4}-[0-9]{2}')
+      THEN lpad(split_part(trim(txt), '-', 1), 5, '0')
+        || lpad(split_part(txt, '-', 2), 4, '0')
+        || lpad(split_part(trim(txt), '-', 3), 2, '0')
+  END;
+
+-- The code for an event: in 11 digits, or as it was written where that is no NDC (flag ndc_invalid), or null.
+CREATE OR REPLACE MACRO ndc_said(txt) AS
+  CASE WHEN no_ndc(txt) THEN NULL ELSE coalesce(ndc11(txt), trim(txt)) END;
+
+CREATE OR REPLACE MACRO ndc_is_invalid(txt) AS
+  NOT no_ndc(txt) AND ndc11(txt) IS NULL;

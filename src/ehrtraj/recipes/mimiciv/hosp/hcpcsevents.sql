@@ -1,5 +1,6 @@
 -- hosp/hcpcsevents: services billed by HCPCS or CPT, one a row, dated by the day.
--- A bill of the stay: available at its end, not on the day of the service.
+-- A bill of the stay: available at its end, not on the day of the service. The code says what was done, the text beside
+-- it only describes the code.
 -- set aside: no_code | nullif(trim(hcpcs_cd), '') IS NULL
 -- set aside: no_time | chartdate IS NULL
 

@@ -7,6 +7,7 @@
 -- [every row] the start of the order, with the dose ordered: a number, or text such as '1-2' or '25,000'.
 -- Orders are entered up to hours after the start they name: known from the time the pharmacy got them. (ordertime of
 -- poe is no better: orders that are written anew, as at a transfer, keep their start and get a later ordertime.)
+-- The product's NDC is on the event; all that occur under a drug's name are parents of its code.
 SELECT
   r.subject_id,
   coalesce(r.starttime, r.stoptime)                             AS time,
@@ -18,6 +19,7 @@ SELECT
   not_before(f.entertime, coalesce(r.starttime, r.stoptime))    AS available_time,
   'minute'                                                      AS time_precision,
   r.hadm_id,
+  CASE WHEN ndc_is_invalid(r.ndc) THEN flag('ndc_invalid') ELSE 0 END AS flags,
   r.pharmacy_id                                                 AS source_key,
   coalesce(order_number(r.subject_id, r.poe_seq),
            order_link(r.subject_id, coalesce(r.poe_id, f.poe_id)),
@@ -25,7 +27,9 @@ SELECT
   r.drug_type,
   r.formulary_drug_cd,
   squeezed(r.gsn)                                               AS gsn,
-  nullif(r.ndc, '0')                                            AS ndc,   -- '0' says no code (mc#980)
+  'NDC/' || ndc11(r.ndc)                                        AS code_parent,
+  ndc_said(r.ndc)                                               AS ndc,
+  CASE WHEN ndc11(r.ndc) <> trim(r.ndc) THEN r.ndc END          AS ndc_written,
   r.prod_strength,
   r.form_rx,
   r.form_val_disp,
@@ -53,6 +57,7 @@ SELECT
   coalesce(order_number(r.subject_id, r.poe_seq),
            order_link(r.subject_id, coalesce(r.poe_id, f.poe_id)),
            -r.pharmacy_id)                AS link_id,
+  'NDC/' || ndc11(r.ndc)                  AS code_parent,
   r.drug_type
 FROM prescriptions AS r
 LEFT JOIN (
