@@ -16,8 +16,8 @@ from ehrtraj.pipeline.assemble import Part
 from ehrtraj.pipeline.events import PRECISIONS, TEXT_COLUMNS, event_schema, masked, with_nulls
 from ehrtraj.pipeline.shards import SPLITS
 
-# A row group is what a reader must decode to see one patient. 128 Ki rows cost 6 % more time to write than one group
-# a file, measured on 1.4 million events.
+# A row group is what most readers must decode to see one patient; polars decodes pages of it alone, 2 ms a patient.
+# 128 Ki rows cost 6 % more time to write than one group a file, measured on 1.4 million events, and 64 Ki another 5 %.
 ROW_GROUP = 1 << 17
 
 
