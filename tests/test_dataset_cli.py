@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -102,20 +103,40 @@ def test_show_in_days(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
     assert re.search(r"^  day 0 21:20 +LAB +Creatinine.* 1.9 mg/dL  50912$", said, re.M), said
 
 
+def show_on_a_terminal(ds: ehrtraj.Dataset, subject_id: int, pager: str) -> str:
+    """What stands on the terminal after `ehrtraj show` has ended well."""
+    ours, theirs = pty.openpty()
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "LESS", "CI")}
+    subprocess.run(
+        [sys.executable, "-m", "ehrtraj", "show", str(ds.path), str(subject_id)],
+        stdin=theirs, stdout=theirs, stderr=theirs, timeout=60, check=True,
+        env=environment | {"TERM": "xterm", "PAGER": pager},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    return shown.decode()
+
+
+def test_a_pager_may_be_left_at_once(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    assert re.fullmatch(r"\S*Patient 10900116.*\s*", show_on_a_terminal(ds, handmade.SEPSIS, "head -n 1"))
+
+
+def test_without_a_pager_it_is_printed(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    shown = show_on_a_terminal(ds, handmade.CLINIC, "no-such-pager")
+    assert "Patient 10900598" in shown
+    assert "\x1b[" in shown
+
+
 def test_show_in_colour_through_the_pager(ds: ehrtraj.Dataset, handmade: ModuleType, tmp_path: Path) -> None:
     """On a terminal all of it goes through PAGER, with colours; away from one there are neither."""
     pager = tmp_path / "pager"
     pager.write_text(f"#!/bin/sh\ncat > {tmp_path}/paged\necho $LESS > {tmp_path}/less\n")
     pager.chmod(0o700)
-    ours, theirs = pty.openpty()
-    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "LESS", "CI")}
-    subprocess.run(
-        [sys.executable, "-m", "ehrtraj", "show", str(ds.path), str(handmade.SEPSIS)],
-        stdin=theirs, stdout=theirs, stderr=theirs, timeout=60, check=True,
-        env=environment | {"TERM": "xterm", "PAGER": str(pager)},
-    )  # fmt: skip
-    os.close(theirs)
-    os.close(ours)
+    assert show_on_a_terminal(ds, handmade.SEPSIS, str(pager)) == ""
     paged = (tmp_path / "paged").read_text()
     assert "\x1b[1mPatient" in paged
     assert len([line for line in re.sub(r"\x1b\[[\d;]*m", "", paged).splitlines() if line.startswith("  ")]) == len(

@@ -104,6 +104,18 @@ def test_intervals_of_any_part_of_a_trajectory(ds: ehrtraj.Dataset, data: st.Dat
     assert as_counted(intervals(part)) == joined_by_hand(part.to_dicts())
 
 
+def test_the_rule_table_of_intervals_can_hold_what_it_says() -> None:
+    """Domains are known, end after they start in the order of one time, and open or close one thing each."""
+    lines = rules.read_rules("intervals")
+    for line in lines:
+        start, end = (rules.domains()[line[side]] for side in ("start", "end"))
+        assert start.rank < end.rank, line
+        assert line["same_item"] in ("yes", "no"), line
+        assert line["interval"], line
+    for side in ("start", "end"):
+        assert len({line[side] for line in lines}) == len(lines), side
+
+
 def test_an_infusion_has_what_was_known_at_its_start_and_at_its_end(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
     trajectory = ds[handmade.SEPSIS]
     row = trajectory.intervals("input").row(0, named=True)

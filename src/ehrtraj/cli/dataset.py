@@ -102,7 +102,7 @@ def show(
 ) -> None:
     """Show a patient's timeline."""
     import ehrtraj
-    from ehrtraj.dataset.show import console, paged, show_trajectory
+    from ehrtraj.dataset.show import paged, show_trajectory
 
     trajectory = ehrtraj.open(dataset)[subject]
     if as_of is not None:
@@ -111,8 +111,7 @@ def show(
         trajectory = trajectory.between(begin, end)
     if code:
         trajectory = trajectory.codes(*code)
-    screen = console()
-    with tidy_end("\n"), paged(screen, wanted=pager):
+    with tidy_end("\n"), paged(wanted=pager) as screen:
         show_trajectory(screen, trajectory, days=days, attributes=attributes)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
@@ -30,16 +33,35 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 
 
+class _PagerConsole(Console):
+    """Writes to a pager that its user may leave: rich would end the program with an exit code of 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 @contextmanager
-def paged(screen: Console, *, wanted: bool) -> Iterator[None]:
-    """Show what is printed through the user's pager on a terminal; elsewhere print it."""
-    if not (wanted and screen.is_terminal):
-        yield
+def paged(*, wanted: bool) -> Iterator[Console]:
+    """Give a console that prints through the user's pager where there is a terminal, else straight to stdout.
+
+    The pager shows the first page while the rest is being printed, and may be left at any time.
+    """
+    screen = console()
+    command = shlex.split(os.environ.get("PAGER") or "less")
+    program = shutil.which(command[0]) if command else None
+    if not (wanted and screen.is_terminal) or program is None:
+        yield screen
         return
     # As git does: less keeps colours, and ends at once where everything fits.
-    os.environ.setdefault("LESS", "FRX")
-    with screen.pager(styles=True):
-        yield
+    environment = {"LESS": "FRX", **os.environ}
+    with subprocess.Popen([program, *command[1:]], stdin=subprocess.PIPE, text=True, env=environment) as pager:  # noqa: S603  # the user's own pager
+        try:
+            yield _PagerConsole(file=pager.stdin, force_terminal=True, width=screen.width, highlight=False)
+        except BrokenPipeError:
+            pass
+        finally:
+            with suppress(BrokenPipeError):
+                pager.communicate()
 
 
 def show_trajectory(
