@@ -291,8 +291,11 @@ def test_a_patient_who_is_not_there(ds: ehrtraj.Dataset, handmade: ModuleType) -
     with pytest.raises(UnknownSubjectError) as told:
         ds[99]
     assert str(told.value) == f"no patient 99 in {ds.path}: it has 8 patients, from {min(ds)} to {max(ds)}"
-    with pytest.raises(KeyError):
-        ds[99]
+    for nobody in (99, -1, 10**30, str(handmade.SEPSIS), None):
+        assert nobody not in ds
+        with pytest.raises(KeyError, match="no patient "):
+            ds[nobody]
+    assert ds[np.int64(handmade.SEPSIS)].subject_id == handmade.SEPSIS
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.errors import SettingsError, UnknownSubjectError
 from ehrtraj.pipeline.shards import SPLITS, draw
 
+_LARGEST = np.iinfo(np.int64).max
+
 
 def open_dataset(path: str | Path) -> Dataset:
     """Open a dataset: `ehrtraj.open("trajectories/v1")`. Only its small tables are read.
@@ -93,13 +95,15 @@ class Dataset:
         return iter(self._ids.tolist())
 
     def __contains__(self, subject_id: object) -> bool:
-        return isinstance(subject_id, int | np.integer) and self._row(subject_id) is not None
+        return self._row(subject_id) is not None
 
     def __repr__(self) -> str:
         events = int(self.subjects["event_count"].sum())
         return f"Dataset({str(self.path)!r}, {len(self):,} patients, {events:,} events)"
 
-    def _row(self, subject_id: int | np.integer[Any]) -> int | None:
+    def _row(self, subject_id: object) -> int | None:
+        if not isinstance(subject_id, int | np.integer) or abs(int(subject_id)) > _LARGEST:
+            return None
         at = int(np.searchsorted(self._ids, subject_id))
         return at if at < len(self._ids) and self._ids[at] == subject_id else None
 
@@ -118,13 +122,15 @@ class Dataset:
         events = read_events(file, subject["position"], subject["event_count"])
         return Trajectory(subject, events, self.layout)
 
-    def _unknown(self, subject_id: int) -> UnknownSubjectError:
+    def _unknown(self, subject_id: object) -> UnknownSubjectError:
         if not self._is_whole() and subject_id in Dataset(self.layout, self.layout.subjects):
             return UnknownSubjectError(
                 f"patient {subject_id} is in {self.path}, but not among the {len(self):,} chosen"
             )
         between = f", from {self._ids[0]} to {self._ids[-1]}" if len(self) else ""
-        return UnknownSubjectError(f"no patient {subject_id} in {self.path}: it has {len(self):,} patients{between}")
+        number = isinstance(subject_id, int | np.integer)
+        who = subject_id if number else f"{subject_id!r} (a subject_id is a whole number)"
+        return UnknownSubjectError(f"no patient {who} in {self.path}: it has {len(self):,} patients{between}")
 
     def trajectories(self, split: str | None = None, *, workers: int = 1) -> Iterator[Trajectory]:
         """All trajectories one after another, in the order of the files.
