@@ -54,6 +54,12 @@ def handmade() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def loopback() -> ModuleType:
+    """The module `loopback_server.py`: a server that behaves as PhysioNet's, with faults on demand."""
+    return _load(ROOT / "tests" / "loopback_server.py")
+
+
+@pytest.fixture(scope="session")
 def release(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The hand-made release on disk, as .csv.gz. Not to be changed."""
     folder = tmp_path_factory.mktemp("release") / "mimiciv" / "3.1"

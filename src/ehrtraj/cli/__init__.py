@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ehrtraj.cli import build as _build
 from ehrtraj.cli import dataset as _dataset
+from ehrtraj.cli import download as _download
 from ehrtraj.cli import explain as _explain
 from ehrtraj.cli import rules as _rules
 from ehrtraj.cli import synth as _synth
@@ -19,7 +20,7 @@ from ehrtraj.errors import EhrtrajError
 __all__ = ["app", "main"]
 
 # Importing a module adds its commands to `app`, in the order in which --help lists them.
-COMMANDS = (_build, _dataset, _synth, _explain, _rules)
+COMMANDS = (_download, _build, _dataset, _synth, _explain, _rules)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 import ehrtraj
 from ehrtraj.config import Settings, resolve
+from ehrtraj.download.hint import download_notes, naming_what_is_missing
 from ehrtraj.engines.local import lean_memory, run_shards
 from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError, SettingsError
 from ehrtraj.pipeline import publish
@@ -156,8 +157,9 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
     space = Workspace(settings.output, settings.trajectory_version)
     try:
         with private_files(), PeakMemory() as memory, _errors_in_words(space):
-            release = detect(settings.data_dir)
-            selection = choose_tables(release, settings)
+            with naming_what_is_missing(settings.data_dir):
+                release = detect(settings.data_dir)
+                selection = choose_tables(release, settings)
             vocabularies = find_vocabularies(settings)
             if vocabularies:
                 reporter.step("reading the vocabularies")
@@ -257,7 +259,7 @@ class _Build:
         self._timings: dict[str, float] = {}
 
     def run(self) -> BuildResult:
-        for note in (*self._release.notes, *self._selection.notes):
+        for note in (*self._release.notes, *download_notes(self._release.root), *self._selection.notes):
             self._note(note)
         if self._space.resumed:
             self._note("an earlier run of this build was cut short: going on where it stopped")

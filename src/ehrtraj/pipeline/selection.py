@@ -68,7 +68,7 @@ def choose_tables(release: Release, settings: Settings) -> Selection:
     else:
         wanted = [n for n in there if n in with_recipe]
         if release.missing:
-            notes.append(f"not in this release, left out: {', '.join(release.missing)}")
+            notes.append(f"not there, left out: {', '.join(release.missing)}")
     if not wanted:
         raise ReleaseError(f"the release in {release.root} has no table that holds events")
     if settings.icu_only and ICUSTAYS not in there:

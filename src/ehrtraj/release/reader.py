@@ -95,7 +95,8 @@ class TableStream:
         except EOFError:
             raise ReleaseError(
                 f"{self.path} is cut off: it ends in the middle, after {self.consumed:,} bytes. "
-                "Download it again (wget -c continues), then run the same command: it begins anew"
+                "Download it again (`ehrtraj download` and wget -c go on where it ends), then run the same command: "
+                "it begins anew"
             ) from None
         except (OSError, zlib.error, igzip_lib.error) as error:  # type: ignore[misc]
             raise ReleaseError(

@@ -1,0 +1,278 @@
+"""A file that is not whole yet: `<name>.part`, and beside it a journal of what of it is there.
+
+The file is cut into blocks, each fetched from its start to its end. The journal holds for each block how many of its
+bytes were written, and their CRC-32. It is brought up to date with every piece that comes, after the piece itself is
+written, so that a process killed at any moment loses only what had not been written. After a power cut the disk may
+hold less than the journal says: then the file's hash is wrong, the CRCs say which blocks, and those are fetched again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from ehrtraj.download.sums import JOURNAL_ENDING, PART_ENDING
+
+SMALLEST_BLOCK = 256 << 10
+LARGEST_BLOCK = 4 << 20
+"""At 50 kB/s a block of this size takes 84 s: long against the start of a request, short against the whole."""
+_BLOCKS_OF_A_FILE = 64
+_FORMAT = 1
+_HEADER_BYTES = 1024
+_MARK = struct.Struct("<QII")
+_READ_BYTES = 1 << 20
+
+
+def block_size(size: int) -> int:
+    """Bytes of a block, for a file of that many bytes: about 64 blocks, in whole multiples of the smallest."""
+    wanted = -(-size // _BLOCKS_OF_A_FILE)
+    return min(LARGEST_BLOCK, max(SMALLEST_BLOCK, -(-wanted // SMALLEST_BLOCK) * SMALLEST_BLOCK))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What is fetched, so that pieces of two different files are never put together.
+
+    Attributes:
+        size: bytes of the whole file.
+        sha256: its published hash.
+        url: where it comes from.
+        etag: the server's mark of this version of the file, empty where it gives none.
+        last_modified: the server's date of it, as it writes it, empty where it gives none.
+    """
+
+    size: int
+    sha256: str
+    url: str
+    etag: str
+    last_modified: str
+
+    def same_as(self, other: Identity) -> bool:
+        """Whether pieces of both may be put together. A mirror has the same file under other marks."""
+        if (self.size, self.sha256) != (other.size, other.sha256):
+            return False
+        if self.url != other.url:
+            return True
+        return (self.etag, self.last_modified) == (other.etag, other.last_modified)
+
+
+@dataclass
+class Block:
+    """A range of the file.
+
+    Attributes:
+        start: its first byte.
+        size: its bytes.
+        done: how many of them are there.
+        crc: CRC-32 of those.
+    """
+
+    start: int
+    size: int
+    done: int = 0
+    crc: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is there."""
+        return self.done == self.size
+
+
+def part_path(path: Path) -> Path:
+    """Where a file lies until it is whole."""
+    return path.with_name(path.name + PART_ENDING)
+
+
+def journal_path(path: Path) -> Path:
+    """Where it is written down what of the file is there."""
+    return path.with_name(path.name + JOURNAL_ENDING)
+
+
+class Part:
+    """A file on its way.
+
+    Attributes:
+        path: of the whole file.
+        identity: what it is.
+        blocks: its ranges in order.
+        note: what became of an earlier part, for the user; empty where there is nothing to say.
+    """
+
+    def __init__(self, path: Path, identity: Identity, *, one_block: bool = False) -> None:
+        self.path = path
+        self.identity = identity
+        self.note = ""
+        size = identity.size
+        step = max(size, 1) if one_block else block_size(size)
+        self._step = step
+        self.blocks = [Block(start, min(step, size - start)) for start in range(0, size, step)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._take_up()
+        self._data = os.open(part_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._journal = os.open(journal_path(path), os.O_RDWR | os.O_CLOEXEC)
+
+    @property
+    def done(self) -> int:
+        """Bytes that are there."""
+        return sum(block.done for block in self.blocks)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all bytes are there."""
+        return all(block.is_whole for block in self.blocks)
+
+    def _take_up(self) -> None:
+        """Go on with what lies there: the file's own name with too few bytes, or a part of an earlier run."""
+        part, own = part_path(self.path), self.path
+        known = self._known(part)
+        if own.is_file():
+            length = own.stat().st_size
+            if sum(done for done, _ in known or ()) < length < self.identity.size:
+                # As `wget -c` leaves it: bytes from the start on.
+                journal_path(self.path).unlink(missing_ok=True)
+                own.replace(part)
+                known = None
+            else:
+                own.unlink()
+        if known is not None:
+            for block, (done, crc) in zip(self.blocks, known, strict=True):
+                block.done, block.crc = done, crc
+        elif part.is_file() and not journal_path(self.path).is_file():
+            self._adopt(part)
+        elif part.is_file():
+            self.note = "what lay there belongs to another version of the file: it is fetched anew"
+            part.unlink()
+        self._write_journal()
+
+    def _known(self, part: Path) -> list[tuple[int, int]] | None:
+        """What the journal says of each block; None where it is of another file, or says nothing."""
+        try:
+            content = journal_path(self.path).read_bytes()
+            header = json.loads(content[:_HEADER_BYTES])
+            earlier = Identity(**header["identity"])
+            fits = header["format"] == _FORMAT and header["step"] == self._step
+            marks = [_MARK.unpack_from(content, _HEADER_BYTES + i * _MARK.size)[:2] for i in range(len(self.blocks))]
+        except (OSError, ValueError, KeyError, TypeError, struct.error):
+            return None
+        if not fits or not self.identity.same_as(earlier):
+            return None
+        length = part.stat().st_size if part.is_file() else 0
+        return [
+            (done, crc) if done <= block.size and block.start + done <= length else (0, 0)
+            for block, (done, crc) in zip(self.blocks, marks, strict=True)
+        ]
+
+    def _adopt(self, part: Path) -> None:
+        """Take bytes from the start on for good; the whole file's hash decides."""
+        with part.open("rb") as handle:
+            for block in self.blocks:
+                for piece in _pieces(handle.fileno(), block.start, block.size):
+                    block.crc = zlib.crc32(piece, block.crc)
+                    block.done += len(piece)
+
+    def _write_journal(self) -> None:
+        header = json.dumps({"format": _FORMAT, "step": self._step, "identity": asdict(self.identity)}).encode()
+        marks = b"".join(_MARK.pack(block.done, block.crc, 0) for block in self.blocks)
+        journal = journal_path(self.path)
+        temporary = journal.with_name(f".{journal.name}.{os.getpid()}")
+        temporary.write_bytes(header.ljust(_HEADER_BYTES) + marks)
+        temporary.replace(journal)
+
+    def write(self, block: Block, data: bytes) -> None:
+        """Add bytes to a block, where it ends so far.
+
+        Raises:
+            ValueError: if it has no room for so many.
+        """
+        if len(data) > block.size - block.done:
+            raise ValueError("more bytes than the block has")
+        _write_all(self._data, data, block.start + block.done)
+        block.crc = zlib.crc32(data, block.crc)
+        block.done += len(data)
+        self._mark(block)
+
+    def _mark(self, block: Block) -> None:
+        at = _HEADER_BYTES + (block.start // self._step) * _MARK.size
+        _write_all(self._journal, _MARK.pack(block.done, block.crc, 0), at)
+
+    def reset(self, block: Block) -> None:
+        """Throw a block away."""
+        block.done, block.crc = 0, 0
+        self._mark(block)
+
+    def damaged(self) -> list[Block]:
+        """The blocks that are not on the disk as they came."""
+        return [block for block in self.blocks if _crc_of(self._data, block) != block.crc]
+
+    def sync(self) -> None:
+        """See to it that the bytes are on the disk."""
+        os.fsync(self._data)
+
+    def finish(self, modified: float | None) -> None:
+        """Give the whole file its own name.
+
+        Args:
+            modified: its time on the server, in seconds since 1970, as wget sets it.
+        """
+        self.close()
+        part = part_path(self.path)
+        if modified is not None:
+            os.utime(part, (modified, modified))
+        part.replace(self.path)
+        remove_part(self.path)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def discard(self) -> None:
+        """Remove all that is there of it."""
+        self.close()
+        remove_part(self.path)
+
+    def close(self) -> None:
+        """Close its files, which stay."""
+        for name in ("_data", "_journal"):
+            if (handle := getattr(self, name)) >= 0:
+                os.close(handle)
+                setattr(self, name, -1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def remove_part(path: Path) -> None:
+    """Remove what is there of a file that is not whole, or no longer needed."""
+    part_path(path).unlink(missing_ok=True)
+    journal_path(path).unlink(missing_ok=True)
+
+
+def _write_all(handle: int, data: bytes, at: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, at)
+        view, at = view[written:], at + written
+
+
+def _pieces(handle: int, start: int, size: int) -> Iterator[bytes]:
+    at, end = start, start + size
+    while at < end and (piece := os.pread(handle, min(_READ_BYTES, end - at), at)):
+        yield piece
+        at += len(piece)
+
+
+def _crc_of(handle: int, block: Block) -> int:
+    crc = 0
+    for piece in _pieces(handle, block.start, block.done):
+        crc = zlib.crc32(piece, crc)
+    return crc

@@ -1,0 +1,197 @@
+"""What a download and a check show on the screen: bars on a terminal, plain lines elsewhere, a summary at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from ehrtraj.download.concept_maps import ConceptMapsResult
+from ehrtraj.download.report import DownloadReporter
+from ehrtraj.download.run import DownloadResult
+from ehrtraj.download.verify import VerifyResult
+from ehrtraj.show import duration, size
+
+# Seconds between two lines of progress where there is no terminal: few enough for the log of a night.
+_LINE_EVERY = 60
+_SPEED_OVER = 60
+"""Seconds of the past over which rich takes the speed."""
+_MOST_LISTED = 20
+
+
+class ConsoleDownloadReporter(DownloadReporter):
+    """A bar for each file on its way and one for all; without a terminal a line for each file, on stderr."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, soft_wrap=True, highlight=False)
+        self._live = self._console.is_terminal
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+            disable=not self._live,
+            speed_estimate_period=_SPEED_OVER,
+        )
+        self._all: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._files: dict[str, tuple[int, int]] = {}
+        self._done = 0
+        self._whole = 0
+        self._received = 0
+        self._quiet_until = 0.0
+        self._begun = self._last_line = time.monotonic()
+
+    def note(self, text: str) -> None:
+        self._console.print(Text.assemble(("note: ", "yellow"), text))
+
+    def retrying(self, what: str, why: str, seconds: float) -> None:
+        # Short waits are part of any long download, and all connections meet the same trouble: once is enough.
+        now = time.monotonic()
+        if seconds >= 5 and now >= self._quiet_until:
+            self._quiet_until = now + seconds
+            self.note(f"{what}: {why}. Trying again in {duration(seconds)}")
+
+    def checking(self, files: int, total_bytes: int) -> None:
+        if files:
+            self._bars.start()
+            self._all = self._bars.add_task(f"checking {files} files that are there", total=total_bytes)
+
+    def checked(self, path: str, size: int) -> None:
+        if self._all is not None:
+            self._bars.update(self._all, advance=size)
+
+    def begin(self, files: dict[str, tuple[int, int]]) -> None:
+        if self._all is not None:
+            self._bars.remove_task(self._all)
+            self._all = None
+        if not files:
+            return
+        self._files = files
+        self._done = sum(done for _, done in files.values())
+        self._begun = self._last_line = time.monotonic()
+        total = sum(size for size, _ in files.values())
+        before = f", {size(self._done)} of them there already" if self._done else ""
+        self._console.print(f"fetching {len(files)} files, {size(total)}{before}")
+        self._bars.start()
+        self._all = self._bars.add_task("all files", total=total, completed=self._done)
+
+    def received(self, path: str, count: int) -> None:
+        self._done += count
+        self._received += max(count, 0)
+        if self._live:
+            self._advance(path, count)
+        elif time.monotonic() - self._last_line > _LINE_EVERY:
+            self._line("")
+
+    def _advance(self, path: str, count: int) -> None:
+        if path not in self._tasks:
+            total, done = self._files[path]
+            self._tasks[path] = self._bars.add_task(escape(path), total=total, completed=done)
+        self._bars.update(self._tasks[path], advance=count)
+        if self._all is not None:
+            self._bars.update(self._all, advance=count)
+
+    def whole(self, path: str) -> None:
+        self._whole += 1
+        if (task := self._tasks.pop(path, None)) is not None:
+            self._bars.remove_task(task)
+        if not self._live:
+            self._line(f"{path} is whole. ")
+
+    def _line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        seconds = self._last_line - self._begun
+        speed = self._received / seconds if seconds else 0.0
+        total = sum(total for total, _ in self._files.values())
+        left = f", {duration((total - self._done) / speed)} left" if speed and self._done < total else ""
+        self._console.print(
+            f"{text}{self._whole} of {len(self._files)} files, {size(self._done)} of {size(total)}, "
+            f"{size(speed)}/s{left}",
+            markup=False,
+        )
+
+    def close(self) -> None:
+        self._bars.stop()
+
+
+def show_download(result: DownloadResult) -> None:
+    """Print the summary of a download to stdout."""
+    console = _console()
+    speed = f" ({size(result.received / result.seconds)}/s)" if result.received else ""
+    files = len(result.fetched) + len(result.there)
+    what = f"{escape(result.name)} is whole[/bold]: {files} files"
+    if result.left_out:
+        what = f"{files} files of {escape(result.name)} are there[/bold] ({len(result.left_out)} were not asked for)"
+    console.print(
+        f"[bold]{what}, {size(result.bytes)}, every one with its published SHA-256. Fetched {len(result.fetched)} of "
+        f"them, {size(result.received)} in {duration(result.seconds)}{speed}; {len(result.there)} were there",
+        soft_wrap=True,
+    )
+    console.print(f"release: {escape(str(result.folder))}", soft_wrap=True)
+
+
+def show_concept_maps(result: ConceptMapsResult) -> None:
+    """Print where the maps are, and their licence, to stdout."""
+    console = _console()
+    console.print(
+        f"[bold]concept maps of MIT-LCP/mimic-code v2.4.0[/bold]: {len(result.fetched)} files fetched, "
+        f"{len(result.there)} were there, each with its pinned SHA-256. Their licence:",
+        soft_wrap=True,
+    )
+    console.print(f"\n{result.licence.strip()}\n", markup=False, style="dim", soft_wrap=True)
+    console.print(f"concept maps: {escape(str(result.folder))}", soft_wrap=True)
+
+
+def show_verify(result: VerifyResult) -> None:
+    """Print what a check found to stdout."""
+    console = _console()
+    table = Table("", "file", box=None, pad_edge=False, show_header=False)
+    for kind, style, paths in (
+        ("broken", "bold red", result.broken),
+        ("missing", "bold red", result.missing),
+        ("extra", "yellow", result.extra),
+    ):
+        for path in paths[:_MOST_LISTED]:
+            more = " (a part of it is there)" if path in result.unfinished else _unpacked(result, path)
+            table.add_row(Text(kind, style=style), Text(path + more))
+        if len(paths) > _MOST_LISTED:
+            table.add_row(Text(kind, style=style), Text(f"and {len(paths) - _MOST_LISTED} more"))
+    if table.row_count:
+        console.print(table)
+        console.print()
+    wanted = len(result.right) + len(result.missing) + len(result.broken)
+    console.print(
+        f"[bold]{len(result.right)} of {wanted} files[/bold] have their published SHA-256: {len(result.missing)} "
+        f"missing, {len(result.broken)} broken, {len(result.extra)} extra ({size(result.bytes)} in "
+        f"{duration(result.seconds)})",
+        soft_wrap=True,
+    )
+    console.print(f"release: {escape(str(result.folder))}", soft_wrap=True)
+
+
+def _unpacked(result: VerifyResult, path: str) -> str:
+    plain = result.folder / path.removesuffix(".gz")
+    if path in result.missing and path.endswith(".csv.gz") and plain.is_file():
+        return " (unpacked it is there, which no published hash is for)"
+    return ""
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)

@@ -1,0 +1,384 @@
+"""A release fetched from a real server on loopback: whole, verified, nothing twice, and no password anywhere."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from email.utils import formatdate
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ehrtraj.download.choose import choose
+from ehrtraj.download.credentials import Credentials, find_credentials
+from ehrtraj.download.errors import NetworkError, PasswordError
+from ehrtraj.download.part import Block, Identity, Part, block_size, journal_path, part_path
+from ehrtraj.download.projects import place
+from ehrtraj.download.run import download
+from ehrtraj.download.sums import parse_sums
+from ehrtraj.download.verify import verify
+from ehrtraj.errors import OutputError, SettingsError
+
+BLOCK = 256 << 10
+LABS, CHART, PATIENTS = "hosp/labevents.csv.gz", "icu/chartevents.csv.gz", "hosp/patients.csv.gz"
+SIZES = {
+    LABS: 5 * BLOCK + 1234,
+    CHART: 3 * BLOCK,
+    PATIENTS: 999,
+    "icu/d_items.csv.gz": BLOCK,
+    "LICENSE.txt": 77,
+    "empty.txt": 0,
+}
+FOLDER = Path("physionet.org/files/mimiciv/3.1")
+
+
+@pytest.fixture
+def release(loopback: ModuleType, tmp_path: Path) -> Path:
+    """A release on the server's disk."""
+    folder = tmp_path / "server" / "mimiciv" / "3.1"
+    for path, size in SIZES.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(os.urandom(size))
+        os.utime(folder / path, (1_700_000_000, 1_700_000_000))
+    loopback.write_sums(folder)
+    return folder
+
+
+@pytest.fixture
+def server(loopback: ModuleType, release: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A server that wants a password, which the environment has."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("PHYSIONET_PASSWORD", "p4ss-w0rd")
+    with loopback.LoopbackServer(release.parents[1], password="p4ss-w0rd") as running:
+        yield running
+
+
+def fetch(server: Any, to: Path, **settings: Any) -> Any:
+    settings = {"user": "someone", "retries": 3, "timeout": 5} | settings
+    return download("mimiciv", to=to, base_url=server.url, **settings)
+
+
+def same(release: Path, folder: Path, *paths: str) -> bool:
+    return all((release / p).read_bytes() == (folder / p).read_bytes() for p in paths or SIZES)
+
+
+def sent(server: Any) -> dict[str, int]:
+    """Bytes sent of each file, without the list."""
+    return {
+        path.removeprefix("/mimiciv/3.1/"): count
+        for path, count in server.sent.items()
+        if count and not path.endswith("SHA256SUMS.txt")
+    }
+
+
+def test_a_release_is_fetched_whole_as_wget_would_lay_it(server: Any, release: Path, tmp_path: Path) -> None:
+    result = fetch(server, tmp_path / "out")
+    folder = tmp_path / "out" / FOLDER
+    assert result.folder == folder
+    assert sorted(result.fetched) == sorted(SIZES)
+    assert same(release, folder)
+    assert (folder / "SHA256SUMS.txt").read_bytes() == (release / "SHA256SUMS.txt").read_bytes()
+    assert sent(server) == {p: n for p, n in SIZES.items() if n}
+    assert (folder / LABS).stat().st_mtime == 1_700_000_000
+    assert [p.name for p in folder.rglob("*.part*")] == []
+    assert verify(folder).is_whole
+    modes = {stat.S_IMODE(p.stat().st_mode) & 0o077 for p in (tmp_path / "out").rglob("*")}
+    assert modes == {0}
+
+
+def test_what_is_there_whole_is_not_fetched_again(server: Any, tmp_path: Path) -> None:
+    fetch(server, tmp_path / "out")
+    server.sent.clear()
+    server.requests.clear()
+    result = fetch(server, tmp_path / "out")
+    assert result.fetched == ()
+    assert sorted(result.there) == sorted(SIZES)
+    assert sent(server) == {}
+    assert {path for _, path, _ in server.requests} == {"/mimiciv/3.1/SHA256SUMS.txt"}
+
+
+@pytest.mark.parametrize("connections", [1, 6])
+def test_several_ranges_of_one_file_come_at_once(server: Any, release: Path, tmp_path: Path, connections: int) -> None:
+    server.bytes_per_second = 2_000_000
+    fetch(server, tmp_path / "out", tables="labevents", connections=connections)
+    assert server.most_at_once == connections
+    ranges = [headers["Range"] for _, path, headers in server.requests if path.endswith(LABS) and "Range" in headers]
+    assert len(set(ranges)) == 6
+    assert same(release, tmp_path / "out" / FOLDER, LABS)
+
+
+def test_only_some_tables_or_modules(server: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "out" / FOLDER
+    result = fetch(server, tmp_path / "out", tables="labevents")
+    assert sorted(result.fetched) == ["LICENSE.txt", "empty.txt", LABS]
+    assert sorted(result.left_out) == [PATIENTS, CHART, "icu/d_items.csv.gz"]
+    result = fetch(server, tmp_path / "out", modules=["icu"])
+    assert sorted(result.fetched) == [CHART, "icu/d_items.csv.gz"]
+    assert verify(folder, modules="icu", tables="hosp/labevents").is_whole
+    assert verify(folder).missing == (PATIENTS,)
+    with pytest.raises(SettingsError, match=r"no table 'labs'.* it has: .*hosp/labevents"):
+        fetch(server, tmp_path / "out", tables="labs")
+    with pytest.raises(SettingsError, match="no module 'ed'; it has: hosp, icu"):
+        fetch(server, tmp_path / "out", modules="ed")
+
+
+def test_a_table_is_chosen_by_bare_and_by_full_name() -> None:
+    paths = ["LICENSE.txt", "hosp/a.csv.gz", "icu/a.csv.gz", "icu/b.csv"]
+    assert choose(paths, ["a"]) == paths[:3]
+    assert choose(paths, ["icu/a"]) == ["LICENSE.txt", "icu/a.csv.gz"]
+    assert choose(paths, ["b"], ["hosp"]) == ["LICENSE.txt", "hosp/a.csv.gz", "icu/b.csv"]
+    assert choose(paths) == paths
+
+
+def test_an_open_release_asks_for_no_password(loopback: ModuleType, release: Path, tmp_path: Path) -> None:
+    def refuse(host: str, user: str | None) -> Credentials:
+        raise AssertionError("asked for a password")
+
+    release.parent.rename(release.parents[1] / "mimic-iv-demo")
+    (release.parents[1] / "mimic-iv-demo" / "3.1").rename(release.parents[1] / "mimic-iv-demo" / "2.2")
+    with loopback.LoopbackServer(release.parents[1]) as server:
+        result = download("mimic-iv-demo", to=tmp_path / "out", base_url=server.url, credentials=refuse)
+    assert result.folder == tmp_path / "out" / "physionet.org/files/mimic-iv-demo/2.2"
+    assert len(result.fetched) == len(SIZES)
+
+
+def test_a_tree_of_wget_is_completed(server: Any, release: Path, tmp_path: Path) -> None:
+    """One file whole, one cut off in the middle of a block, one with wrong bytes, and wget's own pages."""
+    folder = tmp_path / "out" / FOLDER
+    (folder / "hosp").mkdir(parents=True)
+    (folder / "icu").mkdir()
+    (folder / "index.html").write_text("<html>")
+    (folder / PATIENTS).write_bytes((release / PATIENTS).read_bytes())
+    (folder / LABS).write_bytes((release / LABS).read_bytes()[: 2 * BLOCK + 5])
+    (folder / CHART).write_bytes(bytes(SIZES[CHART]))
+    result = fetch(server, tmp_path / "out")
+    assert same(release, folder)
+    assert result.there == (PATIENTS,)
+    assert sent(server) == {
+        LABS: SIZES[LABS] - 2 * BLOCK - 5,
+        CHART: SIZES[CHART],
+        "icu/d_items.csv.gz": BLOCK,
+        "LICENSE.txt": 77,
+    }
+    assert (folder / "index.html").read_text() == "<html>"
+    assert verify(folder).extra == ()
+
+
+def test_a_cut_off_file_with_wrong_bytes_is_fetched_anew(server: Any, release: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out" / FOLDER
+    (folder / "hosp").mkdir(parents=True)
+    (folder / LABS).write_bytes(b"x" * BLOCK)
+    fetch(server, tmp_path / "out")
+    assert same(release, folder)
+
+
+def interrupted(folder: Path, release: Path, path: str, url: str, done: list[int]) -> None:
+    """What a killed run leaves of a file: so many bytes of each block."""
+    stat = (release / path).stat()
+    sha256 = parse_sums((release / "SHA256SUMS.txt").read_text(), "")[path]
+    identity = Identity(stat.st_size, sha256, url, "", formatdate(stat.st_mtime, usegmt=True))
+    content = (release / path).read_bytes()
+    with Part(folder / path, identity) as part:
+        for block, count in zip(part.blocks, done, strict=True):
+            part.write(block, content[block.start : block.start + count])
+
+
+def test_a_mirror_goes_on_where_the_first_server_stopped(server: Any, release: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out" / FOLDER
+    interrupted(folder, release, LABS, "https://physionet.org/files/x", [BLOCK, 1, 5000, 0, BLOCK, 0])
+    fetch(server, tmp_path / "out")
+    assert sent(server)[LABS] == SIZES[LABS] - 2 * BLOCK - 5001
+    assert same(release, folder)
+
+
+def test_after_a_power_cut_only_what_the_disk_lost_is_fetched_again(
+    loopback: ModuleType, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out" / FOLDER
+    with loopback.LoopbackServer(release.parents[1], etags=False) as server:
+        url = f"{server.url}/mimiciv/3.1/{LABS}"
+        interrupted(folder, release, LABS, url, [BLOCK, BLOCK, 5000, 0, BLOCK, 0])
+        with part_path(folder / LABS).open("r+b") as handle:
+            handle.seek(BLOCK + 100)
+            handle.write(bytes(1000))
+        fetch(server, tmp_path / "out")
+        rest = SIZES[LABS] - 3 * BLOCK - 5000
+        assert sent(server)[LABS] == rest + BLOCK
+    assert same(release, folder)
+
+
+def test_a_part_of_another_version_is_not_used(loopback: ModuleType, release: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out" / FOLDER
+    with loopback.LoopbackServer(release.parents[1], etags=False) as server:
+        url = f"{server.url}/mimiciv/3.1/{LABS}"
+        interrupted(folder, release, LABS, url, [BLOCK, 0, 0, 0, 0, 0])
+        (release / LABS).write_bytes(os.urandom(SIZES[LABS]))
+        loopback.write_sums(release)
+        fetch(server, tmp_path / "out")
+        assert sent(server)[LABS] == SIZES[LABS]
+    assert same(release, folder)
+
+
+def test_a_damaged_journal_is_no_harm(loopback: ModuleType, release: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out" / FOLDER
+    with loopback.LoopbackServer(release.parents[1], etags=False) as server:
+        url = f"{server.url}/mimiciv/3.1/{LABS}"
+        interrupted(folder, release, LABS, url, [BLOCK, 0, BLOCK, 0, 0, 0])
+        journal_path(folder / LABS).write_bytes(b"\xff" * 700)
+        fetch(server, tmp_path / "out")
+    assert same(release, folder)
+
+
+def test_one_download_at_a_time_in_a_folder(server: Any, loopback: ModuleType, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def second(handler: Any) -> None:
+        with pytest.raises(OutputError) as refused:
+            fetch(server, tmp_path / "out")
+        said.append(str(refused.value))
+        handler.serve()
+
+    server.faults.append(loopback.on_paths(second, PATIENTS))
+    fetch(server, tmp_path / "out")
+    assert len(said) == 1
+    assert "another download" in said[0]
+
+
+def test_another_releases_folder_is_left_alone(server: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "SHA256SUMS.txt").write_text(f"{'0' * 64} other.csv\n")
+    with pytest.raises(SettingsError, match="holds another release"):
+        fetch(server, folder)
+    assert sent(server) == {}
+
+
+def test_a_release_under_a_name_of_its_own_is_completed(server: Any, release: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    (folder / "hosp").mkdir(parents=True)
+    (folder / "SHA256SUMS.txt").write_bytes((release / "SHA256SUMS.txt").read_bytes())
+    assert fetch(server, folder).folder == folder
+    assert same(release, folder)
+
+
+@pytest.mark.parametrize(
+    ("to", "folder"),
+    [
+        ("data", "data/physionet.org/files/mimiciv/3.1"),
+        ("data/physionet.org", "data/physionet.org/files/mimiciv/3.1"),
+        ("data/physionet.org/files", "data/physionet.org/files/mimiciv/3.1"),
+        ("data/physionet.org/files/mimiciv/3.1", "data/physionet.org/files/mimiciv/3.1"),
+        ("data/mimiciv/3.1", "data/mimiciv/3.1"),
+    ],
+)
+def test_to_may_be_any_folder_down_to_the_releases_own(tmp_path: Path, to: str, folder: str) -> None:
+    assert place("mimiciv", None, tmp_path / to, None).folder == tmp_path / folder
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://mirror.example/files", "must begin with https://"),
+        ("ftp://127.0.0.1/files", "must begin with https://"),
+        ("https://someone:hunter2@mirror.example/files", "holds a name or password"),
+        ("https://mirror.example/files?key=1", r"without \?"),
+        ("mirror.example", "write https://HOST/FOLDER"),
+        ("https://mirror.example:port/", "not an address"),
+    ],
+)
+def test_an_address_that_is_not_safe_is_refused(tmp_path: Path, url: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said) as refused:
+        place("mimiciv", None, tmp_path, url)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_safe_addresses() -> None:
+    for url in ("https://mirror.example/files/", "http://127.0.0.1:8080", "http://localhost/x", "http://[::1]:80/"):
+        assert place("mimiciv", "2.2", Path(), url).url == f"{url.rstrip('/')}/mimiciv/2.2/"
+
+
+@pytest.mark.parametrize("name", ["mimic-iv", "mimiciv_ed", "eicu"])
+def test_an_unknown_project_is_named_with_those_there_are(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"mimiciv, mimic-iv-ed, mimic-iv-note"):
+        place(name, None, Path(), None)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "hosp/../../x", "a\\b", "c:x", "a.part", "a\x1b[2J"])
+def test_a_list_that_leads_out_of_the_folder_is_refused(path: str) -> None:
+    with pytest.raises(NetworkError, match="outside"):
+        parse_sums(f"{'0' * 64} {path}\n", "SHA256SUMS.txt")
+
+
+def test_a_login_page_is_not_taken_for_a_list() -> None:
+    with pytest.raises(NetworkError, match="web page"):
+        parse_sums("<!DOCTYPE html>\n<html>", "SHA256SUMS.txt")
+
+
+def test_a_list_is_read_in_all_its_spellings() -> None:
+    digest = "0123456789ABCDEF" * 4
+    text = f"{digest} a.txt\n\n{digest}  b c.txt\r\n{digest} *hosp/d.csv.gz\n"
+    assert parse_sums(text, "") == dict.fromkeys(("a.txt", "b c.txt", "hosp/d.csv.gz"), digest.lower())
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK, BLOCK + 1, 100 << 20, 3 << 30])
+def test_blocks_cover_a_file(size: int, tmp_path: Path) -> None:
+    with Part(tmp_path / "x", Identity(size, "", "", "", "")) as part:
+        at = 0
+        for block in part.blocks:
+            assert block == Block(at, min(block_size(size), size - at))
+            at += block.size
+        assert at == size
+        assert len(part.blocks) <= 1024
+
+
+class TestCredentials:
+    """Where name and password come from."""
+
+    HOST = "physionet.example"
+
+    @pytest.fixture(autouse=True)
+    def home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        return tmp_path
+
+    def netrc(self, home: Path, text: str, mode: int = 0o600) -> None:
+        (home / ".netrc").write_text(text)
+        (home / ".netrc").chmod(mode)
+
+    def found(self, user: str | None, **environ: str) -> tuple[str, str]:
+        found = find_credentials(self.HOST, user, environ, ask=lambda prompt: f"typed for {prompt}")
+        assert found.password not in repr(found)
+        return found.user, found.password
+
+    def test_environment_then_netrc_then_prompt(self, home: Path) -> None:
+        assert self.found("me") == ("me", f"typed for Password for me on {self.HOST}: ")
+        self.netrc(home, f"machine {self.HOST} login me password kept")
+        assert self.found("me") == ("me", "kept")
+        assert self.found(None) == ("me", "kept")
+        assert self.found("me", PHYSIONET_PASSWORD="given") == ("me", "given")
+        assert self.found(None, PHYSIONET_USERNAME="you", PHYSIONET_PASSWORD="given") == ("you", "given")
+        assert self.found("other")[1].startswith("typed")
+
+    def test_no_account(self) -> None:
+        with pytest.raises(PasswordError, match="give --user NAME"):
+            find_credentials(self.HOST, None, {})
+
+    def test_no_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO())
+        with pytest.raises(PasswordError, match="set PHYSIONET_PASSWORD"):
+            find_credentials(self.HOST, "me", {})
+
+    def test_a_netrc_that_others_can_read_is_not_used(self, home: Path) -> None:
+        self.netrc(home, f"machine {self.HOST} login me password kept", 0o644)
+        with pytest.raises(SettingsError, match="chmod 600"):
+            self.found("me")
+
+    def test_a_broken_netrc_is_not_repeated(self, home: Path) -> None:
+        self.netrc(home, f"machine {self.HOST} login me passwd s3cret")
+        with pytest.raises(SettingsError, match=r"line \d+") as refused:
+            self.found("me")
+        assert "s3cret" not in str(refused.value)
