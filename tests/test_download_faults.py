@@ -1,0 +1,342 @@
+"""Everything that goes wrong on the way: each download ends whole, or with its own message and exit code."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ehrtraj.download import errors
+from ehrtraj.download.run import download
+from ehrtraj.download.verify import verify
+from ehrtraj.errors import EhrtrajError, SettingsError
+
+BLOCK = 256 << 10
+LABS, PATIENTS = "hosp/labevents.csv.gz", "hosp/patients.csv.gz"
+SIZES = {LABS: 3 * BLOCK + 1234, PATIENTS: 999, "LICENSE.txt": 77}
+FOLDER = Path("physionet.org/files/mimiciv/3.1")
+PASSWORD = "p4ss-w0rd"
+
+
+@pytest.fixture
+def release(loopback: ModuleType, tmp_path: Path) -> Path:
+    """A release on the server's disk."""
+    folder = tmp_path / "server" / "mimiciv" / "3.1"
+    for path, size in SIZES.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(os.urandom(size))
+    loopback.write_sums(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password where the download looks for it, and no proxy between."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("PHYSIONET_PASSWORD", PASSWORD)
+
+
+@pytest.fixture
+def server(loopback: ModuleType, release: Path) -> Iterator[Any]:
+    """A server that wants a password."""
+    with loopback.LoopbackServer(release.parents[1], password=PASSWORD) as running:
+        yield running
+
+
+def fetch(server: Any, to: Path, **settings: Any) -> Any:
+    settings = {"user": "someone", "retries": 2, "timeout": 0.5, "connections": 3} | settings
+    return download("mimiciv", to=to, base_url=server.url, **settings)
+
+
+def is_whole(release: Path, out: Path) -> bool:
+    folder = out / FOLDER
+    return verify(folder).is_whole and all((release / p).read_bytes() == (folder / p).read_bytes() for p in SIZES)
+
+
+def slow_headers(handler: Any) -> None:
+    time.sleep(1)
+    handler.serve()
+
+
+def wrong_bytes(handler: Any) -> None:
+    content = bytearray((handler.server.root / handler.path.lstrip("/")).read_bytes())
+    content[1000] ^= 1
+    handler.serve(data=bytes(content))
+
+
+PASSING: dict[str, Callable[[Any], object]] = {
+    "dropped at once": lambda h: h.connection.close(),
+    "dropped in the middle": lambda h: h.serve(stop_after=100_000),
+    "dropped after a byte": lambda h: h.serve(stop_after=1),
+    "429": lambda h: h.refuse(429),
+    "503 with a time": lambda h: h.refuse(503, {"Retry-After": "1"}),
+    "503 with a date in the past": lambda h: h.refuse(503, {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}),
+    "502": lambda h: h.refuse(502),
+    "slow headers": slow_headers,
+}
+
+
+@pytest.mark.parametrize("path", [LABS, PATIENTS, "SHA256SUMS.txt"])
+@pytest.mark.parametrize("fault", PASSING)
+def test_what_passes_is_waited_for(
+    server: Any, loopback: ModuleType, release: Path, tmp_path: Path, fault: str, path: str
+) -> None:
+    server.faults.append(loopback.on_paths(PASSING[fault], path))
+    fetch(server, tmp_path / "out")
+    assert is_whole(release, tmp_path / "out")
+
+
+def test_a_line_that_drops_all_the_time_still_gets_there(
+    server: Any, loopback: ModuleType, release: Path, tmp_path: Path
+) -> None:
+    server.faults.append(loopback.on_paths(lambda h: h.serve(stop_after=70_000), LABS, times=9))
+    fetch(server, tmp_path / "out", retries=0)
+    assert is_whole(release, tmp_path / "out")
+    assert sum(n for path, n in server.sent.items() if path.endswith(LABS)) == SIZES[LABS]
+
+
+def test_wrong_bytes_are_fetched_anew(server: Any, loopback: ModuleType, release: Path, tmp_path: Path) -> None:
+    server.etags = False
+    server.faults.append(loopback.on_paths(wrong_bytes, LABS, times=4))
+    fetch(server, tmp_path / "out")
+    assert is_whole(release, tmp_path / "out")
+
+
+def test_wrong_bytes_again_and_again(server: Any, loopback: ModuleType, release: Path, tmp_path: Path) -> None:
+    server.etags = False
+    server.faults.append(loopback.on_paths(wrong_bytes, LABS, times=99))
+    with pytest.raises(errors.WrongHashError, match=r"labevents.*The other 2 of 3 files are whole") as said:
+        fetch(server, tmp_path / "out")
+    assert said.value.exit_code == 18
+    found = verify(tmp_path / "out" / FOLDER)
+    assert (found.missing, found.unfinished, found.broken) == ((LABS,), (), ())
+
+
+def test_a_file_cut_short_on_the_server(server: Any, release: Path, tmp_path: Path) -> None:
+    (release / LABS).write_bytes((release / LABS).read_bytes()[:BLOCK])
+    with pytest.raises(errors.WrongHashError):
+        fetch(server, tmp_path / "out")
+    assert not (tmp_path / "out" / FOLDER / LABS).exists()
+
+
+def test_a_time_to_wait_holds_back_every_connection(
+    server: Any, loopback: ModuleType, release: Path, tmp_path: Path
+) -> None:
+    moments: list[float] = []
+    refused: list[float] = []
+
+    def refuse(handler: Any) -> None:
+        refused.append(time.monotonic())
+        handler.refuse(429, {"Retry-After": "1"})
+
+    def note(handler: Any) -> bool:
+        moments.append(time.monotonic())
+        return False
+
+    server.faults += [note, loopback.on_paths(refuse, LABS)]
+    server.bytes_per_second = 1_000_000
+    fetch(server, tmp_path / "out")
+    assert is_whole(release, tmp_path / "out")
+    # Requests on their way when the server refused are not meant.
+    assert not [m for m in moments if refused[0] + 0.1 < m < refused[0] + 0.99]
+    assert max(moments) >= refused[0] + 1
+
+
+def refuse_always(status: int, headers: dict[str, str] | None = None) -> Callable[[Any], bool]:
+    def fault(handler: Any) -> bool:
+        handler.refuse(status, headers)
+        return True
+
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "error", "code", "said"),
+    [
+        (403, None, errors.NoAccessError, 12, r"data use agreement .*https://physionet.org/content/mimiciv/3.1/"),
+        (404, None, errors.NoSuchReleaseError, 13, r"has no mimiciv 3.1 .*https://physionet.org/content/mimiciv/"),
+        (503, None, errors.ServerBusyError, 19, "is busy .*503"),
+        (429, {"Retry-After": "86400"}, errors.ServerBusyError, 19, "come back in 24.0 hours"),
+        (500, None, errors.NetworkError, 10, "answers 500"),
+        (418, None, errors.NetworkError, 10, "answers 418"),
+    ],
+)
+def test_a_refusal_has_its_own_message(
+    server: Any,
+    tmp_path: Path,
+    status: int,
+    headers: dict[str, str] | None,
+    error: type[EhrtrajError],
+    code: int,
+    said: str,
+) -> None:
+    server.faults.append(refuse_always(status, headers))
+    with pytest.raises(error, match=said) as refused:
+        fetch(server, tmp_path / "out", retries=1)
+    assert refused.value.exit_code == code
+
+
+def test_an_agreement_that_is_lacking_after_the_login(server: Any, loopback: ModuleType, tmp_path: Path) -> None:
+    """PhysioNet gives the list only to those who may have the files; a mirror may not."""
+    server.faults.append(loopback.on_paths(lambda h: h.refuse(403), LABS, times=99, method="HEAD"))
+    with pytest.raises(errors.NoAccessError):
+        fetch(server, tmp_path / "out")
+
+
+def test_a_wrong_password(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHYSIONET_PASSWORD", "wr0ng-0ne")
+    with pytest.raises(errors.PasswordError, match=r"does not accept this password \(from \$PHYSIONET") as refused:
+        fetch(server, tmp_path / "out")
+    assert refused.value.exit_code == 11
+    assert "wr0ng-0ne" not in str(refused.value)
+    asked = [headers for _, _, headers in server.requests if "Authorization" in headers]
+    assert len(asked) == 1
+
+
+def test_nobody_there(loopback: ModuleType, release: Path, tmp_path: Path) -> None:
+    with loopback.LoopbackServer(release.parents[1]) as gone:
+        pass
+    with pytest.raises(errors.NetworkError, match="no connection") as refused:
+        fetch(gone, tmp_path / "out", retries=1)
+    assert refused.value.exit_code == 10
+
+
+def test_a_listed_file_that_is_not_there(server: Any, release: Path, tmp_path: Path) -> None:
+    (release / PATIENTS).unlink()
+    with pytest.raises(errors.MissingOnServerError, match=r"patients.*The other 2 of 3 files are whole"):
+        fetch(server, tmp_path / "out")
+    assert verify(tmp_path / "out" / FOLDER).missing == (PATIENTS,)
+
+
+def test_no_room_on_the_disk_is_found_before(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=sum(SIZES.values()) - 1))
+    with pytest.raises(errors.DiskSpaceError, match="Nothing was fetched") as refused:
+        fetch(server, tmp_path / "out")
+    assert refused.value.exit_code == 14
+    assert not [path for path, n in server.sent.items() if n and not path.endswith("SHA256SUMS.txt")]
+
+
+def test_a_server_that_ignores_ranges(server: Any, release: Path, tmp_path: Path) -> None:
+    def ignore(handler: Any) -> bool:
+        handler.serve(ignore_range=True)
+        return True
+
+    server.faults.append(ignore)
+    with pytest.raises(errors.RangeIgnoredError, match="--whole-files") as refused:
+        fetch(server, tmp_path / "out")
+    assert refused.value.exit_code == 16
+    fetch(server, tmp_path / "out", whole_files=True)
+    assert is_whole(release, tmp_path / "out")
+
+
+def test_whole_files_go_on_where_the_server_can(
+    server: Any, loopback: ModuleType, release: Path, tmp_path: Path
+) -> None:
+    server.faults.append(loopback.on_paths(lambda h: h.serve(stop_after=300_000), LABS))
+    fetch(server, tmp_path / "out", whole_files=True)
+    assert is_whole(release, tmp_path / "out")
+    assert sum(n for path, n in server.sent.items() if path.endswith(LABS)) == SIZES[LABS]
+
+
+def test_whole_files_begin_again_where_the_server_cannot(
+    server: Any, loopback: ModuleType, release: Path, tmp_path: Path
+) -> None:
+    server.faults.append(loopback.on_paths(lambda h: h.serve(stop_after=300_000), LABS))
+    server.faults.append(loopback.on_paths(lambda h: h.serve(ignore_range=True), LABS, times=99))
+    fetch(server, tmp_path / "out", whole_files=True)
+    assert is_whole(release, tmp_path / "out")
+
+
+@pytest.mark.parametrize("etags", [True, False])
+def test_a_file_that_changes_meanwhile(
+    server: Any, loopback: ModuleType, release: Path, tmp_path: Path, etags: bool
+) -> None:
+    server.etags = etags
+
+    def change(handler: Any) -> None:
+        (release / LABS).write_bytes(os.urandom(SIZES[LABS]))
+        os.utime(release / LABS, (1_800_000_000, 1_800_000_000))
+        loopback.write_sums(release)
+        handler.serve()
+
+    server.faults.append(loopback.on_paths(change, LABS))
+    with pytest.raises(errors.ChangedOnServerError, match="run the same command again") as refused:
+        fetch(server, tmp_path / "out")
+    assert refused.value.exit_code == 17
+    assert verify(tmp_path / "out" / FOLDER).missing == (LABS,)
+    fetch(server, tmp_path / "out")
+    assert is_whole(release, tmp_path / "out")
+
+
+def test_a_redirect_takes_no_password_to_another_server(
+    server: Any, loopback: ModuleType, release: Path, tmp_path: Path
+) -> None:
+    with loopback.LoopbackServer(release.parents[1]) as other:
+
+        def redirect(handler: Any) -> bool:
+            if handler.path.endswith("SHA256SUMS.txt") or not handler.is_allowed():
+                return handler.path.endswith("SHA256SUMS.txt") and handler.serve() is None
+            handler.refuse(302, {"Location": f"{other.url}{handler.path}"})
+            return True
+
+        server.faults.append(redirect)
+        fetch(server, tmp_path / "out")
+        assert is_whole(release, tmp_path / "out")
+        assert len(other.requests) >= len(SIZES)
+        for _, _, headers in other.requests:
+            assert "Authorization" not in headers
+        assert any("Authorization" in headers for _, _, headers in server.requests)
+        secret = base64.b64encode(f"someone:{PASSWORD}".encode()).decode()
+        assert secret not in str(other.requests)
+
+
+def test_a_redirect_to_a_login_elsewhere_gets_no_password(
+    server: Any, loopback: ModuleType, release: Path, tmp_path: Path
+) -> None:
+    with loopback.LoopbackServer(release.parents[1], password=PASSWORD) as other:
+        server.faults.append(lambda h: h.refuse(302, {"Location": f"{other.url}{h.path}"}) is None)
+        with pytest.raises(errors.NetworkError, match="it is not sent there"):
+            fetch(server, tmp_path / "out")
+        assert not [headers for _, _, headers in other.requests if "Authorization" in headers]
+
+
+@pytest.mark.parametrize("location", ["http://physionet.example/x", "ftp://physionet.example/x"])
+def test_a_redirect_to_an_open_line_is_not_followed(server: Any, tmp_path: Path, location: str) -> None:
+    server.faults.append(lambda h: h.refuse(302, {"Location": location}) is None)
+    with pytest.raises(errors.NetworkError, match=r"not encrypted|ftp"):
+        fetch(server, tmp_path / "out")
+
+
+def test_a_redirect_in_circles(server: Any, tmp_path: Path) -> None:
+    server.faults.append(lambda h: h.refuse(302, {"Location": h.path}) is None)
+    with pytest.raises(errors.NetworkError, match="in circles"):
+        fetch(server, tmp_path / "out")
+
+
+def test_a_certificate_that_nobody_vouches_for(
+    loopback: ModuleType, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = Path(__file__).with_name("loopback_certificate.pem")
+    with loopback.LoopbackServer(release.parents[1], password=PASSWORD, certificate=certificate) as server:
+        with pytest.raises(errors.CertificateError, match="SSL_CERT_FILE") as refused:
+            fetch(server, tmp_path / "out")
+        assert refused.value.exit_code == 15
+        assert server.requests == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        fetch(server, tmp_path / "out", timeout=5)
+        assert is_whole(release, tmp_path / "out")
+
+
+@pytest.mark.parametrize("setting", [{"connections": 0}, {"connections": 17}, {"timeout": 0}, {"retries": -1}])
+def test_settings_that_make_no_sense(server: Any, tmp_path: Path, setting: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        fetch(server, tmp_path / "out", **setting)
+    assert server.requests == []

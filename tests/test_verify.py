@@ -1,0 +1,201 @@
+"""A download compared with its list of hashes, and what a build says of one that is not whole."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import ehrtraj
+from ehrtraj.download.concept_maps import LICENCE, concept_maps, fetch_concept_maps
+from ehrtraj.download.errors import MissingOnServerError, WrongHashError
+from ehrtraj.download.run import download
+from ehrtraj.download.verify import find_releases, verify
+from ehrtraj.errors import ReleaseError, SettingsError
+from ehrtraj.pipeline.report import Reporter
+
+
+@pytest.fixture
+def whole(release: Path, loopback: ModuleType, tmp_path: Path) -> Path:
+    """The hand-made release as a download, with its list."""
+    folder = tmp_path / "physionet.org" / "files" / "mimiciv" / "3.1"
+    shutil.copytree(release, folder)
+    loopback.write_sums(folder)
+    return folder
+
+
+def test_a_whole_download_is_found_whole(whole: Path) -> None:
+    found = verify(whole)
+    assert found.is_whole
+    assert len(found.right) == len(list(whole.rglob("*.csv.gz")))
+    assert (found.missing, found.broken, found.extra, found.unfinished) == ((), (), (), ())
+    assert found.bytes == sum(p.stat().st_size for p in whole.rglob("*.csv.gz"))
+
+
+def test_what_is_missing_broken_and_extra(whole: Path) -> None:
+    (whole / "hosp" / "labevents.csv.gz").unlink()
+    (whole / "hosp" / "patients.csv.gz").rename(whole / "hosp" / "patients.csv.gz.part")
+    with (whole / "icu" / "d_items.csv.gz").open("r+b") as handle:
+        handle.seek(30)
+        handle.write(b"?")
+    (whole / "mine.txt").write_text("mine")
+    (whole / "hosp" / "index.html").write_text("<html>")
+    (whole / ".hidden").mkdir()
+    (whole / ".hidden" / "x").write_text("x")
+    found = verify(whole, max_cpus=2)
+    assert not found.is_whole
+    assert set(found.missing) == {"hosp/labevents.csv.gz", "hosp/patients.csv.gz"}
+    assert found.unfinished == ("hosp/patients.csv.gz",)
+    assert found.broken == ("icu/d_items.csv.gz",)
+    assert found.extra == ("mine.txt",)
+    assert verify(whole, tables="chartevents").is_whole
+    assert not verify(whole, modules="icu").is_whole
+
+
+def test_the_real_demo_against_its_published_list(demo: Path) -> None:
+    """Its chart is a copy made from another edition, and says so: it alone has another hash."""
+    found = verify(demo)
+    assert found.missing == ()
+    assert set(found.broken) <= {"icu/chartevents.csv.gz"}
+    assert len(found.right) >= 33
+
+
+def test_releases_are_found_below_a_folder(whole: Path, tmp_path: Path) -> None:
+    assert find_releases(tmp_path) == [whole]
+    assert find_releases(whole) == [whole]
+    with pytest.raises(ReleaseError, match=r"no SHA256SUMS\.txt"):
+        find_releases(whole / "hosp")
+    with pytest.raises(ReleaseError, match="no such folder"):
+        find_releases(tmp_path / "nowhere")
+
+
+def test_a_broken_list_is_said(whole: Path) -> None:
+    (whole / "SHA256SUMS.txt").write_text("<html>")
+    with pytest.raises(ReleaseError, match="not a list"):
+        verify(whole)
+
+
+class Notes(Reporter):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def notes_of_build(folder: Path, out: Path) -> str:
+    reporter = Notes()
+    ehrtraj.build(folder, out, "v1", max_cpus=1, reporter=reporter)
+    return "\n".join(reporter.notes)
+
+
+def test_a_build_names_the_files_that_a_download_lacks(whole: Path, tmp_path: Path) -> None:
+    (whole / "hosp" / "pharmacy.csv.gz").unlink()
+    (whole / "icu" / "chartevents.csv.gz").rename(whole / "icu" / "chartevents.csv.gz.part")
+    said = notes_of_build(whole, tmp_path / "out")
+    assert "missing: hosp/pharmacy.csv.gz, icu/chartevents.csv.gz (1 partly there)" in said
+    command = re.search(r"To fetch: ehrtraj (download .*)", said)[1]
+    assert command == (
+        f"download mimiciv --release 3.1 --user NAME --to {whole} --tables hosp/pharmacy,icu/chartevents"
+    )
+
+
+def test_the_command_that_a_build_names_completes_the_download(
+    whole: Path, loopback: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server_folder = tmp_path / "server" / "mimiciv" / "3.1"
+    shutil.copytree(whole, server_folder)
+    (whole / "icu" / "chartevents.csv.gz").unlink()
+    said = notes_of_build(whole, tmp_path / "out")
+    _, name, _, release, _, _, _, to, _, tables = re.search(r"To fetch: ehrtraj (download .*)", said)[1].split()
+    with loopback.LoopbackServer(server_folder.parents[1]) as server:
+        result = download(name, release=release, to=to, tables=tables, base_url=server.url)
+    assert result.fetched == ("icu/chartevents.csv.gz",)
+    assert verify(whole).is_whole
+    assert "not whole" not in notes_of_build(whole, tmp_path / "again")
+
+
+def test_a_build_of_a_whole_or_unpacked_or_unlisted_download_says_nothing(whole: Path, tmp_path: Path) -> None:
+    packed = whole / "hosp" / "services.csv.gz"
+    import gzip
+
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+    assert "not whole" not in notes_of_build(whole, tmp_path / "out")
+    (whole / "SHA256SUMS.txt").unlink()
+    (whole / "icu" / "chartevents.csv.gz").unlink()
+    assert "not whole" not in notes_of_build(whole, tmp_path / "other")
+
+
+def test_a_build_that_cannot_begin_says_what_the_download_lacks(whole: Path, tmp_path: Path) -> None:
+    (whole / "icu" / "chartevents.csv.gz").unlink()
+    with pytest.raises(ReleaseError, match=r"has no icu/chartevents.*To fetch: ehrtraj download mimiciv"):
+        ehrtraj.build(whole, tmp_path / "out", "v1", tables="chartevents")
+    for module in ("hosp", "icu"):
+        shutil.rmtree(whole / module)
+    with pytest.raises(ReleaseError, match=r"is not a MIMIC-IV release.*and \d+ more.*--modules hosp,icu"):
+        ehrtraj.build(tmp_path / "physionet.org", tmp_path / "out", "v1")
+
+
+class TestConceptMaps:
+    """mimic-code's maps, from a mirror on loopback."""
+
+    @pytest.fixture
+    def maps(self) -> Path:
+        folder = Path(__file__).parents[1].parent / "shared" / "concept_maps"
+        if not folder.is_dir():
+            pytest.skip(f"the concept maps are not in {folder}: get them with `ehrtraj download --concept-maps`")
+        return folder
+
+    @pytest.fixture
+    def mirror(
+        self, maps: Path, loopback: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[Any]:
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        for each in concept_maps():
+            path = tmp_path / "mirror" / each.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes((maps / each.name).read_bytes())
+        with loopback.LoopbackServer(tmp_path / "mirror") as running:
+            yield running
+
+    def test_they_are_fetched_once_and_as_pinned(self, mirror: Any, maps: Path, tmp_path: Path) -> None:
+        result = fetch_concept_maps(tmp_path / "out", url=mirror.url)
+        assert result.folder == tmp_path / "out" / "concept_maps"
+        assert set(result.fetched) == {each.name for each in concept_maps()}
+        for each in concept_maps():
+            assert (result.folder / each.name).read_bytes() == (maps / each.name).read_bytes()
+        assert result.licence.startswith("MIT License")
+        mirror.requests.clear()
+        assert fetch_concept_maps(tmp_path / "out", url=mirror.url).fetched == ()
+        assert mirror.requests == []
+
+    def test_another_file_is_not_kept(self, mirror: Any, tmp_path: Path) -> None:
+        path = next(each.path for each in concept_maps() if each.name != LICENCE)
+        (tmp_path / "mirror" / path).write_text("itemid,loinc\n")
+        with pytest.raises(WrongHashError, match=r"not the file of mimic-code v2\.4\.0"):
+            fetch_concept_maps(tmp_path / "out", url=mirror.url)
+        assert not (tmp_path / "out" / "concept_maps" / Path(path).name).exists()
+
+    def test_a_mirror_without_them(self, mirror: Any, tmp_path: Path) -> None:
+        with pytest.raises(MissingOnServerError):
+            fetch_concept_maps(tmp_path / "out", url=f"{mirror.url}/other")
+        with pytest.raises(SettingsError, match="--maps-url"):
+            fetch_concept_maps(tmp_path / "out", url="http://mirror.example")
+
+
+def test_every_map_has_a_hash_and_a_source() -> None:
+    lines = (Path(ehrtraj.__file__).parent / "download" / "concept_maps.csv").read_text().splitlines()
+    assert len(lines) == 12
+    for line in lines[1:]:
+        name, path, size, sha256, source = line.split(",")
+        assert path.endswith(name)
+        assert int(size) > 0
+        assert re.fullmatch("[0-9a-f]{64}", sha256)
+        assert source == f"https://github.com/MIT-LCP/mimic-code/blob/v2.4.0/{path}"
