@@ -34,6 +34,7 @@ test: check consumers
 bench: .venv/installed
 	$(BIN)/python benchmarks/build.py --help
 	$(BIN)/python benchmarks/synth.py --help
+	$(BIN)/python benchmarks/download.py --help
 
 clean:
 	rm -rf .venv .envs demo-output

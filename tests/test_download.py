@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import random
 import stat
+import tempfile
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
@@ -12,6 +15,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ehrtraj.download.choose import choose
 from ehrtraj.download.credentials import Credentials, find_credentials
@@ -57,9 +62,9 @@ def server(loopback: ModuleType, release: Path, monkeypatch: pytest.MonkeyPatch)
         yield running
 
 
-def fetch(server: Any, to: Path, **settings: Any) -> Any:
-    settings = {"user": "someone", "retries": 3, "timeout": 5} | settings
-    return download("mimiciv", to=to, base_url=server.url, **settings)
+def fetch(server: Any, to: Path, **given: Any) -> Any:
+    given = {"user": "someone", "retries": 3, "timeout": 5} | given
+    return download("mimiciv", to=to, base_url=server.url, **given)
 
 
 def same(release: Path, folder: Path, *paths: str) -> bool:
@@ -333,6 +338,37 @@ def test_blocks_cover_a_file(size: int, tmp_path: Path) -> None:
             at += block.size
         assert at == size
         assert len(part.blocks) <= 1024
+
+
+@settings(deadline=None, max_examples=15)
+@given(data=st.data())
+def test_a_part_opened_again_at_any_moment_knows_what_it_has(data: st.DataObject) -> None:
+    """Bytes written, closed as a killed process would close it, opened again: at the end the file is right."""
+    size = data.draw(st.integers(1, 4 * BLOCK), "size")
+    content = random.Random(size).randbytes(size)
+    identity = Identity(size, hashlib.sha256(content).hexdigest(), "https://x", "", "")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        whole = False
+        while not whole:
+            with Part(path, identity) as part:
+                before = part.done
+                for _ in range(data.draw(st.integers(1, 6), "writes")):
+                    block = data.draw(st.sampled_from([b for b in part.blocks if not b.is_whole]), "block")
+                    count = data.draw(st.sampled_from([1, BLOCK // 2, BLOCK]), "count")
+                    count = min(count, block.size - block.done)
+                    at = block.start + block.done
+                    part.write(block, content[at : at + count])
+                    before += count
+                    if part.is_whole:
+                        break
+                assert part.done == before
+                assert part.damaged() == []
+                whole = part.is_whole
+        with Part(path, identity) as part:
+            part.finish(None)
+        assert path.read_bytes() == content
+        assert [p.name for p in Path(folder).iterdir()] == ["file"]
 
 
 class TestCredentials:

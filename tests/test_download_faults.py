@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from ehrtraj.download import errors
+from ehrtraj.download import errors, web
 from ehrtraj.download.run import download
 from ehrtraj.download.verify import verify
-from ehrtraj.errors import EhrtrajError, SettingsError
+from ehrtraj.errors import EhrtrajError, OutputError, SettingsError
 
 BLOCK = 256 << 10
 LABS, PATIENTS = "hosp/labevents.csv.gz", "hosp/patients.csv.gz"
@@ -38,7 +39,8 @@ def release(loopback: ModuleType, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The password where the download looks for it, and no proxy between."""
+    """The password where the download looks for it, no proxy between, and short waits for what passes."""
+    monkeypatch.setattr(web, "_FIRST_BACKOFF", 0.02)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("PHYSIONET_PASSWORD", PASSWORD)
 
@@ -65,6 +67,12 @@ def slow_headers(handler: Any) -> None:
     handler.serve()
 
 
+def stall(handler: Any) -> None:
+    """As when a laptop sleeps, or the other side is gone without a word."""
+    handler.serve(stop_after=100_000)
+    time.sleep(1)
+
+
 def wrong_bytes(handler: Any) -> None:
     content = bytearray((handler.server.root / handler.path.lstrip("/")).read_bytes())
     content[1000] ^= 1
@@ -80,10 +88,11 @@ PASSING: dict[str, Callable[[Any], object]] = {
     "503 with a date in the past": lambda h: h.refuse(503, {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}),
     "502": lambda h: h.refuse(502),
     "slow headers": slow_headers,
+    "silence in the middle": stall,
 }
 
 
-@pytest.mark.parametrize("path", [LABS, PATIENTS, "SHA256SUMS.txt"])
+@pytest.mark.parametrize("path", [LABS, "SHA256SUMS.txt"])
 @pytest.mark.parametrize("fault", PASSING)
 def test_what_passes_is_waited_for(
     server: Any, loopback: ModuleType, release: Path, tmp_path: Path, fault: str, path: str
@@ -206,6 +215,52 @@ def test_nobody_there(loopback: ModuleType, release: Path, tmp_path: Path) -> No
     with pytest.raises(errors.NetworkError, match="no connection") as refused:
         fetch(gone, tmp_path / "out", retries=1)
     assert refused.value.exit_code == 10
+
+
+def test_a_server_that_tells_no_size_in_advance(
+    server: Any, loopback: ModuleType, release: Path, tmp_path: Path
+) -> None:
+    server.faults.append(loopback.on_paths(lambda h: h.refuse(405), ".gz", times=99, method="HEAD"))
+    fetch(server, tmp_path / "out")
+    assert is_whole(release, tmp_path / "out")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk with room for half of the release."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = f"size={sum(SIZES.values()) // 2}"
+    if os.geteuid() or not shutil.which("mount"):
+        pytest.skip("a disk of its own is needed, and only root can mount one")
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"a disk of its own is needed, and none can be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=False, capture_output=True)
+
+
+def test_a_disk_that_is_full_in_the_middle(
+    server: Any, release: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others write to it too: what was free at the start may not be later."""
+    usage = shutil.disk_usage(small_disk)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**9))
+        with pytest.raises(errors.DiskSpaceError, match="is full"):
+            fetch(server, small_disk)
+    with pytest.raises(errors.DiskSpaceError):
+        fetch(server, small_disk)
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    fetch(server, small_disk)
+    assert is_whole(release, small_disk)
+
+
+def test_a_folder_that_cannot_be_written(server: Any, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OutputError, match="cannot write to") as refused:
+        fetch(server, tmp_path / "out")
+    assert refused.value.exit_code == 4
 
 
 def test_a_listed_file_that_is_not_there(server: Any, release: Path, tmp_path: Path) -> None:

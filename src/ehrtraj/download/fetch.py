@@ -21,7 +21,7 @@ from ehrtraj.download.errors import (
     MissingOnServerError,
     WrongHashError,
 )
-from ehrtraj.download.part import Block, Part, part_path
+from ehrtraj.download.part import Block, Part, part_path, remove_part
 from ehrtraj.download.projects import Place
 from ehrtraj.download.remote import RemoteFile, look, read_piece
 from ehrtraj.download.report import DownloadReporter
@@ -153,6 +153,9 @@ class Fetch:
         self.reporter.checking(len(present), sum(self._local(p).stat().st_size for p in present))
         right = set(await self._all([lambda p=p: self._is_right(p) for p in present]))  # type: ignore[misc]
         self.result.there = [p for p in wanted if p in right]
+        for path in self.result.there:
+            # A run that was killed right after it gave a file its name leaves the journal.
+            remove_part(self._local(path))
         return [p for p in wanted if p not in right]
 
     async def _is_right(self, path: str) -> str | None:

@@ -14,8 +14,9 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from ehrtraj.download.sums import JOURNAL_ENDING, PART_ENDING
 
@@ -114,8 +115,10 @@ class Part:
         self.blocks = [Block(start, min(step, size - start)) for start in range(0, size, step)]
         path.parent.mkdir(parents=True, exist_ok=True)
         self._take_up()
-        self._data = os.open(part_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._journal = os.open(journal_path(path), os.O_RDWR | os.O_CLOEXEC)
+        part_path(path).touch(0o600)
+        # Not buffered: what is written must be with the system when the process is killed.
+        self._data = part_path(path).open("r+b", buffering=0)
+        self._journal = journal_path(path).open("r+b", buffering=0)
 
     @property
     def done(self) -> int:
@@ -172,7 +175,7 @@ class Part:
         """Take bytes from the start on for good; the whole file's hash decides."""
         with part.open("rb") as handle:
             for block in self.blocks:
-                for piece in _pieces(handle.fileno(), block.start, block.size):
+                for piece in _pieces(handle, block.start, block.size):
                     block.crc = zlib.crc32(piece, block.crc)
                     block.done += len(piece)
 
@@ -208,11 +211,12 @@ class Part:
 
     def damaged(self) -> list[Block]:
         """The blocks that are not on the disk as they came."""
-        return [block for block in self.blocks if _crc_of(self._data, block) != block.crc]
+        with part_path(self.path).open("rb") as handle:
+            return [block for block in self.blocks if _crc_of(handle, block) != block.crc]
 
     def sync(self) -> None:
         """See to it that the bytes are on the disk."""
-        os.fsync(self._data)
+        os.fsync(self._data.fileno())
 
     def finish(self, modified: float | None) -> None:
         """Give the whole file its own name.
@@ -226,11 +230,6 @@ class Part:
             os.utime(part, (modified, modified))
         part.replace(self.path)
         remove_part(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def discard(self) -> None:
         """Remove all that is there of it."""
@@ -239,10 +238,8 @@ class Part:
 
     def close(self) -> None:
         """Close its files, which stay."""
-        for name in ("_data", "_journal"):
-            if (handle := getattr(self, name)) >= 0:
-                os.close(handle)
-                setattr(self, name, -1)
+        self._data.close()
+        self._journal.close()
 
     def __enter__(self) -> Self:
         return self
@@ -257,21 +254,21 @@ def remove_part(path: Path) -> None:
     journal_path(path).unlink(missing_ok=True)
 
 
-def _write_all(handle: int, data: bytes, at: int) -> None:
+def _write_all(handle: FileIO, data: bytes, at: int) -> None:
+    handle.seek(at)
     view = memoryview(data)
     while view:
-        written = os.pwrite(handle, view, at)
-        view, at = view[written:], at + written
+        view = view[handle.write(view) :]
 
 
-def _pieces(handle: int, start: int, size: int) -> Iterator[bytes]:
-    at, end = start, start + size
-    while at < end and (piece := os.pread(handle, min(_READ_BYTES, end - at), at)):
+def _pieces(handle: BinaryIO, start: int, size: int) -> Iterator[bytes]:
+    handle.seek(start)
+    while size and (piece := handle.read(min(_READ_BYTES, size))):
         yield piece
-        at += len(piece)
+        size -= len(piece)
 
 
-def _crc_of(handle: int, block: Block) -> int:
+def _crc_of(handle: BinaryIO, block: Block) -> int:
     crc = 0
     for piece in _pieces(handle, block.start, block.done):
         crc = zlib.crc32(piece, crc)

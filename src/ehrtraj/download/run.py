@@ -153,6 +153,8 @@ class _Download:
         self._reporter = reporter
         self._credentials: Credentials | None = None
         self._cookies: httpx.Cookies | None = None
+        # Made once: reading all certificates takes longer than a request.
+        self._tls = httpx.create_ssl_context()
 
     def run(self, tables: tuple[str, ...], modules: tuple[str, ...], begun: float) -> DownloadResult:
         name = f"{self._place.project.name} {self._place.release}"
@@ -194,6 +196,7 @@ class _Download:
             self._reporter,
             self._credentials,
             self._cookies,
+            self._tls,
         )
         async with web:
             try:

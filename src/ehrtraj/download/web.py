@@ -34,6 +34,7 @@ USER_AGENT = f"Wget/1.21 (compatible; ehrtraj/{ehrtraj.__version__})"
 MOST_REDIRECTS = 5
 LONGEST_PAUSE = 3600
 """Seconds that are waited at most when the server says how long to wait."""
+_FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 60
 _BUSY = {429, 503}
 _PASSING = {408, 425, 500, 502, 504, *_BUSY}
@@ -83,6 +84,7 @@ class Web:
         reporter: DownloadReporter,
         credentials: Credentials | None = None,
         cookies: httpx.Cookies | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._origin = httpx.URL(base)
         self._credentials = credentials
@@ -93,6 +95,7 @@ class Web:
             # A compressed answer would have other bytes, another length and a weaker ETag.
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Accept": "*/*"},
             cookies=cookies,
+            verify=tls or True,
             timeout=httpx.Timeout(patience.timeout, pool=None),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         )
@@ -231,7 +234,7 @@ def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, PassingError) and error.pause is not None:
         return error.pause + random.uniform(0, 1)  # noqa: S311  # not a secret
-    return wait_random_exponential(multiplier=0.5, max=_LONGEST_BACKOFF)(state)
+    return wait_random_exponential(multiplier=_FIRST_BACKOFF, max=_LONGEST_BACKOFF)(state)
 
 
 async def _in_own_words(action: Callable[[], Awaitable[T]]) -> T:
