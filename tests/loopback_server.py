@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
         expected = "Basic " + base64.b64encode(f"{self.server.user}:{password}".encode()).decode()
         if self.headers.get("Authorization") == expected:
             return True
-        self.refuse(401, {"WWW-Authenticate": 'Basic realm="loopback"'})
+        self.refuse(401, {"WWW-Authenticate": 'Basic realm="loopback"', "Set-Cookie": "testcookie=1; HttpOnly"})
         return False
 
     def refuse(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"<html>no</html>") -> None:

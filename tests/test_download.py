@@ -95,6 +95,15 @@ def test_a_release_is_fetched_whole_as_wget_would_lay_it(server: Any, release: P
     assert modes == {0}
 
 
+def test_the_servers_cookie_goes_back_to_it(server: Any, tmp_path: Path) -> None:
+    """PhysioNet then checks the password once, and not for each of thousands of ranges."""
+    fetch(server, tmp_path / "out")
+    asked, *others = [headers for _, _, headers in server.requests]
+    assert "Cookie" not in asked
+    assert "Authorization" not in asked
+    assert all(headers["Cookie"] == "testcookie=1" and "Authorization" in headers for headers in others)
+
+
 def test_what_is_there_whole_is_not_fetched_again(server: Any, tmp_path: Path) -> None:
     fetch(server, tmp_path / "out")
     server.sent.clear()
