@@ -63,7 +63,7 @@ def server(loopback: ModuleType, release: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def fetch(server: Any, to: Path, **given: Any) -> Any:
-    given = {"user": "someone", "retries": 3, "timeout": 5} | given
+    given = {"user": "someone", "retries": 3, "timeout": 20} | given
     return download("mimiciv", to=to, base_url=server.url, **given)
 
 
@@ -117,7 +117,7 @@ def test_what_is_there_whole_is_not_fetched_again(server: Any, tmp_path: Path) -
 
 @pytest.mark.parametrize("connections", [1, 6])
 def test_several_ranges_of_one_file_come_at_once(server: Any, release: Path, tmp_path: Path, connections: int) -> None:
-    server.bytes_per_second = 2_000_000
+    server.bytes_per_second = 500_000
     fetch(server, tmp_path / "out", tables="labevents", connections=connections)
     assert server.most_at_once == connections
     ranges = [headers["Range"] for _, path, headers in server.requests if path.endswith(LABS) and "Range" in headers]

@@ -6,6 +6,7 @@ import os
 import pty
 import random
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,12 +32,26 @@ FOLDER = Path("physionet.org/files/mimiciv/3.1")
 
 # Starts the command again and again without the time that importing takes: each is a process, which can be killed.
 FORKING_DRIVER = """
-import os, sys
+import os, signal, sys
 import ehrtraj.download.run, ehrtraj.download.show
 from ehrtraj.cli import main
+def kill_before(change):
+    # As kill -9 would, before the n-th time that a file gets another name or is removed.
+    left = change
+    def hook(event, arguments):
+        nonlocal left
+        if event in ("os.rename", "os.remove"):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
 for line in sys.stdin:
+    to, _, change = line.strip().partition(" ")
     child = os.fork()
     if not child:
+        sys.argv[sys.argv.index("--to") + 1] = to
+        if change:
+            kill_before(int(change))
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         main()
         os._exit(0)
@@ -46,14 +61,18 @@ for line in sys.stdin:
 """
 
 
+def write_release(loopback: ModuleType, folder: Path, sizes: dict[str, int]) -> None:
+    for path, size in sizes.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(os.urandom(size))
+    loopback.write_sums(folder)
+
+
 @pytest.fixture
 def server(loopback: ModuleType, tmp_path: Path) -> Iterator[Any]:
     """A slow server that wants a password."""
     folder = tmp_path / "server" / "mimiciv" / "3.1"
-    for path, size in SIZES.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(os.urandom(size))
-    loopback.write_sums(folder)
+    write_release(loopback, folder, SIZES)
     with loopback.LoopbackServer(folder.parents[1], password=PASSWORD, bytes_per_second=300_000) as running:
         yield running
 
@@ -89,40 +108,87 @@ def wait_until(condition: Any, seconds: float = 30) -> None:
         time.sleep(0.005)
 
 
+class Driver:
+    """The command, started again and again."""
+
+    def __init__(self, server: Any, home: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", FORKING_DRIVER, *command(server, home)],
+            env=environment(home),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, to: Path, *, change: int | None = None) -> int:
+        """Start it; the id of its process. It kills itself before the given change to files, if any."""
+        self._process.stdin.write(f"{to} {'' if change is None else change}\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def end(self) -> int:
+        """Its exit code, once it ended."""
+        return int(self._process.stdout.readline())
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.stdin.close()
+        said = self._process.stderr.read()
+        self._process.wait()
+        self._process.stdout.close()
+        self._process.stderr.close()
+        assert "Traceback" not in said, said
+
+
 def test_killed_twenty_times_it_ends_whole_and_fetches_little_twice(server: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     seed = random.randrange(1 << 30)
     moments = random.Random(seed)
-    kills = 0
-    with subprocess.Popen(
-        [sys.executable, "-c", FORKING_DRIVER, *command(server, out)],
-        env=environment(tmp_path),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as driver:
-        code = None
-        while code != 0:
-            driver.stdin.write("again\n")
-            driver.stdin.flush()
-            child = int(driver.stdout.readline())
-            if kills < KILLS:
-                before = received(server)
-                # Mostly while bytes come; sometimes before the first.
-                if moments.random() < 0.8:
-                    wait_until(lambda before=before: received(server) > before)
-                time.sleep(moments.uniform(0, 0.3))
-                os.kill(child, signal.SIGKILL)
-                kills += 1
-            code = int(driver.stdout.readline())
-            assert code in (0, -signal.SIGKILL), (code, driver.stderr.read())
-        driver.stdin.close()
-    assert kills == KILLS
-    assert code == 0
+    server.bytes_per_second = 150_000
+    with Driver(server, tmp_path) as driver:
+        for _ in range(KILLS):
+            before = received(server)
+            child = driver.start(out)
+            # Mostly while bytes come; sometimes before the first.
+            if moments.random() < 0.8:
+                wait_until(lambda before=before: received(server) > before)
+            time.sleep(moments.uniform(0, 0.3))
+            os.kill(child, signal.SIGKILL)
+            assert driver.end() == -signal.SIGKILL
+        server.bytes_per_second = 0
+        driver.start(out)
+        assert driver.end() == 0
     assert verify(out / FOLDER).is_whole
     total = sum(SIZES.values())
     assert total <= received(server) <= 1.1 * total, f"seed {seed}: {received(server):,} of {total:,}"
+
+
+def test_killed_before_any_change_of_a_file_it_goes_on(loopback: ModuleType, server: Any, tmp_path: Path) -> None:
+    """A file that gets its name, a journal that is written or removed: at none of these is anything lost."""
+    sizes = {"hosp/labevents.csv.gz": 300_000, "LICENSE.txt": 77}
+    shutil.rmtree(server.root)
+    write_release(loopback, server.root / "mimiciv" / "3.1", sizes)
+    server.bytes_per_second = 0
+    with Driver(server, tmp_path) as driver:
+        for change in range(60):
+            out = tmp_path / f"out{change}"
+            driver.start(out, change=change)
+            code = driver.end()
+            named = [p for p in sizes if (out / FOLDER / p).is_file()]
+            if code:
+                assert code == -signal.SIGKILL
+                assert not named or set(named) <= set(verify(out / FOLDER).right)
+                driver.start(out)
+                assert driver.end() == 0
+            assert verify(out / FOLDER).is_whole
+            assert not [p for p in out.rglob("*") if ".part" in p.name or p.name.endswith(".new")]
+            if not code:
+                break
+    assert code == 0
+    assert change > 3 * len(sizes)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -43,7 +43,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def nginx(loopback: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of an nginx that serves a release to one account, at 1 MB/s for each connection."""
+    """Address of an nginx that serves a release to one account, at 400 kB/s for each connection."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("nginx is not installed: apt-get install nginx-light")
@@ -57,7 +57,7 @@ def nginx(loopback: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder.mkdir()
     digest = base64.b64encode(hashlib.sha1(b"secret").digest()).decode()
     (folder / "users").write_text(f"someone:{{SHA}}{digest}\n")
-    configuration = CONFIGURATION.format(folder=folder, port=port, root=tmp_path / "server", rate="1m")
+    configuration = CONFIGURATION.format(folder=folder, port=port, root=tmp_path / "server", rate="400k")
     (folder / "conf").write_text(configuration)
     with subprocess.Popen(
         [program, "-p", str(folder), "-e", f"{folder}/errors", "-c", str(folder / "conf")]

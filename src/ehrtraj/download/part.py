@@ -183,7 +183,7 @@ class Part:
         header = json.dumps({"format": _FORMAT, "step": self._step, "identity": asdict(self.identity)}).encode()
         marks = b"".join(_MARK.pack(block.done, block.crc, 0) for block in self.blocks)
         journal = journal_path(self.path)
-        temporary = journal.with_name(f".{journal.name}.{os.getpid()}")
+        temporary = journal.with_name(f".{journal.name}.new")
         temporary.write_bytes(header.ljust(_HEADER_BYTES) + marks)
         temporary.replace(journal)
 
