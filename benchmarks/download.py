@@ -1,6 +1,6 @@
 """Time a download over one connection and over several from a server that throttles each, in turn, in one run.
 
-    python benchmarks/download.py [--megabytes 4] [--kilobytes-per-second 50] [--connections 8] [--kills 0]
+    python benchmarks/download.py [--megabytes 10] [--kilobytes-per-second 50] [--connections 8] [--kills 0]
 
 The server is tests/loopback_server.py in a process of its own, as slow for each connection as PhysioNet was measured to
 be. The release is half one large file, so that ranges of one file at once count, and half smaller ones. Where wget is
@@ -126,7 +126,7 @@ def killed(url: str, work: Path, connections: int, kills: int, expected: float, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=float, default=4)
+    parser.add_argument("--megabytes", type=float, default=10)
     parser.add_argument("--kilobytes-per-second", type=float, default=50)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--kills", type=int, default=0)

@@ -6,6 +6,7 @@ import base64
 import io
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -94,7 +95,7 @@ def wrong_bytes(handler: Any) -> None:
 
 
 PASSING: dict[str, Callable[[Any], object]] = {
-    "dropped at once": lambda h: h.connection.close(),
+    "dropped at once": lambda h: h.connection.shutdown(socket.SHUT_RDWR),
     "dropped in the middle": lambda h: h.serve(stop_after=100_000),
     "dropped after a byte": lambda h: h.serve(stop_after=1),
     "429": lambda h: h.refuse(429),
@@ -250,10 +251,17 @@ def test_nobody_there(loopback: ModuleType, release: Path, tmp_path: Path) -> No
     assert refused.value.exit_code == 10
 
 
+def no_length(handler: Any) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize("answer", [lambda h: h.refuse(405), lambda h: h.refuse(501), no_length])
 def test_a_server_that_tells_no_size_in_advance(
-    server: Any, loopback: ModuleType, release: Path, tmp_path: Path
+    server: Any, loopback: ModuleType, release: Path, tmp_path: Path, answer: Callable[[Any], None]
 ) -> None:
-    server.faults.append(loopback.on_paths(lambda h: h.refuse(405), ".gz", times=99, method="HEAD"))
+    server.faults.append(loopback.on_paths(answer, ".gz", times=99, method="HEAD"))
     fetch(server, tmp_path / "out")
     assert is_whole(release, tmp_path / "out")
 

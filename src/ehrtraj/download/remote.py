@@ -119,11 +119,11 @@ async def look(web: Web, place: Place, path: str) -> RemoteFile:
 
     async def ask(method: str = "HEAD") -> RemoteFile | None:
         async with web.get(url, method=method) as response:
-            if method == "HEAD" and response.status_code in (405, 501):
-                return None
             _check(response, place, path)
             length = response.headers.get("Content-Length", "")
             if response.status_code != 200 or not length.isdigit():
+                if method == "HEAD":
+                    return None
                 raise NetworkError(f"{web.host} does not tell how large {path} is ({response.status_code})")
             etag = response.headers.get("ETag", "")
             return RemoteFile(path, int(length), etag, response.headers.get("Last-Modified", ""))
