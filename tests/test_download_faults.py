@@ -150,8 +150,9 @@ def test_wrong_bytes_again_and_again(server: Any, loopback: ModuleType, release:
     assert (found.missing, found.unfinished, found.broken) == ((LABS,), (), ())
 
 
-def test_a_file_cut_short_on_the_server(server: Any, release: Path, tmp_path: Path) -> None:
-    (release / LABS).write_bytes((release / LABS).read_bytes()[:BLOCK])
+@pytest.mark.parametrize("length", [0, 1, BLOCK])
+def test_a_file_cut_short_on_the_server(server: Any, release: Path, tmp_path: Path, length: int) -> None:
+    (release / LABS).write_bytes((release / LABS).read_bytes()[:length])
     with pytest.raises(errors.WrongHashError):
         fetch(server, tmp_path / "out")
     assert not (tmp_path / "out" / FOLDER / LABS).exists()

@@ -240,8 +240,9 @@ class Fetch:
         again = await self._in_thread(part.damaged)
         why = "the disk lost some of it" if again else "its bytes are not those of its published hash"
         again = again or part.blocks
-        if file.anew >= _TRIES_ANEW:
-            self._fail(file, WrongHashError(f"{path}: {why}, and it was fetched anew. It is not kept"))
+        # A file without bytes has no blocks, and nothing of it could be other at the next try.
+        if file.anew >= _TRIES_ANEW or not again:
+            self._fail(file, WrongHashError(f"{path}: {why}, after {file.anew + 1} tries. It is not kept"))
             return
         file.anew += 1
         file.is_finishing = False

@@ -149,7 +149,7 @@ class Part:
         elif part.is_file() and not journal_path(self.path).is_file():
             self._adopt(part)
         elif part.is_file():
-            self.note = "what lay there belongs to another version of the file: it is fetched anew"
+            self.note = "what lay there of it cannot be used: it is fetched anew"
             part.unlink()
         self._write_journal()
 

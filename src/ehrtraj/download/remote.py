@@ -97,11 +97,10 @@ async def list_of_files(web: Web, place: Place) -> bytes:
 
 def _check(response: httpx.Response, place: Place, path: str) -> None:
     if response.status_code == 403:
-        host = response.url.host if response.request else HOST
         raise NoAccessError(
-            f"{host} refuses {place.project.name} {place.release} to this account (403). Sign the data use agreement "
-            f"at the end of {place.page}#files, with the training and credentials that the page asks for, then run the "
-            "same command again"
+            f"{response.url.host} refuses {place.project.name} {place.release} to this account (403). Sign the data "
+            f"use agreement at the end of {place.page}#files, with the training and credentials that the page asks "
+            "for, then run the same command again"
         )
     if response.status_code in (404, 410):
         raise MissingOnServerError(f"{path}: {SUMS_FILE} names it, but the server does not have it")
