@@ -99,3 +99,14 @@ def test_a_build_as_written_applies_no_rule_of_values(tmp_path: Path, release: P
     rules = set(pl.read_parquet(dataset / "rules_applied.parquet")["rule"])
     assert not rules & {"unit_converted", "impossible_value", "echo", "outside_stay", SPELLED}
     assert "available_estimated" in rules
+
+
+def test_what_the_documentation_says_of_the_demo_is_so(demo_built: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "rules-on-the-demo.md").read_text(encoding="utf-8")
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.count("|") == 5]
+    said = {(rule, table): int(events.replace(",", "")) for rule, table, events, _ in cells if "/" in table}
+    account = pl.read_parquet(demo_built / "rules_applied.parquet")
+    counted = account.group_by("rule", "source_table").agg(pl.col("events").sum())
+    assert said == {(rule, table): events for rule, table, events in counted.iter_rows()}
+    judged = {rule for rule, _, _, words in cells if words and rule in set(account["rule"])}
+    assert judged == set(account["rule"])

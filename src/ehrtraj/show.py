@@ -142,12 +142,20 @@ def _reasons(result: BuildResult) -> Table | None:
     return table if table.row_count else None
 
 
+_RULES_NAMED = 6
+
+
 def _marked(result: BuildResult) -> str:
-    """How many events each rule marked, those that marked most first; spellings of units are not worth a line."""
+    """How many events the rules marked that marked most; spellings of units are not worth a line."""
     rows = pq.read_table(result.path / "rules_applied.parquet", columns=["rule", "events"])
     totals = rows.group_by("rule").aggregate([("events", "sum")]).sort_by([("events_sum", "descending")])
-    pairs = zip(totals["rule"].to_pylist(), totals["events_sum"].to_pylist(), strict=True)
-    return ", ".join(f"{rule} {events:,}" for rule, events in pairs if rule != SPELLED)
+    pairs = [
+        f"{rule} {events:,}"
+        for rule, events in zip(totals["rule"].to_pylist(), totals["events_sum"].to_pylist(), strict=True)
+        if rule != SPELLED
+    ]
+    more = f" and {len(pairs) - _RULES_NAMED} rules more" if len(pairs) > _RULES_NAMED else ""
+    return ", ".join(pairs[:_RULES_NAMED]) + more
 
 
 def show_result(result: BuildResult) -> None:
@@ -166,7 +174,8 @@ def show_result(result: BuildResult) -> None:
         console.print(reasons)
     console.print()
     if marked := _marked(result):
-        console.print(f"marked by rules: {marked} (ehrtraj rules applied {escape(str(result.path))})", soft_wrap=True)
+        console.print(f"events marked by rules: {marked}", soft_wrap=True)
+        console.print(f"what they did: ehrtraj rules applied {escape(str(result.path))}", soft_wrap=True)
         console.print()
     console.print(
         f"[bold]{result.patients:,} patients, {result.events:,} events[/bold] from {release_name(result.release)} "
