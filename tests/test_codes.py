@@ -24,6 +24,7 @@ from ehrtraj.errors import OutputError, ReleaseError, SettingsError
 from ehrtraj.pipeline.codes import CodeTables, describe_codes
 from ehrtraj.pipeline.vocabularies import VocabularyFile, find_vocabularies
 from ehrtraj.release.schema import tables
+from ehrtraj.rules.listing import about_item
 
 ROOT = Path(__file__).resolve().parents[1]
 HADM, SUBJECT = 20, 1
@@ -131,6 +132,11 @@ def test_parents_are_called_as_in_omop_where_it_has_the_system() -> None:
     assert all(line["omop"] in ("", line["parent"]) for line in lines)
     for line in lines:
         re.compile(line["form"])
+
+
+def test_the_form_of_a_code_is_explained() -> None:
+    found = {table.name: table.lines for table in about_item("DIAGNOSIS//ICD10CM//A41.9")}
+    assert [line["parent"] for line in found["code_forms"]] == ["ICD10CM"]
 
 
 # What an event says ---------------------------------------------------------------------------------------------------

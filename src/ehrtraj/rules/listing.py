@@ -66,6 +66,8 @@ def _leads_to(conversion: dict[str, str], units: set[str]) -> bool:
 def _speaks_of(line: dict[str, str], domain: str, item: str) -> bool:
     if "item" in line:
         return any(_is_of(line, prefix, domain, item) for prefix in ("", "of_") if f"{prefix}item" in line)
+    if domain and line.get("begins"):
+        return f"{domain}//{item}".startswith(line["begins"] + "//")
     cells = [value.lower() for name, value in line.items() if name != "source"]
     return not domain and item.lower() in cells
 
