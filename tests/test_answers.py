@@ -259,3 +259,16 @@ def test_nothing_else_is_changed(releases: dict[str, Path], datasets: dict[str, 
         print(f"{name:<20}{flagged:>8} events, {by_plan:>6} planted, {wrong:>3} for no reason")
     assert others.height > 100_000
     assert strange.is_empty(), strange.group_by("source_table", "flags").len()
+
+
+def test_codes_are_flagged_where_planted_and_nowhere_else(releases: dict[str, Path], datasets: dict[str, Path]) -> None:
+    planted = answers_of(releases["defective"])["defect"].value_counts()
+    expected = dict(planted.filter(pl.col("defect").is_in(["code_unknown", "repeated_code"])).iter_rows())
+    assert min(expected.values()) > 20
+    for name, wanted in (("clean", dict.fromkeys(expected, 0)), ("defective", expected)):
+        bits = json.loads((datasets[name] / "metadata" / "flags.json").read_text())
+        unknown, repeated = (pl.col("flags") & bits[flag]["value"] != 0 for flag in ("code_unknown", "repeated_code"))
+        events = events_of(datasets[name])
+        # One unknown code planted twice on a bill is a repeated one as well.
+        found = {"code_unknown": events.filter(unknown), "repeated_code": events.filter(repeated, ~unknown)}
+        assert {flag: rows.height for flag, rows in found.items()} == wanted
