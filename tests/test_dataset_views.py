@@ -294,6 +294,20 @@ def test_text_as_known_at_a_time(ds: ehrtraj.Dataset, handmade: ModuleType) -> N
     assert ", died " in died.text()
 
 
+def test_events_without_an_admission_stand_under_the_one_that_lasts(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    whole = ds[handmade.SEPSIS]
+    labs = pl.col("code").str.starts_with("LAB//")
+    unlinked = whole.events.with_columns(hadm_id=pl.when(~labs).then("hadm_id"))
+    row = ds.subjects.row(by_predicate=pl.col("subject_id") == handmade.SEPSIS, named=True)
+    trajectory = ehrtraj.Trajectory(row, unlinked, ds.layout)
+    start, end = whole.admissions.select("start", "end").row(0)
+    for cut in (trajectory, trajectory.as_of(end - timedelta(days=3))):
+        sections = cut.between(start, static=False).text().split("\n\n")
+        assert len(sections) == 2
+        assert sections[1].startswith(f"Admission {handmade.SEPSIS_HADM}")
+        assert "[LAB//" in sections[1]
+
+
 def test_sql_over_events_codes_and_subjects(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
     events = ds.scan().collect()
     counted = ds.sql("SELECT code, count(*) AS n FROM events GROUP BY code")

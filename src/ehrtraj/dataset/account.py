@@ -112,7 +112,7 @@ def account(trajectory: Trajectory, *, days: bool = False) -> Iterator[Heading |
     seen: set[int | None] = set()
     for event in events.iter_rows(named=True):
         time = event["time"]
-        section = _section(event["hadm_id"], current, event[happened], stays)
+        section = _section(event["hadm_id"], current, event[happened], stays, cut=trajectory.known_until is not None)
         if time is not None and (first or section != current):
             heading = _heading(trajectory, section, stays.get(section or 0), seen, starts, days=days)
             yield Heading(heading)
@@ -127,12 +127,19 @@ def _first(events: pl.DataFrame) -> list[datetime]:
     return times.head(1).to_list()
 
 
-def _section(hadm_id: int | None, current: int | None, at: datetime | None, stays: dict[int, Stay]) -> int | None:
-    """The admission of an event: its own, or the one told of while that lasts."""
+def _section(
+    hadm_id: int | None, current: int | None, at: datetime | None, stays: dict[int, Stay], *, cut: bool
+) -> int | None:
+    """The admission of an event: its own, or the one told of while that lasts.
+
+    One that was not discharged by the time of a cut lasts until then; one whose end nobody knows is over at once.
+    """
     if hadm_id is not None:
         return hadm_id
     stay = stays.get(current or 0)
-    lasts = stay is not None and at is not None and stay["end"] is not None and at <= stay["end"]
+    if stay is None or at is None:
+        return None
+    lasts = cut if stay["end"] is None else at <= stay["end"]
     return current if lasts else None
 
 
