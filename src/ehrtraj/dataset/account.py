@@ -63,9 +63,10 @@ class _Calendar:
         """Day 0: of the admission, else of the last one before, else of the first one."""
         if stay is not None and stay["start"] is not None:
             return stay["start"]  # type: ignore[no-any-return]
-        if at is None or not self._starts:
+        if not self._starts:
             return at
-        return max((s for s in self._starts if s <= at), default=self._starts[0])
+        before = [] if at is None else [start for start in self._starts if start <= at]
+        return max(before, default=self._starts[0])
 
     def write(self, time: datetime | None, precision: str, origin: datetime | None) -> str:
         """Write a time no finer than the source recorded it."""
