@@ -18,8 +18,8 @@ from ehrtraj.rules.listing import RuleTable, about_item
 from ehrtraj.rules.measures import Measures
 
 # What a row has in common with an event, and how much each says. Below the least no row is taken for the event's.
-_KEY, _ITEM, _TIME, _VALUE = 8, 4, 2, 1
-_LEAST = 6
+_KEY, _ITEM, _TIME, _STAY, _VALUE = 16, 8, 4, 4, 1
+_LEAST = 12
 _MOST_ROWS = 3
 
 
@@ -189,6 +189,8 @@ def _likenesses(names: list[str], event: dict[str, Any]) -> list[tuple[int, list
     times = [] if time is None else [f"{time:%Y-%m-%d %H:%M:%S}", f"{time:%Y-%m-%d}"]
     found: list[tuple[int, list[pl.Expr]]] = [(_TIME, [c.is_in(times) for c in columns])]
     found += [(_ITEM, [c.str.strip_chars().str.replace_all(".", "", literal=True).is_in(items) for c in columns])]
+    stays = [str(stay) for name in ("hadm_id", "stay_id") if (stay := event[name]) is not None]
+    found.append((_STAY, [c.is_in(stays) for c in columns]))
     if key is not None:
         found.append((_KEY, [(c == str(key)) | c.str.ends_with(f"-{key}") for c in columns]))
     if value is not None:
