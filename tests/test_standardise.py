@@ -196,6 +196,32 @@ def test_own_rules_that_cannot_be_used_are_named(tmp_path: Path, text: str, mess
         Measures(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("limit", "LAB,1,2,3,,,,me", "limit.csv is no rule table that can be added to"),
+        ("flags", "x,63,y,me", "flags.csv is no rule table"),
+        ("limits", "LAB,1,low,3,,,,me", "limits.csv, line 2: low is 'low', and must be a number"),
+        ("limits", "LAB,1,5,3,,,,me", "line 2: low is 5, above high"),
+        ("limits", "LABS,1,2,3,,,,me", "domain is 'LABS', and must be a domain"),
+        ("conversions", "LAB,1,mg,g,,,,me", "line 2: factor and offset are needed"),
+        ("text_forms", "LAB,bound,<,(?P<bound>,me", "pattern is .* and must be a regular expression"),
+        ("text_remarks", "LAB,remark,x,y,,no,me", "kind is 'remark', and must be status or caveat"),
+        ("item_flags", "LAB,1,bad,me", "flag is 'bad', and must be a flag"),
+    ],
+)
+def test_a_build_names_the_line_of_an_own_rule_that_cannot_be(
+    release: Path, tmp_path: Path, name: str, line: str, message: str
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    header = ",".join(rules.read_rules(name)[0]) if name != "limit" else "domain,item"
+    (own / f"{name}.csv").write_text(f"{header}\n{line}\n")
+    with pytest.raises(RecipeError, match=message):
+        ehrtraj.build(release, tmp_path / "out", "v", rules=own)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_of_rules_must_be_there(release: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such folder"):
         ehrtraj.build(release, tmp_path, "v", rules=tmp_path / "nowhere")

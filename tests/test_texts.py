@@ -218,11 +218,18 @@ def test_own_texts_win(build_rows: Callable[..., Any], tmp_path: Any) -> None:
     (own / "text_forms.csv").write_text(
         "domains,form,operator,pattern,source\nLAB,bound,<,under (?P<bound>[0-9]+),me\n"
     )
+    remark = "LAB,caveat,hemolyzed,PINK,,no,the laboratory told me"
+    (own / "text_remarks.csv").write_text(f"domains,kind,name,pattern,unless,no_result,source\n{remark}\n")
     rows = {
         "hosp/patients": [SUBJECT],
-        "hosp/labevents": [lab(1, comments="Full of stars."), lab(2, value="under 5")],
+        "hosp/labevents": [
+            lab(1, comments="Full of stars."),
+            lab(2, value="under 5", comments="HEMOLYZED"),
+            lab(3, valuenum=1, comments="rather pink"),
+        ],
     }
-    first, second = build_rows(rows, standardise=True, rules=own).of(10_000_001, "LAB//")
+    first, second, third = build_rows(rows, standardise=True, rules=own).of(10_000_001, "LAB//")
     assert first["text_value"] == "Full of stars"
     assert second["attributes"]["bound"] == 5
+    assert (second["attributes"].get("caveat"), third["attributes"]["caveat"]) == (None, "hemolyzed")
     assert json.loads((tmp_path / "out" / "rows" / "manifest.json").read_text())["settings"]["rules"] == str(own)

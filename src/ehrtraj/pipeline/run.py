@@ -37,6 +37,7 @@ from ehrtraj.pipeline.stage import StagedTable, finished, stage_table
 from ehrtraj.pipeline.vocabularies import VocabularyFile, find_vocabularies
 from ehrtraj.pipeline.workspace import Workspace, locked, private_files, read_json, size_of, write_json
 from ehrtraj.release.detect import Release, detect, version_by_counts
+from ehrtraj.rules.own import check_own_rules
 
 # What a process takes by itself, and what a worker needs beside it for a part of PART_ROWS rows: measured at 0.15 GB
 # and 0.55 GB; the rest is head room.
@@ -153,6 +154,8 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
     started = time.monotonic()
     if settings.rules is not None and not settings.rules.is_dir():
         raise SettingsError(f"rules is {settings.rules}: there is no such folder")
+    if settings.rules is not None:
+        check_own_rules(settings.rules)
     lean_memory()
     space = Workspace(settings.output, settings.trajectory_version)
     try:

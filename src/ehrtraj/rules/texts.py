@@ -68,7 +68,8 @@ def text_rules(extra: Path | None = None) -> dict[str, TextRules]:
     """Return the rules for texts by domain.
 
     Args:
-        extra: folder with a user's own lines. His forms are tried first.
+        extra: folder with a user's own lines: these forms are tried first, and a remark takes the place of the one of
+            the same kind and name.
     """
     found: dict[str, TextRules] = {}
     for line in rules.read_rules("text_forms", extra, own_first=True):
@@ -78,8 +79,10 @@ def text_rules(extra: Path | None = None) -> dict[str, TextRules]:
     for line in rules.read_rules("text_results", extra):
         for domain in line["domains"].split():
             found.setdefault(domain, TextRules()).results.append(line["text"].upper())
+    remarks: dict[tuple[str, str, str], Remark] = {}
     for line in rules.read_rules("text_remarks", extra):
         remark = Remark(line["kind"], line["name"], line["pattern"], line["unless"], line["no_result"] == "yes")
-        for domain in line["domains"].split():
-            found.setdefault(domain, TextRules()).remarks.append(remark)
+        remarks |= {(domain, remark.kind, remark.name): remark for domain in line["domains"].split()}
+    for (domain, _, _), remark in remarks.items():
+        found.setdefault(domain, TextRules()).remarks.append(remark)
     return found
