@@ -41,6 +41,10 @@ def test_info_says_how_much_there_is_of_everything(ds: ehrtraj.Dataset) -> None:
             assert re.search(rf"^{re.escape(name)} +\d+ +{count}\b", said, re.M), (kind, name, said)
     for split, group in ds.subjects.group_by("split"):
         assert re.search(rf"^{split[0]} +{group.height} +{group['event_count'].sum()}$", said, re.M), said
+    code, count = ds.sql("SELECT code, count(*) AS n FROM events GROUP BY code ORDER BY n DESC, code LIMIT 1").row(0)
+    frequent = said[said.index("most frequent codes") :].splitlines()
+    assert sum(not line.startswith(" ") for line in frequent) == 12, "a long description goes on in the next line"
+    assert re.match(rf"{re.escape(code)} .* {count} ", frequent[2]), frequent
 
 
 def test_info_as_json(ds: ehrtraj.Dataset) -> None:

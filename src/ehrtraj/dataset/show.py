@@ -127,6 +127,8 @@ def show_summary(screen: Console, summary: dict[str, Any]) -> None:
     for title, rows in (("split", summary["splits"]), ("table", summary["tables"]), ("domain", summary["domains"])):
         screen.print(_numbers(title, rows))
         screen.print()
+    screen.print("[bold]most frequent codes[/bold] (ehrtraj codes lists all)")
+    screen.print(_codes(summary["most_frequent"]))
 
 
 _CLOCKS = {"event": "happened", "available": "was known"}
@@ -146,15 +148,20 @@ def _numbers(title: str, rows: list[dict[str, Any]]) -> Table:
 
 def show_codes(screen: Console, codes: pl.DataFrame, most: int) -> None:
     """Print codes, `most` of them."""
+    screen.print(_codes(codes.head(most).to_dicts()))
+    if codes.height > most:
+        screen.print(f"... and {codes.height - most:,} more: --limit {codes.height} shows all", style="dim")
+
+
+def _codes(rows: list[dict[str, Any]]) -> Table:
+    """A table of codes with what they mean and how often they occur."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("code", overflow="fold")
     table.add_column("description", overflow="fold", max_width=60)
     table.add_column("unit")
     for name in ("events", "patients"):
         table.add_column(name, justify="right")
-    for row in codes.head(most).iter_rows(named=True):
+    for row in rows:
         counts = (f"{row[name]:,}" for name in ("event_count", "subject_count"))
         table.add_row(escape(row["code"]), escape(row["description"] or ""), escape(row["unit"] or ""), *counts)
-    screen.print(table)
-    if codes.height > most:
-        screen.print(f"... and {codes.height - most:,} more: --limit {codes.height} shows all", style="dim")
+    return table

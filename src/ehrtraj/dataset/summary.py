@@ -10,14 +10,17 @@ from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.dataset.names import LEDGER
 from ehrtraj.pipeline.shards import SPLITS
 
+_MOST_FREQUENT = 10
+_OF_A_CODE = ["code", "description", "unit", "event_count", "subject_count"]
+
 
 def summarise(ds: Dataset) -> dict[str, Any]:
     """Return what a whole dataset holds.
 
     Returns:
         `path`, `name`, `built` (when, by which version), `clock`, `format`, `patients`, `events`, `codes`, `bytes`,
-        `first_time`, `last_time`, and under `splits`, `tables` and `domains` one entry each with its numbers. A code
-        that several tables have is counted under the first of them.
+        `first_time`, `last_time`, and under `splits`, `tables`, `domains` and `most_frequent` (codes) one entry each
+        with its numbers. A code that several tables have is counted under the first of them.
     """
     manifest, about, subjects = ds.layout.manifest, ds.layout.about, ds.layout.subjects
     return {
@@ -37,6 +40,7 @@ def summarise(ds: Dataset) -> dict[str, Any]:
         "splits": _splits(subjects),
         "tables": _tables(ds),
         "domains": _counts(ds.codes, "domain"),
+        "most_frequent": find_codes(ds, None).head(_MOST_FREQUENT).select(_OF_A_CODE).to_dicts(),
     }
 
 
