@@ -228,6 +228,7 @@ def test_a_wrong_password(server: Any, tmp_path: Path, monkeypatch: pytest.Monke
         fetch(server, tmp_path / "out")
     assert refused.value.exit_code == 11
     assert "wr0ng-0ne" not in str(refused.value)
+    assert not (tmp_path / "out").exists()
     asked = [headers for _, _, headers in server.requests if "Authorization" in headers]
     assert len(asked) == 1
 

@@ -129,8 +129,11 @@ def download(
     settings = DownloadSettings(connections, Patience(timeout, retries), whole_files, max_cpus or usable_cpus())
     reporter = reporter or DownloadReporter()
     try:
+        work = _Download(where, settings, user, credentials, reporter)
+        # Before anything is made on disk: a wrong name or password leaves nothing behind.
+        listing, wanted = work.choose(listed(tables), listed(modules))
         with private_files(), errors_in_words(where.folder), _locked(where.folder):
-            return _Download(where, settings, user, credentials, reporter).run(listed(tables), listed(modules), begun)
+            return work.run(listing, wanted, begun)
     finally:
         reporter.close()
 
@@ -156,18 +159,27 @@ class _Download:
         # Made once: reading all certificates takes longer than a request.
         self._tls = httpx.create_ssl_context()
 
-    def run(self, tables: tuple[str, ...], modules: tuple[str, ...], begun: float) -> DownloadResult:
-        name = f"{self._place.project.name} {self._place.release}"
+    @property
+    def _name(self) -> str:
+        return f"{self._place.project.name} {self._place.release}"
+
+    def _sums(self, listing: bytes) -> dict[str, str]:
+        return parse_sums(listing.decode("utf-8", errors="replace"), self._place.file_url(SUMS_FILE))
+
+    def choose(self, tables: tuple[str, ...], modules: tuple[str, ...]) -> tuple[bytes, list[str]]:
+        """The server's list, and the paths that are wanted of it."""
         listing = self._signed_in(self._list)
-        sums = parse_sums(_text(listing), self._place.file_url(SUMS_FILE))
-        wanted = choose(sums, tables, modules, name)
+        return listing, choose(self._sums(listing), tables, modules, self._name)
+
+    def run(self, listing: bytes, wanted: list[str], begun: float) -> DownloadResult:
+        sums = self._sums(listing)
         self._keep_list(listing)
         done = self._signed_in(lambda web: self._fetch(web, sums, wanted))
         if done.failed:
             raise self._failure(done, wanted)
         return DownloadResult(
             folder=self._place.folder,
-            name=name,
+            name=self._name,
             fetched=tuple(done.fetched),
             there=tuple(done.there),
             left_out=tuple(sorted(set(sums) - set(wanted))),
@@ -234,10 +246,6 @@ class _Download:
         whole = len(wanted) - len(errors)
         text = str(errors[0]) if len(errors) == 1 else "\n  ".join(["several files failed:", *map(str, errors)])
         return type(errors[0])(f"{text}. The other {whole} of {len(wanted)} files are whole in {self._place.folder}")
-
-
-def _text(listing: bytes) -> str:
-    return listing.decode("utf-8", errors="replace")
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
