@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 import ehrtraj
@@ -175,6 +176,17 @@ class TestConceptMaps:
         mirror.requests.clear()
         assert fetch_concept_maps(tmp_path / "out", url=mirror.url).fetched == ()
         assert mirror.requests == []
+
+    def test_a_build_takes_the_folder_as_it_is(self, mirror: Any, release: Path, tmp_path: Path) -> None:
+        maps = fetch_concept_maps(tmp_path / "out", url=mirror.url).folder
+
+        def parents(version: str, **settings: Any) -> set[str]:
+            path = ehrtraj.build(release, tmp_path / "built", version, max_cpus=1, **settings).path
+            codes = pq.read_table(path / "metadata" / "codes.parquet", columns=["parent_codes"])
+            return {parent for found in codes["parent_codes"].to_pylist() for parent in found or ()}
+
+        with_maps = parents("with", concept_maps=maps)
+        assert any(parent.startswith("LOINC/") for parent in with_maps - parents("without"))
 
     def test_another_file_is_not_kept(self, mirror: Any, tmp_path: Path) -> None:
         path = next(each.path for each in concept_maps() if each.name != LICENCE)

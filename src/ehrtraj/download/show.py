@@ -156,7 +156,7 @@ def show_concept_maps(result: ConceptMapsResult) -> None:
         soft_wrap=True,
     )
     console.print(f"\n{result.licence.strip()}\n", markup=False, style="dim", soft_wrap=True)
-    console.print(f"concept maps: {escape(str(result.folder))}", soft_wrap=True)
+    console.print(f"for a build: --concept-maps {escape(str(result.folder))}", soft_wrap=True)
 
 
 def show_verify(result: VerifyResult) -> None:
