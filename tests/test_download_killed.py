@@ -191,8 +191,21 @@ def test_killed_before_any_change_of_a_file_it_goes_on(loopback: ModuleType, ser
     assert change > 3 * len(sizes)
 
 
+def test_stopped_at_any_moment_it_says_so_in_a_line(server: Any, tmp_path: Path) -> None:
+    # Fast, so that it is mostly at work when it is told to stop, and not waiting.
+    server.bytes_per_second = 1_500_000
+    with Driver(server, tmp_path) as driver:
+        for turn in range(12):
+            before = received(server)
+            child = driver.start(tmp_path / f"out{turn}")
+            wait_until(lambda before=before: received(server) > before)
+            time.sleep(random.uniform(0, 0.1))
+            os.kill(child, signal.SIGTERM if turn % 2 else signal.SIGINT)
+            assert driver.end() == 130
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_it_keeps_what_it_has(server: Any, tmp_path: Path, number: int) -> None:
+def test_stopped_it_it_keeps_what_it_has(server: Any, tmp_path: Path, number: int) -> None:
     process = start(server, tmp_path / "out")
     wait_until(lambda: received(server) > 400_000)
     process.send_signal(number)

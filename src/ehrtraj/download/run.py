@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -258,11 +261,45 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(work)
+            return asyncio.run(_stopped_by_sigterm(work))
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(asyncio.run, work).result()
+    except _StoppedError:
+        raise KeyboardInterrupt from None
     except BaseExceptionGroup as group:
         raise _first(group) from group
+
+
+class _StoppedError(Exception):
+    """The process was told to end."""
+
+
+async def _stopped_by_sigterm(work: Coroutine[Any, Any, T]) -> T:
+    """Let SIGTERM cancel the work, as asyncio lets Ctrl-C, where it is to end the process in the same tidy way.
+
+    Python would raise KeyboardInterrupt in whatever callback of the loop is at work, and asyncio would tell of it.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    to_end_tidily = signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    if not (in_main_thread and to_end_tidily) or os.name == "nt":
+        return await work
+    loop, task, is_stopped = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+
+    def stop() -> None:
+        is_stopped.set()
+        if task is not None:
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    try:
+        return await work
+    except BaseException:
+        if is_stopped.is_set():
+            raise _StoppedError from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
