@@ -1,6 +1,6 @@
-"""Write a small release in the layout of MIMIC-IV 3.1: eight invented patients.
+"""Write a small release in the layout of MIMIC-IV 3.1, MIMIC-IV-ED 2.2 and MIMIC-IV-Note 2.2: eight invented patients.
 
-    python examples/handmade_release.py OUT            # hosp/*.csv.gz and icu/*.csv.gz in OUT
+    python examples/handmade_release.py OUT            # hosp/, icu/, ed/ and note/*.csv.gz in OUT
     python examples/handmade_release.py OUT --plain    # the same as .csv
 
 The patients never lived, and no row comes from MIMIC-IV: only the names of tables and columns, the itemids
@@ -37,7 +37,15 @@ SEPSIS_HADM, SEPSIS_STAY = 29000116, 39000116
 DIED_HADM, DIED_STAY = 29000234, 39000234
 HOSPICE_HADM, OLDEST_HADM, BORROWED_HADM = 29000352, 29000471, 29000727
 OVERLAP_OUTER, OVERLAP_INNER = 29000613, 29000614
+# The number of a stay in the emergency department is that of its row in transfers.
+SEPSIS_ED, OLDEST_ED, VISIT_ED = 39000101, 39000401, 39000801
 NO_SUCH_HADM = 29999999
+
+SUMMARY = """ \nName:  ___                     Unit No:   ___\n \nAdmission Date:  ___
+\nChief Complaint:\nfever, "not herself" since ___\n\nDischarge Medications:
+1. Lisinopril 10 mg PO DAILY, \t2. Aspirin 81 mg\r\n\n\n___ MD, \u00b5g "quoted, with a comma"\n"""
+REPORT = 'EXAMINATION:  CHEST (PORTABLE AP)\n\nINDICATION:  ___ year old // "? pneumonia"\n\nIMPRESSION:\n\nNo.\n'
+ADDENDUM = "ADDENDUM:\n\n"
 
 _NUMBERED = {"hosp/labevents": "labevent_id", "hosp/microbiologyevents": "microevent_id"}
 _ORDERS = ("poe_id", "emar_id", "discontinue_of_poe_id", "discontinued_by_poe_id")
@@ -777,6 +785,101 @@ def visit(r: Rows) -> None:
     )
 
 
+def emergency(r: Rows) -> None:
+    """What the emergency department wrote down of the visits that transfers and admissions know of."""
+    first: Row = {"subject_id": SEPSIS, "stay_id": SEPSIS_ED}
+    second: Row = {"subject_id": VISIT, "stay_id": VISIT_ED}
+    # The way out of OLDEST is an hour later than transfers and admissions say: a conflict.
+    r.add(
+        "ed/edstays", "subject_id hadm_id stay_id intime outtime race arrival_transport disposition",
+        (SEPSIS, SEPSIS_HADM, SEPSIS_ED, "2153-04-11 20:52:00", "2153-04-12 02:41:00", "WHITE",
+         "AMBULANCE", "ADMITTED"),
+        (OLDEST, OLDEST_HADM, OLDEST_ED, "2171-08-19 11:02:00", "2171-08-19 18:55:00", "WHITE",
+         "AMBULANCE", "ADMITTED"),
+        (VISIT, None, VISIT_ED, "2145-09-02 18:12:00", "2145-09-02 22:40:00", "ASIAN", "WALK IN", "HOME"),
+        gender="F",
+    )
+    r.add(
+        "ed/triage", "temperature heartrate resprate o2sat sbp dbp pain acuity chiefcomplaint",
+        (101.3, 118, 26, 93, 92, 51, "unable", 2, "Fever, Altered mental status"),
+        **first,
+    )
+    # In Celsius; and nobody asked for the pain.
+    r.add(
+        "ed/triage", "temperature heartrate resprate o2sat sbp dbp pain acuity chiefcomplaint",
+        (36.8, 74, 16, 99, 121, 77, None, 4, "Ankle pain"),
+        **second,
+    )
+    r.add(
+        "ed/vitalsign", "charttime temperature heartrate resprate o2sat sbp dbp rhythm pain",
+        ("2153-04-11 21:30", 100.9, 112, 24, 95, 98, 55, "Sinus Tachycardia", "7"),
+        ("2153-04-11 23:10", None, 9999, None, 96, 104, None, None, "10/10"),
+        **first,
+    )
+    r.add("ed/vitalsign", "charttime pain", ("2145-09-02 20:00", "5-6"), **second)
+    r.add(
+        "ed/diagnosis", "seq_num icd_code icd_version icd_title",
+        (1, "A419", 10, "SEPSIS, UNSPECIFIED ORGANISM"),
+        (2, "N390", 10, "URINARY TRACT INFECTION, SITE NOT SPECIFIED"),
+        **first,
+    )
+    # A code padded with blanks.
+    r.add("ed/diagnosis", "seq_num icd_code icd_version icd_title", (1, "8450   ", 9, "SPRAIN OF ANKLE"), **second)
+    r.add(
+        "ed/medrecon", "name gsn ndc etc_rn etccode etcdescription",
+        ("lisinopril", "000391", "68180098001", 1, "00000331", "ACE Inhibitors"),
+        ("aspirin", "004380", "00904404073", 1, "00005843", "Platelet Aggregation Inhibitors"),
+        # The same drug under a second class.
+        ("aspirin", "004380", "00904404073", 2, "00000575", "Salicylate Analgesics"),
+        charttime="2153-04-11 21:45", **first,
+    )
+    r.add(
+        "ed/pyxis", "charttime med_rn name gsn_rn gsn",
+        # The cabinet's clock: before the arrival.
+        ("2153-04-11 20:50", 1, "Acetaminophen", 1, "004489"),
+        ("2153-04-11 21:52", 2, "CeftriaXONE", 1, "009162"),
+        ("2153-04-11 21:52", 2, "CeftriaXONE", 2, "009163"),
+        **first,
+    )
+
+
+def notes(r: Rows) -> None:
+    """Notes with line ends, quotes and masks; a summary and a report each have an addendum."""
+    stay: Row = {"subject_id": SEPSIS, "hadm_id": SEPSIS_HADM}
+    r.add(
+        "note/discharge", "note_id note_type note_seq charttime storetime text",
+        (f"{SEPSIS}-DS-4", "DS", 4, "2153-04-18 00:00", "2153-04-19 09:12:31", SUMMARY),
+        # Stored before the day of its discharge.
+        (f"{SEPSIS}-AD-5", "AD", 5, "2153-04-18 00:00", "2153-04-17 16:20:00", ADDENDUM),
+        **stay,
+    )
+    r.add(
+        "note/discharge_detail", "note_id field_name field_value field_ordinal",
+        (f"{SEPSIS}-DS-4", "author", "___", 1),
+        (f"{SEPSIS}-DS-4", "addendum_note_id", f"{SEPSIS}-AD-5", 1),
+        (f"{SEPSIS}-AD-5", "parent_note_id", f"{SEPSIS}-DS-4", 1),
+        # A field of a note that is not there.
+        (f"{SEPSIS}-DS-9", "author", "___", 1),
+        subject_id=SEPSIS,
+    )
+    r.add(
+        "note/radiology", "subject_id hadm_id note_id note_type note_seq charttime storetime text",
+        (SEPSIS, SEPSIS_HADM, f"{SEPSIS}-RR-7", "RR", 7, "2153-04-12 04:10", "2153-04-12 06:45", REPORT),
+        (SEPSIS, SEPSIS_HADM, f"{SEPSIS}-AR-8", "AR", 8, "2153-04-12 04:10", "2153-04-12 11:00", ADDENDUM),
+        (VISIT, None, f"{VISIT}-RR-1", "RR", 1, "2145-09-02 20:31", None, "No fracture.\n"),
+    )
+    r.add(
+        "note/radiology_detail", "subject_id note_id field_name field_value field_ordinal",
+        (SEPSIS, f"{SEPSIS}-RR-7", "exam_code", "C11", 1),
+        (SEPSIS, f"{SEPSIS}-RR-7", "exam_name", "CHEST (PORTABLE AP)", 1),
+        (SEPSIS, f"{SEPSIS}-RR-7", "cpt_code", "71045", 1),
+        (SEPSIS, f"{SEPSIS}-RR-7", "author", "attending", 1),
+        (SEPSIS, f"{SEPSIS}-RR-7", "addendum_note_id", f"{SEPSIS}-AR-8", 1),
+        (SEPSIS, f"{SEPSIS}-AR-8", "parent_note_id", f"{SEPSIS}-RR-7", 1),
+        (VISIT, f"{VISIT}-RR-1", "exam_code", "X7", 1),
+    )
+
+
 def dictionaries(r: Rows) -> None:
     """What the codes mean, for the items above."""
     r.add(
@@ -886,7 +989,7 @@ def dictionaries(r: Rows) -> None:
 def release_rows() -> dict[str, list[Row]]:
     """All rows of the release by `module/table`; columns that are not named are empty."""
     rows = Rows()
-    for part in (sepsis, died, hospice, oldest, clinic, overlap, borrowed, visit, dictionaries):
+    for part in (sepsis, died, hospice, oldest, clinic, overlap, borrowed, visit, emergency, notes, dictionaries):
         part(rows)
     return rows.tables
 
@@ -931,7 +1034,7 @@ def write_release(folder: Path, *, plain: bool = False) -> None:
     """Write the whole release.
 
     Args:
-        folder: receives `hosp/` and `icu/`.
+        folder: receives `hosp/`, `icu/`, `ed/` and `note/`.
         plain: write `.csv` instead of `.csv.gz`.
     """
     write_tables(folder, release_rows(), plain=plain)
@@ -940,7 +1043,7 @@ def write_release(folder: Path, *, plain: bool = False) -> None:
 def main() -> None:
     """Write the release from the command line."""
     parser = argparse.ArgumentParser(description="Write a small, invented release laid out as MIMIC-IV 3.1.")
-    parser.add_argument("folder", type=Path, metavar="OUT", help="folder that receives hosp/ and icu/")
+    parser.add_argument("folder", type=Path, metavar="OUT", help="folder that receives the modules")
     parser.add_argument("--plain", action="store_true", help="write .csv instead of .csv.gz")
     arguments = parser.parse_args()
     write_release(arguments.folder, plain=arguments.plain)

@@ -45,8 +45,12 @@ OF_A_STAY = {
     "hosp/diagnoses_icd": ("hadm_id", "seq_num"),
     "hosp/procedures_icd": ("hadm_id", "seq_num"),
     "hosp/drgcodes": ("hadm_id", None),
+    "ed/diagnosis": ("stay_id", "seq_num"),
 }
+# Tables of which a row is many events: found by the column that the answer names.
+BY_COLUMN = ("ed/triage", "ed/vitalsign")
 BY_TIME = ("icu/chartevents", "icu/datetimeevents", "icu/outputevents")
+NOTES = ("note/discharge", "note/radiology")
 TIMES = ("time", "available_time")
 COLUMNS = ("subject_id", "code", "text_value", "unit", "raw_value", "raw_unit", "hadm_id", "stay_id", "time_precision")
 
@@ -76,7 +80,7 @@ def events_of(dataset: Path) -> pl.DataFrame:
 
 
 def answers_of(release: Path) -> pl.DataFrame:
-    return pl.read_parquet(release / "answers.parquet").filter(pl.col("table").str.contains("^(hosp|icu)/"))
+    return pl.read_parquet(release / "answers.parquet")
 
 
 # ---- finding the event of an answer ---------------------------------------------------------------------------------
@@ -91,6 +95,11 @@ def _source_of(table: str, right: dict[str, Any]) -> str:
     return "hosp/patients" if right.get("domain") in ("MEDS_BIRTH", "MEDS_DEATH") else table
 
 
+def _key_of(answer: dict[str, Any]) -> Key:
+    """The row's key and the column that was changed."""
+    return json.loads(answer["key"]) | {"column": answer["column"]}
+
+
 class Index:
     """Events by what an answer knows of them."""
 
@@ -101,7 +110,7 @@ class Index:
         tables = pl.Series(["hosp/patients", *answers["table"].unique()]).implode()
         self._rows: dict[tuple[Any, ...], list[Event]] = {}
         wanted = {
-            self._place(_source_of(a["table"], json.loads(a["right"])), json.loads(a["key"]), a["subject_id"])
+            self._place(_source_of(a["table"], json.loads(a["right"])), _key_of(a), a["subject_id"])
             for a in answers.iter_rows(named=True)
         }
         for event in events.filter(pl.col("source_table").is_in(tables)).iter_rows(named=True):
@@ -116,6 +125,10 @@ class Index:
         if table in OF_A_STAY:
             stay, within = OF_A_STAY[table]
             return table, key[stay], key.get(within or "")
+        if table in NOTES:
+            return table, key["note_id"]
+        if table in BY_COLUMN:
+            return table, key["stay_id"], key.get("charttime"), key["column"]
         if table == "hosp/patients":
             return table, subject
         if table == "hosp/omr" and key["chartdate"]:
@@ -133,6 +146,10 @@ class Index:
         if table in OF_A_STAY:
             stay, within = OF_A_STAY[table]
             return table, event[stay], self._attributes(event).get(within) if within else None
+        if table in NOTES:
+            return table, self._attributes(event)["note_id"]
+        if table in BY_COLUMN:
+            return table, event["stay_id"], str(event["time"]) if table == "ed/vitalsign" else None, item
         if table == "hosp/patients":
             return table, subject
         if table == "hosp/omr":
@@ -186,7 +203,7 @@ def recall(index: Index, answers: pl.DataFrame) -> dict[tuple[str, str], tuple[i
         wanted = json.loads(answer["right"])
         if "set_aside" in wanted:
             continue
-        found = index.of(_source_of(answer["table"], wanted), json.loads(answer["key"]), answer["subject_id"])
+        found = index.of(_source_of(answer["table"], wanted), _key_of(answer), answer["subject_id"])
         if found is not None:
             kind = answer["table"], answer["defect"]
             total[kind] += 1
@@ -239,7 +256,7 @@ def test_nothing_else_is_changed(releases: dict[str, Path], datasets: dict[str, 
     index = Index(datasets["defective"], answers)
     flags = json.loads((datasets["clean"] / "metadata" / "flags.json").read_text())
     bits = {name: flags[name]["value"] for name in OF_THE_ROW}
-    tables = [*NUMBERED, *BY_TIME, "hosp/omr"]
+    tables = [*NUMBERED, *BY_TIME, *BY_COLUMN, "hosp/omr"]
 
     def events(name: str) -> pl.DataFrame:
         # A specimen's own event takes its time from any of its rows.

@@ -83,7 +83,7 @@ def test_the_examples_of_the_help_can_be_parsed(tmp_path: Path) -> None:
     examples = re.findall(
         r"^ *((?:\w+=\S+ )*ehrtraj build .*?) *$", ehrtraj_cli("build", "--help", COLUMNS="200").stdout, re.M
     )
-    assert len(examples) == 6
+    assert len(examples) == 8
     (tmp_path / "settings.toml").write_text('data_dir = "mimic-iv"\ntrajectory_version = "v1"\n')
     for example in examples:
         command = example.replace("ehrtraj build", f"{sys.executable} -m ehrtraj build")
@@ -127,6 +127,11 @@ def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
         "gem": ("", "default"),
         "concept_maps": ("", "default"),
         "vocabulary": ("", "default"),
+        "ed": ("", "default"),
+        "note": ("", "default"),
+        "modules": ("", "default"),
+        "notes": ("inline", "default"),
+        "recipes": ("", "default"),
     }
     assert set(lines) == {"setting", *expected}
     for name, (value, origin) in expected.items():
@@ -183,7 +188,7 @@ def test_the_summary_has_every_table_and_the_totals(
             row = expected.setdefault(line["table"], [0] * 5)
             row[["read", "events", "set_aside", "not_selected"].index(line["outcome"])] += line["rows"]
             row[4] += line["events"] or 0
-    assert len(expected) == 24
+    assert len(expected) == 34
     expected["all"] = [sum(column) for column in zip(*expected.values(), strict=True)]
     first = said.stdout.split("set aside because")[0]
     shown = {

@@ -37,6 +37,11 @@ VALUES = {
     "gem": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
     "concept_maps": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
     "vocabulary": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
+    "ed": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
+    "note": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
+    "modules": [("a=b", ("a=b",)), ("a=b,c=d", ("a=b", "c=d")), ("d=e", ("d=e",)), ("e=f", ("e=f",))],
+    "notes": [("separate", "separate"), ("inline", "inline"), ("none", "none"), ("separate", "separate")],
+    "recipes": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
     "seed": [("1", 1), ("2", 2), ("3", 3), ("4", 4)],
     "overwrite": [("true", True), ("false", False), ("yes", True), ("no", False)],
 }
@@ -53,6 +58,11 @@ BY_DEFAULT = {
     "gem": None,
     "concept_maps": None,
     "vocabulary": None,
+    "ed": None,
+    "note": None,
+    "modules": (),
+    "notes": "inline",
+    "recipes": None,
     "seed": 0,
     "overwrite": False,
 }

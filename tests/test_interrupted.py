@@ -190,7 +190,7 @@ def undisturbed(crowd: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapsh
     finish(crowd, output)
     manifest = json.loads((output / "v1" / "manifest.json").read_text())
     assert manifest["shards"] == 4
-    assert len(list((output / "v1" / "rejects").iterdir())) == 25
+    assert len(list((output / "v1" / "rejects").iterdir())) == 35
     return snapshot(output / "v1")
 
 

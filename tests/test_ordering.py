@@ -265,6 +265,11 @@ def encounters_of() -> Callable[[list[dict[str, Any]]], Encounters]:
     connection = duckdb.connect(config={"threads": 1})
     connection.execute(recipes.helper("macros"))
     schema = tables()["hosp/admissions"].schema
+    connection.register("edstays", tables()["ed/edstays"].schema.empty_table())
+    empty = schema.empty_table()
+    connection.register("admissions", empty)
+    for name in ("ed_stay", "arrivals"):
+        connection.execute(f"CREATE VIEW {name} AS {recipes.views()[name]}")
 
     def make(stays: list[dict[str, Any]]) -> Encounters:
         connection.register("admissions", pa.Table.from_pylist(stays, schema=schema))

@@ -73,7 +73,7 @@ def shuffle(path: Path, to: Path, dice: random.Random) -> None:
 
 def shuffled(release: Path, to: Path, seed: int) -> Path:
     dice = random.Random(seed)
-    for module in ("hosp", "icu"):
+    for module in ("hosp", "icu", "ed", "note"):
         for path in sorted((release / module).glob("*.csv*")):
             shuffle(path, to / module / f"{path.name.removesuffix('.gz').removesuffix('.csv')}.csv", dice)
     return to

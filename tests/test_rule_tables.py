@@ -78,7 +78,11 @@ PUBLISHED = {
 # Of that table, without a published range: central venous pressure, NT-proBNP, HbA1c, D-dimer; and irrigant, whose
 # volumes (3,000 mL as a rule in the demo) are not urine's.
 NO_RANGE = {"CHART": "220074", "LAB": "50963 50852 51196 50915", "OUTPUT": "227488"}
-NO_CONCEPT = {("CHART", "223679")}  # and outputs: no code for urine by its way out of the body
+NO_CONCEPT = {
+    ("CHART", "223679"),
+    ("ED_VITAL", "pain"),
+    ("ED_TRIAGE", "acuity"),
+}  # and outputs: no code for urine by its way out of the body
 
 # Numeric items of the demo whose numbers have no unit of their own.
 NO_UNIT = {
@@ -350,7 +354,7 @@ def test_numbers_meant_in_another_unit_cannot_be_meant_as_written(measures: Meas
         ends = [number * float(line["factor"]) + float(line["offset"]) for number in (low, high)]
         assert limits.low <= min(ends) <= max(ends) <= limits.high, line
         if (domain, item) not in UNIT_IN_LABEL:
-            own = measures.rule(domain, item, {"223761": "°F"}.get(item)).conversion
+            own = measures.rule(domain, item, {"223761": "°F", "temperature": "°F"}.get(item)).conversion
             as_written = [number * own.factor + own.offset for number in (low, high)]
             assert max(as_written) < limits.low or min(as_written) > limits.high, line
 

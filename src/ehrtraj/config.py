@@ -17,6 +17,7 @@ from typing import Any, Literal
 from ehrtraj.errors import SettingsError
 
 Clock = Literal["event", "available"]
+Notes = Literal["inline", "separate", "none"]
 
 _SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -45,6 +46,11 @@ class Settings:
         gem: folder of the General Equivalence Mappings, which give ICD-9 codes their ICD-10 codes as parents.
         concept_maps: folder of mimic-code's concept maps, which give items LOINC, SNOMED and RxNorm parents.
         vocabulary: folder of the OMOP vocabularies, which give codes their standard concepts as parents.
+        ed: folder of MIMIC-IV-ED, where it does not lie in `data_dir`.
+        note: folder of MIMIC-IV-Note, where it does not lie in `data_dir`.
+        modules: folders of other modules, `name=folder` each, that do not lie in `data_dir`.
+        notes: where the texts of notes go: into the events, into files of their own, or nowhere.
+        recipes: folder with own recipes and tables, which win over the package's.
         seed: of the split into train, tuning and held_out, and of the draw of `subjects`.
         overwrite: replace a finished dataset of the same name.
     """
@@ -63,8 +69,22 @@ class Settings:
     gem: Path | None = None
     concept_maps: Path | None = None
     vocabulary: Path | None = None
+    ed: Path | None = None
+    note: Path | None = None
+    modules: tuple[str, ...] = ()
+    notes: Notes = "inline"
+    recipes: Path | None = None
     seed: int = 0
     overwrite: bool = False
+
+
+def module_folders(settings: Settings) -> dict[str, Path | None]:
+    """Folders of the modules that were named, None for those that were not."""
+    own: dict[str, Path | None] = {}
+    for entry in settings.modules:
+        name, _, folder = entry.partition("=")
+        own[name] = Path(folder).expanduser()
+    return {"ed": settings.ed, "note": settings.note} | own
 
 
 def usable_cpus() -> int:
@@ -110,7 +130,7 @@ def _parse_tables(text: object) -> tuple[str, ...]:
 
 
 def _parse(name: str, value: object) -> object:
-    if name in ("data_dir", "output", "rules", "gem", "concept_maps", "vocabulary"):
+    if name in ("data_dir", "output", "rules", "gem", "concept_maps", "vocabulary", "ed", "note", "recipes"):
         return Path(str(value)).expanduser()
     if name == "memory_limit":
         return parse_size(str(value))
@@ -118,7 +138,7 @@ def _parse(name: str, value: object) -> object:
         return _parse_int(value)
     if name in ("icu_only", "overwrite", "standardise"):
         return _parse_bool(value)
-    if name == "tables":
+    if name in ("tables", "modules"):
         return _parse_tables(value)
     return str(value)
 
@@ -137,6 +157,10 @@ def _check(settings: Settings) -> None:
         )
     if settings.clock not in ("event", "available"):
         raise SettingsError(f"clock is '{settings.clock}': it is 'event' or 'available'")
+    if wrong := [entry for entry in settings.modules if not all(entry.partition("="))]:
+        raise SettingsError(f"modules is '{','.join(wrong)}': write a module and its folder, as ecg=mimic-iv-ecg/1.0")
+    if settings.notes not in ("inline", "separate", "none"):
+        raise SettingsError(f"notes is '{settings.notes}': it is 'inline', 'separate' or 'none'")
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

@@ -39,6 +39,9 @@ class ConsoleReporter(Reporter):
     def note(self, text: str) -> None:
         self._console.print(Text.assemble(("note: ", "yellow"), text))
 
+    def warn(self, text: str) -> None:
+        self._console.print(Text.assemble(("WARNING: ", "bold red"), (text, "bold")))
+
     def step(self, text: str) -> None:
         if self._live:
             self._begin(text, None, "")
@@ -181,6 +184,8 @@ def show_result(result: BuildResult) -> None:
         f"[bold]{result.patients:,} patients, {result.events:,} events[/bold] from {release_name(result.release)} "
         f"in {duration(result.seconds)}, at most {size(result.peak_memory)} of memory, {size(result.bytes)} on disk"
     )
+    for warning in result.warnings:
+        console.print(Text.assemble(("WARNING: ", "bold red"), warning), soft_wrap=True)
     console.print(f"dataset: {escape(str(result.path))}", soft_wrap=True)
     if any(entry.set_aside for entry in result.ledger.values()):
         console.print(f"rows set aside, whole: {escape(str(result.path / 'rejects'))}", soft_wrap=True)

@@ -14,13 +14,14 @@ from ehrtraj.cli import download as _download
 from ehrtraj.cli import explain as _explain
 from ehrtraj.cli import rules as _rules
 from ehrtraj.cli import synth as _synth
+from ehrtraj.cli import tables as _tables
 from ehrtraj.cli.app import app
 from ehrtraj.errors import EhrtrajError
 
 __all__ = ["app", "main"]
 
 # Importing a module adds its commands to `app`, in the order in which --help lists them.
-COMMANDS = (_download, _build, _dataset, _synth, _explain, _rules)
+COMMANDS = (_download, _build, _dataset, _synth, _explain, _rules, _tables)
 
 
 def main() -> None:

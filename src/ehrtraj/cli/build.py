@@ -11,6 +11,7 @@ import typer
 
 from ehrtraj.cli.app import MAX_CPUS_HELP, app, tidy_end
 from ehrtraj.config import Settings, resolve
+from ehrtraj.errors import SettingsError
 
 _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC-IV.
 
@@ -25,6 +26,10 @@ _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC
   ehrtraj build mimic-iv -t linked --gem gems --concept-maps mimic-code --vocabulary athena
 
   DATA_DIR=mimic-iv TRAJECTORY_VERSION=v1 MAX_CPUS=8 ehrtraj build --memory-limit 8GB
+
+  ehrtraj build physionet.org --trajectory-version all --notes separate
+
+  ehrtraj build mimiciv/3.1 --ed mimic-iv-ed/2.2 --note mimic-iv-note/2.2 --trajectory-version all
 
   ehrtraj build --config settings.toml --show-config
 
@@ -90,6 +95,29 @@ def build(
         str | None,
         typer.Option(help="Folder of OMOP vocabularies (CONCEPT.csv, ...): standard concepts as parents."),
     ] = None,
+    ed: Annotated[
+        str | None, typer.Option(help="Folder of MIMIC-IV-ED, where it does not lie in DATA_DIR.", show_default=False)
+    ] = None,
+    note: Annotated[
+        str | None, typer.Option(help="Folder of MIMIC-IV-Note, where it does not lie in DATA_DIR.", show_default=False)
+    ] = None,
+    modules: Annotated[
+        str | None,
+        typer.Option(
+            help="Folders of other modules that lie elsewhere, such as ecg=mimic-iv-ecg/1.0.", show_default=False
+        ),
+    ] = None,
+    notes: Annotated[
+        str | None,
+        typer.Option(
+            help="Texts of notes: in the events (inline), in files of their own beside them (separate), or left out "
+            "with all that the note module says (none). (default inline)"
+        ),
+    ] = None,
+    no_notes: Annotated[bool, typer.Option("--no-notes", help="The same as --notes none.")] = False,
+    recipes: Annotated[
+        str | None, typer.Option(help="Folder with own recipes and tables, which win over the package's.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the splits and of the draw of patients. (default 0)")] = None,
     overwrite: Annotated[
         bool | None,
@@ -119,6 +147,11 @@ def build(
         "gem": gem,
         "concept_maps": concept_maps,
         "vocabulary": vocabulary,
+        "ed": ed,
+        "note": note,
+        "modules": modules,
+        "notes": _notes(notes, no_notes=no_notes),
+        "recipes": recipes,
         "seed": seed,
         "overwrite": overwrite,
     }
@@ -132,6 +165,12 @@ def build(
     ):
         result = run(settings, ConsoleReporter())
     show_result(result)
+
+
+def _notes(notes: str | None, *, no_notes: bool) -> str | None:
+    if no_notes and notes not in (None, "none"):
+        raise SettingsError(f"--no-notes and --notes {notes} contradict each other: give one of them")
+    return "none" if no_notes else notes
 
 
 def _print_settings(settings: Settings, origins: Mapping[str, str]) -> None:

@@ -167,6 +167,24 @@ class Trajectory:
     def _cut(self, keep: pl.Expr) -> Trajectory:
         return Trajectory(self._subject, self.events.filter(keep), self._layout, self.known_until, self.known)
 
+    def with_notes(self) -> Trajectory:
+        """Return the same with the texts of notes, where the build has laid them beside the events (--notes separate).
+
+        A dataset that has its notes in the events, or none, is returned as it is.
+        """
+        path = self._layout.root / "notes" / self.split / f"{self._subject['shard']}.parquet"
+        if not path.is_file():
+            return self
+        mine = pl.scan_parquet(path, glob=False).filter(subject_id=self.subject_id)
+        texts = mine.select("source_table", "source_key", note="text").collect()
+        whole, known = (
+            events.join(texts, on=["source_table", "source_key"], how="left", maintain_order="left")
+            .with_columns(text_value=pl.coalesce("text_value", "note"))
+            .drop("note")
+            for events in (self.events, self.known)
+        )
+        return Trajectory(self._subject, whole, self._layout, self.known_until, known)
+
     def intervals(self, kind: str | None = None) -> pl.DataFrame:
         """Join the start and end events among `events`: admissions, stays, infusions, orders.
 

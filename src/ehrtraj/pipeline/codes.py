@@ -168,6 +168,7 @@ def describe_codes(
     own_rules: Path | None = None,
     memory: int = 10**9,
     threads: int = 1,
+    extra: Path | None = None,
 ) -> CodeTables:
     """Every observed code with its description, parents, unit and counts.
 
@@ -179,6 +180,7 @@ def describe_codes(
         own_rules: folder with a user's own rules, if any.
         memory: bytes that DuckDB may use.
         threads: at work on it.
+        extra: folder with a user's own recipes and domains, if any.
 
     Raises:
         ReleaseError: if a vocabulary cannot be read.
@@ -187,10 +189,10 @@ def describe_codes(
     omop = {f.name: f.path for f in files if f.setting == "vocabulary"}
     with duckdb.connect(config={"threads": threads, "memory_limit": f"{memory >> 20}MiB"}) as connection:
         connection.execute("SET enable_progress_bar = false")
-        connection.execute(recipes.helper("macros", source))
-        connection.register("known_codes", known_codes(connection, dictionaries, source))
-        _register(connection, dictionaries, own_rules)
-        described = connection.sql(recipes.helper("codes", source)).to_arrow_table()
+        connection.execute(recipes.helper("macros", source, extra))
+        connection.register("known_codes", known_codes(connection, dictionaries, source, extra))
+        _register(connection, dictionaries, own_rules, extra)
+        described = connection.sql(recipes.helper("codes", source, extra)).to_arrow_table()
         connection.register("described", described)
         connection.register("shard_codes", pa.concat_tables(pieces))
         connection.execute(_OBSERVED_SQL)
@@ -225,13 +227,16 @@ def _notes(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile]) -
 
 
 def _register(
-    connection: duckdb.DuckDBPyConnection, dictionaries: Mapping[str, pa.Table], own_rules: Path | None
+    connection: duckdb.DuckDBPyConnection,
+    dictionaries: Mapping[str, pa.Table],
+    own_rules: Path | None,
+    extra: Path | None,
 ) -> None:
     for name, rows in dictionaries.items():
         connection.register(name, rows)
     for name in ("code_forms", "concepts"):
         connection.register(name, pa.Table.from_pylist(rules.read_rules(name, own_rules)))
-    domains = list(rules.domains().values())
+    domains = list(rules.domains(extra).values())
     connection.register(
         "domains", pa.table({"domain": [d.name for d in domains], "meaning": [d.meaning for d in domains]})
     )

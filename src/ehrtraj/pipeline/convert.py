@@ -29,6 +29,7 @@ from ehrtraj.pipeline.events import (
 )
 from ehrtraj.pipeline.standardise import Standardiser
 from ehrtraj.recipes import Statement
+from ehrtraj.rules import Domain
 from ehrtraj.rules.measures import Rule
 
 EVENT_CASTS = {
@@ -61,12 +62,14 @@ class Codes:
         ranks: the rank of each code's domain.
         descriptions: what the source's rows call a code.
         parents: codes of other systems that the source's rows give for a code.
+        domains: kinds of events, a user's own among them.
     """
 
     names: list[str] = field(default_factory=list)
     ranks: list[int] = field(default_factory=list)
     descriptions: dict[str, str] = field(default_factory=dict)
     parents: dict[str, set[str]] = field(default_factory=dict)
+    domains: Mapping[str, Domain] = field(default_factory=rules.domains)
     _positions: dict[str, int] = field(default_factory=dict)
 
     def add(self, name: str, rank: int) -> int:
@@ -144,7 +147,7 @@ def append_events(
 
 
 def _code(domain: str, result: pa.Table, codes: Codes) -> npt.NDArray[np.int32]:
-    rank = rules.domains()[domain].rank
+    rank = codes.domains[domain].rank
     bare = codes.add(domain, rank) if "item" not in result.column_names else None
     if bare is not None:
         return np.full(result.num_rows, bare, np.int32)
@@ -219,7 +222,7 @@ def _standardise(
     if _WEIGHT in result.column_names:
         weights = pc.fill_null(result[_WEIGHT], np.nan).to_numpy()
     found = standardiser.apply(domain, items, units, numbers, weights, bounds)
-    spelled = [codes.add(_spell(domain, rule), rules.domains()[domain].rank) for rule in found.rules]
+    spelled = [codes.add(_spell(domain, rule), codes.domains[domain].rank) for rule in found.rules]
     rows["code"][:] = np.array(spelled, np.int32)[found.rule_of]
     _describe(result, rows["code"], codes)
     rows["flags"] |= found.flags

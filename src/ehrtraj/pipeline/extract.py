@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from ehrtraj.errors import LedgerError, RecipeError
 from ehrtraj.pipeline.convert import EVENT_CASTS, Codes, append_events
 from ehrtraj.pipeline.duplicates import find_duplicates
 from ehrtraj.pipeline.events import PRECISIONS, EventBuffer, one_array
+from ehrtraj.pipeline.notes import NoteWriter
 from ehrtraj.pipeline.rejects import RejectWriter
 from ehrtraj.pipeline.standardise import Standardiser
 from ehrtraj.recipes import Recipe, Statement
@@ -28,7 +28,6 @@ from ehrtraj.release.schema import Table
 from ehrtraj.release.schema import tables as known_tables
 
 _MANY_ROWS = 60_000
-_HELPERS = ("encounters", "subjects", "stays")
 
 
 @dataclass
@@ -46,18 +45,21 @@ class TableCount:
     events: int = 0
 
 
-def known_codes(connection: duckdb.DuckDBPyConnection, dictionaries: Mapping[str, pa.Table], source: str) -> pa.Table:
+def known_codes(
+    connection: duckdb.DuckDBPyConnection, dictionaries: Mapping[str, pa.Table], source: str, extra: Path | None = None
+) -> pa.Table:
     """Return the codes that the release's dictionaries have: columns `domain` and `item`, as `dictionaries.sql` says.
 
     Args:
         connection: a session that has the macros.
         dictionaries: of the release, by bare name; those it lacks are empty.
         source: whose `dictionaries.sql` to use.
+        extra: folder with a user's own.
     """
-    absent = {t.name: t.schema.empty_table() for t in known_tables(source).values() if t.kind == "dictionary"}
+    absent = {t.name: t.schema.empty_table() for t in known_tables(source, extra).values() if t.kind == "dictionary"}
     for name, rows in {**absent, **dictionaries}.items():
         connection.register(name, rows)
-    found = connection.sql(recipe_files.helper("dictionaries", source)).to_arrow_table()
+    found = connection.sql(recipe_files.helper("dictionaries", source, extra)).to_arrow_table()
     for name in absent:
         connection.unregister(name)
     return found
@@ -93,6 +95,7 @@ class Extractor:
         recipes: Mapping[str, Recipe] | None = None,
         standardiser: Standardiser | None = None,
         dictionaries: Mapping[str, pa.Table] | None = None,
+        extra: Path | None = None,
     ) -> None:
         """Open a session.
 
@@ -105,11 +108,13 @@ class Extractor:
             recipes: instead of the source's own.
             standardiser: applies the rule tables of numbers; None leaves them as they are.
             dictionaries: of the release, by bare name; those it lacks are empty.
+            extra: folder with a user's own recipes and domains.
         """
         self.connection = duckdb.connect(
             config={"threads": 1, "memory_limit": f"{memory >> 20}MiB", "temp_directory": str(spill or "")}
         )
         self.connection.execute("SET enable_progress_bar = false")
+        self._source, self._extra = source, extra
         self._tables = tables
         self._wanted = list(wanted)
         self._standardiser = standardiser
@@ -117,25 +122,28 @@ class Extractor:
         self._slots = {name: _Slot(table.schema) for name, table in tables.items()}
         for name, slot in self._slots.items():
             self.connection.register(tables[name].name, slot)
-        self._source = source
-        self._recipes = recipe_files.recipes(source) if recipes is None else recipes
+        self._recipes = recipe_files.recipes(source, extra) if recipes is None else recipes
+        self._helpers = {h: recipe_files.helper(h, source, extra) for h in recipe_files.HELPERS_OF_A_SHARD}
         self._wrapped: dict[tuple[str, int], str] = {}
         values = " ".join(f"WHEN '{name}' THEN {value}" for name, value in rules.flags().items())
         self.connection.execute(
             f"CREATE MACRO flag(name) AS CASE name {values} ELSE error('unknown flag: ' || name) END::BIGINT"
         )
         self.connection.execute(f"CREATE TYPE time_precision AS ENUM ({', '.join(map(repr, PRECISIONS))})")
-        self.connection.execute(recipe_files.helper("macros", source))
-        known = known_codes(self.connection, dictionaries or {}, source)
+        self.connection.execute(recipe_files.helper("macros", source, extra))
+        known = known_codes(self.connection, dictionaries or {}, source, extra)
         self._known = {
             domain: one_array(known.filter(pc.equal(known["domain"], domain))["item"])
             for domain in pc.unique(known["domain"]).to_pylist()
         }
+        for name, sql in recipe_files.views(source, extra).items():
+            self._create_view(name, sql)
         for recipe in self._recipes.values():
             for statement in recipe.statements:
-                if statement.domain not in rules.domains():
+                if statement.domain not in rules.domains(extra):
                     raise RecipeError(
-                        f"recipe {recipe.table}: the domain {statement.domain} is not in rules/domains.csv"
+                        f"recipe {recipe.table}: the domain {statement.domain} is not in domains.csv, neither in that "
+                        "of the package nor in your own"
                     )
         self._schedule = self._plan()
 
@@ -145,6 +153,7 @@ class Extractor:
         rejects: Mapping[str, RejectWriter],
         buffer: EventBuffer,
         codes: Codes,
+        notes: NoteWriter | None = None,
     ) -> tuple[dict[str, TableCount], dict[str, pa.Table]]:
         """Run all recipes over the tables of one part.
 
@@ -156,6 +165,7 @@ class Extractor:
             rejects: where each table's rows that are set aside go.
             buffer: receives the events.
             codes: receives the codes that are met.
+            notes: receives the texts of notes, which then are not in the events; None leaves them there.
 
         Returns:
             The account of each table, and the results of `encounters.sql`, `subjects.sql` and `stays.sql`.
@@ -175,9 +185,9 @@ class Extractor:
                     if name in needed and counts[name].rows:
                         self._set_aside(self._tables[name], counts[name], rejects.get(name))
                 if step < len(self._wanted):
-                    self._run_recipe(step, counts, rejects, buffer, codes)
+                    self._run_recipe(step, counts, rejects, buffer, codes, notes)
                 else:
-                    about = {h: self._arrow(recipe_files.helper(h, self._source), h) for h in _HELPERS}
+                    about = {h: self._arrow(sql, h) for h, sql in self._helpers.items()}
                 for name in finished:
                     self._slots[name].clear()
         finally:
@@ -185,16 +195,25 @@ class Extractor:
                 slot.clear()
         return counts, about
 
+    def _create_view(self, name: str, sql: str) -> None:
+        try:
+            self.connection.execute(f'CREATE VIEW "{name}" AS {sql}')
+        except duckdb.Error as error:
+            raise RecipeError(f"view {name}: DuckDB says: {error}") from error
+
+    def _reads(self, sql: str) -> set[str]:
+        """Full names of the tables that SQL reads."""
+        by_name = {t.name: full for full, t in self._tables.items()}
+        return {by_name[n] for n in recipe_files.tables_read(sql, by_name, self._source, self._extra)}
+
     def _plan(self) -> list[tuple[list[str], list[str]]]:
         """For each recipe, and for the helpers at the end, the tables to load before and to let go after."""
-        by_name = {t.name: full for full, t in self._tables.items()}
-        uses = [{name, *(by_name[n] for n in self._recipes[name].mentions(by_name))} for name in self._wanted]
-        helpers = " ".join(recipe_files.helper(h, self._source) for h in _HELPERS)
-        uses.append({full for n, full in by_name.items() if re.search(rf"\b{n}\b", helpers)})
+        uses = [{name, *self._reads(self._recipes[name].sql)} for name in self._wanted]
+        uses.append(self._reads("\n".join(self._helpers.values())))
         for used in uses:
             for name in [n for n in used if n in self._wanted]:
-                conditions = " ".join(condition for _, condition in self._recipes[name].set_aside)
-                used.update(full for n, full in by_name.items() if re.search(rf"\b{n}\b", conditions))
+                conditions = "\n".join(condition for _, condition in self._recipes[name].set_aside)
+                used.update(self._reads(conditions))
         steps = []
         for step, used in enumerate(uses):
             before = set().union(*uses[:step])
@@ -222,6 +241,7 @@ class Extractor:
         rejects: Mapping[str, RejectWriter],
         buffer: EventBuffer,
         codes: Codes,
+        notes: NoteWriter | None,
     ) -> None:
         name = self._wanted[step]
         count = counts[name]
@@ -238,6 +258,8 @@ class Extractor:
                     f"('{statement.about}'). The recipe multiplies or loses rows, most likely in a join"
                 )
             count.events += result.num_rows
+            if notes is not None and self._recipes[name].separate:
+                result = notes.take_texts(name, result)
             if result.num_rows:
                 append_events(buffer, codes, step, statement, result, self._standardiser, self._known)
 

@@ -27,18 +27,17 @@ def fingerprint_of(settings: Settings, release: Release, vocabularies: list[Voca
         subjects = hashlib.sha256(listed.read_bytes()).hexdigest()
     return {
         "ehrtraj": ehrtraj.__version__,
-        "recipes": recipes.digest(release.source),
+        "recipes": recipes.digest(release.source, settings.recipes),
         "rules": rules.digest(settings.rules),
         "vocabularies": hashes(vocabularies),
-        "files": {
-            name: [str(f.path.relative_to(release.root)), f.size, f.mtime_ns] for name, f in release.files.items()
-        },
+        "files": {name: [release.where(name), f.size, f.mtime_ns] for name, f in release.files.items()},
         "settings": {
             "tables": sorted(settings.tables),
             "subjects": subjects,
             "icu_only": settings.icu_only,
             "clock": settings.clock,
             "standardise": settings.standardise,
+            "notes": settings.notes,
             "seed": settings.seed,
         },
         "part_rows": PART_ROWS,

@@ -12,6 +12,7 @@ import pyarrow as pa
 from ehrtraj.errors import LedgerError
 from ehrtraj.pipeline.stage import StagedTable
 from ehrtraj.release import schema
+from ehrtraj.release.versions import Version
 
 SCHEMA = pa.schema(
     [
@@ -114,12 +115,23 @@ def to_table(ledger: Mapping[str, TableLedger]) -> pa.Table:
     return pa.table([list(column) for column in zip(*lines, strict=True)] if lines else [[]] * 5, schema=SCHEMA)
 
 
-def compare_with_published(ledger: Mapping[str, TableLedger], release: str, source: str) -> dict[str, tuple[int, int]]:
-    """Tables whose rows read differ from what the release is published to have.
+def rows_read(ledger: Mapping[str, TableLedger], project: str, source: str) -> dict[str, int]:
+    """Rows read of the tables of one download, by bare table name."""
+    return {
+        name.rpartition("/")[2]: entry.read
+        for name, entry in ledger.items()
+        if schema.project_of(name.partition("/")[0], source) == project
+    }
+
+
+def compare_with_published(
+    ledger: Mapping[str, TableLedger], version: Version, source: str
+) -> dict[str, tuple[int, int]]:
+    """Tables of a download whose rows read differ from what its release is published to have.
 
     Returns:
-        Rows read and rows published by bare table name; empty if the release is not known.
+        Rows read and rows published by bare table name; empty if the release is not known for sure.
     """
-    published = schema.published_row_counts(source).get(release, {})
-    read = {name.rpartition("/")[2]: entry.read for name, entry in ledger.items()}
+    published = schema.published_row_counts(source, version.project).get(version.text, {}) if version.claimed else {}
+    read = rows_read(ledger, version.project, source)
     return {n: (read[n], rows) for n, rows in published.items() if n in read and read[n] != rows}

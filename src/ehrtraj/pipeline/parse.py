@@ -124,10 +124,13 @@ class BlockParser:
             start, end = failed
             reason, detail = self._why(data[start:end])
             first_line = data.find(b"\n", start, end) + 1
+            rest = None
             if reason == "wrong_number_of_fields" and 0 < first_line < end:
-                # A quote that was never closed met the opening quote of a later row: only its own line is bad.
-                bad[start] = (first_line, BROKEN_QUOTE, "a quote is opened and not closed in its row")
                 rest = self._parse_with_care(data[first_line:end], data.count(b"\n", first_line, end))
+            if rest is not None and rest.rows.num_rows:
+                # A quote that was never closed met the opening quote of a later row: only its own line is bad. Where
+                # no row follows in it, as in a note with a field too many, the record is bad as a whole.
+                bad[start] = (first_line, BROKEN_QUOTE, "a quote is opened and not closed in its row")
                 tables.append(rest.rows)
                 skipped = data.count(b"\n", 0, first_line)
                 later += [replace(row, line=row.line + skipped) for row in rest.bad]

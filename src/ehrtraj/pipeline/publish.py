@@ -93,6 +93,7 @@ def write_metadata(
     clock: str,
     ledger: Mapping[str, TableLedger],
     describe: Callable[[list[pa.Table]], CodeTables],
+    extra: Path | None = None,
 ) -> dict[str, int]:
     """Write everything beside the data: codes, subjects, splits, flags, dataset.json, ledger, rejects.
 
@@ -103,11 +104,12 @@ def write_metadata(
         clock: `event` or `available`.
         ledger: account of every table's rows.
         describe: makes of the codes by shard what is known of each.
+        extra: folder with a user's own tables, if any.
 
     Returns:
         Numbers for the summary: patients, events, codes.
     """
-    known: dict[str, Table] = tables(source)
+    known: dict[str, Table] = tables(source, extra)
     shards = space.shard_marker(0).parent
     metadata = space.dataset / "metadata"
     # Both take about as long, and neither holds the other up.

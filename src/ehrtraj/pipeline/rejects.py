@@ -22,9 +22,11 @@ def reject_schema(table: pa.Schema) -> pa.Schema:
     """Columns of `rejects/<table>.parquet`.
 
     `reason` and `detail` say why; `line` and `text` are the row as it stands in the file, for rows that could not be
-    parsed; the table's own columns hold the row where it could.
+    parsed; the table's own columns hold the row where it could. Where the table has a column of one of these names, as
+    notes have `text`, ours is called `row_text`.
     """
-    return pa.schema(_LEADING + [table.field(name) for name in table.names])
+    leading = [f.with_name(f"row_{f.name}") if f.name in table.names else f for f in _LEADING]
+    return pa.schema(leading + [table.field(name) for name in table.names])
 
 
 class RejectWriter:
@@ -59,21 +61,21 @@ class RejectWriter:
             bad: the rows of one block.
             first_line: line number of the block's first line in the file.
         """
-        self._write(
-            {
-                "reason": pa.array([b.reason for b in bad], pa.string()),
-                "detail": pa.array([b.detail for b in bad], pa.string()),
-                "line": pa.array([b.line + first_line for b in bad], pa.int64()),
-                "text": pa.array([b.text for b in bad], pa.large_string()),
-            },
-            len(bad),
+        values = (
+            [b.reason for b in bad],
+            [b.detail for b in bad],
+            [b.line + first_line for b in bad],
+            [b.text for b in bad],
         )
+        ours = zip(self._schema.names, _LEADING, values, strict=False)
+        self._write({name: pa.array(column, field.type) for name, field, column in ours}, len(bad))
 
     def write_rows(self, rows: pa.Table, reason: str) -> None:
         """Set aside rows that were parsed."""
         if rows.num_rows:
             columns = {name: rows[name] for name in rows.column_names}
-            self._write(columns | {"reason": pa.array([reason] * rows.num_rows, pa.string())}, rows.num_rows)
+            ours = {self._schema.names[0]: pa.array([reason] * rows.num_rows, pa.string())}
+            self._write(columns | ours, rows.num_rows)
 
     def close(self) -> None:
         """Finish the file."""

@@ -9,6 +9,9 @@ class Reporter:
     def note(self, text: str) -> None:
         """A thing the user should know."""
 
+    def warn(self, text: str) -> None:
+        """A thing the user must know before using the result."""
+
     def step(self, text: str) -> None:
         """A step begins that has no progress of its own."""
 

@@ -20,14 +20,14 @@ import numpy as np
 import pyarrow as pa
 
 import ehrtraj
-from ehrtraj.config import Settings, resolve
+from ehrtraj.config import Settings, module_folders, resolve
 from ehrtraj.download.hint import download_notes, naming_what_is_missing
 from ehrtraj.engines.local import lean_memory, run_shards
 from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError, SettingsError
 from ehrtraj.pipeline import publish
 from ehrtraj.pipeline.codes import CodeTables, describe_codes
 from ehrtraj.pipeline.fingerprint import fingerprint_of
-from ehrtraj.pipeline.ledger import TableLedger, check, compare_with_published, make_ledger
+from ehrtraj.pipeline.ledger import TableLedger, check, compare_with_published, make_ledger, rows_read
 from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.pipeline.report import Reporter
 from ehrtraj.pipeline.selection import ADMISSIONS, Selection, choose_tables, plan_build
@@ -36,7 +36,9 @@ from ehrtraj.pipeline.shards import Plan
 from ehrtraj.pipeline.stage import StagedTable, finished, stage_table
 from ehrtraj.pipeline.vocabularies import VocabularyFile, find_vocabularies
 from ehrtraj.pipeline.workspace import Workspace, locked, private_files, read_json, size_of, write_json
-from ehrtraj.release.detect import Release, detect, version_by_counts
+from ehrtraj.release.detect import Release, detect
+from ehrtraj.release.history import projects
+from ehrtraj.release.versions import UNKNOWN, Version, mixed, settle, told_wrong
 from ehrtraj.rules.own import check_own_rules
 
 # What a process takes by itself, and what a worker needs beside it for a part of PART_ROWS rows: measured at 0.15 GB
@@ -61,6 +63,8 @@ class BuildResult:
         peak_memory: most bytes held by all processes together.
         bytes: size of the dataset.
         notes: what the user should know.
+        warnings: what the user must know before using the result.
+        versions: release of each download that was read, by its name.
     """
 
     path: Path
@@ -73,6 +77,8 @@ class BuildResult:
     peak_memory: int = 0
     bytes: int = 0
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 def build(
@@ -91,6 +97,11 @@ def build(
     gem: str | Path | None = None,
     concept_maps: str | Path | None = None,
     vocabulary: str | Path | None = None,
+    ed: str | Path | None = None,
+    note: str | Path | None = None,
+    modules: list[str] | str | None = None,
+    notes: Literal["inline", "separate", "none"] | None = None,
+    recipes: str | Path | None = None,
     seed: int | None = None,
     overwrite: bool | None = None,
     config: str | Path | None = None,
@@ -113,6 +124,12 @@ def build(
         gem: folder of the General Equivalence Mappings (CMS): ICD-10 codes as parents of ICD-9 codes.
         concept_maps: folder of mimic-code's concept maps: LOINC, SNOMED and RxNorm as parents of items.
         vocabulary: folder of the OMOP vocabularies (Athena): standard concepts as parents.
+        ed: folder of MIMIC-IV-ED, where it does not lie in `data_dir`.
+        note: folder of MIMIC-IV-Note, where it does not lie in `data_dir`.
+        modules: folders of other modules, as `ecg=mimic-iv-ecg/1.0`, that do not lie in `data_dir`.
+        notes: texts of notes in the events (`inline`, the default), in files beside them (`separate`), or the note
+            module left out (`none`).
+        recipes: folder with own recipes and tables, which win over the package's.
         seed: of the splits and of the draw of patients.
         overwrite: replace a finished dataset of the same name.
         config: TOML file with settings.
@@ -138,6 +155,11 @@ def build(
         "gem": gem,
         "concept_maps": concept_maps,
         "vocabulary": vocabulary,
+        "ed": ed,
+        "note": note,
+        "modules": modules,
+        "notes": notes,
+        "recipes": recipes,
         "seed": seed,
         "overwrite": overwrite,
     }
@@ -152,8 +174,9 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
         EhrtrajError: see `build`.
     """
     started = time.monotonic()
-    if settings.rules is not None and not settings.rules.is_dir():
-        raise SettingsError(f"rules is {settings.rules}: there is no such folder")
+    for name, folder in (("rules", settings.rules), ("recipes", settings.recipes)):
+        if folder is not None and not folder.is_dir():
+            raise SettingsError(f"{name} is {folder}: there is no such folder")
     if settings.rules is not None:
         check_own_rules(settings.rules)
     lean_memory()
@@ -161,7 +184,7 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
     try:
         with private_files(), PeakMemory() as memory, _errors_in_words(space):
             with naming_what_is_missing(settings.data_dir):
-                release = detect(settings.data_dir)
+                release = detect(settings.data_dir, modules=module_folders(settings), extra=settings.recipes)
                 selection = choose_tables(release, settings)
             vocabularies = find_vocabularies(settings)
             if vocabularies:
@@ -259,11 +282,14 @@ class _Build:
         self._memory = memory
         self._started = started
         self._notes: list[str] = []
+        self._warnings: list[str] = []
         self._timings: dict[str, float] = {}
 
     def run(self) -> BuildResult:
         for note in (*self._release.notes, *download_notes(self._release.root), *self._selection.notes):
             self._note(note)
+        for warning in self._release.warnings:
+            self._warn(warning)
         if self._space.resumed:
             self._note("an earlier run of this build was cut short: going on where it stopped")
         plan = self._plan()
@@ -278,6 +304,10 @@ class _Build:
     def _note(self, text: str) -> None:
         self._notes.append(text)
         self._reporter.note(text)
+
+    def _warn(self, text: str) -> None:
+        self._warnings.append(text)
+        self._reporter.warn(text)
 
     def _plan(self) -> Plan:
         path = self._space.root / "plan.json"
@@ -368,6 +398,8 @@ class _Build:
             dictionaries=self._selection.dictionaries,
             standardise=self._settings.standardise,
             rules=self._settings.rules,
+            recipes=self._settings.recipes,
+            notes=self._settings.notes,
         )
         # The largest first, so that none is left alone at the end.
         todo = sorted((s for s in rows if rows[s] and s not in done), key=lambda s: (-rows[s], s))
@@ -386,11 +418,13 @@ class _Build:
     def _publish(self, ledger: dict[str, TableLedger], staged: Mapping[str, StagedTable], plan: Plan) -> BuildResult:
         begun = time.monotonic()
         self._reporter.step("publishing")
-        release = self._release_version(ledger)
+        versions = self._settled_versions(ledger)
+        main = next(iter(projects(self._release.source)))
+        release = versions[main].text if main in versions else self._release.version
         events = sum(t.events for t in ledger.values())
         if not events:
             raise EhrtrajError("no row became an event: there is nothing to publish")
-        self._note_losses(ledger, release)
+        self._note_losses(ledger, versions)
         numbers = publish.write_metadata(
             self._space,
             self._release.source,
@@ -398,6 +432,7 @@ class _Build:
             self._settings.clock,
             ledger,
             self._describe_codes,
+            self._settings.recipes,
         )
         self._timings["publish"] = time.monotonic() - begun
         size = sum(p.stat().st_size for p in self._space.dataset.rglob("*") if p.is_file())
@@ -412,41 +447,54 @@ class _Build:
             peak_memory=self._memory.peak,
             bytes=size,
             notes=tuple(self._notes),
+            warnings=tuple(self._warnings),
+            versions={project: version.text for project, version in versions.items()},
         )
         publish.write_manifest(self._space, self._manifest(result, staged, plan, numbers))
         publish.make_visible(self._space, overwrite=self._settings.overwrite)
         return result
 
     def _describe_codes(self, pieces: list[pa.Table]) -> CodeTables:
-        source = self._release.source
+        source, extra = self._release.source, self._settings.recipes
         if self._vocabularies:
             self._reporter.step("looking the codes up in the vocabularies")
         found = describe_codes(
             pieces,
-            read_dictionaries(self._space, source, self._selection.dictionaries),
+            read_dictionaries(self._space, source, self._selection.dictionaries, extra),
             source,
             self._vocabularies,
             self._settings.rules,
             _WORKER_BYTES,
             self._settings.max_cpus,
+            extra,
         )
         for note in found.notes:
             self._note(note)
         return found
 
-    def _release_version(self, ledger: Mapping[str, TableLedger]) -> str:
-        by_counts = version_by_counts(
-            {name.rpartition("/")[2]: entry.read for name, entry in ledger.items()}, self._release.source
-        )
-        if by_counts and self._release.version not in ("unknown", by_counts):
-            self._note(
-                f"the folder says release {self._release.version}, the row counts say {by_counts}: taken as {by_counts}"
-            )
-        return by_counts or self._release.version
+    def _settled_versions(self, ledger: Mapping[str, TableLedger]) -> dict[str, Version]:
+        """The versions after counting, with what that tells anew."""
+        source, settled = self._release.source, {}
+        for project, before in self._release.versions.items():
+            version = settled[project] = settle(before, rows_read(ledger, project, source), source)
+            for note in version.notes if version is not before else ():
+                self._note(note)
+            if version is not before or version.number == UNKNOWN:
+                notes, warnings = told_wrong(version, {n: entry.read for n, entry in ledger.items()}, source)
+                for note in notes:
+                    self._note(note)
+                for warning in warnings:
+                    self._warn(warning)
+        if settled != self._release.versions:
+            for warning in mixed(settled, {}, source):
+                if warning not in self._warnings:
+                    self._warn(warning)
+        return settled
 
-    def _note_losses(self, ledger: Mapping[str, TableLedger], release: str) -> None:
-        for table, (read, published) in compare_with_published(ledger, release, self._release.source).items():
-            self._note(f"{table} has {read:,} rows; release {release} is published with {published:,}")
+    def _note_losses(self, ledger: Mapping[str, TableLedger], versions: Mapping[str, Version]) -> None:
+        for version in versions.values():
+            for table, (read, published) in compare_with_published(ledger, version, self._release.source).items():
+                self._note(f"{table} has {read:,} rows; release {version.text} is published with {published:,}")
         for name, entry in ledger.items():
             unreadable = sum(entry.set_aside.values())
             if entry.read and unreadable > entry.read // 2:
@@ -464,11 +512,12 @@ class _Build:
                 "source": self._release.source,
                 "version": result.release,
                 "root": str(self._release.root),
+                "downloads": result.versions,
             },
             "summary": {"patients": result.patients, "events": result.events, "codes": numbers["codes"]},
             "files": {
                 name: {
-                    "path": str(self._release.files[name].path.relative_to(self._release.root)),
+                    "path": self._release.where(name),
                     "bytes": self._release.files[name].size,
                     "sha256": table.sha256,
                     "rows": table.rows_read,
@@ -497,5 +546,6 @@ class _Build:
             },
             "peak_memory_bytes": result.peak_memory,
             "notes": list(result.notes),
+            "warnings": list(result.warnings),
             "fingerprint": self._fingerprint,
         }

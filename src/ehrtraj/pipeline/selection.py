@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,13 @@ from ehrtraj.errors import ReleaseError, SettingsError
 from ehrtraj.pipeline.events import Int64s, to_int64
 from ehrtraj.pipeline.parse import read_table
 from ehrtraj.pipeline.shards import Plan, draw, plan_shards
+from ehrtraj.recipes import Recipe
 from ehrtraj.release.detect import Release, TableFile, read_subject_file
 from ehrtraj.release.schema import tables
 
-PATIENTS, ADMISSIONS, ICUSTAYS = "hosp/patients", "hosp/admissions", "icu/icustays"
+PATIENTS, ADMISSIONS, ICUSTAYS, EDSTAYS = "hosp/patients", "hosp/admissions", "icu/icustays", "ed/edstays"
+# gzip makes MIMIC's notes about this much smaller.
+_GZIP_RATIO = 3.5
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,16 @@ def choose_tables(release: Release, settings: Settings) -> Selection:
         SettingsError: if a table is asked for that does not exist.
         ReleaseError: if one is asked for that the release lacks, or nothing is left.
     """
-    with_recipe = recipes.recipes(release.source)
-    known = tables(release.source)
+    with_recipe = recipes.recipes(release.source, release.extra)
+    known = tables(release.source, release.extra)
     there = [n for n in known if n in release.files]
     notes = []
+    if settings.notes == "none" and (of_notes := _note_tables(there, with_recipe)):
+        if contrary := [n for n in _full_names(settings.tables, with_recipe) if n in of_notes]:
+            raise SettingsError(f"--tables asks for {', '.join(contrary)}, --no-notes leaves it out: give one of them")
+        there = [n for n in there if n not in of_notes]
+        if not settings.tables:
+            notes.append(f"left out, as asked: {', '.join(of_notes)}")
     if settings.tables:
         asked = _full_names(settings.tables, with_recipe)
         if lacking := [n for n in asked if n not in there]:
@@ -69,17 +78,24 @@ def choose_tables(release: Release, settings: Settings) -> Selection:
         wanted = [n for n in there if n in with_recipe]
         if release.missing:
             notes.append(f"not there, left out: {', '.join(release.missing)}")
+        if release.absent_modules:
+            notes.append(f"modules that are not there: {', '.join(release.absent_modules)}")
     if not wanted:
         raise ReleaseError(f"the release in {release.root} has no table that holds events")
     if settings.icu_only and ICUSTAYS not in there:
         raise ReleaseError("--icu-only needs icu/icustays, which is not there")
-    helpers = " ".join(recipes.helper(h, release.source) for h in ("encounters", "subjects"))
-    joined = {t.name for t in known.values() if t.name in helpers}
-    for name in wanted:
-        joined |= with_recipe[name].mentions(t.name for t in known.values())
+    helpers = "\n".join(recipes.helper(h, release.source, release.extra) for h in recipes.HELPERS_OF_A_SHARD)
+    sql = "\n".join([helpers, *(with_recipe[name].sql for name in wanted)])
+    joined = recipes.tables_read(sql, (t.name for t in known.values()), release.source, release.extra)
     dictionaries = [n for n in there if known[n].kind == "dictionary"]
     read = {*wanted, *(n for n in there if known[n].name in joined), *dictionaries}
     return Selection(tuple(wanted), tuple(n for n in there if n in read), tuple(dictionaries), tuple(notes))
+
+
+def _note_tables(there: Iterable[str], with_recipe: Mapping[str, Recipe]) -> list[str]:
+    """Tables of the modules that hold notes: those in which a recipe says so."""
+    modules = {name.partition("/")[0] for name in there if name in with_recipe and with_recipe[name].separate}
+    return [name for name in there if name.partition("/")[0] in modules]
 
 
 def _read_columns(file: TableFile | None, *columns: str) -> list[Int64s]:
@@ -101,7 +117,12 @@ def plan_build(release: Release, settings: Settings) -> Plan:
     (patients,) = _read_columns(release.files.get(PATIENTS), "subject_id")
     (admissions,) = _read_columns(release.files.get(ADMISSIONS), "subject_id")
     (stays,) = _read_columns(release.files.get(ICUSTAYS), "subject_id")
-    everyone = np.unique(np.concatenate([patients, admissions, stays]))
+    (visits,) = _read_columns(release.files.get(EDSTAYS), "subject_id")
+    others = np.empty(0, np.int64)
+    if not len(patients) and not len(admissions):
+        # No table says who there is: every table of patients is asked, and a patient counts once for each row.
+        others = np.concatenate([others, *(_read_columns(f, "subject_id")[0] for f in _large_tables(release))])
+    everyone = np.unique(np.concatenate([patients, admissions, stays, visits, others]))
     selected: Int64s | None = None
     if settings.icu_only:
         selected = np.unique(stays)
@@ -119,4 +140,25 @@ def plan_build(release: Release, settings: Settings) -> Plan:
                 raise ReleaseError(f"none of the {len(asked):,} subject_ids in {path} is in this release")
     if selected is not None and not len(selected):
         raise SettingsError("no patient is left: --subjects and --icu-only have none in common")
-    return plan_shards(patients, admissions, stays, selected)
+    people = np.concatenate([patients, others])
+    return plan_shards(people, admissions, stays, selected, visits=visits, note_bytes=_note_bytes(release, settings))
+
+
+def _large_tables(release: Release) -> list[TableFile]:
+    """Tables of patients that no stay of which the plan knows accounts for."""
+    counted = (PATIENTS, ADMISSIONS, ICUSTAYS, EDSTAYS)
+    stays = {name.partition("/")[0] for name in release.files if name in (ICUSTAYS, EDSTAYS)}
+    return [
+        file
+        for name, file in release.files.items()
+        if file.table.kind == "patient" and name not in counted and file.table.module not in stays
+    ]
+
+
+def _note_bytes(release: Release, settings: Settings) -> int:
+    """About how many bytes of notes there are."""
+    if settings.notes == "none":
+        return 0
+    recipe = recipes.recipes(release.source, release.extra)
+    files = [file for name, file in release.files.items() if name in recipe and recipe[name].separate]
+    return sum(round(f.size * (_GZIP_RATIO if f.path.suffix == ".gz" else 1)) for f in files)

@@ -20,6 +20,7 @@ from ehrtraj.pipeline.convert import Codes
 from ehrtraj.pipeline.encounters import Admissions
 from ehrtraj.pipeline.events import NULL, EventBuffer, masked, to_int64
 from ehrtraj.pipeline.extract import Extractor, TableCount
+from ehrtraj.pipeline.notes import NoteWriter
 from ehrtraj.pipeline.rejects import RejectWriter
 from ehrtraj.pipeline.shards import SPLITS
 from ehrtraj.pipeline.stage import read_staged
@@ -27,6 +28,7 @@ from ehrtraj.pipeline.standardise import Standardiser
 from ehrtraj.pipeline.workspace import DATASET, Workspace, write_json
 from ehrtraj.pipeline.write import ShardWriter
 from ehrtraj.release.schema import Table, tables
+from ehrtraj.rules import domains
 
 # More rows than this at once would not fit beside each other's copies in a worker's memory: 2 million rows take about
 # 0.7 GB. Patients are never divided.
@@ -49,6 +51,8 @@ class ShardJob:
         dictionaries: full names of all staged dictionaries.
         standardise: apply the rule tables of numbers.
         rules: folder with a user's own rules, if any.
+        recipes: folder with a user's own recipes and tables, if any.
+        notes: `separate` where the texts of notes lie beside the events.
         part_rows: most rows to work on at once.
     """
 
@@ -63,11 +67,13 @@ class ShardJob:
     dictionaries: tuple[str, ...] = ()
     standardise: bool = True
     rules: Path | None = None
+    recipes: Path | None = None
+    notes: str = "inline"
     part_rows: int = PART_ROWS
 
 
 def read_dictionaries(
-    space: Workspace, source: str, staged: Sequence[str], *, keys_only: bool = False
+    space: Workspace, source: str, staged: Sequence[str], extra: Path | None = None, *, keys_only: bool = False
 ) -> dict[str, pa.Table]:
     """Read the staged dictionaries, by bare name; those that are not staged are empty.
 
@@ -75,9 +81,10 @@ def read_dictionaries(
         space: of the build.
         source: whose dictionaries.
         staged: full names of those that are staged.
+        extra: folder with a user's own tables.
         keys_only: leave out what they say of a code, which is most of them.
     """
-    known = {name: table for name, table in tables(source).items() if table.kind == "dictionary"}
+    known = {name: table for name, table in tables(source, extra).items() if table.kind == "dictionary"}
     return {
         t.name: read_staged(space.staged(name), 0, t.schema, list(t.key_columns) if keys_only else None)
         if name in staged
@@ -92,7 +99,8 @@ class ShardWorker:
     def __init__(self, job: ShardJob) -> None:
         self._job = job
         self._space = Workspace(job.output, job.version)
-        self._tables: dict[str, Table] = {n: t for n, t in tables(job.source).items() if t.kind == "patient"}
+        known = tables(job.source, job.recipes)
+        self._tables: dict[str, Table] = {n: t for n, t in known.items() if t.kind == "patient"}
         spill = self._space.root / "spill"
         self._standardiser = Standardiser(job.rules) if job.standardise else None
         self._extractor = Extractor(
@@ -102,8 +110,10 @@ class ShardWorker:
             job.memory,
             spill,
             standardiser=self._standardiser,
-            dictionaries=read_dictionaries(self._space, job.source, job.dictionaries, keys_only=True),
+            dictionaries=read_dictionaries(self._space, job.source, job.dictionaries, job.recipes, keys_only=True),
+            extra=job.recipes,
         )
+        self._domains = domains(job.recipes)
         self._admissions = self._all_admissions()
         self._buffer = EventBuffer()
 
@@ -142,6 +152,7 @@ class ShardWorker:
             for n in job.wanted
         }
         writer = ShardWriter(self._space.dataset / "data", shard, job.wanted, job.clock)
+        notes = NoteWriter(self._space.dataset / "notes", shard, job.seed) if job.notes == "separate" else None
         totals: dict[str, TableCount] = {}
         codes: Counter[tuple[str, str]] = Counter()
         patients: Counter[tuple[str, str]] = Counter()
@@ -151,9 +162,13 @@ class ShardWorker:
         subjects, applied = [], []
         try:
             for low, high in self._parts(shard, rows):
-                spelled = Codes()
+                spelled = Codes(domains=self._domains)
                 self._buffer.clear(min(rows, job.part_rows) * 6 // 5)
-                counts, about = self._extractor.run(self._reader(shard, low, high), rejects, self._buffer, spelled)
+                counts, about = self._extractor.run(
+                    self._reader(shard, low, high), rejects, self._buffer, spelled, notes
+                )
+                if notes is not None:
+                    notes.flush()
                 # What the tables took goes back to the system before the events are put in order.
                 pa.default_memory_pool().release_unused()
                 part = assemble(
@@ -179,8 +194,12 @@ class ShardWorker:
                     applied.append(count_applied(part, job.wanted))
                     subjects.append(self._subjects(part, about["subjects"], writer.write(part), shard))
             files = writer.close()
+            if notes is not None:
+                notes.close()
         except BaseException:
             writer.abandon()
+            if notes is not None:
+                notes.close()
             raise
         finally:
             for reject in rejects.values():
@@ -189,6 +208,7 @@ class ShardWorker:
         self._leave(shard, "applied", all_applied(applied))
         root = self._space.root
         left = [root / DATASET / "data" / name for name in files]
+        left += [] if notes is None else notes.paths()
         left += self._space.shard_marker(shard).parent.glob(f"{shard:05d}.*.arrow")
         left += [p for n in job.wanted if (p := self._space.reject_piece(n, f"shard-{shard:05d}")).is_file()]
         account = {
@@ -239,9 +259,13 @@ class ShardWorker:
         patients: Counter[tuple[str, str]],
         units: dict[str, set[str]],
     ) -> None:
+        # A code may come from several tables: it counts for the one whose name is first.
         tables = np.array(self._job.wanted)
-        first = np.zeros(len(part.codes), np.int64)
-        first[part.events.code] = part.events.table
+        by_name = np.argsort(tables)
+        rank = np.argsort(by_name)
+        pair = part.events.code.astype(np.int64) * len(tables) + rank[part.events.table]
+        seen = np.bincount(pair, minlength=len(part.codes) * len(tables)).reshape(-1, len(tables)) > 0
+        first = by_name[seen.argmax(axis=1)]
         counts = np.bincount(part.events.code, minlength=len(part.codes))
         for code, table, count, people in zip(
             part.codes, tables[first].tolist(), counts.tolist(), part.code_patients.tolist(), strict=True

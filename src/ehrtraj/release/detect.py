@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import csv
-import json
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ehrtraj.errors import ReleaseError
 from ehrtraj.release import schema
+from ehrtraj.release.history import history, projects
+from ehrtraj.release.layout import Layout, find_file, find_layout
 from ehrtraj.release.reader import read_header
 from ehrtraj.release.schema import Table
+from ehrtraj.release.versions import (
+    SYNTHETIC_MARKER,
+    UNKNOWN,
+    Version,
+    find_version,
+    fits,
+    mixed,
+    told_wrong,
+    version_by_counts,
+)
 
-_ENDINGS = (".csv.gz", ".csv")
-_SEARCH_DEPTH = 5
-SYNTHETIC_MARKER = "ehrtraj-synth.json"
-"""File that `ehrtraj synth` leaves in what it makes, so that nobody takes it for the real thing."""
-_VERSION_IN_PATH = re.compile(r"\d+\.\d+")
+__all__ = ["SYNTHETIC_MARKER", "Release", "TableFile", "detect", "read_subject_file", "version_by_counts"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class TableFile:
         header: column names as the file writes them.
         size: bytes of the file.
         mtime_ns: time of last change.
+        folder: module it lies in, as this release calls it.
     """
 
     table: Table
@@ -37,12 +45,17 @@ class TableFile:
     header: tuple[str, ...]
     size: int
     mtime_ns: int
+    folder: str = ""
 
     @property
     def present(self) -> dict[str, str]:
-        """Known columns that the file has: our name to the file's."""
+        """Known columns that the file has: our name to the file's, whatever this release calls it."""
         written = {name.lower(): name for name in self.header}
-        return {c: written[c.lower()] for c in self.table.columns if c.lower() in written}
+        found = {}
+        for column in self.table.columns:
+            if name := next((n for n in self.table.names_of(column) if n.lower() in written), None):
+                found[column] = written[name.lower()]
+        return found
 
 
 @dataclass(frozen=True)
@@ -51,11 +64,15 @@ class Release:
 
     Attributes:
         source: `mimiciv`.
-        root: folder that holds the modules.
-        version: `2.2`, `3.1`, `demo 2.2`, or `unknown` where neither path nor files tell.
+        root: folder that holds the modules of the main download.
+        version: of the main download: `2.2`, `3.1`, `demo 2.2`, or `unknown` where neither path nor files tell.
         files: tables that are there, by full name.
-        missing: full names of known tables that are not there.
+        missing: full names of known tables that are not there, in modules that are.
         notes: what a user should know, one sentence each.
+        warnings: what a user must know before using the result.
+        versions: of each download that is there.
+        absent_modules: modules of the newest release that are not there.
+        extra: folder with a user's own tables and recipes, if any.
     """
 
     source: str
@@ -64,128 +81,145 @@ class Release:
     files: dict[str, TableFile]
     missing: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = field(default=())
+    versions: dict[str, Version] = field(default_factory=dict)
+    absent_modules: tuple[str, ...] = ()
+    extra: Path | None = None
+
+    def where(self, name: str) -> str:
+        """The file of a table for a reader: below the root, or from its module on where it lies elsewhere."""
+        path = self.files[name].path
+        if path.is_relative_to(self.root):
+            return str(path.relative_to(self.root))
+        return f"{path.parent.name}/{path.name}"
 
 
-def _find(folder: Path, module: str, name: str) -> Path | None:
-    for ending in _ENDINGS:
-        path = folder / module / f"{name}{ending}"
-        if path.is_file():
-            return path
-    return None
-
-
-def _is_root(folder: Path, tables: dict[str, Table]) -> bool:
-    return any(_find(folder, t.module, t.name) for t in tables.values() if t.kind == "patient")
-
-
-def _roots(folder: Path, tables: dict[str, Table], depth: int) -> list[Path]:
-    if _is_root(folder, tables):
-        return [folder]
-    if depth == 0:
-        return []
-    try:
-        children = sorted(c for c in folder.iterdir() if c.is_dir() and not c.name.startswith("."))
-    except PermissionError:
-        return []
-    return [root for child in children for root in _roots(child, tables, depth - 1)]
-
-
-def _find_root(data_dir: Path, tables: dict[str, Table]) -> Path:
-    if not data_dir.exists():
-        raise ReleaseError(f"no such folder: {data_dir}")
-    if not data_dir.is_dir():
-        raise ReleaseError(f"{data_dir} is a file: name the folder that holds hosp/ and icu/")
-    start = data_dir.parent if data_dir.name in {t.module for t in tables.values()} else data_dir
-    roots = _roots(start, tables, _SEARCH_DEPTH)
-    if not roots:
-        inside = ", ".join(sorted(p.name for p in data_dir.iterdir())[:8]) or "nothing"
-        raise ReleaseError(
-            f"{data_dir} is not a MIMIC-IV release: neither it nor a folder in it has hosp/patients.csv.gz, "
-            f"icu/chartevents.csv.gz or another of its tables (it holds: {inside})"
-        )
-    if len(roots) > 1:
-        listed = "\n  ".join(map(str, roots))
-        raise ReleaseError(f"{data_dir} holds several releases; name one of them:\n  {listed}")
-    return roots[0]
-
-
-def _table_file(table: Table, path: Path) -> TableFile:
+def _table_file(table: Table, path: Path, folder: str) -> TableFile:
     header = tuple(read_header(path))
     seen = [h.lower() for h in header]
     if twice := sorted({h for h in seen if seen.count(h) > 1}):
         raise ReleaseError(f"{path}: its first line names {', '.join(twice)} twice")
-    if lacking := [c for c in table.key_columns if c.lower() not in seen]:
+    if lacking := [c for c in table.key_columns if not {n.lower() for n in table.names_of(c)} & set(seen)]:
         shown = ", ".join(header)[:200]
         raise ReleaseError(
             f"{path}: its first line lacks the column {', '.join(lacking)}, without which {table.full_name} cannot be "
             f"read (it has: {shown}). Download the file again, or move it elsewhere to build without it"
         )
     stat = path.stat()
-    return TableFile(table, path, header, stat.st_size, stat.st_mtime_ns)
+    return TableFile(table, path, header, stat.st_size, stat.st_mtime_ns, folder)
 
 
-def _version(root: Path) -> str:
-    if (marker := root / SYNTHETIC_MARKER).is_file():
-        return f"synthetic {json.loads(marker.read_text()).get('release', 'unknown')}"
-    is_demo = (root / "demo_subject_id.csv").is_file()
-    in_path = [part for part in root.parts if _VERSION_IN_PATH.fullmatch(part)]
-    number = in_path[-1] if in_path else "2.2" if is_demo else ""
-    return " ".join(filter(None, ("demo" if is_demo else "", number))) or "unknown"
+def _files(layout: Layout, tables: Mapping[str, Table]) -> dict[str, TableFile]:
+    """Every table that is read and is there; where it lies in two places, the newest release's counts."""
+    files = {}
+    for name, table in tables.items():
+        if table.kind == "no_patients":
+            continue
+        for module in table.places or (table.module,):
+            folder = layout.folders.get(module)
+            if folder is not None and (path := find_file(folder, table.name)):
+                files[name] = _table_file(table, path, module)
+                break
+    return files
 
 
-def version_by_counts(rows: dict[str, int], source: str = "mimiciv") -> str | None:
-    """The published release whose row counts agree with these for most tables, or None.
-
-    Args:
-        rows: rows read by bare table name.
-        source: whose published counts to compare with.
-    """
-    best: tuple[int, str] = (0, "")
-    for release, counts in schema.published_row_counts(source).items():
-        same = sum(counts.get(name) == n for name, n in rows.items())
-        best = max(best, (same, release))
-    return best[1] if rows and best[0] * 2 > len(rows) else None
-
-
-def _notes(files: dict[str, TableFile], root: Path) -> list[str]:
+def _column_notes(files: Mapping[str, TableFile], versions: Mapping[str, Version], source: str) -> list[str]:
+    """Columns that are not as the release should have them; what the release never had is told in one sentence."""
     notes = []
-    read = {file.table.module for file in files.values()}
-    others = sorted(d.name for d in root.iterdir() if d.is_dir() and d.name not in read and any(d.glob("*.csv*")))
-    if others:
-        notes.append(f"modules this version does not read, left out: {', '.join(others)}")
+    shapes = {(s.project, s.release): s for listed in history(source).shapes.values() for s in listed}
+    never: list[str] = []
     for name, file in files.items():
-        if lacking := [c for c in file.table.columns if c not in file.present]:
+        version = versions[schema.project_of(file.table.module, source)]
+        release = version.number if (version.project, version.number) in shapes else (version.fits or ("",))[-1]
+        shape = shapes.get((version.project, release))
+        had = shape.columns.get(name) if shape else None
+        lacking = [c for c in file.table.columns if c not in file.present]
+        older = [c for c in lacking if had is not None and not had & {n.lower() for n in file.table.names_of(c)}]
+        never += [f"{name}.{c}" for c in older]
+        if lacking := [c for c in lacking if c not in older]:
             notes.append(f"{name} has no column {', '.join(lacking)}: null in this build")
-        known = {c.lower() for c in file.table.columns}
+        known = {n.lower() for c in file.table.columns for n in file.table.names_of(c)} | set(file.table.dropped)
         if unknown := [h for h in file.header if h.lower() not in known]:
             notes.append(f"{name} has columns this version does not know, left out: {', '.join(unknown)}")
         if file.path.name.endswith(".gz") and file.path.with_suffix("").is_file():
             notes.append(f"{name} lies there as .csv.gz and as .csv: the .csv.gz is read")
+    if never:
+        notes.append(f"columns that came with a later release, null in this build: {', '.join(never)}")
     return notes
 
 
-def detect(data_dir: Path, source: str = "mimiciv") -> Release:
+def _other_modules(layout: Layout, tables: Mapping[str, Table]) -> list[str]:
+    """Folders beside the modules that hold tables nobody knows."""
+    known = {module for table in tables.values() for module in table.places or (table.module,)}
+    roots = {folder.parent for folder in layout.folders.values()}
+    return sorted(
+        d.name for root in roots for d in root.iterdir() if d.is_dir() and d.name not in known and any(d.glob("*.csv*"))
+    )
+
+
+def detect(
+    data_dir: Path,
+    source: str = "mimiciv",
+    *,
+    modules: Mapping[str, Path | None] | None = None,
+    extra: Path | None = None,
+) -> Release:
     """Find the release in `data_dir` or in a folder below it.
 
     Args:
         data_dir: the release's own folder, a module of it, or one above it such as `physionet.org/`.
         source: whose tables to look for.
+        modules: folders of single modules that lie elsewhere, as `{"ed": ...}`.
+        extra: folder with a user's own tables and recipes.
 
     Raises:
         ReleaseError: if there is none, more than one, or a table lacks a key column.
     """
-    tables = schema.tables(source)
-    root = _find_root(data_dir, tables)
-    files: dict[str, TableFile] = {}
-    missing = []
-    for name, table in tables.items():
-        if table.kind == "no_patients":
-            continue
-        if path := _find(root, table.module, table.name):
-            files[name] = _table_file(table, path)
-        else:
-            missing.append(name)
-    return Release(source, root, _version(root), files, tuple(missing), tuple(_notes(files, root)))
+    tables = schema.tables(source, extra)
+    layout = find_layout(data_dir, tables, source, modules)
+    files = _files(layout, tables)
+    by_project: dict[str, list[TableFile]] = {}
+    for file in files.values():
+        by_project.setdefault(schema.project_of(file.table.module, source), []).append(file)
+    versions = {}
+    for project, listed in by_project.items():
+        root = listed[0].path.parent.parent
+        versions[project] = find_version(project, root, layout.root, listed, source)
+    main = next(iter(projects(source)))
+    there = {file.table.module for file in files.values()}
+    notes = [note for version in versions.values() for note in version.notes]
+    if others := _other_modules(layout, tables):
+        notes.append(f"modules this version does not read, left out: {', '.join(others)}")
+    notes += _column_notes(files, versions, source)
+    warnings = [warning for version in versions.values() for warning in version.warnings]
+    warnings += mixed(versions, _by_module(by_project.get(main, []), source), source)
+    for version in versions.values():
+        told = told_wrong(version, dict.fromkeys(files, 0), source)
+        notes += told[0]
+        warnings += told[1]
+    read = {name: table for name, table in tables.items() if table.kind != "no_patients"}
+    return Release(
+        source=source,
+        root=layout.root,
+        version=versions[main].text if main in versions else UNKNOWN,
+        files=files,
+        missing=tuple(n for n, table in read.items() if n not in files and table.module in there),
+        notes=tuple(notes),
+        warnings=tuple(warnings),
+        versions=versions,
+        absent_modules=tuple(dict.fromkeys(t.module for t in read.values() if t.module not in there)),
+        extra=extra,
+    )
+
+
+def _by_module(files: list[TableFile], source: str) -> dict[str, tuple[str, ...]]:
+    """For each module of the main download, the releases whose columns it has exactly."""
+    main = next(iter(projects(source)))
+    grouped: dict[str, list[TableFile]] = {}
+    for file in files:
+        grouped.setdefault(file.folder, []).append(file)
+    found = {module: fits(main, listed, source) for module, listed in grouped.items()}
+    return {module: releases for module, (releases, exact) in found.items() if exact}
 
 
 def read_subject_file(path: Path) -> list[int]:

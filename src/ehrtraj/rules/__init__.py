@@ -60,10 +60,21 @@ class Domain:
 
 
 @cache
-def domains() -> dict[str, Domain]:
-    """All domains by name, in the order of their rank."""
-    rows = sorted(read_rules("domains"), key=lambda r: int(r["rank"]))
-    return {r["domain"]: Domain(r["domain"], int(r["rank"]), r["meaning"]) for r in rows}
+def domains(extra: Path | None = None) -> dict[str, Domain]:
+    """All domains by name, in the order of their rank.
+
+    Args:
+        extra: folder with a user's own `domains.csv`, whose lines come in the place of ours.
+
+    Raises:
+        RecipeError: if a user's line cannot be used.
+    """
+    lines = read_rules("domains", extra)
+    for line in lines:
+        if not line["rank"].isdigit():
+            raise RecipeError(f"domains.csv: the rank of {line['domain']} is '{line['rank']}', which is no number")
+    by_name = {r["domain"]: Domain(r["domain"], int(r["rank"]), r["meaning"]) for r in lines}
+    return dict(sorted(by_name.items(), key=lambda pair: pair[1].rank))
 
 
 @cache

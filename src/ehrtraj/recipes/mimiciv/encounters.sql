@@ -1,14 +1,16 @@
 -- When a patient was in hospital, and under which admission: disjoint segments [start, stop) of each subject.
--- A stay lasts from the registration in the emergency department, or the admission, to the discharge or death, inclusive.
+-- A stay lasts from the arrival in the emergency department, or the admission, to the discharge or death, inclusive. The
+-- arrival is that of edregtime, or of the stay in edstays that names the admission.
 -- hadm_id is null where several admissions hold the time at once (mc#1520): nothing is given to "the" encounter then.
 WITH
 stays AS (
   SELECT
     subject_id,
     hadm_id,
-    min(least(edregtime, admittime))                                 AS start,
+    min(least(edregtime, admittime, arrived))                        AS start,
     max(stay_end(dischtime, deathtime)) + INTERVAL 1 SECOND          AS stop
   FROM admissions
+  LEFT JOIN arrivals USING (subject_id, hadm_id)
   WHERE stay_end(dischtime, deathtime) >= least(edregtime, admittime)     -- not those that end before they begin (mc#1691)
   GROUP BY subject_id, hadm_id
 ),

@@ -27,6 +27,14 @@ CREATE OR REPLACE MACRO day_end_in_stay(d, stay_ended) AS
 CREATE OR REPLACE MACRO not_before(known, happened) AS
   CASE WHEN known < happened THEN happened ELSE known END;
 
+-- Whether two clocks differ by a minute or more: less is rounding.
+CREATE OR REPLACE MACRO apart(one, other) AS
+  coalesce(abs(epoch(one) - epoch(other)) >= 60, false);
+
+-- Whether two things began within an hour of each other.
+CREATE OR REPLACE MACRO within_the_hour(one, other) AS
+  coalesce(abs(epoch(one) - epoch(other)) <= 3600, false);
+
 -- Text ----------------------------------------------------------------------------------------------------------------
 
 -- The source's text, where it says more than the number beside it. Rows without a number are asked first: to try a cast
@@ -44,6 +52,22 @@ CREATE OR REPLACE MACRO squeezed(txt) AS
 -- The name of a thing as a part of a code: never null, so that the parts after it keep their places.
 CREATE OR REPLACE MACRO named(txt) AS
   coalesce(nullif(trim(txt), ''), 'UNKNOWN');
+
+-- Pain from 0 to 10, where free text says so: '7', '7.5', '7/10', '7 out of 10'. Null for words, ranges and other numbers.
+CREATE OR REPLACE MACRO pain_score(txt) AS
+  TRY_CAST(regexp_extract(txt, '^\s*(10(?:\.0+)?|[0-9](?:\.[0-9]+)?)\s*(?:/\s*10|out of 10)?\s*$', 1, 'i') AS DOUBLE);
+
+-- Notes ---------------------------------------------------------------------------------------------------------------
+
+-- note_id is '<subject_id>-<type>-<note_seq>', as 10000032-DS-21: note_seq counts within a type. One number for it, its
+-- parts one behind the other: subject_id, six digits of note_seq, three of the type's letters (DS = 3 * 26 + 18 = 096).
+-- Null for a note_id that is made otherwise.
+CREATE OR REPLACE MACRO note_number(note_id) AS
+  TRY(CASE WHEN regexp_full_match(note_id, '[0-9]{1,9}-[A-Z]{2}-[0-9]{1,6}') THEN
+    CAST(split_part(note_id, '-', 1) AS BIGINT) * 1000000000
+      + CAST(split_part(note_id, '-', 3) AS BIGINT) * 1000
+      + (ascii(split_part(note_id, '-', 2)) - 65) * 26 + ascii(substr(split_part(note_id, '-', 2), 2)) - 65
+  END);
 
 -- Orders --------------------------------------------------------------------------------------------------------------
 

@@ -20,30 +20,40 @@ SELECT
   a.admission_location
 FROM admissions AS a;
 
--- [also] the registration in the emergency department
+-- [also] the registration in the emergency department: the same visit that edstays and transfers tell of
 SELECT
-  subject_id,
-  edregtime           AS time,
+  a.subject_id,
+  a.edregtime         AS time,
   'ED_REGISTRATION'   AS domain,
   'minute'            AS time_precision,
-  hadm_id,
-  hadm_id             AS source_key,
-  hadm_id             AS link_id
-FROM admissions
-WHERE edregtime IS NOT NULL;
+  a.hadm_id,
+  v.stay_id,
+  CASE WHEN v.same_visit THEN flag('same_visit') ELSE 0 END
+    + CASE WHEN v.conflict_at_start THEN flag('visit_conflict') ELSE 0 END AS flags,
+  a.hadm_id           AS source_key,
+  a.hadm_id           AS link_id,
+  v.transfer_id
+FROM admissions AS a
+LEFT JOIN visits AS v ON v.told_by = 'hosp/admissions' AND v.subject_id = a.subject_id AND v.key = a.hadm_id
+WHERE a.edregtime IS NOT NULL;
 
 -- [also] the way out of the emergency department
 SELECT
-  subject_id,
-  edouttime     AS time,
+  a.subject_id,
+  a.edouttime   AS time,
   'ED_OUT'      AS domain,
   'minute'      AS time_precision,
-  hadm_id,
-  CASE WHEN edouttime < edregtime THEN flag('end_before_start') ELSE 0 END AS flags,
-  hadm_id       AS source_key,
-  hadm_id       AS link_id
-FROM admissions
-WHERE edouttime IS NOT NULL;
+  a.hadm_id,
+  v.stay_id,
+  CASE WHEN a.edouttime < a.edregtime THEN flag('end_before_start') ELSE 0 END
+    + CASE WHEN v.same_visit THEN flag('same_visit') ELSE 0 END
+    + CASE WHEN v.conflict_at_start OR v.conflict_at_end THEN flag('visit_conflict') ELSE 0 END AS flags,
+  a.hadm_id     AS source_key,
+  a.hadm_id     AS link_id,
+  v.transfer_id
+FROM admissions AS a
+LEFT JOIN visits AS v ON v.told_by = 'hosp/admissions' AND v.subject_id = a.subject_id AND v.key = a.hadm_id
+WHERE a.edouttime IS NOT NULL;
 
 -- [also] race as written down at this admission: it varies from one to the next (mc#1236)
 SELECT

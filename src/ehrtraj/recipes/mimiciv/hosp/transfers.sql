@@ -2,28 +2,37 @@
 -- hadm_id is null for a visit to the emergency department that led to no admission (MIMIC documentation).
 -- set aside: no_time | intime IS NULL
 
--- [every row] arrival at the care unit: the row of the departure has none and is TRANSFER//DISCHARGE
+-- [every row] arrival at the care unit: the row of the departure has none and is TRANSFER//DISCHARGE. A row 'ED' tells of
+-- the visit that edstays tells of, and has its stay_id
 SELECT
-  subject_id,
-  intime            AS time,
+  t.subject_id,
+  t.intime          AS time,
   'TRANSFER'        AS domain,
-  CASE WHEN eventtype = 'discharge' THEN 'DISCHARGE'
-       ELSE named(careunit) END AS item,
-  hadm_id,
-  transfer_id       AS source_key,
-  transfer_id       AS link_id,
-  eventtype
-FROM transfers;
+  CASE WHEN t.eventtype = 'discharge' THEN 'DISCHARGE'
+       ELSE named(t.careunit) END AS item,
+  t.hadm_id,
+  v.stay_id,
+  CASE WHEN v.same_visit THEN flag('same_visit') ELSE 0 END
+    + CASE WHEN v.conflict_at_start THEN flag('visit_conflict') ELSE 0 END AS flags,
+  t.transfer_id     AS source_key,
+  t.transfer_id     AS link_id,
+  t.eventtype
+FROM transfers AS t
+LEFT JOIN visits AS v ON v.told_by = 'hosp/transfers' AND v.subject_id = t.subject_id AND v.key = t.transfer_id;
 
 -- [also] leaving the care unit
 SELECT
-  subject_id,
-  outtime           AS time,
+  t.subject_id,
+  t.outtime         AS time,
   'TRANSFER_OUT'    AS domain,
-  named(careunit)   AS item,
-  hadm_id,
-  CASE WHEN outtime < intime THEN flag('end_before_start') ELSE 0 END AS flags,
-  transfer_id       AS source_key,
-  transfer_id       AS link_id
-FROM transfers
-WHERE outtime IS NOT NULL;
+  named(t.careunit) AS item,
+  t.hadm_id,
+  v.stay_id,
+  CASE WHEN t.outtime < t.intime THEN flag('end_before_start') ELSE 0 END
+    + CASE WHEN v.same_visit THEN flag('same_visit') ELSE 0 END
+    + CASE WHEN v.conflict_at_start OR v.conflict_at_end THEN flag('visit_conflict') ELSE 0 END AS flags,
+  t.transfer_id     AS source_key,
+  t.transfer_id     AS link_id
+FROM transfers AS t
+LEFT JOIN visits AS v ON v.told_by = 'hosp/transfers' AND v.subject_id = t.subject_id AND v.key = t.transfer_id
+WHERE t.outtime IS NOT NULL;

@@ -1,0 +1,74 @@
+"""What becomes of every table of every module, read from the recipes and the data files of the releases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ehrtraj import recipes
+from ehrtraj.release.history import history, projects
+from ehrtraj.release.schema import Table, tables
+
+_NOT_READ = "not read: it holds no patient"
+_DESCRIBES = "describes codes, in metadata/codes.parquet"
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """One table and what becomes of it.
+
+    Attributes:
+        table: full name.
+        since: first release that has it, as `2.0` or `ED 1.0`; empty for a user's own.
+        about: what a row is, in the recipe's words; empty where it has none.
+        becomes: domains of its events, or what else becomes of it.
+        set_aside: reasons for which its recipe sets rows aside.
+    """
+
+    table: str
+    since: str
+    about: str
+    becomes: str
+    set_aside: tuple[str, ...]
+
+
+def coverage(source: str = "mimiciv", extra: Path | None = None) -> list[Coverage]:
+    """Every table of a source, and a user's own, in the order of the data file.
+
+    Args:
+        source: whose tables.
+        extra: folder with a user's own tables and recipes.
+    """
+    known = recipes.recipes(source, extra)
+    found = []
+    for name, table in tables(source, extra).items():
+        if name in known:
+            recipe = known[name]
+            domains = dict.fromkeys(f"`{statement.domain}`" for statement in recipe.statements)
+            about = recipe.about.partition(": ")[2].partition(". ")[0].rstrip(".")
+            reasons = tuple(dict.fromkeys(reason for reason, _ in recipe.set_aside))
+            found.append(Coverage(name, _since(table, source), about, ", ".join(domains), reasons))
+        else:
+            becomes = _DESCRIBES if table.kind == "dictionary" else _NOT_READ
+            found.append(Coverage(name, _since(table, source), "", becomes, ()))
+    return found
+
+
+def _since(table: Table, source: str) -> str:
+    """The first release that has a table."""
+    main = next(iter(projects(source)))
+    for project, shapes in history(source).shapes.items():
+        for shape in shapes:
+            if table.full_name in shape.columns:
+                title = projects(source)[project].title.removeprefix(projects(source)[main].title).strip("-")
+                return f"{title} {shape.release}".strip()
+    return ""
+
+
+def as_markdown(source: str = "mimiciv", extra: Path | None = None) -> str:
+    """The table of coverage for a page."""
+    lines = ["| table | since | a row is | becomes |", "|---|---|---|---|"]
+    for entry in coverage(source, extra):
+        cells = (f"`{entry.table}`", entry.since, entry.about.replace("|", "\\|"), entry.becomes)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

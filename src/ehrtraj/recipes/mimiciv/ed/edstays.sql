@@ -1,0 +1,50 @@
+-- ed/edstays: one stay in the emergency department a row. It is several events, each holding only what was known then.
+-- hadm_id is null where the visit led to no admission (MIMIC documentation).
+-- set aside: no_time | intime IS NULL
+
+-- [every row] the arrival, by how the patient came
+SELECT
+  e.subject_id,
+  e.intime                      AS time,
+  'ED_ARRIVAL'                  AS domain,
+  named(e.arrival_transport)    AS item,
+  e.hadm_id,
+  e.stay_id,
+  CASE WHEN v.conflict_at_start THEN flag('visit_conflict') ELSE 0 END AS flags,
+  e.stay_id                     AS source_key,
+  e.stay_id                     AS link_id,
+  e.gender
+FROM edstays AS e
+LEFT JOIN visits AS v ON v.told_by = 'ed/edstays' AND v.subject_id = e.subject_id AND v.key = e.stay_id;
+
+-- [also] race as written down in the emergency department: the admission that follows says it again
+SELECT
+  e.subject_id,
+  e.intime          AS time,
+  'RACE'            AS domain,
+  e.race            AS item,
+  e.hadm_id,
+  e.stay_id,
+  CASE WHEN a.hadm_id IS NOT NULL THEN flag('same_visit') ELSE 0 END AS flags,
+  e.stay_id         AS source_key,
+  e.stay_id         AS link_id
+FROM edstays AS e
+LEFT JOIN (SELECT DISTINCT subject_id, hadm_id FROM admissions WHERE race IS NOT NULL) AS a
+  ON a.subject_id = e.subject_id AND a.hadm_id = e.hadm_id
+WHERE e.race IS NOT NULL;
+
+-- [also] the way out, by where to
+SELECT
+  e.subject_id,
+  e.outtime             AS time,
+  'ED_DEPARTURE'        AS domain,
+  named(e.disposition)  AS item,
+  e.hadm_id,
+  e.stay_id,
+  CASE WHEN e.outtime < e.intime THEN flag('end_before_start') ELSE 0 END
+    + CASE WHEN v.conflict_at_start OR v.conflict_at_end THEN flag('visit_conflict') ELSE 0 END AS flags,
+  e.stay_id             AS source_key,
+  e.stay_id             AS link_id
+FROM edstays AS e
+LEFT JOIN visits AS v ON v.told_by = 'ed/edstays' AND v.subject_id = e.subject_id AND v.key = e.stay_id
+WHERE e.outtime IS NOT NULL;

@@ -1,0 +1,25 @@
+-- ed/medrecon: drugs that the patient takes at home, as the emergency department asked for them. Reported, not given.
+-- A row for each class (etc_rn) of a drug: the first counts, the others repeat it.
+-- set aside: no_time | charttime IS NULL
+
+-- [every row] a drug that the patient reports to take: charttime is when it was asked, not when it was taken
+SELECT
+  m.subject_id,
+  m.charttime               AS time,
+  'HOME_DRUG'               AS domain,
+  named(m.name)             AS item,
+  'minute'                  AS time_precision,
+  e.hadm_id,
+  m.stay_id,
+  CASE WHEN m.etc_rn > 1 THEN flag('repeated_drug') ELSE 0 END
+    + CASE WHEN ndc_is_invalid(m.ndc) THEN flag('ndc_invalid') ELSE 0 END AS flags,
+  m.stay_id                 AS link_id,
+  nullif(m.gsn, '0')        AS gsn,
+  'NDC/' || ndc11(m.ndc)    AS code_parent,
+  ndc_said(m.ndc)           AS ndc,
+  CASE WHEN ndc11(m.ndc) <> trim(m.ndc) THEN m.ndc END AS ndc_written,
+  m.etc_rn,
+  m.etccode,
+  m.etcdescription
+FROM medrecon AS m
+LEFT JOIN ed_stay AS e USING (subject_id, stay_id);

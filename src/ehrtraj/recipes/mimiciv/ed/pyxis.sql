@@ -1,0 +1,20 @@
+-- ed/pyxis: drugs taken from the dispensing cabinet of the emergency department. Dispensed: whether and how much was
+-- given is not said. A row for each code (gsn_rn) of a drug: the first counts, the others repeat it.
+-- set aside: no_time | charttime IS NULL
+
+-- [every row] a drug dispensed. The cabinet has a clock of its own: some rows lie before the arrival (mc#1910)
+SELECT
+  p.subject_id,
+  p.charttime               AS time,
+  'DISPENSE'                AS domain,
+  named(p.name)             AS item,
+  'minute'                  AS time_precision,
+  e.hadm_id,
+  p.stay_id,
+  CASE WHEN p.gsn_rn > 1 THEN flag('repeated_drug') ELSE 0 END AS flags,
+  p.med_rn                  AS source_key,
+  p.stay_id                 AS link_id,
+  p.gsn_rn,
+  nullif(p.gsn, '0')        AS gsn
+FROM pyxis AS p
+LEFT JOIN ed_stay AS e USING (subject_id, stay_id);

@@ -1,0 +1,251 @@
+"""What each release looked like: one data file for each, saying what it changed in the one before it.
+
+A release is put together by following the files of its project from the first: `releases/<project>/<version>.csv`. A
+recipe sees the shape of the newest; where a table or a column lay or was called otherwise before is known from the
+same lines.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+
+from ehrtraj.errors import ReleaseError
+
+_CHANGES = ("column", "move", "rename", "type", "drop", "caveat", "warning", "mend")
+
+
+@dataclass
+class _Column:
+    name: str
+    type: str
+
+
+@dataclass
+class _Table:
+    """A table on its way through the releases: the same object, whatever it is called in each."""
+
+    module: str
+    name: str
+    columns: list[_Column] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    names: dict[str, list[str]] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.module}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something a release says wrongly.
+
+    Attributes:
+        table: full name in the newest release.
+        text: what is wrong, as a sentence that names the column.
+        loud: whether results cannot be trusted because of it.
+    """
+
+    table: str
+    text: str
+    loud: bool
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One release of one project.
+
+    Attributes:
+        project: `mimiciv`, `mimic-iv-ed`, `mimic-iv-note`.
+        release: its version.
+        modules: folder of each table, by the table's full name in the newest release.
+        columns: names of each table's columns in this release, in lower case.
+        remarks: what is wrong in it.
+    """
+
+    project: str
+    release: str
+    modules: dict[str, str]
+    columns: dict[str, frozenset[str]]
+    remarks: tuple[Remark, ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A table as the newest release has it, and what it was before.
+
+    Attributes:
+        module, name: of the newest release.
+        columns: names and types.
+        places: modules it lies in, in any release, newest first.
+        names: what each column is called in any release, newest first.
+        dropped: columns that later releases do not have, since they said nothing.
+    """
+
+    module: str
+    name: str
+    columns: dict[str, str]
+    places: tuple[str, ...]
+    names: dict[str, tuple[str, ...]]
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class History:
+    """All releases of a source.
+
+    Attributes:
+        shapes: oldest first, by project.
+        tables: by full name.
+    """
+
+    shapes: dict[str, tuple[Shape, ...]]
+    tables: dict[str, Known]
+
+
+class _Replay:
+    """Follows the changes of one project's releases."""
+
+    def __init__(self, project: str) -> None:
+        self._project = project
+        self._tables: dict[str, _Table] = {}
+        self._remarks: dict[tuple[int, str], tuple[_Table, str, bool]] = {}
+        self._snapshots: list[tuple[str, list[tuple[_Table, str, frozenset[str]]], list[tuple[_Table, str, bool]]]] = []
+
+    def release(self, version: str, lines: list[dict[str, str]]) -> None:
+        for line in lines:
+            if line["change"] not in _CHANGES:
+                raise ReleaseError(f"{self._project} {version}: there is no change '{line['change']}'")
+            getattr(self, f"_{line['change']}")(line)
+        there = [(t, t.module, frozenset(c.name for c in t.columns)) for t in self._tables.values()]
+        self._snapshots.append((version, there, list(self._remarks.values())))
+
+    def _table(self, line: dict[str, str]) -> _Table:
+        return self._tables[line["table"]]
+
+    def _find(self, line: dict[str, str]) -> _Column:
+        return next(c for c in self._table(line).columns if c.name == line["column"].lower())
+
+    def _column(self, line: dict[str, str]) -> None:
+        module, _, name = line["table"].partition("/")
+        table = self._tables.setdefault(line["table"], _Table(module, name, places=[module]))
+        column = _Column(line["column"].lower(), line["value"])
+        names = [c.name for c in table.columns]
+        at = names.index(line["after"]) + 1 if line["after"] else len(names)
+        table.columns.insert(at, column)
+        table.names[column.name] = [column.name]
+
+    def _move(self, line: dict[str, str]) -> None:
+        table = self._tables.pop(line["table"])
+        table.module = line["value"]
+        table.places.insert(0, table.module)
+        self._tables[table.full_name] = table
+
+    def _rename(self, line: dict[str, str]) -> None:
+        table, column = self._table(line), self._find(line)
+        before = table.names.pop(column.name)
+        column.name = line["value"]
+        table.names[column.name] = [column.name, *before]
+
+    def _type(self, line: dict[str, str]) -> None:
+        self._find(line).type = line["value"]
+
+    def _drop(self, line: dict[str, str]) -> None:
+        table, column = self._table(line), self._find(line)
+        table.columns.remove(column)
+        table.dropped.update(table.names.pop(column.name))
+
+    def _caveat(self, line: dict[str, str], *, loud: bool = False) -> None:
+        table = self._table(line)
+        self._remarks[id(table), line["column"]] = (table, f"{line['column']} {line['value']}", loud)
+
+    def _warning(self, line: dict[str, str]) -> None:
+        self._caveat(line, loud=True)
+
+    def _mend(self, line: dict[str, str]) -> None:
+        del self._remarks[id(self._table(line)), line["column"]]
+
+    def shapes(self) -> tuple[Shape, ...]:
+        return tuple(
+            Shape(
+                self._project,
+                version,
+                {t.full_name: module for t, module, _ in there},
+                {t.full_name: columns for t, _, columns in there},
+                tuple(Remark(t.full_name, text, loud) for t, text, loud in remarks),
+            )
+            for version, there, remarks in self._snapshots
+        )
+
+    def tables(self) -> dict[str, Known]:
+        return {
+            t.full_name: Known(
+                t.module,
+                t.name,
+                {c.name: c.type for c in t.columns},
+                tuple(t.places),
+                {name: tuple(names) for name, names in t.names.items()},
+                tuple(sorted(t.dropped)),
+            )
+            for t in self._tables.values()
+        }
+
+
+def _lines(source: str, *path: str) -> list[dict[str, str]]:
+    with files("ehrtraj.release").joinpath(source, *path).open(encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Order of versions: 2.2 before 3.0 before 10.0."""
+    return tuple(int(part) for part in version.split("."))
+
+
+@cache
+def history(source: str = "mimiciv") -> History:
+    """All releases of a source, put together from their files."""
+    shapes: dict[str, tuple[Shape, ...]] = {}
+    tables: dict[str, Known] = {}
+    for project in projects(source):
+        folder = files("ehrtraj.release").joinpath(source, "releases", project)
+        versions = sorted((f.name.removesuffix(".csv") for f in folder.iterdir()), key=version_key)
+        replay = _Replay(project)
+        for version in versions:
+            replay.release(version, _lines(source, "releases", project, f"{version}.csv"))
+        shapes[project] = replay.shapes()
+        tables |= replay.tables()
+    return History(shapes, tables)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A download of its own.
+
+    Attributes:
+        name: as in PhysioNet's address.
+        title: as people write it.
+        modules: folders that it has, in any release.
+    """
+
+    name: str
+    title: str
+    modules: tuple[str, ...]
+
+
+@cache
+def projects(source: str = "mimiciv") -> dict[str, Project]:
+    """The downloads that a source is published in, the main one first."""
+    lines = _lines(source, "projects.csv")
+    return {r["project"]: Project(r["project"], r["title"], tuple(r["modules"].split())) for r in lines}
+
+
+@cache
+def belongs(source: str = "mimiciv") -> dict[tuple[str, str], frozenset[str]]:
+    """Releases of the main project that a release of another project goes with."""
+    pairs: dict[tuple[str, str], set[str]] = {}
+    for line in _lines(source, "belongs.csv"):
+        pairs.setdefault((line["project"], line["release"]), set()).add(line["mimiciv_release"])
+    return {key: frozenset(releases) for key, releases in pairs.items()}

@@ -1,0 +1,145 @@
+"""Find where the modules of a release lie: beside each other, or each in a download of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ehrtraj.errors import ReleaseError
+from ehrtraj.release.schema import Table, project_of
+
+ENDINGS = (".csv.gz", ".csv")
+_SEARCH_DEPTH = 6
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the modules lie.
+
+    Attributes:
+        root: folder of the main download, or of whatever is there.
+        folders: the folder of each module that has tables of patients.
+    """
+
+    root: Path
+    folders: dict[str, Path]
+
+
+def find_file(folder: Path, name: str) -> Path | None:
+    """The file of a table in a module's folder."""
+    for ending in ENDINGS:
+        path = folder / f"{name}{ending}"
+        if path.is_file():
+            return path
+    return None
+
+
+def find_layout(
+    data_dir: Path, tables: Mapping[str, Table], source: str, given: Mapping[str, Path | None] | None = None
+) -> Layout:
+    """Find the modules in a folder and below.
+
+    Args:
+        data_dir: the release's own folder, a module of it, or one above it such as `physionet.org/`.
+        tables: of the source.
+        source: whose downloads.
+        given: folders that the user named for a module; they come before what lies in `data_dir`.
+
+    Raises:
+        ReleaseError: if there is no module, or more than one of a kind.
+    """
+    if not data_dir.exists():
+        raise ReleaseError(f"no such folder: {data_dir}")
+    if not data_dir.is_dir():
+        raise ReleaseError(f"{data_dir} is a file: name the folder that holds hosp/ and icu/")
+    names = _names(tables)
+    start = data_dir.parent if data_dir.name in names else data_dir
+    found = _modules(start, names, _SEARCH_DEPTH)
+    named = {module: folder for module, folder in (given or {}).items() if folder is not None}
+    found = [(module, folder) for module, folder in found if module not in named]
+    if unknown := sorted(set(named) - set(names)):
+        raise ReleaseError(f"--modules names {', '.join(unknown)}, of which no table is known: give them in --recipes")
+    for module, folder in named.items():
+        found.append((module, _named_module(module, folder, names)))
+    if not found:
+        inside = ", ".join(sorted(p.name for p in data_dir.iterdir())[:8]) or "nothing"
+        raise ReleaseError(
+            f"{data_dir} is not a MIMIC-IV release: neither it nor a folder in it has hosp/patients.csv.gz, "
+            f"icu/chartevents.csv.gz or another of its tables (it holds: {inside})"
+        )
+    roots: dict[str, list[Path]] = {}
+    for module, folder in found:
+        listed = roots.setdefault(project_of(module, source), [])
+        if folder.parent not in listed:
+            listed.append(folder.parent)
+    # What lies in the folder itself is meant, whatever copies lie further down.
+    chosen = {project: [start] if start in folders else folders for project, folders in roots.items()}
+    _check_one_each(data_dir, chosen, names)
+    kept = {folder for folders in chosen.values() for folder in folders}
+    main = next(iter(roots)) if "mimiciv" not in roots else "mimiciv"
+    return Layout(chosen[main][0], {module: folder for module, folder in found if folder.parent in kept})
+
+
+def _names(tables: Mapping[str, Table]) -> dict[str, list[str]]:
+    """Names of the patients' tables that each module may hold, in any release."""
+    names: dict[str, list[str]] = {}
+    for table in tables.values():
+        if table.kind == "patient":
+            for module in table.places or (table.module,):
+                names.setdefault(module, []).append(table.name)
+    return names
+
+
+def _holds(folder: Path, tables: list[str]) -> bool:
+    return any(find_file(folder, name) for name in tables)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Folders in a folder, in order, but for hidden ones and those that may not be looked into."""
+    try:
+        return sorted(c for c in folder.iterdir() if c.is_dir() and not c.name.startswith("."))
+    except PermissionError:
+        return []
+
+
+def _holders(folder: Path, tables: list[str], depth: int) -> list[Path]:
+    """Folders that hold some of the tables, whatever they are called."""
+    if _holds(folder, tables):
+        return [folder]
+    return [path for child in _folders(folder) if depth for path in _holders(child, tables, depth - 1)]
+
+
+def _modules(folder: Path, names: Mapping[str, list[str]], depth: int) -> list[tuple[str, Path]]:
+    """Modules in a folder and below, in the order of their paths."""
+    found: list[tuple[str, Path]] = []
+    for child in _folders(folder):
+        if child.name in names and _holds(child, names[child.name]):
+            found.append((child.name, child))
+        elif depth > 1:
+            found += _modules(child, names, depth - 1)
+    return found
+
+
+def _named_module(module: str, folder: Path, names: Mapping[str, list[str]]) -> Path:
+    """The folder of a module that the user named, which may be the module's own or one above it."""
+    if not folder.is_dir():
+        raise ReleaseError(f"--{module}: no such folder: {folder}")
+    below = _holders(folder, names[module], _SEARCH_DEPTH)
+    if not below:
+        example = f"{module}/{names[module][0]}.csv.gz"
+        raise ReleaseError(f"--{module}: neither {folder} nor a folder in it has {example} or another of its tables")
+    if len(below) > 1:
+        listed = "\n  ".join(map(str, below))
+        raise ReleaseError(f"--{module}: {folder} holds several; name one of them:\n  {listed}")
+    return below[0]
+
+
+def _check_one_each(data_dir: Path, roots: Mapping[str, list[Path]], names: Mapping[str, list[str]]) -> None:
+    for project, folders in roots.items():
+        if len(folders) > 1:
+            listed = "\n  ".join(map(str, folders))
+            way = "name one of them"
+            if modules := [m for m in names if project.endswith(f"-{m}")]:
+                way = f"name one of them with --{modules[0]}"
+            raise ReleaseError(f"{data_dir} holds several releases; {way}:\n  {listed}")

@@ -1,0 +1,198 @@
+"""A user's own tables and recipes: the example of docs/recipes.md as it stands there, and what can be wrong in one."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import ehrtraj
+from ehrtraj.cli import app
+from ehrtraj.errors import EhrtrajError, OutputError, RecipeError, ReleaseError, SettingsError
+from ehrtraj.recipes.coverage import as_markdown, coverage
+
+ROOT = Path(__file__).resolve().parents[1]
+SEPSIS, CLINIC = 10900116, 10900598
+SEPSIS_HADM = 29000116
+_FILE = re.compile(r"^`my-recipes/([\w./]+)`.*?^```(?:csv|sql)\n(.*?)^```", re.M | re.S)
+
+RECORDS = f"""subject_id,study_id,file_name,ecg_time,path
+{SEPSIS},40689238,40689238,2153-04-12 09:41:00,files/p1090/p10900116/s40689238/40689238
+{CLINIC},44458630,44458630,2150-06-27 08:12:00,files/p1090/p10900598/s44458630/44458630
+{CLINIC},44458631,44458631,,files/p1090/p10900598/s44458631/44458631
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """The folder of docs/recipes.md, written out."""
+    files = dict(_FILE.findall((ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")))
+    assert set(files) == {"tables.csv", "columns.csv", "domains.csv", "ecg/record_list.sql", "hosp/services.sql"}
+    for name, text in files.items():
+        path = tmp_path / "my-recipes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path / "my-recipes"
+
+
+@pytest.fixture
+def ecg(tmp_path: Path) -> Path:
+    folder = tmp_path / "mimic-iv-ecg" / "1.0"
+    folder.mkdir(parents=True)
+    (folder / "record_list.csv").write_text(RECORDS)
+    return folder
+
+
+@pytest.fixture
+def build(release: Path, tmp_path: Path) -> Callable[..., ehrtraj.BuildResult]:
+    def build(recipes: Path, name: str = "v1", **settings: Any) -> ehrtraj.BuildResult:
+        settings = {"tables": "record_list,services,patients", "max_cpus": 1} | settings
+        return ehrtraj.build(release, tmp_path / "out", name, recipes=recipes, **settings)
+
+    return build
+
+
+def test_the_example_adds_a_table_and_replaces_a_recipe(
+    build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path, trajectories_of: Callable[[Path], Any]
+) -> None:
+    result = build(mine, modules=f"ecg={ecg.parent}")
+    assert result.versions["ecg"] == "1.0"
+    found = trajectories_of(result.path)
+    recording = found.one(SEPSIS, "ECG")
+    assert recording["source_table"] == "ecg/record_list"
+    assert recording["source_key"] == 40689238
+    assert (recording["hadm_id"], recording["flags"]) == (SEPSIS_HADM, {"hadm_inferred"})
+    assert recording["attributes"] == {"path": "files/p1090/p10900116/s40689238/40689238"}
+    assert found.one(CLINIC, "ECG")["hadm_id"] is None
+    assert {e["code"] for e in found.of(SEPSIS, "SERVICE//")} == {"SERVICE//OTHER"}
+    entry = result.ledger["ecg/record_list"]
+    assert (entry.read, entry.became_events, dict(entry.set_aside)) == (3, 2, {"no_time": 1})
+    rejects = pq.read_table(result.path / "rejects" / "record_list.parquet").to_pylist()
+    assert [(r["reason"], r["study_id"]) for r in rejects] == [("no_time", 44458631)]
+    codes = {row["code"]: row for row in pq.read_table(result.path / "metadata" / "codes.parquet").to_pylist()}
+    assert codes["ECG"]["description"] == "Electrocardiogram of twelve leads"
+
+
+def test_a_module_beside_the_others_is_found_by_its_name(release: Path, tmp_path: Path, mine: Path, ecg: Path) -> None:
+    beside = Path(shutil.copytree(release, tmp_path / "mimic"))
+    (beside / "ecg").mkdir()
+    (beside / "ecg" / "record_list.csv.gz").write_bytes(gzip.compress(RECORDS.encode()))
+    result = ehrtraj.build(beside, tmp_path / "out", "v1", max_cpus=1, recipes=mine, tables="record_list")
+    assert result.ledger["ecg/record_list"].became_events == 2
+
+
+def test_other_recipes_are_another_dataset(build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path) -> None:
+    first = build(mine, modules=f"ecg={ecg}")
+    assert build(mine, modules=f"ecg={ecg}").already_there
+    other = Path(shutil.copytree(mine, mine.parent / "other"))
+    recipe = other / "hosp" / "services.sql"
+    recipe.write_text(recipe.read_text().replace("'OTHER'", "'MEDICINE'"))
+    with pytest.raises(OutputError, match="recipes differ"):
+        build(other, modules=f"ecg={ecg}")
+    hashes = [
+        json.loads((r.path / "manifest.json").read_text())["fingerprint"]["recipes"]
+        for r in (first, build(other, "v2", modules=f"ecg={ecg}"))
+    ]
+    assert hashes[0] != hashes[1]
+
+
+WRONG: list[tuple[str, str, str, type[EhrtrajError], str]] = [
+    ("tables.csv", "ecg,record_list,patient", "ecg,record_list,table", RecipeError, "it is patient or dictionary"),
+    ("tables.csv", "ecg,record_list", "ecg,services", RecipeError, "there is a table named services already"),
+    ("tables.csv", "subject_id study_id ecg_time", "study_id", RecipeError, "must begin with subject_id"),
+    ("tables.csv", "subject_id study_id ecg_time", "subject_id when", RecipeError, "no column when"),
+    ("tables.csv", "module,table,kind", "table,kind", RecipeError, "its first line must be"),
+    ("tables.csv", ",study_id\n", "\n", RecipeError, "line 2: it must have 5 fields"),
+    ("columns.csv", "ecg_time,timestamp", "ecg_time,date", RecipeError, "line 5: there is no type 'date'"),
+    ("domains.csv", "ECG,515", "ECG,later", RecipeError, "which is no number"),
+    ("domains.csv", "ECG,515", "EKG,515", RecipeError, "the domain ECG is not in domains.csv"),
+    ("ecg/record_list.sql", "FROM record_list", "FROM record_lists", RecipeError, "DuckDB says"),
+    ("ecg/record_list.sql", "-- [every row]", "-- every row", RecipeError, "no statement is marked"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "old", "new", "error", "said"), WRONG)
+def test_what_is_wrong_in_a_folder_is_named(
+    build: Callable[..., ehrtraj.BuildResult],
+    mine: Path,
+    ecg: Path,
+    file: str,
+    old: str,
+    new: str,
+    error: type[EhrtrajError],
+    said: str,
+) -> None:
+    text = (mine / file).read_text()
+    assert old in text
+    (mine / file).write_text(text.replace(old, new))
+    with pytest.raises(error, match=said):
+        build(mine, modules=f"ecg={ecg}")
+
+
+def test_a_recipe_without_a_table_and_a_table_without_a_recipe_are_named(
+    build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path, tmp_path: Path
+) -> None:
+    (mine / "ecg" / "waveforms.sql").write_text((mine / "ecg" / "record_list.sql").read_text())
+    with pytest.raises(RecipeError, match="ecg/waveforms"):
+        build(mine, modules=f"ecg={ecg}")
+    shutil.rmtree(mine / "ecg")
+    with pytest.raises(RecipeError, match="no recipe for ecg/record_list"):
+        build(mine, modules=f"ecg={ecg}")
+    with pytest.raises(SettingsError, match="there is no such folder"):
+        build(tmp_path / "nowhere")
+    with pytest.raises(SettingsError, match="write a module and its folder"):
+        build(mine, modules="ecg")
+
+
+def test_a_module_of_which_no_table_is_known_is_named(release: Path, tmp_path: Path, ecg: Path) -> None:
+    with pytest.raises(ReleaseError, match="--modules names ecg"):
+        ehrtraj.build(release, tmp_path / "out", "v1", modules=f"ecg={ecg}")
+
+
+def test_a_view_that_reads_itself_in_a_circle_is_named(
+    build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path
+) -> None:
+    (mine / "views").mkdir()
+    (mine / "views" / "one.sql").write_text("SELECT * FROM two")
+    (mine / "views" / "two.sql").write_text("SELECT * FROM one")
+    with pytest.raises(RecipeError, match="in a circle: one, two"):
+        build(mine, modules=f"ecg={ecg}")
+
+
+# The table of coverage ----------------------------------------------------------------------------------------
+
+
+def test_the_table_of_coverage_in_the_readme_is_that_of_the_recipes() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert as_markdown() in readme, "run `ehrtraj tables --markdown` and put it into README.md"
+
+
+def test_the_table_of_coverage_names_every_table_and_what_becomes_of_it(mine: Path) -> None:
+    from ehrtraj.release.schema import tables
+
+    entries = {entry.table: entry for entry in coverage()}
+    assert list(entries) == list(tables())
+    assert all(entry.becomes and entry.since for entry in entries.values())
+    assert all(entry.about for name, entry in entries.items() if tables()[name].kind == "patient")
+    assert entries["note/discharge"].becomes == "`DISCHARGE_NOTE`"
+    assert entries["hosp/omr"].since == "2.0"
+    assert entries["ed/triage"].since == "ED 1.0"
+    assert "codes" in entries["icu/d_items"].becomes
+    assert "not read" in entries["hosp/provider"].becomes
+    own = {entry.table: entry for entry in coverage(extra=mine)}
+    assert (own["ecg/record_list"].becomes, own["ecg/record_list"].since) == ("`ECG`", "")
+
+
+def test_the_command_shows_it(mine: Path) -> None:
+    said = CliRunner().invoke(app, ["tables", "--recipes", str(mine)])
+    assert said.exit_code == 0
+    assert re.search(r"^ecg/record_list +own +ECG$", said.stdout, re.M)
+    assert CliRunner().invoke(app, ["tables", "--markdown"]).stdout == as_markdown()

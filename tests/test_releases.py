@@ -1,0 +1,328 @@
+"""Releases as data, where they lie, and the same patients in two of them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import ehrtraj
+from ehrtraj.errors import ReleaseError
+from ehrtraj.release.detect import detect
+from ehrtraj.release.history import belongs, history, projects, version_key
+from ehrtraj.synth.run import synth
+
+NEWEST = "3.1"
+MODULES = ("hosp", "icu", "ed", "note")
+DATA = files("ehrtraj.release") / "mimiciv"
+
+
+# The data files -----------------------------------------------------------------------------------------------
+
+
+def test_every_line_of_the_releases_has_a_source() -> None:
+    lines = 0
+    for project in projects():
+        for file in (DATA / "releases" / project).iterdir():
+            for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
+                assert row["source"].strip(), (file.name, row)
+                lines += 1
+    for name in ("row_counts", "projects", "belongs"):
+        for row in csv.DictReader((DATA / f"{name}.csv").read_text(encoding="utf-8").splitlines()):
+            assert row["source"].strip(), (name, row)
+    assert lines > 400
+
+
+def test_all_published_releases_are_known_in_their_order() -> None:
+    shapes = {project: [shape.release for shape in listed] for project, listed in history().shapes.items()}
+    assert shapes == {
+        "mimiciv": ["1.0", "2.0", "2.1", "2.2", "3.0", "3.1"],
+        "mimic-iv-ed": ["1.0", "2.0", "2.2"],
+        "mimic-iv-note": ["2.2"],
+    }
+    for listed in shapes.values():
+        assert listed == sorted(listed, key=version_key)
+    for project, release in belongs():
+        assert release in shapes[project]
+        assert belongs()[project, release] <= set(shapes["mimiciv"])
+
+
+def test_a_release_is_what_the_changes_up_to_it_make() -> None:
+    first, *_, last = history().shapes["mimiciv"]
+    assert first.modules["hosp/patients"] == "core"
+    assert last.modules["hosp/patients"] == "hosp"
+    assert "ethnicity" in first.columns["hosp/admissions"]
+    assert "race" in last.columns["hosp/admissions"]
+    assert "hosp/omr" not in first.columns
+    assert "cancelreason" in first.columns["icu/inputevents"] - last.columns["icu/inputevents"]
+    assert history().tables["hosp/admissions"].names["race"] == ("race", "ethnicity")
+
+
+def test_the_headers_of_synthetic_releases_are_those_of_the_data(synthetic: Callable[[str], Path]) -> None:
+    """Two descriptions of the releases, made for different ends, agree."""
+    shapes = {shape.release: shape for shape in history().shapes["mimiciv"]}
+    for release in ("1.0", "2.2", "3.0", "3.1"):
+        found = detect(synthetic(release))
+        for name, file in found.files.items():
+            if name.split("/")[0] in ("hosp", "icu"):
+                assert {h.lower() for h in file.header} == shapes[release].columns[name], (release, name)
+                assert file.folder == shapes[release].modules[name]
+        expected = {n for n in shapes[release].columns if found.files.get(n) or "provider" in n or "caregiver" in n}
+        assert expected == set(shapes[release].columns)
+
+
+# Versions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+    """Function that gives a synthetic release of 60 patients. Not to be changed."""
+    folder, made = tmp_path_factory.mktemp("synthetic"), {}
+
+    def make(release: str) -> Path:
+        if release not in made:
+            made[release] = synth(folder / release, patients=60, release=release, max_cpus=1).path
+        return made[release]
+
+    yield make
+
+
+def real(release: Path, to: Path) -> Path:
+    """A copy of a synthetic release as the real thing would lie there."""
+    shutil.copytree(release, to)
+    (to / "ehrtraj-synth.json").unlink()
+    return to
+
+
+@pytest.mark.parametrize(
+    ("made_as", "folder", "version"),
+    [
+        ("1.0", "mimic", "1.0"),
+        ("1.0", "mimiciv/1.0", "1.0"),
+        # The columns know better than the folder.
+        ("1.0", "mimiciv/3.1", "1.0"),
+        ("3.1", "mimiciv/3.0", "3.0"),
+        ("2.2", "mimic-iv-2.2", "2.2"),
+        ("3.1", "somewhere", "unknown"),
+    ],
+)
+def test_the_version_is_found_by_columns_and_path(
+    synthetic: Callable[[str], Path], tmp_path: Path, made_as: str, folder: str, version: str
+) -> None:
+    found = detect(real(synthetic(made_as), tmp_path / folder))
+    assert found.version == version
+    told = [note for note in found.notes if "the folder says" in note]
+    assert bool(told) == (folder == "mimiciv/3.1" and made_as == "1.0")
+    if version == "unknown":
+        assert found.versions["mimiciv"].candidates == ("2.2", "3.0", "3.1")
+
+
+def test_the_laboratory_items_of_3_0_are_warned_of(synthetic: Callable[[str], Path], tmp_path: Path) -> None:
+    result = ehrtraj.build(synthetic("3.0"), tmp_path, "v1", max_cpus=1, tables="labevents,patients")
+    assert [w for w in result.warnings if "3.0" in w and "hosp/labevents" in w and "itemid" in w]
+    manifest = json.loads((result.path / "manifest.json").read_text())
+    assert manifest["warnings"] == list(result.warnings)
+    assert detect(synthetic("3.1")).warnings == detect(synthetic("2.2")).warnings == ()
+
+
+def test_what_1_0_says_wrongly_is_noted(synthetic: Callable[[str], Path]) -> None:
+    said = " ".join(detect(synthetic("1.0")).notes)
+    assert "deaths in hospital only" in said
+    assert "hosp/admissions.admit_provider_id" in said, "what the release never had is told once"
+    assert said.count("null in this build") == 1
+
+
+def test_a_release_of_the_future_works_with_a_warning(synthetic: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = real(synthetic(NEWEST), tmp_path / "mimiciv" / "4.0")
+    path = folder / "hosp" / "omr.csv.gz"
+    header, _, rows = gzip.decompress(path.read_bytes()).partition(b"\n")
+    rows = b"\n".join(line + b",new" for line in rows.splitlines())
+    path.write_bytes(gzip.compress(header + b",brand_new\n" + rows + b"\n"))
+    result = ehrtraj.build(folder, tmp_path / "out", "v1", max_cpus=1, tables="omr,patients")
+    assert result.release == "4.0"
+    (warning,) = result.warnings
+    assert "4.0" in warning
+    assert "3.1" in warning
+    assert any("brand_new" in note for note in result.notes)
+
+
+def only(folder: Path, *modules: str) -> Path:
+    for module in folder.iterdir():
+        if module.is_dir() and module.name not in modules:
+            shutil.rmtree(module)
+    return folder
+
+
+def test_modules_that_do_not_belong_together_are_named(synthetic: Callable[[str], Path], tmp_path: Path) -> None:
+    old = only(real(synthetic("1.0"), tmp_path / "mimiciv" / "1.0"), "core", "hosp", "icu")
+    new = only(real(synthetic(NEWEST), tmp_path / "mimic-iv-ed" / "2.2"), "ed")
+    (warning,) = detect(old, modules={"ed": new}).warnings
+    assert "MIMIC-IV-ED 2.2" in warning
+    assert "MIMIC-IV 1.0" in warning
+    assert "do not belong together" in warning
+    shutil.rmtree(old / "icu")
+    shutil.copytree(synthetic(NEWEST) / "icu", old / "icu")
+    (warning,) = detect(old).warnings
+    assert "hosp has the columns of 1.0" in warning
+    assert "icu has the columns of 2.2, 3.0 or 3.1" in warning
+
+
+# Where the modules lie ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def downloads(synthetic: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The modules as `wget -r` leaves them, each in its own download. Not to be changed."""
+    root = tmp_path_factory.mktemp("downloads") / "physionet.org"
+    places = {"hosp": "mimiciv/3.1", "icu": "mimiciv/3.1", "ed": "mimic-iv-ed/2.2", "note": "mimic-iv-note/2.2"}
+    for module, place in places.items():
+        shutil.copytree(synthetic(NEWEST) / module, root / "files" / place / module)
+        (root / "files" / place / "index.html").write_text("<html>")
+    return root
+
+
+def counts(folder: Path, output: Path, **settings: Any) -> dict[str, tuple[int, int]]:
+    result = ehrtraj.build(folder, output, "v1", max_cpus=1, **settings)
+    for entry in result.ledger.values():
+        assert entry.missing() == 0
+    return {name: (entry.read, entry.events) for name, entry in result.ledger.items()}
+
+
+def test_a_parent_folder_of_all_downloads(downloads: Path, synthetic: Callable[[str], Path], tmp_path: Path) -> None:
+    found = detect(downloads)
+    assert found.root == downloads / "files" / "mimiciv" / "3.1"
+    assert {p: v.text for p, v in found.versions.items()} == {
+        "mimiciv": "3.1",
+        "mimic-iv-ed": "2.2",
+        "mimic-iv-note": "2.2",
+    }
+    assert found.absent_modules == found.warnings == ()
+    assert counts(downloads, tmp_path / "a") == counts(synthetic(NEWEST), tmp_path / "b")
+
+
+def test_each_module_in_a_folder_that_is_named(
+    downloads: Path, synthetic: Callable[[str], Path], tmp_path: Path
+) -> None:
+    main, ed, note = (downloads / "files" / name for name in ("mimiciv", "mimic-iv-ed", "mimic-iv-note"))
+    expected = counts(synthetic(NEWEST), tmp_path / "a", tables="edstays,discharge,patients")
+    for i, (e, n) in enumerate(((ed, note), (ed / "2.2" / "ed", note / "2.2" / "note"), (ed / "2.2", note / "2.2"))):
+        assert counts(main, tmp_path / str(i), ed=e, note=n, tables="edstays,discharge,patients") == expected
+    result = ehrtraj.build(main, tmp_path / "manifest", "v1", max_cpus=1, ed=ed, tables="edstays,patients")
+    manifest = json.loads((result.path / "manifest.json").read_text())
+    assert manifest["files"]["ed/edstays"]["path"] == "ed/edstays.csv.gz"
+    assert manifest["release"]["downloads"] == {"mimiciv": "3.1", "mimic-iv-ed": "2.2"}
+
+
+def test_a_folder_of_tables_without_the_module_s_name(downloads: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "emergency"
+    shutil.copytree(downloads / "files" / "mimic-iv-ed" / "2.2" / "ed", mine)
+    found = detect(downloads / "files" / "mimiciv" / "3.1", modules={"ed": mine})
+    assert found.files["ed/triage"].path == mine / "triage.csv.gz"
+
+
+def test_a_named_folder_comes_before_what_lies_there(synthetic: Callable[[str], Path], downloads: Path) -> None:
+    found = detect(synthetic(NEWEST), modules={"ed": downloads / "files" / "mimic-iv-ed"})
+    assert found.files["ed/edstays"].path.is_relative_to(downloads)
+    assert found.files["note/discharge"].path.is_relative_to(synthetic(NEWEST))
+
+
+def test_a_named_folder_without_the_module_is_an_error(downloads: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="--ed: neither"):
+        detect(downloads, modules={"ed": downloads / "files" / "mimiciv"})
+    with pytest.raises(ReleaseError, match="--note: no such folder"):
+        detect(downloads, modules={"note": tmp_path / "nowhere"})
+
+
+def test_two_downloads_of_one_module_are_both_listed(downloads: Path, tmp_path: Path) -> None:
+    both = Path(shutil.copytree(downloads, tmp_path / "physionet.org"))
+    shutil.copytree(both / "files" / "mimic-iv-ed" / "2.2", both / "files" / "mimic-iv-ed" / "2.0")
+    with pytest.raises(ReleaseError, match="--ed") as raised:
+        detect(both)
+    assert "mimic-iv-ed/2.0" in str(raised.value)
+    assert "mimic-iv-ed/2.2" in str(raised.value)
+    assert detect(both, modules={"ed": both / "files" / "mimic-iv-ed" / "2.0"}).versions["mimic-iv-ed"].text == "2.0"
+
+
+SOME = [("hosp",), ("icu",), ("ed",), ("note",), ("hosp", "note"), ("icu", "ed"), ("ed", "note")]
+
+
+@pytest.mark.parametrize("modules", SOME, ids="+".join)
+def test_any_modules_build_and_the_ledger_holds(
+    synthetic: Callable[[str], Path], tmp_path: Path, modules: tuple[str, ...]
+) -> None:
+    for module in modules:
+        shutil.copytree(synthetic(NEWEST) / module, tmp_path / "mine" / module)
+    found = counts(tmp_path / "mine", tmp_path / "out")
+    assert {name.split("/")[0] for name in found} == set(modules)
+    assert all(events for name, (read, events) in found.items() if read and "/d_" not in name and name != "ed/triage")
+
+
+# The same patients in two releases ----------------------------------------------------------------------------
+
+COLUMNS = [
+    "subject_id", "time", "code", "numeric_value", "text_value", "unit", "available_time", "time_precision", "hadm_id",
+    "stay_id", "raw_value", "raw_unit", "flags", "source_table", "source_key", "link_id", "attributes",
+]  # fmt: skip
+
+# For each older release, the events that it writes otherwise, by table and domain, and the columns that differ.
+VALUES = {("hosp/admissions", "LANGUAGE"): {"code"}, ("hosp/admissions", "INSURANCE"): {"code"}}
+DIFFERENT: dict[str, dict[tuple[str, str], set[str]]] = {
+    "3.0": {},
+    "2.2": VALUES,
+    "1.0": VALUES
+    | {
+        ("hosp/admissions", "RACE"): {"code"},
+        # 1.0 has no formulary_drug_cd.
+        ("hosp/prescriptions", "DRUG_ORDER_START"): {"attributes"},
+    },
+}
+# Events of the newest release that an older one has not.
+LACKING: dict[str, set[tuple[str, str]]] = {
+    "3.0": set(),
+    "2.2": set(),
+    "1.0": {
+        ("hosp/omr", "OMR"),
+        ("icu/ingredientevents", "INGREDIENT_START"),
+        ("icu/ingredientevents", "INGREDIENT_END"),
+        ("hosp/patients", "MEDS_DEATH"),
+    },
+}
+
+
+@pytest.mark.parametrize("older", ["1.0", "2.2", "3.0"])
+def test_the_same_patients_have_the_same_trajectories_but_for_what_the_older_release_lacks(
+    synthetic: Callable[[str], Path], tmp_path: Path, older: str
+) -> None:
+    patients = {
+        release: pl.read_csv(detect(synthetic(release)).files["hosp/patients"].path)["subject_id"].to_list()
+        for release in (older, NEWEST)
+    }
+    both = tmp_path / "both.csv"
+    shared = sorted(set(patients[older]) & set(patients[NEWEST]))
+    assert len(shared) > 40
+    both.write_text("\n".join(map(str, shared)) + "\n")
+    events = {}
+    for release in (older, NEWEST):
+        result = ehrtraj.build(synthetic(release), tmp_path / release, "v1", max_cpus=2, subjects=both)
+        frame = pl.read_parquet(result.path / "data" / "**" / "*.parquet")
+        events[release] = frame.group_by(COLUMNS).len().with_columns(domain=pl.col("code").str.split("//").list.first())
+    old, new = (
+        events[a].join(events[b], on=[*COLUMNS, "len"], how="anti", nulls_equal=True)
+        for a, b in ((older, NEWEST), (NEWEST, older))
+    )
+    of_old, of_new = (set(frame.select("source_table", "domain").unique().iter_rows()) for frame in (old, new))
+    # All that the older one lacks or writes otherwise did occur, so that this test has seen it.
+    assert of_old == set(DIFFERENT[older])
+    assert of_new == set(DIFFERENT[older]) | LACKING[older]
+    for (table, domain), columns in DIFFERENT[older].items():
+        same = [c for c in COLUMNS if c not in columns]
+        a, b = (f.filter(source_table=table, domain=domain).select(same).sort(same) for f in (old, new))
+        assert a.equals(b), (table, domain)
