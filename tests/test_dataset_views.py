@@ -142,7 +142,7 @@ def test_a_stay_that_two_modules_tell_of_is_one(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(module, "pairs", lambda: both)
     after = module.stays(events, "ed_stay")
     with_transfers = set(events.filter(pl.col("code").str.starts_with("TRANSFER_OUT"))["hadm_id"].drop_nulls())
-    for row in before.iter_rows(named=True):
+    for row in before.drop_nulls("hadm_id").iter_rows(named=True):
         tables = set(after.filter(hadm_id=row["hadm_id"])["source_table"])
         assert tables == {"hosp/transfers" if row["hadm_id"] in with_transfers else "hosp/admissions"}
     assert with_transfers & set(before["hadm_id"]), "else nothing was tried"

@@ -20,7 +20,7 @@ def summarise(ds: Dataset) -> dict[str, Any]:
     Returns:
         `path`, `name`, `built` (when, by which version), `clock`, `format`, `patients`, `events`, `codes`, `bytes`,
         `first_time`, `last_time`, and under `splits`, `tables`, `domains` and `most_frequent` (codes) one entry each
-        with its numbers. A code that several tables have is counted under the first of them.
+        with its numbers. A code that several tables have counts under the first of them; their events count under each.
     """
     manifest, about, subjects = ds.layout.manifest, ds.layout.about, ds.layout.subjects
     return {
@@ -56,9 +56,13 @@ def _counts(codes: pl.DataFrame, by: str) -> list[dict[str, Any]]:
 
 def _tables(ds: Dataset) -> list[dict[str, Any]]:
     """Events and codes of each table, with the rows set aside: those are patient rows that became no event."""
-    ledger = pl.read_parquet(ds.path / LEDGER).filter(outcome="set_aside")
-    aside = dict(ledger.group_by("table").agg(pl.col("rows").sum()).iter_rows())
-    return [{**row, "set_aside": int(aside.get(row["source_table"], 0))} for row in _counts(ds.codes, "source_table")]
+    ledger = pl.read_parquet(ds.path / LEDGER)
+    aside = ledger.filter(outcome="set_aside").group_by("table").agg(set_aside=pl.col("rows").sum())
+    events = ledger.filter(outcome="events").group_by("table").agg(events=pl.col("events").sum())
+    codes = ds.codes.group_by(table="source_table").agg(codes=pl.len())
+    found = events.join(codes, on="table", how="left").join(aside, on="table", how="left").fill_null(0)
+    ordered = found.sort("events", "table", descending=[True, False])
+    return ordered.select(pl.col("table").alias("source_table"), "codes", "events", "set_aside").to_dicts()
 
 
 def find_codes(ds: Dataset, pattern: str | None) -> pl.DataFrame:
