@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -102,6 +103,7 @@ def rules_applied(
 
 
 _WIDTHS = (9, 58, 34, 34)
+_LONGEST_TEXT = 100
 
 
 def _applied_table(rows: pl.DataFrame, limit: int) -> Table:
@@ -121,7 +123,9 @@ def _applied_table(rows: pl.DataFrame, limit: int) -> Table:
 
 def _example(row: dict[str, object]) -> str:
     """Before and after of one event, where the rule changed its value."""
-    number, text = row["example_numeric_value"], row["example_text_value"]
+    number, whole = row["example_numeric_value"], row["example_text_value"]
+    # Of a note, only how it begins.
+    text = None if whole is None else shorten(str(whole), _LONGEST_TEXT, placeholder=" ...")
     after = text if text is not None and number is None else "null" if number is None else f"{number:g}"
     if row["example_raw_value"] is not None:
         return f"such as {row['example_raw_value']} -> {after}"
