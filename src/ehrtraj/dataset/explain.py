@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +138,17 @@ def _marks(flags: int) -> tuple[Mark, ...]:
     )
 
 
+# Reads the rule tables each time, which is what an explanation costs most.
+_about = cache(about_item)
+
+
 def _rules_of(event: dict[str, Any], measures: Measures, marks: tuple[Mark, ...]) -> list[RuleTable]:
     """The lines of the rule tables that gave an event its marks; of conversions the one between its units."""
     parts, names = event["code"].split("//"), {mark.flag for mark in marks}
     from_unit = measures.spelled(event["raw_unit"])
     found: list[RuleTable] = []
     for length in range(len(parts), 1, -1):
-        for table in about_item("//".join(parts[:length])):
+        for table in _about("//".join(parts[:length])):
             lines = [
                 line
                 for line in table.lines
