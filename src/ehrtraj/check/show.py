@@ -1,0 +1,53 @@
+"""What a check shows on the screen."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ehrtraj.check.promises import PROMISES
+from ehrtraj.check.run import CheckReport
+from ehrtraj.show import duration, size
+
+
+def show_report(report: CheckReport) -> None:
+    """Print what does not hold and where, and a summary, to stdout."""
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    whose = "an ehrtraj dataset" if report.ours else "a MEDS dataset that ehrtraj did not make"
+    console.print(
+        f"{escape(str(report.path))}: {whose}, {report.patients:,} patients, {report.events:,} events "
+        f"in {report.files:,} data files",
+        soft_wrap=True,
+    )
+    if report.broken:
+        console.print(_broken(report))
+    for name in report.broken:
+        console.print(f"\n[bold]{name}[/bold]: {PROMISES[name].words}. First of {report.findings.counts[name]:,}:")
+        for place in report.findings.places[name]:
+            console.print(f"  {escape(str(place))}", soft_wrap=True)
+    _show_skipped(report, console)
+    state = f"[bold red]{len(report.broken)} broken[/bold red]" if report.broken else "none broken"
+    console.print(
+        f"\n[bold]{len(report.kept)} promises kept[/bold], {state}; "
+        f"{duration(report.seconds)}, at most {size(report.peak_memory)} of memory"
+    )
+
+
+def _broken(report: CheckReport) -> Table:
+    table = Table("broken", "what should hold", box=None, pad_edge=False, header_style="bold")
+    table.add_column("times", justify="right")
+    for name in report.broken:
+        table.add_row(name, PROMISES[name].words, f"{report.findings.counts[name]:,}")
+    return table
+
+
+def _show_skipped(report: CheckReport, console: Console) -> None:
+    reasons: dict[str, list[str]] = {}
+    for name, why in report.findings.skipped.items():
+        if name not in report.findings.counts:
+            reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        console.print(f"\nnot looked at, since {why}: {', '.join(names)}", soft_wrap=True)

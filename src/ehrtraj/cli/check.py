@@ -1,0 +1,51 @@
+"""`ehrtraj check`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehrtraj.cli.app import MAX_CPUS_HELP, app, tidy_end
+
+BROKEN = 1
+
+_CHECK_HELP = """Verify every promise about a dataset on its files, and say what is wrong and where.
+
+[bold]Examples[/bold]
+
+  ehrtraj check trajectories/v1
+
+  ehrtraj check trajectories/v1 --json > report.json
+
+  ehrtraj check someones-meds-dataset
+
+A MEDS dataset that ehrtraj did not make is held to the rules of MEDS 0.4 alone, also to those that no official call
+checks: order, a patient in one file, every code described, one split each.
+
+[bold]Exit codes[/bold]: 0 all is well; 1 something is wrong; 7 there is no dataset; 130 Ctrl-C.
+"""
+
+
+@app.command(help=_CHECK_HELP)
+def check(
+    dataset: Annotated[Path, typer.Argument(help="Folder of the dataset.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
+) -> None:
+    """Verify every promise about a dataset."""
+    from ehrtraj.check.run import check as verify
+    from ehrtraj.check.show import show_report
+    from ehrtraj.progress import bar
+
+    with tidy_end("\nstopped\n"), bar("checking") as advance:
+        report = verify(dataset, max_cpus=max_cpus, progress=advance)
+    if as_json:
+        sys.stdout.write(json.dumps(report.to_json(), indent=1) + "\n")
+    else:
+        show_report(report)
+    if report.broken:
+        raise typer.Exit(BROKEN)

@@ -1,0 +1,502 @@
+"""A good dataset keeps every promise; broken in any one way, it is named, with the place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import meds
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+import ehrtraj
+from ehrtraj.check import check, run
+from ehrtraj.check.promises import PROMISES
+from ehrtraj.check.rows import read_rows
+from ehrtraj.check.scan import ScanJob, scan
+from ehrtraj.errors import DatasetError
+from ehrtraj.pipeline.shards import plan_shards
+from ehrtraj.pipeline.workspace import private_files
+
+Mutation = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def good(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The hand-made release, standardised, in several shards. Not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan_shards, "__defaults__", (12_000,))
+        return ehrtraj.build(release, tmp_path_factory.mktemp("good"), "v1", max_cpus=1, standardise=True).path
+
+
+@pytest.fixture
+def copy(good: Path, tmp_path: Path) -> Path:
+    """A copy of the good dataset, to be broken."""
+    return Path(shutil.copytree(good, tmp_path / "copy"))
+
+
+def rewrite(path: Path, table: pa.Table) -> None:
+    pq.write_table(table, path, compression="zstd")
+
+
+def largest(dataset: Path) -> Path:
+    """The data file of the most patients."""
+
+    def size(path: Path) -> tuple[int, int]:
+        return len(set(pq.read_table(path)["subject_id"].to_pylist())), path.stat().st_size
+
+    return max(sorted((dataset / "data").rglob("*.parquet")), key=size)
+
+
+def in_events(change: Callable[[pa.Table], pa.Table]) -> Mutation:
+    """Change the table of the largest data file."""
+    return lambda dataset: rewrite(largest(dataset), change(pq.read_table(largest(dataset))))
+
+
+def in_table(name: str, change: Callable[[pa.Table], pa.Table]) -> Mutation:
+    return lambda dataset: rewrite(dataset / name, change(pq.read_table(dataset / name)))
+
+
+def in_json(name: str, change: Callable[[dict[str, Any]], object]) -> Mutation:
+    def mutate(dataset: Path) -> None:
+        content = json.loads((dataset / name).read_text())
+        change(content)
+        (dataset / name).write_text(json.dumps(content))
+
+    return mutate
+
+
+def having(table: pa.Table, condition: pc.Expression) -> int:
+    """Position of the first row of which something holds."""
+    numbered = table.append_column("row", pa.array(range(table.num_rows)))
+    return int(numbered.filter(condition)["row"][0].as_py())
+
+
+def put(column: str, value: object, where: pc.Expression | None = None) -> Mutation:
+    """Put a value into the first row of which something holds, in the first file that has one."""
+
+    def change(table: pa.Table) -> pa.Table:
+        at = having(table, condition)
+        values = table[column].to_pylist()
+        values[at] = value(values[at]) if callable(value) else value
+        place, field = table.column_names.index(column), table.schema.field(column)
+        field = field.with_nullable(field.nullable or values[at] is None)
+        return table.set_column(place, field, pa.array(values, field.type))
+
+    condition = pc.field("time").is_valid() if where is None else where
+
+    def mutate(dataset: Path) -> None:
+        for path in sorted((dataset / "data").rglob("*.parquet")):
+            table = pq.read_table(path)
+            if table.filter(condition).num_rows:
+                rewrite(path, change(table))
+                return
+        raise LookupError("no file has such a row")
+
+    return mutate
+
+
+def swap(first: int, second: int) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        order = np.arange(table.num_rows)
+        order[[first, second]] = order[[second, first]]
+        return table.take(pa.array(order))
+
+    return change
+
+
+def swap_where(tied: bool) -> Mutation:
+    """Change the order of two neighbours, whose times are the same or are not."""
+
+    def change(table: pa.Table) -> pa.Table:
+        subject, time = table["subject_id"].to_numpy(), table["time"].cast(pa.int64()).fill_null(-1).to_numpy()
+        pairs = (subject[1:] == subject[:-1]) & ((time[1:] == time[:-1]) == tied) & (time[:-1] != -1)
+        at = int(np.flatnonzero(pairs)[3])
+        return swap(at, at + 1)(table)
+
+    return in_events(change)
+
+
+def part_patients(table: pa.Table) -> pa.Table:
+    """Put the last event of the first patient behind all others."""
+    first = int(np.flatnonzero(np.diff(table["subject_id"].to_numpy()))[0])
+    order = [i for i in range(table.num_rows) if i != first]
+    return table.take(pa.array([*order, first]))
+
+
+def repeat_event(table: pa.Table) -> pa.Table:
+    at = having(table, pc.field("source_table") == "hosp/labevents")
+    return table.take(pa.array([*range(at + 1), *range(at, table.num_rows)]))
+
+
+def descending(table: pa.Table) -> pa.Table:
+    pieces = [table.filter(pc.field("subject_id") == who) for who in reversed(table["subject_id"].unique().to_pylist())]
+    assert len(pieces) > 1
+    return pa.concat_tables(pieces)
+
+
+def invalid_text(table: pa.Table) -> pa.Table:
+    field, place = table.schema.field("text_value"), table.column_names.index("text_value")
+    values = [
+        b"caf\xe9" if i == 4 else v for i, v in enumerate(table["text_value"].cast(pa.large_binary()).to_pylist())
+    ]
+    column = pa.array(values, pa.large_binary()).view(field.type)
+    return table.set_column(place, field, column)
+
+
+def move_patient(dataset: Path) -> None:
+    """Put a patient's events into the folder of another split."""
+    source = largest(dataset)
+    table = pq.read_table(source)
+    last = table["subject_id"][-1].as_py()
+    other = next(p for p in sorted((dataset / "data").rglob("*.parquet")) if p.parent != source.parent)
+    both = pa.concat_tables([pq.read_table(other), table.filter(pc.field("subject_id") == last)])
+    rewrite(other, both.take(pa.array(np.argsort(both["subject_id"].to_numpy(), kind="stable"))))
+    rewrite(source, table.filter(pc.field("subject_id") != last))
+
+
+def double_patient(dataset: Path) -> None:
+    source = largest(dataset)
+    table = pq.read_table(source)
+    rewrite(source.with_name("99999.parquet"), table.filter(pc.field("subject_id") == table["subject_id"][0]))
+
+
+def share_admission(dataset: Path) -> None:
+    """Give an event of one patient the admission of another."""
+    tables = [pq.read_table(p) for p in sorted((dataset / "data").rglob("*.parquet"))]
+    admitted = next(t.filter(pc.field("hadm_id").is_valid()) for t in tables if t["hadm_id"].null_count < t.num_rows)
+    foreign, who = admitted["hadm_id"][0].as_py(), admitted["subject_id"][0].as_py()
+    put("hadm_id", foreign, pc.field("hadm_id").is_valid() & (pc.field("subject_id") != who))(dataset)
+
+
+def other_split(table: pa.Table) -> pa.Table:
+    names = table["split"].to_pylist()
+    names[0] = "tuning" if names[0] != "tuning" else "train"
+    return table.set_column(1, table.schema.field("split"), pa.array(names))
+
+
+def put_row(column: str, value: Callable[[Any], object], row: int = 0) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        values = table[column].to_pylist()
+        values[row] = value(values[row])
+        place, field = table.column_names.index(column), table.schema.field(column)
+        return table.set_column(place, field, pa.array(values, field.type))
+
+    return change
+
+
+def twice(table: pa.Table) -> pa.Table:
+    return pa.concat_tables([table, table.slice(0, 1)])
+
+
+def without_first(table: pa.Table) -> pa.Table:
+    return table.slice(1)
+
+
+def truncate(dataset: Path) -> None:
+    path = largest(dataset)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def retyped(column: str, kind: pa.DataType) -> Mutation:
+    return in_events(lambda t: t.set_column(t.column_names.index(column), column, t[column].cast(kind)))
+
+
+def second_death(table: pa.Table) -> pa.Table:
+    at = having(table, pc.field("code") == meds.birth_code)
+    row = table.slice(at, 1)
+    row = row.set_column(1, table.schema.field("time"), pc.add(row["time"], pa.scalar(1, pa.duration("us"))))
+    row = row.set_column(6, table.schema.field("available_time"), row["time"])
+    return pa.concat_tables([table.slice(0, at + 1), row, table.slice(at + 1)])
+
+
+NUMBER = pc.field("numeric_value").is_valid() & (pc.field("source_table") == "hosp/labevents")
+HEART_RATE = pc.field("code") == "CHART//220045"
+CHANGED = pc.field("raw_value").is_valid()
+COUNTED = {"code_counts", "subjects", "ledger_events", "summary"}
+"""What an event more or fewer also breaks."""
+
+# What is done to a dataset, and the promises that it breaks, beside the hashes, which every change breaks.
+MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
+    "a data file is cut short": (truncate, {"readable", "splits_covered", *COUNTED, }),
+    "a data file is gone": (lambda d: largest(d).unlink(), {"readable", "splits_covered", *COUNTED}),
+    "codes.parquet is gone": (lambda d: (d / "metadata/codes.parquet").unlink(), {"readable"}),
+    "flags.json is no JSON": (lambda d: (d / "metadata/flags.json").write_text("{"), {"readable", "flags"}),
+    "code is a large string": (retyped("code", pa.large_string()), {"schema", "columns"}),
+    "time has a zone": (retyped("time", pa.timestamp("us", "UTC")), {"schema", "columns"}),
+    "a column of ours is gone": (in_events(lambda t: t.drop_columns("hadm_id")), {"columns"}),
+    "a column is another type": (retyped("link_id", pa.float64()), {"columns"}),
+    "a code is null": (put("code", None), {"not_null", "columns", "code_counts"}),
+    "two events of a patient change places": (swap_where(tied=False), {"time_order"}),
+    "two events of one time change places": (swap_where(tied=True), {"total_order"}),
+    "a patient is in two pieces": (in_events(part_patients), {"contiguous", "total_order", "subjects"}),
+    "patients descend": (in_events(descending), {"total_order", "subjects"}),
+    "an event is there twice": (in_events(repeat_event), {"no_repeats", *COUNTED}),
+    "an event is gone": (in_events(lambda t: t.slice(0, t.num_rows - 1)), COUNTED),
+    "a patient is in two files": (double_patient, {"one_file", *COUNTED} - {"subjects"}),
+    "a patient is in another split's folder": (move_patient, {"split_folders", "subjects"}),
+    "a number is NaN": (put("numeric_value", float("nan"), NUMBER), {"finite"}),
+    "a number is infinite": (put("numeric_value", float("inf"), NUMBER), {"finite"}),
+    "a text is not UTF-8": (in_events(invalid_text), {"text"}),
+    "available_time is null": (put("available_time", None), {"available_time"}),
+    "available_time is before time": (
+        put("available_time", lambda t: t.replace(year=1900)), {"available_time"}
+    ),
+    "a precision that is none": (put("time_precision", "hour"), {"time_precision"}),
+    "a bit without a name": (put("flags", 1 << 50), {"flags"}),
+    "two flags share a bit": (
+        in_json("metadata/flags.json", lambda f: f["available_assumed"].update(value=2)), {"flags"}
+    ),
+    "a raw value without a flag": (put("flags", 0, CHANGED), {"raw_value"}),
+    "a raw value that is the value": (put("numeric_value", 70.0, pc.field("raw_value") == "70"), {"raw_value"}),
+    "a raw unit that is the unit": (put("raw_unit", "mg/dL", NUMBER & (pc.field("unit") == "mg/dL")), {"raw_value"}),
+    "attributes that are no JSON": (put("attributes", "{'a': 1}"), {"attributes"}),
+    "attributes that are NaN": (put("attributes", '{"a":NaN}'), {"attributes"}),
+    "attributes that are a list": (put("attributes", "[1]"), {"attributes"}),
+    "someone is born twice": (in_events(second_death), {"births_and_deaths", *COUNTED}),
+    "an admission of two patients": (share_admission, {"encounters"}),
+    "a number in another unit": (put("unit", "furlong", HEART_RATE), {"one_unit", "code_counts"}),
+    "a code twice in codes.parquet": (in_table("metadata/codes.parquet", twice), {"codes_unique"}),
+    "a code not in codes.parquet": (in_table("metadata/codes.parquet", without_first), {"codes_covered"}),
+    "a domain that is none": (put("code", "NONSENSE//1"), {"domains", "codes_covered", "code_counts", "summary"}),
+    "codes.parquet of other types": (
+        in_table("metadata/codes.parquet", lambda t: t.set_column(0, "code", t["code"].cast(pa.large_string()))),
+        {"codes_schema"},
+    ),
+    "a wrong count of events": (
+        in_table("metadata/codes.parquet", put_row("event_count", lambda n: n + 1)), {"code_counts"}
+    ),
+    "a wrong count of patients": (
+        in_table("metadata/codes.parquet", put_row("subject_count", lambda n: n - 1)), {"code_counts"}
+    ),
+    "a wrong unit": (in_table("metadata/codes.parquet", put_row("unit", lambda _: "mg")), {"code_counts"}),
+    "a wrong table": (in_table("metadata/codes.parquet", put_row("source_table", lambda _: "x")), {"code_counts"}),
+    "a patient in no split": (in_table("metadata/subject_splits.parquet", without_first), {"splits_covered"}),
+    "a patient in two splits": (in_table("metadata/subject_splits.parquet", twice), {"one_split"}),
+    "a split of another name": (
+        in_table("metadata/subject_splits.parquet", put_row("split", lambda _: "test")),
+        {"splits_schema", "split_hash", "split_folders", "subjects"},
+    ),
+    "a patient in another split": (
+        in_table("metadata/subject_splits.parquet", other_split), {"split_hash", "split_folders", "subjects"}
+    ),
+    "another seed": (in_json("manifest.json", lambda m: m["settings"].update(seed=5)), {"split_hash"}),
+    "an unknown key in dataset.json": (in_json("metadata/dataset.json", lambda m: m.update(x=1)), {"dataset_json"}),
+    "dataset.json of other types": (
+        in_json("metadata/dataset.json", lambda m: m.update(site_id_columns="a")), {"dataset_json"}
+    ),
+    "a patient at another position": (
+        in_table("metadata/subjects.parquet", put_row("position", lambda n: n + 1)), {"subjects"}
+    ),
+    "a wrong number of events": (
+        in_table("metadata/subjects.parquet", put_row("event_count", lambda n: n + 1)), {"subjects"}
+    ),
+    "a wrong last time": (in_table("metadata/subjects.parquet", put_row("last_time", lambda _: None)), {"subjects"}),
+    "a patient not in subjects.parquet": (in_table("metadata/subjects.parquet", without_first), {"subjects"}),
+    "subjects.parquet lacks a column": (
+        in_table("metadata/subjects.parquet", lambda t: t.drop_columns("shard")), {"readable"}
+    ),
+    "a row unaccounted for": (in_table("ledger.parquet", put_row("rows", lambda n: n + 1)), {"ledger"}),
+    "events that are not there": (in_table("ledger.parquet", put_row("events", lambda n: n + 1, 1)), {"ledger_events"}),
+    "a rejected row is gone": (in_table("rejects/labevents.parquet", without_first), {"rejects"}),
+    "a file of rejects is gone": (lambda d: (d / "rejects/labevents.parquet").unlink(), {"readable", "rejects"}),
+    "the manifest counts wrongly": (in_json("manifest.json", lambda m: m["summary"].update(events=1)), {"summary"}),
+    "the manifest is gone": (lambda d: (d / "manifest.json").unlink(), {"readable"}),
+    "a file for all to read": (lambda d: (d / "ledger.parquet").chmod(0o644), {"private"}),
+    "a folder for all to read": (lambda d: (d / "data").chmod(0o755), {"private"}),
+}  # fmt: skip
+
+
+BATCH = 7
+
+
+def broken(dataset: Path) -> set[str]:
+    return set(check(dataset, max_cpus=1).broken)
+
+
+def test_a_good_dataset_keeps_every_promise(good: Path, built: Path) -> None:
+    report = check(good)
+    assert (report.broken, report.findings.skipped) == ([], {})
+    assert report.kept == list(PROMISES)
+    assert (report.patients, report.files) == (8, len(list((good / "data").rglob("*.parquet"))))
+    assert check(built).broken == []
+    assert list(check(built).findings.skipped) == ["one_unit"], "its numbers were left as written"
+
+
+@pytest.mark.parametrize("what", MUTATIONS)
+def test_what_is_broken_is_named(copy: Path, what: str) -> None:
+    mutate, expected = MUTATIONS[what]
+    with private_files():
+        mutate(copy)
+    assert broken(copy) - {"hashes"} == expected
+
+
+def test_every_promise_is_broken_by_some_test() -> None:
+    assert set().union(*(names for _, names in MUTATIONS.values())) | {"hashes"} == set(PROMISES)
+
+
+def flip_last_byte(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def test_files_are_those_that_were_published(copy: Path) -> None:
+    with private_files():
+        (copy / "notes.txt").write_text("mine")
+        (copy / "ledger.parquet").write_bytes((copy / "ledger.parquet").read_bytes() + b" ")
+        flip_last_byte(copy / "metadata" / "dataset.json")
+    report = check(copy)
+    said = {place.file: place.words for place in report.findings.places["hashes"]}
+    assert set(said) == {"notes.txt", "ledger.parquet", "metadata/dataset.json"}
+    assert said["notes.txt"] == "is not in the manifest"
+    assert "bytes" in said["ledger.parquet"]
+    assert "other contents" in said["metadata/dataset.json"]
+
+
+def test_what_is_wrong_has_its_place_and_is_counted(copy: Path) -> None:
+    path = largest(copy)
+    table = pq.read_table(path)
+    at = [i for i, t in enumerate(table["time"].to_pylist()) if t is not None][::3][:8]
+    values = [None if i in at else t for i, t in enumerate(table["available_time"].to_pylist())]
+    rewrite(path, table.set_column(6, table.schema.field(6), pa.array(values, pa.timestamp("us"))))
+    report = check(copy)
+    places = report.findings.places["available_time"]
+    assert report.findings.counts["available_time"] == 8
+    assert [(p.file, p.row, p.subject_id) for p in places] == [
+        (path.relative_to(copy).as_posix(), i, table["subject_id"][i].as_py()) for i in at[: len(places)]
+    ]
+
+
+def test_how_much_is_read_at_once_changes_nothing(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events at the edge of two pieces are compared, and patients across it counted once."""
+    for change in (swap_where(tied=True), in_events(repeat_event), put("numeric_value", float("nan"), NUMBER)):
+        change(copy)
+    flags = {name: flag["value"] for name, flag in json.loads((copy / "metadata/flags.json").read_text()).items()}
+    job = ScanJob(copy, True, "mimiciv", "event", flags, frozenset())
+    files = [p.relative_to(copy).as_posix() for p in sorted((copy / "data").rglob("*.parquet"))]
+    whole = [scan(job, file) for file in files]
+    monkeypatch.setattr(read_rows, "__defaults__", (BATCH,))
+    pieces = [scan(job, file) for file in files]
+    for one, other in zip(whole, pieces, strict=True):
+        assert one.events > BATCH
+        assert {n: vars(c) for n, c in one.codes.items()} == {n: vars(c) for n, c in other.codes.items()}
+        assert one.patients == other.patients
+        assert one.findings.counts == other.findings.counts
+        for name, pairs in one.encounters.items():
+            assert pairs.tolist() == other.encounters[name].tolist()
+    assert {"total_order", "no_repeats", "finite"} <= {n for a in whole for n in a.findings.counts}
+
+
+def test_several_processes_find_the_same(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put("flags", 1 << 50)(copy)
+    monkeypatch.setattr(run, "_WORTH_PROCESSES", 0)
+    told: list[tuple[int, int]] = []
+    two = check(copy, max_cpus=2, progress=lambda done, total: told.append((done, total)))
+    one = check(copy, max_cpus=1)
+    assert two.to_json() == one.to_json()
+    assert len(told) == two.files
+    assert told[-1][0] == told[-1][1]
+
+
+# Datasets of others --------------------------------------------------------------------------------------------
+
+
+def write_meds(folder: Path, *, mistakes: bool) -> Path:
+    """A dataset of MEDS as another tool may have made it: no splits, no columns of ours."""
+    rows = [(1, None, "SEX//F"), (1, 10, "A"), (1, 20, "B"), (2, 5, "A")]
+    if mistakes:
+        rows = [(1, 20, "B"), (1, 10, "A"), (2, 5, "C"), (1, 30, "A")]
+    times = [None if t is None else t * 10**6 for _, t, _ in rows]
+    data = pa.table(
+        {
+            "subject_id": pa.array([who for who, _, _ in rows], pa.int64()),
+            "time": pa.array(times, pa.timestamp("us")),
+            "code": pa.array([code for *_, code in rows], pa.string()),
+        }
+    )
+    (folder / "data").mkdir(parents=True)
+    (folder / "metadata").mkdir()
+    pq.write_table(data, folder / "data" / "a.parquet")
+    codes = pa.table({"code": ["SEX//F", "A", "B"], "description": pa.nulls(3, pa.string())})
+    pq.write_table(codes, folder / "metadata" / "codes.parquet")
+    (folder / "metadata" / "dataset.json").write_text('{"dataset_name": "theirs"}')
+    return folder
+
+
+def test_a_dataset_of_others_is_held_to_the_rules_of_meds(tmp_path: Path) -> None:
+    report = check(write_meds(tmp_path / "theirs", mistakes=False))
+    assert (report.ours, report.broken, report.patients, report.events) == (False, [], 2, 4)
+    assert set(report.kept) == {
+        "readable", "schema", "not_null", "one_file", "contiguous", "time_order", "codes_schema", "codes_unique",
+        "codes_covered", "dataset_json",
+    }  # fmt: skip
+    assert "not made by ehrtraj" in report.findings.skipped["ledger"]
+    assert "no subject_splits.parquet" in report.findings.skipped["one_split"]
+
+
+def test_mistakes_that_no_official_call_sees(tmp_path: Path) -> None:
+    folder = write_meds(tmp_path / "theirs", mistakes=True)
+    meds.DataSchema.validate(pq.read_table(folder / "data" / "a.parquet"))
+    assert check(folder).broken == ["contiguous", "time_order", "codes_covered"]
+
+
+def test_a_file_that_polars_wrote_is_not_of_the_schema_but_is_looked_at(tmp_path: Path) -> None:
+    folder = write_meds(tmp_path / "theirs", mistakes=True)
+    path = folder / "data" / "a.parquet"
+    pl.read_parquet(path).write_parquet(path)
+    assert check(folder).broken == ["schema", "contiguous", "time_order", "codes_covered"]
+
+
+# The command ---------------------------------------------------------------------------------------------------
+
+
+def ehrtraj_check(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ehrtraj", "check", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_command_says_what_is_wrong_and_where(copy: Path, good: Path) -> None:
+    said = ehrtraj_check(good)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert f"{len(PROMISES)} promises kept, none broken" in said.stdout
+    with private_files():
+        put("flags", 1 << 50)(copy)
+    said = ehrtraj_check(copy)
+    assert said.returncode == 1
+    assert "2 broken" in said.stdout
+    assert "flags is 1125899906842624: a bit has no name" in said.stdout
+    assert "row " in said.stdout
+    assert "patient 109" in said.stdout
+
+
+def test_the_report_as_json(copy: Path) -> None:
+    with private_files():
+        put("flags", 1 << 50)(copy)
+    said = ehrtraj_check(copy, "--json")
+    content = json.loads(said.stdout)
+    assert said.returncode == 1
+    assert {n for n, p in content["promises"].items() if p["state"] == "broken"} == {"flags", "hashes"}
+    assert content["promises"]["flags"]["count"] == 1
+
+
+def test_what_is_no_dataset(good: Path, tmp_path: Path) -> None:
+    for folder, words in (
+        (tmp_path / "nowhere", "no such folder"),
+        (tmp_path, "is no dataset"),
+        (good.parent, "datasets in it: v1"),
+    ):
+        said = ehrtraj_check(folder)
+        assert said.returncode == 7, said.stderr
+        assert words in " ".join(said.stderr.split())
+        assert "Traceback" not in said.stderr
+    with pytest.raises(DatasetError, match="no such folder"):
+        check(tmp_path / "nowhere")
