@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import ehrtraj
-from ehrtraj.check import check, run
-from ehrtraj.check.promises import PROMISES
-from ehrtraj.check.rows import read_rows
-from ehrtraj.check.scan import ScanJob, scan
+from ehrtraj.dataset.check import check, run
+from ehrtraj.dataset.check.promises import PROMISES
+from ehrtraj.dataset.check.rows import read_rows
+from ehrtraj.dataset.check.scan import ScanJob, scan
 from ehrtraj.errors import DatasetError
 from ehrtraj.pipeline.shards import plan_shards
 from ehrtraj.pipeline.workspace import private_files

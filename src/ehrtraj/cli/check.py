@@ -37,8 +37,8 @@ def check(
     max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
 ) -> None:
     """Verify every promise about a dataset."""
-    from ehrtraj.check.run import check as verify
-    from ehrtraj.check.show import show_report
+    from ehrtraj.dataset.check.run import check as verify
+    from ehrtraj.dataset.check.show import show_report
     from ehrtraj.progress import bar
 
     with tidy_end("\nstopped\n"), bar("checking") as advance:

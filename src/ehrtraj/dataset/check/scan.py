@@ -11,12 +11,12 @@ import meds
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrtraj.check.account import Account
-from ehrtraj.check.findings import Findings
-from ehrtraj.check.official import refusal
-from ehrtraj.check.order import check_time_order, check_total_order
-from ehrtraj.check.rows import Rows, read_rows, text_columns
-from ehrtraj.check.values import check_not_null, check_values
+from ehrtraj.dataset.check.account import Account
+from ehrtraj.dataset.check.findings import Findings
+from ehrtraj.dataset.check.official import refusal
+from ehrtraj.dataset.check.order import check_time_order, check_total_order
+from ehrtraj.dataset.check.rows import Rows, read_rows, text_columns
+from ehrtraj.dataset.check.values import check_not_null, check_values
 from ehrtraj.pipeline.events import event_schema
 
 _CORE = ("subject_id", "time", "code")

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrtraj import rules
-from ehrtraj.check.findings import Findings
-from ehrtraj.check.rows import Rows
+from ehrtraj.dataset.check.findings import Findings
+from ehrtraj.dataset.check.rows import Rows
 from ehrtraj.pipeline.events import INT_COLUMNS, PRECISIONS, TEXT_COLUMNS, Int64s, Texts
 from ehrtraj.release.schema import tables
 

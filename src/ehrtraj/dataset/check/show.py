@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ehrtraj.check.promises import PROMISES
-from ehrtraj.check.run import CheckReport
+from ehrtraj.dataset.check.promises import PROMISES
+from ehrtraj.dataset.check.run import CheckReport
 from ehrtraj.show import duration, size
 
 

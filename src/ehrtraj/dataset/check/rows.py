@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ehrtraj.check.findings import Place
+from ehrtraj.dataset.check.findings import Place
 from ehrtraj.pipeline.events import NULL, Int64s, Texts, one_array, to_int64
 
 # Rows that are looked at together: those of a row group of ours.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ehrtraj.check.promises import PROMISES
+from ehrtraj.dataset.check.promises import PROMISES
 
 EXAMPLES = 5
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ehrtraj import rules
-from ehrtraj.check.account import Account, CodeCount, Patient
-from ehrtraj.check.findings import EXAMPLES, Findings, Place
-from ehrtraj.check.official import refusal
-from ehrtraj.check.rows import shown_time
+from ehrtraj.dataset.check.account import Account, CodeCount, Patient
+from ehrtraj.dataset.check.findings import EXAMPLES, Findings, Place
+from ehrtraj.dataset.check.official import refusal
+from ehrtraj.dataset.check.rows import shown_time
 from ehrtraj.dataset.names import CODES, SPLITS, SUBJECTS
 from ehrtraj.pipeline import shards
 from ehrtraj.pipeline.events import to_int64

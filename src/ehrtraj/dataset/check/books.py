@@ -14,10 +14,10 @@ import meds
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrtraj.check.account import Account
-from ehrtraj.check.findings import Findings, Place
-from ehrtraj.check.official import refusal
-from ehrtraj.check.scan import sha256_of
+from ehrtraj.dataset.check.account import Account
+from ehrtraj.dataset.check.findings import Findings, Place
+from ehrtraj.dataset.check.official import refusal
+from ehrtraj.dataset.check.scan import sha256_of
 from ehrtraj.dataset.names import DATASET_JSON, FLAGS, LEDGER, MANIFEST
 
 

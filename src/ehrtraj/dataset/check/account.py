@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ehrtraj.check.findings import Findings
-from ehrtraj.check.rows import Bools, Rows
+from ehrtraj.dataset.check.findings import Findings
+from ehrtraj.dataset.check.rows import Bools, Rows
 from ehrtraj.pipeline.events import NULL, Int64s
 
 _ENCOUNTERS = {"hadm_id": "hadm_unknown", "stay_id": None}

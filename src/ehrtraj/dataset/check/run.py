@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ehrtraj.check import books, metadata
-from ehrtraj.check.account import Account, Patient
-from ehrtraj.check.findings import Findings
-from ehrtraj.check.promises import PROMISES
-from ehrtraj.check.scan import ScanJob, merge, scan
 from ehrtraj.config import usable_cpus
 from ehrtraj.dataset import names
+from ehrtraj.dataset.check import books, metadata
+from ehrtraj.dataset.check.account import Account, Patient
+from ehrtraj.dataset.check.findings import Findings
+from ehrtraj.dataset.check.promises import PROMISES
+from ehrtraj.dataset.check.scan import ScanJob, merge, scan
 from ehrtraj.engines.local import main_module_hidden, prepare_worker, worker_pool
 from ehrtraj.errors import DatasetError
 from ehrtraj.pipeline.ledger import SCHEMA as LEDGER_SCHEMA

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrtraj.check.findings import Findings
-from ehrtraj.check.rows import Bools, Rows
+from ehrtraj.dataset.check.findings import Findings
+from ehrtraj.dataset.check.rows import Bools, Rows
 from ehrtraj.pipeline.events import NULL, PRECISIONS
 
 
