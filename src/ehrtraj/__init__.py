@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from ehrtraj.errors import EhrtrajError
 
 if TYPE_CHECKING:
+    from ehrtraj.dataset.check.run import check
     from ehrtraj.dataset.dataset import Dataset, open_dataset
+    from ehrtraj.dataset.export.read import read_export
+    from ehrtraj.dataset.export.run import export
     from ehrtraj.dataset.trajectory import Trajectory
     from ehrtraj.pipeline.run import BuildResult, build
 
@@ -16,12 +19,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["BuildResult", "Dataset", "EhrtrajError", "Trajectory", "__version__", "build", "open"]
+__all__ = [
+    "BuildResult", "Dataset", "EhrtrajError", "Trajectory", "__version__", "build", "check", "export", "open",
+    "read_export",
+]  # fmt: skip
 
 # What is asked for is imported then: opening a dataset needs no DuckDB, `ehrtraj --version` nothing at all.
 _WHERE = {
     "BuildResult": ("ehrtraj.pipeline.run", "BuildResult"),
     "build": ("ehrtraj.pipeline.run", "build"),
+    "check": ("ehrtraj.dataset.check.run", "check"),
+    "export": ("ehrtraj.dataset.export.run", "export"),
+    "read_export": ("ehrtraj.dataset.export.read", "read_export"),
     "Dataset": ("ehrtraj.dataset.dataset", "Dataset"),
     "open": ("ehrtraj.dataset.dataset", "open_dataset"),
     "Trajectory": ("ehrtraj.dataset.trajectory", "Trajectory"),

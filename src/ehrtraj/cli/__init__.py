@@ -13,6 +13,7 @@ from ehrtraj.cli import check as _check
 from ehrtraj.cli import dataset as _dataset
 from ehrtraj.cli import download as _download
 from ehrtraj.cli import explain as _explain
+from ehrtraj.cli import export as _export
 from ehrtraj.cli import rules as _rules
 from ehrtraj.cli import synth as _synth
 from ehrtraj.cli import tables as _tables
@@ -22,7 +23,7 @@ from ehrtraj.errors import EhrtrajError
 __all__ = ["app", "main"]
 
 # Importing a module adds its commands to `app`, in the order in which --help lists them.
-COMMANDS = (_download, _build, _dataset, _check, _synth, _explain, _rules)
+COMMANDS = (_download, _build, _dataset, _check, _export, _synth, _explain, _rules)
 
 
 def main() -> None:

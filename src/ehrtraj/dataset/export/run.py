@@ -1,0 +1,276 @@
+"""One export, from a dataset to its files and their index."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import ehrtraj
+from ehrtraj.config import usable_cpus
+from ehrtraj.dataset import names
+from ehrtraj.dataset.dataset import Dataset, open_dataset
+from ehrtraj.dataset.export.job import FORMATS, UNITS, ExportJob, Format, Patients, Per
+from ehrtraj.dataset.export.lines import csv_header, csv_lines
+from ehrtraj.dataset.export.space import INDEX, ExportSpace, exporting, fingerprint_of
+from ehrtraj.dataset.export.worker import INDEX_SCHEMA, copy_all, export_patients
+from ehrtraj.engines.local import lean_memory, main_module_hidden, prepare_worker, worker_pool
+from ehrtraj.errors import SettingsError
+from ehrtraj.pipeline.memory import PeakMemory
+from ehrtraj.release.detect import read_subject_file
+
+SINGLE = "events.parquet"
+"""The one file of `--single`."""
+
+# Copied, so that codes and flags can be looked up where the files are.
+_METADATA = (names.CODES, names.FLAGS, names.DATASET_JSON, names.SPLITS)
+# Starting a process costs half a second; so many events are written in that time.
+_WORTH_PROCESSES = 300_000
+
+Progress = Callable[[int, int], None]
+"""Is told of events written and of all events."""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export did.
+
+    Attributes:
+        path: folder of the export.
+        already_there: whether the same export had been done before, so that nothing was changed.
+        files: number of files of events.
+        patients: number of patients.
+        events: number of events in them, history not counted.
+        bytes: size of the files of events.
+        seconds: wall time.
+        peak_memory: most bytes held by all processes together.
+        resumed: whether an earlier run's work was gone on with.
+    """
+
+    path: Path
+    already_there: bool
+    files: int
+    patients: int
+    events: int
+    bytes: int
+    seconds: float = 0.0
+    peak_memory: int = 0
+    resumed: bool = False
+
+
+def export(
+    dataset: str | Path | Dataset,
+    output: str | Path,
+    *,
+    per: Per = "patient",
+    format: Format | None = None,  # the option's own name
+    single: bool = False,
+    history: bool = False,
+    outside: bool = True,
+    split: str | None = None,
+    subjects: str | Path | int | None = None,
+    max_cpus: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Write a file for each patient, admission, ICU stay or shard. The same as `ehrtraj export`.
+
+    Goes on where it was cut short, when called again with the same arguments.
+
+    Args:
+        dataset: its folder, or one that is open; of `ds.filter(...)` only the chosen patients are exported.
+        output: folder for the files: new, empty, or one that holds an export to go on with or to replace.
+        per: what has a file of its own.
+        format: `jsonl` (the default), `json`, `csv` or `parquet`.
+        single: one Parquet file with all events instead.
+        history: put what was known before an admission or stay began into its file.
+        outside: write what belongs to no admission or stay, in a file for each patient.
+        split: only patients of `train`, `tuning` or `held_out`.
+        subjects: a file of subject_ids, or how many patients to draw.
+        max_cpus: most processes at work at once; all usable processors by default.
+        overwrite: replace another export that lies in `output`.
+        progress: is told of events written and of all events.
+
+    Raises:
+        EhrtrajError: with a message that names the way out.
+    """
+    begun = time.monotonic()
+    _check_settings(per, format, single=single, history=history, outside=outside)
+    kind: Format = format or ("parquet" if single else "jsonl")
+    chosen = _choose(dataset, split, subjects)
+    target = Path(output).expanduser()
+    if target.resolve().is_relative_to(chosen.path.resolve()):
+        raise SettingsError(f"{target} lies in the dataset, which stays as it was built: choose another --output")
+    job = ExportJob(target, per, kind, history, outside, chosen.flags)
+    parts = [
+        Patients(file, tuple(chosen.patients_of(file).select("subject_id", "position", "event_count").rows()))
+        for file in chosen.files
+    ]
+    fingerprint = _fingerprint(chosen, job, single=single)
+    lean_memory()
+    with PeakMemory() as memory, exporting(target) as space:
+        if (done := space.finished(fingerprint)) is not None and not overwrite:
+            return ExportResult(target, True, **done["summary"])
+        resumed = space.prepare(fingerprint, overwrite=overwrite)
+        told = _Told(progress, sum(part.events for part in parts))
+        if single:
+            index = _export_single(job, parts, told)
+        else:
+            index = _export_parts(job, parts, space, max_cpus or usable_cpus(), told)
+        summary = {
+            "files": index.num_rows,
+            "patients": len(chosen),
+            "events": sum(index["events"].to_pylist()) - sum(index["history_events"].to_pylist()),
+            "bytes": sum(index["bytes"].to_pylist()),
+        }
+        _copy_metadata(chosen.path, target)
+        (target / INDEX).write_bytes(csv_header(INDEX_SCHEMA.names) + "".join(csv_lines(index).to_pylist()).encode())
+        space.finish(_about(chosen, job, fingerprint, summary))
+    seconds = time.monotonic() - begun
+    return ExportResult(target, False, **summary, seconds=seconds, peak_memory=memory.peak, resumed=resumed)
+
+
+def _check_settings(per: str, kind: str | None, *, single: bool, history: bool, outside: bool) -> None:
+    if per not in UNITS:
+        raise SettingsError(f"per is '{per}': it is one of {', '.join(UNITS)}")
+    if kind is not None and kind not in FORMATS:
+        raise SettingsError(f"format is '{kind}': it is one of {', '.join(FORMATS)}")
+    if single and kind not in (None, "parquet"):
+        raise SettingsError(f"a single file is Parquet, not {kind}: leave --format out, or export --per shard")
+    if single and per != "patient":
+        raise SettingsError("a single file has all patients: leave --per out")
+    if per not in ("admission", "icustay"):
+        for wanted, option in ((history, "--history"), (not outside, "--no-outside")):
+            if wanted:
+                raise SettingsError(f"{option} is about files per admission or icustay")
+
+
+def _choose(dataset: str | Path | Dataset, split: str | None, subjects: str | Path | int | None) -> Dataset:
+    chosen = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
+    if split is not None:
+        chosen = chosen.filter(split=split)
+    if subjects is not None:
+        path = Path(str(subjects)).expanduser()
+        if str(subjects).isdigit():
+            chosen = chosen.sample(int(str(subjects)))
+        elif path.is_file():
+            chosen = chosen.filter(pl.col("subject_id").is_in(read_subject_file(path)))
+        else:
+            raise SettingsError(f"--subjects is '{subjects}', neither a number nor a file that is there")
+    if not len(chosen):
+        raise SettingsError(f"no patient of {chosen.path} is left: nothing to export")
+    return chosen
+
+
+def _fingerprint(chosen: Dataset, job: ExportJob, *, single: bool) -> dict[str, Any]:
+    """Everything that decides the files."""
+    ids = np.ascontiguousarray(chosen.subjects["subject_id"].to_numpy())
+    return fingerprint_of(
+        {
+            "ehrtraj": ehrtraj.__version__,
+            "dataset": hashlib.sha256((chosen.path / names.MANIFEST).read_bytes()).hexdigest(),
+            "patients": hashlib.sha256(ids.tobytes()).hexdigest(),
+            "per": job.per,
+            "format": job.format,
+            "single": single,
+            "history": job.history,
+            "outside": job.outside,
+        }
+    )
+
+
+class _Told:
+    """Adds up what is done."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def __call__(self, patients: Patients) -> None:
+        self._done += patients.events
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+
+def _export_parts(job: ExportJob, parts: list[Patients], space: ExportSpace, cpus: int, told: _Told) -> pa.Table:
+    """Export what is not exported yet, a data file at a time.
+
+    Returns:
+        The index, in the order of the data files.
+    """
+    found: dict[str, pa.Table] = {}
+    for part in parts:
+        if (index := _exported(job, space, part)) is not None:
+            found[part.name] = index
+            told(part)
+    # The largest first, so that none is left alone at the end.
+    todo = sorted((p for p in parts if p.name not in found), key=lambda p: -p.events)
+    workers = min(cpus, len(todo)) if sum(p.events for p in todo) > _WORTH_PROCESSES else 1
+    for part, index in _work(job, todo, workers):
+        found[part.name] = index
+        told(part)
+    return pa.concat_tables(found[part.name] for part in parts)
+
+
+def _exported(job: ExportJob, space: ExportSpace, part: Patients) -> pa.Table | None:
+    """The index of a part that an earlier run exported, if all of its files are there in their size."""
+    try:
+        index = pq.read_table(space.marker(part.name), schema=INDEX_SCHEMA)
+        sizes = [os.stat(f"{job.output}/{path}").st_size for path in index["path"].to_pylist()]  # noqa: PTH116  # many
+    except (OSError, pa.ArrowInvalid):
+        return None
+    return index if sizes == index["bytes"].to_pylist() else None
+
+
+def _work(job: ExportJob, todo: list[Patients], workers: int) -> Iterator[tuple[Patients, pa.Table]]:
+    if workers <= 1:
+        for part in todo:
+            yield part, export_patients(job, part)
+        return
+    with worker_pool(workers, prepare_worker) as pool:
+        with main_module_hidden():
+            running = {pool.submit(export_patients, job, part): part for part in todo}
+        for future in as_completed(running):
+            yield running[future], future.result()
+
+
+def _export_single(job: ExportJob, parts: list[Patients], told: _Told) -> pa.Table:
+    path = job.output / SINGLE
+    temporary = path.with_suffix(".writing")
+    events = copy_all(parts, temporary, told)
+    temporary.replace(path)
+    line = {"path": SINGLE, "split": "all", "events": events, "history_events": 0, "bytes": path.stat().st_size}
+    return pa.Table.from_pylist([line], schema=INDEX_SCHEMA)
+
+
+def _copy_metadata(root: Path, target: Path) -> None:
+    (target / "metadata").mkdir(exist_ok=True)
+    for name in _METADATA:
+        shutil.copyfile(root / name, target / name)
+
+
+def _about(chosen: Dataset, job: ExportJob, fingerprint: dict[str, Any], summary: dict[str, int]) -> dict[str, Any]:
+    return {
+        "dataset": chosen.layout.about,
+        "trajectory_version": chosen.layout.manifest.get("trajectory_version"),
+        "clock": chosen.layout.clock,
+        "per": job.per,
+        "format": job.format,
+        "history": job.history,
+        "outside": job.outside,
+        "summary": summary,
+        "index": INDEX,
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
+        "fingerprint": fingerprint,
+    }

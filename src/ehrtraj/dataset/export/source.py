@@ -1,0 +1,90 @@
+"""Read whole patients from a data file as Arrow, a row group decoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ehrtraj.dataset.export.job import Patients
+from ehrtraj.dataset.layout import broken
+
+# Events in memory at once, unless a patient has more.
+CHUNK_EVENTS = 1 << 16
+_TEXT_TYPES = (pa.string(), pa.large_string())
+
+Span = tuple[int, int, int]
+
+
+class RowReader:
+    """Rows of a data file by position, asked for in ascending order.
+
+    This is the one place where an export's events come from: what a dataset keeps beside `data/` would be joined here.
+    """
+
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._file = file
+        counts = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._group = -1
+        self._rows: pa.Table | None = None
+
+    def rows(self, position: int, count: int) -> pa.Table:
+        """`count` rows from `position` on; texts that were read as dictionaries have one dictionary each."""
+        pieces = []
+        at, end = position, position + count
+        while at < end:
+            group = int(np.searchsorted(self._starts, at, side="right")) - 1
+            decoded, start = self._decoded(group), int(self._starts[group])
+            length = min(end, start + decoded.num_rows) - at
+            pieces.append(decoded.slice(at - start, length))
+            at += length
+        if len(pieces) == 1:
+            return pieces[0]
+        return pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
+
+    def _decoded(self, group: int) -> pa.Table:
+        if group != self._group or self._rows is None:
+            self._rows = None
+            self._rows = self._file.read_row_group(group, use_threads=False).combine_chunks()
+            self._group = group
+        return self._rows
+
+
+@contextmanager
+def open_rows(patients: Patients, *, dictionaries: bool) -> Iterator[RowReader]:
+    """Open a data file.
+
+    Args:
+        patients: whose file it is.
+        dictionaries: read texts as dictionaries.
+
+    Raises:
+        DatasetError: if it cannot be read, then or later.
+    """
+    path = patients.file.path
+    try:
+        texts = []
+        if dictionaries:
+            texts = [field.name for field in pq.read_schema(path) if field.type in _TEXT_TYPES]
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
+            yield RowReader(file)
+    except (pa.ArrowInvalid, FileNotFoundError, PermissionError, IndexError) as error:
+        raise broken(path, error) from None
+
+
+def chunks(rows: tuple[Span, ...], size: int = CHUNK_EVENTS) -> Iterator[tuple[Span, ...]]:
+    """Divide patients into runs that lie next to each other and have about `size` events together."""
+    run: list[Span] = []
+    events = 0
+    for span in rows:
+        if run and (events + span[2] > size or run[-1][1] + run[-1][2] != span[1]):
+            yield tuple(run)
+            run, events = [], 0
+        run.append(span)
+        events += span[2]
+    if run:
+        yield tuple(run)
