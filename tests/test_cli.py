@@ -132,6 +132,7 @@ def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
         "modules": ("", "default"),
         "notes": ("inline", "default"),
         "recipes": ("", "default"),
+        "export": ("", "default"),
     }
     assert set(lines) == {"setting", *expected}
     for name, (value, origin) in expected.items():
@@ -151,6 +152,7 @@ def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
         (["--subjects", "nobody.txt"], ["nobody.txt", "neither a number nor a file"]),
         (["--subjects", "0"], ["no patient is left"]),
         (["--trajectory-version", "../v1"], ["cannot name a folder"]),
+        (["--export", "ward:jsonl"], ["ward:jsonl", "patient", "jsonl"]),
         (["--config", "nowhere.toml"], ["nowhere.toml", "cannot read"]),
     ],
     ids=lambda o: " ".join(o) if o[0].startswith("--") else "",

@@ -44,6 +44,12 @@ VALUES = {
     "recipes": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
     "seed": [("1", 1), ("2", 2), ("3", 3), ("4", 4)],
     "overwrite": [("true", True), ("false", False), ("yes", True), ("no", False)],
+    "export": [
+        ("patient", ("patient",)),
+        ("patient:csv,admission:json", ("patient:csv", "admission:json")),
+        ("icustay:parquet", ("icustay:parquet",)),
+        ("shard:jsonl", ("shard:jsonl",)),
+    ],
 }
 BY_DEFAULT = {
     "output": Path("trajectories"),
@@ -65,6 +71,7 @@ BY_DEFAULT = {
     "recipes": None,
     "seed": 0,
     "overwrite": False,
+    "export": (),
 }
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from ehrtraj.dataset.names import EXPORT_FORMATS, UNITS
 from ehrtraj.errors import SettingsError
 
 Clock = Literal["event", "available"]
@@ -53,6 +54,7 @@ class Settings:
         recipes: folder with own recipes and tables, which win over the package's.
         seed: of the split into train, tuning and held_out, and of the draw of `subjects`.
         overwrite: replace a finished dataset of the same name.
+        export: files to write of the finished dataset, as `patient:jsonl`.
     """
 
     data_dir: Path
@@ -76,6 +78,7 @@ class Settings:
     recipes: Path | None = None
     seed: int = 0
     overwrite: bool = False
+    export: tuple[str, ...] = ()
 
 
 def module_folders(settings: Settings) -> dict[str, Path | None]:
@@ -124,7 +127,7 @@ def _parse_int(text: object) -> int:
         raise SettingsError(f"'{text}' is not a whole number") from None
 
 
-def _parse_tables(text: object) -> tuple[str, ...]:
+def _parse_list(text: object) -> tuple[str, ...]:
     parts = text if isinstance(text, list | tuple) else str(text).split(",")
     return tuple(p.strip() for p in map(str, parts) if p.strip())
 
@@ -138,8 +141,8 @@ def _parse(name: str, value: object) -> object:
         return _parse_int(value)
     if name in ("icu_only", "overwrite", "standardise"):
         return _parse_bool(value)
-    if name in ("tables", "modules"):
-        return _parse_tables(value)
+    if name in ("tables", "modules", "export"):
+        return _parse_list(value)
     return str(value)
 
 
@@ -161,6 +164,13 @@ def _check(settings: Settings) -> None:
         raise SettingsError(f"modules is '{','.join(wrong)}': write a module and its folder, as ecg=mimic-iv-ecg/1.0")
     if settings.notes not in ("inline", "separate", "none"):
         raise SettingsError(f"notes is '{settings.notes}': it is 'inline', 'separate' or 'none'")
+    for wanted in settings.export:
+        unit, colon, kind = wanted.partition(":")
+        if unit not in UNITS or (colon and kind not in EXPORT_FORMATS):
+            raise SettingsError(
+                f"export is '{wanted}': write what has a file ({', '.join(UNITS)}), a colon and a format "
+                f"({', '.join(EXPORT_FORMATS)}), such as patient:jsonl"
+            )
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

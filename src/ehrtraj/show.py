@@ -82,6 +82,13 @@ class ConsoleReporter(Reporter):
                 done=f"shard {self._shards}/{self._total_shards}, {self._rows:,} events",
             )
 
+    def exporting(self, what: str) -> None:
+        self._begin(f"writing {what}", None, "")
+
+    def exported(self, events: int, total: int) -> None:
+        if self._task is not None:
+            self._bars.update(self._task, completed=events, total=total, done=f"{events:,} events")
+
     def close(self) -> None:
         if self._task is not None:
             self._bars.stop()

@@ -31,6 +31,8 @@ _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC
 
   ehrtraj build mimiciv/3.1 --ed mimic-iv-ed/2.2 --note mimic-iv-note/2.2 --trajectory-version all
 
+  ehrtraj build mimic-iv --trajectory-version v1 --export patient:jsonl
+
   ehrtraj build --config settings.toml --show-config
 
 Every setting can also stand in the environment (DATA_DIR, OUTPUT, TRAJECTORY_VERSION, MAX_CPUS, MEMORY_LIMIT, ...) or
@@ -123,6 +125,10 @@ def build(
         bool | None,
         typer.Option("--overwrite/--keep", help="Replace a finished dataset of the same name, or keep it."),
     ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(help="Then write files of it, such as patient:jsonl, beside it. See `ehrtraj export`."),
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with settings.")] = None,
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print every setting and where it comes from, and end.")
@@ -154,6 +160,7 @@ def build(
         "recipes": recipes,
         "seed": seed,
         "overwrite": overwrite,
+        "export": export,
     }
     settings, origins = resolve(given, config)
     if show_config:
@@ -165,6 +172,11 @@ def build(
     ):
         result = run(settings, ConsoleReporter())
     show_result(result)
+    if result.exports:
+        from ehrtraj.dataset.export.show import show_export
+
+        for export_result in result.exports:
+            show_export(export_result)
 
 
 def _notes(notes: str | None, *, no_notes: bool) -> str | None:

@@ -13,3 +13,9 @@ SUBJECTS = "metadata/subjects.parquet"
 SPLITS = "metadata/subject_splits.parquet"
 FLAGS = "metadata/flags.json"
 LEDGER = "ledger.parquet"
+
+UNITS = ("patient", "admission", "icustay", "shard")
+"""What a file of an export can be about."""
+
+EXPORT_FORMATS = ("jsonl", "json", "csv", "parquet")
+"""Formats of an export's files."""

@@ -27,5 +27,11 @@ class Reporter:
     def extracted(self, rows: int, events: int) -> None:
         """One shard is done."""
 
+    def exporting(self, what: str) -> None:
+        """Files of the finished dataset are written, as `patient-jsonl`."""
+
+    def exported(self, events: int, total: int) -> None:
+        """So many of all events are in them."""
+
     def close(self) -> None:
         """The build ended, in whatever way."""

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 import meds
@@ -41,6 +41,9 @@ from ehrtraj.release.history import projects
 from ehrtraj.release.versions import UNKNOWN, Version, mixed, settle, told_wrong
 from ehrtraj.rules.own import check_own_rules
 
+if TYPE_CHECKING:
+    from ehrtraj.dataset.export.run import ExportResult
+
 # What a process takes by itself, and what a worker needs beside it for a part of PART_ROWS rows: measured at 0.15 GB
 # and 0.55 GB; the rest is head room.
 _BASE_BYTES = 400 * 10**6
@@ -65,6 +68,7 @@ class BuildResult:
         notes: what the user should know.
         warnings: what the user must know before using the result.
         versions: release of each download that was read, by its name.
+        exports: what was written of the dataset beside it.
     """
 
     path: Path
@@ -79,6 +83,7 @@ class BuildResult:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    exports: tuple[ExportResult, ...] = ()
 
 
 def build(
@@ -104,6 +109,7 @@ def build(
     recipes: str | Path | None = None,
     seed: int | None = None,
     overwrite: bool | None = None,
+    export: list[str] | str | None = None,
     config: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> BuildResult:
@@ -132,6 +138,7 @@ def build(
         recipes: folder with own recipes and tables, which win over the package's.
         seed: of the splits and of the draw of patients.
         overwrite: replace a finished dataset of the same name.
+        export: files to write of the finished dataset, as `patient:jsonl`, in folders beside it.
         config: TOML file with settings.
         reporter: is told of progress; silent by default.
 
@@ -162,6 +169,7 @@ def build(
         "recipes": recipes,
         "seed": seed,
         "overwrite": overwrite,
+        "export": export,
     }
     settings, _ = resolve(given, Path(config) if config else None)
     return run(settings, reporter or Reporter())
@@ -173,6 +181,38 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
     Raises:
         EhrtrajError: see `build`.
     """
+    try:
+        result = _run_build(settings, reporter)
+        return replace(result, exports=_run_exports(result, settings, reporter)) if settings.export else result
+    finally:
+        reporter.close()
+
+
+def _run_exports(result: BuildResult, settings: Settings, reporter: Reporter) -> tuple[ExportResult, ...]:
+    """Write the files that were asked for of a finished dataset, each kind in a folder beside it."""
+    from ehrtraj.dataset.export.run import export
+
+    written = []
+    for wanted in settings.export:
+        per, _, kind = wanted.partition(":")
+        name = f"{per}-{kind or 'jsonl'}"
+        reporter.exporting(name)
+        target = result.path.with_name(f"{result.path.name}-{name}")
+        about: dict[str, Any] = {"per": per, "format": kind or None}
+        written.append(
+            export(
+                result.path,
+                target,
+                **about,
+                max_cpus=settings.max_cpus,
+                overwrite=settings.overwrite,
+                progress=reporter.exported,
+            )
+        )
+    return tuple(written)
+
+
+def _run_build(settings: Settings, reporter: Reporter) -> BuildResult:
     started = time.monotonic()
     for name, folder in (("rules", settings.rules), ("recipes", settings.recipes)):
         if folder is not None and not folder.is_dir():
@@ -181,29 +221,26 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
         check_own_rules(settings.rules)
     lean_memory()
     space = Workspace(settings.output, settings.trajectory_version)
-    try:
-        with private_files(), PeakMemory() as memory, _errors_in_words(space):
-            with naming_what_is_missing(settings.data_dir):
-                release = detect(settings.data_dir, modules=module_folders(settings), extra=settings.recipes)
-                selection = choose_tables(release, settings)
-            vocabularies = find_vocabularies(settings)
-            if vocabularies:
-                reporter.step("reading the vocabularies")
-            fingerprint = fingerprint_of(settings, release, vocabularies)
-            if (done := _already_there(space, fingerprint, settings)) and not space.published:
+    with private_files(), PeakMemory() as memory, _errors_in_words(space):
+        with naming_what_is_missing(settings.data_dir):
+            release = detect(settings.data_dir, modules=module_folders(settings), extra=settings.recipes)
+            selection = choose_tables(release, settings)
+        vocabularies = find_vocabularies(settings)
+        if vocabularies:
+            reporter.step("reading the vocabularies")
+        fingerprint = fingerprint_of(settings, release, vocabularies)
+        if (done := _already_there(space, fingerprint, settings)) and not space.published:
+            return done
+        with locked(settings.output, settings.trajectory_version):
+            if done := _already_there(space, fingerprint, settings):
+                # A build that was killed after its last step but one leaves its working folder.
+                if space.published:
+                    space.remove()
                 return done
-            with locked(settings.output, settings.trajectory_version):
-                if done := _already_there(space, fingerprint, settings):
-                    # A build that was killed after its last step but one leaves its working folder.
-                    if space.published:
-                        space.remove()
-                    return done
-                space.prepare(fingerprint)
-                return _Build(
-                    settings, reporter, space, release, selection, vocabularies, fingerprint, memory, started
-                ).run()
-    finally:
-        reporter.close()
+            space.prepare(fingerprint)
+            return _Build(
+                settings, reporter, space, release, selection, vocabularies, fingerprint, memory, started
+            ).run()
 
 
 @contextmanager

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from ehrtraj.dataset.layout import DataFile
 
 Per = Literal["patient", "admission", "icustay", "shard"]
-Format = Literal["parquet", "jsonl", "json", "csv"]
-
-UNITS: tuple[Per, ...] = get_args(Per)
-FORMATS: tuple[Format, ...] = get_args(Format)
+Format = Literal["jsonl", "json", "csv", "parquet"]
 
 OUTSIDE = "outside"
 """Name of the file of a patient's events that belong to no admission, or to no ICU stay."""

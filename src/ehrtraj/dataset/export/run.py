@@ -22,7 +22,7 @@ import ehrtraj
 from ehrtraj.config import usable_cpus
 from ehrtraj.dataset import names
 from ehrtraj.dataset.dataset import Dataset, open_dataset
-from ehrtraj.dataset.export.job import FORMATS, UNITS, ExportJob, Format, Patients, Per
+from ehrtraj.dataset.export.job import ExportJob, Format, Patients, Per
 from ehrtraj.dataset.export.lines import csv_header, csv_lines
 from ehrtraj.dataset.export.space import INDEX, ExportSpace, exporting, fingerprint_of
 from ehrtraj.dataset.export.worker import INDEX_SCHEMA, copy_all, export_patients
@@ -143,10 +143,10 @@ def export(
 
 
 def _check_settings(per: str, kind: str | None, *, single: bool, history: bool, outside: bool) -> None:
-    if per not in UNITS:
-        raise SettingsError(f"per is '{per}': it is one of {', '.join(UNITS)}")
-    if kind is not None and kind not in FORMATS:
-        raise SettingsError(f"format is '{kind}': it is one of {', '.join(FORMATS)}")
+    if per not in names.UNITS:
+        raise SettingsError(f"per is '{per}': it is one of {', '.join(names.UNITS)}")
+    if kind is not None and kind not in names.EXPORT_FORMATS:
+        raise SettingsError(f"format is '{kind}': it is one of {', '.join(names.EXPORT_FORMATS)}")
     if single and kind not in (None, "parquet"):
         raise SettingsError(f"a single file is Parquet, not {kind}: leave --format out, or export --per shard")
     if single and per != "patient":
