@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrtraj.dataset.export.job import Patients
 from ehrtraj.dataset.layout import broken
 
 # Events in memory at once, unless a patient has more.
@@ -25,17 +25,40 @@ class RowReader:
     This is the one place where an export's events come from: what a dataset keeps beside `data/` would be joined here.
     """
 
-    def __init__(self, file: pq.ParquetFile) -> None:
-        self._file = file
-        counts = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+    def __init__(self, path: Path, *, dictionaries: bool) -> None:
+        """Open a data file.
+
+        Args:
+            path: where it is.
+            dictionaries: read texts as dictionaries.
+
+        Raises:
+            DatasetError: if it cannot be read.
+        """
+        self._path = path
+        with _reading(path):
+            schema = pq.read_schema(path)
+            texts = [field.name for field in schema if field.type in _TEXT_TYPES] if dictionaries else []
+            self._file = pq.ParquetFile(path, read_dictionary=texts)
+        counts = [self._file.metadata.row_group(i).num_rows for i in range(self._file.metadata.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._group = -1
         self._rows: pa.Table | None = None
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
     def rows(self, position: int, count: int) -> pa.Table:
-        """`count` rows from `position` on; texts that were read as dictionaries have one dictionary each."""
+        """`count` rows from `position` on; texts that were read as dictionaries have one dictionary each.
+
+        Raises:
+            DatasetError: if they cannot be read, or are not there.
+        """
         pieces = []
         at, end = position, position + count
+        if end > self._starts[-1]:
+            raise broken(self._path, ValueError(f"it ends before event {end:,}, which subjects.parquet names"))
         while at < end:
             group = int(np.searchsorted(self._starts, at, side="right")) - 1
             decoded, start = self._decoded(group), int(self._starts[group])
@@ -49,30 +72,17 @@ class RowReader:
     def _decoded(self, group: int) -> pa.Table:
         if group != self._group or self._rows is None:
             self._rows = None
-            self._rows = self._file.read_row_group(group, use_threads=False).combine_chunks()
+            with _reading(self._path):
+                self._rows = self._file.read_row_group(group, use_threads=False).combine_chunks()
             self._group = group
         return self._rows
 
 
 @contextmanager
-def open_rows(patients: Patients, *, dictionaries: bool) -> Iterator[RowReader]:
-    """Open a data file.
-
-    Args:
-        patients: whose file it is.
-        dictionaries: read texts as dictionaries.
-
-    Raises:
-        DatasetError: if it cannot be read, then or later.
-    """
-    path = patients.file.path
+def _reading(path: Path) -> Iterator[None]:
     try:
-        texts = []
-        if dictionaries:
-            texts = [field.name for field in pq.read_schema(path) if field.type in _TEXT_TYPES]
-        with pq.ParquetFile(path, read_dictionary=texts) as file:
-            yield RowReader(file)
-    except (pa.ArrowInvalid, FileNotFoundError, PermissionError, IndexError) as error:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
         raise broken(path, error) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 
 from ehrtraj.dataset.export.job import ExportJob, Patients
 from ehrtraj.dataset.export.lines import csv_header, offsets_of
-from ehrtraj.dataset.export.source import RowReader, chunks, open_rows
+from ehrtraj.dataset.export.source import RowReader, chunks
 from ehrtraj.dataset.export.space import ExportSpace
 from ehrtraj.dataset.export.units import Unit, units_of
 from ehrtraj.dataset.export.write import BLOCK, text_lines, write_all, write_units
@@ -47,7 +48,7 @@ def export_patients(job: ExportJob, patients: Patients) -> pa.Table:
         DatasetError: if the data file cannot be read.
         OSError: if a file cannot be written.
     """
-    with open_rows(patients, dictionaries=job.format != "parquet") as reader:
+    with closing(RowReader(patients.file.path, dictionaries=job.format != "parquet")) as reader:
         lines = _whole_file(job, patients, reader) if job.per == "shard" else _unit_files(job, patients, reader)
     index = pa.Table.from_pylist(lines, schema=INDEX_SCHEMA)
     marker = ExportSpace(job.output).marker(patients.name)
@@ -156,7 +157,7 @@ def copy_all(parts: Iterable[Patients], path: Path, told: Callable[[Patients], N
 
     def tables() -> Iterator[pa.Table]:
         for patients in parts:
-            with open_rows(patients, dictionaries=False) as reader:
+            with closing(RowReader(patients.file.path, dictionaries=False)) as reader:
                 yield from _tables(reader, patients)
             told(patients)
 

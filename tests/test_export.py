@@ -1,0 +1,557 @@
+"""Files of a dataset: the same events, in files of whom they are about, that any reader takes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import duckdb
+import meds
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ehrtraj
+from ehrtraj import rules
+from ehrtraj.dataset.export import run, source, write
+from ehrtraj.dataset.export.job import ExportJob, Patients
+from ehrtraj.dataset.export.units import folder_of
+from ehrtraj.dataset.export.worker import export_patients
+from ehrtraj.dataset.layout import DataFile
+from ehrtraj.dataset.names import EXPORT_FORMATS
+from ehrtraj.errors import DatasetError, OutputError, SettingsError
+from ehrtraj.pipeline.events import EVENT_SCHEMA, PRECISIONS
+from ehrtraj.pipeline.shards import plan_shards
+from ehrtraj.pipeline.workspace import private_files
+
+ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?")
+
+
+@pytest.fixture(scope="module")
+def several(release: Path, tmp_path_factory: pytest.TempPathFactory) -> ehrtraj.Dataset:
+    """The hand-made release, standardised, in several shards. Not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan_shards, "__defaults__", (4000,))
+        built = ehrtraj.build(release, tmp_path_factory.mktemp("several"), "v1", max_cpus=1, standardise=True)
+    return ehrtraj.open(built.path)
+
+
+def index_of(output: Path) -> pl.DataFrame:
+    return pl.read_csv(output / "index.csv", try_parse_dates=True, infer_schema_length=None)
+
+
+def files_of(output: Path) -> dict[str, bytes]:
+    """Contents of all files, but for the account, which has a date."""
+    return {
+        p.relative_to(output).as_posix(): p.read_bytes()
+        for p in sorted(output.rglob("*"))
+        if p.is_file() and p.name != "export.json"
+    }
+
+
+def counted(events: pl.DataFrame) -> Counter[tuple[Any, ...]]:
+    return Counter(events.rows())
+
+
+# The same events ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", EXPORT_FORMATS)
+@pytest.mark.parametrize("piece", [5, 1 << 16])
+def test_export_then_import_gives_the_same_events(
+    several: ehrtraj.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, piece: int
+) -> None:
+    """However much is read and written at once."""
+    monkeypatch.setattr(source.chunks, "__defaults__", (piece * 20,))
+    monkeypatch.setattr(write, "BLOCK", piece)
+    result = ehrtraj.export(several, tmp_path / "out", format=kind, max_cpus=1)
+    assert (result.files, result.patients) == (8, 8)
+    assert result.events == several.subjects["event_count"].sum()
+    for subject_id in several:
+        name = f"p{subject_id}"
+        read = ehrtraj.read_export(tmp_path / "out" / f"p{subject_id // 100_000}" / name / f"{name}.{kind}")
+        assert read.equals(several[subject_id].events), subject_id
+        assert read.schema == several[subject_id].events.schema
+
+
+@pytest.mark.parametrize("kind", EXPORT_FORMATS)
+@pytest.mark.parametrize("per", ["admission", "icustay"])
+def test_admissions_and_what_is_outside_add_up_to_the_patient(
+    several: ehrtraj.Dataset, tmp_path: Path, per: Any, kind: Any
+) -> None:
+    out = tmp_path / "out"
+    result = ehrtraj.export(several, out, per=per, format=kind, max_cpus=1)
+    assert result.events == several.subjects["event_count"].sum()
+    column = "hadm_id" if per == "admission" else "stay_id"
+    for subject_id in several:
+        events = several[subject_id].events
+        read = {p.stem: ehrtraj.read_export(p) for p in sorted((out / folder_of(subject_id)).iterdir())}
+        assert counted(pl.concat(read.values())) == counted(events)
+        for name, part in read.items():
+            key = None if name == "outside" else int(name.partition("-")[2])
+            assert part.equals(events.filter(pl.col(column).eq_missing(key))), "all of it, in order"
+
+
+def test_a_shard_and_a_single_file_have_all_events(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    everything = several.scan().collect()
+    for kind in EXPORT_FORMATS:
+        out = tmp_path / kind
+        result = ehrtraj.export(several, out, per="shard", format=kind, max_cpus=1)  # type: ignore[arg-type]
+        assert result.files == len(several.files) > 3
+        read = [ehrtraj.read_export(out / path) for path in index_of(out)["path"]]
+        assert pl.concat(read).equals(everything), kind
+    one = ehrtraj.export(several, tmp_path / "one", single=True)
+    assert (one.files, one.events) == (1, everything.height)
+    table = pq.read_table(tmp_path / "one" / "events.parquet")
+    meds.DataSchema.validate(table)
+    assert ehrtraj.read_export(tmp_path / "one" / "events.parquet").equals(everything)
+
+
+def test_the_other_clock_comes_back_too(release: Path, tmp_path: Path) -> None:
+    path = ehrtraj.build(release, tmp_path, "v1", max_cpus=1, clock="available").path
+    ehrtraj.export(path, tmp_path / "json", format="json")
+    ehrtraj.export(path, tmp_path / "csv", format="csv")
+    ds = ehrtraj.open(path)
+    for subject_id in ds:
+        for kind in ("json", "csv"):
+            (file,) = (tmp_path / kind / folder_of(subject_id)).iterdir()
+            assert ehrtraj.read_export(file).equals(ds[subject_id].events)
+
+
+TEXTS = st.one_of(
+    st.none(),
+    st.text(max_size=12),
+    st.sampled_from(
+        ["", " ", '"', "\\", "a,b", 'say "x"', "two\nlines", "\r\n", "\u2028", ',"attributes":{', "null", "é"]
+    ),
+)
+TIMES = st.datetimes(datetime(1900, 1, 1), datetime(2299, 1, 1))
+NUMBERS = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False, width=32))
+IDS = st.one_of(st.none(), st.integers(-(2**62), 2**62), st.integers(1, 4))
+_VALUES = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5))
+ATTRIBUTES = st.one_of(st.none(), st.dictionaries(st.text(max_size=5), _VALUES, max_size=3))
+PER = st.sampled_from(["patient", "admission", "icustay"])
+
+
+@st.composite
+def events_of_anyone(draw: st.DrawFn) -> pa.Table:
+    """Events of up to four patients with anything that a column can hold."""
+    rows = []
+    for subject_id in sorted(draw(st.sets(st.integers(1, 10**8), min_size=1, max_size=4))):
+        for _ in range(draw(st.integers(1, 6))):
+            attributes = draw(ATTRIBUTES)
+            rows.append(
+                {
+                    "subject_id": subject_id,
+                    "time": draw(st.one_of(st.none(), TIMES)),
+                    "code": draw(st.text(max_size=8)),
+                    "numeric_value": draw(NUMBERS),
+                    "text_value": draw(TEXTS),
+                    "unit": draw(TEXTS),
+                    "available_time": draw(st.one_of(st.none(), TIMES)),
+                    "time_precision": draw(st.sampled_from(PRECISIONS)),
+                    "hadm_id": draw(IDS),
+                    "stay_id": draw(st.one_of(st.none(), st.integers(1, 3))),
+                    "raw_value": draw(TEXTS),
+                    "raw_unit": draw(TEXTS),
+                    "flags": draw(st.one_of(st.just(0), st.integers(0, 2**63 - 1))),
+                    "source_table": draw(st.sampled_from(["hosp/labevents", "icu/chartevents", "ed/vitalsign"])),
+                    "source_key": draw(IDS),
+                    "link_id": draw(IDS),
+                    "attributes": None if attributes is None else json.dumps(attributes, ensure_ascii=False),
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=EVENT_SCHEMA)
+
+
+def exported(events: pa.Table, folder: Path, **about: Any) -> dict[str, pl.DataFrame]:
+    """Export events without a dataset around them, and read the files back."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "out" / ".export").mkdir(parents=True)
+    path = folder / "00000.parquet"
+    pq.write_table(events, path, row_group_size=5)
+    subject = events["subject_id"].to_numpy()
+    ids, first, count = np.unique(subject, return_index=True, return_counts=True)
+    spans = tuple(zip(ids.tolist(), first.tolist(), count.tolist(), strict=True))
+    job = ExportJob(folder / "out", **({"history": False, "outside": True, "flags": rules.flags()} | about))
+    index = export_patients(job, Patients(DataFile("train", "00000", path), spans))
+    assert sorted(index["path"].to_pylist()) == sorted(
+        p.relative_to(folder / "out").as_posix() for p in (folder / "out").glob("p*/*/*")
+    )
+    return {name: ehrtraj.read_export(folder / "out" / name) for name in index["path"].to_pylist()}
+
+
+@settings(deadline=None, max_examples=60)
+@given(events=events_of_anyone(), kind=st.sampled_from(EXPORT_FORMATS), per=PER)
+def test_anything_that_an_event_can_hold_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, events: pa.Table, kind: Any, per: Any
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "anything"
+    read = exported(events, folder, per=per, format=kind)
+    frame = pl.from_arrow(events)
+    assert isinstance(frame, pl.DataFrame)
+    assert counted(pl.concat(read.values())) == counted(frame)
+    if per == "patient":
+        assert pl.concat(read.values()).equals(frame)
+
+
+def known_before(events: list[dict[str, Any]], column: str, key: int) -> list[dict[str, Any]]:
+    """What belongs to a unit or was known when it began, told event by event."""
+    begin = min((e["time"] for e in events if e[column] == key and e["time"] is not None), default=None)
+    return [
+        e
+        for e in events
+        if e[column] == key or e["available_time"] is None or (begin is not None and e["available_time"] <= begin)
+    ]
+
+
+@settings(deadline=None, max_examples=40)
+@given(events=events_of_anyone())
+def test_history_is_what_was_known_when_the_admission_began(
+    tmp_path_factory: pytest.TempPathFactory, events: pa.Table
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "history"
+    rows = events.to_pylist()
+    for name, read in exported(events, folder, per="admission", format="jsonl", history=True).items():
+        mine = [e for e in rows if name.startswith(folder_of(e["subject_id"]) + "/")]
+        stem = Path(name).stem
+        if stem == "outside":
+            expected = [e for e in mine if e["hadm_id"] is None]
+        else:
+            expected = known_before(mine, "hadm_id", int(stem.removeprefix("hadm-")))
+        assert read.rows() == [tuple(e.values()) for e in expected]
+
+
+def test_history_of_a_real_trajectory(several: ehrtraj.Dataset, handmade: ModuleType, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ehrtraj.export(several, out, per="admission", history=True)
+    index = index_of(out).filter(pl.col("hadm_id").is_not_null())
+    assert index["history_events"].min() > 0, "at least the sex is known"
+    for row in index.iter_rows(named=True):
+        events = several[row["subject_id"]].events.rows(named=True)
+        expected = known_before(events, "hadm_id", row["hadm_id"])
+        read = ehrtraj.read_export(out / row["path"]).rows(named=True)
+        assert read == expected
+        assert row["events"] == len(expected)
+        assert row["history_events"] == sum(e["hadm_id"] != row["hadm_id"] for e in expected)
+
+
+def test_a_stay_in_the_emergency_department_is_no_icu_stay(tmp_path: Path) -> None:
+    row = dict.fromkeys(EVENT_SCHEMA.names) | {"subject_id": 1, "code": "A", "time_precision": "day", "flags": 0}
+    rows = [row | {"stay_id": 7, "source_table": "ed/triage"}, row | {"stay_id": 7, "source_table": "hosp/labevents"}]
+    rows.append(row | {"stay_id": 8, "source_table": "icu/icustays"})
+    read = exported(pa.Table.from_pylist(rows, schema=EVENT_SCHEMA), tmp_path, per="icustay", format="jsonl")
+    assert {Path(name).stem: frame.height for name, frame in read.items()} == {"stay-8": 1, "outside": 2}
+
+
+# Files that any reader takes ------------------------------------------------------------------------------------
+
+
+def refuse(constant: str) -> object:
+    raise ValueError(constant)
+
+
+def test_every_line_is_json_with_iso_times_and_without_nulls(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    ehrtraj.export(several, tmp_path / "out", format="jsonl")
+    flags = several.flags
+    named: set[str] = set()
+    for subject_id in several:
+        (path,) = (tmp_path / "out" / folder_of(subject_id)).iterdir()
+        lines = path.read_bytes().split(b"\n")
+        assert lines.pop() == b"", "the last line ends"
+        for line, event in zip(lines, several[subject_id].events.rows(named=True), strict=True):
+            told = json.loads(line, parse_constant=refuse)
+            assert None not in told.values()
+            for name in ("time", "available_time"):
+                assert (name in told) == (event[name] is not None)
+                if name in told:
+                    assert ISO.fullmatch(told[name])
+                    assert datetime.fromisoformat(told[name]) == event[name]
+            assert isinstance(told.get("attributes", {}), dict)
+            assert sum(flags[name] for name in told.get("flags", [])) == event["flags"]
+            named.update(told.get("flags", []))
+            assert np.float32(told.get("numeric_value", math.nan)) == pytest.approx(
+                math.nan if event["numeric_value"] is None else event["numeric_value"], nan_ok=True, rel=0
+            )
+    assert len(named) > 3
+
+
+def test_other_readers_read_them(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    for kind in EXPORT_FORMATS:
+        ehrtraj.export(several, tmp_path / kind, format=kind)  # type: ignore[arg-type]
+    everything = several.scan().collect()
+    columns = "count(*), count(text_value), max(time), sum(numeric_value)"
+    expected = duckdb.sql(f"SELECT {columns} FROM everything").fetchall()
+    jsonl = f"read_json('{tmp_path}/jsonl/p*/*/*.jsonl', union_by_name=true)"
+    found = duckdb.sql(f"SELECT {columns} FROM {jsonl}").fetchall()
+    assert found[0][:3] == expected[0][:3]
+    assert found[0][3] == pytest.approx(expected[0][3], rel=1e-4)
+    rows = 0
+    for subject_id in several:
+        (document,) = (tmp_path / "json" / folder_of(subject_id)).iterdir()
+        content = json.loads(document.read_text(), parse_constant=refuse)
+        assert content["subject_id"] == subject_id
+        assert len(content["events"]) == len(several[subject_id])
+        (sheet,) = (tmp_path / "csv" / folder_of(subject_id)).iterdir()
+        with sheet.open(newline="") as handle:
+            lines = list(csv.DictReader(handle))
+        rows += len(lines)
+        assert {None} & {key for line in lines for key in line} == set()
+        (parquet,) = (tmp_path / "parquet" / folder_of(subject_id)).iterdir()
+        meds.DataSchema.validate(pq.read_table(parquet))
+    assert rows == everything.height
+
+
+def test_folders_index_and_modes(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    before = os.umask(0o022)
+    try:
+        result = ehrtraj.export(several, out, per="admission", max_cpus=2)
+    finally:
+        os.umask(before)
+    index = index_of(out)
+    assert index.height == result.files
+    for row in index.iter_rows(named=True):
+        path = out / row["path"]
+        assert path.stat().st_size == row["bytes"]
+        assert row["path"].startswith(f"p{row['subject_id'] // 100_000}/p{row['subject_id']}/")
+        read = ehrtraj.read_export(path)
+        timed = read["time"].drop_nulls()
+        assert (row["events"], row["first_time"], row["last_time"]) == (read.height, timed.min(), timed.max())
+        assert row["split"] == several.subjects.filter(subject_id=row["subject_id"])["split"].item()
+    listed = {row["path"] for row in index.iter_rows(named=True)}
+    there = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    assert there - listed == {
+        "index.csv", "export.json", "metadata/codes.parquet", "metadata/flags.json", "metadata/dataset.json",
+        "metadata/subject_splits.parquet",
+    }  # fmt: skip
+    for path in [out, *out.rglob("*")]:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    about = json.loads((out / "export.json").read_text())
+    assert about["summary"] == {k: getattr(result, k) for k in ("files", "patients", "events", "bytes")}
+
+
+def test_of_a_large_release_no_folder_holds_many() -> None:
+    folders = Counter(folder_of(n).partition("/")[0] for n in range(10_000_000, 20_000_000, 27))
+    assert len(folders) == 100
+    assert max(folders.values()) < 4000
+
+
+# Choosing -------------------------------------------------------------------------------------------------------
+
+
+def test_chosen_patients(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    def patients(name: str, dataset: Any = several, **chosen: Any) -> set[int]:
+        ehrtraj.export(dataset, tmp_path / name, **chosen)
+        return set(index_of(tmp_path / name)["subject_id"])
+
+    train = set(several.subjects.filter(split="train")["subject_id"])
+    assert patients("train", split="train") == train
+    two = sorted(several)[1:3]
+    (tmp_path / "two.csv").write_text(f"subject_id\n{two[0]}\n{two[1]}\n")
+    assert patients("file", subjects=tmp_path / "two.csv") == set(two)
+    assert patients("drawn", subjects=3) == set(several.sample(3))
+    assert patients("filtered", several.filter(pl.col("sex") == "F")) == set(several.filter(pl.col("sex") == "F"))
+    assert patients("path", several.path) == set(several)
+
+
+def test_without_what_is_outside(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    ehrtraj.export(several, tmp_path / "out", per="admission", outside=False)
+    index = index_of(tmp_path / "out")
+    assert index["hadm_id"].null_count() == 0
+    assert index["events"].sum() == several.scan().collect()["hadm_id"].count()
+
+
+# Again, and going on --------------------------------------------------------------------------------------------
+
+
+def test_several_processes_write_the_same(
+    several: ehrtraj.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int]] = []
+    ehrtraj.export(several, tmp_path / "one", per="admission", max_cpus=1)
+    monkeypatch.setattr(run, "_WORTH_PROCESSES", 0)
+    ehrtraj.export(several, tmp_path / "two", per="admission", max_cpus=2, progress=lambda a, b: told.append((a, b)))
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+    assert len(told) == len(several.files)
+    assert told[-1] == (several.subjects["event_count"].sum(),) * 2
+
+
+KILLED = """
+import os, sys
+left = int(sys.argv[3])
+def hook(event, arguments):
+    global left
+    if event == "os.rename" and ".export/" in str(arguments[1]) and str(arguments[1]).endswith(".parquet"):
+        left -= 1
+        if left < 0:
+            os._exit(9)
+sys.addaudithook(hook)
+import ehrtraj
+ehrtraj.export(sys.argv[1], sys.argv[2], per="admission", max_cpus=1)
+"""
+
+
+def test_an_export_that_was_killed_goes_on(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = subprocess.run([sys.executable, "-c", KILLED, several.path, out, "2"], timeout=60, check=False)
+    assert done.returncode == 9
+    assert not (out / "export.json").exists()
+    markers = list((out / ".export").glob("*.parquet"))
+    assert len(markers) == 2
+    kept, redone = ([out / path for path in pq.read_table(marker)["path"].to_pylist()] for marker in markers)
+    redone[-1].write_bytes(b"")
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    result = ehrtraj.export(several, out, per="admission", max_cpus=1)
+    assert result.resumed
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what was done stays"
+    ehrtraj.export(several, tmp_path / "whole", per="admission", max_cpus=1)
+    assert files_of(out) == files_of(tmp_path / "whole"), "also the file that was lost"
+    assert not (out / ".export").exists()
+
+
+def test_the_same_again_changes_nothing(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    first = ehrtraj.export(several, tmp_path / "out")
+    before = (tmp_path / "out" / "export.json").read_bytes()
+    again = ehrtraj.export(several.path, tmp_path / "out")
+    assert (first.already_there, again.already_there) == (False, True)
+    assert (again.files, again.patients, again.events) == (first.files, first.patients, first.events)
+    assert (tmp_path / "out" / "export.json").read_bytes() == before
+
+
+def test_another_export_is_replaced_only_when_asked(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ehrtraj.export(several, out)
+    before = files_of(out)
+    with pytest.raises(OutputError, match=r"with other settings.*--overwrite"):
+        ehrtraj.export(several, out, format="csv")
+    assert files_of(out) == before
+    ehrtraj.export(several, out, format="csv", overwrite=True)
+    ehrtraj.export(several, tmp_path / "fresh", format="csv")
+    assert files_of(out) == files_of(tmp_path / "fresh")
+
+
+def test_what_is_no_export_is_left_alone(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "draft.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="no export"):
+            ehrtraj.export(several, tmp_path / "thesis", overwrite=overwrite)
+    assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["draft.txt"]
+    with pytest.raises(OutputError, match="is a file"):
+        ehrtraj.export(several, tmp_path / "thesis" / "draft.txt")
+    with pytest.raises(SettingsError, match="lies in the dataset"):
+        ehrtraj.export(several, several.path / "export")
+    assert ehrtraj.check(several.path).broken == []
+
+
+# Errors ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"per": "ward"}, "per is 'ward'.*patient, admission"),
+        ({"format": "xlsx"}, "format is 'xlsx'.*jsonl"),
+        ({"single": True, "format": "csv"}, "a single file is Parquet"),
+        ({"single": True, "per": "shard"}, "leave --per out"),
+        ({"history": True}, "--history is about"),
+        ({"outside": False}, "--no-outside is about"),
+        ({"split": "test"}, "test"),
+        ({"subjects": "nobody.txt"}, "neither a number nor a file"),
+        ({"subjects": 0}, "no patient"),
+    ],
+    ids=str,
+)
+def test_a_setting_that_cannot_be_is_refused(
+    several: ehrtraj.Dataset, tmp_path: Path, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words):
+        ehrtraj.export(several, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_a_broken_data_file_is_named(
+    several: ehrtraj.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int
+) -> None:
+    monkeypatch.setattr(run, "_WORTH_PROCESSES", 0)
+    copy = Path(shutil.copytree(several.path, tmp_path / "copy"))
+    file = ehrtraj.open(copy).files[0].path
+    file.write_bytes(b"PAR1" + b"\0" * (file.stat().st_size - 8) + b"PAR1")
+    with pytest.raises(DatasetError, match=rf"{file.parent.name}/{file.name} is damaged"):
+        ehrtraj.export(copy, tmp_path / "out", max_cpus=cpus)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.txt", b"", "no file of an export"),
+        ("gone.jsonl", None, "No such file"),
+        ("a.jsonl", b"{oops\n", "not as `ehrtraj export` writes it"),
+        ("a.json", b"[]", "not as `ehrtraj export` writes it"),
+        ("a.csv", b"a,b\n1\n", "not as `ehrtraj export` writes it"),
+        ("a.parquet", b"PAR1", "not as `ehrtraj export` writes it"),
+    ],
+)
+def test_what_is_no_exported_file(tmp_path: Path, name: str, content: bytes | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=words):
+        ehrtraj.read_export(tmp_path / name)
+
+
+# The commands ---------------------------------------------------------------------------------------------------
+
+
+def ehrtraj_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ehrtraj", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_command(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    command = ["export", several.path, "-o", tmp_path / "out", "--per", "admission", "--format", "csv"]
+    said = ehrtraj_cli(*command)
+    assert (said.returncode, said.stderr) == (0, "")
+    files = index_of(tmp_path / "out").height
+    assert f"{files} files, 8 patients, {several.subjects['event_count'].sum()} events in" in said.stdout
+    assert f"index: {tmp_path / 'out' / 'index.csv'}" in said.stdout
+    assert "nothing was changed" in ehrtraj_cli(*command).stdout
+    said = ehrtraj_cli(*command, "--history")
+    assert said.returncode == 4, said.stderr
+    assert "--overwrite" in said.stderr
+
+
+def test_a_build_that_exports(release: Path, tmp_path: Path) -> None:
+    command = ["build", release, "-o", tmp_path, "-t", "v1", "--max-cpus", 1, "--export", "patient:jsonl,admission:csv"]
+    said = ehrtraj_cli(*command)
+    assert said.returncode == 0, said.stderr
+    assert f"files: {tmp_path / 'v1-patient-jsonl'}" in said.stdout
+    with private_files():
+        ehrtraj.export(tmp_path / "v1", tmp_path / "by-hand")
+    assert files_of(tmp_path / "v1-patient-jsonl") == files_of(tmp_path / "by-hand")
+    assert index_of(tmp_path / "v1-admission-csv").height > 8
+    again = ehrtraj.build(release, tmp_path, "v1", max_cpus=1, export="patient:jsonl,admission:csv")
+    assert again.already_there
+    assert [(e.path.name, e.already_there) for e in again.exports] == [
+        ("v1-patient-jsonl", True),
+        ("v1-admission-csv", True),
+    ]
+    result = ehrtraj.build(release, tmp_path, "v1", max_cpus=1, export="patient", overwrite=True)
+    assert [(e.path.name, e.already_there) for e in result.exports] == [("v1-patient-jsonl", False)]
