@@ -18,6 +18,7 @@ import pytest
 
 import ehrtraj
 from ehrtraj.config import Settings
+from ehrtraj.pipeline.shards import plan_shards
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = [field.name.upper() for field in fields(Settings)]
@@ -138,6 +139,15 @@ def trajectories_of() -> Callable[[Path], Trajectories]:
 def built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset of the hand-made release, as the recipes alone make it. Not to be changed."""
     return ehrtraj.build(release, tmp_path_factory.mktemp("built"), "handmade", max_cpus=1).path
+
+
+@pytest.fixture(scope="session")
+def several_shards_built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of the hand-made release, standardised, in several shards. Not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan_shards, "__defaults__", (4000,))
+        built = ehrtraj.build(release, tmp_path_factory.mktemp("several"), "v1", max_cpus=1, standardise=True)
+    return built.path
 
 
 @pytest.fixture(scope="session")

@@ -37,19 +37,15 @@ from ehrtraj.dataset.layout import DataFile
 from ehrtraj.dataset.names import EXPORT_FORMATS
 from ehrtraj.errors import DatasetError, OutputError, SettingsError
 from ehrtraj.pipeline.events import EVENT_SCHEMA, PRECISIONS
-from ehrtraj.pipeline.shards import plan_shards
 from ehrtraj.pipeline.workspace import private_files
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?")
 
 
 @pytest.fixture(scope="module")
-def several(release: Path, tmp_path_factory: pytest.TempPathFactory) -> ehrtraj.Dataset:
-    """The hand-made release, standardised, in several shards. Not to be changed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan_shards, "__defaults__", (4000,))
-        built = ehrtraj.build(release, tmp_path_factory.mktemp("several"), "v1", max_cpus=1, standardise=True)
-    return ehrtraj.open(built.path)
+def several(several_shards_built: Path) -> ehrtraj.Dataset:
+    """The hand-made release in several shards."""
+    return ehrtraj.open(several_shards_built)
 
 
 def index_of(output: Path) -> pl.DataFrame:

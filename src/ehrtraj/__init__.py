@@ -10,6 +10,7 @@ from ehrtraj.errors import EhrtrajError
 if TYPE_CHECKING:
     from ehrtraj.dataset.check.run import check
     from ehrtraj.dataset.dataset import Dataset, open_dataset
+    from ehrtraj.dataset.diff.run import diff
     from ehrtraj.dataset.export.read import read_export
     from ehrtraj.dataset.export.run import export
     from ehrtraj.dataset.trajectory import Trajectory
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "BuildResult", "Dataset", "EhrtrajError", "Trajectory", "__version__", "build", "check", "export", "open",
+    "BuildResult", "Dataset", "EhrtrajError", "Trajectory", "__version__", "build", "check", "diff", "export", "open",
     "read_export",
 ]  # fmt: skip
 
@@ -29,6 +30,7 @@ _WHERE = {
     "BuildResult": ("ehrtraj.pipeline.run", "BuildResult"),
     "build": ("ehrtraj.pipeline.run", "build"),
     "check": ("ehrtraj.dataset.check.run", "check"),
+    "diff": ("ehrtraj.dataset.diff.run", "diff"),
     "export": ("ehrtraj.dataset.export.run", "export"),
     "read_export": ("ehrtraj.dataset.export.read", "read_export"),
     "Dataset": ("ehrtraj.dataset.dataset", "Dataset"),

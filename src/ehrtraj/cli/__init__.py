@@ -11,6 +11,7 @@ from rich.text import Text
 from ehrtraj.cli import build as _build
 from ehrtraj.cli import check as _check
 from ehrtraj.cli import dataset as _dataset
+from ehrtraj.cli import diff as _diff
 from ehrtraj.cli import download as _download
 from ehrtraj.cli import explain as _explain
 from ehrtraj.cli import export as _export
@@ -23,7 +24,7 @@ from ehrtraj.errors import EhrtrajError
 __all__ = ["app", "main"]
 
 # Importing a module adds its commands to `app`, in the order in which --help lists them.
-COMMANDS = (_download, _build, _dataset, _check, _export, _synth, _explain, _rules)
+COMMANDS = (_download, _build, _dataset, _check, _diff, _export, _synth, _explain, _rules)
 
 
 def main() -> None:

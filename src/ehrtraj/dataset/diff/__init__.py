@@ -1,0 +1,1 @@
+"""Diff: what two datasets do not have in common."""

@@ -1,0 +1,102 @@
+"""What a comparison shows on the screen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ehrtraj.dataset.diff.events import EventsDiff, Example
+from ehrtraj.dataset.diff.run import DiffReport
+from ehrtraj.show import duration
+
+_SHOWN = 10
+
+
+def show_diff(report: DiffReport) -> None:
+    """Print what differs between two datasets to stdout."""
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=True)
+    console.print(f"A: {escape(str(report.a))}\nB: {escape(str(report.b))}")
+    for name, (a, b) in report.settings.items():
+        console.print(f"built with another {name}: {escape(a[:40])} in A, {escape(b[:40])} in B", style="dim")
+    for words, columns in (("A", report.columns_a), ("B", report.columns_b)):
+        if columns:
+            console.print(f"columns that {words} alone has: {', '.join(columns)}")
+    _show_patients(report, console)
+    _show_codes(report.codes, console)
+    _show_events(report.events, console)
+    verdict = "the same" if report.same else "different"
+    took = f"{report.events.compared:,} events of both compared in {duration(report.seconds)}"
+    console.print(f"\n[bold]{verdict}[/bold]: {took}")
+
+
+def _show_patients(report: DiffReport, console: Console) -> None:
+    for words, patients in (
+        ("that A alone has", report.patients_a),
+        ("that B alone has", report.patients_b),
+        ("in another split", report.moved),
+    ):
+        if patients:
+            console.print(f"patients {words}: {len(patients):,} ({_first(patients)})")
+
+
+def _first(values: Sequence[object]) -> str:
+    more = ", ..." if len(values) > _SHOWN else ""
+    return ", ".join(str(v) for v in values[:_SHOWN]) + more
+
+
+def _show_codes(codes: pl.DataFrame, console: Console) -> None:
+    lone_a = codes.filter(pl.col("event_count_b").is_null())
+    lone_b = codes.filter(pl.col("event_count_a").is_null())
+    both = codes.filter(pl.col("event_count_a").is_not_null() & pl.col("event_count_b").is_not_null())
+    counted = both.filter(pl.col("event_count_a") != pl.col("event_count_b"))
+    described = codes["described_otherwise"].sum()
+    if not codes.height:
+        return
+    console.print(
+        f"\ncodes: {lone_a.height:,} in A alone, {lone_b.height:,} in B alone, {counted.height:,} with another number "
+        f"of events, {described:,} described otherwise"
+    )
+    changed = codes.filter(pl.col("event_count_a").ne_missing(pl.col("event_count_b")))
+    if not changed.height:
+        return
+    difference = (pl.col("event_count_a").fill_null(0) - pl.col("event_count_b").fill_null(0)).abs()
+    table = Table("code", box=None, pad_edge=False, header_style="bold")
+    for name in ("events in A", "in B"):
+        table.add_column(name, justify="right")
+    for code, a, b in changed.sort(-difference, "code").head(_SHOWN).select(codes.columns[:3]).iter_rows():
+        table.add_row(escape(code), *("-" if n is None else f"{n:,}" for n in (a, b)))
+    console.print(table)
+
+
+def _show_events(events: EventsDiff, console: Console) -> None:
+    if events.reordered:
+        console.print(f"\npatients with the same events in another order: {events.reordered:,}")
+    if not events.patients:
+        return
+    console.print(f"\nevents of {events.patients:,} patients differ:")
+    table = Table("table", box=None, pad_edge=False, header_style="bold")
+    for name in ("in A alone", "in B alone", "changed"):
+        table.add_column(name, justify="right")
+    table.add_column("columns that changed")
+    for name in sorted({*events.only_a, *events.only_b, *events.changed}):
+        columns = [f"{column} {count:,}" for (of, column), count in events.columns.items() if of == name]
+        counts = (events.only_a[name], events.only_b[name], events.changed[name])
+        table.add_row(name, *(f"{n:,}" for n in counts), ", ".join(columns))
+    console.print(table)
+    console.print("\nfirst of them:")
+    for example in events.examples:
+        console.print(f"  {escape(_sentence(example))}")
+
+
+def _sentence(example: Example) -> str:
+    event = example.event
+    key = "" if event.get("source_key") is None else f" {event['source_key']}"
+    place = f"patient {event['subject_id']}, {event['source_table']}{key}, {event['time'] or 'always'}, {event['code']}"
+    if example.what != "changed":
+        return f"{place}: in {example.what[-1].upper()} alone"
+    return f"{place}: {', '.join(f'{c} {a} in A, {b} in B' for c, (a, b) in example.columns.items())}"
