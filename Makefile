@@ -35,6 +35,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/build.py --help
 	$(BIN)/python benchmarks/synth.py --help
 	$(BIN)/python benchmarks/download.py --help
+	$(BIN)/python benchmarks/export.py --help
 
 clean:
 	rm -rf .venv .envs demo-output

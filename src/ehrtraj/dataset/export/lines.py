@@ -7,6 +7,7 @@ member in a JSON object; times are ISO 8601; a number that is none (which no dat
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -17,6 +18,8 @@ import pyarrow.compute as pc
 
 from ehrtraj.pipeline.events import one_array
 
+# A text handed to pyarrow.compute becomes a scalar each time, for which pyarrow looks for pandas on the disk: 0.4 ms.
+_scalar = cache(pa.scalar)
 # Their values hardly repeat: looking for those that do costs more than it saves.
 _DISTINCT = ("source_key",)
 _LAST = "attributes"
@@ -37,8 +40,8 @@ def json_lines(rows: pa.Table, flags: Mapping[str, int], end: str) -> pa.Array:
     names = [name for name in rows.column_names if name != _LAST]
     names += [_LAST] if _LAST in rows.column_names else []
     members = [_members(name, one_array(rows[name]), flags) for name in names]
-    joined = pc.binary_join_element_wise(*members, ",", null_handling="skip")
-    return pc.binary_join_element_wise("{", joined, f"}}{end}", "")
+    joined = _join(*members, ",", null_handling="skip")
+    return _join("{", joined, f"}}{end}", "")
 
 
 def _members(name: str, column: pa.Array, flags: Mapping[str, int]) -> pa.Array:
@@ -51,10 +54,10 @@ def _members(name: str, column: pa.Array, flags: Mapping[str, int]) -> pa.Array:
             values = values.cast(pa.string())
             values = values if name == _LAST else _quoted(values)
         elif pa.types.is_timestamp(values.type):
-            values = pc.binary_join_element_wise('"', iso_times(values), '"', "")
+            values = _join('"', iso_times(values), '"', "")
         else:
             values = numbers(values)
-        return pc.binary_join_element_wise(key, values, "")
+        return _join(key, values, "")
 
     return _spelled(name, column, spell)
 
@@ -79,8 +82,8 @@ def csv_lines(rows: pa.Table) -> pa.Array:
         rows: events; texts as dictionaries.
     """
     cells = [_spelled(name, one_array(rows[name]), _cell) for name in rows.column_names]
-    joined = pc.binary_join_element_wise(*cells, ",", null_handling="replace", null_replacement="")
-    return pc.binary_join_element_wise(joined, "\n", "")
+    joined = _join(*cells, ",", null_handling="replace", null_replacement="")
+    return _join(joined, "\n", "")
 
 
 def _cell(values: pa.Array) -> pa.Array:
@@ -88,8 +91,8 @@ def _cell(values: pa.Array) -> pa.Array:
         return iso_times(values)
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         values = values.cast(pa.string())
-        special = pc.or_(pc.match_substring_regex(values, r'[",\r\n]'), pc.equal(values, ""))
-        quoted = pc.binary_join_element_wise('"', pc.replace_substring(values, '"', '""'), '"', "")
+        special = pc.or_(pc.match_substring_regex(values, r'[",\r\n]'), pc.equal(values, _scalar("")))
+        quoted = _join('"', pc.replace_substring(values, '"', '""'), '"', "")
         return pc.if_else(special, quoted, values)
     return numbers(values)
 
@@ -120,14 +123,20 @@ def iso_times(values: pa.Array) -> pa.Array:
 def numbers(values: pa.Array) -> pa.Array:
     """Numbers with as many digits as tell them from others of their type; what is not finite is null."""
     if pa.types.is_floating(values.type):
-        values = pc.if_else(pc.is_finite(values), values, None)
+        values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
     return values.cast(pa.string())
+
+
+def _join(*texts: pa.Array | str, **options: str) -> pa.Array:
+    """Join texts element by element; the last one stands between the others."""
+    scalars = [_scalar(text) if isinstance(text, str) else text for text in texts]
+    return pc.binary_join_element_wise(*scalars, **options)
 
 
 def _quoted(texts: pa.Array) -> pa.Array:
     """Texts as JSON strings."""
-    special = pc.fill_null(pc.match_substring_regex(texts, r'["\\\x00-\x1f]'), fill_value=False)
-    quoted = pc.binary_join_element_wise('"', texts, '"', "")
+    special = pc.fill_null(pc.match_substring_regex(texts, r'["\\\x00-\x1f]'), _scalar(False))
+    quoted = _join('"', texts, '"', "")
     if not pc.any(special).as_py():
         return quoted
     encoded = pa.array([encode_basestring(text) for text in texts.filter(special).to_pylist()], pa.string())

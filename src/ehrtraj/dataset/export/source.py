@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ CHUNK_EVENTS = 1 << 16
 _TEXT_TYPES = (pa.string(), pa.large_string())
 
 Span = tuple[int, int, int]
+"""subject_id, position of the first event in the file, number of events."""
 
 
 class RowReader:
@@ -49,25 +50,29 @@ class RowReader:
         """Let go of the file."""
         self._file.close()
 
-    def rows(self, position: int, count: int) -> pa.Table:
-        """`count` rows from `position` on; texts that were read as dictionaries have one dictionary each.
+    def rows(self, spans: Sequence[Span]) -> pa.Table:
+        """All events of some patients, one patient after another.
+
+        Texts that were read as dictionaries have one dictionary each.
 
         Raises:
             DatasetError: if they cannot be read, or are not there.
         """
-        pieces = []
-        at, end = position, position + count
+        pieces = [piece for position, count in _runs(spans) for piece in self._pieces(position, count)]
+        if len(pieces) == 1:
+            return pieces[0]
+        return pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
+
+    def _pieces(self, at: int, count: int) -> Iterator[pa.Table]:
+        end = at + count
         if end > self._starts[-1]:
             raise broken(self._path, ValueError(f"it ends before event {end:,}, which subjects.parquet names"))
         while at < end:
             group = int(np.searchsorted(self._starts, at, side="right")) - 1
             decoded, start = self._decoded(group), int(self._starts[group])
             length = min(end, start + decoded.num_rows) - at
-            pieces.append(decoded.slice(at - start, length))
+            yield decoded.slice(at - start, length)
             at += length
-        if len(pieces) == 1:
-            return pieces[0]
-        return pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
 
     def _decoded(self, group: int) -> pa.Table:
         if group != self._group or self._rows is None:
@@ -86,12 +91,23 @@ def _reading(path: Path) -> Iterator[None]:
         raise broken(path, error) from None
 
 
-def chunks(rows: tuple[Span, ...], size: int = CHUNK_EVENTS) -> Iterator[tuple[Span, ...]]:
-    """Divide patients into runs that lie next to each other and have about `size` events together."""
+def _runs(spans: Sequence[Span]) -> list[tuple[int, int]]:
+    """Position and number of events of patients that lie next to each other, together."""
+    runs: list[tuple[int, int]] = []
+    for _, position, count in spans:
+        if runs and sum(runs[-1]) == position:
+            runs[-1] = (runs[-1][0], runs[-1][1] + count)
+        else:
+            runs.append((position, count))
+    return runs
+
+
+def chunks(spans: Sequence[Span], size: int = CHUNK_EVENTS) -> Iterator[tuple[Span, ...]]:
+    """Divide patients into runs of about `size` events."""
     run: list[Span] = []
     events = 0
-    for span in rows:
-        if run and (events + span[2] > size or run[-1][1] + run[-1][2] != span[1]):
+    for span in spans:
+        if run and events + span[2] > size:
             yield tuple(run)
             run, events = [], 0
         run.append(span)

@@ -57,14 +57,15 @@ def units_of(job: ExportJob, rows: pa.Table, spans: Sequence[Span]) -> Iterator[
     Args:
         job: says what a unit is.
         rows: all events of the patients.
-        spans: subject_id, position and number of events of each patient; the first one's are at the top of `rows`.
+        spans: of the patients, whose events follow each other in `rows`.
     """
     time = to_int64(rows["time"])
-    start = spans[0][1]
+    begin = 0
     key = None if job.per == "patient" else _keys(job, rows)
     available = to_int64(rows["available_time"]) if job.history else None
-    for subject_id, position, count in spans:
-        at = np.arange(position - start, position - start + count)
+    for subject_id, _, count in spans:
+        at = np.arange(begin, begin + count)
+        begin += count
         if key is None:
             yield _unit(job, subject_id, NULL, at, at, time)
             continue

@@ -62,7 +62,7 @@ def _unit_files(job: ExportJob, patients: Patients, reader: RowReader) -> list[d
     folders: set[str] = set()
     lines = []
     for spans in chunks(patients.rows):
-        rows = reader.rows(spans[0][1], sum(count for _, _, count in spans))
+        rows = reader.rows(spans)
         units = list(units_of(job, rows, spans))
         if units:
             sizes = write_units(job, rows, units, folders)
@@ -101,7 +101,7 @@ def _whole_file(job: ExportJob, patients: Patients, reader: RowReader) -> list[d
 def _tables(reader: RowReader, patients: Patients) -> Iterator[pa.Table]:
     """The events of some patients, piece by piece."""
     for spans in chunks(patients.rows):
-        rows = reader.rows(spans[0][1], sum(count for _, _, count in spans))
+        rows = reader.rows(spans)
         for at in range(0, rows.num_rows, BLOCK):
             yield rows.slice(at, BLOCK)
 
