@@ -344,6 +344,12 @@ def test_every_promise_is_broken_by_some_test() -> None:
     assert set().union(*(names for _, names in MUTATIONS.values())) | {"hashes"} == set(PROMISES)
 
 
+def test_every_promise_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "check.md").read_text()
+    rows = [f"| `{p.name}` | {p.words} | {p.scope} |" for p in PROMISES.values()]
+    assert "\n".join(["| promise | what holds | of |", "|---|---|---|", *rows, ""]) in page
+
+
 def flip_last_byte(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))

@@ -99,4 +99,8 @@ def _sentence(example: Example) -> str:
     place = f"patient {event['subject_id']}, {event['source_table']}{key}, {event['time'] or 'always'}, {event['code']}"
     if example.what != "changed":
         return f"{place}: in {example.what[-1].upper()} alone"
-    return f"{place}: {', '.join(f'{c} {a} in A, {b} in B' for c, (a, b) in example.columns.items())}"
+    return f"{place}: {', '.join(f'{c} {_value(a)} in A, {_value(b)} in B' for c, (a, b) in example.columns.items())}"
+
+
+def _value(value: object) -> str:
+    return "null" if value is None else str(value)
