@@ -227,8 +227,8 @@ COUNTED = {"code_counts", "subjects", "ledger_events", "summary"}
 
 # What is done to a dataset, and the promises that it breaks, beside the hashes, which every change breaks.
 MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
-    "a data file is cut short": (truncate, {"readable", "splits_covered", *COUNTED, }),
-    "a data file is gone": (lambda d: largest(d).unlink(), {"readable", "splits_covered", *COUNTED}),
+    "a data file is cut short": (truncate, {"readable", "splits_covered", *COUNTED, "rules_applied", }),
+    "a data file is gone": (lambda d: largest(d).unlink(), {"readable", "splits_covered", *COUNTED, "rules_applied"}),
     "codes.parquet is gone": (lambda d: (d / "metadata/codes.parquet").unlink(), {"readable"}),
     "flags.json is no JSON": (lambda d: (d / "metadata/flags.json").write_text("{"), {"readable", "flags"}),
     "code is a large string": (retyped("code", pa.large_string()), {"schema", "columns"}),
@@ -242,7 +242,7 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "patients descend": (in_events(descending), {"total_order", "subjects"}),
     "an event is there twice": (in_events(repeat_event), {"no_repeats", *COUNTED}),
     "an event is gone": (in_events(lambda t: t.slice(0, t.num_rows - 1)), COUNTED),
-    "a patient is in two files": (double_patient, {"one_file", *COUNTED} - {"subjects"}),
+    "a patient is in two files": (double_patient, {"one_file", *COUNTED, "rules_applied"} - {"subjects"}),
     "a patient is in another split's folder": (move_patient, {"split_folders", "subjects"}),
     "a number is NaN": (put("numeric_value", float("nan"), NUMBER), {"finite"}),
     "a number is infinite": (put("numeric_value", float("inf"), NUMBER), {"finite"}),
@@ -254,9 +254,9 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "a precision that is none": (put("time_precision", "hour"), {"time_precision"}),
     "a bit without a name": (put("flags", 1 << 50), {"flags"}),
     "two flags share a bit": (
-        in_json("metadata/flags.json", lambda f: f["available_assumed"].update(value=2)), {"flags"}
+        in_json("metadata/flags.json", lambda f: f["available_assumed"].update(value=2)), {"flags", "rules_applied"}
     ),
-    "a raw value without a flag": (put("flags", 0, CHANGED), {"raw_value"}),
+    "a raw value without a flag": (put("flags", 0, CHANGED), {"raw_value", "rules_applied"}),
     "a raw value that is the value": (put("numeric_value", 70.0, pc.field("raw_value") == "70"), {"raw_value"}),
     "a raw unit that is the unit": (put("raw_unit", "mg/dL", NUMBER & (pc.field("unit") == "mg/dL")), {"raw_value"}),
     "attributes that are no JSON": (put("attributes", "{'a': 1}"), {"attributes"}),
@@ -309,6 +309,7 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "events that are not there": (in_table("ledger.parquet", put_row("events", lambda n: n + 1, 1)), {"ledger_events"}),
     "a rejected row is gone": (in_table("rejects/labevents.parquet", without_first), {"rejects"}),
     "a file of rejects is gone": (lambda d: (d / "rejects/labevents.parquet").unlink(), {"readable", "rejects"}),
+    "a rule that did more": (in_table("rules_applied.parquet", put_row("events", lambda n: n + 1)), {"rules_applied"}),
     "the manifest counts wrongly": (in_json("manifest.json", lambda m: m["summary"].update(events=1)), {"summary"}),
     "the manifest is gone": (lambda d: (d / "manifest.json").unlink(), {"readable"}),
     "a file for all to read": (lambda d: (d / "ledger.parquet").chmod(0o644), {"private"}),
@@ -506,3 +507,9 @@ def test_what_is_no_dataset(good: Path, tmp_path: Path) -> None:
         assert "Traceback" not in said.stderr
     with pytest.raises(DatasetError, match="no such folder"):
         check(tmp_path / "nowhere")
+
+
+def test_a_dataset_of_a_newer_format(copy: Path) -> None:
+    in_json("manifest.json", lambda m: m.update(format=99))(copy)
+    with pytest.raises(DatasetError, match="its format is 99"):
+        check(copy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import os
@@ -29,12 +30,13 @@ from hypothesis import strategies as st
 
 import ehrtraj
 from ehrtraj import rules
-from ehrtraj.dataset.export import run, source, write
+from ehrtraj.dataset.export import run, source, worker, write
 from ehrtraj.dataset.export.job import ExportJob, Patients
 from ehrtraj.dataset.export.units import folder_of
 from ehrtraj.dataset.export.worker import export_patients
 from ehrtraj.dataset.layout import DataFile
 from ehrtraj.dataset.names import EXPORT_FORMATS
+from ehrtraj.engines.local import run_tasks
 from ehrtraj.errors import DatasetError, OutputError, SettingsError
 from ehrtraj.pipeline.events import EVENT_SCHEMA, PRECISIONS
 from ehrtraj.pipeline.workspace import private_files
@@ -76,6 +78,7 @@ def test_export_then_import_gives_the_same_events(
     """However much is read and written at once."""
     monkeypatch.setattr(source.chunks, "__defaults__", (piece * 20,))
     monkeypatch.setattr(write, "BLOCK", piece)
+    monkeypatch.setattr(worker._batches, "__defaults__", (piece * 10,))
     result = ehrtraj.export(several, tmp_path / "out", format=kind, max_cpus=1)
     assert (result.files, result.patients) == (8, 8)
     assert result.events == several.subjects["event_count"].sum()
@@ -455,6 +458,56 @@ def test_what_is_no_export_is_left_alone(several: ehrtraj.Dataset, tmp_path: Pat
     with pytest.raises(SettingsError, match="lies in the dataset"):
         ehrtraj.export(several, several.path / "export")
     assert ehrtraj.check(several.path).broken == []
+
+
+def test_a_full_disk_is_said_and_gone_on_from(
+    several: ehrtraj.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter(range(5))
+    real = os.write
+
+    def full(handle: int, piece: bytes) -> int:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle, piece)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(write.os, "write", full)
+        with pytest.raises(OutputError, match=r"is full.*goes on where it stopped"):
+            ehrtraj.export(several, tmp_path / "out", max_cpus=1)
+    assert ehrtraj.export(several, tmp_path / "out", max_cpus=1).resumed
+    ehrtraj.export(several, tmp_path / "whole", max_cpus=1)
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+
+
+STOPPED = """
+import os, signal, sys
+from ehrtraj.dataset.export import worker
+real = worker.write_units
+def slowly(*arguments):
+    if not os.path.exists(sys.argv[-1] + "/.export/met"):
+        open(sys.argv[-1] + "/.export/met", "w").close()
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(*arguments)
+worker.write_units = slowly
+from ehrtraj.cli import main
+main()
+"""
+
+
+def test_ctrl_c_keeps_what_is_done(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", STOPPED, "export", str(several.path), "--max-cpus", "1", "-o", str(out)]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert said.returncode == 130, said.stderr
+    assert "Finished work is kept" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert ehrtraj.export(several, out).resumed
+
+
+def test_a_process_that_is_ended_from_outside_is_told_in_words() -> None:
+    with pytest.raises(OutputError, match=r"ended from outside.*--max-cpus"):
+        list(run_tasks(os._exit, {1: (1,), 2: (1,)}, 2))
 
 
 # Errors ---------------------------------------------------------------------------------------------------------

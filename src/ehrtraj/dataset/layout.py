@@ -122,13 +122,18 @@ def find_layout(path: str | Path) -> Layout:
     if not (root / MANIFEST).is_file():
         raise _no_dataset(root)
     manifest = _read_json(root / MANIFEST)
-    _check_format(root, manifest)
+    check_format(root, manifest)
     layout = Layout(root, manifest)
     _check_whole(layout)
     return layout
 
 
-def _check_format(root: Path, manifest: dict[str, Any]) -> None:
+def check_format(root: Path, manifest: dict[str, Any]) -> None:
+    """Check that this version knows the format of a dataset.
+
+    Raises:
+        DatasetError: if not, or if the manifest lacks what every one has.
+    """
     made = manifest.get("software", {}).get("ehrtraj", "another version")
     found = manifest.get("format", 0)
     if found > FORMAT:

@@ -16,14 +16,17 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from ehrtraj.errors import OutputError
 from ehrtraj.pipeline.shard import ShardJob, ShardWorker
+
+Key = TypeVar("Key")
+Result = TypeVar("Result")
 
 _worker: ShardWorker | None = None
 
@@ -119,6 +122,39 @@ def worker_pool(workers: int, start: Callable[..., None], *arguments: object) ->
         for process in list((getattr(pool, "_processes", None) or {}).values()):
             process.terminate()
         pool.shutdown(cancel_futures=True)
+
+
+def run_tasks(
+    work: Callable[..., Result], tasks: Mapping[Key, tuple[Any, ...]], workers: int
+) -> Iterator[tuple[Key, Result]]:
+    """Call a function for each task, several at a time.
+
+    Args:
+        work: of a module, so that other processes find it.
+        tasks: its arguments, in the order to work on them.
+        workers: processes at work at once; with one, everything happens in this process.
+
+    Yields:
+        Key and result of each task, in the order they are finished.
+
+    Raises:
+        OutputError: if a process was ended from outside, as happens when memory runs out.
+    """
+    if min(workers, len(tasks)) <= 1:
+        for key, arguments in tasks.items():
+            yield key, work(*arguments)
+        return
+    try:
+        with worker_pool(min(workers, len(tasks)), prepare_worker) as pool:
+            with main_module_hidden():
+                running = {pool.submit(work, *arguments): key for key, arguments in tasks.items()}
+            for future in as_completed(running):
+                yield running[future], future.result()
+    except BrokenProcessPool:
+        raise OutputError(
+            "a worker process was ended from outside, most likely because memory ran out: give a smaller --max-cpus "
+            "and run the same command again"
+        ) from None
 
 
 def run_shards(job: ShardJob, shards: Mapping[int, int], workers: int) -> Iterator[dict[str, Any]]:

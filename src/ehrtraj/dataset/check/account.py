@@ -67,6 +67,7 @@ class Account:
         patients: by subject_id.
         codes: what is observed of each code.
         tables: events by source table.
+        flagged: events by source table and all their flags.
         encounters: for `hadm_id` and `stay_id`, pairs of it and subject_id, a row each.
         bytes: size of the file.
         sha256: of the file, where the manifest has one to compare with.
@@ -80,6 +81,7 @@ class Account:
     patients: dict[int, Patient] = field(default_factory=dict)
     codes: dict[str, CodeCount] = field(default_factory=dict)
     tables: dict[str, int] = field(default_factory=dict)
+    flagged: dict[tuple[str, int], int] = field(default_factory=dict)
     encounters: dict[str, Int64s] = field(default_factory=dict)
     bytes: int = 0
     sha256: str | None = None
@@ -101,6 +103,8 @@ class Account:
         self._count_codes(rows, subject, begins)
         if rows.has("source_table"):
             self._count_tables(rows)
+            if rows.has("flags"):
+                self._count_flags(rows)
         for name, unknown in _ENCOUNTERS.items():
             if rows.has(name, "flags"):
                 self._keep_encounters(rows, name, flag_values.get(unknown, 0) if unknown else 0)
@@ -172,6 +176,15 @@ class Account:
         for name, events in zip(texts.values.to_pylist(), counts.tolist(), strict=True):
             if events:
                 self.tables[name] = self.tables.get(name, 0) + events
+
+    def _count_flags(self, rows: Rows) -> None:
+        texts = rows.texts("source_table")
+        names = [*texts.values.to_pylist(), None]
+        sets, place = np.unique(rows.ints("flags")[rows.before :], return_inverse=True)
+        pairs, counts = np.unique(place * len(names) + texts.positions[rows.before :] + 1, return_counts=True)
+        for pair, events in zip(pairs.tolist(), counts.tolist(), strict=True):
+            key = names[pair % len(names) - 1], int(sets[pair // len(names)])
+            self.flagged[key] = self.flagged.get(key, 0) + events
 
     def _keep_encounters(self, rows: Rows, name: str, unless: int) -> None:
         encounter, subject = rows.ints(name), rows.ints("subject_id")

@@ -18,7 +18,9 @@ from ehrtraj.dataset.check.account import Account
 from ehrtraj.dataset.check.findings import Findings, Place
 from ehrtraj.dataset.check.official import refusal
 from ehrtraj.dataset.check.scan import sha256_of
-from ehrtraj.dataset.names import DATASET_JSON, FLAGS, LEDGER, MANIFEST
+from ehrtraj.dataset.names import APPLIED, DATASET_JSON, FLAGS, LEDGER, MANIFEST
+
+APPLIED_COLUMNS = ("rule", "source_table", "events")
 
 
 def read_object(root: Path, name: str, findings: Findings) -> dict[str, Any] | None:
@@ -113,6 +115,24 @@ def _reasons(path: Path) -> Counter[str]:
         for batch in file.iter_batches(columns=["reason"]):
             counts.update(batch["reason"].to_pylist())
     return counts
+
+
+def check_applied(table: pa.Table, accounts: Sequence[Account], flags: Mapping[str, int], findings: Findings) -> None:
+    """rules_applied.parquet has as many events of each flag and table as the files."""
+    said: Counter[tuple[str, str]] = Counter()
+    for rule, name, events in zip(*(table[c].to_pylist() for c in APPLIED_COLUMNS), strict=True):
+        if rule in flags:
+            said[rule, name] += events
+    seen: Counter[tuple[str, str]] = Counter()
+    for account in accounts:
+        for (name, bits), events in account.flagged.items():
+            for flag, bit in flags.items():
+                if bits & bit:
+                    seen[flag, name] += events
+    for flag, name in sorted(set(said) | set(seen)):
+        if said[flag, name] != seen[flag, name]:
+            words = f"{flag}, {name}: {said[flag, name]:,} events, in the files {seen[flag, name]:,}"
+            findings.one("rules_applied", words, APPLIED)
 
 
 def check_summary(manifest: Mapping[str, Any], patients: int, events: int, codes: int, findings: Findings) -> None:

@@ -61,6 +61,7 @@ def _all() -> dict[str, Promise]:
         "ledger": "rows read are rows that became events, were set aside, not chosen, or dictionaries",
         "ledger_events": "the ledger's events are those in the files",
         "rejects": "the rows set aside in the ledger are those in rejects/",
+        "rules_applied": "what each rule did, by rules_applied.parquet, are the flags of the events",
         "summary": "patients, events and codes are as many as the manifest says",
         "hashes": "files have the size and SHA-256 that the manifest says, and no other file is there",
         "private": "folders are 0700 and files 0600",

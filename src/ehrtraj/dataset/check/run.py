@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import as_completed
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from ehrtraj.dataset.check.account import Account, Patient
 from ehrtraj.dataset.check.findings import Findings
 from ehrtraj.dataset.check.promises import PROMISES
 from ehrtraj.dataset.check.scan import ScanJob, merge, scan
-from ehrtraj.engines.local import main_module_hidden, prepare_worker, worker_pool
+from ehrtraj.dataset.layout import check_format
+from ehrtraj.engines.local import run_tasks
 from ehrtraj.errors import DatasetError
 from ehrtraj.pipeline.ledger import SCHEMA as LEDGER_SCHEMA
 from ehrtraj.pipeline.memory import PeakMemory
@@ -97,7 +97,7 @@ def check(dataset: str | Path, *, max_cpus: int | None = None, progress: Progres
         progress: is told of bytes read and of all bytes.
 
     Raises:
-        DatasetError: if there is no dataset there.
+        DatasetError: if there is no dataset there, or one of another format.
     """
     begun = time.monotonic()
     root = Path(dataset).expanduser()
@@ -106,6 +106,8 @@ def check(dataset: str | Path, *, max_cpus: int | None = None, progress: Progres
         findings = Findings()
         ours = _is_ours(root)
         manifest = (books.read_object(root, names.MANIFEST, findings) if ours else None) or {}
+        if manifest:
+            check_format(root, manifest)
         job = _job(root, manifest, findings, ours=ours)
         accounts = sorted(_scan_all(job, files, max_cpus or usable_cpus(), progress), key=lambda a: a.file)
         findings.take(merge(accounts))
@@ -161,22 +163,12 @@ def _scan_all(job: ScanJob, files: Mapping[str, int], cpus: int, progress: Progr
     total, done = sum(files.values()), 0
     workers = min(cpus, len(files)) if total > _WORTH_PROCESSES else 1
     # The largest first, so that none is left alone at the end.
-    for account in _scan_each(job, sorted(files, key=lambda f: (-files[f], f)), workers):
-        done += files[account.file]
+    tasks = {file: (job, file) for file in sorted(files, key=lambda f: (-files[f], f))}
+    for file, account in run_tasks(scan, tasks, workers):
+        done += files[file]
         if progress is not None:
             progress(done, total)
         yield account
-
-
-def _scan_each(job: ScanJob, files: Iterable[str], workers: int) -> Iterator[Account]:
-    if workers == 1:
-        yield from (scan(job, file) for file in files)
-        return
-    with worker_pool(workers, prepare_worker) as pool:
-        with main_module_hidden():
-            running = [pool.submit(scan, job, file) for file in files]
-        for future in as_completed(running):
-            yield future.result()
 
 
 def _check_beside(
@@ -223,5 +215,8 @@ def _check_beside(
     if manifest:
         events = sum(a.events for a in accounts)
         books.check_summary(manifest, len(patients), events, len(observed), findings)
+        applied = metadata.read_table(root, names.APPLIED, findings, *books.APPLIED_COLUMNS)
+        if applied is not None and whole:
+            books.check_applied(applied, accounts, job.flags, findings)
         books.check_hashes(root, manifest.get("contents"), accounts, findings)
     books.check_private(root, findings)

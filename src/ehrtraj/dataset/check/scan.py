@@ -24,6 +24,7 @@ _ONCE = (meds.birth_code, meds.death_code)
 _OF_ALL_COLUMNS = (
     "total_order", "no_repeats", "finite", "text", "available_time", "time_precision", "flags", "raw_value",
     "attributes", "encounters", "one_unit", "code_counts", "ledger_events",
+    "rules_applied",
 )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ehrtraj.config import usable_cpus
 from ehrtraj.dataset.dataset import Dataset, open_dataset
 from ehrtraj.dataset.diff.events import EventsDiff, Span, diff_spans
 from ehrtraj.dataset.layout import READ_ERRORS, DataFile, broken
-from ehrtraj.engines.local import main_module_hidden, prepare_worker, worker_pool
+from ehrtraj.engines.local import run_tasks
 
 # Events of A that are compared at once, unless a patient has more.
 CHUNK_EVENTS = 1 << 18
@@ -184,7 +183,8 @@ def _events(
     works = list(_works(one, other, both))
     # Found in whatever order, added up in that of the files, so that the examples are the same each time.
     parts: dict[int, EventsDiff] = {}
-    for number, part in _each(works, columns, min(cpus, len(works)) if total > _WORTH_PROCESSES else 1):
+    tasks = {number: (*work, columns) for number, work in enumerate(works)}
+    for number, part in run_tasks(diff_spans, tasks, cpus if total > _WORTH_PROCESSES else 1):
         parts[number] = part
         done += part.compared
         if progress is not None:
@@ -193,18 +193,6 @@ def _events(
     for number in sorted(parts):
         found.add(parts[number])
     return found
-
-
-def _each(works: list[Work], columns: list[str], workers: int) -> Iterator[tuple[int, EventsDiff]]:
-    if workers <= 1:
-        for number, (a, b) in enumerate(works):
-            yield number, diff_spans(a, b, columns)
-        return
-    with worker_pool(workers, prepare_worker) as pool:
-        with main_module_hidden():
-            running = {pool.submit(diff_spans, a, b, columns): number for number, (a, b) in enumerate(works)}
-        for future in as_completed(running):
-            yield running[future], future.result()
 
 
 def _works(one: Dataset, other: Dataset, both: pl.DataFrame) -> Iterator[Work]:

@@ -7,8 +7,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from ehrtraj.dataset.export.job import ExportJob, Format, Patients, Per
 from ehrtraj.dataset.export.lines import csv_header, csv_lines
 from ehrtraj.dataset.export.space import INDEX, ExportSpace, exporting, fingerprint_of
 from ehrtraj.dataset.export.worker import INDEX_SCHEMA, copy_all, export_patients
-from ehrtraj.engines.local import lean_memory, main_module_hidden, prepare_worker, worker_pool
+from ehrtraj.engines.local import lean_memory, run_tasks
 from ehrtraj.errors import SettingsError
 from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.release.detect import read_subject_file
@@ -210,6 +209,7 @@ def _export_parts(job: ExportJob, parts: list[Patients], space: ExportSpace, cpu
         The index, in the order of the data files.
     """
     found: dict[str, pa.Table] = {}
+    named = {part.name: part for part in parts}
     for part in parts:
         if (index := _exported(job, space, part)) is not None:
             found[part.name] = index
@@ -217,9 +217,9 @@ def _export_parts(job: ExportJob, parts: list[Patients], space: ExportSpace, cpu
     # The largest first, so that none is left alone at the end.
     todo = sorted((p for p in parts if p.name not in found), key=lambda p: -p.events)
     workers = min(cpus, len(todo)) if sum(p.events for p in todo) > _WORTH_PROCESSES else 1
-    for part, index in _work(job, todo, workers):
-        found[part.name] = index
-        told(part)
+    for name, index in run_tasks(export_patients, {part.name: (job, part) for part in todo}, workers):
+        found[name] = index
+        told(named[name])
     return pa.concat_tables(found[part.name] for part in parts)
 
 
@@ -231,18 +231,6 @@ def _exported(job: ExportJob, space: ExportSpace, part: Patients) -> pa.Table | 
     except (OSError, pa.ArrowInvalid):
         return None
     return index if sizes == index["bytes"].to_pylist() else None
-
-
-def _work(job: ExportJob, todo: list[Patients], workers: int) -> Iterator[tuple[Patients, pa.Table]]:
-    if workers <= 1:
-        for part in todo:
-            yield part, export_patients(job, part)
-        return
-    with worker_pool(workers, prepare_worker) as pool:
-        with main_module_hidden():
-            running = {pool.submit(export_patients, job, part): part for part in todo}
-        for future in as_completed(running):
-            yield running[future], future.result()
 
 
 def _export_single(job: ExportJob, parts: list[Patients], told: _Told) -> pa.Table:

@@ -17,6 +17,9 @@ from ehrtraj.dataset.export.units import Unit, units_of
 from ehrtraj.dataset.export.write import BLOCK, text_lines, write_all, write_units
 from ehrtraj.pipeline.events import NULL
 
+BATCH_ROWS = 1 << 20
+"""Rows whose places are held in memory at once."""
+
 INDEX_SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
@@ -63,11 +66,24 @@ def _unit_files(job: ExportJob, patients: Patients, reader: RowReader) -> list[d
     lines = []
     for spans in chunks(patients.rows):
         rows = reader.rows(spans)
-        units = list(units_of(job, rows, spans))
-        if units:
+        for units in _batches(units_of(job, rows, spans)):
             sizes = write_units(job, rows, units, folders)
             lines += [_line(job, patients, unit, size) for unit, size in zip(units, sizes, strict=True)]
     return lines
+
+
+def _batches(units: Iterable[Unit], size: int = BATCH_ROWS) -> Iterator[list[Unit]]:
+    """Units with about `size` rows together: with history, those of one patient can have a hundred times its events."""
+    batch: list[Unit] = []
+    rows = 0
+    for unit in units:
+        batch.append(unit)
+        rows += len(unit.rows)
+        if rows >= size:
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
 
 
 def _line(job: ExportJob, patients: Patients, unit: Unit, size: int) -> dict[str, object]:
