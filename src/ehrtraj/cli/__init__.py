@@ -24,7 +24,7 @@ from ehrtraj.errors import EhrtrajError
 __all__ = ["app", "main"]
 
 # Importing a module adds its commands to `app`, in the order in which --help lists them.
-COMMANDS = (_download, _build, _dataset, _check, _diff, _export, _synth, _explain, _rules)
+COMMANDS = (_download, _build, _dataset, _check, _diff, _export, _synth, _explain, _rules, _tables)
 
 
 def main() -> None:

@@ -161,7 +161,7 @@ def check_hashes(
             continue
         size, sha256 = hashes.get(file) or (path.stat().st_size, None)
         if size != said["bytes"]:
-            findings.one("hashes", f"has {size:,} bytes; {said['bytes']:,} were published", file)
+            findings.one("hashes", f"has {size:,} bytes; {said['bytes']:,} bytes were published", file)
         elif (sha256 or sha256_of(path)) != said["sha256"]:
             findings.one("hashes", "has other contents than were published", file)
 
