@@ -183,33 +183,13 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
     """
     try:
         result = _run_build(settings, reporter)
-        return replace(result, exports=_run_exports(result, settings, reporter)) if settings.export else result
+        if not settings.export:
+            return result
+        from ehrtraj.dataset.export.beside import export_beside
+
+        return replace(result, exports=export_beside(result.path, settings, reporter))
     finally:
         reporter.close()
-
-
-def _run_exports(result: BuildResult, settings: Settings, reporter: Reporter) -> tuple[ExportResult, ...]:
-    """Write the files that were asked for of a finished dataset, each kind in a folder beside it."""
-    from ehrtraj.dataset.export.run import export
-
-    written = []
-    for wanted in settings.export:
-        per, _, kind = wanted.partition(":")
-        name = f"{per}-{kind or 'jsonl'}"
-        reporter.exporting(name)
-        target = result.path.with_name(f"{result.path.name}-{name}")
-        about: dict[str, Any] = {"per": per, "format": kind or None}
-        written.append(
-            export(
-                result.path,
-                target,
-                **about,
-                max_cpus=settings.max_cpus,
-                overwrite=settings.overwrite,
-                progress=reporter.exported,
-            )
-        )
-    return tuple(written)
 
 
 def _run_build(settings: Settings, reporter: Reporter) -> BuildResult:

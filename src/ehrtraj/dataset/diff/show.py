@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ehrtraj import rules
 from ehrtraj.dataset.diff.events import EventsDiff, Example
 from ehrtraj.dataset.diff.run import DiffReport
 from ehrtraj.show import duration
@@ -78,7 +79,8 @@ def _show_events(events: EventsDiff, console: Console) -> None:
         console.print(f"\npatients with the same events in another order: {events.reordered:,}")
     if not events.patients:
         return
-    console.print(f"\nevents of {events.patients:,} patients differ:")
+    whose = "one patient" if events.patients == 1 else f"{events.patients:,} patients"
+    console.print(f"\nevents of {whose} differ:")
     table = Table("table", box=None, pad_edge=False, header_style="bold")
     for name in ("in A alone", "in B alone", "changed"):
         table.add_column(name, justify="right")
@@ -99,8 +101,16 @@ def _sentence(example: Example) -> str:
     place = f"patient {event['subject_id']}, {event['source_table']}{key}, {event['time'] or 'always'}, {event['code']}"
     if example.what != "changed":
         return f"{place}: in {example.what[-1].upper()} alone"
-    return f"{place}: {', '.join(f'{c} {_value(a)} in A, {_value(b)} in B' for c, (a, b) in example.columns.items())}"
+    columns = (f"{c} {_value(c, a)} in A, {_value(c, b)} in B" for c, (a, b) in example.columns.items())
+    return f"{place}: {', '.join(columns)}"
 
 
-def _value(value: object) -> str:
-    return "null" if value is None else str(value)
+def _value(column: str, value: object) -> str:
+    """A value for a reader: numbers in the digits that 32 bits have, flags by their names."""
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return f"{value:.7g}"
+    if column == "flags" and isinstance(value, int):
+        return "+".join(name for name, bit in rules.flags().items() if value & bit) or "none"
+    return str(value)
