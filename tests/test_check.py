@@ -134,8 +134,13 @@ def part_patients(table: pa.Table) -> pa.Table:
 
 
 def repeat_event(table: pa.Table) -> pa.Table:
-    at = having(table, pc.field("source_table") == "hosp/labevents")
+    at = having(table, PLAIN)
     return table.take(pa.array([*range(at + 1), *range(at, table.num_rows)]))
+
+
+def lose_event(table: pa.Table) -> pa.Table:
+    at = having(table, PLAIN)
+    return pa.concat_tables([table.slice(0, at), table.slice(at + 1)])
 
 
 def descending(table: pa.Table) -> pa.Table:
@@ -219,6 +224,7 @@ def second_death(table: pa.Table) -> pa.Table:
     return pa.concat_tables([table.slice(0, at + 1), row, table.slice(at + 1)])
 
 
+PLAIN = (pc.field("source_table") == "hosp/labevents") & (pc.field("flags") == 0)
 NUMBER = pc.field("numeric_value").is_valid() & (pc.field("source_table") == "hosp/labevents")
 HEART_RATE = pc.field("code") == "CHART//220045"
 CHANGED = pc.field("raw_value").is_valid()
@@ -234,14 +240,14 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "code is a large string": (retyped("code", pa.large_string()), {"schema", "columns"}),
     "time has a zone": (retyped("time", pa.timestamp("us", "UTC")), {"schema", "columns"}),
     "a column of ours is gone": (in_events(lambda t: t.drop_columns("hadm_id")), {"columns"}),
-    "a column is another type": (retyped("link_id", pa.float64()), {"columns"}),
+    "a column is another type": (retyped("hadm_id", pa.float64()), {"columns"}),
     "a code is null": (put("code", None), {"not_null", "columns", "code_counts"}),
     "two events of a patient change places": (swap_where(tied=False), {"time_order"}),
     "two events of one time change places": (swap_where(tied=True), {"total_order"}),
     "a patient is in two pieces": (in_events(part_patients), {"contiguous", "total_order", "subjects"}),
     "patients descend": (in_events(descending), {"total_order", "subjects"}),
     "an event is there twice": (in_events(repeat_event), {"no_repeats", *COUNTED}),
-    "an event is gone": (in_events(lambda t: t.slice(0, t.num_rows - 1)), COUNTED),
+    "an event is gone": (in_events(lose_event), COUNTED),
     "a patient is in two files": (double_patient, {"one_file", *COUNTED, "rules_applied"} - {"subjects"}),
     "a patient is in another split's folder": (move_patient, {"split_folders", "subjects"}),
     "a number is NaN": (put("numeric_value", float("nan"), NUMBER), {"finite"}),

@@ -98,13 +98,15 @@ def test_admissions_and_what_is_outside_add_up_to_the_patient(
     result = ehrtraj.export(several, out, per=per, format=kind, max_cpus=1)
     assert result.events == several.subjects["event_count"].sum()
     column = "hadm_id" if per == "admission" else "stay_id"
+    of_icu = several.scan().filter(pl.col("source_table").str.starts_with("icu/")).collect()["stay_id"].unique()
+    units = pl.col(column) if per == "admission" else pl.when(pl.col(column).is_in(of_icu.implode())).then(column)
     for subject_id in several:
         events = several[subject_id].events
         read = {p.stem: ehrtraj.read_export(p) for p in sorted((out / folder_of(subject_id)).iterdir())}
         assert counted(pl.concat(read.values())) == counted(events)
         for name, part in read.items():
             key = None if name == "outside" else int(name.partition("-")[2])
-            assert part.equals(events.filter(pl.col(column).eq_missing(key))), "all of it, in order"
+            assert part.equals(events.filter(units.eq_missing(key))), "all of it, in order"
 
 
 def test_a_shard_and_a_single_file_have_all_events(several: ehrtraj.Dataset, tmp_path: Path) -> None:
@@ -131,6 +133,22 @@ def test_the_other_clock_comes_back_too(release: Path, tmp_path: Path) -> None:
         for kind in ("json", "csv"):
             (file,) = (tmp_path / kind / folder_of(subject_id)).iterdir()
             assert ehrtraj.read_export(file).equals(ds[subject_id].events)
+
+
+def test_notes_of_a_dataset_that_keeps_them_apart_are_in_the_files(release: Path, tmp_path: Path) -> None:
+    ds = ehrtraj.open(ehrtraj.build(release, tmp_path, "apart", max_cpus=1, notes="separate").path)
+    texts = 0
+    for kind in EXPORT_FORMATS:
+        ehrtraj.export(ds, tmp_path / kind, format=kind)  # type: ignore[arg-type]
+        for subject_id in ds:
+            (file,) = (tmp_path / kind / folder_of(subject_id)).iterdir()
+            read = ehrtraj.read_export(file)
+            assert read.equals(ds[subject_id].with_notes().events)
+            texts += read["text_value"].count() - ds[subject_id].events["text_value"].count()
+    assert texts > 0
+    ehrtraj.export(ds, tmp_path / "one", single=True)
+    whole = ehrtraj.read_export(tmp_path / "one" / "events.parquet")
+    assert whole.equals(pl.concat([t.with_notes().events for t in ds.trajectories()]))
 
 
 TEXTS = st.one_of(

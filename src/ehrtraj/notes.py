@@ -52,8 +52,20 @@ def join_notes(dataset: str | Path, events: pa.Table) -> pa.Table:
     Raises:
         OutputError: if there is no dataset.
     """
+    return put_texts(events, read_notes(dataset, pc.unique(events["subject_id"]).to_pylist()))
+
+
+def put_texts(events: pa.Table, texts: pa.Table) -> pa.Table:
+    """Put the texts of notes into the text_value of their events.
+
+    Args:
+        events: with at least subject_id, source_table, source_key and text_value, in any order, which stays.
+        texts: as `read_notes` gives them.
+
+    Returns:
+        The same columns and rows.
+    """
     # A note has several events where a recipe says so; only those whose text was taken out have none.
-    texts = read_notes(dataset, pc.unique(events["subject_id"]).to_pylist())
     if not texts.num_rows:
         return events
     place = pa.array(range(events.num_rows), pa.int64())

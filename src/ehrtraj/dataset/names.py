@@ -13,6 +13,7 @@ SUBJECTS = "metadata/subjects.parquet"
 SPLITS = "metadata/subject_splits.parquet"
 FLAGS = "metadata/flags.json"
 LEDGER = "ledger.parquet"
+NOTES = "notes"
 APPLIED = "rules_applied.parquet"
 
 UNITS = ("patient", "admission", "icustay", "shard")

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ehrtraj.dataset.layout import broken
+from ehrtraj.dataset.names import NOTES
+from ehrtraj.notes import put_texts
 
 # Events in memory at once, unless a patient has more.
 CHUNK_EVENTS = 1 << 16
@@ -23,20 +26,23 @@ Span = tuple[int, int, int]
 class RowReader:
     """Rows of a data file by position, asked for in ascending order.
 
-    This is the one place where an export's events come from: what a dataset keeps beside `data/` would be joined here.
+    This is the one place where an export's events come from: texts of notes that a dataset keeps beside `data/` are put
+    into their events here.
     """
 
     def __init__(self, path: Path, *, dictionaries: bool) -> None:
         """Open a data file.
 
         Args:
-            path: where it is.
+            path: where it is: `data/<split>/<shard>.parquet` of a dataset, or any other place.
             dictionaries: read texts as dictionaries.
 
         Raises:
             DatasetError: if it cannot be read.
         """
         self._path = path
+        notes = path.parents[2] / NOTES / path.parent.name / path.name
+        self._notes = notes if notes.is_file() else None
         with _reading(path):
             schema = pq.read_schema(path)
             texts = [field.name for field in schema if field.type in _TEXT_TYPES] if dictionaries else []
@@ -59,9 +65,14 @@ class RowReader:
             DatasetError: if they cannot be read, or are not there.
         """
         pieces = [piece for position, count in _runs(spans) for piece in self._pieces(position, count)]
-        if len(pieces) == 1:
-            return pieces[0]
-        return pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
+        rows = pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
+        return rows if self._notes is None else self._with_notes(self._notes, rows, spans)
+
+    def _with_notes(self, path: Path, rows: pa.Table, spans: Sequence[Span]) -> pa.Table:
+        with _reading(path):
+            mine = pc.field("subject_id").isin(pa.array([who for who, _, _ in spans], pa.int64()))
+            texts = pq.read_table(path, filters=mine, use_threads=False)
+        return put_texts(rows, texts).combine_chunks()
 
     def _pieces(self, at: int, count: int) -> Iterator[pa.Table]:
         end = at + count

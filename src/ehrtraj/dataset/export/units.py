@@ -16,7 +16,7 @@ from ehrtraj.pipeline.events import NULL, Int64s, one_array, to_int64
 
 # Patients whose numbers share all but the last five digits lie in one folder: MIMIC-IV's make 100 of at most 3,700.
 _PATIENTS_A_FOLDER = 100_000
-_ED_MODULE = "ed/"
+_ICU_MODULE = "icu/"
 
 Rows = npt.NDArray[np.int64]
 
@@ -85,12 +85,12 @@ def _keys(job: ExportJob, rows: pa.Table) -> Int64s:
     stay = to_int64(rows["stay_id"])
     table = one_array(rows["source_table"])
     if pa.types.is_dictionary(table.type):
-        of_ed = pc.starts_with(table.dictionary, _ED_MODULE).take(table.indices)
+        of_icu = pc.starts_with(table.dictionary, _ICU_MODULE).take(table.indices)
     else:
-        of_ed = pc.starts_with(table, _ED_MODULE)
-    # stay_id is that of an emergency stay, too, where the dataset has those.
-    emergency = np.unique(stay[of_ed.to_numpy(zero_copy_only=False)])
-    return np.where(np.isin(stay, emergency), NULL, stay)
+        of_icu = pc.starts_with(table, _ICU_MODULE)
+    # stay_id is that of a stay in the emergency department, too.
+    known = np.unique(stay[of_icu.to_numpy(zero_copy_only=False)])
+    return np.where(np.isin(stay, known), stay, NULL)
 
 
 def _in_order(key: Int64s) -> Int64s:
