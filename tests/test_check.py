@@ -35,7 +35,9 @@ def good(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The hand-made release, standardised, in several shards. Not to be changed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan_shards, "__defaults__", (12_000,))
-        return ehrtraj.build(release, tmp_path_factory.mktemp("good"), "v1", max_cpus=1, standardise=True).path
+        return ehrtraj.build(
+            release, tmp_path_factory.mktemp("good"), "v1", max_cpus=1, standardise=True, notes="separate"
+        ).path
 
 
 @pytest.fixture
@@ -60,6 +62,11 @@ def largest(dataset: Path) -> Path:
 def in_events(change: Callable[[pa.Table], pa.Table]) -> Mutation:
     """Change the table of the largest data file."""
     return lambda dataset: rewrite(largest(dataset), change(pq.read_table(largest(dataset))))
+
+
+def lose_note(dataset: Path) -> None:
+    path = next(iter(sorted((dataset / "notes").rglob("*.parquet"))))
+    rewrite(path, pq.read_table(path).slice(1))
 
 
 def in_table(name: str, change: Callable[[pa.Table], pa.Table]) -> Mutation:
@@ -231,10 +238,13 @@ CHANGED = pc.field("raw_value").is_valid()
 COUNTED = {"code_counts", "subjects", "ledger_events", "summary"}
 """What an event more or fewer also breaks."""
 
+LOST = {"readable", "splits_covered", "rules_applied", "notes", *COUNTED}
+"""What is broken without one of the data files."""
+
 # What is done to a dataset, and the promises that it breaks, beside the hashes, which every change breaks.
 MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
-    "a data file is cut short": (truncate, {"readable", "splits_covered", *COUNTED, "rules_applied", }),
-    "a data file is gone": (lambda d: largest(d).unlink(), {"readable", "splits_covered", *COUNTED, "rules_applied"}),
+    "a data file is cut short": (truncate, LOST),
+    "a data file is gone": (lambda d: largest(d).unlink(), LOST),
     "codes.parquet is gone": (lambda d: (d / "metadata/codes.parquet").unlink(), {"readable"}),
     "flags.json is no JSON": (lambda d: (d / "metadata/flags.json").write_text("{"), {"readable", "flags"}),
     "code is a large string": (retyped("code", pa.large_string()), {"schema", "columns"}),
@@ -249,7 +259,7 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "an event is there twice": (in_events(repeat_event), {"no_repeats", *COUNTED}),
     "an event is gone": (in_events(lose_event), COUNTED),
     "a patient is in two files": (double_patient, {"one_file", *COUNTED, "rules_applied"} - {"subjects"}),
-    "a patient is in another split's folder": (move_patient, {"split_folders", "subjects"}),
+    "a patient is in another split's folder": (move_patient, {"split_folders", "subjects", "notes"}),
     "a number is NaN": (put("numeric_value", float("nan"), NUMBER), {"finite"}),
     "a number is infinite": (put("numeric_value", float("inf"), NUMBER), {"finite"}),
     "a text is not UTF-8": (in_events(invalid_text), {"text"}),
@@ -316,6 +326,7 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "a rejected row is gone": (in_table("rejects/labevents.parquet", without_first), {"rejects"}),
     "a file of rejects is gone": (lambda d: (d / "rejects/labevents.parquet").unlink(), {"readable", "rejects"}),
     "a rule that did more": (in_table("rules_applied.parquet", put_row("events", lambda n: n + 1)), {"rules_applied"}),
+    "a text of a note is gone": (lose_note, {"notes"}),
     "the manifest counts wrongly": (in_json("manifest.json", lambda m: m["summary"].update(events=1)), {"summary"}),
     "the manifest is gone": (lambda d: (d / "manifest.json").unlink(), {"readable"}),
     "a file for all to read": (lambda d: (d / "ledger.parquet").chmod(0o644), {"private"}),

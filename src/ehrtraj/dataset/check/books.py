@@ -18,7 +18,10 @@ from ehrtraj.dataset.check.account import Account
 from ehrtraj.dataset.check.findings import Findings, Place
 from ehrtraj.dataset.check.official import refusal
 from ehrtraj.dataset.check.scan import sha256_of
-from ehrtraj.dataset.names import APPLIED, DATASET_JSON, FLAGS, LEDGER, MANIFEST
+from ehrtraj.dataset.names import APPLIED, DATA, DATASET_JSON, FLAGS, LEDGER, MANIFEST, NOTES
+
+_SEPARATE = "text_separate"
+"""Flag of events whose text lies in notes/."""
 
 APPLIED_COLUMNS = ("rule", "source_table", "events")
 
@@ -99,7 +102,7 @@ def _check_rejects(aside: Mapping[str, Counter[str]], root: Path, findings: Find
         said, kept = wanted.get(file, Counter()), Counter[str]()
         if file in there:
             try:
-                kept = _reasons(root / file)
+                kept = _counts(root / file, "reason")
             except (pa.ArrowInvalid, KeyError, OSError) as error:
                 findings.one("readable", str(error).partition("\n")[0], file)
                 continue
@@ -109,11 +112,11 @@ def _check_rejects(aside: Mapping[str, Counter[str]], root: Path, findings: Find
                 findings.one("rejects", words, file)
 
 
-def _reasons(path: Path) -> Counter[str]:
+def _counts(path: Path, column: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(columns=["reason"]):
-            counts.update(batch["reason"].to_pylist())
+        for batch in file.iter_batches(columns=[column]):
+            counts.update(batch[column].to_pylist())
     return counts
 
 
@@ -133,6 +136,32 @@ def check_applied(table: pa.Table, accounts: Sequence[Account], flags: Mapping[s
         if said[flag, name] != seen[flag, name]:
             words = f"{flag}, {name}: {said[flag, name]:,} events, in the files {seen[flag, name]:,}"
             findings.one("rules_applied", words, APPLIED)
+
+
+def check_notes(root: Path, accounts: Sequence[Account], flags: Mapping[str, int], findings: Findings) -> None:
+    """Beside each data file, as many texts of each table as it has events that are marked so."""
+    if (mark := flags.get(_SEPARATE)) is None:
+        findings.skip(f"flags.json does not name {_SEPARATE}", "notes")
+        return
+    wanted: dict[str, Counter[str]] = {}
+    for account in accounts:
+        for (table, bits), events in account.flagged.items():
+            if bits & mark:
+                file = account.file.replace(f"{DATA}/", f"{NOTES}/", 1)
+                wanted.setdefault(file, Counter())[table] += events
+    there = {p.relative_to(root).as_posix() for p in (root / NOTES).rglob("*.parquet")}
+    for file in sorted(there | set(wanted)):
+        marked, kept = wanted.get(file, Counter()), Counter[str]()
+        if file in there:
+            try:
+                kept = _counts(root / file, "source_table")
+            except (pa.ArrowInvalid, KeyError, OSError) as error:
+                findings.one("readable", str(error).partition("\n")[0], file)
+                continue
+        for table in sorted(set(marked) | set(kept)):
+            if marked[table] != kept[table]:
+                words = f"{kept[table]:,} texts of {table}; {marked[table]:,} events are marked so"
+                findings.one("notes", words, file)
 
 
 def check_summary(manifest: Mapping[str, Any], patients: int, events: int, codes: int, findings: Findings) -> None:

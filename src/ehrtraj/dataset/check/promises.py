@@ -62,6 +62,7 @@ def _all() -> dict[str, Promise]:
         "ledger_events": "the ledger's events are those in the files",
         "rejects": "the rows set aside in the ledger are those in rejects/",
         "rules_applied": "what each rule did, by rules_applied.parquet, are the flags of the events",
+        "notes": "the texts in notes/ are those of the events that are marked so",
         "summary": "patients, events and codes are as many as the manifest says",
         "hashes": "files have the size and SHA-256 that the manifest says, and no other file is there",
         "private": "folders are 0700 and files 0600",

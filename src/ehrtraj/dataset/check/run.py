@@ -218,5 +218,7 @@ def _check_beside(
         applied = metadata.read_table(root, names.APPLIED, findings, *books.APPLIED_COLUMNS)
         if applied is not None and whole:
             books.check_applied(applied, accounts, job.flags, findings)
+        if whole:
+            books.check_notes(root, accounts, job.flags, findings)
         books.check_hashes(root, manifest.get("contents"), accounts, findings)
     books.check_private(root, findings)

@@ -25,6 +25,7 @@ _OF_ALL_COLUMNS = (
     "total_order", "no_repeats", "finite", "text", "available_time", "time_precision", "flags", "raw_value",
     "attributes", "encounters", "one_unit", "code_counts", "ledger_events",
     "rules_applied",
+    "notes",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from ehrtraj.dataset.diff.run import DiffReport
 from ehrtraj.show import duration
 
 _SHOWN = 10
+_LONGEST = 80
 
 
 def show_diff(report: DiffReport) -> None:
@@ -113,4 +114,5 @@ def _value(column: str, value: object) -> str:
         return f"{value:.7g}"
     if column == "flags" and isinstance(value, int):
         return "+".join(name for name, bit in rules.flags().items() if value & bit) or "none"
-    return str(value)
+    text = " ".join(str(value).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
