@@ -28,8 +28,9 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A file of tests stays in one process, since its tests share what they have built.
 test: check consumers
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/build.py --help

@@ -270,7 +270,7 @@ def test_no_event_is_lost_or_doubled_by_cutting_time(ds: ehrtraj.Dataset, data: 
         ),
         ([], lambda c: False),
     ],
-    ids=str,
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
 )
 def test_codes_by_pattern(
     ds: ehrtraj.Dataset, handmade: ModuleType, patterns: list[str], kept: Callable[[str], bool]

@@ -473,3 +473,22 @@ def test_nobody_is_in_two_shards_and_the_number_of_processors_changes_nothing(
     assert read_events(one).equals(read_events(two))
     codes = Counter(c.split("//")[0] for c in read_events(one)["code"].to_pylist())
     assert codes == {"GENDER": 5000, "MEDS_BIRTH": 5000, "ADMISSION": 5000, "DISCHARGE": 5000, "LAB": 3000}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_events_that_only_differ_in_when_they_happened_have_an_order_too(
+    build_rows: Callable[..., Any], turned: bool
+) -> None:
+    """With the clock of what was known, two values charted at different times may be told apart by nothing else."""
+    times = ["2150-01-01 08:10:00", "2150-01-01 08:00:00"]
+    row = {
+        "subject_id": 10_000_001,
+        "storetime": "2150-01-01 09:00:00",
+        "itemid": 220045,
+        "value": "80",
+        "valuenum": 80,
+    }
+    rows = [row | {"charttime": time} for time in (reversed(times) if turned else times)]
+    patients = [{"subject_id": 10_000_001, "gender": "F", "anchor_age": 60, "anchor_year": 2150}]
+    found = build_rows({"hosp/patients": patients, "icu/chartevents": rows}, clock="available")
+    assert [str(e["event_time"]) for e in found.of(10_000_001, "CHART//")] == sorted(times)

@@ -89,7 +89,7 @@ def _whole_seconds(time: Int64s) -> Int64s:
     return np.where(known, time // SECOND, earliest - 1)
 
 
-def _order(events: Events, patient: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+def _order(events: Events, patient: npt.NDArray[np.int64], event_time: Int64s | None) -> npt.NDArray[np.intp]:
     """The total order of events: patient, time, code, then everything else."""
     seconds, code = _whole_seconds(events.time), events.code.astype(np.int64)
     order, same = sort_order([patient, seconds, code])
@@ -105,11 +105,13 @@ def _order(events: Events, patient: npt.NDArray[np.int64]) -> npt.NDArray[np.int
         for column in (patient, events.time, code):
             same[1:] &= column[order][1:] == column[order][:-1]
     if same.any():
-        _break_ties(events, order, same)
+        _break_ties(events, order, same, event_time)
     return order
 
 
-def _break_ties(events: Events, order: npt.NDArray[np.intp], same: npt.NDArray[np.bool_]) -> None:
+def _break_ties(
+    events: Events, order: npt.NDArray[np.intp], same: npt.NDArray[np.bool_], event_time: Int64s | None
+) -> None:
     """Put events of one patient, time and code into an order that depends on nothing but their content."""
     where = _with_neighbour(same)
     rows, group = order[where], np.cumsum(~same[where], dtype=np.int64)
@@ -124,6 +126,8 @@ def _break_ties(events: Events, order: npt.NDArray[np.intp], same: npt.NDArray[n
         columns: list[npt.NDArray[np.generic]] = [np.cumsum(~still[at])]
         columns += [events.ints[c][rest] for c in INT_COLUMNS]
         columns += [events.number[rest], events.precision[rest]]
+        if event_time is not None:
+            columns.append(event_time[rest])
         for name in TEXT_COLUMNS:
             chosen = events.texts[name].positions[rest]
             if (chosen >= 0).any():
@@ -202,7 +206,7 @@ def assemble(
         _flag_unknown_subjects(events, subjects, patient, to_int64(about["subjects"]["subject_id"]))
     return Part(
         events=events,
-        order=_order(events, patient),
+        order=_order(events, patient, event_time),
         codes=names,
         event_time=event_time,
         subjects=subjects,
