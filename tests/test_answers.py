@@ -45,6 +45,7 @@ OF_A_STAY = {
     "hosp/diagnoses_icd": ("hadm_id", "seq_num"),
     "hosp/procedures_icd": ("hadm_id", "seq_num"),
     "hosp/drgcodes": ("hadm_id", None),
+    "ed/edstays": ("stay_id", None),
     "ed/diagnosis": ("stay_id", "seq_num"),
 }
 # Tables of which a row is many events: found by the column that the answer names.
@@ -127,6 +128,8 @@ class Index:
             return table, key[stay], key.get(within or "")
         if table in NOTES:
             return table, key["note_id"]
+        if table == "ed/medrecon":
+            return table, key["stay_id"], key["name"], key["etc_rn"]
         if table in BY_COLUMN:
             return table, key["stay_id"], key.get("charttime"), key["column"]
         if table == "hosp/patients":
@@ -148,6 +151,8 @@ class Index:
             return table, event[stay], self._attributes(event).get(within) if within else None
         if table in NOTES:
             return table, self._attributes(event)["note_id"]
+        if table == "ed/medrecon":
+            return table, event["stay_id"], item, self._attributes(event)["etc_rn"]
         if table in BY_COLUMN:
             return table, event["stay_id"], str(event["time"]) if table == "ed/vitalsign" else None, item
         if table == "hosp/patients":

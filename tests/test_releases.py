@@ -175,6 +175,22 @@ def test_modules_that_do_not_belong_together_are_named(synthetic: Callable[[str]
     assert "icu has the columns of 2.2, 3.0 or 3.1" in warning
 
 
+def test_the_emergency_department_of_1_0_has_less_to_say(synthetic: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = real(synthetic("1.0"), tmp_path / "mimiciv" / "1.0")
+    shutil.rmtree(folder / "note")
+    path = folder / "ed" / "edstays.csv.gz"
+    stays = pl.read_csv(path).drop("gender", "race", "arrival_transport", "disposition")
+    path.write_bytes(gzip.compress(stays.write_csv().encode()))
+    found = detect(folder)
+    assert found.versions["mimic-iv-ed"].text == "1.0"
+    assert found.warnings == ()
+    assert "ed/edstays.disposition" in " ".join(found.notes)
+    result = ehrtraj.build(folder, tmp_path / "out", "v1", max_cpus=1, tables="edstays,triage,patients")
+    events = pl.read_parquet(result.path / "data" / "**" / "*.parquet").filter(source_table="ed/edstays")
+    assert set(events["code"]) == {"ED_ARRIVAL//UNKNOWN", "ED_DEPARTURE//UNKNOWN"}
+    assert result.ledger["ed/edstays"].became_events == stays.height
+
+
 # Where the modules lie ----------------------------------------------------------------------------------------
 
 

@@ -209,6 +209,7 @@ class Small:
                 formulary_drug_cd=["X"],
                 **span,
                 dose_val_rx=["5000", "81"],
+                dose_unit_rx=["mg"],
                 gsn=["004380"],
                 ndc=["00409131230"],
             ),
@@ -255,7 +256,13 @@ class Small:
             "note_id": [f"{subject}-{i}" for i, subject in enumerate(self.subject[self.row])],
             "subject_id": self.subject[self.row],
         }
+        detail = {"field_name": ["author"], "field_value": ["___"], "field_ordinal": [1]}
         return {
+            "ed/edstays": frame(**own, intime=times(self.when), outtime=times(self.when + HOUR)),
+            "ed/medrecon": frame(**own, charttime=times(self.when), name=["aspirin"], ndc=["00904404073"], etc_rn=[1]),
+            "ed/pyxis": frame(**own, charttime=times(self.when), med_rn=[1], name=["Morphine"], gsn_rn=[1]),
+            "note/discharge_detail": frame(**note, **detail),
+            "note/radiology_detail": frame(**note, **detail),
             "ed/triage": frame(**own, **vitals, sbp=[120.0], dbp=[70.0]),
             "ed/vitalsign": frame(**own, charttime=times(self.when), **vitals, sbp=[120], dbp=[70]),
             "ed/diagnosis": frame(

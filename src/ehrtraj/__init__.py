@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ehrtraj.dataset.export.read import read_export
     from ehrtraj.dataset.export.run import export
     from ehrtraj.dataset.trajectory import Trajectory
-    from ehrtraj.pipeline.run import BuildResult, build
+    from ehrtraj.pipeline.result import BuildResult
+    from ehrtraj.pipeline.run import build
 
     open = open_dataset
 
@@ -27,7 +28,7 @@ __all__ = [
 
 # What is asked for is imported then: opening a dataset needs no DuckDB, `ehrtraj --version` nothing at all.
 _WHERE = {
-    "BuildResult": ("ehrtraj.pipeline.run", "BuildResult"),
+    "BuildResult": ("ehrtraj.pipeline.result", "BuildResult"),
     "build": ("ehrtraj.pipeline.run", "build"),
     "check": ("ehrtraj.dataset.check.run", "check"),
     "diff": ("ehrtraj.dataset.diff.run", "diff"),

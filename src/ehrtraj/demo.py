@@ -12,7 +12,8 @@ from ehrtraj.config import resolve
 from ehrtraj.dataset.dataset import Dataset, open_dataset
 from ehrtraj.dataset.show import console, show_trajectory
 from ehrtraj.dataset.trajectory import Trajectory
-from ehrtraj.pipeline.run import BuildResult, run
+from ehrtraj.pipeline.result import BuildResult
+from ehrtraj.pipeline.run import run
 from ehrtraj.release.detect import SYNTHETIC_MARKER
 from ehrtraj.show import ConsoleReporter, show_result
 from ehrtraj.synth.run import synth

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ehrtraj.pipeline.applied import SPELLED
 from ehrtraj.pipeline.report import Reporter
-from ehrtraj.pipeline.run import BuildResult
+from ehrtraj.pipeline.result import BuildResult
 
 
 class ConsoleReporter(Reporter):

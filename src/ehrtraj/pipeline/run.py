@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import errno
-import json
 import platform
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import duckdb
 import meds
@@ -30,6 +29,7 @@ from ehrtraj.pipeline.fingerprint import fingerprint_of
 from ehrtraj.pipeline.ledger import TableLedger, check, compare_with_published, make_ledger, rows_read
 from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.pipeline.report import Reporter
+from ehrtraj.pipeline.result import BuildResult, already_there
 from ehrtraj.pipeline.selection import ADMISSIONS, Selection, choose_tables, plan_build
 from ehrtraj.pipeline.shard import ShardJob, read_dictionaries
 from ehrtraj.pipeline.shards import Plan
@@ -41,49 +41,11 @@ from ehrtraj.release.history import projects
 from ehrtraj.release.versions import UNKNOWN, Version, mixed, settle, told_wrong
 from ehrtraj.rules.own import check_own_rules
 
-if TYPE_CHECKING:
-    from ehrtraj.dataset.export.run import ExportResult
-
 # What a process takes by itself, and what a worker needs beside it for a part of PART_ROWS rows: measured at 0.15 GB
 # and 0.55 GB; the rest is head room.
 _BASE_BYTES = 400 * 10**6
 _WORKER_BYTES = 800 * 10**6
 _MOST_ROUND_BYTES = 128 << 20
-
-
-@dataclass(frozen=True)
-class BuildResult:
-    """What a build did.
-
-    Attributes:
-        path: the dataset.
-        already_there: whether the same build had been done before, so that nothing was changed.
-        release: version of the release.
-        patients: number of patients.
-        events: number of events.
-        ledger: account of every table's rows.
-        seconds: wall time.
-        peak_memory: most bytes held by all processes together.
-        bytes: size of the dataset.
-        notes: what the user should know.
-        warnings: what the user must know before using the result.
-        versions: release of each download that was read, by its name.
-        exports: what was written of the dataset beside it.
-    """
-
-    path: Path
-    already_there: bool
-    release: str
-    patients: int
-    events: int
-    ledger: dict[str, TableLedger] = field(default_factory=dict)
-    seconds: float = 0.0
-    peak_memory: int = 0
-    bytes: int = 0
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    versions: dict[str, str] = field(default_factory=dict)
-    exports: tuple[ExportResult, ...] = ()
 
 
 def build(
@@ -198,7 +160,7 @@ def _run_build(settings: Settings, reporter: Reporter) -> BuildResult:
         if folder is not None and not folder.is_dir():
             raise SettingsError(f"{name} is {folder}: there is no such folder")
     if settings.rules is not None:
-        check_own_rules(settings.rules)
+        check_own_rules(settings.rules, settings.recipes)
     lean_memory()
     space = Workspace(settings.output, settings.trajectory_version)
     with private_files(), PeakMemory() as memory, _errors_in_words(space):
@@ -209,10 +171,10 @@ def _run_build(settings: Settings, reporter: Reporter) -> BuildResult:
         if vocabularies:
             reporter.step("reading the vocabularies")
         fingerprint = fingerprint_of(settings, release, vocabularies)
-        if (done := _already_there(space, fingerprint, settings)) and not space.published:
+        if (done := already_there(space, fingerprint, overwrite=settings.overwrite)) and not space.published:
             return done
         with locked(settings.output, settings.trajectory_version):
-            if done := _already_there(space, fingerprint, settings):
+            if done := already_there(space, fingerprint, overwrite=settings.overwrite):
                 # A build that was killed after its last step but one leaves its working folder.
                 if space.published:
                     space.remove()
@@ -241,37 +203,6 @@ def _errors_in_words(space: Workspace) -> Iterator[None]:
         raise OutputError(
             f"memory ran out ({error}): give a smaller --max-cpus and run the same command again"
         ) from error
-
-
-def _already_there(space: Workspace, fingerprint: Mapping[str, Any], settings: Settings) -> BuildResult | None:
-    """The dataset of that name if it is the one wanted.
-
-    Raises:
-        OutputError: if there is one of that name that came from other input or settings.
-    """
-    if settings.overwrite or not space.final.exists():
-        return None
-    manifest = space.final / "manifest.json"
-    if not manifest.is_file():
-        raise OutputError(
-            f"{space.final} exists and was not made by ehrtraj: choose another --trajectory-version or --output"
-        )
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        before, now = content["fingerprint"], json.loads(json.dumps(fingerprint))
-    except (ValueError, KeyError):
-        raise OutputError(
-            f"{manifest} is damaged: look at the dataset, then replace it with --overwrite or choose another "
-            "--trajectory-version"
-        ) from None
-    if before == now:
-        summary = content["summary"]
-        return BuildResult(space.final, True, content["release"]["version"], summary["patients"], summary["events"])
-    parts = [key for key in now if before.get(key) != now[key]]
-    raise OutputError(
-        f"{space.final} exists and was built from other input or settings ({', '.join(parts)} differ). It was left as "
-        "it is: choose another --trajectory-version, or replace it with --overwrite"
-    )
 
 
 class _Build:

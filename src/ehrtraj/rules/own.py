@@ -31,16 +31,12 @@ def _a_pattern(text: str) -> bool:
     return True
 
 
-def _domains(text: str) -> bool:
-    return all(name == "*" or name in rules.domains() for name in text.split())
-
-
+_DOMAINS = ("domain", "of_domain", "domains")
 _NUMBERS = ("low", "high", "suspicious_low", "suspicious_high", "factor", "offset", "value", "tolerance")
 _CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     **dict.fromkeys(_NUMBERS, (_a_number, "a number")),
     "weight": (lambda text: text in ("1", "-1"), "1 (times the weight) or -1 (by it)"),
     **dict.fromkeys(("pattern", "unless"), (_a_pattern, "a regular expression (RE2)")),
-    **dict.fromkeys(("domain", "of_domain", "domains"), (_domains, "a domain of rules/domains.csv")),
     "flag": (lambda text: text in rules.flags(), "a flag of rules/flags.csv"),
     "form": (lambda text: text in ("number", "bound", "range", "result"), "number, bound, range or result"),
     "kind": (lambda text: text in ("status", "caveat"), "status or caveat"),
@@ -49,8 +45,12 @@ _CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
 """What the cells of a column must be, where they are not empty."""
 
 
-def check_own_rules(folder: Path) -> None:
+def check_own_rules(folder: Path, recipes: Path | None = None) -> None:
     """Check a folder of own rule tables.
+
+    Args:
+        folder: with the tables.
+        recipes: folder with own recipes, which may have domains of their own.
 
     Raises:
         RecipeError: if a file is no rule table, or a line of it cannot be used.
@@ -61,10 +61,13 @@ def check_own_rules(folder: Path) -> None:
             raise RecipeError(f"{path} is no rule table that can be added to. There are: {', '.join(sorted(known))}")
         shipped = len(rules.read_rules(path.stem))
         for number, line in enumerate(rules.read_rules(path.stem, folder)[shipped:], start=2):
-            _check_line(path, number, line)
+            _check_line(path, number, line, {"*", *rules.domains(recipes)})
 
 
-def _check_line(path: Path, number: int, line: dict[str, str]) -> None:
+def _check_line(path: Path, number: int, line: dict[str, str], domains: set[str]) -> None:
+    for column in _DOMAINS:
+        if unknown := [name for name in line.get(column, "").split() if name not in domains]:
+            raise RecipeError(f"{path}, line {number}: {column} is '{unknown[0]}', and must be a domain of domains.csv")
     for column, text in line.items():
         if text and column in _CHECKS and not _CHECKS[column][0](text):
             raise RecipeError(f"{path}, line {number}: {column} is '{text}', and must be {_CHECKS[column][1]}")

@@ -38,6 +38,12 @@ described AS (
     'HCPCS//' || upper(trim(code)),
     coalesce(long_description, short_description)
   FROM d_hcpcs
+  UNION ALL
+  SELECT
+    'RADIOLOGY_DETAIL//cpt_code//' || upper(trim(code)),
+    coalesce(long_description, short_description)
+  FROM d_hcpcs
+  WHERE category IS NOT NULL
 )
 SELECT
   code,

@@ -45,11 +45,16 @@ KEYS: dict[str, tuple[str, ...]] = {
     "icu/inputevents": ("orderid", "itemid"),
     "icu/ingredientevents": ("orderid", "itemid"),
     "icu/procedureevents": ("orderid", "itemid"),
+    "ed/edstays": ("stay_id",),
+    "ed/medrecon": ("stay_id", "charttime", "name", "etc_rn"),
+    "ed/pyxis": ("stay_id", "charttime", "med_rn", "gsn_rn"),
     "ed/triage": ("stay_id",),
     "ed/vitalsign": ("stay_id", "charttime"),
     "ed/diagnosis": ("stay_id", "seq_num"),
     "note/discharge": ("note_id",),
     "note/radiology": ("note_id",),
+    "note/discharge_detail": ("note_id", "field_name", "field_ordinal"),
+    "note/radiology_detail": ("note_id", "field_name", "field_ordinal"),
 }
 """Columns that together name one row of a table."""
 

@@ -37,6 +37,10 @@ def kinds() -> list[Kind]:
         Kind("time_missing", LABS, has("charttime"), _no_time("charttime", "storetime"), one_per="subject_id"),
         Kind("time_missing", CHART, has("charttime"), _no_time("charttime"), one_per="subject_id"),
         Kind("time_missing", OMR, has("chartdate"), _no_time("chartdate"), one_per="subject_id"),
+        *(
+            Kind("time_missing", table, has("charttime"), _no_time("charttime"), one_per="subject_id")
+            for table in ("ed/medrecon", "ed/pyxis")
+        ),
         Kind("charttime_missing", LABS, has("charttime", "storetime"), _charttime_missing, one_per="subject_id"),
         *(Kind("event_after_death", table, _dying, _after_death) for table in (LABS, CHART)),
         Kind("charted_years_off", CHART, _in_stay, _years_off),

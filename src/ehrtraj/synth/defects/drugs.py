@@ -19,6 +19,10 @@ _THOUSANDS = re.compile(r"[0-9]{4,6}")
 _START: Event = {"domain": "DRUG_ORDER_START"}
 
 
+_INTO_OWN_UNIT = {"mcg": 0.001, "g": 1000.0, "L": 1000.0}
+"""What the build brings doses to: mg and mL."""
+
+
 def kinds() -> list[Kind]:
     """Return the kinds of this theme, the narrow ones first."""
     return [
@@ -31,6 +35,7 @@ def kinds() -> list[Kind]:
         Kind("dose_text", PRESCRIPTIONS, _dose_like(_PLAIN), _dose_text),
         Kind("gsn_padded", PRESCRIPTIONS, has("gsn"), _gsn_padded),
         Kind("ndc_zero", PRESCRIPTIONS, _has_ndc, _no_ndc("0")),
+        Kind("ndc_zero", "ed/medrecon", has("ndc"), _no_home_ndc),
         Kind("ndc_missing", PRESCRIPTIONS, _has_ndc, _no_ndc(None)),
         Kind("dose_given_text", DETAIL, has("dose_given", "parent_field_ordinal"), _dose_given_text),
     ]
@@ -105,7 +110,9 @@ def _doses(rows: Rows) -> Floats:
 
 def _dose_thousands(rows: Rows) -> Change:
     doses = _doses(rows)
-    return Change({"dose_val_rx": [f"{dose:,.0f}" for dose in doses.tolist()]}, _START | {"numeric_value": doses})
+    factor = np.array([_INTO_OWN_UNIT.get(unit or "", 1.0) for unit in rows.texts("dose_unit_rx")])
+    right = _START | {"numeric_value": doses * factor}
+    return Change({"dose_val_rx": [f"{dose:,.0f}" for dose in doses.tolist()]}, right)
 
 
 def _dose_range(rows: Rows) -> Change:
@@ -133,6 +140,10 @@ def _has_ndc(rows: Rows) -> Bools:
 def _no_ndc(written: str | None) -> Callable[[Rows], Change]:
     cells: dict[str, Cells] = {"ndc": written}
     return lambda _: Change(cells, _START | {"ndc": None})
+
+
+def _no_home_ndc(_: Rows) -> Change:
+    return Change({"ndc": "0"}, {"domain": "HOME_DRUG", "ndc": None})
 
 
 def _dose_given_text(rows: Rows) -> Change:

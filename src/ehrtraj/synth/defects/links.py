@@ -8,11 +8,13 @@ import numpy as np
 
 from ehrtraj.synth.defects.kinds import Change, Kind, has, known
 from ehrtraj.synth.defects.rows import Rows
+from ehrtraj.synth.defects.texts import Moments
 from ehrtraj.synth.defects.world import Encounters
-from ehrtraj.synth.draw import NONE, Bools, Ints
+from ehrtraj.synth.draw import HOUR, NONE, Bools, Ints
 
 LABS, MICRO, CHART = "hosp/labevents", "hosp/microbiologyevents", "icu/chartevents"
 DIAGNOSES, DETAIL = "hosp/diagnoses_icd", "hosp/emar_detail"
+NOTE_DETAILS = {"note/discharge_detail": "DS", "note/radiology_detail": "RR"}
 NO_ENTRY = 500_000
 """More entries than any patient has."""
 
@@ -31,6 +33,11 @@ def kinds() -> list[Kind]:
         Kind("hadm_unknown", LABS, has("hadm_id"), _hadm_unknown),
         Kind("hadm_unknown", DIAGNOSES, has("hadm_id"), _bill_unknown, one_per="subject_id"),
         Kind("parent_missing", DETAIL, has("emar_id"), _parent_missing, one_per="subject_id"),
+        *(
+            Kind("parent_missing", table, has("note_id"), _note_missing(kind), one_per="subject_id")
+            for table, kind in NOTE_DETAILS.items()
+        ),
+        Kind("visit_conflict", "ed/edstays", has("outtime"), _visit_conflict),
     ]
 
 
@@ -113,6 +120,21 @@ def _bill_unknown(rows: Rows) -> Change:
 def _nowhere(rows: Rows) -> Ints:
     """Return admissions that do not exist. Rows may share one: a block has few numbers to spare."""
     return rows.world.fresh_hadm(min(len(rows), 50))[np.arange(len(rows)) % 50]
+
+
+def _note_missing(kind: str) -> Callable[[Rows], Change]:
+    def change(rows: Rows) -> Change:
+        names = [f"{subject}-{kind}-{NO_ENTRY}" for subject in rows.ints("subject_id").tolist()]
+        return Change({"note_id": names}, {"set_aside": "no_note"})
+
+    return change
+
+
+def _visit_conflict(rows: Rows) -> Change:
+    """The way out is told hours later than in transfers and admissions."""
+    left = rows.times("outtime") + HOUR * rows.between(1, 5)
+    right = {"domain": "ED_DEPARTURE", "time": Moments(left), "flags": ("visit_conflict",)}
+    return Change({"outtime": left}, right)
 
 
 def _parent_missing(rows: Rows) -> Change:

@@ -1,0 +1,82 @@
+"""What a build did, and whether it was done before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ehrtraj.errors import OutputError
+from ehrtraj.pipeline.ledger import TableLedger
+from ehrtraj.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ehrtraj.dataset.export.run import ExportResult
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build did.
+
+    Attributes:
+        path: the dataset.
+        already_there: whether the same build had been done before, so that nothing was changed.
+        release: version of the release.
+        patients: number of patients.
+        events: number of events.
+        ledger: account of every table's rows.
+        seconds: wall time.
+        peak_memory: most bytes held by all processes together.
+        bytes: size of the dataset.
+        notes: what the user should know.
+        warnings: what the user must know before using the result.
+        versions: release of each download that was read, by its name.
+        exports: what was written of the dataset beside it.
+    """
+
+    path: Path
+    already_there: bool
+    release: str
+    patients: int
+    events: int
+    ledger: dict[str, TableLedger] = field(default_factory=dict)
+    seconds: float = 0.0
+    peak_memory: int = 0
+    bytes: int = 0
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    exports: tuple[ExportResult, ...] = ()
+
+
+def already_there(space: Workspace, fingerprint: Mapping[str, Any], *, overwrite: bool) -> BuildResult | None:
+    """The dataset of that name if it is the one wanted.
+
+    Raises:
+        OutputError: if there is one of that name that came from other input or settings.
+    """
+    if overwrite or not space.final.exists():
+        return None
+    manifest = space.final / "manifest.json"
+    if not manifest.is_file():
+        raise OutputError(
+            f"{space.final} exists and was not made by ehrtraj: choose another --trajectory-version or --output"
+        )
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        before, now = content["fingerprint"], json.loads(json.dumps(fingerprint))
+    except (ValueError, KeyError):
+        raise OutputError(
+            f"{manifest} is damaged: look at the dataset, then replace it with --overwrite or choose another "
+            "--trajectory-version"
+        ) from None
+    if before == now:
+        summary = content["summary"]
+        return BuildResult(space.final, True, content["release"]["version"], summary["patients"], summary["events"])
+    parts = [key for key in now if before.get(key) != now[key]]
+    raise OutputError(
+        f"{space.final} exists and was built from other input or settings ({', '.join(parts)} differ). It was left as "
+        "it is: choose another --trajectory-version, or replace it with --overwrite"
+    )
