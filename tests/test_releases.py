@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -267,7 +268,7 @@ def test_two_downloads_of_one_module_are_both_listed(downloads: Path, tmp_path: 
     assert detect(both, modules={"ed": both / "files" / "mimic-iv-ed" / "2.0"}).versions["mimic-iv-ed"].text == "2.0"
 
 
-SOME = [("hosp",), ("icu",), ("ed",), ("note",), ("hosp", "note"), ("icu", "ed"), ("ed", "note")]
+SOME = [modules for size in (1, 2) for modules in itertools.combinations(MODULES, size)]
 
 
 @pytest.mark.parametrize("modules", SOME, ids="+".join)
