@@ -35,6 +35,7 @@ test: check consumers
 bench: .venv/installed
 	$(BIN)/python benchmarks/build.py --help
 	$(BIN)/python benchmarks/synth.py --help
+	$(BIN)/python benchmarks/notes.py --help
 	$(BIN)/python benchmarks/download.py --help
 	$(BIN)/python benchmarks/export.py --help
 
