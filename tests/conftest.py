@@ -151,6 +151,15 @@ def several_shards_built(release: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
+def consumers() -> Path:
+    """The `bin` folder of the environment that holds the readers of the field, which hold polars below 2."""
+    folder = Path(os.environ.get("EHRTRAJ_CONSUMERS", ROOT / ".envs" / "consumers")) / "bin"
+    if not (folder / "aces-cli").is_file():
+        pytest.skip(f"no ACES in {folder}: `make consumers` installs it")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def demo_built(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset of the MIMIC-IV demo. Not to be changed."""
     return ehrtraj.build(demo, tmp_path_factory.mktemp("demo_built"), "demo", max_cpus=2, standardise=True).path

@@ -4,26 +4,15 @@ meds_reader and ACES live in an environment of their own, made by `make consumer
 """
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import meds
 import polars as pl
 import pyarrow.parquet as pq
-import pytest
 
 HERE = Path(__file__).parent
 TASK = HERE / "consumers" / "in_hospital_mortality.yaml"
-
-
-@pytest.fixture(scope="session")
-def consumers() -> Path:
-    """The `bin` folder of the environment that holds meds_reader and ACES."""
-    folder = Path(os.environ.get("EHRTRAJ_CONSUMERS", HERE.parent / ".envs" / "consumers")) / "bin"
-    if not (folder / "aces-cli").is_file():
-        pytest.skip(f"no ACES in {folder}: `make consumers` installs it")
-    return folder
 
 
 def run(*command: object) -> str:

@@ -15,6 +15,7 @@ from ehrtraj.cli import diff as _diff
 from ehrtraj.cli import download as _download
 from ehrtraj.cli import explain as _explain
 from ehrtraj.cli import export as _export
+from ehrtraj.cli import label as _label
 from ehrtraj.cli import rules as _rules
 from ehrtraj.cli import synth as _synth
 from ehrtraj.cli import tables as _tables
@@ -24,7 +25,7 @@ from ehrtraj.errors import EhrtrajError
 __all__ = ["app", "main"]
 
 # Importing a module adds its commands to `app`, in the order in which --help lists them.
-COMMANDS = (_download, _build, _dataset, _check, _diff, _export, _synth, _explain, _rules, _tables)
+COMMANDS = (_download, _build, _dataset, _check, _diff, _export, _label, _synth, _explain, _rules, _tables)
 
 
 def main() -> None:

@@ -1,0 +1,79 @@
+"""`ehrtraj label` and `ehrtraj tasks`: labels for prediction."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehrtraj.cli.app import app, tidy_end
+from ehrtraj.cli.dataset import DATASET
+
+_LABEL_HELP = """Label patients by a task: a file of labels as MEDS has them (LabelSchema), for training and testing.
+
+TASK is a .yaml file in the language of ACES, or one of the ready tasks that `ehrtraj tasks` lists.
+
+[bold]Examples[/bold]
+
+  ehrtraj label trajectories/v1 in_hospital_mortality
+
+  ehrtraj label trajectories/v1 my-task.yaml --output labels/my-task.parquet
+
+A label says what happens after its prediction_time. To predict it, use what was known by then: as_of(prediction_time).
+
+[bold]Exit codes[/bold]: 0 done; 2 the task; 4 the output; 7 the dataset; 130 Ctrl-C.
+"""
+
+_TASKS_HELP = """List the ready tasks, or print the file of one, to read or to change.
+
+[bold]Examples[/bold]
+
+  ehrtraj tasks
+
+  ehrtraj tasks aki_48h > my-aki.yaml
+
+[bold]Exit codes[/bold]: 0 done; 2 no such task.
+"""
+
+
+@app.command(help=_LABEL_HELP)
+def label(
+    dataset: DATASET,
+    task: Annotated[str, typer.Argument(help="A .yaml file, or a ready task.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. (default labels/<task>.parquet)")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
+) -> None:
+    """Label patients by a task."""
+    import ehrtraj
+    from ehrtraj.errors import OutputError
+    from ehrtraj.labels.ready import find_task
+    from ehrtraj.labels.run import label as find
+    from ehrtraj.labels.show import progress, show_labels
+
+    asked = find_task(task)
+    path = output or Path("labels") / f"{asked.name}.parquet"
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} is there already: give another --output, or --overwrite")
+    opened = ehrtraj.open(dataset)
+    with tidy_end("\nstopped: no labels were written\n"):
+        with progress("labelling") as tell:
+            labels = find(opened, asked, progress=tell)
+        show_labels(labels, labels.write(path, overwrite=overwrite))
+
+
+@app.command(help=_TASKS_HELP)
+def tasks(
+    name: Annotated[str | None, typer.Argument(help="Print this one's file.", show_default=False)] = None,
+) -> None:
+    """List the ready tasks, or print one."""
+    from ehrtraj.labels.ready import task_text
+    from ehrtraj.labels.show import show_tasks
+
+    if name is None:
+        show_tasks()
+    else:
+        sys.stdout.write(task_text(name))

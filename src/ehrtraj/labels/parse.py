@@ -1,0 +1,245 @@
+"""Read a task file in the language of ACES (es-aces 0.7), as far as docs/learning.md says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ehrtraj.labels.errors import TaskError
+from ehrtraj.labels.task import (
+    ANY_EVENT,
+    RECORD_END,
+    RECORD_START,
+    TRIGGER,
+    Boundary,
+    CodePredicate,
+    Combination,
+    Predicate,
+    Task,
+    Window,
+)
+from ehrtraj.labels.yaml_lines import Block, read_yaml
+
+_TOP = ("description", "metadata", "predicates", "trigger", "windows")
+_PREDICATE = ("code", "value_min", "value_max", "value_min_inclusive", "value_max_inclusive", "other_cols", "expr")
+_WINDOW = ("start", "end", "start_inclusive", "end_inclusive", "has", "label", "index_timestamp")
+_REFERENCE = re.compile(r"\w+(\.(start|end))?")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+_UNITS = {
+    names: seconds * 1_000_000
+    for many, seconds in (
+        (("w", "wk", "wks", "week", "weeks"), 604_800),
+        (("d", "dy", "dys", "day", "days"), 86_400),
+        (("h", "hr", "hrs", "hour", "hours"), 3_600),
+        (("m", "min", "mins", "minute", "minutes"), 60),
+        (("s", "sec", "secs", "second", "seconds"), 1),
+    )
+    for names in many
+}
+
+
+def parse_task(path: Path, text: str) -> Task:
+    """Read a task.
+
+    Args:
+        path: of the file, for messages and the task's name.
+        text: its content.
+
+    Raises:
+        TaskError: if it cannot be understood, or asks for what is not done here; the message names the line.
+    """
+    return _Parser(path, text).task()
+
+
+class _Parser:
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self.top = read_yaml(path, text)
+
+    def _wrong(self, line: int, what: str) -> TaskError:
+        return TaskError(f"{self.path}, line {line}: {what}")
+
+    def _only(self, block: Block, allowed: tuple[str, ...], what: str) -> None:
+        for key, line in block.lines.items():
+            if key in ("static", "patient_demographics"):
+                raise self._wrong(line, f"{key} is not done here: choose patients with --having, or run ACES itself")
+            if key not in allowed:
+                raise self._wrong(line, f"{what} has no '{key}': there are {', '.join(allowed)}")
+
+    def _block(self, parent: Block, key: str) -> Block:
+        value = parent.get(key)
+        if not isinstance(value, Block):
+            line = parent.lines.get(key, parent.line)
+            raise self._wrong(line, f"'{key}' is missing" if value is None else f"'{key}' must be a mapping")
+        return value
+
+    def task(self) -> Task:
+        self._only(self.top, _TOP, "a task")
+        predicates = self._predicates(self._block(self.top, "predicates"))
+        trigger = self.top.get("trigger")
+        if not isinstance(trigger, str) or trigger not in predicates:
+            line = self.top.lines.get("trigger", 1)
+            raise self._wrong(line, f"trigger must be one of the predicates {', '.join(predicates)}, not {trigger!r}")
+        windows = self._windows(self._block(self.top, "windows"), predicates)
+        description = str(self.top.get("description") or "").strip().splitlines()
+        return Task(self.path.stem, description[0] if description else "", predicates, trigger, windows)
+
+    def _predicates(self, block: Block) -> dict[str, Predicate]:
+        read: dict[str, Predicate] = {}
+        for name in block:
+            read[name] = self._predicate(name, block.lines[name], self._block(block, name))
+        ordered: dict[str, Predicate] = {}
+
+        def add(name: str, above: tuple[str, ...], line: int) -> None:
+            if name in above:
+                raise self._wrong(line, f"predicate {name} is made of itself")
+            if name not in read:
+                raise self._wrong(line, f"there is no predicate {name}")
+            one = read[name]
+            for other in one.inputs if isinstance(one, Combination) else ():
+                add(other, (*above, name), one.line)
+            ordered.setdefault(name, one)
+
+        for name, one in read.items():
+            add(name, (), one.line)
+        return ordered
+
+    def _predicate(self, name: str, line: int, block: Block) -> Predicate:
+        self._only(block, _PREDICATE, "a predicate")
+        if "expr" in block:
+            said = re.fullmatch(r"\s*(and|or)\((.*)\)\s*", str(block["expr"]))
+            inputs = tuple(part.strip() for part in said[2].split(",")) if said else ()
+            if said is None or len(inputs) < 2 or not all(inputs):
+                raise self._wrong(block.lines["expr"], "expr must be and(a, b, ...) or or(a, b, ...) of predicates")
+            return Combination(name, line, inputs, every=said[1] == "and")
+        if "code" not in block:
+            raise self._wrong(line, f"predicate {name} has neither code nor expr")
+        codes, regex = self._codes(block["code"], block.lines["code"])
+        other = self._block(block, "other_cols") if "other_cols" in block else {}
+        return CodePredicate(
+            name,
+            line,
+            codes,
+            regex,
+            self._number(block, "value_min"),
+            self._number(block, "value_max"),
+            bool(block.get("value_min_inclusive")),
+            bool(block.get("value_max_inclusive")),
+            {column: str(value) for column, value in other.items()},
+        )
+
+    def _codes(self, given: object, line: int) -> tuple[tuple[str, ...], str | None]:
+        if isinstance(given, str) and given:
+            return (given,), None
+        if isinstance(given, Block) and len(given) == 1:
+            kind, value = next(iter(given.items()))
+            if kind == "regex" and isinstance(value, str) and value:
+                return (), value
+            if kind == "any" and isinstance(value, list) and value:
+                return tuple(map(str, value)), None
+        raise self._wrong(line, "code must be a code, {regex: ...} or {any: [code, ...]}")
+
+    def _number(self, block: Block, key: str) -> float | None:
+        value = block.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._wrong(block.lines[key], f"{key} must be a number, not {value!r}")
+        return float(value)
+
+    def _windows(self, block: Block, predicates: dict[str, Predicate]) -> tuple[Window, ...]:
+        read = {name: self._window(name, block.lines[name], self._block(block, name), predicates) for name in block}
+        for what in ("label", "index_timestamp"):
+            having = [window for window in read.values() if getattr(window, what) is not None]
+            if len(having) != 1:
+                raise self._wrong(block.line, f"exactly one window must have {what}, not {len(having)}")
+        ordered: dict[str, Window] = {}
+
+        def add(window: Window, above: tuple[str, ...]) -> None:
+            name, _, side = window.outside.partition(".")
+            if name in above or name == window.name:
+                raise self._wrong(window.line, f"window {window.name} refers to itself")
+            if side:
+                if name not in read:
+                    raise self._wrong(window.line, f"there is no window {name}")
+                add(read[name], (*above, window.name))
+            elif name != TRIGGER:
+                raise self._wrong(window.line, f"'{name}' must be trigger, or a window's .start or .end")
+            ordered.setdefault(window.name, window)
+
+        for window in read.values():
+            add(window, ())
+        return tuple(ordered.values())
+
+    def _window(self, name: str, line: int, block: Block, predicates: dict[str, Predicate]) -> Window:
+        self._only(block, _WINDOW, "a window")
+        for key in ("start", "end", "start_inclusive", "end_inclusive"):
+            if key not in block:
+                raise self._wrong(line, f"window {name} has no '{key}'")
+        for key in ("start_inclusive", "end_inclusive"):
+            if not isinstance(block[key], bool):
+                raise self._wrong(block.lines[key], f"{key} must be True or False")
+        start, end = (self._boundary(block, side, predicates) for side in ("start", "end"))
+        if (start.reference == "end") == (end.reference == "start"):
+            raise self._wrong(line, f"in window {name}, exactly one of start and end must refer to the other")
+        label, index = block.get("label"), block.get("index_timestamp")
+        if label is not None and label not in predicates:
+            raise self._wrong(block.lines["label"], f"there is no predicate {label}")
+        if index not in (None, "start", "end"):
+            raise self._wrong(block.lines["index_timestamp"], "index_timestamp must be start or end")
+        has = self._has(self._block(block, "has"), predicates) if block.get("has") else {}
+        return Window(name, line, start, end, block["start_inclusive"], block["end_inclusive"], has, label, index)
+
+    def _has(self, block: Block, predicates: dict[str, Predicate]) -> dict[str, tuple[int | None, int | None]]:
+        has = {}
+        for given, value in block.items():
+            name = ANY_EVENT if given == "*" else given
+            if name != ANY_EVENT and name not in predicates:
+                raise self._wrong(block.lines[given], f"there is no predicate {given}")
+            said = re.fullmatch(r"\(?\s*(\d+|None|)\s*,\s*(\d+|None|)\s*\)?", str(value))
+            if said is None:
+                raise self._wrong(block.lines[given], f"'{value}' must be (least, most), with None for no bound")
+            least, most = (int(bound) if bound not in ("None", "") else None for bound in said.groups())
+            if (least is None and most is None) or (least is not None and most is not None and most < least):
+                raise self._wrong(block.lines[given], f"{value} bounds nothing")
+            has[name] = (least, most)
+        return has
+
+    def _boundary(self, block: Block, side: str, predicates: dict[str, Predicate]) -> Boundary:
+        given, line = block[side], block.lines[side]
+        if given is None:
+            return Boundary("end", 0, RECORD_START, True) if side == "start" else Boundary("start", 0, RECORD_END)
+        text = str(given)
+        for arrow, backwards in (("->", False), ("<-", True)):
+            if arrow in text:
+                reference, event = (part.strip() for part in text.split(arrow, 1))
+                bounds = (RECORD_START,) if backwards else (RECORD_END,)
+                if event not in (*predicates, ANY_EVENT, *bounds):
+                    raise self._wrong(line, f"there is no predicate {event}")
+                return self._turned(Boundary(self._reference(reference, line), 0, event, backwards), side, line)
+        said = re.fullmatch(r"\s*([\w.]+)\s*(?:([+-])\s*(.+))?", text)
+        if said is None:
+            raise self._wrong(line, f"'{text}' is not understood: write it as trigger + 24h, start -> predicate")
+        offset = 0 if said[2] is None else self._duration(said[3], line) * (1 if said[2] == "+" else -1)
+        return self._turned(Boundary(self._reference(said[1], line), offset), side, line)
+
+    def _turned(self, boundary: Boundary, side: str, line: int) -> Boundary:
+        """Refuse an end before its own start."""
+        before = boundary.backwards or boundary.offset < 0
+        after = (boundary.event is not None and not boundary.backwards) or boundary.offset > 0
+        if (side == "end" and boundary.reference == "start" and before) or (
+            side == "start" and boundary.reference == "end" and after
+        ):
+            raise self._wrong(line, "the window would end before it starts")
+        return boundary
+
+    def _reference(self, text: str, line: int) -> str:
+        if _REFERENCE.fullmatch(text) is None:
+            raise self._wrong(line, f"'{text}' must be trigger, start, end, or a window's .start or .end")
+        return text
+
+    def _duration(self, text: str, line: int) -> int:
+        parts = _DURATION.findall(text.strip().lower())
+        if _DURATION.sub("", text.strip().lower()) or not parts or any(unit not in _UNITS for _, unit in parts):
+            raise self._wrong(line, f"'{text}' is no duration: write it as 24h, 30 days or 1d 12h")
+        return sum(round(float(number) * _UNITS[unit]) for number, unit in parts)

@@ -1,0 +1,20 @@
+-- DERIVED//ICU_STAY_OVER//3d and //7d: three and seven days after the start of a stay in intensive care that goes on longer.
+-- ACES counts events, and has no word for "has not ended yet". 3 and 7 days are the lengths of stay of MIMIC-Extract
+-- (Wang S et al., CHIL 2020, doi:10.1145/3368555.3384469). Start and end belong together by stay_id.
+WITH stays AS (
+  SELECT
+    subject_id,
+    stay_id,
+    min(time) FILTER (code LIKE 'ICU\_START//%' ESCAPE '\') AS start_time,
+    max(time) FILTER (code LIKE 'ICU\_END//%' ESCAPE '\')   AS end_time
+  FROM events
+  WHERE code LIKE 'ICU\_START//%' ESCAPE '\' OR code LIKE 'ICU\_END//%' ESCAPE '\'
+  GROUP BY subject_id, stay_id
+)
+SELECT
+  subject_id,
+  start_time + to_days(days)                    AS time,
+  'DERIVED//ICU_STAY_OVER//' || days || 'd'     AS code,
+  NULL::FLOAT                                   AS numeric_value
+FROM stays CROSS JOIN (VALUES (3), (7)) AS lengths(days)
+WHERE end_time > start_time + to_days(days)

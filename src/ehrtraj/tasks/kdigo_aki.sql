@@ -1,0 +1,24 @@
+-- DERIVED//KDIGO_AKI: acute kidney injury by creatinine, at the time of each creatinine that fulfils a criterion of KDIGO
+-- 2012 (Kidney Int Suppl 2012;2:1-138, section 2.1.1): 0.3 mg/dL or more above the lowest of the 48 hours before, or 1.5
+-- times or more the lowest of the 7 days before. numeric_value is the creatinine.
+-- The lowest value of the days before stands for the baseline, item 50912 (serum) alone counts, and values of one time are
+-- averaged, as in mimic-code, mimic-iv/concepts/organfailure/kdigo_creatinine.sql. Urine output is not looked at: this is
+-- the creatinine half of the definition. Where nothing was measured in the week before, nothing can be said.
+-- Decimals, since 1.3 - 1.0 falls short of 0.3 in binary.
+WITH creatinine AS (
+  SELECT subject_id, time, round(CAST(avg(numeric_value) AS DECIMAL(12, 4)), 2) AS value
+  FROM events
+  WHERE code = 'LAB//50912' AND unit = 'mg/dL' AND numeric_value IS NOT NULL AND time IS NOT NULL
+  GROUP BY subject_id, time
+), with_lowest AS (
+  SELECT
+    *,
+    min(value) OVER (PARTITION BY subject_id ORDER BY time
+      RANGE BETWEEN INTERVAL 48 HOURS PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW) AS lowest_48h,
+    min(value) OVER (PARTITION BY subject_id ORDER BY time
+      RANGE BETWEEN INTERVAL 7 DAYS PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW)   AS lowest_7d
+  FROM creatinine
+)
+SELECT subject_id, time, 'DERIVED//KDIGO_AKI' AS code, CAST(value AS FLOAT) AS numeric_value
+FROM with_lowest
+WHERE value - lowest_48h >= 0.3 OR value >= 1.5 * lowest_7d

@@ -1,0 +1,36 @@
+-- DERIVED//ANTIBIOTIC_GIVEN: each time at which a systemic antibiotic was given: an entry of the medication record that
+-- says so, or an infusion or push in intensive care. An order is not a dose given. What is an antibiotic, and which
+-- entries are doses: antibiotics.csv.
+-- DERIVED//SEPSIS_ANTIBIOTIC: those of them with a culture up to 72 hours before or 24 hours after, which is when infection
+-- is suspected (Seymour CW et al., JAMA 2016;315(8):762-774). Any specimen of microbiology counts as a culture, as in
+-- mimic-code, mimic-iv/concepts/sepsis/suspicion_of_infection.sql.
+-- The medication record (EMAR) was introduced from 2011 to 2013: no entry before says nothing.
+WITH entries AS (
+  SELECT subject_id, time, split_part(code, '//', 2) AS said, lower(split_part(code, '//', 3)) AS medication
+  FROM events
+  WHERE code LIKE 'EMAR//%' AND time IS NOT NULL
+), doses AS (
+  SELECT subject_id, time
+  FROM entries
+  WHERE said IN (SELECT text FROM antibiotics WHERE kind = 'entry')
+    AND EXISTS (FROM antibiotics AS a WHERE a.kind = 'drug' AND contains(entries.medication, a.text))
+    AND NOT EXISTS (FROM antibiotics AS a WHERE a.kind = 'not systemic' AND contains(entries.medication, a.text))
+  UNION
+  SELECT subject_id, time
+  FROM events
+  WHERE code IN (SELECT 'INPUT_START//' || text FROM antibiotics WHERE kind = 'itemid') AND time IS NOT NULL
+), cultures AS (
+  SELECT DISTINCT subject_id, time
+  FROM events
+  WHERE code LIKE 'MICRO\_SPECIMEN//%' ESCAPE '\' AND time IS NOT NULL
+)
+SELECT subject_id, time, 'DERIVED//ANTIBIOTIC_GIVEN' AS code, NULL::FLOAT AS numeric_value
+FROM doses
+UNION ALL
+SELECT subject_id, time, 'DERIVED//SEPSIS_ANTIBIOTIC', NULL
+FROM doses
+WHERE EXISTS (
+  FROM cultures AS c
+  WHERE c.subject_id = doses.subject_id
+    AND doses.time BETWEEN c.time - INTERVAL 24 HOURS AND c.time + INTERVAL 72 HOURS
+)

@@ -1,0 +1,396 @@
+"""Labels: ready tasks and own ones mean what ACES makes of them, and a task file that is wrong is told by its line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import stat
+import subprocess
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import meds
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import ehrtraj
+from ehrtraj.cli import app
+from ehrtraj.dataset.query import run_sql
+from ehrtraj.labels import TaskError, derived_events, label, ready_tasks
+from ehrtraj.labels.derive import recipes
+from ehrtraj.labels.parse import parse_task
+from ehrtraj.labels.predicates import Predicates
+from ehrtraj.labels.ready import find_task, read_lines, task_text
+from ehrtraj.labels.task import CodePredicate
+from ehrtraj.labels.windows import Axis, settle
+
+HERE = Path(__file__).parent
+HOUR = timedelta(hours=1)
+Rows = list[tuple[int, datetime, bool]]
+
+
+def aces(python: Path, work: list[dict[str, str]]) -> list[Rows]:
+    """What ACES finds; rows without a time stand for windows whose bound never comes."""
+    lines = "".join(json.dumps(one) + "\n" for one in work)
+    script = HERE / "consumers" / "aces_labels.py"
+    done = subprocess.run([python, script], input=lines, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [sorted(pl.read_parquet(one["out"]).drop_nulls().rows()) for one in work]
+
+
+# Ready tasks ---------------------------------------------------------------------------------------------------------
+
+
+def test_aces_gives_the_same_labels_for_every_ready_task(demo_built: Path, consumers: Path, tmp_path: Path) -> None:
+    dataset = ehrtraj.open(demo_built)
+    derived = derived_events(dataset, recipes())
+    events = dataset.scan().select("subject_id", "time", "code", "numeric_value").collect()
+    pl.concat([events, derived]).sort("subject_id", "time", nulls_last=False).write_parquet(tmp_path / "events.parquet")
+    work = []
+    for name in ready_tasks():
+        (tmp_path / f"{name}.yaml").write_text(task_text(name))
+        files = {"events": tmp_path / "events.parquet", "task": tmp_path / f"{name}.yaml", "out": tmp_path / name}
+        work.append({key: str(path) for key, path in files.items()})
+    for name, expected in zip(ready_tasks(), aces(consumers / "python", work), strict=True):
+        found = label(dataset, name)
+        assert sorted(found.table.rows()) == expected, name
+        assert {positive for _, _, positive in expected} == {True, False}, f"{name} shows nothing"
+        assert (found.unseen, found.early) == ((), 0), name
+
+
+def test_every_ready_task_says_what_it_is_and_cites_its_definition() -> None:
+    assert len(ready_tasks()) == 7
+    for name, task in ready_tasks().items():
+        assert task.description.endswith("."), name
+        assert any(mark in task_text(name) for mark in ("doi:", "CMS", ":1-138", "JAMA", "npj")), name
+
+
+def test_derived_codes_and_lists_cite_their_sources() -> None:
+    used = {
+        c
+        for task in ready_tasks().values()
+        for p in task.predicates.values()
+        if isinstance(p, CodePredicate)
+        for c in p.codes
+        if c.startswith("DERIVED//")
+    }
+    assert used <= recipes().keys()
+    for table in ("derived.csv", "antibiotics.csv"):
+        text = (files("ehrtraj.tasks") / table).read_text(encoding="utf-8")
+        lines = list(csv.DictReader(text.splitlines()))
+        assert all(None not in line and line["source"].strip() for line in lines), table
+        keys = [tuple(line.values())[:2] for line in lines]
+        assert len(keys) == len(set(keys)), f"{table} has a line twice"
+
+
+# What the recipes derive ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def derive_from(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., pl.DataFrame]:
+    """Function that runs a derived code's SQL over a few events: (subject_id, time, code, value, stay_id)."""
+
+    def run(recipe: str, events: list[tuple[Any, ...]]) -> pl.DataFrame:
+        path = tmp_path_factory.mktemp("derive") / "events.parquet"
+        schema = {
+            "subject_id": pl.Int64,
+            "time": pl.Datetime("us"),
+            "code": pl.String,
+            "numeric_value": pl.Float32,
+            "stay_id": pl.Int64,
+        }
+        unit = pl.when(pl.col("code") == "LAB//50912").then(pl.lit("mg/dL")).alias("unit")
+        pl.DataFrame(events, schema=schema, orient="row").with_columns(unit).write_parquet(path)
+        tables = {
+            "subjects": pl.DataFrame({"subject_id": [1]}),
+            "antibiotics": pl.DataFrame(read_lines("antibiotics.csv")),
+        }
+        sql = (files("ehrtraj.tasks") / recipe).read_text(encoding="utf-8")
+        return run_sql(sql, [path], tables, None, chosen=False).sort("time", "code")
+
+    return run
+
+
+START = datetime(2150, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "injured"),
+    [
+        ({0: 1.0, 48: 1.3}, [48]),  # 0.3 mg/dL within 48 hours, neither more nor less
+        ({0: 1.0, 48: 1.29}, []),
+        ({0: 1.0, 49: 1.3}, []),  # too late for 0.3, and not 1.5 times
+        ({0: 0.5, 168: 0.75}, [168]),  # 1.5 times within 7 days
+        ({0: 0.5, 169: 0.75}, []),
+        ({0: 3.0, 10: 1.0, 20: 1.35, 30: 1.2}, [20]),  # the lowest before is what counts
+        ({0: 5.0}, []),  # one value says nothing
+    ],
+)
+def test_kidney_injury_by_creatinine(
+    derive_from: Callable[..., pl.DataFrame], values: dict[int, float], injured: list[int]
+) -> None:
+    events = [(1, START + hour * HOUR, "LAB//50912", value, None) for hour, value in values.items()]
+    events += [(2, START, "LAB//50912", 0.1, None)]  # somebody else's
+    found = derive_from("kdigo_aki.sql", events)
+    assert found["time"].to_list() == [START + hour * HOUR for hour in injured]
+
+
+def test_stays_that_go_on(derive_from: Callable[..., pl.DataFrame]) -> None:
+    events = []
+    for stay, hours in ((7, 72), (8, 73), (9, 24 * 7 + 1)):
+        begin = START + stay * 100 * 24 * HOUR
+        events += [(1, begin, "ICU_START//A", None, stay), (1, begin + hours * HOUR, "ICU_END//B", None, stay)]
+    found = derive_from("icu_stay_over.sql", events)
+    days = [((time - START).days, code.rsplit("/")[-1]) for time, code in found.select("time", "code").rows()]
+    assert days == [(803, "3d"), (903, "3d"), (907, "7d")]
+
+
+@pytest.mark.parametrize(
+    ("code", "culture", "given", "suspected"),
+    [
+        ("EMAR//Administered//Vancomycin", -72, True, True),  # the culture 72 hours before
+        ("EMAR//Administered//Vancomycin", -73, True, False),
+        ("EMAR//Started//CefTRIAXone", 24, True, True),
+        ("INPUT_START//225798", 25, True, False),
+        ("EMAR//Not Given//Vancomycin", 0, False, False),
+        ("EMAR//Administered//Vancomycin Oral Liquid", 0, False, False),
+        ("EMAR//Administered//Ciprofloxacin 0.3% Ophth Soln", 0, False, False),
+        ("EMAR//Administered//Fluconazole", 0, False, False),
+        ("DRUG_ORDER_START//Vancomycin", 0, False, False),  # an order is not a dose given
+    ],
+)
+def test_antibiotics_given_and_infection_suspected(
+    derive_from: Callable[..., pl.DataFrame], code: str, culture: int, given: bool, suspected: bool
+) -> None:
+    time = START + 100 * HOUR
+    events = [(1, time, code, None, None), (1, time + culture * HOUR, "MICRO_SPECIMEN//70012", None, None)]
+    kinds = derive_from("sepsis_antibiotic.sql", events)["code"].to_list()
+    assert ("DERIVED//ANTIBIOTIC_GIVEN" in kinds, "DERIVED//SEPSIS_ANTIBIOTIC" in kinds) == (given, suspected)
+
+
+# The language --------------------------------------------------------------------------------------------------------
+
+PREDICATES = """
+predicates:
+  a: { code: A }
+  b: { code: { regex: "^B" }, value_min: 2, value_min_inclusive: True }
+  c: { code: { any: [C, D] }, value_max: 3 }
+  a_or_c: { expr: "or(a, c)" }
+  both: { expr: "and(a_or_c, b)" }
+"""
+NAMES = ("a", "b", "c", "a_or_c", "both", "_ANY_EVENT")
+
+
+def random_task(draw: random.Random) -> str:
+    """A task of windows drawn at random."""
+    lines, sides = [], ["trigger"]
+    for at in range(draw.randint(2, 4)):
+        name, outside = f"w{at}", draw.choice(sides)
+        offset = draw.choice(
+            ["", f" + {draw.randint(1, 9)}h", f" - {draw.randint(1, 9)}h", f" -> {draw.choice(NAMES[:5])}"]
+        )
+        later = draw.choice([f"start + {draw.randint(1, 30)}h", f"start -> {draw.choice(NAMES)}", "null"])
+        before = draw.choice([f"end - {draw.randint(1, 30)}h", f"end <- {draw.choice(NAMES)}", "null"])
+        # ACES gives a window that is sought backwards by a duration its own end as its start: no index_timestamp there.
+        forwards = at == 1 or draw.random() < 0.6
+        start, end = (outside + offset, later) if forwards else (before, outside + offset)
+        lines += [
+            f"  {name}:",
+            f"    start: {start}",
+            f"    end: {end}",
+            f"    start_inclusive: {draw.random() < 0.5}",
+            f"    end_inclusive: {draw.random() < 0.5}",
+        ]
+        if draw.random() < 0.5:
+            bounds = draw.choice(["(1, None)", "(None, 2)", "(0, 3)", "(2, None)"])
+            lines += ["    has:", f"      {draw.choice(NAMES)}: {bounds}"]
+        if at == 0:
+            lines += ["    label: " + draw.choice(NAMES[:5])]
+        if at == 1:
+            lines += ["    index_timestamp: " + draw.choice(["start", "end"])]
+        sides += [f"{name}.start", f"{name}.end"]
+    return PREDICATES + f"trigger: {draw.choice(NAMES[:4])}\nwindows:\n" + "\n".join(lines) + "\n"
+
+
+def random_events(draw: random.Random) -> pl.DataFrame:
+    rows = [
+        (
+            subject,
+            datetime(2150, 1, 1) + draw.randint(0, 60) * HOUR,
+            draw.choice(["A", "B1", "B2", "C", "D", "E"]),
+            float(draw.randint(0, 5)),
+        )
+        for subject in range(1, 13)
+        for _ in range(draw.randint(1, 25))
+    ]
+    schema = {"subject_id": pl.Int64, "time": pl.Datetime("us"), "code": pl.String, "numeric_value": pl.Float32}
+    return pl.DataFrame(rows, schema=schema, orient="row").sort("subject_id", "time")
+
+
+def own_labels(text: str, events: pl.DataFrame) -> Rows:
+    predicates = Predicates(parse_task(Path("random.yaml"), text), events["code"].unique())
+    counts = predicates.count(events)
+    bounds = counts.group_by("subject_id").agg(first=pl.col("time").min(), last=pl.col("time").max()).sort("subject_id")
+    found = settle(predicates.task, Axis(counts, bounds))
+    times = pl.Series(found.prediction_times).cast(pl.Datetime("us"))
+    return sorted(zip(found.subject_ids.tolist(), times.to_list(), (found.counts > 0).tolist(), strict=True))
+
+
+def test_any_task_means_what_aces_makes_of_it(consumers: Path, tmp_path: Path) -> None:
+    draw = random.Random(6)
+    work, own = [], []
+    while len(work) < 60:
+        text, events = random_task(draw), random_events(draw)
+        try:
+            own.append(own_labels(text, events))
+        except TaskError:
+            continue  # it draws windows that end before they start
+        folder = tmp_path / str(len(work))
+        folder.mkdir()
+        (folder / "task.yaml").write_text(text)
+        events.write_parquet(folder / "events.parquet")
+        work.append(
+            {
+                name: str(folder / f"{file}")
+                for name, file in (("events", "events.parquet"), ("task", "task.yaml"), ("out", "labels.parquet"))
+            }
+        )
+    for one, found, expected in zip(work, own, aces(consumers / "python", work), strict=True):
+        assert found == expected, Path(one["task"]).read_text()
+    assert sum(map(len, own)) > 300
+
+
+# Task files that are wrong -------------------------------------------------------------------------------------------
+
+GOOD = """description: A test.
+predicates:
+  admission: { code: { regex: "^ADMISSION//" } }
+  death: { code: MEDS_DEATH }
+trigger: admission
+windows:
+  input:
+    start: trigger
+    end: start + 24h
+    start_inclusive: True
+    end_inclusive: True
+    index_timestamp: end
+  target:
+    start: input.end
+    end: start + 30 days
+    start_inclusive: False
+    end_inclusive: True
+    label: death
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("trigger: admission", "trigger: arrival", 5, "trigger must be one of the predicates"),
+        ("  death: { code: MEDS_DEATH }", "  death: { kode: MEDS_DEATH }", 4, "no 'kode'"),
+        ("  death: { code: MEDS_DEATH }", "  death: { code: MEDS_DEATH", 5, "not YAML"),
+        ("  death: { code: MEDS_DEATH }", "  death: { expr: not(admission) }", 4, "expr must be"),
+        ("  death: { code: MEDS_DEATH }", "  death: { code: X, static: True }", 4, "static is not done here"),
+        ("  death: { code: MEDS_DEATH }", "  death: { expr: 'or(admission, death)' }", 4, "made of itself"),
+        ("    end: start + 24h", "    end: start + 24 moons", 9, "no duration"),
+        ("    end: start + 24h", "    end: start - 24h", 9, "end before it starts"),
+        ("    end: start + 24h", "    end: start -> birth", 9, "no predicate birth"),
+        ("    end: start + 24h", "    end: trigger + 24h", 7, "exactly one of start and end"),
+        ("    start: input.end", "    start: output.end", 13, "no window output"),
+        ("    start: input.end", "    start: target.end", 13, "refers to itself"),
+        ("    label: death", "    has:\n      death: (3, 1)\n    label: death", 19, "bounds nothing"),
+        ("    label: death", "    label: dead", 18, "no predicate dead"),
+        ("    label: death\n", "", 7, "exactly one window must have label"),
+        ("    start_inclusive: False", "    start_inclusive: 5", 16, "True or False"),
+        ("    label: death", "    label: death\n    label: death", 19, "stands twice"),
+    ],
+)
+def test_what_is_wrong_with_a_task_file_is_told_by_its_line(old: str, new: str, line: int, said: str) -> None:
+    assert old in GOOD
+    with pytest.raises(TaskError) as raised:
+        parse_task(Path("mine.yaml"), GOOD.replace(old, new))
+    assert f"mine.yaml, line {line}: " in str(raised.value)
+    assert said in str(raised.value)
+
+
+def test_a_derived_code_or_expression_that_is_none_is_told(built: Path) -> None:
+    dataset = ehrtraj.open(built)
+    for code, said in (("DERIVED//NONE", "no derived code DERIVED//NONE"), ("{ regex: '(' }", "no regular expression")):
+        task = parse_task(Path("mine.yaml"), GOOD.replace("MEDS_DEATH", code))
+        with pytest.raises(TaskError, match=said):
+            label(dataset, task)
+    task = parse_task(Path("mine.yaml"), GOOD.replace("MEDS_DEATH", "MEDS_DEATH, other_cols: { colour: red }"))
+    with pytest.raises(TaskError, match="colour"):
+        label(dataset, task)
+
+
+def test_durations_are_those_of_aces() -> None:
+    for said, hours in (
+        ("1d 12h", 36),
+        ("2 weeks", 336),
+        ("90 min", 1.5),
+        ("0.5 days", 12),
+        ("1 hour 30 minutes", 1.5),
+    ):
+        task = parse_task(Path("mine.yaml"), GOOD.replace("24h", said))
+        assert task.index_window.end.offset == hours * 3_600_000_000
+
+
+# Command line and files ----------------------------------------------------------------------------------------------
+
+
+def test_the_file_of_labels_is_meds_and_private(built: Path, tmp_path: Path) -> None:
+    task, out = tmp_path / "mine.yaml", tmp_path / "labels" / "mine.parquet"
+    task.write_text(GOOD)
+    done = CliRunner().invoke(app, ["label", str(built), str(task), "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "A test." in done.output
+    table = pq.read_table(out)
+    meds.LabelSchema.validate(table)
+    admissions = (
+        ehrtraj.open(built)
+        .sql("SELECT count(DISTINCT (subject_id, time)) FROM events WHERE code LIKE 'ADMISSION//%'")
+        .item()
+    )
+    assert table.num_rows == admissions > 5
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (out, out.parent)] == [0o600, 0o700]
+    again = CliRunner().invoke(app, ["label", str(built), str(task), "-o", str(out)])
+    assert (again.exit_code, str(again.exception)) == (
+        1,
+        f"{out} is there already: give another --output, or --overwrite",
+    )
+    assert again.exception.exit_code == 4
+    assert CliRunner().invoke(app, ["label", str(built), str(task), "-o", str(out), "--overwrite"]).exit_code == 0
+
+
+def test_chosen_patients_alone_are_labelled(built: Path) -> None:
+    dataset = ehrtraj.open(built)
+    task = parse_task(Path("mine.yaml"), GOOD)
+    some = dataset.sample(3)
+    expected = label(dataset, task).table.filter(pl.col("subject_id").is_in(list(some)))
+    assert label(some, task).table.equals(expected)
+    assert expected.height > 0
+
+
+def test_a_label_that_may_be_known_already_and_a_code_that_is_not_there_are_told(built: Path, tmp_path: Path) -> None:
+    task = tmp_path / "mine.yaml"
+    task.write_text(GOOD.replace("input.end", "trigger").replace("MEDS_DEATH", "MEDS_DEAD"))
+    done = CliRunner().invoke(app, ["label", str(built), str(task), "-o", str(tmp_path / "labels.parquet")])
+    assert "the window begins before prediction_time" in done.output
+    assert "predicate death names no code of this dataset" in done.output
+    assert "all labels are false" in done.output
+
+
+def test_tasks_are_listed_and_printed() -> None:
+    listed = CliRunner().invoke(app, ["tasks"])
+    assert all(name in listed.output for name in ready_tasks())
+    assert CliRunner().invoke(app, ["tasks", "aki_48h"]).output == task_text("aki_48h")
+    assert "Ready tasks: aki_48h" in str(CliRunner().invoke(app, ["label", "nowhere", "aki"]).exception)
+    with pytest.raises(TaskError, match="cannot be read: No such file"):
+        find_task("mine.yaml")
