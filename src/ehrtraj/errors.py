@@ -13,6 +13,10 @@ class SettingsError(EhrtrajError):
     exit_code = 2
 
 
+class MissingExtraError(SettingsError, ImportError):
+    """What is asked for needs an extra of the package that is not installed."""
+
+
 class ReleaseError(EhrtrajError):
     """The input is not a release, or a file of it cannot be used."""
 

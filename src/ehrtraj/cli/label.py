@@ -52,7 +52,8 @@ def label(
     from ehrtraj.errors import OutputError
     from ehrtraj.labels.ready import find_task
     from ehrtraj.labels.run import label as find
-    from ehrtraj.labels.show import progress, show_labels
+    from ehrtraj.labels.show import show_labels
+    from ehrtraj.progress import bar
 
     asked = find_task(task)
     path = output or Path("labels") / f"{asked.name}.parquet"
@@ -60,7 +61,7 @@ def label(
         raise OutputError(f"{path} is there already: give another --output, or --overwrite")
     opened = ehrtraj.open(dataset)
     with tidy_end("\nstopped: no labels were written\n"):
-        with progress("labelling") as tell:
+        with bar("labelling") as tell:
             labels = find(opened, asked, progress=tell)
         show_labels(labels, labels.write(path, overwrite=overwrite))
 

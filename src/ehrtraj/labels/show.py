@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from ehrtraj.dataset.show import console
 from ehrtraj.labels.ready import ready_tasks
 from ehrtraj.labels.run import Labels
-
-
-@contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal while files are read; elsewhere nothing."""
-    screen = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, of: bars.update(task, completed=done, total=of)
 
 
 def show_labels(labels: Labels, path: Path) -> None:

@@ -1,0 +1,14 @@
+"""Trajectories for PyTorch: `pip install 'ehrtraj[torch]'`."""
+
+from ehrtraj.errors import MissingExtraError
+
+try:
+    import torch as _torch  # noqa: F401  # asked for here, so that what is missing is told in one place
+except ModuleNotFoundError:
+    raise MissingExtraError("ehrtraj.torch needs PyTorch: pip install 'ehrtraj[torch]'") from None
+
+from ehrtraj.torch.batches import Batch, PackedBatch, pack, pad
+from ehrtraj.torch.dataset import TrajectoryDataset
+from ehrtraj.torch.vocabulary import Vocabulary
+
+__all__ = ["Batch", "PackedBatch", "TrajectoryDataset", "Vocabulary", "pack", "pad"]

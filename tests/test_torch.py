@@ -1,0 +1,273 @@
+"""TrajectoryDataset: what an item holds is what was known, whichever worker makes it.
+
+PyTorch is in the environment that `make consumers` makes, where `make test` runs this file.
+"""
+
+from __future__ import annotations
+
+import pickle
+import stat
+from datetime import datetime, timedelta
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import ehrtraj
+from ehrtraj.errors import DatasetError, SettingsError
+
+torch = pytest.importorskip("torch", reason="PyTorch is in the environment of `make consumers`")
+
+from torch.utils.data import DataLoader  # noqa: E402
+
+from ehrtraj.torch import TrajectoryDataset, Vocabulary, pack, pad  # noqa: E402
+
+EPOCH = datetime(1970, 1, 1)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def dataset(built: Path) -> ehrtraj.Dataset:
+    return ehrtraj.open(built)
+
+
+@pytest.fixture(scope="module")
+def vocabulary(dataset: ehrtraj.Dataset) -> Vocabulary:
+    return Vocabulary.fit(dataset)
+
+
+@pytest.fixture(scope="module")
+def labels(dataset: ehrtraj.Dataset) -> pl.DataFrame:
+    """A label at every time at which anything happened or was known, just before it and in between."""
+    times = dataset.scan().select("subject_id", pl.concat_list("time", "available_time").alias("prediction_time"))
+    times = (
+        times.explode("prediction_time", empty_as_null=True)
+        .drop_nulls()
+        .unique()
+        .sort("subject_id", "prediction_time")
+        .collect()
+    )
+    before = times.with_columns(pl.col("prediction_time") - timedelta(microseconds=1))
+    rows = pl.concat([times, before]).sort("subject_id", "prediction_time")
+    return rows.with_columns(boolean_value=pl.int_range(pl.len()) % 3 == 0)
+
+
+def check_item(item: dict, trajectory: ehrtraj.Trajectory, vocabulary: Vocabulary, origin: datetime) -> None:
+    events = trajectory.events
+    assert item["codes"].tolist() == [vocabulary[code] for code in events["code"]]
+    static = events["time"].is_null()
+    assert item["static_mask"].tolist() == static.to_list()
+    hours = [0.0 if time is None else (time - origin) / HOUR for time in events["time"]]
+    assert item["times"].tolist() == pytest.approx(hours, abs=1e-9)
+    assert item["value_mask"].tolist() == events["numeric_value"].is_not_null().to_list()
+    assert item["values"].tolist() == events["numeric_value"].fill_null(0).to_list()
+
+
+def test_an_item_of_a_label_is_what_was_known_at_its_prediction(
+    dataset: ehrtraj.Dataset, vocabulary: Vocabulary, labels: pl.DataFrame
+) -> None:
+    seen, hidden = 0, 0
+    for split in ("train", "held_out"):
+        own = labels.join(dataset.filter(split=split).subjects, on="subject_id", how="semi", maintain_order="left")
+        items = TrajectoryDataset(dataset, split=split, labels=labels, vocabulary=vocabulary)
+        assert len(items) == own.height > 0
+        for index in range(0, len(items), 3):
+            subject, time, value = own.row(index)
+            item = items[index]
+            known = dataset[subject].as_of(time)
+            check_item(item, known, vocabulary, time)
+            assert (item["subject_id"], item["label"]) == (subject, float(value))
+            assert item["prediction_time"] == (time - EPOCH) // timedelta(microseconds=1)
+            assert item["times"].max() <= 0
+            seen += len(known)
+            hidden += dataset[subject].between(None, time).events.height - len(known)
+    assert seen > 1000
+    assert hidden > 0, "some events must have happened that were not known yet, or this shows nothing"
+
+
+def test_an_item_of_a_patient_is_the_whole_trajectory(dataset: ehrtraj.Dataset, vocabulary: Vocabulary) -> None:
+    items = TrajectoryDataset(dataset, vocabulary=vocabulary)
+    chosen = list(dataset.filter(split="train"))
+    assert [items[i]["subject_id"] for i in range(len(items))] == chosen
+    for index, subject in enumerate(chosen):
+        trajectory = dataset[subject]
+        check_item(items[index], trajectory, vocabulary, trajectory.events["time"].drop_nulls()[0])
+        assert (items[index]["label"], items[index]["prediction_time"]) == (None, None)
+    assert items[-1]["subject_id"] == chosen[-1]
+    with pytest.raises(IndexError):
+        items[len(chosen)]
+
+
+def test_chosen_patients_alone(dataset: ehrtraj.Dataset, vocabulary: Vocabulary) -> None:
+    some = dataset.filter(pl.col("sex") == "F")
+    items = TrajectoryDataset(some, vocabulary=vocabulary)
+    assert [items[i]["subject_id"] for i in range(len(items))] == list(some.filter(split="train"))
+
+
+def test_the_vocabulary_is_learnt_from_train_alone(
+    dataset: ehrtraj.Dataset, vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    train = dataset.filter(split="train").scan().select(pl.col("code").unique()).collect()["code"]
+    assert sorted(vocabulary.codes) == sorted(train)
+    unseen = set(dataset.codes["code"]) - set(train)
+    assert unseen, "some code must be in held_out alone, or this shows nothing"
+    assert {vocabulary[code] for code in unseen} == {1}
+    held_out = TrajectoryDataset(dataset, split="held_out", vocabulary=vocabulary)
+    found = torch.cat([held_out[i]["codes"] for i in range(len(held_out))])
+    assert held_out.unknown_share() == pytest.approx(float((found == 1).float().mean()))
+    assert 0 < held_out.unknown_share() < 1
+    assert len(vocabulary) == len(train) + 2
+    vocabulary.save(tmp_path / "vocabulary.json")
+    assert stat.S_IMODE((tmp_path / "vocabulary.json").stat().st_mode) == 0o600
+    assert Vocabulary.load(tmp_path / "vocabulary.json").codes == vocabulary.codes
+    rare = Vocabulary.fit(dataset, min_count=3)
+    assert 0 < len(rare) < len(vocabulary)
+    assert (rare.code(0), rare.code(1), rare.code(rare[rare.codes[5]])) == ("<pad>", "<unknown>", rare.codes[5])
+
+
+def test_padded_and_packed_batches_hold_the_same(dataset: ehrtraj.Dataset, labels: pl.DataFrame) -> None:
+    items = TrajectoryDataset(dataset, labels=labels, max_events=40)
+    some = [items[index] for index in (0, 5, 90, 200)]
+    padded, packed = pad(some), pack(some)
+    lengths = [len(item["codes"]) for item in some]
+    assert padded.lengths.tolist() == padded.mask.sum(1).tolist() == packed.offsets.diff().tolist() == lengths
+    assert len(set(lengths)) > 1
+    assert padded.codes.shape == (4, max(lengths))
+    assert packed.longest == max(lengths)
+    for name in ("codes", "times", "values", "value_mask", "static_mask"):
+        assert torch.equal(getattr(padded, name)[padded.mask], getattr(packed, name))
+        assert not getattr(padded, name)[~padded.mask].any()
+    assert padded.labels.tolist() == packed.labels.tolist() == [item["label"] for item in some]
+    assert padded.subject_ids.tolist() == [item["subject_id"] for item in some]
+    assert padded.prediction_times.tolist() == [item["prediction_time"] for item in some]
+    assert (padded.codes.dtype, padded.times.dtype, padded.values.dtype) == (torch.int64, torch.float64, torch.float32)
+    moved = padded.to("meta")
+    assert moved.codes.device.type == moved.labels.device.type == "meta"
+
+
+def events_of(item: dict) -> list[tuple]:
+    return [tuple(row) for row in zip(item["codes"].tolist(), item["values"].tolist(), strict=True)]
+
+
+def test_windows_are_runs_of_the_trajectory(
+    dataset: ehrtraj.Dataset, vocabulary: Vocabulary, labels: pl.DataFrame
+) -> None:
+    whole = TrajectoryDataset(dataset, vocabulary=vocabulary)
+    last = TrajectoryDataset(dataset, vocabulary=vocabulary, max_events=20)
+    first = TrajectoryDataset(dataset, vocabulary=vocabulary, max_events=20, window="first")
+    drawn = TrajectoryDataset(dataset, vocabulary=vocabulary, max_events=20, min_events=5, window="random")
+    lengths = set()
+    for index in range(len(whole)):
+        all_of_it, static = events_of(whole[index]), int(whole[index]["static_mask"].sum())
+        facts, happened = all_of_it[:static], all_of_it[static:]
+        most = min(20 - static, len(happened))
+        assert events_of(last[index]) == facts + happened[len(happened) - most :]
+        assert events_of(first[index]) == facts + happened[:most]
+        for epoch in range(20):
+            drawn.set_epoch(epoch)
+            item = events_of(drawn[index])
+            assert item == events_of(drawn[index])
+            run = item[static:]
+            assert item[:static] == facts
+            assert min(5, most) <= len(run) <= most
+            assert any(happened[at : at + len(run)] == run for at in range(len(happened) - len(run) + 1))
+            lengths.add(len(run))
+    assert len(lengths) > 10
+    before = TrajectoryDataset(dataset, vocabulary=vocabulary, labels=labels)
+    ends = TrajectoryDataset(dataset, vocabulary=vocabulary, labels=labels, max_events=20, window="random")
+    for index in range(0, len(before), 50):
+        run = events_of(ends[index])[int(ends[index]["static_mask"].sum()) :]
+        assert events_of(before[index])[len(before[index]["codes"]) - len(run) :] == run
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_make_the_same_items(dataset: ehrtraj.Dataset, vocabulary: Vocabulary, method: str) -> None:
+    items = TrajectoryDataset(dataset, vocabulary=vocabulary, max_events=30, window="random", seed=3)
+
+    def epochs(loader: DataLoader) -> list[list]:
+        said = []
+        for epoch in (0, 1):
+            items.set_epoch(epoch)
+            said.append([batch.codes.tolist() for batch in loader])
+        return said
+
+    alone = epochs(DataLoader(items, batch_size=3, collate_fn=pad))
+    context = get_context(method)
+    workers = DataLoader(
+        items, batch_size=3, collate_fn=pad, num_workers=2, multiprocessing_context=context, persistent_workers=True
+    )
+    assert epochs(workers) == alone
+    assert alone[0] != alone[1]
+
+
+def test_arrays_are_made_once_are_private_and_go_with_their_dataset(built: Path, tmp_path: Path) -> None:
+    dataset = ehrtraj.open(built)
+    TrajectoryDataset(dataset, cache_dir=tmp_path / "arrays")
+    (place,) = (path for path in (tmp_path / "arrays").iterdir() if path.is_dir())
+    files = sorted(place.iterdir())
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (place, place.parent)] == [0o700, 0o700]
+    made = [path.stat().st_mtime_ns for path in files]
+    items = TrajectoryDataset(dataset, split="held_out", cache_dir=tmp_path / "arrays")
+    assert [path.stat().st_mtime_ns for path in files] == made
+    assert len(pickle.dumps(items)) < 50_000, "the arrays must not be sent to workers"
+    (place / "times.npy").write_bytes(b"")
+    with pytest.raises(DatasetError, match="damaged: remove it"):
+        TrajectoryDataset(dataset, cache_dir=tmp_path / "arrays")
+
+
+def test_what_a_killed_process_left_is_made_anew(built: Path, tmp_path: Path) -> None:
+    dataset = ehrtraj.open(built)
+    whole = TrajectoryDataset(dataset, cache_dir=tmp_path / "a")
+    (place,) = (path for path in (tmp_path / "a").iterdir() if path.is_dir())
+    left = tmp_path / "b" / f".{place.name}"
+    left.mkdir(parents=True)
+    (left / "codes.npy").write_bytes(b"half")
+    again = TrajectoryDataset(dataset, cache_dir=tmp_path / "b")
+    assert torch.equal(again[0]["codes"], whole[0]["codes"])
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [".lock", place.name]
+
+
+def test_what_makes_no_sense_is_told(dataset: ehrtraj.Dataset, labels: pl.DataFrame, tmp_path: Path) -> None:
+    stranger = labels.head(1).with_columns(subject_id=pl.lit(4711, dtype=pl.Int64))
+    wrong = [
+        ({"labels": stranger}, "patient 4711 of the labels is not in"),
+        ({"labels": labels.drop("boolean_value")}, "no boolean_value"),
+        ({"labels": labels.drop("prediction_time")}, "no prediction_time"),
+        ({"labels": labels, "window": "first"}, "ends at the prediction"),
+        ({"window": "middle"}, "must be last, first or random"),
+        ({"min_events": 5, "max_events": 4}, "between 1 and max_events, 4"),
+        ({"split": "test"}, "no split is called 'test'"),
+    ]
+    for settings, said in wrong:
+        with pytest.raises(SettingsError, match=said):
+            TrajectoryDataset(dataset, **settings)
+    with pytest.raises(SettingsError, match="no patient in train"):
+        TrajectoryDataset(dataset.filter(split="held_out"))
+    with pytest.raises(DatasetError, match="cannot be read"):
+        TrajectoryDataset(dataset, labels=tmp_path / "none.parquet")
+    (tmp_path / "vocabulary.json").write_text("[]")
+    with pytest.raises(DatasetError, match="not a vocabulary"):
+        Vocabulary.load(tmp_path / "vocabulary.json")
+
+
+def test_a_model_learns_from_batches(dataset: ehrtraj.Dataset, vocabulary: Vocabulary, labels: pl.DataFrame) -> None:
+    """From labels that the codes tell, a bag of codes is learnt: items, labels and batches belong together."""
+    seen = [dataset[s].as_of(t).codes("ADMISSION//*").events.height > 0 for s, t, _ in labels.iter_rows()]
+    items = TrajectoryDataset(dataset, labels=labels.with_columns(boolean_value=pl.Series(seen)), vocabulary=vocabulary)
+    torch.manual_seed(0)
+    bag = torch.nn.EmbeddingBag(len(vocabulary), 1, mode="sum")
+    optimiser = torch.optim.Adam(bag.parameters(), lr=0.1)
+    loader = DataLoader(items, batch_size=64, shuffle=True, collate_fn=pack)
+    for _ in range(10):
+        for batch in loader:
+            optimiser.zero_grad()
+            logits = bag(batch.codes, batch.offsets[:-1].long()).squeeze(1)
+            torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.labels).backward()
+            optimiser.step()
+    batch = pack([items[i] for i in range(len(items))])
+    right = (bag(batch.codes, batch.offsets[:-1].long()).squeeze(1) > 0).float() == batch.labels
+    assert 0.2 < np.mean(seen) < 0.9
+    assert right.float().mean() > 0.95
