@@ -10,10 +10,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-# The readers of the field that the result is tried with. They hold other versions of polars, so they live apart.
+# The readers of the field that the result is tried with. They hold other versions of polars, so they live apart. PyTorch
+# is there alone: with what it brings it has 0.7 to 5 GB.
 .envs/consumers/installed: tests/consumers/requirements.txt
 	$(PYTHON) -m venv .envs/consumers
 	.envs/consumers/bin/pip install --quiet -r tests/consumers/requirements.txt
+	.envs/consumers/bin/pip install --quiet --no-deps -e .
 	touch $@
 
 # Invented patients, built, and one of them shown.
@@ -31,6 +33,7 @@ check: .venv/installed
 # A file of tests stays in one process, since its tests share what they have built.
 test: check consumers
 	$(BIN)/pytest -n auto --dist loadfile
+	.envs/consumers/bin/python -m pytest tests/test_torch.py tests/test_docs.py -k torch
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/build.py --help

@@ -1,22 +1,30 @@
-"""The readers of the field take a dataset as it is: MEDS' own schemas, meds_reader and ACES.
+"""The readers of the field take a dataset as it is: MEDS' own schemas, meds_reader, ACES, PyTorch's and others.
 
-meds_reader and ACES live in an environment of their own, made by `make consumers`, since they hold polars below 2.
+All but the schemas live in an environment of their own, made by `make consumers`, since they hold polars below 2.
 """
 
 import json
+import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import meds
 import polars as pl
 import pyarrow.parquet as pq
 
+import ehrtraj
+from ehrtraj.labels import label
+
 HERE = Path(__file__).parent
 TASK = HERE / "consumers" / "in_hospital_mortality.yaml"
 
 
-def run(*command: object) -> str:
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
+def run(*command: object, **environment: str) -> str:
+    environment = {"HF_HUB_OFFLINE": "1", **environment}
+    done = subprocess.run(
+        [str(c) for c in command], capture_output=True, text=True, check=False, env=os.environ | environment
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -114,3 +122,32 @@ def test_aces_extracts_in_hospital_mortality(built: Path, consumers: Path, tmp_p
 
 def test_aces_extracts_in_hospital_mortality_from_the_demo(demo_built: Path, consumers: Path, tmp_path: Path) -> None:
     check_aces(demo_built, consumers, tmp_path)
+
+
+def test_hugging_face_datasets_loads_the_parquet_as_it_is(built: Path, consumers: Path, tmp_path: Path) -> None:
+    run(consumers / "python", HERE / "consumers" / "hugging_face_reads.py", built, tmp_path)
+    for split in ("train", "held_out"):
+        rows = pl.read_parquet(tmp_path / f"{split}.parquet")
+        assert rows.equals(pl.read_parquet(built / "data" / split / "*.parquet"))
+
+
+def test_meds_torch_data_reads_events_and_labels(built: Path, consumers: Path, tmp_path: Path) -> None:
+    dataset, labels = ehrtraj.open(built), tmp_path / "labels"
+    found = label(dataset, "readmission_30d")
+    # Nobody of the hand-made release comes back: every other label is made true, so that order and value can be told.
+    found = replace(found, table=found.table.with_columns(boolean_value=pl.int_range(pl.len()) % 2 == 0))
+    found.write(labels / "readmission_30d.parquet")
+    # It starts programs of its own by name.
+    path = f"{consumers}{os.pathsep}{os.environ['PATH']}"
+    run(consumers / "MTD_preprocess", f"MEDS_dataset_dir={built}", f"output_dir={tmp_path / 'tensors'}", PATH=path)
+    script = HERE / "consumers" / "meds_torch_data_reads.py"
+    lines = run(consumers / "python", script, tmp_path / "tensors", labels).splitlines()
+    said = json.loads(next(line for line in lines if line.startswith("{")))
+    for split in ("train", "held_out"):
+        own = dataset.filter(split=split)
+        assert said[split]["patients"] == list(own)
+        rows = found.table.filter(pl.col("subject_id").is_in(list(own)))
+        assert said[split]["labels"] == rows["boolean_value"].to_list()
+    timed = dataset.filter(split="train").scan().filter(pl.col("time").is_not_null()).collect().height
+    assert said["train"]["measurements"] == timed
+    assert {True, False} <= set(said["train"]["labels"])

@@ -24,7 +24,7 @@ import pytest
 import ehrtraj
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = ("dataset.md", "export.md", "check.md")
+PAGES = ("dataset.md", "export.md", "check.md", "learning.md", "torch.md")
 
 _BLOCK = re.compile(r"^```(pycon|console)\n(.*?)^```", re.M | re.S)
 _STATEMENT = re.compile(r"^>>> .*\n(?:\.\.\. .*\n)*", re.M)
