@@ -237,6 +237,7 @@ def test_what_makes_no_sense_is_told(dataset: ehrtraj.Dataset, labels: pl.DataFr
         ({"labels": labels.drop("boolean_value")}, "no boolean_value"),
         ({"labels": labels.drop("prediction_time")}, "no prediction_time"),
         ({"labels": labels, "window": "first"}, "ends at the prediction"),
+        ({"seed": -1}, "must not be negative"),
         ({"window": "middle"}, "must be last, first or random"),
         ({"min_events": 5, "max_events": 4}, "between 1 and max_events, 4"),
         ({"split": "test"}, "no split is called 'test'"),

@@ -62,7 +62,9 @@ class _Parser:
     def _only(self, block: Block, allowed: tuple[str, ...], what: str) -> None:
         for key, line in block.lines.items():
             if key in ("static", "patient_demographics"):
-                raise self._wrong(line, f"{key} is not done here: choose patients with --having, or run ACES itself")
+                raise self._wrong(
+                    line, f"{key} is not done here: choose patients in Python with filter(), or run ACES itself"
+                )
             if key not in allowed:
                 raise self._wrong(line, f"{what} has no '{key}': there are {', '.join(allowed)}")
 

@@ -78,6 +78,8 @@ class TrajectoryDataset(TorchDataset[Item]):
             raise SettingsError(f"window is '{window}': it must be last, first or random")
         if labels is not None and window == "first":
             raise SettingsError("with labels a window ends at the prediction: let window be last or random")
+        if seed < 0:
+            raise SettingsError(f"seed is {seed}: it must not be negative")
         opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
         self.vocabulary = vocabulary or Vocabulary.fit(opened)
         self.max_events, self.min_events, self.window, self.seed = max_events, min_events, window, seed

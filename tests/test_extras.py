@@ -1,0 +1,16 @@
+"""What needs an extra that is not installed says which."""
+
+import importlib
+import sys
+
+import pytest
+
+from ehrtraj.errors import MissingExtraError
+
+
+def test_without_pytorch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "ehrtraj.torch", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'ehrtraj\[torch\]'") as raised:
+        importlib.import_module("ehrtraj.torch")
+    assert isinstance(raised.value, ImportError)
