@@ -38,6 +38,8 @@ test: check consumers
 bench: .venv/installed
 	$(BIN)/python benchmarks/build.py --help
 	$(BIN)/python benchmarks/synth.py --help
+	$(BIN)/python benchmarks/standardise.py --help
+	$(BIN)/python benchmarks/access.py --help
 	$(BIN)/python benchmarks/notes.py --help
 	$(BIN)/python benchmarks/download.py --help
 	$(BIN)/python benchmarks/export.py --help
