@@ -15,6 +15,9 @@ from ehrtraj.pipeline.events import NULL, Int64s, Texts
 SPELLED = "unit_spelled"
 """Rule of events whose unit is only written otherwise than in the source: it needs no flag, since raw_unit says so."""
 
+EXAMPLE_LENGTH = 100
+"""Characters of a text that are shown as an example: a note is longer."""
+
 APPLIED_SCHEMA = pa.schema(
     [
         pa.field("rule", pa.string(), nullable=False),
@@ -88,7 +91,9 @@ def _described(part: Part, tables: Sequence[str], rows: Int64s, count: Int64s) -
             "example_time": pa.array(time, mask=time == NULL).cast(pa.timestamp("us")),
             "example_raw_value": pa.array(values["raw_value"].take(), pa.string()),
             "example_numeric_value": pa.array(number, mask=np.isnan(number)),
-            "example_text_value": pa.array(values["text_value"].take(), pa.string()),
+            "example_text_value": pc.utf8_slice_codeunits(
+                pa.array(values["text_value"].take(), pa.string()), 0, EXAMPLE_LENGTH
+            ),
         }
     )
 
