@@ -88,12 +88,22 @@ def test_one_number(domain: str, item: str, unit: str | None, number: float, exp
 
 
 def test_rates_of_the_whole_patient_need_a_weight() -> None:
-    rows = [("221749", "mcg/min", 80.0)] * 3
-    known, placeholder, missing = apply("INPUT_START", rows, [80.0, 1.0, math.nan])
+    known, missing = apply("INPUT_START", [("221749", "mcg/min", 80.0)] * 2, [80.0, math.nan])
     assert known[0] == pytest.approx(1.0)
     assert known[1:] == ("ug/kg/min", "80", "mcg/min", {"unit_converted", "weight_used"}, None)
-    for row in (placeholder, missing):
-        assert row == (80.0, "ug/min", None, "mcg/min", {"weight_placeholder"}, "ug/min")
+    assert missing == (80.0, "ug/min", None, "mcg/min", {"weight_placeholder"}, "ug/min")
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"), [(80, ("INPUT_START//221749", 1.0)), (1, ("INPUT_START//221749//ug/min", 80.0))]
+)
+def test_a_weight_of_1_kg_is_none(build_rows: Callable[..., Any], weight: float, expected: tuple[str, float]) -> None:
+    infusion = {"subject_id": SUBJECT["subject_id"], "itemid": 221749, "orderid": 5, "patientweight": weight}
+    infusion |= {"starttime": "2150-01-01 08:00:00", "rate": 80, "rateuom": "mcg/min"}
+    events = build_rows({"hosp/patients": [SUBJECT], "icu/inputevents": [infusion]}, standardise=True)
+    (start,) = [e for e in events.of(SUBJECT["subject_id"]) if e["code"].startswith("INPUT_START")]
+    assert (start["code"], start["numeric_value"]) == (expected[0], pytest.approx(expected[1]))
+    assert ("weight_used" in start["flags"], "weight_placeholder" in start["flags"]) == (weight == 80, weight == 1)
 
 
 # ---- properties -----------------------------------------------------------------------------------------------------

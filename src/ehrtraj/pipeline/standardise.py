@@ -24,8 +24,6 @@ from ehrtraj.rules.texts import text_rules
 
 # A pair's rule is found in a table of all pairs where that is small, which costs 2 ns a row; else by sorting.
 _LARGEST_TABLE = 1 << 22
-# 1 kg stands for a weight that nobody knew (mimic-code, concepts/medication/norepinephrine.sql).
-_LEAST_WEIGHT = 1.0
 
 
 @dataclass
@@ -204,7 +202,7 @@ class _Found:
 
 
 def _known_weights(weights: Floats | None, rows: int) -> Bools:
-    return np.zeros(rows, bool) if weights is None else weights > _LEAST_WEIGHT
+    return np.zeros(rows, bool) if weights is None else ~np.isnan(weights)
 
 
 def _pairs(items: Texts, units: Texts) -> Int64s:
