@@ -1,0 +1,306 @@
+"""Draws the orders of a block: what is ordered when, how it changes and how it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from ehrtraj.synth import catalog
+from ehrtraj.synth.block import Block
+from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Floats, Ints, pick, repeat
+from ehrtraj.synth.tables.orders.columns import IDLE, by_time, counted_rows, providers
+from ehrtraj.synth.tables.orders.draws import Shared, share_of
+from ehrtraj.synth.tables.orders.kinds import EXTRA_CAUSES, PER, STARTS, cause_names, read_kinds
+
+SESSION = 75 * MINUTE
+"""Orders written within this time share second and provider; gives the demo's two orders to an ordertime."""
+TEAM = 12
+"""Providers who write orders in one admission: MIMIC-IV demo 2.2 has 10.2 of them."""
+SINGLE_LASTS = 23 * HOUR
+"""Orders for one dose expire after 23 hours: MIMIC-IV demo 2.2, pharmacy."""
+SHORTEST_LINK = 3 * HOUR
+NEW, CHANGE, STOP = 0, 1, 2
+ACTIONS = pl.Series(["New", "Change", "D/C"])
+# How a link ends: with the admission, by a D/C order, by a change, by itself, or stopped without an order.
+AT_DISCHARGE, STOPPED, CHANGED, EXPIRED, DROPPED = range(5)
+STATUSES = pl.Series(
+    [
+        "Discontinued via patient discharge",
+        "Discontinued",
+        "Inactive (Due to a change order)",
+        "Expired",
+        "Discontinued",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Rows of poe, by patient and time. Numbers of orders are positions in here."""
+
+    person: Ints
+    number: Ints
+    """poe_seq"""
+    episode: Ints
+    kind: Ints
+    time: Ints
+    action: Ints
+    before: Ints
+    """The order that this one changes or ends, or -1."""
+    after: Ints
+    """The order that changes or ends this one, or -1."""
+    until: Ints
+    """When the order ceases to hold."""
+    ending: Ints
+    transfer: Ints
+    """The transfer it asks for, or -1."""
+    provider: Ints
+
+
+@dataclass(frozen=True)
+class _Chains:
+    """Orders before they change: one element for each chain."""
+
+    episode: Ints
+    kind: Ints
+    start: Ints
+    limit: Ints
+    """When the same thing is ordered anew, or the episode ends."""
+    transfer: Ints
+
+
+def draw_orders(block: Block) -> Orders:
+    """Draw the block's orders with their changes and ends, one element for each row of poe."""
+    rng = block.streams.rng("orders")
+    kinds, shared = read_kinds(), Shared(rng)
+    chains = _chains(block, rng)
+    natural, ending = _natural_end(block, rng, chains)
+    room = np.maximum((natural - chains.start) // SHORTEST_LINK, 0)
+    changes = np.minimum(rng.poisson(kinds.changes[chains.kind]), np.minimum(room, 8))
+    chain, ordinal = repeat(changes + 1)
+    links = (changes + 1)[chain]
+    share = (ordinal + np.where(ordinal > 0, rng.uniform(-0.4, 0.4, len(chain)), 0.0)) / links
+    time = chains.start[chain] + (share * (natural - chains.start)[chain]).astype(np.int64)
+    time = _session(block, shared, chains.episode[chain], time)
+    last = ordinal == links - 1
+    until = np.where(last, natural[chain], np.append(time[1:], 0))
+    stops = np.flatnonzero(last & (ending[chain] == STOPPED))
+    stop_time = _session(block, shared, chains.episode[chain[stops]], until[stops])
+    until[stops] = stop_time
+    rows = np.concatenate([chain, chain[stops]])
+    action = np.where(ordinal > 0, CHANGE, NEW)
+    before = np.where(ordinal > 0, np.arange(len(chain)) - 1, IDLE)
+    return _numbered(
+        block,
+        rng,
+        shared,
+        episode=chains.episode[rows],
+        kind=chains.kind[rows],
+        time=np.concatenate([time, stop_time]),
+        action=np.concatenate([action, np.full(len(stops), STOP)]),
+        before=np.concatenate([before, stops]),
+        until=np.concatenate([until, stop_time]),
+        ending=np.concatenate([np.where(last, ending[chain], CHANGED), np.full(len(stops), STOPPED)]),
+        transfer=chains.transfer[rows],
+    )
+
+
+def _numbered(block: Block, rng: np.random.Generator, shared: Shared, **columns: Ints) -> Orders:
+    """Put the orders into the order of their patients and times, and number them."""
+    person = block.episodes.person[columns["episode"]]
+    place = by_time(person, columns["time"])
+    rank = np.empty(len(place), dtype=np.int64)
+    rank[place] = np.arange(len(place))
+    sorted_columns = {name: column[place] for name, column in columns.items()}
+    before = sorted_columns["before"]
+    before = np.where(before >= 0, rank[before], IDLE)
+    after = np.full(len(place), IDLE)
+    linked = np.flatnonzero(before >= 0)
+    after[before[linked]] = linked
+    person = person[place]
+    episode, time = sorted_columns["episode"], sorted_columns["time"]
+    role = (shared(episode, time // SESSION, 1) ** 2 * TEAM).astype(np.int64)
+    provider = (shared(episode, role, 2) * (len(providers()) - 1)).astype(np.int64)
+    return Orders(
+        person=person,
+        number=counted_rows(person),
+        after=after,
+        provider=np.where(rng.random(len(place)) < share_of("no_provider"), IDLE, provider),
+        **{**sorted_columns, "before": before},
+    )
+
+
+def _session(block: Block, shared: Shared, episode: Ints, time: Ints) -> Ints:
+    """Return when an order wanted at a time is written: together with the others of those minutes."""
+    begin, end = block.episodes.start[episode], block.episodes.end[episode]
+    session = (time - begin) // SESSION
+    moment = begin + session * SESSION + (shared(episode, session) * SESSION).astype(np.int64)
+    written: Ints = np.clip(moment, begin, np.maximum(end - MINUTE, begin))
+    return written
+
+
+def _chains(block: Block, rng: np.random.Generator) -> _Chains:
+    kinds = read_kinds()
+    counts = _counts(block, rng)
+    episode, kind = np.nonzero(counts)
+    kept = (kinds.per[kind] != PER.index("home")) | (rng.random(len(kind)) >= share_of("home_drug_held"))
+    group, ordinal = repeat(counts[episode, kind] * kept)
+    copies = counts[episode, kind][group]
+    episode, kind = episode[group].astype(np.int64), kind[group].astype(np.int64)
+    start, end = _starts(block, rng, episode, kind)
+    # What goes on for days is not ordered twice at once: one order follows the other.
+    renewed = (kinds.days[kind] > 0) & (copies > 1)
+    leader = np.arange(len(group)) - ordinal
+    first, end = start[leader], np.where(renewed, end[leader], end)
+    share = (ordinal + np.where(ordinal > 0, rng.uniform(-0.3, 0.3, len(group)), 0.0)) / copies
+    start = np.where(renewed, first + (share * (end - first)).astype(np.int64), start)
+    limit = np.where(renewed & (ordinal < copies - 1), np.append(start[1:], 0), end)
+    moves, move_start, move_kind = _moves(block, rng)
+    moving = block.transfers.admission[moves]
+    return _Chains(
+        episode=np.concatenate([episode, moving]),
+        kind=np.concatenate([kind, move_kind]),
+        start=np.concatenate([start, move_start]),
+        limit=np.concatenate([limit, block.episodes.end[moving]]),
+        transfer=np.concatenate([np.full(len(episode), IDLE), moves]),
+    )
+
+
+def _counts(block: Block, rng: np.random.Generator) -> Ints:
+    """Return how many orders of each kind (column) an episode (row) brings.
+
+    Kinds that exclude each other share one draw, so that at most one of them is taken; those taken at home share it
+    over all admissions of a patient.
+    """
+    kinds = read_kinds()
+    mean = (_present(block) @ kinds.weights) * np.take(_exposure(block), kinds.per, axis=1)
+    daily = np.flatnonzero(np.isin(kinds.per, (PER.index("day"), PER.index("icu_day"))))
+    mean[:, daily] *= 2 * rng.random((len(mean), len(daily)))
+    mean[:, kinds.per == PER.index("transfer")] = 0
+    draw = rng.random(mean.shape)
+    home = np.flatnonzero(kinds.per == PER.index("home"))
+    draw[:, home] = rng.random((len(block.people.subject_id), len(home)))[block.episodes.person]
+    counts: Ints = np.floor(mean + draw).astype(np.int64)
+    some = np.flatnonzero(kinds.exclusive)
+    first = np.searchsorted(some, kinds.first[some])
+    last = np.searchsorted(some, kinds.last[some])
+    above = np.cumsum(mean[:, some], axis=1)
+    below = above - mean[:, some]
+    floor, draw = below[:, first], draw[:, kinds.first[some]]
+    total = above[:, last] - floor
+    shrink = np.where(total > 0.97, 0.97 / np.maximum(total, 0.97), 1.0)
+    counts[:, some] = np.floor((above - floor) * shrink + draw) - np.floor((below - floor) * shrink + draw)
+    return counts
+
+
+def _present(block: Block) -> Floats:
+    """Return which causes (columns, as `cause_names()`) are there in each episode."""
+    people, episodes, icu = block.people, block.episodes, block.icu
+    admitted = len(block.admissions.person)
+    present = np.zeros((len(episodes.person), len(cause_names())))
+    number = {name: place for place, name in enumerate(cause_names())}
+    present[:admitted, number["any"]] = 1
+    present[block.ed.episode, number["ed"]] = 1
+    present[icu.admission, number["icu"]] = 1
+    present[icu.admission[icu.ventilated_from != NONE], number["ventilated"]] = 1
+    present[icu.admission[icu.pressors], number["pressors"]] = 1
+    present[icu.admission[icu.dialysis], number["dialysis"]] = 1
+    present[:admitted, number["surgical"]] = block.admissions.surgical
+    first = len(EXTRA_CAUSES)
+    present[:, first : first + len(catalog.conditions())] = people.conditions[episodes.person]
+    female = people.female[episodes.person]
+    present[:, number["female"]], present[:, number["male"]] = female, ~female
+    present[:, number["elderly"]] = people.anchor_age[episodes.person] >= 75
+    present[:, number["dying"]] = episodes.dying
+    present[np.arange(len(present)), number[catalog.illnesses()[0]] + episodes.illness] = 1
+    return present
+
+
+def _exposure(block: Block) -> Floats:
+    """Return, for each episode, how much of each unit of PER it has; days of the very ill bring more orders."""
+    episodes, icu = block.episodes, block.icu
+    admitted = len(block.admissions.person)
+    gravity = 0.5 + 0.6 * episodes.severity
+    exposure = np.zeros((len(episodes.person), len(PER)))
+    exposure[:admitted, [PER.index("stay"), PER.index("home")]] = 1
+    stay = block.admissions.discharge - block.admissions.admit
+    exposure[:admitted, PER.index("day")] = stay / DAY * gravity[:admitted]
+    days = np.bincount(icu.admission, (icu.departure - icu.arrival) / DAY, minlength=len(gravity))
+    exposure[:, PER.index("icu_day")] = days * gravity
+    exposure[block.ed.episode, PER.index("ed")] = 1
+    return exposure
+
+
+def _starts(block: Block, rng: np.random.Generator, episode: Ints, kind: Ints) -> tuple[Ints, Ints]:
+    """Return when each chain of orders begins, and when it ends at the latest."""
+    starts = read_kinds().starts[kind]
+    begin, span, wait, end = _windows(block, rng, episode, starts)
+    count = len(kind)
+    # The first hours of a stay bring most orders.
+    early = rng.random(count) ** 1.6
+    time = begin + (early * span).astype(np.int64)
+    time += (rng.exponential(1.0, count) * wait).astype(np.int64)
+    hours, weights = catalog.choices("orders_hour")
+    hour = hours.cast(pl.Int64).to_numpy()[pick(rng, weights, count)] * HOUR
+    usual = time - time % DAY + hour + rng.integers(0, HOUR, count)
+    moved = (span > HOUR) & (usual > begin) & (usual < begin + span)
+    start = np.where(moved, usual, time)
+    return np.clip(start, block.episodes.start[episode], end - 10 * MINUTE), end
+
+
+def _windows(block: Block, rng: np.random.Generator, episode: Ints, starts: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return for each chain where its time begins, how far it may lie after that, evenly and by chance, and its end."""
+    admissions, icu, ed = block.admissions, block.icu, block.ed
+    admitted, episodes = len(admissions.person), block.episodes
+    admit = episodes.start.copy()
+    admit[:admitted] = admissions.admit
+    arrival, departure = episodes.start.copy(), episodes.end.copy()
+    arrival[ed.episode] = ed.arrival
+    departure[ed.episode] = ed.departure
+    stays = np.bincount(icu.admission, minlength=len(admit))
+    first = np.cumsum(stays) - stays
+    stay = first[episode] + (rng.random(len(episode)) * stays[episode]).astype(np.int64)
+    in_icu = (stays[episode] > 0) & np.isin(starts, (STARTS.index("icu"), STARTS.index("icu_arrival")))
+    stay = np.where(in_icu, stay, 0)
+    icu_arrival = np.where(in_icu, np.append(icu.arrival, 0)[stay], admit[episode])
+    icu_departure = np.where(in_icu, np.append(icu.departure, 0)[stay], episodes.end[episode])
+    final = episodes.end[episode] - (rng.uniform(0.4, 5.0, len(episode)) * HOUR).astype(np.int64)
+    final = np.maximum(final, admit[episode])
+    begin = np.choose(starts, [admit[episode], admit[episode], icu_arrival, icu_arrival, final, arrival[episode]])
+    zero = np.zeros_like(begin)
+    spans = [zero, episodes.end[episode] - begin, icu_departure - begin, zero, zero, departure[episode] - begin]
+    waits = np.array([1.6 * HOUR, 0, 0, HOUR, 0, 0]).astype(np.int64)
+    # What intensive care begins does not outlast it.
+    return begin, np.choose(starts, spans), waits[starts], icu_departure
+
+
+def _moves(block: Block, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
+    """Return the transfers that an order asks for, when it is written, and its kind."""
+    kinds = read_kinds()
+    kind = int(np.flatnonzero(kinds.per == PER.index("transfer"))[0])
+    transfers = block.transfers
+    wanted = (transfers.kind == "transfer").to_numpy() & (transfers.admission >= 0)
+    wanted &= rng.random(len(wanted)) < kinds.weights[0, kind]
+    rows = np.flatnonzero(wanted)
+    start = transfers.start[rows] - (rng.uniform(0.5, 6.0, len(rows)) * HOUR).astype(np.int64)
+    start = np.maximum(start, block.admissions.admit[transfers.admission[rows]])
+    return rows, start, np.full(len(rows), kind)
+
+
+def _natural_end(block: Block, rng: np.random.Generator, chains: _Chains) -> tuple[Ints, Ints]:
+    """Return how long each chain of orders would hold, and how it ends."""
+    kinds, kind = read_kinds(), chains.kind
+    discharge = block.episodes.end[chains.episode]
+    single = kinds.days[kind] == 0
+    count = len(kind)
+    length = np.where(single, SINGLE_LASTS, kinds.days[kind] * 0.5 * rng.standard_gamma(2.0, count) * DAY)
+    end = chains.start + np.maximum(length.astype(np.int64), SHORTEST_LINK)
+    cancelled = rng.random(count) < kinds.cancelled[kind]
+    soon = chains.start + (rng.uniform(0.5, 10.0, count) * HOUR).astype(np.int64)
+    end = np.where(single & cancelled, soon, end)
+    end = np.where(chains.limit < discharge, np.minimum(end, chains.limit), end)
+    alone = np.where(single & (rng.random(count) < share_of("expires")), EXPIRED, DROPPED)
+    ending = np.where(end >= discharge, AT_DISCHARGE, np.where(cancelled, STOPPED, alone))
+    return np.minimum(end, discharge), ending

@@ -1,0 +1,90 @@
+"""Columns as arrays and series: how texts, identifiers and empty values of the orders' tables are put into them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import polars as pl
+
+from ehrtraj.synth import catalog
+from ehrtraj.synth.block import Block
+from ehrtraj.synth.draw import Bools, Floats, Ints
+
+IDLE = -1
+
+
+def codes_of(column: pl.Series, names: tuple[str, ...]) -> Ints:
+    """Return the position of each value of a column among `names`."""
+    order = {name: number for number, name in enumerate(names)}
+    return np.array([order[value] for value in column], dtype=np.int64)
+
+
+def floats(column: pl.Series) -> Floats:
+    """Return a column as floats."""
+    values: Floats = column.cast(pl.Float64).to_numpy()
+    return values
+
+
+def floats_or(column: pl.Series, missing: float) -> Floats:
+    """Return a column as floats, with `missing` for nulls."""
+    return floats(column.cast(pl.Float64).fill_null(missing))
+
+
+def positions(index: Ints | Bools) -> pl.Series:
+    """Return positions as polars looks them up fastest."""
+    return pl.Series(index.astype(np.uint32))
+
+
+def take(values: pl.Series, index: Ints | Bools) -> pl.Series:
+    """Return values[index]. The last value is null, and what -1 finds."""
+    taken: pl.Series = values[positions(np.where(index < 0, len(values) - 1, index))]
+    return taken
+
+
+def same(value: str | None, count: int, dtype: pl.DataType | type[pl.DataType] = pl.String) -> pl.Series:
+    """Return a column of one value, `count` rows long."""
+    return pl.Series([value], dtype=dtype).new_from_index(0, count)
+
+
+def with_null(column: pl.Series) -> pl.Series:
+    """Return a column with a null added at its end, where -1 finds it."""
+    return pl.concat([column, pl.Series([None], dtype=column.dtype)])
+
+
+@cache
+def providers() -> pl.Series:
+    """Return the providers who write and chart orders, and null at the end."""
+    return with_null(catalog.staff()[0])
+
+
+@cache
+def digits(count: int) -> pl.Series:
+    """Return 0 to count - 1 as texts, and null."""
+    return with_null(pl.Series(np.arange(count)).cast(pl.String))
+
+
+def by_time(person: Ints, time: Ints) -> Ints:
+    """Return the rows' order by patient and time; equal ones stay as they are."""
+    place: Ints = np.argsort((person << 36) + time, kind="stable")
+    return place
+
+
+def counted_rows(person: Ints) -> Ints:
+    """Number the rows of each patient from 1; rows of a patient lie together."""
+    counted: Ints = np.arange(len(person)) - np.searchsorted(person, person, side="left") + 1
+    return counted
+
+
+def labels_of(block: Block, person: Ints, number: Ints) -> pl.Series:
+    """Return the identifiers of the form subject-number."""
+    subjects = pl.Series(block.people.subject_id).cast(pl.String) + "-"
+    most = int(number.max()) if len(number) else 0
+    return subjects[positions(person)] + digits(1024 * (1 + most // 1024))[positions(number)]
+
+
+def hadm_ids(block: Block, episode: Ints) -> pl.Series:
+    """Return hadm_id of episodes; null for visits to the emergency department without admission."""
+    admitted = len(block.admissions.person)
+    known = pl.concat([pl.Series(block.admissions.hadm_id, dtype=pl.Int64), pl.Series([None], dtype=pl.Int64)])
+    return take(known, np.where(episode < admitted, episode, IDLE))

@@ -1,0 +1,62 @@
+"""Draws that the orders' tables have in common: shares, lags, members of groups, and what rows share."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import polars as pl
+
+from ehrtraj.synth import catalog
+from ehrtraj.synth.draw import Floats, Ints
+from ehrtraj.synth.tables.orders.columns import floats
+
+
+class Shared:
+    """Draws that rows have in common: the same for the same key, without sorting the keys."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._values = rng.random(1 << 15)
+
+    def __call__(self, *parts: Ints | int) -> Floats:
+        key: Ints = np.int64(0) * np.asarray(parts[0])
+        for part in parts:
+            key = (key ^ (key >> 29) ^ part) * 0x2545F4914F6CDD1D
+        drawn: Floats = self._values[(key >> 40) & (len(self._values) - 1)]
+        return drawn
+
+
+def upper_edges(group: Ints, weights: Floats) -> Floats:
+    """Return the upper edges of shares within each group, those of group g between g and g + 1."""
+    total = np.bincount(group, weights)
+    sums = np.cumsum(weights)
+    before = np.concatenate([[0.0], np.cumsum(total)[:-1]])
+    edges: Floats = group + (sums - before[group]) / total[group]
+    return edges
+
+
+def pick_within(edges: Floats, group: Ints, draws: Floats) -> Ints:
+    """Return, for each row, a member of its group; `draws` are uniform."""
+    # Never quite the end, so that rounding cannot lead into the next group.
+    drawn: Ints = np.searchsorted(edges, group + draws * 0.999999, side="right").astype(np.int64)
+    return drawn
+
+
+@cache
+def share_of(name: str) -> float:
+    """Return one of the shares of order_shares.csv."""
+    table = catalog.read("order_shares.csv")
+    return float(table.filter(pl.col("name") == name)["share"][0])
+
+
+@cache
+def _lags() -> dict[str, Floats]:
+    table = catalog.read("order_lags.csv")
+    return {name: floats(table[name]) for name in ("quantile", "enter_minutes", "chart_minutes", "store_minutes")}
+
+
+def lag(name: str, draws: Floats) -> Floats:
+    """Return lags in minutes, drawn along their quantiles."""
+    lags = _lags()
+    drawn: Floats = np.interp(draws, lags["quantile"], lags[name])
+    return drawn

@@ -1,0 +1,122 @@
+"""Draws poe and poe_detail: what the order entry keeps of each order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import polars as pl
+
+from ehrtraj.synth import catalog
+from ehrtraj.synth.block import Block
+from ehrtraj.synth.draw import HOUR, MINUTE, Floats, Ints, repeat, times
+from ehrtraj.synth.tables.orders.chains import ACTIONS, STOP, Orders
+from ehrtraj.synth.tables.orders.columns import codes_of, floats, hadm_ids, positions, providers, same, take, with_null
+from ehrtraj.synth.tables.orders.draws import pick_within, upper_edges
+from ehrtraj.synth.tables.orders.kinds import read_kinds
+
+
+def poe_frame(block: Block, orders: Orders, labels: pl.Series) -> pl.DataFrame:
+    """Return poe."""
+    kinds = read_kinds()
+    known = with_null(labels)
+    count = len(orders.person)
+    return pl.DataFrame(
+        {
+            "poe_id": labels,
+            "poe_seq": orders.number,
+            "subject_id": block.subject_id(orders.person),
+            "hadm_id": hadm_ids(block, orders.episode),
+            "ordertime": times(orders.time),
+            "order_type": take(kinds.order_type, orders.kind),
+            "order_subtype": take(kinds.order_subtype, orders.kind),
+            "transaction_type": take(ACTIONS, orders.action),
+            "discontinue_of_poe_id": take(known, orders.before),
+            "discontinued_by_poe_id": take(known, orders.after),
+            "order_provider_id": take(providers(), orders.provider),
+            "order_status": same("Inactive", count),
+        }
+    )
+
+
+STAND_INS = ("{service}", "{unit}", "{time}")
+SERVICE, UNIT, ANSWERED = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class _Details:
+    """What poe_detail says of an order: fields, a kind's fields together, and the values each may have."""
+
+    count: Ints
+    """How many fields a kind has."""
+    first: Ints
+    """Its first field."""
+    names: pl.Series
+    share: Floats
+    edges: Floats
+    values: pl.Series
+    stands_for: Ints
+    """0 for a value that is what it says, else which of STAND_INS it is."""
+
+
+@cache
+def _details() -> _Details:
+    table, kinds = catalog.read("order_details.csv"), read_kinds()
+    field = table.select(pl.struct("order", "field_name").rle_id()).to_series().to_numpy().astype(np.int64)
+    fields = table[np.flatnonzero(np.diff(field, prepend=-1))]
+    kind = np.array([kinds.order[order] for order in fields["order"]], dtype=np.int64)
+    count = np.bincount(kind, minlength=len(kinds.per))
+    first = np.zeros_like(count)
+    first[kind[::-1]] = np.arange(len(kind))[::-1]
+    stand_ins = {name: number for number, name in enumerate(STAND_INS, start=1)}
+    return _Details(
+        count=count,
+        first=first,
+        names=fields["field_name"],
+        share=floats(fields["share"]),
+        edges=upper_edges(field, floats(table["weight"])),
+        values=table["field_value"],
+        stands_for=np.array([stand_ins.get(value, 0) for value in table["field_value"]], dtype=np.int64),
+    )
+
+
+def poe_detail_frame(block: Block, orders: Orders, labels: pl.Series) -> pl.DataFrame:
+    """Return poe_detail: the fields of each order, but for those that end another."""
+    rng = block.streams.rng("poe_detail")
+    details = _details()
+    order, ordinal = repeat(np.where(orders.action == STOP, 0, details.count[orders.kind]))
+    field = details.first[orders.kind[order]] + ordinal
+    kept = rng.random(len(order)) < details.share[field]
+    order, field = order[kept], field[kept]
+    value = pick_within(details.edges, field, rng.random(len(order)))
+    return pl.DataFrame(
+        {
+            "poe_id": labels[positions(order)],
+            "poe_seq": orders.number[order],
+            "subject_id": block.subject_id(orders.person[order]),
+            "field_name": take(details.names, field),
+            "field_value": _detail_values(block, rng, orders, order, value),
+        }
+    )
+
+
+def _detail_values(block: Block, rng: np.random.Generator, orders: Orders, order: Ints, value: Ints) -> pl.Series:
+    """Return the values' texts, with services, units and times filled in."""
+    details, services = _details(), catalog.read("order_services.csv")
+    stands_for = details.stands_for[value]
+    asked = np.flatnonzero(stands_for == ANSWERED)
+    episode = orders.episode[order]
+    answered = orders.time[order[asked]] + rng.integers(10 * MINUTE, 20 * HOUR, len(asked))
+    answered = np.minimum(answered, block.episodes.end[episode[asked]])
+    stamps = times(answered).dt.to_string("%Y-%m-%d %H:%M:%S")
+    texts = pl.concat([details.values, services["value"], pl.Series(["ICU"]), stamps])
+    icu = len(details.values) + services.height
+    ward = len(details.values) + codes_of(block.admissions.service, tuple(services["service"]))
+    ward = np.append(ward, icu)[np.minimum(episode, len(ward))]
+    intensive = block.transfers.unit.str.contains("ICU|CCU|Intensive").fill_null(value=False).to_numpy()
+    to_icu = np.append(intensive, False)[orders.transfer[order]]
+    index = np.where((stands_for == SERVICE) | ((stands_for == UNIT) & ~to_icu), ward, value)
+    index = np.where((stands_for == UNIT) & to_icu, icu, index)
+    index[asked] = icu + 1 + np.arange(len(asked))
+    return texts[positions(index)]
