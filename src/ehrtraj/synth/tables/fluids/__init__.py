@@ -1,0 +1,49 @@
+"""Draws what goes into and out of patients in intensive care, and what is done to them there.
+
+inputevents, ingredientevents, outputevents and procedureevents have one pattern: a line of the catalog is a kind of
+care, with who needs it and during what part of a stay. A stay that needs it gets a course of it, and a course becomes
+rows: a drip's changes of rate and bags, doses, measured volumes, or one process from beginning to end.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ehrtraj.synth import catalog
+from ehrtraj.synth.block import Block
+from ehrtraj.synth.tables.fluids.care import OUTPUTS, PROCEDURES, draw_care
+from ehrtraj.synth.tables.fluids.inputevents import ingredient_frame, input_frame, input_lines
+from ehrtraj.synth.tables.fluids.inputs import draw_inputs
+from ehrtraj.synth.tables.fluids.outputs import output_frame
+from ehrtraj.synth.tables.fluids.procedures import draw_processes, procedure_frame
+
+
+def draw(block: Block) -> dict[str, pl.DataFrame]:
+    """Return the rows of inputevents, ingredientevents, outputevents and procedureevents of a block."""
+    care = draw_care(block)
+    orders = draw_inputs(care)
+    processes = draw_processes(care)
+    count = len(orders.stay) + len(processes.stay)
+    # Shuffled, since neighbours of a space lie a constant apart.
+    ids = block.streams.rng("fluids orders").permutation(block.streams.unique_ids("order", count))
+    lines = input_lines(care, orders, ids[: len(orders.stay)])
+    return {
+        "icu/inputevents": input_frame(care, lines),
+        "icu/ingredientevents": ingredient_frame(care, lines),
+        "icu/outputevents": output_frame(care),
+        "icu/procedureevents": procedure_frame(care, processes, ids[len(orders.stay) :]),
+    }
+
+
+def dictionaries() -> dict[str, pl.DataFrame]:
+    """Return the lines of d_items that the four tables refer to, in order of itemid."""
+    columns = ["itemid", "label", "abbreviation", "linksto", "category", "unitname", "param_type"]
+    items = pl.concat(
+        [
+            catalog.read("inputs.csv").select(columns),
+            catalog.read(OUTPUTS).with_columns(linksto=pl.lit("outputevents")).select(columns),
+            catalog.read(PROCEDURES).with_columns(linksto=pl.lit("procedureevents")).select(columns),
+        ]
+    )
+    nothing = pl.lit(None, dtype=pl.Float64)
+    return {"icu/d_items": items.sort("itemid").with_columns(lownormalvalue=nothing, highnormalvalue=nothing)}

@@ -1,0 +1,262 @@
+"""Draws who needs which care and when: states and windows of each ICU stay, courses, and what happens in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import polars as pl
+
+from ehrtraj.synth import catalog
+from ehrtraj.synth.block import Block
+from ehrtraj.synth.draw import HOUR, MINUTE, NONE, Bools, Floats, Ints, minutes, repeat
+
+_STATES = (
+    "any", "surgical", "first_stay", "arterial_line", "ventilated", "long_ventilated", "intubated_here", "extubated",
+    "pressors", "dialysis", "crrt", "hemodialysis", "catheter",
+)  # fmt: skip
+"""What may decide on care in a stay, besides catalog.causes()."""
+_WINDOWS = (
+    "stay", "end", "intubation", "ventilated", "extubation", "after_ventilated", "pressors", "dialysis", "catheter",
+    "after_catheter",
+)  # fmt: skip
+"""Parts of a stay that care may be limited to."""
+DRIPS, DOSES, OUTPUTS, PROCEDURES = "input_drips.csv", "input_doses.csv", "outputs.csv", "icu_procedures.csv"
+_SHIFT = 12 * HOUR
+LONG_VENTILATED = 36 * HOUR
+"""Ventilated for so long that feeding by tube is begun: within 24 to 48 hours in guidelines (ASPEN/SCCM 2016)."""
+LAST_HOURS = 6 * HOUR
+ALMOST_ONE = 1 - 1e-12
+
+
+@dataclass(frozen=True)
+class Care:
+    """What decides on the care of each ICU stay."""
+
+    block: Block
+    states: Floats
+    """[stays, states]: 1 where a cause or state holds, columns as _state_names()."""
+    begin: Ints
+    """[stays, windows]: whole minutes."""
+    end: Ints
+    """[stays, windows]: before `begin` where a stay has no such window."""
+    nurses: Ints
+    """Caregivers by shift; those of a stay stand together."""
+    first_shift: Ints
+
+    def caregiver(self, stay: Ints, time: Ints) -> Ints:
+        """Return who charted at each time."""
+        shift = (time - self.block.icu.arrival[stay]) // _SHIFT
+        found: Ints = self.nurses[self.first_shift[stay] + shift]
+        return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A file of the catalog, read: arrays by kind of care."""
+
+    table: pl.DataFrame
+    number: dict[str, Floats]
+    """The columns that hold numbers, NaN where they are empty."""
+    log_rest: Floats
+    """[states, kinds]: logarithm of the chance not to get it although the state holds."""
+    only: Floats
+    """[states, kinds]: 1 where a kind needs the state."""
+    never: Floats
+    window: Ints
+
+
+@dataclass(frozen=True)
+class Courses:
+    """One kind of care of one stay from `start` to `end`, ordered by stay."""
+
+    stay: Ints
+    kind: Ints
+    start: Ints
+    end: Ints
+
+
+@cache
+def _state_names() -> dict[str, int]:
+    return {name: number for number, name in enumerate((*catalog.causes(), *_STATES))}
+
+
+@cache
+def _staff() -> Ints:
+    return catalog.staff()[1].to_numpy().astype(np.int64)
+
+
+@cache
+def read_plan(name: str) -> Plan:
+    """Return a file of the catalog as arrays."""
+    table = catalog.read(name)
+    numeric = [column for column, kind in table.schema.items() if kind.is_numeric() or table[column].is_null().all()]
+    return Plan(
+        table=table,
+        number={column: floats(table, column) for column in numeric},
+        log_rest=_log_rest(name),
+        only=weights_of(name, "only", 0.0),
+        never=weights_of(name, "never", 0.0),
+        window=np.array([_WINDOWS.index(window) for window in table["during"]], dtype=np.int64),
+    )
+
+
+def floats(table: pl.DataFrame, column: str) -> Floats:
+    """Return a column as floats, NaN where it is null."""
+    return table[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+@cache
+def weights_of(name: str, column: str, otherwise: float) -> Floats:
+    """Read cells like `gi_bleed:0.5 any:0.1`, or bare names for 1, into a matrix [states, lines]."""
+    cells = catalog.read(name)[column].cast(pl.String).fill_null("")
+    matrix = np.full((len(_state_names()), len(cells)), otherwise)
+    for line, cell in enumerate(cells):
+        for entry in cell.split():
+            state, _, weight = entry.partition(":")
+            matrix[_state_names()[state], line] = float(weight or 1)
+    return matrix
+
+
+@cache
+def _log_rest(name: str) -> Floats:
+    rest: Floats = np.log1p(-np.minimum(weights_of(name, "given_to", 0.0), ALMOST_ONE))
+    return rest
+
+
+@cache
+def equals(name: str, column: str, value: str) -> Bools:
+    """Say in which lines of a file a text is what is asked for."""
+    return (catalog.read(name)[column].fill_null("") == value).to_numpy()
+
+
+def draw_care(block: Block) -> Care:
+    """Draw what decides on the care of the block's ICU stays."""
+    icu, rng = block.icu, block.streams.rng("fluids care")
+    begin, end = _windows(block)
+    states = np.zeros((len(icu.person), len(_state_names())))
+    places = _state_names()
+    states[:, : len(catalog.causes())] = _causes(block)
+    ventilated = icu.ventilated_from != NONE
+    known = {
+        "any": np.ones(len(icu.person), dtype=bool),
+        "surgical": block.admissions.surgical[icu.admission],
+        "first_stay": run_begins(icu.admission),
+        "arterial_line": icu.arterial_line,
+        "ventilated": ventilated,
+        "long_ventilated": ventilated & (_length(begin, end, "ventilated") > LONG_VENTILATED),
+        "intubated_here": ventilated & (icu.ventilated_from > icu.arrival + HOUR),
+        "extubated": ventilated & (icu.ventilated_until < icu.departure - HOUR) & ~_dying(block),
+        "pressors": icu.pressors,
+        "dialysis": icu.dialysis,
+        # Continuous dialysis is for those whose circulation is unstable.
+        "crrt": icu.dialysis & icu.pressors,
+        "hemodialysis": icu.dialysis & ~icu.pressors,
+    }
+    for name, holds in known.items():
+        states[:, places[name]] = holds
+    _add_windows(rng, states, begin, end)
+    shifts = (icu.departure - icu.arrival) // _SHIFT + 1
+    staff = _staff()
+    nurses = staff[rng.integers(0, len(staff), int(shifts.sum()))]
+    return Care(block, states, begin, end, nurses, np.cumsum(shifts) - shifts)
+
+
+def _dying(block: Block) -> Bools:
+    dying: Bools = block.episodes.dying[block.icu.admission]
+    return dying
+
+
+def _causes(block: Block) -> Bools:
+    """Return which of catalog.causes() hold in each stay."""
+    icu, people = block.icu, block.people
+    illness = block.episodes.illness[icu.admission][:, None] == np.arange(len(catalog.illnesses()))
+    female = people.female[icu.person]
+    elderly = block.age(icu.person, icu.arrival) >= 75
+    traits = np.stack([female, ~female, elderly, _dying(block)], axis=1)
+    return np.concatenate([people.conditions[icu.person], traits, illness], axis=1)
+
+
+def _windows(block: Block) -> tuple[Ints, Ints]:
+    """Return begin and end of the windows that the block decides; the others are empty."""
+    icu = block.icu
+    first, last = minutes(icu.arrival + MINUTE - 1), minutes(icu.departure)
+    ventilated = icu.ventilated_from != NONE
+    on = np.where(ventilated, np.maximum(minutes(icu.ventilated_from), first), last + 1)
+    off = np.where(ventilated, minutes(icu.ventilated_until), last)
+    begin = np.repeat(last[:, None] + 1, len(_WINDOWS), axis=1)
+    end = np.repeat(last[:, None], len(_WINDOWS), axis=1)
+    edges = {
+        "stay": (first, last),
+        "end": (np.maximum(first, last - LAST_HOURS), last),
+        "intubation": (on, on),
+        "ventilated": (on, off),
+        "extubation": (off, off),
+        "after_ventilated": (np.where(ventilated, off, first), last),
+    }
+    for name, (opens, closes) in edges.items():
+        begin[:, _WINDOWS.index(name)], end[:, _WINDOWS.index(name)] = opens, closes
+    return begin, end
+
+
+def _length(begin: Ints, end: Ints, window: str) -> Ints:
+    place = _WINDOWS.index(window)
+    length: Ints = end[:, place] - begin[:, place]
+    return length
+
+
+def _add_windows(rng: np.random.Generator, states: Floats, begin: Ints, end: Ints) -> None:
+    """Draw the windows of input_windows.csv, shares of the stay, and note who has a catheter."""
+    table = catalog.read("input_windows.csv")
+    has = rng.random((len(states), table.height)) < -np.expm1(states @ _log_rest("input_windows.csv"))
+    first, length = begin[:, 0], _length(begin, end, "stay")
+    for line, window in enumerate(table["window"]):
+        low, high, early, late = table.row(line)[2:6]
+        opens = first + (rng.uniform(low, high, len(states)) * length).astype(np.int64)
+        closes = first + (np.minimum(rng.uniform(early, late, len(states)), 1.0) * length).astype(np.int64)
+        place, here = _WINDOWS.index(window), has[:, line]
+        begin[here, place], end[here, place] = minutes(opens)[here], minutes(closes)[here]
+        if window == "catheter":
+            states[:, _state_names()["catheter"]] = here
+            begin[:, place + 1] = np.where(here, end[:, place], first)
+
+
+def draw_courses(rng: np.random.Generator, care: Care, plan: Plan) -> Courses:
+    """Draw what each stay gets, and from when to when."""
+    shape = (len(care.states), plan.table.height)
+    allowed = (care.states @ plan.only == plan.only.sum(axis=0)) & (care.states @ plan.never == 0)
+    given = allowed & (rng.random(shape) < -np.expm1(care.states @ plan.log_rest))
+    stay, kind = np.nonzero(given & (care.begin[:, plan.window] <= care.end[:, plan.window]))
+    opens, closes = care.begin[stay, plan.window[kind]], care.end[stay, plan.window[kind]]
+    wait = rng.exponential(HOUR, len(stay)) * plan.number["starts_hours"][kind]
+    lasts = plan.number["lasts_hours"][kind] * HOUR * rng.lognormal(-0.1, 0.5, len(stay))
+    start = minutes(opens + wait.astype(np.int64))
+    end = np.where(np.isnan(lasts), closes, start + np.nan_to_num(lasts).astype(np.int64))
+    end = np.minimum(minutes(end), closes)
+    kept = start <= closes
+    return Courses(stay[kept], kind[kept], start[kept], end[kept])
+
+
+def draw_events(rng: np.random.Generator, plan: Plan, courses: Courses) -> tuple[Ints, Ints]:
+    """Return the course and the time of what happens once, at random, or again and again within each course."""
+    every, at_random = plan.number["every_hours"][courses.kind] * HOUR, plan.number["at_random"][courses.kind] == 1
+    length = (courses.end - courses.start).astype(np.float64)
+    expected = np.where(np.isnan(every), 0.0, length / every)
+    scattered = np.maximum(rng.poisson(expected), 1)
+    course, ordinal = repeat(np.where(at_random, scattered, expected.astype(np.int64) + 1))
+    place = rng.random(len(course))
+    late = 0.12 * (place - 0.5) * (ordinal > 0)
+    regular = (ordinal + late) * np.nan_to_num(every)[course]
+    offset = np.where(at_random[course] & (expected[course] > 0), place * length[course], regular)
+    time = minutes(courses.start[course] + offset.astype(np.int64))
+    return course, np.minimum(time, courses.end[course])
+
+
+def run_begins(*columns: Ints) -> Bools:
+    """Say where a run of equal rows begins."""
+    begins = np.zeros(len(columns[0]), dtype=bool)
+    begins[:1] = True
+    for column in columns:
+        begins[1:] |= column[1:] != column[:-1]
+    return begins
