@@ -1,0 +1,217 @@
+"""Draws chartevents: texts, settings and measurements of each cell, with results of the laboratory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from ehrtraj.synth import catalog
+from ehrtraj.synth.block import Block
+from ehrtraj.synth.draw import MINUTE, Floats, Ints, decimals, repeat
+from ehrtraj.synth.tables.charting.cells import draw_cells, in_order, shared_columns
+from ehrtraj.synth.tables.charting.plan import Halves, Numbers, Plan
+from ehrtraj.synth.tables.charting.readings import Readings, draw_readings, heart_states
+from ehrtraj.synth.tables.charting.rounds import ITEM_BITS, TIME_BITS, Needs, Rounds, shift_counts, shift_of
+from ehrtraj.synth.tables.labs import echo_source
+
+WARNED = 0.1
+"""Share of numbers outside an item's limits that carry a warning; an assumption."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of chartevents in no order."""
+
+    round: Ints
+    line: Ints
+    value: Ints
+    """Number of the text among those of the catalog; -1 for numbers."""
+    number: Floats
+    """NaN for texts without one."""
+
+
+def draw_chartevents(block: Block, plan: Plan, needs: Needs, rounds: Rounds) -> pl.DataFrame:
+    """Draw the cells of all rounds and what is charted in them, and return chartevents."""
+    rng = block.streams.rng("chartevents")
+    readings = draw_readings(rng, block, plan, rounds)
+    state = heart_states(plan, needs, rounds, readings)
+    cell, line = draw_cells(rng, plan.chart, rounds, needs, plan.channel)
+    kept = plan.allowed[line, state[cell]]
+    cell, line = cell[kept], line[kept]
+    listed = plan.values.listed[line, state[cell]]
+    measured = np.flatnonzero(plan.numbers.slot[line] >= 0)
+    others = np.flatnonzero(plan.numbers.slot[line] < 0)
+    share = _shares(rng, block, plan, needs, rounds, readings, cell[others], line[others])
+    chosen = listed[others] >= 0
+    texts, settings = others[chosen], others[~chosen]
+    parent, value = _texts(rng, plan, line[texts], listed[texts], share[chosen])
+    texts = texts[parent]
+    at = readings.first[cell[measured]] + plan.numbers.slot[line[measured]]
+    figures = _scaled(plan.numbers, line[measured], readings.value[at])
+    set_to = _scaled(plan.numbers, line[settings], _settings(plan.numbers, line[settings], share[~chosen]))
+    order = np.concatenate([texts, measured, settings])
+    rows = _Rows(
+        round=cell[order],
+        line=line[order],
+        value=np.concatenate([value, np.full(len(measured) + len(settings), -1)]),
+        number=np.concatenate([plan.values.number[value], figures, set_to]),
+    )
+    return _frame(rng, block, plan, rounds, rows)
+
+
+def _shares(
+    rng: np.random.Generator,
+    block: Block,
+    plan: Plan,
+    needs: Needs,
+    rounds: Rounds,
+    readings: Readings,
+    cell: Ints,
+    line: Ints,
+) -> Floats:
+    """Return where in the order of an item's values, from 0 to 1, each value is.
+
+    Mostly it is the shift's, and that mostly the stay's; illness shifts it towards the later values.
+    """
+    habit = _habits(rng, block, plan, needs)
+    drawn = rng.random(len(cell), dtype=np.float32)
+    steady = plan.steady[line]
+    usual = habit.ravel()[rounds.shift[cell] * habit.shape[1] + plan.channel[line]]
+    fresh = (drawn - steady) / np.maximum(1 - steady, np.float32(1e-6))
+    share = np.clip(np.where(drawn < steady, usual, fresh).astype(np.float64), 1e-6, 1 - 1e-6)
+    leaning = np.flatnonzero(plan.lean[line] != 0)
+    cell, line = cell[leaning], line[leaning]
+    severity = block.severity(block.icu.admission[rounds.stay], rounds.time) - 0.8
+    turn = plan.turn[line]
+    push = np.where(turn >= 0, readings.value[np.where(turn >= 0, readings.first[cell] + turn, 0)], severity[cell])
+    odds = share[leaning] / (1 - share[leaning]) * np.exp(plan.lean[line] * push)
+    share[leaning] = odds / (1 + odds)
+    return share
+
+
+def _habits(rng: np.random.Generator, block: Block, plan: Plan, needs: Needs) -> Halves:
+    """Return [shifts, channels]: what a nurse would chart again and again in one shift, from 0 to 1."""
+    shape = (len(needs.has), len(plan.channel_need))
+    stays = rng.random(shape, dtype=np.float32)
+    tied = np.flatnonzero(plan.channel_need >= 0)
+    stays[:, tied] = needs.luck[:, plan.channel_need[tied]]
+    steady = np.zeros(shape[1], dtype=np.float32)
+    steady[plan.channel] = plan.steady
+    of_shift = stays[np.repeat(np.arange(shape[0]), shift_counts(block))]
+    same = rng.random(of_shift.shape, dtype=np.float32) < steady
+    return np.where(same, of_shift, rng.random(of_shift.shape, dtype=np.float32))
+
+
+def _texts(rng: np.random.Generator, plan: Plan, line: Ints, listed: Ints, share: Floats) -> tuple[Ints, Ints]:
+    """Return the texts charted, by number; some items have several at once: also say which element each belongs to."""
+    values = plan.values
+    value = np.minimum(
+        np.searchsorted(values.edges, listed + share, side="right"), values.first[listed] + values.size[listed] - 1
+    )
+    several = np.flatnonzero((plan.extra[line] > 0) & ~values.alone[value])
+    wanted = plan.extra[line[several]] * (0.5 + rng.random(len(several))) + rng.random(len(several))
+    more = np.ones(len(value), dtype=np.int64)
+    more[several] += np.minimum(wanted.astype(np.int64), values.size[listed[several]] - 1)
+    parent, ordinal = repeat(more)
+    first, size = values.first[listed][parent], values.size[listed][parent]
+    value = first + (value[parent] - first + ordinal) % size
+    kept = (ordinal == 0) | ~values.alone[value]
+    return parent[kept], value[kept]
+
+
+def _settings(numbers: Numbers, line: Ints, share: Floats) -> Floats:
+    # A logistic distribution of about the spread wanted: it needs no inverse normal.
+    deviation = 0.55 * numbers.spread[line] * np.log(share / (1 - share))
+    typical = numbers.typical[line]
+    value = np.where(numbers.logarithmic[line], typical * np.exp(np.minimum(deviation, 8.0)), typical + deviation)
+    return np.asarray(np.clip(value, numbers.least[line], numbers.most[line]))
+
+
+def _scaled(numbers: Numbers, line: Ints, value: Floats) -> Floats:
+    """Return numbers in the unit of the chart, rounded to the step in which they are read or set."""
+    step = numbers.step[line]
+    value = value * numbers.factor[line] + numbers.offset[line]
+    whole = np.where(step > 0, step, 1.0)
+    return np.where(step > 0, np.rint(value / whole) * whole, value)
+
+
+def _echoes(block: Block, plan: Plan) -> tuple[pl.DataFrame, Ints, Ints]:
+    """Return results of the laboratory that nurses saw in the chart, their stays, and the lines they go to."""
+    source = echo_source(block).drop_nulls(["value", "valuenum"])
+    stays = block.icu
+    if not len(stays.person):
+        source = source.clear()
+    table = catalog.read("chart_echoes.csv")
+    itemid = source["itemid"].to_numpy()
+    person, time = source["person"].to_numpy(), source["charttime"].dt.epoch("s").to_numpy()
+    # Stays are ordered by patient and time: the last one that began before is the only one that can hold the time.
+    scale = 1 << 36
+    stay = np.searchsorted(stays.person * scale + stays.arrival, person * scale + time, side="right") - 1
+    holder = np.maximum(stay, 0)
+    inside = (stay >= 0) & (stays.person[holder] == person) & (time < stays.departure[holder])
+    target = np.full((2, int(max(table["lab_itemid"].max(), itemid.max(initial=0))) + 1), -1)
+    place = {item: number for number, item in enumerate(plan.chart.itemid)}
+    for lab, item, line in table.select("lab_itemid", "itemid", "line").iter_rows():
+        for row in (0, 1):
+            if line is None or (line == "arterial") == bool(row):
+                target[row, lab] = place[item]
+    line = target[stays.arterial_line[holder].astype(np.int64), itemid]
+    kept = np.flatnonzero(inside & (line >= 0))
+    # Two specimens may give the same result at once; the chart has a place for one.
+    place_in_chart = (line[kept] << TIME_BITS) + (time[kept] - stays.arrival[holder[kept]]) // MINUTE
+    kept = kept[np.unique((holder[kept] << (TIME_BITS + ITEM_BITS)) + place_in_chart, return_index=True)[1]]
+    return source[kept], holder[kept], line[kept]
+
+
+def _frame(rng: np.random.Generator, block: Block, plan: Plan, rounds: Rounds, rows: _Rows) -> pl.DataFrame:
+    """Put the rows in order, with the laboratory's results among them, and return the table."""
+    labs, lab_stay, lab_line = _echoes(block, plan)
+    places = plan.numbers.places[rows.line]
+    figures = np.flatnonzero(rows.value < 0)
+    number, text = _written(rows.number[figures], places[figures])
+    rows.number[figures] = number
+    texts = pl.concat([plan.values.text, text, labs["value"]], rechunk=True)
+    where = rows.value.copy()
+    where[figures] = len(plan.values.text) + np.arange(len(figures))
+    lab_time, lab_store = (labs[name].dt.epoch("s").to_numpy() for name in ("charttime", "storetime"))
+    visits = _with_labs(block, rounds, lab_stay, lab_time, lab_store)
+    visit = np.concatenate([rows.round, len(rounds.stay) + np.arange(len(lab_stay))])
+    line = np.concatenate([rows.line, lab_line])
+    number = np.concatenate([rows.number, labs["valuenum"].to_numpy()])
+    where = np.concatenate([where, len(texts) - len(lab_stay) + np.arange(len(lab_stay))])
+    order = in_order(block, visits, visit, plan.chart.rank[line])
+    visit, line, number = visit[order], line[order], number[order]
+    columns = shared_columns(block, visits, visit)
+    warning = np.zeros(len(line), dtype=np.int64)
+    limited = np.flatnonzero((np.isfinite(plan.numbers.low) | np.isfinite(plan.numbers.high))[line])
+    outside = (number[limited] < plan.numbers.low[line[limited]]) | (number[limited] > plan.numbers.high[line[limited]])
+    warning[limited] = outside & (rng.random(len(limited)) < WARNED)
+    columns |= {
+        "itemid": pl.Series(plan.chart.itemid[line]),
+        "value": texts.gather(where[order]),
+        "valuenum": pl.Series(number).fill_nan(None),
+        "valueuom": plan.unit.gather(line),
+        "warning": pl.Series(warning),
+    }
+    return pl.DataFrame(columns)
+
+
+def _written(number: Floats, places: Ints) -> tuple[Floats, pl.Series]:
+    """Round numbers and write them as the chart does: 98.6, but 98."""
+    scale = 10.0**places
+    number = np.rint(number * scale) / scale
+    return decimals(number, np.where(number == np.rint(number), 0, places))
+
+
+def _with_labs(block: Block, rounds: Rounds, stay: Ints, time: Ints, store: Ints) -> Rounds:
+    """Return the rounds, followed by one for each result of the laboratory."""
+    none = np.zeros(len(stay), dtype=np.int64)
+    shift = (
+        (np.cumsum(shift_counts(block)) - shift_counts(block))[stay]
+        + shift_of(time)
+        - shift_of(block.icu.arrival)[stay]
+    )
+    added = Rounds(stay, none, time, store, shift, none)
+    return Rounds(**{name: np.concatenate([column, vars(added)[name]]) for name, column in vars(rounds).items()})
