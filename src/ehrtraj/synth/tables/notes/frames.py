@@ -1,0 +1,71 @@
+"""The tables of notes and of their details, in the form that both kinds of notes have."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from ehrtraj.synth.block import Block
+from ehrtraj.synth.draw import Bools, Ints, repeat, times
+
+
+def with_addenda(rng: np.random.Generator, count: int, share: float) -> tuple[Ints, Bools]:
+    """Return, for notes and for the addenda that follow some of them, the number of the note, and what is one."""
+    note, ordinal = repeat(1 + (rng.random(count) < share).astype(np.int64))
+    return note, ordinal == 1
+
+
+def note_frame(
+    rng: np.random.Generator,
+    block: Block,
+    person: Ints,
+    admission: Ints,
+    addendum: Bools,
+    kinds: tuple[str, str],
+    charted: Ints,
+    stored: Ints,
+    text: pl.Series,
+) -> pl.DataFrame:
+    """Return the table, in the order given: by patient and time, addenda after what they belong to."""
+    subject, kind = block.subject_id(person), pl.Series(kinds)[addendum.astype(np.int64)]
+    # Numbers ascend with time in each patient, and leave some out: those of notes that are not in the release.
+    step = np.cumsum(1 + rng.geometric(0.7, len(person)) - (rng.random(len(person)) < 0.9))
+    first = np.searchsorted(person, person)
+    number = step - step[first] + rng.integers(1, 25, len(person))[first]
+    return pl.DataFrame(
+        {
+            "subject_id": subject,
+            "hadm_id": block.hadm_id(admission),
+            "note_type": kind,
+            "note_seq": number,
+            "charttime": times(charted),
+            "storetime": times(stored),
+            "text": text,
+        }
+    ).select(pl.concat_str("subject_id", "note_type", "note_seq", separator="-").alias("note_id"), pl.all())
+
+
+def detail_frame(frame: pl.DataFrame, parts: list[tuple[str, Ints, pl.Series]]) -> pl.DataFrame:
+    """Return the details of notes: of each part its name, which rows of the notes have it, and what it is for them."""
+    row = np.concatenate([rows for _, rows, _ in parts])
+    part = np.repeat(np.arange(len(parts)), [len(rows) for _, rows, _ in parts])
+    order = np.lexsort((part, row))
+    notes = frame.select("note_id", "subject_id")[row[order]]
+    return pl.DataFrame(
+        {
+            "note_id": notes["note_id"],
+            "subject_id": notes["subject_id"],
+            "field_name": pl.Series([name for name, _, _ in parts])[part[order]],
+            "field_value": pl.concat([values for _, _, values in parts])[order],
+            "field_ordinal": np.ones(len(row), dtype=np.int64),
+        }
+    )
+
+
+def addendum_links(frame: pl.DataFrame, addendum: Bools) -> list[tuple[str, Ints, pl.Series]]:
+    """Return the details that join addenda, which follow their notes, to them and back."""
+    rows = np.flatnonzero(addendum)
+    return [
+        ("addendum_note_id", rows - 1, frame["note_id"][rows]),
+        ("parent_note_id", rows, frame["note_id"][rows - 1]),
+    ]
