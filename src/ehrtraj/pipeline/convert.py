@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -295,6 +296,12 @@ def _with_raw(known: Texts | None, wide: Floats, at: Int64s) -> Texts:
     return Texts.encode(pa.chunked_array([pa.array(spelled, pa.string())]))
 
 
+@cache
+def _text(text: str) -> pa.Scalar:
+    """A text as pyarrow takes it: handed a bare one, pyarrow 26 looks for pandas on the disk each time (40 us)."""
+    return pa.scalar(text)
+
+
 def _attributes(columns: pa.Table) -> Texts:
     """One JSON object for each distinct combination of the columns' values, null where all are null."""
     encoded = [Texts.encode(column) for column in columns.columns]
@@ -315,10 +322,10 @@ def _attributes(columns: pa.Table) -> Texts:
         for name, e in zip(columns.column_names, encoded, strict=True)
     ]
     # The empty text at the front keeps rows in which all are null: pyarrow 26 would leave them out.
-    joined = pc.binary_join_element_wise("", *members, ",", null_handling="skip")
-    objects = pc.binary_join_element_wise("{", pc.utf8_slice_codeunits(joined, 1), "}", "")
+    joined = pc.binary_join_element_wise(_text(""), *members, _text(","), null_handling="skip")
+    objects = pc.binary_join_element_wise(_text("{"), pc.utf8_slice_codeunits(joined, 1), _text("}"), _text(""))
     # The combinations are distinct, so are their objects; one of them may have no value at all.
-    empty = pc.equal(joined, "").to_numpy(zero_copy_only=False)
+    empty = pc.equal(joined, _text("")).to_numpy(zero_copy_only=False)
     new = np.where(empty, -1, np.cumsum(~empty) - 1).astype(np.int32)
     return Texts(new[combined.positions], objects.filter(pa.array(~empty)))
 
@@ -333,13 +340,13 @@ def _members(name: str, encoded: Texts) -> pa.Array:
         values = pc.if_else(pc.is_finite(values), values.cast(pa.string()), "null")
     elif pa.types.is_string(values.type):
         values = _quoted(values)
-    return pc.binary_join_element_wise(json.dumps(name), values.cast(pa.string()), ":")
+    return pc.binary_join_element_wise(_text(json.dumps(name)), values.cast(pa.string()), _text(":"))
 
 
 def _quoted(texts: pa.Array) -> pa.Array:
     if pc.any(pc.match_substring_regex(texts, r'["\\\x00-\x1f]')).as_py():
         return pa.array([encode_basestring(text) for text in texts.to_pylist()], pa.string())
-    return pc.binary_join_element_wise('"', texts, '"', "")
+    return pc.binary_join_element_wise(_text('"'), texts, _text('"'), _text(""))
 
 
 def _settle_available_time(rows: dict[str, npt.NDArray[Any]], *, selected: bool) -> None:

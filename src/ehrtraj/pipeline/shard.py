@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,12 @@ def read_dictionaries(
         else t.schema.empty_table()
         for name, t in known.items()
     }
+
+
+@cache
+def _as_json(texts: tuple[str, ...]) -> str:
+    """A list as JSON: thousands of codes share a few lists of units."""
+    return json.dumps(texts)
 
 
 class ShardWorker:
@@ -320,9 +327,9 @@ class ShardWorker:
                 "source_table": pa.array([k[1] for k in keys], pa.string()),
                 "event_count": pa.array([codes[k] for k in keys], pa.int64()),
                 "subject_count": pa.array([patients[k] for k in keys], pa.int64()),
-                "units": pa.array([json.dumps(sorted(units.get(k[0], ()))) for k in keys], pa.string()),
+                "units": pa.array([_as_json(tuple(sorted(units.get(k[0], ())))) for k in keys], pa.string()),
                 "described": pa.array([descriptions.get(k[0]) for k in keys], pa.string()),
-                "parents": pa.array([json.dumps(sorted(parents.get(k[0], ()))) for k in keys], pa.string()),
+                "parents": pa.array([_as_json(tuple(sorted(parents.get(k[0], ())))) for k in keys], pa.string()),
             }
         )
         self._leave(shard, "codes", content)
