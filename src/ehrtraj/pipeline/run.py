@@ -304,7 +304,8 @@ class _Build:
                     budget,
                     lambda consumed, rows, name=name: self._reporter.staged(name, consumed, rows),  # type: ignore[misc]
                 )
-        pa.default_memory_pool().release_unused()
+                # Else what one table's blocks leave behind lies beside the next one's.
+                pa.default_memory_pool().release_unused()
         self._timings["stage"] = time.monotonic() - begun
         return staged
 
