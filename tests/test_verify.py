@@ -140,7 +140,7 @@ def test_a_build_that_cannot_begin_says_what_the_download_lacks(whole: Path, tmp
         ehrtraj.build(whole, tmp_path / "out", "v1", tables="chartevents")
     for module in ("hosp", "icu", "ed", "note"):
         shutil.rmtree(whole / module)
-    with pytest.raises(ReleaseError, match=r"is not a MIMIC-IV release.*and \d+ more.*--modules \S*hosp,icu"):
+    with pytest.raises(ReleaseError, match=r"is not a MIMIC-IV release.*and \d+ more.*--modules ed,hosp,icu,note"):
         ehrtraj.build(tmp_path / "physionet.org", tmp_path / "out", "v1")
 
 
