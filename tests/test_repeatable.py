@@ -54,10 +54,10 @@ def files_of(dataset: Path, *, rejects: bool = True) -> Files:
 
 
 def rejects_of(dataset: Path) -> dict[str, Counter[tuple[Any, ...]]]:
-    """The rows set aside, but for where they stood in the file."""
+    """The rejected rows without their line numbers, by table; none where nothing was rejected."""
     return {
         path.stem: Counter(tuple(row.values()) for row in pq.read_table(path).drop_columns("line").to_pylist())
-        for path in (dataset / "rejects").iterdir()
+        for path in (dataset / "rejects").glob("*.parquet")
     }
 
 
