@@ -1,0 +1,1 @@
+"""Files on disk: opened, locked and replaced without harm to files that are not ours."""

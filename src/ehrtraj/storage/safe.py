@@ -1,0 +1,163 @@
+"""Open, lock and replace files without following a symbolic link that somebody put at their path.
+
+Only the last component of a path is checked. Folders that are links are followed, since people link their data folders.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from ehrtraj.errors import OutputError
+
+# Windows has neither flag: there the path is checked just before it is opened.
+_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+# A named pipe must not block the open.
+_FLAGS: int = _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_WRITING = os.O_WRONLY | os.O_RDWR
+_MODE = 0o600
+
+
+def refuse_link(path: Path) -> None:
+    """Check that a path is not a symbolic link. A path that does not exist passes.
+
+    Raises:
+        OutputError: if it is one, whether or not its target exists.
+    """
+    if path.is_symlink():
+        raise OutputError(
+            f"refusing to write to {path}: it is a symbolic link, and its target would be overwritten. Remove the link "
+            "or choose another folder"
+        )
+
+
+def open_private(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+    """Open a regular file. A file that this creates has mode 0600.
+
+    Args:
+        path: to open; its folder exists.
+        flags: as for `os.open`.
+
+    Returns:
+        A file descriptor, which child processes do not inherit.
+
+    Raises:
+        OutputError: if the path is a symbolic link, a pipe, device, socket or folder; or if the file would be written
+            and has a second name (a hard link), under which its content would change too.
+        OSError: as `os.open`.
+    """
+    if not _NOFOLLOW:
+        refuse_link(path)
+    try:
+        # Truncated only below, once it is known to be ours alone.
+        descriptor = os.open(path, flags & ~os.O_TRUNC | _FLAGS, _MODE)
+    except OSError:
+        refuse_link(path)
+        _refuse_special(path)
+        raise
+    try:
+        _refuse_shared(path, os.fstat(descriptor), is_written=bool(flags & _WRITING))
+        if flags & os.O_TRUNC:
+            os.ftruncate(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def write_atomically(path: Path, data: bytes, *, sync: bool = False, is_locked: bool = False) -> None:
+    """Write a file so that its name has the old content or all of the new. It has mode 0600.
+
+    Args:
+        path: of the file; its folder exists.
+        data: its content.
+        sync: wait until content and name are on the disk.
+        is_locked: the caller holds a lock on the path. The temporary file then has a fixed name, so that one left by a
+            killed process is replaced by the next write instead of remaining.
+
+    Raises:
+        OutputError: if the path is a symbolic link.
+        OSError: as for any write.
+    """
+    refuse_link(path)
+    temporary = path.with_name(f".{path.name}.new" if is_locked else f".{path.name}.{secrets.token_hex(4)}.new")
+    if is_locked:
+        temporary.unlink(missing_ok=True)
+    descriptor = open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(data)
+            if sync:
+                handle.flush()
+                os.fsync(handle.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if sync:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can do so."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked_file(path: Path, timeout: float = 0) -> Iterator[None]:
+    """Hold a lock on a file, which is created if needed and remains: removing it would let two processes hold the lock.
+
+    The system releases the lock when the process ends, however it ends.
+
+    Args:
+        path: of the lock file; its folder exists.
+        timeout: seconds to wait for the lock; negative: without end.
+
+    Raises:
+        filelock.Timeout: if another process holds it.
+        OutputError: if the path is a symbolic link or not a regular file.
+        OSError: if the file cannot be opened.
+    """
+    refuse_link(path)
+    _refuse_special(path)
+    lock = FileLock(path, timeout=timeout, mode=_MODE)
+    try:
+        lock.acquire()
+    except OSError:
+        # filelock opens with O_NOFOLLOW, so that a link planted after the check is refused too.
+        refuse_link(path)
+        raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _refuse_special(path: Path) -> None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return
+    _refuse_shared(path, status, is_written=False)
+
+
+def _refuse_shared(path: Path, status: os.stat_result, *, is_written: bool) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OutputError(f"refusing to use {path}: it is not a regular file. Move it away or choose another folder")
+    if is_written and status.st_nlink > 1:
+        raise OutputError(
+            f"refusing to write to {path}: the file has a second name (a hard link), and its content would change "
+            "there too. Remove this name or choose another folder"
+        )
