@@ -6,6 +6,7 @@ PyTorch is in the environment that `make consumers` makes, where `make test` run
 from __future__ import annotations
 
 import pickle
+import shutil
 import stat
 from datetime import datetime, timedelta
 from multiprocessing import get_context
@@ -200,6 +201,21 @@ def test_workers_make_the_same_items(dataset: ehrtraj.Dataset, vocabulary: Vocab
     )
     assert epochs(workers) == alone
     assert alone[0] != alone[1]
+
+
+def test_arrays_replace_nothing_that_is_not_theirs(built: Path, tmp_path: Path) -> None:
+    dataset = shutil.copytree(built, tmp_path / "v1")
+    theirs = tmp_path / ".v1.arrays" / "thesis"
+    theirs.mkdir(parents=True)
+    (theirs / "thesis.txt").write_text("years of work")
+    TrajectoryDataset(dataset)
+    assert (theirs / "thesis.txt").is_file()
+    # Those of a dataset that was replaced are ours.
+    manifest = dataset / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    TrajectoryDataset(dataset)
+    assert len([path for path in theirs.parent.iterdir() if path.is_dir()]) == 2
+    assert (theirs / "thesis.txt").is_file()
 
 
 def test_arrays_are_made_once_are_private_and_go_with_their_dataset(built: Path, tmp_path: Path) -> None:

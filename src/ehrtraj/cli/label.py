@@ -49,16 +49,15 @@ def label(
 ) -> None:
     """Label patients by a task."""
     import ehrtraj
-    from ehrtraj.errors import OutputError
     from ehrtraj.labels.ready import find_task
+    from ehrtraj.labels.run import check_output
     from ehrtraj.labels.run import label as find
     from ehrtraj.labels.show import show_labels
     from ehrtraj.progress import bar
 
     asked = find_task(task)
     path = output or Path("labels") / f"{asked.name}.parquet"
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} is there already: give another --output, or --overwrite")
+    check_output(path, overwrite=overwrite)
     opened = ehrtraj.open(dataset)
     with tidy_end("\nstopped: no labels were written\n"):
         with bar("labelling") as tell:

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.shard import ShardJob, ShardWorker
+from ehrtraj.pipeline.shard import ShardJob, ShardResult, ShardTask, ShardWorker
 
 Key = TypeVar("Key")
 Result = TypeVar("Result")
@@ -82,10 +82,10 @@ def _end() -> None:
         _worker = None
 
 
-def _build(shard: int, rows: int) -> dict[str, Any]:
+def _build(task: ShardTask) -> ShardResult:
     if _worker is None:
         raise RuntimeError("the worker was not started")
-    return _worker.build(shard, rows)
+    return _worker.build(task)
 
 
 @contextlib.contextmanager
@@ -157,33 +157,31 @@ def run_tasks(
         ) from None
 
 
-def run_shards(job: ShardJob, shards: Mapping[int, int], workers: int) -> Iterator[dict[str, Any]]:
+def run_shards(job: ShardJob, tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardResult]:
     """Build shards, several at a time.
 
     Args:
         job: what they have in common.
-        shards: rows staged for each shard, in the order to work on them.
+        tasks: in the order to work on them.
         workers: processes at work at once; with one, everything happens in this process.
 
     Yields:
-        The account of each shard, in the order they are finished.
+        What each attempt wrote, in the order they are finished. The caller commits it.
 
     Raises:
         OutputError: if a process was ended from outside, as happens when memory runs out.
     """
-    if not shards:
+    if not tasks:
         return
-    if min(workers, len(shards)) == 1:
+    if min(workers, len(tasks)) == 1:
         with contextlib.closing(ShardWorker(job)) as worker:
-            for shard, rows in shards.items():
-                yield worker.build(shard, rows)
+            for task in tasks:
+                yield worker.build(task)
         return
     try:
-        with worker_pool(min(workers, len(shards)), _start, job) as pool:
+        with worker_pool(min(workers, len(tasks)), _start, job) as pool:
             with main_module_hidden():
-                running: set[Future[dict[str, Any]]] = {
-                    pool.submit(_build, shard, rows) for shard, rows in shards.items()
-                }
+                running: set[Future[ShardResult]] = {pool.submit(_build, task) for task in tasks}
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:

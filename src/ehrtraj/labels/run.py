@@ -10,6 +10,7 @@ from typing import Any
 
 import meds
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ehrtraj.dataset.dataset import Dataset
@@ -18,7 +19,8 @@ from ehrtraj.labels.predicates import Predicates
 from ehrtraj.labels.ready import find_task
 from ehrtraj.labels.task import Task
 from ehrtraj.labels.windows import PATIENTS_AT_ONCE, Axis, Found, settle
-from ehrtraj.pipeline.workspace import private_files
+from ehrtraj.pipeline.workspace import private_files, refuse_in_dataset
+from ehrtraj.storage.safe import refuse_link
 
 _SCHEMA: dict[str, Any] = {"subject_id": pl.Int64, "prediction_time": pl.Datetime("us"), "boolean_value": pl.Boolean}
 
@@ -48,8 +50,7 @@ class Labels:
             OutputError: if the file is there already, or cannot be written.
         """
         path = Path(path).expanduser()
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path} is there already: give another --output, or --overwrite")
+        check_output(path, overwrite=overwrite)
         table = meds.LabelSchema.align(self.table.to_arrow())
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -62,6 +63,29 @@ class Labels:
         finally:
             temporary.unlink(missing_ok=True)
         return path
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Check that labels may be written to a file.
+
+    Raises:
+        OutputError: if it is there already, unless labels are in it and it shall be replaced; if it is a link; or if it
+            is in a dataset.
+    """
+    refuse_link(path)
+    refuse_in_dataset(path)
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} is there already: give another --output, or --overwrite")
+    if path.exists() and not _holds_labels(path):
+        raise OutputError(f"{path} is not a file of labels, so --overwrite does not replace it: give another --output")
+
+
+def _holds_labels(path: Path) -> bool:
+    """Whether a file is Parquet with the columns of MEDS' LabelSchema that labels of ours have."""
+    try:
+        return set(_SCHEMA) <= set(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def label(

@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from ehrtraj.pipeline.codes import CodeTables
 from ehrtraj.pipeline.events import event_schema
 from ehrtraj.pipeline.ledger import TableLedger, to_table
 from ehrtraj.pipeline.rejects import merge_rejects
-from ehrtraj.pipeline.workspace import Workspace
+from ehrtraj.pipeline.workspace import DATASET, MANIFEST, Workspace
 from ehrtraj.release.schema import Table, tables
+from ehrtraj.storage.owned import remove_entry, strangers
 
 _ABOUT = {
     "mimiciv": {
@@ -84,6 +85,21 @@ def _flags_json() -> dict[str, Any]:
 def _write_json(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def clear(space: Workspace, accounts: Iterable[Mapping[str, Any]]) -> None:
+    """Remove everything from the unpublished dataset but the files of finished shards.
+
+    A run that was cut short while it published leaves a manifest and metadata, and they may be incomplete.
+
+    Args:
+        space: of the build.
+        accounts: of all shards.
+    """
+    prefix = f"{DATASET}/"
+    kept = {name.removeprefix(prefix) for a in accounts for name in a["files"] if name.startswith(prefix)}
+    for name in strangers(space.dataset, kept):
+        remove_entry(space.dataset / name)
 
 
 def write_metadata(
@@ -150,7 +166,7 @@ def write_manifest(space: Workspace, content: Mapping[str, Any]) -> None:
         p.relative_to(space.dataset).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256}
         for p, sha256 in zip(files, hashes, strict=True)
     }
-    _write_json(space.dataset / "manifest.json", {"format": FORMAT, **content, "contents": contents})
+    _write_json(space.dataset / MANIFEST, {"format": FORMAT, **content, "contents": contents})
 
 
 def _sha256(path: Path) -> str:
@@ -159,17 +175,14 @@ def _sha256(path: Path) -> str:
 
 
 def make_visible(space: Workspace, *, overwrite: bool) -> None:
-    """Put the dataset under its name, whole, and remove the working folder.
+    """Put the complete dataset under its name, and remove the working folder.
 
     Everything is on the disk before the one rename that shows it, so that a power cut leaves either nothing or all.
     """
     for path in sorted(space.dataset.rglob("*")):
         _sync(path)
     _sync(space.dataset)
-    retired = space.root / "replaced"
-    if overwrite and space.final.exists():
-        space.final.replace(retired)
-    space.dataset.replace(space.final)
+    space.show(overwrite=overwrite)
     _sync(space.final.parent)
     space.remove()
 

@@ -69,7 +69,7 @@ def already_there(space: Workspace, fingerprint: Mapping[str, Any], *, overwrite
         before, now = content["fingerprint"], json.loads(json.dumps(fingerprint))
     except (ValueError, KeyError):
         raise OutputError(
-            f"{manifest} is damaged: look at the dataset, then replace it with --overwrite or choose another "
+            f"{manifest} is damaged: look at the dataset, then remove it yourself or choose another "
             "--trajectory-version"
         ) from None
     if before == now:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,17 +26,18 @@ from ehrtraj.engines.local import lean_memory, run_shards
 from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError, SettingsError
 from ehrtraj.pipeline import publish
 from ehrtraj.pipeline.codes import CodeTables, describe_codes
+from ehrtraj.pipeline.commit import commit, free_inputs, shard_is_there
 from ehrtraj.pipeline.fingerprint import fingerprint_of
 from ehrtraj.pipeline.ledger import TableLedger, check, compare_with_published, make_ledger, rows_read
 from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.pipeline.report import Reporter
 from ehrtraj.pipeline.result import BuildResult, already_there
 from ehrtraj.pipeline.selection import ADMISSIONS, Selection, choose_tables, plan_build
-from ehrtraj.pipeline.shard import ShardJob, read_dictionaries
+from ehrtraj.pipeline.shard import ShardJob, ShardTask, read_dictionaries
 from ehrtraj.pipeline.shards import Plan
-from ehrtraj.pipeline.stage import StagedTable, finished, stage_table
+from ehrtraj.pipeline.stage import StagedFile, StagedTable, finished, inputs_of, stage_table
 from ehrtraj.pipeline.vocabularies import VocabularyFile, find_vocabularies
-from ehrtraj.pipeline.workspace import Workspace, locked, private_files, read_json, size_of, write_json
+from ehrtraj.pipeline.workspace import Workspace, locked, private_files, read_json, write_json
 from ehrtraj.release.detect import Release, detect
 from ehrtraj.release.history import projects
 from ehrtraj.release.versions import UNKNOWN, Version, mixed, settle, told_wrong
@@ -173,7 +175,10 @@ def _run_build(settings: Settings, reporter: Reporter) -> BuildResult:
         fingerprint = fingerprint_of(settings, release, vocabularies)
         if (done := already_there(space, fingerprint, overwrite=settings.overwrite)) and not space.published:
             return done
+        inputs, modules = _inputs_of(settings, release, vocabularies)
+        space.check_target(inputs, modules, overwrite=settings.overwrite)
         with locked(settings.output, settings.trajectory_version):
+            space.restore()
             if done := already_there(space, fingerprint, overwrite=settings.overwrite):
                 # A build that was killed after its last step but one leaves its working folder.
                 if space.published:
@@ -183,6 +188,17 @@ def _run_build(settings: Settings, reporter: Reporter) -> BuildResult:
             return _Build(
                 settings, reporter, space, release, selection, vocabularies, fingerprint, memory, started
             ).run()
+
+
+def _inputs_of(
+    settings: Settings, release: Release, vocabularies: list[VocabularyFile]
+) -> tuple[list[Path], list[Path]]:
+    """Everything that the build reads, and the folders that hold nothing but tables of the release."""
+    folders = (settings.rules, settings.recipes, settings.gem, settings.concept_maps, settings.vocabulary)
+    named = [Path(settings.subjects).expanduser()] if settings.subjects else []
+    inputs = [release.root, *(f for f in folders if f is not None), *(f for f in named if f.exists())]
+    inputs += [*(f.path for f in release.files.values()), *(file.path for file in vocabularies)]
+    return inputs, sorted({file.path.parent for file in release.files.values()})
 
 
 @contextmanager
@@ -243,11 +259,11 @@ class _Build:
         plan = self._plan()
         done = self._finished_shards()
         staged = self._stage(plan, set(done))
-        done = {number: account for number, account in done.items() if self._shard_is_there(account)}
+        done = {number: account for number, account in done.items() if shard_is_there(self._space, account)}
         accounts = self._extract(plan, staged, done)
         ledger = make_ledger(staged.values(), accounts, self._selection.wanted, self._selection.dictionaries)
         check(ledger)
-        return self._publish(ledger, staged, plan)
+        return self._publish(ledger, staged, plan, accounts)
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
@@ -270,12 +286,9 @@ class _Build:
         found = {}
         for marker in sorted(self._space.shard_marker(0).parent.glob("*.json")):
             account = read_json(marker)
-            if account is not None and self._shard_is_there(account):
+            if account is not None and shard_is_there(self._space, account):
                 found[int(account["shard"])] = account
         return found
-
-    def _shard_is_there(self, account: Mapping[str, Any]) -> bool:
-        return all(size_of(self._space.root / name) == size for name, size in account["files"].items())
 
     def _stage(self, plan: Plan, done: set[int]) -> dict[str, StagedTable]:
         begun = time.monotonic()
@@ -324,47 +337,73 @@ class _Build:
         self, plan: Plan, staged: Mapping[str, StagedTable], done: Mapping[int, dict[str, Any]]
     ) -> list[dict[str, Any]]:
         begun = time.monotonic()
-        rows = dict.fromkeys(range(plan.count), 0)
-        patient_tables = [n for n in self._selection.staged if self._release.files[n].table.kind == "patient"]
-        for name in patient_tables:
-            for shard, count in staged[name].shards.items():
-                rows[shard] += count
+        tasks = self._tasks(plan, staged)
         workers = max(1, min(self._settings.max_cpus, self._room_for_workers()))
         if workers < self._settings.max_cpus:
             self._reporter.note(
                 f"{workers} of {self._settings.max_cpus} processors at work on shards: more would not fit into the "
                 "--memory-limit"
             )
-        job = ShardJob(
-            source=self._release.source,
-            output=self._settings.output,
-            version=self._settings.trajectory_version,
-            wanted=self._selection.wanted,
-            staged=tuple(patient_tables),
-            clock=self._settings.clock,
-            seed=self._settings.seed,
-            memory=_WORKER_BYTES,
-            dictionaries=self._selection.dictionaries,
-            standardise=self._settings.standardise,
-            rules=self._settings.rules,
-            recipes=self._settings.recipes,
-            notes=self._settings.notes,
-        )
+        for shard in set(done) & set(tasks):
+            # Killed between a shard's marker and this step, an earlier run left them.
+            free_inputs(tasks[shard], kept=(ADMISSIONS,))
         # The largest first, so that none is left alone at the end.
-        todo = sorted((s for s in rows if rows[s] and s not in done), key=lambda s: (-rows[s], s))
-        self._reporter.extracting(len(todo), sum(rows[s] for s in todo))
+        todo = sorted((t for s, t in tasks.items() if s not in done), key=lambda t: (-t.rows, t.shard))
+        self._reporter.extracting(len(todo), sum(task.rows for task in todo))
         accounts = dict(done)
-        for account in run_shards(job, {s: rows[s] for s in todo}, workers):
-            accounts[account["shard"]] = account
-            events = sum(t["events"] for t in account["tables"].values())
-            self._reporter.extracted(rows[account["shard"]], events)
+        for result in run_shards(self._job(staged), todo, workers):
+            account = accounts[result.account["shard"]] = commit(self._space, result)
+            task = tasks[account["shard"]]
+            free_inputs(task, kept=(ADMISSIONS,))
+            self._reporter.extracted(task.rows, sum(t["events"] for t in account["tables"].values()))
         self._timings["extract"] = time.monotonic() - begun
         return [accounts[s] for s in sorted(accounts)]
+
+    def _tasks(self, plan: Plan, staged: Mapping[str, StagedTable]) -> dict[int, ShardTask]:
+        """Every shard that has rows, with its staged files."""
+        files: dict[int, dict[str, tuple[StagedFile, ...]]] = {shard: {} for shard in range(plan.count)}
+        rows = dict.fromkeys(range(plan.count), 0)
+        for name in self._patient_tables():
+            for shard, count in staged[name].shards.items():
+                rows[shard] += count
+                files[shard][name] = inputs_of(staged[name], self._space.staged(name), shard)
+        return {shard: ShardTask(shard, count, files[shard]) for shard, count in rows.items() if count}
+
+    def _patient_tables(self) -> list[str]:
+        return [n for n in self._selection.staged if self._release.files[n].table.kind == "patient"]
+
+    def _dictionary_files(self, staged: Mapping[str, StagedTable]) -> dict[str, tuple[StagedFile, ...]]:
+        return {n: inputs_of(staged[n], self._space.staged(n)) for n in self._selection.dictionaries}
+
+    def _job(self, staged: Mapping[str, StagedTable]) -> ShardJob:
+        settings = self._settings
+        admissions = inputs_of(staged[ADMISSIONS], self._space.staged(ADMISSIONS)) if ADMISSIONS in staged else ()
+        return ShardJob(
+            source=self._release.source,
+            root=self._space.root,
+            wanted=self._selection.wanted,
+            staged=tuple(self._patient_tables()),
+            clock=settings.clock,
+            seed=settings.seed,
+            memory=_WORKER_BYTES,
+            admissions=admissions,
+            dictionaries=self._dictionary_files(staged),
+            standardise=settings.standardise,
+            rules=settings.rules,
+            recipes=settings.recipes,
+            notes=settings.notes,
+        )
 
     def _room_for_workers(self) -> int:
         return (self._settings.memory_limit - _BASE_BYTES) // _WORKER_BYTES
 
-    def _publish(self, ledger: dict[str, TableLedger], staged: Mapping[str, StagedTable], plan: Plan) -> BuildResult:
+    def _publish(
+        self,
+        ledger: dict[str, TableLedger],
+        staged: Mapping[str, StagedTable],
+        plan: Plan,
+        accounts: list[dict[str, Any]],
+    ) -> BuildResult:
         begun = time.monotonic()
         self._reporter.step("publishing")
         versions = self._settled_versions(ledger)
@@ -374,13 +413,14 @@ class _Build:
         if not events:
             raise EhrtrajError("no row became an event: there is nothing to publish")
         self._note_losses(ledger, versions)
+        publish.clear(self._space, accounts)
         numbers = publish.write_metadata(
             self._space,
             self._release.source,
             release,
             self._settings.clock,
             ledger,
-            self._describe_codes,
+            partial(self._describe_codes, staged),
             self._settings.recipes,
         )
         self._timings["publish"] = time.monotonic() - begun
@@ -401,15 +441,17 @@ class _Build:
         )
         publish.write_manifest(self._space, self._manifest(result, staged, plan, numbers))
         publish.make_visible(self._space, overwrite=self._settings.overwrite)
-        return result
+        for warning in self._space.warnings:
+            self._warn(warning)
+        return replace(result, warnings=tuple(self._warnings))
 
-    def _describe_codes(self, pieces: list[pa.Table]) -> CodeTables:
+    def _describe_codes(self, staged: Mapping[str, StagedTable], pieces: list[pa.Table]) -> CodeTables:
         source, extra = self._release.source, self._settings.recipes
         if self._vocabularies:
             self._reporter.step("looking the codes up in the vocabularies")
         found = describe_codes(
             pieces,
-            read_dictionaries(self._space, source, self._selection.dictionaries, extra),
+            read_dictionaries(self._dictionary_files(staged), source, extra),
             source,
             self._vocabularies,
             self._settings.rules,

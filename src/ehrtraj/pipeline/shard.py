@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,9 @@ from ehrtraj.pipeline.extract import Extractor, TableCount
 from ehrtraj.pipeline.notes import NoteWriter
 from ehrtraj.pipeline.rejects import RejectWriter
 from ehrtraj.pipeline.shards import SPLITS
-from ehrtraj.pipeline.stage import read_staged
+from ehrtraj.pipeline.stage import StagedFile, read_staged
 from ehrtraj.pipeline.standardise import Standardiser
-from ehrtraj.pipeline.workspace import DATASET, Workspace, write_json
+from ehrtraj.pipeline.workspace import WorkPaths
 from ehrtraj.pipeline.write import ShardWriter
 from ehrtraj.release.schema import Table, tables
 from ehrtraj.rules import domains
@@ -42,14 +44,14 @@ class ShardJob:
 
     Attributes:
         source: whose recipes.
-        output: folder of datasets.
-        version: trajectory version.
+        root: the working folder of the build.
         wanted: full names of the tables that become events.
         staged: full names of all staged patient tables.
         clock: `event` or `available`.
         seed: of the splits.
         memory: bytes for DuckDB.
-        dictionaries: full names of all staged dictionaries.
+        admissions: staged files of all admissions, whatever their shard.
+        dictionaries: staged files of each dictionary, by full name.
         standardise: apply the rule tables of numbers.
         rules: folder with a user's own rules, if any.
         recipes: folder with a user's own recipes and tables, if any.
@@ -58,14 +60,14 @@ class ShardJob:
     """
 
     source: str
-    output: Path
-    version: str
+    root: Path
     wanted: tuple[str, ...]
     staged: tuple[str, ...]
     clock: str
     seed: int
     memory: int
-    dictionaries: tuple[str, ...] = ()
+    admissions: tuple[StagedFile, ...] = ()
+    dictionaries: Mapping[str, tuple[StagedFile, ...]] = field(default_factory=dict)
     standardise: bool = True
     rules: Path | None = None
     recipes: Path | None = None
@@ -73,21 +75,51 @@ class ShardJob:
     part_rows: int = PART_ROWS
 
 
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to build, with everything it reads. It may be built more than once, in several places at a time.
+
+    Attributes:
+        shard: its number.
+        rows: how many are staged in it.
+        inputs: its staged files, by the full name of their table.
+    """
+
+    shard: int
+    rows: int
+    inputs: Mapping[str, tuple[StagedFile, ...]]
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What one attempt at a shard wrote. It counts once the driver has committed it.
+
+    Attributes:
+        folder: of this attempt alone.
+        account: rows and events by table, and the sizes of `files` relative to the folder; it becomes the marker.
+    """
+
+    folder: Path
+    account: dict[str, Any]
+
+
 def read_dictionaries(
-    space: Workspace, source: str, staged: Sequence[str], extra: Path | None = None, *, keys_only: bool = False
+    staged: Mapping[str, tuple[StagedFile, ...]], source: str, extra: Path | None = None, *, keys_only: bool = False
 ) -> dict[str, pa.Table]:
     """Read the staged dictionaries, by bare name; those that are not staged are empty.
 
     Args:
-        space: of the build.
+        staged: files of those that are staged, by full name.
         source: whose dictionaries.
-        staged: full names of those that are staged.
         extra: folder with a user's own tables.
-        keys_only: leave out what they say of a code, which is most of them.
+        keys_only: leave out the descriptions of codes, which are most of them.
+
+    Raises:
+        OutputError: if a file is missing.
     """
     known = {name: table for name, table in tables(source, extra).items() if table.kind == "dictionary"}
     return {
-        t.name: read_staged(space.staged(name), 0, t.schema, list(t.key_columns) if keys_only else None)
+        t.name: read_staged(staged[name], t.schema, list(t.key_columns) if keys_only else None)
         if name in staged
         else t.schema.empty_table()
         for name, t in known.items()
@@ -105,10 +137,9 @@ class ShardWorker:
 
     def __init__(self, job: ShardJob) -> None:
         self._job = job
-        self._space = Workspace(job.output, job.version)
         known = tables(job.source, job.recipes)
         self._tables: dict[str, Table] = {n: t for n, t in known.items() if t.kind == "patient"}
-        spill = self._space.root / "spill"
+        spill = job.root / "spill"
         self._standardiser = Standardiser(job.rules) if job.standardise else None
         self._extractor = Extractor(
             job.source,
@@ -117,7 +148,7 @@ class ShardWorker:
             job.memory,
             spill,
             standardiser=self._standardiser,
-            dictionaries=read_dictionaries(self._space, job.source, job.dictionaries, job.recipes, keys_only=True),
+            dictionaries=read_dictionaries(job.dictionaries, job.source, job.recipes, keys_only=True),
             extra=job.recipes,
         )
         self._domains = domains(job.recipes)
@@ -132,34 +163,29 @@ class ShardWorker:
         name = "hosp/admissions"
         if name not in self._job.staged:
             return Admissions.of(np.empty(0, np.int64), np.empty(0, np.int64))
-        schema = self._tables[name].schema
-        folder = self._space.staged(name)
-        numbers = sorted({int(p.name.split("-")[0]) for p in folder.glob("*.arrow")})
-        parts = [read_staged(folder, n, schema, ["hadm_id", "subject_id"]) for n in numbers]
-        rows = pa.concat_tables([schema.empty_table().select(["hadm_id", "subject_id"]), *parts])
+        rows = read_staged(self._job.admissions, self._tables[name].schema, ["hadm_id", "subject_id"])
         return Admissions.of(to_int64(rows["hadm_id"]), to_int64(rows["subject_id"]))
 
-    def build(self, shard: int, rows: int) -> dict[str, Any]:
-        """Build one shard and leave its marker.
+    def build(self, task: ShardTask) -> ShardResult:
+        """Build one shard, in a folder of this attempt alone. Nothing that exists is changed or removed.
 
         Args:
-            shard: its number.
-            rows: how many are staged in it.
+            task: the shard and its inputs.
 
         Returns:
-            The shard's account: rows and events by table, codes, patients, files. The same as in the marker file.
+            What was written, for the driver to commit.
 
         Raises:
-            EhrtrajError: if a recipe breaks its contract.
+            EhrtrajError: if an input is missing, or a recipe breaks its contract.
             OSError: if a file cannot be written.
         """
-        job = self._job
+        job, shard, rows = self._job, task.shard, task.rows
+        space = WorkPaths(job.root / "attempts" / f"{shard:05d}-{os.getpid()}-{secrets.token_hex(4)}")
         rejects = {
-            n: RejectWriter(self._space.reject_piece(n, f"shard-{shard:05d}"), self._tables[n].schema)
-            for n in job.wanted
+            n: RejectWriter(space.reject_piece(n, f"shard-{shard:05d}"), self._tables[n].schema) for n in job.wanted
         }
-        writer = ShardWriter(self._space.dataset / "data", shard, job.wanted, job.clock)
-        notes = NoteWriter(self._space.dataset / "notes", shard, job.seed) if job.notes == "separate" else None
+        writer = ShardWriter(space.dataset / "data", shard, job.wanted, job.clock)
+        notes = NoteWriter(space.dataset / "notes", shard, job.seed) if job.notes == "separate" else None
         totals: dict[str, TableCount] = {}
         codes: Counter[tuple[str, str]] = Counter()
         patients: Counter[tuple[str, str]] = Counter()
@@ -168,11 +194,11 @@ class ShardWorker:
         parents: dict[str, set[str]] = {}
         subjects, applied = [], []
         try:
-            for low, high in self._parts(shard, rows):
+            for low, high in self._parts(task):
                 spelled = Codes(domains=self._domains)
                 self._buffer.clear(min(rows, job.part_rows) * 6 // 5)
                 counts, about = self._extractor.run(
-                    self._reader(shard, low, high), rejects, self._buffer, spelled, notes
+                    self._reader(task, low, high), rejects, self._buffer, spelled, notes
                 )
                 if notes is not None:
                     notes.flush()
@@ -211,47 +237,38 @@ class ShardWorker:
         finally:
             for reject in rejects.values():
                 reject.close()
-        self._leave_tables(shard, subjects, codes, patients, units, descriptions, parents)
-        self._leave(shard, "applied", all_applied(applied))
-        root = self._space.root
-        left = [root / DATASET / "data" / name for name in files]
+        folder = space.shard_marker(shard).parent
+        self._leave_tables(folder, shard, subjects, codes, patients, units, descriptions, parents)
+        self._leave(folder, shard, "applied", all_applied(applied))
+        left = [space.dataset / "data" / name for name in files]
         left += [] if notes is None else notes.paths()
-        left += self._space.shard_marker(shard).parent.glob(f"{shard:05d}.*.arrow")
-        left += [p for n in job.wanted if (p := self._space.reject_piece(n, f"shard-{shard:05d}")).is_file()]
+        left += sorted(folder.iterdir())
+        left += [p for n in job.wanted if (p := space.reject_piece(n, f"shard-{shard:05d}")).is_file()]
         account = {
             "shard": shard,
-            "files": {str(p.relative_to(root)): p.stat().st_size for p in left},
+            "files": {str(p.relative_to(space.root)): p.stat().st_size for p in left},
             "tables": {
                 n: {"rows": c.rows, "set_aside": dict(c.set_aside), "events": c.events} for n, c in totals.items()
             },
         }
-        write_json(self._space.shard_marker(shard), account)
-        for name in job.staged:
-            if name != "hosp/admissions":
-                for path in self._space.staged(name).glob(f"{shard:05d}-*.arrow"):
-                    path.unlink()
-        return account
+        return ShardResult(space.root, account)
 
-    def _parts(self, shard: int, rows: int) -> list[tuple[int | None, int | None]]:
+    def _parts(self, task: ShardTask) -> list[tuple[int | None, int | None]]:
         """First and last subject_id of each part of a shard; a shard of usual size is one part."""
-        if rows <= self._job.part_rows:
+        if task.rows <= self._job.part_rows:
             return [(None, None)]
         subject = [
-            to_int64(read_staged(self._space.staged(n), shard, self._tables[n].schema, ["subject_id"])[0])
-            for n in self._job.staged
+            to_int64(read_staged(files, self._tables[n].schema, ["subject_id"])[0]) for n, files in task.inputs.items()
         ]
         ids, each = np.unique(np.concatenate(subject), return_counts=True)
         part = np.cumsum(each) // self._job.part_rows
         return [(int(ids[part == n][0]), int(ids[part == n][-1])) for n in np.unique(part)]
 
-    def _reader(self, shard: int, low: int | None, high: int | None) -> Callable[[str], pa.Table]:
+    def _reader(self, task: ShardTask, low: int | None, high: int | None) -> Callable[[str], pa.Table]:
         """Reads the rows of one part of a shard."""
 
         def read(name: str) -> pa.Table:
-            schema = self._tables[name].schema
-            if name not in self._job.staged:
-                return schema.empty_table()
-            rows = read_staged(self._space.staged(name), shard, schema)
+            rows = read_staged(task.inputs.get(name, ()), self._tables[name].schema)
             if low is None:
                 return rows
             subject = rows["subject_id"]
@@ -309,6 +326,7 @@ class ShardWorker:
 
     def _leave_tables(
         self,
+        folder: Path,
         shard: int,
         subjects: list[pa.Table],
         codes: Counter[tuple[str, str]],
@@ -318,7 +336,6 @@ class ShardWorker:
         parents: dict[str, set[str]],
     ) -> None:
         """Leave what the publishing step puts together from all shards."""
-        folder = self._space.shard_marker(shard).parent
         folder.mkdir(parents=True, exist_ok=True)
         keys = sorted(codes)
         content = pa.table(
@@ -332,10 +349,10 @@ class ShardWorker:
                 "parents": pa.array([_as_json(tuple(sorted(parents.get(k[0], ())))) for k in keys], pa.string()),
             }
         )
-        self._leave(shard, "codes", content)
+        self._leave(folder, shard, "codes", content)
         if subjects:
-            self._leave(shard, "subjects", pa.concat_tables(subjects))
+            self._leave(folder, shard, "subjects", pa.concat_tables(subjects))
 
-    def _leave(self, shard: int, kind: str, rows: pa.Table) -> None:
-        path = self._space.shard_marker(shard).parent / f"{shard:05d}.{kind}.arrow"
+    def _leave(self, folder: Path, shard: int, kind: str, rows: pa.Table) -> None:
+        path = folder / f"{shard:05d}.{kind}.arrow"
         feather.write_feather(rows, str(path), compression="lz4")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
+from ehrtraj.errors import OutputError
 from ehrtraj.pipeline.parse import BadRow, BlockParser, Parsed, check_quotes
 from ehrtraj.pipeline.rejects import RejectWriter
 from ehrtraj.pipeline.shards import Plan
@@ -65,6 +66,19 @@ class StagedTable:
     def from_json(cls, content: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
         return cls(**{**content, "shards": {int(k): v for k, v in content["shards"].items()}})
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A file of staged rows that a task reads.
+
+    Attributes:
+        path: where it is.
+        bytes: its size. A file of another size is not the one that is meant.
+    """
+
+    path: Path
+    bytes: int
 
 
 Piece = tuple[int, pa.Table]
@@ -285,19 +299,39 @@ def finished(folder: Path, rejects: Path, done: Container[int] = ()) -> StagedTa
     return account
 
 
-def read_staged(folder: Path, shard: int, schema: pa.Schema, columns: Iterable[str] | None = None) -> pa.Table:
-    """The staged rows of one shard, in the order of the file.
+def inputs_of(staged: StagedTable, folder: Path, shard: int | None = None) -> tuple[StagedFile, ...]:
+    """The staged files of one shard, or of all, in the order of the rows.
 
     Args:
+        staged: account of the table.
         folder: of the table.
-        shard: number of the shard.
-        schema: of the table, for one that has no rows there.
+        shard: number of the shard; None for all.
+    """
+    wanted = None if shard is None else f"{shard:05d}-"
+    names = sorted(n for n in staged.files if wanted is None or n.startswith(wanted))
+    return tuple(StagedFile(folder / n, staged.files[n]) for n in names)
+
+
+def read_staged(files: Sequence[StagedFile], schema: pa.Schema, columns: Iterable[str] | None = None) -> pa.Table:
+    """Read staged rows, in the order of the file that they came from.
+
+    Args:
+        files: each must be there in its size; none gives a table without rows.
+        schema: of the table.
         columns: only these.
+
+    Raises:
+        OutputError: if a file is missing or of another size. Without it, rows would be lost.
     """
     wanted = schema.names if columns is None else list(columns)
     options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(c) for c in wanted], use_threads=False)
     tables = [pa.schema([schema.field(c) for c in wanted]).empty_table()]
-    for path in sorted(folder.glob(f"{shard:05d}-*.arrow")):
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source, options=options) as reader:
+    for file in files:
+        if size_of(file.path) != file.bytes:
+            raise OutputError(
+                f"{file.path} is missing or incomplete: something changed the working folder while the build was "
+                "running. Run the same command again"
+            )
+        with pa.memory_map(str(file.path)) as source, pa.ipc.open_file(source, options=options) as reader:
             tables.append(reader.read_all().select(wanted))
     return pa.concat_tables(tables)

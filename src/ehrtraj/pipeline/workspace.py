@@ -1,32 +1,46 @@
 """The folder in which a build works: locked, bound to one input and one set of settings, resumable.
 
-It lies beside the dataset as `.<version>.build/` and is gone when the build is done. A finished step leaves a marker
-file, written under another name and then renamed, so that a marker that is there is whole.
+It is beside the dataset as `.<version>.build/` and is removed when the build is done. A finished step leaves a marker
+file, written under another name and then renamed, so that a marker that exists is complete.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ehrtraj.errors import OutputError
+from ehrtraj.storage.owned import (
+    claim,
+    clear_claimed,
+    named,
+    refuse_foreign,
+    refuse_replacing,
+    remove_claimed,
+    remove_entry,
+    remove_listed,
+    strangers,
+)
+from ehrtraj.storage.safe import locked_file, refuse_link, write_atomically
 
 DATASET = "dataset"
+MANIFEST = "manifest.json"
+KIND = "build"
+"""Of the work that a working folder is for, in its marker."""
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON so that the file is either whole or not there."""
+    """Write JSON so that the file is either complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    # Every caller holds the lock of its folder.
+    write_atomically(path, (json.dumps(content, indent=1, default=str) + "\n").encode(), is_locked=True)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -43,28 +57,20 @@ def size_of(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-class Workspace:
-    """Paths of one build and what is known to be finished in it.
+class WorkPaths:
+    """Where the pieces of a build are below a folder: the working folder, or that of one attempt at a shard.
 
     Attributes:
-        root: the working folder.
-        resumed: whether an earlier run of the same build left work to go on with.
+        root: the folder.
     """
 
-    def __init__(self, output: Path, version: str) -> None:
-        self.root = output / f".{version}.build"
-        self.final = output / version
-        self.resumed = False
+    def __init__(self, root: Path) -> None:
+        self.root = root
 
     @property
     def dataset(self) -> Path:
         """What becomes the dataset."""
         return self.root / DATASET
-
-    @property
-    def published(self) -> bool:
-        """Whether this is what was left of a build whose dataset is in place, and not one to go on with."""
-        return self.root.exists() and self.final.exists() and not self.dataset.exists()
 
     def staged(self, table: str) -> Path:
         """Folder of a staged table (full name)."""
@@ -75,30 +81,158 @@ class Workspace:
         return self.root / "rejects" / table.replace("/", ".") / f"{piece}.arrow"
 
     def shard_marker(self, shard: int) -> Path:
-        """The file that says a shard is done."""
+        """The file that shows that a shard is done."""
         return self.root / "shards" / f"{shard:05d}.json"
+
+
+class Workspace(WorkPaths):
+    """Paths of one build and what is known to be finished in it.
+
+    Attributes:
+        root: the working folder.
+        resumed: whether an earlier run of the same build left work to resume.
+        warnings: what the user must know about files that were kept.
+    """
+
+    def __init__(self, output: Path, version: str) -> None:
+        super().__init__(output / f".{version}.build")
+        self.final = output / version
+        self.resumed = False
+        self.warnings: list[str] = []
+
+    @property
+    def published(self) -> bool:
+        """Whether this is what was left of a build whose dataset is in place, and not one to resume."""
+        return self.root.exists() and self.final.exists() and not self.dataset.exists()
+
+    @property
+    def _replaced(self) -> Path:
+        """Where a dataset that is being replaced waits until the new one has its name."""
+        return self.root / "replaced"
+
+    @property
+    def attempts(self) -> Path:
+        """Folder in which each attempt at a shard has a folder of its own."""
+        return self.root / "attempts"
+
+    def check_target(self, inputs: Iterable[Path], modules: Iterable[Path], *, overwrite: bool) -> None:
+        """Check, before anything is written, that this build may write here. It deletes nothing.
+
+        Args:
+            inputs: files and folders that the build reads.
+            modules: folders of the release's tables.
+            overwrite: whether a dataset of the same name is to be replaced.
+
+        Raises:
+            OutputError: if the dataset's path is in the input, contains it or is in another dataset, if the working
+                folder is not ours, or if what is to be replaced is anything but a dataset that ehrtraj built.
+        """
+        refuse_replacing(self.final, inputs, modules)
+        refuse_in_dataset(self.final)
+        refuse_foreign(self.root, KIND)
+        if overwrite:
+            self.check_replaceable()
+
+    def check_replaceable(self) -> None:
+        """Check that what has the dataset's name may be deleted, if anything has it.
+
+        Raises:
+            OutputError: if it is not a folder with our manifest that contains only files listed there.
+        """
+        if not os.path.lexists(self.final):
+            return
+        refuse_link(self.final)
+        way_out = "choose another --trajectory-version or --output, or remove it yourself"
+        if not self.final.is_dir():
+            raise OutputError(f"{self.final} is a file, not a dataset: {way_out}")
+        listed = files_of_dataset(self.final)
+        if listed is None:
+            raise OutputError(
+                f"{self.final} was not made by ehrtraj, or its {MANIFEST} is damaged, so --overwrite does not replace "
+                f"it: {way_out}"
+            )
+        if other := strangers(self.final, listed):
+            raise OutputError(
+                f"{self.final} contains what does not belong to the dataset ({named(other)}), so --overwrite does not "
+                "replace it: move that away, or choose another --trajectory-version or --output"
+            )
 
     def prepare(self, fingerprint: dict[str, Any]) -> None:
         """Make the folder, or take up what an earlier run with the same fingerprint left.
 
         Args:
             fingerprint: everything that decides the result: input files, settings, software, recipes and rules.
+
+        Raises:
+            OutputError: if the path of the folder is taken by something that ehrtraj did not create.
         """
+        claim(self.root, KIND)
+        self._drop_replaced()
         state = self.root / "state.json"
         wanted = json.loads(json.dumps(fingerprint, default=str))
         if read_json(state) == wanted:
+            # What an attempt left that was cut short is of no use.
+            remove_entry(self.attempts)
             self.resumed = True
             return
-        if self.root.exists():
-            state.unlink(missing_ok=True)
-            shutil.rmtree(self.root)
+        state.unlink(missing_ok=True)
+        clear_claimed(self.root)
         self.dataset.mkdir(parents=True)
         write_json(state, wanted)
 
+    def restore(self) -> None:
+        """Put back a dataset whose replacement was cut short before the new one had its name."""
+        if self._replaced.is_dir() and not os.path.lexists(self.final):
+            self._replaced.replace(self.final)
+
+    def show(self, *, overwrite: bool) -> None:
+        """Give the finished dataset its name. One that had the name before waits in the working folder.
+
+        Args:
+            overwrite: replace a dataset of that name.
+
+        Raises:
+            OutputError: if what has that name is not a dataset of ours.
+        """
+        if overwrite:
+            self.check_replaceable()
+            if self.final.exists():
+                self.final.replace(self._replaced)
+        self.dataset.replace(self.final)
+
     def remove(self) -> None:
-        """Remove the working folder, first what would make a half of it look like work to go on with."""
+        """Remove the working folder, first what would make a half of it look like work to resume."""
         (self.root / "state.json").unlink(missing_ok=True)
-        shutil.rmtree(self.root, ignore_errors=True)
+        self._drop_replaced()
+        remove_claimed(self.root)
+
+    def _drop_replaced(self) -> None:
+        """Delete a dataset that was replaced. Files in it that its manifest does not list are kept."""
+        if self._replaced.is_dir() and not remove_listed(self._replaced, files_of_dataset(self._replaced) or ()):
+            kept = self.final.with_name(f"{self.final.name}.replaced-{secrets.token_hex(4)}")
+            self._replaced.replace(kept)
+            self.warnings.append(f"the replaced dataset contained files that are not part of it: they are in {kept}")
+
+
+def refuse_in_dataset(path: Path) -> None:
+    """Check that a path is not inside a dataset, which stays as it was built.
+
+    Raises:
+        OutputError: if it is.
+    """
+    for folder in path.resolve().parents:
+        if files_of_dataset(folder) is not None:
+            raise OutputError(
+                f"{path} is in the dataset {folder}, which stays as it was built: choose another --output"
+            )
+
+
+def files_of_dataset(folder: Path) -> frozenset[str] | None:
+    """Files that a dataset's manifest lists, and the manifest itself; None where there is no manifest of ours."""
+    content = read_json(folder / MANIFEST)
+    if content is None or "format" not in content or not isinstance(listed := content.get("contents"), dict):
+        return None
+    return frozenset((*listed, MANIFEST))
 
 
 @contextmanager
@@ -123,18 +257,12 @@ def locked(output: Path, version: str) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"cannot make the output folder {output}: {error.strerror}") from None
     path = output / f".{version}.lock"
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        # The empty file stays: removing it would let two builds lock two files of the same name.
+        with locked_file(path):
+            yield
     except Timeout:
         raise OutputError(
-            f"another build of '{version}' is at work in {output}: wait for it, or give this one another "
+            f"another build of '{version}' is running in {output}: wait for it, or give this one another "
             "--trajectory-version"
         ) from None
-    except OSError as error:
-        raise OutputError(f"cannot write to the output folder {output}: {error.strerror}") from None
-    try:
-        yield
-    finally:
-        # The empty file stays: removing it would let two builds lock two files of the same name.
-        lock.release()

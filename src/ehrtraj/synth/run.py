@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -24,8 +23,10 @@ from ehrtraj.config import usable_cpus
 from ehrtraj.engines.local import main_module_hidden, prepare_worker, worker_pool
 from ehrtraj.errors import OutputError, SettingsError
 from ehrtraj.pipeline.memory import PeakMemory
-from ehrtraj.pipeline.workspace import private_files
+from ehrtraj.pipeline.workspace import private_files, refuse_in_dataset
 from ehrtraj.release.detect import SYNTHETIC_MARKER
+from ehrtraj.storage.owned import MARKER, claim, is_claimed, remove_claimed
+from ehrtraj.storage.safe import refuse_link
 from ehrtraj.synth import defects
 from ehrtraj.synth.life import draw_block
 from ehrtraj.synth.releases import RELEASES, Shape, known_subjects, patients_of_block, shape, without_later_deaths
@@ -45,6 +46,8 @@ from ehrtraj.synth.write import GzipFile, Part, pack
 
 MOST_PATIENTS = 370_000
 """subject_ids are spread over ten million numbers, 27 apart; the full release has 364,627 patients."""
+
+_KIND = "synth"
 
 # Labs before charting, which copies some of them.
 _MODULES: tuple[ModuleType, ...] = (
@@ -189,11 +192,15 @@ def _unfinished(path: Path) -> Iterator[Path]:
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise OutputError(f"{path} is already there: name another folder, or remove it first")
+        refuse_link(path)
+        refuse_in_dataset(path)
         _remove_leftovers(path)
-        folder.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        claim(folder, _KIND)
         yield folder
         if path.exists():
             path.rmdir()
+        (folder / MARKER).unlink()
         folder.rename(path)
     except BrokenProcessPool:
         raise OutputError(
@@ -202,15 +209,16 @@ def _unfinished(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"cannot write the release to {path}: {error}") from None
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if is_claimed(folder, _KIND):
+            remove_claimed(folder)
 
 
 def _remove_leftovers(path: Path) -> None:
     """Remove what runs left that were killed before they could."""
     for folder in path.parent.glob(f".{path.name}.*.unfinished"):
         owner = folder.name.split(".")[-2]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
+        if owner.isdigit() and not psutil.pid_exists(int(owner)) and is_claimed(folder, _KIND):
+            remove_claimed(folder)
 
 
 def _write(folder: Path, settings: SynthSettings, cpus: int, reporter: SynthReporter) -> tuple[dict[str, int], int]:

@@ -6,7 +6,6 @@ It is made once for a dataset, whatever the split, vocabulary or labels, and fou
 from __future__ import annotations
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from filelock import FileLock
 
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.dataset.layout import Layout
@@ -23,9 +21,12 @@ from ehrtraj.dataset.reading import chunks, read_events
 from ehrtraj.errors import DatasetError, OutputError
 from ehrtraj.pipeline.workspace import private_files
 from ehrtraj.progress import bar
+from ehrtraj.storage.owned import claim, is_claimed, remove_claimed
+from ehrtraj.storage.safe import locked_file
 
 # Grows when the arrays change.
 _FORMAT = 1
+_KIND = "arrays"
 NO_TIME = np.iinfo(np.int64).min
 _ARRAYS = {"codes": np.int32, "times": np.int64, "known": np.int64, "values": np.float32}
 
@@ -71,7 +72,7 @@ def find_cache(layout: Layout, folder: str | Path | None = None) -> Path:
     try:
         with private_files():
             above.mkdir(parents=True, exist_ok=True)
-            with FileLock(above / ".lock"):
+            with locked_file(above / ".lock", timeout=-1):
                 if not place.is_dir():
                     _make(layout, place, alone=folder is None)
     except OSError as error:
@@ -83,14 +84,15 @@ def _make(layout: Layout, place: Path, *, alone: bool) -> None:
     """Write a cache under another name, then give it its own. What a process that was killed has left goes first."""
     temporary = place.with_name(f".{place.name}")
     for old in place.parent.iterdir() if alone else [temporary]:
-        if old.is_dir():
-            shutil.rmtree(old)
+        if is_claimed(old, _KIND):
+            remove_claimed(old)
     try:
-        temporary.mkdir()
+        claim(temporary, _KIND)
         _write(layout, temporary)
         temporary.rename(place)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if is_claimed(temporary, _KIND):
+            remove_claimed(temporary)
 
 
 def open_cache(place: Path) -> Arrays:

@@ -23,18 +23,13 @@ from ehrtraj.dataset import names
 from ehrtraj.dataset.dataset import Dataset, open_dataset
 from ehrtraj.dataset.export.job import ExportJob, Format, Patients, Per
 from ehrtraj.dataset.export.lines import csv_header, csv_lines
-from ehrtraj.dataset.export.space import INDEX, ExportSpace, exporting, fingerprint_of
+from ehrtraj.dataset.export.space import INDEX, METADATA, SINGLE, ExportSpace, exporting, fingerprint_of
 from ehrtraj.dataset.export.worker import INDEX_SCHEMA, copy_all, export_patients
 from ehrtraj.engines.local import lean_memory, run_tasks
 from ehrtraj.errors import SettingsError
 from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.release.detect import read_subject_file
 
-SINGLE = "events.parquet"
-"""The one file of `--single`."""
-
-# Copied, so that codes and flags can be looked up where the files are.
-_METADATA = (names.CODES, names.FLAGS, names.DATASET_JSON, names.SPLITS)
 # Starting a process costs half a second; so many events are written in that time.
 _WORTH_PROCESSES = 300_000
 
@@ -118,8 +113,9 @@ def export(
         for file in chosen.files
     ]
     fingerprint = _fingerprint(chosen, job, single=single)
+    inputs = [chosen.path] if subjects is None else [chosen.path, Path(str(subjects)).expanduser()]
     lean_memory()
-    with PeakMemory() as memory, exporting(target) as space:
+    with PeakMemory() as memory, exporting(target, inputs) as space:
         if (done := space.finished(fingerprint)) is not None and not overwrite:
             return ExportResult(target, True, **done["summary"])
         resumed = space.prepare(fingerprint, overwrite=overwrite)
@@ -235,7 +231,7 @@ def _exported(job: ExportJob, space: ExportSpace, part: Patients) -> pa.Table | 
 
 def _export_single(job: ExportJob, parts: list[Patients], told: _Told) -> pa.Table:
     path = job.output / SINGLE
-    temporary = path.with_suffix(".writing")
+    temporary = path.with_name(f"{SINGLE}.writing")
     events = copy_all(parts, temporary, told)
     temporary.replace(path)
     line = {"path": SINGLE, "split": "all", "events": events, "history_events": 0, "bytes": path.stat().st_size}
@@ -244,7 +240,7 @@ def _export_single(job: ExportJob, parts: list[Patients], told: _Told) -> pa.Tab
 
 def _copy_metadata(root: Path, target: Path) -> None:
     (target / "metadata").mkdir(exist_ok=True)
-    for name in _METADATA:
+    for name in METADATA:
         shutil.copyfile(root / name, target / name)
 
 

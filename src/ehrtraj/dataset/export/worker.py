@@ -62,11 +62,13 @@ def export_patients(job: ExportJob, patients: Patients) -> pa.Table:
 
 
 def _unit_files(job: ExportJob, patients: Patients, reader: RowReader) -> list[dict[str, object]]:
+    space = ExportSpace(job.output)
     folders: set[str] = set()
     lines = []
     for spans in chunks(patients.rows):
         rows = reader.rows(spans)
         for units in _batches(units_of(job, rows, spans)):
+            space.announce(patients.name, (f"{unit.path}.{job.format}" for unit in units))
             sizes = write_units(job, rows, units, folders)
             lines += [_line(job, patients, unit, size) for unit, size in zip(units, sizes, strict=True)]
     return lines
@@ -105,6 +107,7 @@ def _whole_file(job: ExportJob, patients: Patients, reader: RowReader) -> list[d
     """Write all patients into one file, `train/00007.jsonl`."""
     name = f"{patients.file.split}/{patients.file.shard}.{job.format}"
     path = job.output / name
+    ExportSpace(job.output).announce(patients.name, [name])
     path.parent.mkdir(parents=True, exist_ok=True)
     if job.format == "parquet":
         copy_parquet(_tables(reader, patients), path)

@@ -18,6 +18,8 @@ from ehrtraj.dataset.export.units import Unit
 # Events spelled at once: their text stays far from the 2 GB that an Arrow array of strings can hold.
 BLOCK = 1 << 16
 
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+
 Piece = tuple[int, memoryview]
 """Number of a unit, and some bytes of its file."""
 
@@ -63,7 +65,7 @@ def _write_texts(job: ExportJob, rows: pa.Table, units: Sequence[Unit]) -> list[
                 if handle >= 0:
                     os.close(handle)
                 path = f"{job.output}/{units[number].path}.{job.format}"
-                handle, current = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number
+                handle, current = os.open(path, _FLAGS, 0o600), number
             write_all(handle, piece)
             sizes[number] += len(piece)
     finally:
