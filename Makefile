@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check consumers bench clean
+.PHONY: demo test check consumers faults bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -34,6 +34,12 @@ check: .venv/installed
 test: check consumers
 	$(BIN)/pytest -n auto --dist loadfile
 	.envs/consumers/bin/python -m pytest tests/test_torch.py tests/test_docs.py -k torch
+
+# Killed at every change to files that a build or an export makes, and a disk that fails there: hours. Fewer points of
+# each: make faults POINTS=200.
+POINTS ?= all
+faults: .venv/installed
+	EHRTRAJ_FAULT_POINTS=$(POINTS) $(BIN)/pytest tests/test_faults.py -n auto -rA
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/build.py --help

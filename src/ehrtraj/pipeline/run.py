@@ -214,7 +214,10 @@ def _errors_in_words(space: Workspace) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(f"cannot write to {space.root.parent}: {error.strerror} ({error.filename})") from error
-        raise
+        raise OutputError(
+            f"cannot work in {space.root.parent}: {error}. Check the disk, then run the same command again: it goes on "
+            "where it stopped"
+        ) from error
     except pa.ArrowMemoryError as error:
         raise OutputError(
             f"memory ran out ({error}): give a smaller --max-cpus and run the same command again"

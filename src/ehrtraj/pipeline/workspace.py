@@ -208,7 +208,9 @@ class Workspace(WorkPaths):
 
     def _drop_replaced(self) -> None:
         """Delete a dataset that was replaced. Files in it that its manifest does not list are kept."""
-        if self._replaced.is_dir() and not remove_listed(self._replaced, files_of_dataset(self._replaced) or ()):
+        if not self._replaced.is_dir():
+            return
+        if not remove_listed(self._replaced, files_of_dataset(self._replaced) or (), last=MANIFEST):
             kept = self.final.with_name(f"{self.final.name}.replaced-{secrets.token_hex(4)}")
             self._replaced.replace(kept)
             self.warnings.append(f"the replaced dataset contained files that are not part of it: they are in {kept}")

@@ -117,7 +117,7 @@ def strangers(folder: Path, listed: Collection[str]) -> list[str]:
     return sorted(found)
 
 
-def remove_listed(folder: Path, listed: Collection[str]) -> bool:
+def remove_listed(folder: Path, listed: Collection[str], last: str | None = None) -> bool:
     """Delete the listed files of a folder, then the folders that this leaves empty.
 
     The folder is walked, so that a list with `..` or an absolute path in it deletes nothing outside.
@@ -125,19 +125,27 @@ def remove_listed(folder: Path, listed: Collection[str]) -> bool:
     Args:
         folder: with our files.
         listed: paths of files relative to it, with `/`.
+        last: the file that the list comes from. It is deleted once only it is left, so that what a kill leaves is still
+            recognised.
 
     Returns:
         Whether the folder is gone; it remains where it contains anything else.
     """
     needed = {parent for name in listed for parent in _parents(name)}
     for name, entry in list(_walk(folder, needed)):
-        if name in listed and not entry.is_dir(follow_symlinks=False):
+        if name in listed and name != last and not entry.is_dir(follow_symlinks=False):
             Path(entry.path).unlink(missing_ok=True)
-    for parent in sorted({"", *needed}, key=lambda parent: (parent != "") + parent.count("/"), reverse=True):
-        path = folder / parent
-        if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
-            path.rmdir()
+    for parent in sorted(needed, key=lambda parent: parent.count("/"), reverse=True):
+        _remove_if_empty(folder / parent)
+    if last is not None and [path.name for path in folder.iterdir()] == [last]:
+        (folder / last).unlink()
+    _remove_if_empty(folder)
     return not folder.exists()
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def refuse_replacing(target: Path, inputs: Iterable[Path], modules: Iterable[Path] = ()) -> None:

@@ -1,0 +1,65 @@
+"""Runs commands of ehrtraj, each in a fork of this process, and ends them at a chosen change to files.
+
+Started with `shim.c` preloaded. A line of JSON on standard input, {"armed": n, "errno": e, "arguments": [...]}, is
+answered by one, {"status": ..., "signal": ..., "passed": ..., "kinds": [...], "stderr": ...}.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+import sys
+import tempfile
+import traceback
+
+# Loaded once, here: each fork starts with them. Nothing of them is used before, so that no thread is lost in a fork.
+import ehrtraj.cli
+import ehrtraj.dataset.export.run
+import ehrtraj.pipeline.run
+from ehrtraj.pipeline import shards
+
+_STATE = struct.Struct("<8q")
+_SHARD_ROWS = 4000
+
+
+def _run(arguments: list[str], stderr: int) -> None:
+    os.setpgid(0, 0)
+    os.dup2(stderr, 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    shards.plan_shards.__defaults__ = (_SHARD_ROWS,)
+    sys.argv = ["ehrtraj", *arguments]
+    code = 1
+    try:
+        ehrtraj.cli.main()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _serve() -> None:
+    handle = os.open(os.environ["EHRTRAJ_FAULT_STATE"], os.O_RDWR)
+    state = mmap.mmap(handle, _STATE.size)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        state[:] = _STATE.pack(asked["armed"], 0, asked["errno"], 0, 0, 0, 0, 0)
+        with tempfile.TemporaryFile() as said:
+            child = os.fork()
+            if child == 0:
+                _run(asked["arguments"], said.fileno())
+            _, status = os.waitpid(child, 0)
+            said.seek(0)
+            words = said.read().decode(errors="replace")
+        _, passed, _, *kinds = _STATE.unpack(state[:])
+        answer = {"status": os.waitstatus_to_exitcode(status), "passed": passed, "kinds": kinds, "stderr": words}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _serve()
