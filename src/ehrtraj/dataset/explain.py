@@ -9,14 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import polars as pl
 
 from ehrtraj import rules
+from ehrtraj.config import DEFAULT_MEMORY
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.errors import DatasetError
 from ehrtraj.rules.listing import RuleTable, about_item
 from ehrtraj.rules.measures import Measures
+from ehrtraj.runtime.session import open_session
 
 # What a row has in common with an event, and how much each says. Below the least no row is taken for the event's.
 _KEY, _ITEM, _TIME, _STAY, _VALUE = 16, 8, 4, 4, 1
@@ -161,8 +162,7 @@ def _rules_of(event: dict[str, Any], measures: Measures, marks: tuple[Mark, ...]
 
 def _rows_of(path: Path, subject_id: int) -> pl.DataFrame:
     """A patient's rows of a file, as texts."""
-    with duckdb.connect() as connection:
-        connection.execute("SET enable_progress_bar = false")
+    with open_session(memory=DEFAULT_MEMORY, readable=[path]) as connection:
         found = connection.sql(
             "FROM read_csv(?, header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"', "
             "ignore_errors = true) WHERE subject_id = ?",

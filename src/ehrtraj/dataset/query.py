@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import duckdb
 import polars as pl
 
 from ehrtraj.errors import DatasetError, SettingsError
+from ehrtraj.runtime.session import is_one_select, open_session, quoted
 
 
 def run_sql(
@@ -34,19 +34,9 @@ def run_sql(
         SettingsError: if the query is not one SELECT, or DuckDB refuses it.
         DatasetError: if a data file cannot be read.
     """
-    # What does not fit into memory goes into a folder that only the user can read, and that is gone afterwards.
-    with (
-        tempfile.TemporaryDirectory(prefix="ehrtraj-sql-") as spill,
-        duckdb.connect(config={"temp_directory": spill, "python_enable_replacements": False}) as connection,
-    ):
-        _check_select(query)
-        connection.execute("SET enable_progress_bar = false")
-        paths = [str(path) for path in files]
-        listed = ", ".join(_quoted(path) for path in paths)
-        connection.execute(f"SET allowed_paths = [{listed}]")
-        # Neither other files, nor the network, nor extensions that would have to be fetched from it.
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
+    with open_session(readable=files) as connection:
+        _check_select(connection, query)
+        listed = ", ".join(quoted(str(path)) for path in files)
         for name, table in tables.items():
             connection.register(name, table)
         _make_view(connection, listed, chosen=chosen)
@@ -74,15 +64,10 @@ def _unreadable(error: duckdb.Error) -> DatasetError:
     )
 
 
-def _check_select(query: str) -> None:
+def _check_select(connection: duckdb.DuckDBPyConnection, query: str) -> None:
     try:
-        statements = duckdb.extract_statements(query)
+        allowed = is_one_select(connection, query)
     except duckdb.Error as error:
         raise SettingsError(f"the query cannot be understood: {error}") from None
-    kinds = [statement.type for statement in statements]
-    if kinds != [duckdb.StatementType.SELECT]:
+    if not allowed:
         raise SettingsError("a query must be one SELECT (a PIVOT must name its values with IN): nothing was run")
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -17,6 +17,7 @@ import pyarrow as pa
 from ehrtraj import recipes, rules
 from ehrtraj.pipeline.extract import known_codes
 from ehrtraj.pipeline.vocabularies import VocabularyFile, load_concept_maps, load_gem, load_omop
+from ehrtraj.runtime.session import open_session
 
 PARENTS_SCHEMA = pa.schema(
     [
@@ -169,6 +170,7 @@ def describe_codes(
     memory: int = 10**9,
     threads: int = 1,
     extra: Path | None = None,
+    spill: Path | None = None,
 ) -> CodeTables:
     """Every observed code with its description, parents, unit and counts.
 
@@ -181,14 +183,15 @@ def describe_codes(
         memory: bytes that DuckDB may use.
         threads: at work on it.
         extra: folder with a user's own recipes and domains, if any.
+        spill: folder for what does not fit into memory.
 
     Raises:
         ReleaseError: if a vocabulary cannot be read.
     """
     files = list(vocabularies)
     omop = {f.name: f.path for f in files if f.setting == "vocabulary"}
-    with duckdb.connect(config={"threads": threads, "memory_limit": f"{memory >> 20}MiB"}) as connection:
-        connection.execute("SET enable_progress_bar = false")
+    readable = [file.path for file in files]
+    with open_session(threads=threads, memory=memory, spill=spill, readable=readable) as connection:
         connection.execute(recipes.helper("macros", source, extra))
         connection.register("known_codes", known_codes(connection, dictionaries, source, extra))
         _register(connection, dictionaries, own_rules, extra)

@@ -6,6 +6,7 @@ import errno
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,8 +27,11 @@ from ehrtraj.pipeline.standardise import Standardiser
 from ehrtraj.recipes import Recipe, Statement
 from ehrtraj.release.schema import Table
 from ehrtraj.release.schema import tables as known_tables
+from ehrtraj.runtime.session import open_session
 
 _MANY_ROWS = 60_000
+MOST_SECONDS = 3600
+"""Maximum time of one statement over one part of a shard; ours take seconds."""
 
 
 @dataclass
@@ -104,16 +108,16 @@ class Extractor:
             tables: patient tables of the source, by full name.
             wanted: full names of the tables to make events of.
             memory: bytes DuckDB may use.
-            spill: folder for what does not fit into them; None for none.
+            spill: folder for what does not fit into them.
             recipes: instead of the source's own.
             standardiser: applies the rule tables of numbers; None leaves them as they are.
             dictionaries: of the release, by bare name; those it lacks are empty.
             extra: folder with a user's own recipes and domains.
         """
-        self.connection = duckdb.connect(
-            config={"threads": 1, "memory_limit": f"{memory >> 20}MiB", "temp_directory": str(spill or "")}
+        self._session = ExitStack()
+        self.connection = self._session.enter_context(
+            open_session(threads=1, memory=memory, spill=spill, seconds=MOST_SECONDS)
         )
-        self.connection.execute("SET enable_progress_bar = false")
         self._source, self._extra = source, extra
         self._tables = tables
         self._wanted = list(wanted)
@@ -125,27 +129,35 @@ class Extractor:
         self._recipes = recipe_files.recipes(source, extra) if recipes is None else recipes
         self._helpers = {h: recipe_files.helper(h, source, extra) for h in recipe_files.HELPERS_OF_A_SHARD}
         self._wrapped: dict[tuple[str, int], str] = {}
+        try:
+            self._prepare(dictionaries or {})
+        except BaseException:
+            self.close()
+            raise
+        self._schedule = self._plan()
+
+    def _prepare(self, dictionaries: Mapping[str, pa.Table]) -> None:
+        """Make everything that statements may use, before the first."""
         values = " ".join(f"WHEN '{name}' THEN {value}" for name, value in rules.flags().items())
         self.connection.execute(
             f"CREATE MACRO flag(name) AS CASE name {values} ELSE error('unknown flag: ' || name) END::BIGINT"
         )
         self.connection.execute(f"CREATE TYPE time_precision AS ENUM ({', '.join(map(repr, PRECISIONS))})")
-        self.connection.execute(recipe_files.helper("macros", source, extra))
-        known = known_codes(self.connection, dictionaries or {}, source, extra)
+        self.connection.execute(recipe_files.helper("macros", self._source, self._extra))
+        known = known_codes(self.connection, dictionaries, self._source, self._extra)
         self._known = {
             domain: one_array(known.filter(pc.equal(known["domain"], domain))["item"])
             for domain in pc.unique(known["domain"]).to_pylist()
         }
-        for name, sql in recipe_files.views(source, extra).items():
+        for name, sql in recipe_files.views(self._source, self._extra).items():
             self._create_view(name, sql)
         for recipe in self._recipes.values():
             for statement in recipe.statements:
-                if statement.domain not in rules.domains(extra):
+                if statement.domain not in rules.domains(self._extra):
                     raise RecipeError(
                         f"recipe {recipe.table}: the domain {statement.domain} is not in domains.csv, neither in that "
                         "of the package nor in your own"
                     )
-        self._schedule = self._plan()
 
     def run(
         self,
@@ -305,7 +317,7 @@ class Extractor:
 
     def close(self) -> None:
         """End the session."""
-        self.connection.close()
+        self._session.close()
 
     def _statement(self, name: str, index: int, statement: Statement, rows: int) -> pa.Table:
         return self._arrow(self._wrap(name, index, statement), name, rows)

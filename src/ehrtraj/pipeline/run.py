@@ -461,6 +461,7 @@ class _Build:
             _WORKER_BYTES,
             self._settings.max_cpus,
             extra,
+            self._space.spill,
         )
         for note in found.notes:
             self._note(note)

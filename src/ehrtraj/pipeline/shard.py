@@ -139,14 +139,13 @@ class ShardWorker:
         self._job = job
         known = tables(job.source, job.recipes)
         self._tables: dict[str, Table] = {n: t for n, t in known.items() if t.kind == "patient"}
-        spill = job.root / "spill"
         self._standardiser = Standardiser(job.rules) if job.standardise else None
         self._extractor = Extractor(
             job.source,
             self._tables,
             job.wanted,
             job.memory,
-            spill,
+            WorkPaths(job.root).spill,
             standardiser=self._standardiser,
             dictionaries=read_dictionaries(job.dictionaries, job.source, job.recipes, keys_only=True),
             extra=job.recipes,

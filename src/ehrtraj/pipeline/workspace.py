@@ -72,6 +72,11 @@ class WorkPaths:
         """What becomes the dataset."""
         return self.root / DATASET
 
+    @property
+    def spill(self) -> Path:
+        """Folder for what does not fit into DuckDB's memory."""
+        return self.root / "spill"
+
     def staged(self, table: str) -> Path:
         """Folder of a staged table (full name)."""
         return self.root / "stage" / table.replace("/", ".")

@@ -12,6 +12,7 @@ import polars as pl
 
 from ehrtraj.dataset.layout import DataFile
 from ehrtraj.dataset.reading import read_events
+from ehrtraj.runtime.session import open_session
 
 EXAMPLES = 10
 _ABOUT = ("subject_id", "time", "code", "source_table", "source_key")
@@ -98,8 +99,7 @@ def diff_events(a: pl.DataFrame, b: pl.DataFrame) -> EventsDiff:
     found = EventsDiff(compared=a.height)
     unequal = _unequal_patients(a, b)
     a, b = (frame.filter(pl.col("subject_id").is_in(unequal)) for frame in (a, b))
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.execute("SET enable_progress_bar = false")
+    with open_session(threads=1) as connection:
         for name, frame in (("a", a), ("b", b)):
             connection.register(name, frame.to_arrow())
         connection.execute("CREATE TABLE rest_a AS SELECT * FROM a EXCEPT ALL SELECT * FROM b")

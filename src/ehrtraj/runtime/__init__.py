@@ -1,0 +1,1 @@
+"""What every command shares while it runs: DuckDB sessions."""

@@ -1,0 +1,122 @@
+"""The only place that opens DuckDB connections: bounded, with a private spill folder, closed to the outside.
+
+By default DuckDB spills into `.tmp` of the current folder, installs and loads extensions when a query needs one, and
+lets SQL read and write any file and use any Python variable. None of that is possible in a session opened here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from ehrtraj.errors import OutputError
+
+_PREFIX = "ehrtraj-spill-"
+_WRITES = re.compile(r"\b(copy|insert|update|delete)\b", re.IGNORECASE)
+_WRITING_NODES = ("COPY_QUERY_NODE", "INSERT_QUERY_NODE", "UPDATE_QUERY_NODE", "DELETE_QUERY_NODE")
+
+
+@contextmanager
+def open_session(
+    *,
+    threads: int | None = None,
+    memory: int | None = None,
+    spill: Path | None = None,
+    readable: Sequence[Path] = (),
+    seconds: int | None = None,
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory DuckDB session whose settings cannot be changed.
+
+    SQL in it reads the registered tables and `readable`, and nothing else: no other file, no network, no extension, no
+    Python variable. `readable` can also be written to: pass SQL of a user through `is_one_select` first.
+
+    Args:
+        threads: maximum number of threads; None for all cores.
+        memory: bytes that DuckDB may use before it spills; None for most of the machine's memory.
+        spill: folder for the session's private spill folder; None for the system's folder for temporary files.
+        readable: files that SQL may read, under exactly these paths.
+        seconds: maximum time of one query; None for no limit.
+
+    Raises:
+        OutputError: if the spill folder cannot be created.
+    """
+    folder = _private_folder(spill)
+    try:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "temp_directory": folder,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "python_enable_replacements": False,
+        }
+        if threads is not None:
+            config["threads"] = threads
+        if memory is not None:
+            config["memory_limit"] = f"{memory >> 20}MiB"
+        with duckdb.connect(config=config) as connection:
+            connection.execute("SET enable_progress_bar = false")
+            if seconds is not None:
+                connection.execute(f"SET max_execution_time = {seconds * 1000}")
+            connection.execute(f"SET allowed_paths = [{', '.join(quoted(str(path)) for path in readable)}]")
+            # After the spill folder: DuckDB allows no other one from here on.
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+            yield connection
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
+    """Whether SQL is a single SELECT that writes nothing.
+
+    A SELECT can write: `WITH w AS (COPY ... TO 'file') SELECT ...` is one for DuckDB 2.0, and replaces a file that the
+    session may read.
+
+    Raises:
+        duckdb.Error: if the SQL does not parse.
+    """
+    statements = connection.extract_statements(sql)
+    if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+        return False
+    if not _WRITES.search(sql):
+        return True
+    found = connection.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchone()
+    tree = {"error": True} if found is None else json.loads(found[0])
+    return not tree["error"] and not _has_writing_node(tree)
+
+
+def _has_writing_node(tree: object) -> bool:
+    """Whether a parsed statement contains one that writes, at any depth."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if node.get("type") in _WRITING_NODES:
+                return True
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return False
+
+
+def _private_folder(parent: Path | None) -> str:
+    """Create a folder that only the user can read (mkdtemp: 0700)."""
+    try:
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.mkdtemp(prefix=_PREFIX, dir=None if parent is None else os.fspath(parent.absolute()))
+    except OSError as error:
+        where = "the folder for temporary files (set TMPDIR to another one)" if parent is None else str(parent)
+        raise OutputError(f"cannot create a spill folder in {where}: {error.strerror or error}") from None
+
+
+def quoted(text: str) -> str:
+    """Return a text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
