@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrtraj import rules
+from ehrtraj.errors import RecipeError
 from ehrtraj.pipeline.events import Bools, Floats, Int32s, Int64s, Texts
 from ehrtraj.rules.texts import Form, Remark, TextRules
 
@@ -277,7 +278,13 @@ def _read_groups(form: Form, texts: pa.Array, at: Int64s, meaning: _Meaning) -> 
     ):
         if groups.type.get_field_index(group) >= 0:
             digits = pc.replace_substring(pc.struct_field(groups, group), ",", "")
-            column[at] = digits.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            try:
+                column[at] = digits.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            except pa.ArrowInvalid:
+                raise RecipeError(
+                    f"text_forms.csv: the group {group} of '{form.pattern}' matches what is not a number: let it match "
+                    "digits and a decimal point only"
+                ) from None
 
 
 def _says(texts: pa.Array, remark: Remark) -> Bools | None:

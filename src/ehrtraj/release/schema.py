@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
@@ -12,6 +13,7 @@ from typing import Literal
 import pyarrow as pa
 
 from ehrtraj.errors import RecipeError
+from ehrtraj.files import names_in, read_csv_lines
 from ehrtraj.release.history import history, projects
 
 Kind = Literal["patient", "dictionary", "no_patients"]
@@ -24,6 +26,7 @@ ARROW_TYPES: dict[str, pa.DataType] = {
     "timestamp": pa.timestamp("us"),
 }
 _TABLE_FIELDS = ("module", "table", "kind", "key_columns", "duplicate_columns")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _COLUMN_FIELDS = ("module", "table", "column", "type")
 
 
@@ -73,19 +76,11 @@ def _read(source: str, file: str) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
-def _read_own(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def _read_own(folder: Path, name: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """The lines of a user's file, which must have these columns; none where there is no such file."""
-    if not path.is_file():
+    if name not in names_in(folder, RecipeError):
         return []
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.DictReader(handle)
-        if tuple(reader.fieldnames or ()) != columns:
-            raise RecipeError(f"{path}: its first line must be {','.join(columns)}")
-        lines = list(reader)
-    for number, line in enumerate(lines, start=2):
-        if None in line or None in line.values():
-            raise RecipeError(f"{path}, line {number}: it must have {len(columns)} fields")
-    return lines
+    return read_csv_lines(folder / name, list(columns), RecipeError)
 
 
 @cache
@@ -123,16 +118,19 @@ def _table(row: dict[str, str], columns: dict[str, pa.DataType]) -> Table:
 def _own_tables(folder: Path, known: dict[str, Table]) -> dict[str, Table]:
     """The tables that a user's folder adds, checked."""
     columns: dict[str, dict[str, pa.DataType]] = {}
-    for number, row in enumerate(_read_own(folder / "columns.csv", _COLUMN_FIELDS), start=2):
+    for number, row in _read_own(folder, "columns.csv", _COLUMN_FIELDS):
+        where = f"{folder / 'columns.csv'}, line {number}"
         if row["type"] not in ARROW_TYPES:
-            raise RecipeError(
-                f"{folder / 'columns.csv'}, line {number}: there is no type '{row['type']}'; there are: "
-                f"{', '.join(ARROW_TYPES)}"
-            )
-        columns.setdefault(f"{row['module']}/{row['table']}", {})[row["column"]] = ARROW_TYPES[row["type"]]
+            raise RecipeError(f"{where}: there is no type '{row['type']}'; there are: {', '.join(ARROW_TYPES)}")
+        _check_names(row, ("column",), where)
+        of_table = columns.setdefault(f"{row['module']}/{row['table']}", {})
+        if row["column"].lower() in map(str.lower, of_table):
+            raise RecipeError(f"{where}: {row['table']} has the column {row['column']} twice")
+        of_table[row["column"]] = ARROW_TYPES[row["type"]]
     own: dict[str, Table] = {}
-    for number, row in enumerate(_read_own(folder / "tables.csv", _TABLE_FIELDS), start=2):
+    for number, row in _read_own(folder, "tables.csv", _TABLE_FIELDS):
         where, name = f"{folder / 'tables.csv'}, line {number}", f"{row['module']}/{row['table']}"
+        _check_names(row, ("module", "table"), where)
         if row["kind"] not in ("patient", "dictionary"):
             raise RecipeError(f"{where}: kind is '{row['kind']}': it is patient or dictionary")
         if any(row["table"] == table.name for table in (known | own).values()):
@@ -143,9 +141,18 @@ def _own_tables(folder: Path, known: dict[str, Table]) -> dict[str, Table]:
             raise RecipeError(f"{where}: columns.csv has no column {', '.join(lacking)} of {name}")
         if not table.key_columns or (table.kind == "patient" and table.key_columns[0] != "subject_id"):
             raise RecipeError(f"{where}: key_columns must begin with subject_id")
+        if table.kind == "patient" and table.columns["subject_id"] != pa.int64():
+            raise RecipeError(f"{where}: subject_id must be a bigint in columns.csv")
     if unknown := sorted(set(columns) - set(own)):
         raise RecipeError(f"{folder / 'columns.csv'} has columns of {', '.join(unknown)}, which tables.csv lacks")
     return own
+
+
+def _check_names(row: dict[str, str], columns: tuple[str, ...], where: str) -> None:
+    """Refuse a name that could not be one of a column, a file or a folder."""
+    for column in columns:
+        if not _NAME.fullmatch(row[column]):
+            raise RecipeError(f"{where}: {column} is '{row[column]}': use letters, digits and _, a letter first")
 
 
 def project_of(module: str, source: str = "mimiciv") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,39 +11,73 @@ import pyarrow.compute as pc
 
 from ehrtraj import rules
 from ehrtraj.errors import RecipeError
+from ehrtraj.files import names_in
 
 # What the code itself depends on: not for users to add to.
 _FIXED = ("about", "flags", "domains", "planned_domains", "intervals")
+_NUMBER = re.compile(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?")
 
 
-def _a_number(text: str) -> bool:
+def _is_number(text: str) -> bool:
+    return _NUMBER.fullmatch(text) is not None and len(text) < 50
+
+
+def _is_pattern(text: str) -> bool:
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _a_pattern(text: str) -> bool:
-    try:
-        pc.match_substring_regex(pa.array([""]), text)
+        pc.match_substring_regex(pa.array([""]), f"(?i)(?:{text})")
     except pa.ArrowInvalid:
         return False
     return True
 
 
+_Check = tuple[Callable[[str], bool], str]
 _DOMAINS = ("domain", "of_domain", "domains")
 _NUMBERS = ("low", "high", "suspicious_low", "suspicious_high", "factor", "offset", "value", "tolerance")
-_CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
-    **dict.fromkeys(_NUMBERS, (_a_number, "a number")),
-    "weight": (lambda text: text in ("1", "-1"), "1 (times the weight) or -1 (by it)"),
-    **dict.fromkeys(("pattern", "unless"), (_a_pattern, "a regular expression (RE2)")),
+_PATTERN: _Check = (_is_pattern, "a regular expression (RE2)")
+_CHECKS: dict[str, _Check] = {
+    **dict.fromkeys(_NUMBERS, (_is_number, "a number")),
+    "least_confidence": (_is_number, "a number"),
+    "weight": (lambda text: text in ("multiply", "divide"), "multiply or divide"),
+    **dict.fromkeys(("pattern", "unless"), _PATTERN),
     "flag": (lambda text: text in rules.flags(), "a flag of rules/flags.csv"),
-    "form": (lambda text: text in ("number", "bound", "range", "result"), "number, bound, range or result"),
+    "operator": (lambda text: text in ("<", "<=", ">", ">="), "<, <=, > or >="),
     "kind": (lambda text: text in ("status", "caveat"), "status or caveat"),
     "no_result": (lambda text: text in ("yes", "no"), "yes or no"),
+    "file": (lambda text: "/" not in text and "\\" not in text, "the name of a file, without folders"),
 }
 """What the cells of a column must be, where they are not empty."""
+_GROUPS: dict[str, tuple[str, ...]] = {
+    "number": ("number",),
+    "bound": ("bound",),
+    "range": ("low", "high"),
+    "result": (),
+}
+"""The named groups that the pattern of each form needs."""
+_CHECKS_OF_TABLE: dict[tuple[str, str], _Check] = {
+    ("text_forms", "form"): (lambda text: text in _GROUPS, "number, bound, range or result"),
+    ("code_forms", "form"): _PATTERN,
+    ("vocabularies", "setting"): (
+        lambda text: text in {line["setting"] for line in rules.read_rules("vocabularies")},
+        "a setting that names a folder of vocabularies",
+    ),
+}
+_NEEDED = {
+    "spellings": ("written",),
+    "units": ("domain",),
+    "conversions": ("domain", "item", "from_unit", "to_unit"),
+    "meant_units": ("domain", "item", "low", "high"),
+    "limits": ("domain", "item"),
+    "sentinels": ("value",),
+    "concepts": ("domain", "item", "concept"),
+    "text_forms": ("domains", "form", "pattern"),
+    "text_results": ("domains", "text"),
+    "text_remarks": ("domains", "kind", "name", "pattern", "no_result"),
+    "item_flags": ("domains", "item"),
+    "echoes": ("domain", "item", "of_domain", "of_item", "tolerance"),
+    "code_forms": ("form", "parent"),
+    "vocabularies": ("setting", "file"),
+}
+"""Columns that must not be empty."""
 
 
 def check_own_rules(folder: Path, recipes: Path | None = None) -> None:
@@ -56,23 +91,49 @@ def check_own_rules(folder: Path, recipes: Path | None = None) -> None:
         RecipeError: if a file is no rule table, or a line of it cannot be used.
     """
     known = [line["table"] for line in rules.read_rules("about") if line["table"] not in _FIXED]
-    for path in sorted(folder.glob("*.csv")):
-        if path.stem not in known:
+    domains = {"*", *rules.domains(recipes)}
+    for name in names_in(folder, RecipeError):
+        path = folder / name
+        if path.suffix.lower() != ".csv":
+            continue
+        if name.removesuffix(".csv") not in known:
             raise RecipeError(f"{path} is no rule table that can be added to. There are: {', '.join(sorted(known))}")
-        shipped = len(rules.read_rules(path.stem))
-        for number, line in enumerate(rules.read_rules(path.stem, folder)[shipped:], start=2):
-            _check_line(path, number, line, {"*", *rules.domains(recipes)})
+        for number, line in rules.own_lines(path.stem, folder):
+            if problem := _problem(path.stem, line, domains):
+                raise RecipeError(f"{path}, line {number}: {problem}")
 
 
-def _check_line(path: Path, number: int, line: dict[str, str], domains: set[str]) -> None:
+def _problem(table: str, line: dict[str, str], domains: set[str]) -> str | None:
+    """What is wrong with a line; None where nothing is."""
     for column in _DOMAINS:
         if unknown := [name for name in line.get(column, "").split() if name not in domains]:
-            raise RecipeError(f"{path}, line {number}: {column} is '{unknown[0]}', and must be a domain of domains.csv")
+            return f"{column} is '{unknown[0]}', and must be a domain of domains.csv"
+    for column in _NEEDED[table]:
+        if not line[column].strip():
+            return f"{column} is empty"
     for column, text in line.items():
-        if text and column in _CHECKS and not _CHECKS[column][0](text):
-            raise RecipeError(f"{path}, line {number}: {column} is '{text}', and must be {_CHECKS[column][1]}")
+        check = _CHECKS_OF_TABLE.get((table, column)) or _CHECKS.get(column)
+        if text and check is not None and not check[0](text):
+            return f"{column} is '{text}', and must be {check[1]}"
     low, high = line.get("low", ""), line.get("high", "")
     if low and high and float(low) > float(high):
-        raise RecipeError(f"{path}, line {number}: low is {low}, above high, which is {high}")
-    if "factor" in line and not (line["factor"] and line["offset"]):
-        raise RecipeError(f"{path}, line {number}: factor and offset are needed (1 and 0 change nothing)")
+        return f"low is {low}, above high, which is {high}"
+    if "factor" in line and not (line["factor"] and line["offset"] and float(line["factor"])):
+        return "factor and offset are needed (1 and 0 change nothing), and factor is not 0"
+    return _problem_of_form(line) if table == "text_forms" else None
+
+
+def _problem_of_form(line: dict[str, str]) -> str | None:
+    """What is wrong with the pattern of a form: the groups that its numbers are read from."""
+    if (line["form"] == "bound") != bool(line["operator"]):
+        return "operator is needed for a bound, and for nothing else"
+    needed = _GROUPS[line["form"]]
+    if not needed:
+        return None
+    try:
+        found = pc.extract_regex(pa.array([""]), line["pattern"]).type
+    except pa.ArrowInvalid as error:
+        return f"pattern cannot be used: {error}"
+    if missing := [name for name in needed if found.get_field_index(name) < 0]:
+        return f"pattern has no group named {missing[0]}: write it as (?P<{missing[0]}>...)"
+    return None

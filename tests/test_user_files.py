@@ -1,0 +1,181 @@
+"""Files that users write (rule tables, recipes, tasks): what is wrong with them is an error that names the line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ehrtraj import rules
+from ehrtraj.errors import OutputError, RecipeError
+from ehrtraj.files import names_in, read_csv_lines, read_text_file
+from ehrtraj.release.schema import tables
+from ehrtraj.rules.measures import Measures
+from ehrtraj.rules.own import check_own_rules
+
+Wrong = Callable[[Path], object]
+
+NO_TEXT: dict[str, tuple[Wrong, str]] = {
+    "missing": (lambda path: None, "{path} cannot be read: No such file"),
+    "a folder": (lambda path: path.mkdir(), "{path} is a folder"),
+    "a pipe": (lambda path: os.mkfifo(path), "{path} is not a regular file"),
+    "a dangling link": (lambda path: path.symlink_to("gone.csv"), "{path} cannot be read: it is a link to gone.csv"),
+    "a link to itself": (lambda path: path.symlink_to(path), "{path} cannot be read: Too many levels"),
+    "latin-1": (lambda path: path.write_bytes(b"a\nb\n\xe9\n"), "{path}, line 3: not UTF-8"),
+    "UTF-16": (lambda path: path.write_text("a,b", encoding="utf-16"), "{path}, line 1: not UTF-8"),
+    "NUL": (lambda path: path.write_bytes(b"a\n\0\n"), "{path}, line 2: a NUL character"),
+    "large": (lambda path: path.write_bytes(b"a" * 1001), "{path} is too large: the maximum is 1,000 bytes"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_TEXT)
+def test_what_is_no_text_file_is_named(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    make, message = NO_TEXT[kind]
+    make(path)
+    with pytest.raises(OutputError) as raised:
+        read_text_file(path, "the file", OutputError, 1000)
+    assert message.format(path=path) in str(raised.value)
+
+
+def test_an_endless_device_is_no_file() -> None:
+    with pytest.raises(OutputError, match="/dev/zero is not a regular file"):
+        read_text_file(Path("/dev/zero"), "the file", OutputError)
+
+
+def test_ends_of_lines_and_the_byte_order_mark_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes("\ufeffé\r\nb\rc\n".encode())
+    assert read_text_file(tmp_path / "file", "the file", OutputError) == "é\nb\nc\n"
+
+
+NO_TABLE = {
+    "": "its first line must be a,b",
+    "b,a\n1,2\n": "its first line must be a,b",
+    "a,b\n1,2\n\n3\n": "line 4: it must have 2 fields, not 1",
+    'a,b\n"1\n2",3\n1,2,3\n': "line 4: it must have 2 fields, not 3",
+    'a,b\n1,2\n1,"2\n1,2\n': "line 3: unexpected end of data",
+    'a,b\n1,"2"x\n': "line 2: ',' expected after '\"'",
+    "a,b\n1," + "x" * 200_000 + "\n": "line 2: field larger than field limit",
+}
+
+
+@pytest.mark.parametrize("text", NO_TABLE)
+def test_what_is_no_such_table_is_named_with_its_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "file.csv").write_text(text)
+    with pytest.raises(OutputError) as raised:
+        read_csv_lines(tmp_path / "file.csv", ["a", "b"], OutputError)
+    assert str(raised.value).startswith(str(tmp_path / "file.csv"))
+    assert NO_TABLE[text] in str(raised.value)
+
+
+def test_lines_have_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "file.csv").write_text('a,b\n\n"1\n1",2\n3,4\n')
+    lines = read_csv_lines(tmp_path / "file.csv", ["a", "b"], OutputError)
+    assert lines == [(3, {"a": "1\n1", "b": "2"}), (5, {"a": "3", "b": "4"})]
+
+
+def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name in ("file", "nowhere"):
+        with pytest.raises(OutputError, match=f"the folder .*{name} cannot be read"):
+            names_in(tmp_path / name, OutputError)
+
+
+# Rule tables ----------------------------------------------------------------------------------------------------------
+
+NO_RULES: dict[str, tuple[Wrong, str]] = {
+    "limits.csv": (lambda path: path.mkdir(), "is a folder"),
+    "units.csv": (lambda path: path.symlink_to("gone.csv"), "it is a link to gone.csv"),
+    "spellings.csv": (lambda path: path.write_bytes(b"written,ucum,source\n\xb5g,ug,me\n"), "line 2: not UTF-8"),
+    "LIMITS.CSV": (lambda path: path.write_text("domain\n"), "is no rule table"),
+    "sentinels.csv": (lambda path: path.write_text('value,source\n1,"me\n'), "line 2: unexpected end of data"),
+}
+
+
+@pytest.mark.parametrize("name", NO_RULES)
+def test_a_rule_table_that_cannot_be_read_is_not_ignored(name: str, tmp_path: Path) -> None:
+    make, message = NO_RULES[name]
+    make(tmp_path / name)
+    with pytest.raises(RecipeError, match=message):
+        check_own_rules(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("limits", "LAB,1,nan,3,,,,me", "low is 'nan', and must be a number"),
+        ("limits", "LAB,1,1_0,3,,,,me", "low is '1_0', and must be a number"),
+        ("limits", "LAB,,1,3,,,,me", "item is empty"),
+        ("conversions", "LAB,1,mg,g,0,0,,me", "factor is not 0"),
+        ("conversions", "LAB,1,mg,g,1,0,-1,me", "weight is '-1', and must be multiply or divide"),
+        ("echoes", "CHART,1,CHART,2,,me", "tolerance is empty"),
+        ("sentinels", "1e999,me", "value is '1e999', and must be a number"),
+        ("text_forms", "LAB,number,,[0-9]+,me", r"pattern has no group named number: write it as \(\?P<number>"),
+        ("text_forms", "LAB,range,,(?P<low>[0-9])-([0-9]),me", "pattern cannot be used"),
+        ("text_forms", "LAB,bound,,(?P<bound>[0-9]),me", "operator is needed for a bound"),
+        ("text_forms", "LAB,,,x,me", "form is empty"),
+        ("code_forms", "LAB,(,X,,me", "form is .* and must be a regular expression"),
+        ("vocabularies", "gems,x.txt,,,about,me", "setting is 'gems'"),
+        ("vocabularies", "gem,/etc/*,,,about,me", "file is '/etc/[*]', and must be the name of a file"),
+        ("vocabularies", "concept_maps,x.csv,LAB,sure,about,me", "least_confidence is 'sure', and must be a number"),
+    ],
+)
+def test_a_rule_that_cannot_be_used_is_named(name: str, line: str, message: str, tmp_path: Path) -> None:
+    header = ",".join(rules.read_rules(name)[0])
+    (tmp_path / f"{name}.csv").write_text(f"{header}\n\n{line}\n")
+    with pytest.raises(RecipeError, match=f"{name}.csv, line 3: .*{message}"):
+        check_own_rules(tmp_path)
+
+
+@pytest.mark.parametrize("name", [one["table"] for one in rules.read_rules("about")])
+def test_every_rule_of_ours_passes_the_checks_of_a_users(name: str, tmp_path: Path) -> None:
+    text = (Path(rules.__file__).parent / f"{name}.csv").read_text(encoding="utf-8")
+    if name in ("about", "flags", "domains", "planned_domains", "intervals"):
+        return
+    (tmp_path / f"{name}.csv").write_text(text)
+    check_own_rules(tmp_path)
+
+
+def test_a_conversion_by_weight_of_a_user_is_used(tmp_path: Path) -> None:
+    header = ",".join(rules.read_rules("conversions")[0])
+    (tmp_path / "conversions.csv").write_text(f"{header}\nLAB,1,mg,mg/kg,1,0,divide,me\n")
+    check_own_rules(tmp_path)
+    assert Measures(tmp_path).conversions["LAB", "1", "mg", "mg/kg"].weight == -1
+
+
+# Tables of a folder of recipes ----------------------------------------------------------------------------------------
+
+TABLE = "module,table,kind,key_columns,duplicate_columns\n"
+COLUMN = "module,table,column,type\n"
+GOOD = COLUMN + "ecg,record,subject_id,bigint\n"
+
+
+@pytest.mark.parametrize(
+    ("tables_csv", "columns_csv", "message"),
+    [
+        (TABLE + "ecg,../../etc,patient,subject_id,\n", GOOD, "tables.csv, line 2: table is '../../etc'"),
+        (TABLE + 'ecg,"a""b",patient,subject_id,\n', GOOD, "tables.csv, line 2: table is 'a\"b'"),
+        (TABLE + "..,record,patient,subject_id,\n", GOOD, "tables.csv, line 2: module is '..'"),
+        (TABLE + "ecg,record,patient,subject_id,\n", GOOD + 'ecg,record,"a""",double\n', "columns.csv, line 3: column"),
+        (TABLE + "ecg,record,patient,subject_id,\n", GOOD + "ecg,record,Subject_id,double\n", "line 3: .* twice"),
+        (
+            TABLE + "ecg,record,patient,subject_id,\n",
+            COLUMN + "ecg,record,subject_id,string\n",
+            "subject_id must be a bigint",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_is_named(tables_csv: str, columns_csv: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "tables.csv").write_text(tables_csv)
+    (tmp_path / "columns.csv").write_text(columns_csv)
+    with pytest.raises(RecipeError, match=message):
+        tables(extra=tmp_path)
+
+
+@pytest.mark.parametrize("line", ["ECG,²,x,me", "ECG,-1,x,me", "ECG,99999999999,x,me", "ecg,1,x,me", "A//B,1,x,me"])
+def test_a_domain_that_cannot_be_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / "domains.csv").write_text(f"domain,rank,meaning,source\n{line}\n")
+    with pytest.raises(RecipeError, match=r"domains.csv, line 2"):
+        rules.domains(tmp_path)
