@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -47,11 +48,21 @@ EVENT_CASTS = {
 """Columns that a statement may select, and their types in DuckDB."""
 
 EVENT_COLUMNS = {*EVENT_CASTS, "item", "domain"}
+_ITEM_TYPES = re.compile(r"VARCHAR|U?(TINY|SMALL|BIG)?INT(EGER)?")
+_ATTRIBUTE_TYPES = re.compile(rf"{_ITEM_TYPES.pattern}|BOOLEAN|FLOAT|DOUBLE|DECIMAL\(.*\)|TIMESTAMP|\"NULL\"|HUGEINT")
 _WEIGHT = "patientweight"
 """Attribute that conversions by body weight read, kg."""
 _COMMENTS = "comments"
 """Attribute in which the laboratory remarks on a result."""
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
+
+
+def type_problem(column: str, kind: str) -> str | None:
+    """What is wrong with the type of a column that a statement selects; None where nothing is."""
+    if column in EVENT_CASTS or column == "domain":
+        return None
+    allowed = _ITEM_TYPES if column == "item" else _ATTRIBUTE_TYPES
+    return None if allowed.fullmatch(kind) else f"{column} is of the type {kind}: cast it to VARCHAR"
 
 
 @dataclass

@@ -17,14 +17,15 @@ import pyarrow.compute as pc
 
 from ehrtraj import recipes as recipe_files
 from ehrtraj import rules
-from ehrtraj.errors import LedgerError, RecipeError
-from ehrtraj.pipeline.convert import EVENT_CASTS, Codes, append_events
+from ehrtraj.errors import LedgerError
+from ehrtraj.pipeline.convert import EVENT_CASTS, Codes, append_events, type_problem
 from ehrtraj.pipeline.duplicates import find_duplicates
 from ehrtraj.pipeline.events import PRECISIONS, EventBuffer, one_array
 from ehrtraj.pipeline.notes import NoteWriter
 from ehrtraj.pipeline.rejects import RejectWriter
 from ehrtraj.pipeline.standardise import Standardiser
 from ehrtraj.recipes import Recipe, Statement
+from ehrtraj.recipes.allowed import Place
 from ehrtraj.release.schema import Table
 from ehrtraj.release.schema import tables as known_tables
 from ehrtraj.runtime.session import open_session
@@ -143,8 +144,17 @@ class Extractor:
             f"CREATE MACRO flag(name) AS CASE name {values} ELSE error('unknown flag: ' || name) END::BIGINT"
         )
         self.connection.execute(f"CREATE TYPE time_precision AS ENUM ({', '.join(map(repr, PRECISIONS))})")
-        self.connection.execute(recipe_files.helper("macros", self._source, self._extra))
-        known = known_codes(self.connection, dictionaries, self._source, self._extra)
+        try:
+            self.connection.execute(recipe_files.helper("macros", self._source, self._extra))
+        except duckdb.Error as error:
+            raise self._place("macros").refused(error) from error
+        try:
+            known = known_codes(self.connection, dictionaries, self._source, self._extra)
+        except duckdb.Error as error:
+            raise self._place("dictionaries").refused(error) from error
+        for column in ("domain", "item"):
+            if column not in known.column_names or known[column].type != pa.string():
+                raise self._place("dictionaries").wrong(f"must select {column} as VARCHAR")
         self._known = {
             domain: one_array(known.filter(pc.equal(known["domain"], domain))["item"])
             for domain in pc.unique(known["domain"]).to_pylist()
@@ -154,9 +164,9 @@ class Extractor:
         for recipe in self._recipes.values():
             for statement in recipe.statements:
                 if statement.domain not in rules.domains(self._extra):
-                    raise RecipeError(
-                        f"recipe {recipe.table}: the domain {statement.domain} is not in domains.csv, neither in that "
-                        "of the package nor in your own"
+                    raise self._place(recipe.table, line=statement.line).wrong(
+                        f"the domain {statement.domain} is not in domains.csv, neither in that of the package nor in "
+                        "your own"
                     )
 
     def run(
@@ -207,11 +217,35 @@ class Extractor:
                 slot.clear()
         return counts, about
 
+    def bind(self) -> None:
+        """Have DuckDB look at every statement and condition, without running any.
+
+        Raises:
+            RecipeError: if it refuses one, or a statement breaks the contract.
+        """
+        for name, recipe in self._recipes.items():
+            for index, statement in enumerate(recipe.statements):
+                self._wrap(name, index, statement)
+            table = self._tables[name].name
+            for reason, condition in recipe.set_aside:
+                try:
+                    self.connection.sql(f'SELECT ({condition})::BOOLEAN FROM "{table}"')
+                except duckdb.Error as error:
+                    raise self._place(name, f"condition of {reason}").refused(error) from error
+
+    def _place(self, name: str, part: str = "", line: int = 1) -> Place:
+        """Where SQL comes from: a recipe by the full name of its table, a helper or a view."""
+        what = f"recipe {name}, {part}" if part else f"recipe {name}"
+        if name in self._recipes:
+            return Place(what, self._recipes[name].file, line)
+        own = {} if self._extra is None else recipe_files.own_sql(self._extra)
+        return Place(what, str(own.get(name, "")))
+
     def _create_view(self, name: str, sql: str) -> None:
         try:
             self.connection.execute(f'CREATE VIEW "{name}" AS {sql}')
         except duckdb.Error as error:
-            raise RecipeError(f"view {name}: DuckDB says: {error}") from error
+            raise self._place(f"{recipe_files.VIEWS}/{name}").refused(error) from error
 
     def _reads(self, sql: str) -> set[str]:
         """Full names of the tables that SQL reads."""
@@ -269,11 +303,21 @@ class Extractor:
                     f"{name}: {rows:,} rows became {result.num_rows:,} events where each must become one "
                     f"('{statement.about}'). The recipe multiplies or loses rows, most likely in a join"
                 )
+            if self._recipes[name].file:
+                self._check_subjects(name, statement, result)
             count.events += result.num_rows
             if notes is not None and self._recipes[name].separate:
                 result = notes.take_texts(name, result)
             if result.num_rows:
                 append_events(buffer, codes, step, statement, result, self._standardiser, self._known)
+
+    def _check_subjects(self, name: str, statement: Statement, result: pa.Table) -> None:
+        """Refuse events of patients whom no row of the table is about: they would land in the wrong shard."""
+        known = pc.unique(self._slots[name].rows["subject_id"])
+        if not pc.all(pc.is_in(result["subject_id"], value_set=known), min_count=0).as_py():
+            raise self._place(name, f"'{statement.about}'", statement.line).wrong(
+                "an event has a subject_id that no row of the table has: select the table's own"
+            )
 
     def _set_aside(self, table: Table, count: TableCount, rejects: RejectWriter | None) -> None:
         """Take the rows out that the recipe says cannot become an event."""
@@ -313,7 +357,7 @@ class Extractor:
         except duckdb.Error as error:
             if "No space left on device" in str(error):
                 raise OSError(errno.ENOSPC, str(error)) from error
-            raise RecipeError(f"recipe {what}: DuckDB says: {error}") from error
+            raise self._place(what).refused(error) from error
 
     def close(self) -> None:
         """End the session."""
@@ -326,13 +370,18 @@ class Extractor:
         """The statement with its columns cast."""
         if known := self._wrapped.get((name, index)):
             return known
+        place = self._place(name, f"'{statement.about}'", statement.line)
         try:
-            columns = self.connection.sql(statement.sql).columns
+            relation = self.connection.sql(place.padded(statement.sql))
+            columns = relation.columns
         except duckdb.Error as error:
-            raise RecipeError(f"recipe {name}, '{statement.about}': DuckDB says: {error}") from error
+            raise place.refused(error, padded=True) from error
         for needed in ("subject_id", "time"):
             if needed not in columns:
-                raise RecipeError(f"recipe {name}, '{statement.about}' does not select {needed}")
+                raise place.wrong(f"does not select {needed}")
+        for column, kind in zip(columns, relation.types, strict=True):
+            if problem := type_problem(column, str(kind)):
+                raise place.wrong(problem)
         parts = []
         for column in columns:
             if column in EVENT_CASTS:

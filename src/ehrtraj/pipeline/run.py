@@ -23,13 +23,14 @@ import ehrtraj
 from ehrtraj.config import Settings, module_folders, resolve
 from ehrtraj.download.hint import download_notes, naming_what_is_missing
 from ehrtraj.engines.local import lean_memory, run_shards
-from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError, SettingsError
+from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError
 from ehrtraj.pipeline import publish
 from ehrtraj.pipeline.codes import CodeTables, describe_codes
 from ehrtraj.pipeline.commit import commit, free_inputs, shard_is_there
 from ehrtraj.pipeline.fingerprint import fingerprint_of
 from ehrtraj.pipeline.ledger import TableLedger, check, compare_with_published, make_ledger, rows_read
 from ehrtraj.pipeline.memory import PeakMemory
+from ehrtraj.pipeline.own import check_own
 from ehrtraj.pipeline.report import Reporter
 from ehrtraj.pipeline.result import BuildResult, already_there
 from ehrtraj.pipeline.selection import ADMISSIONS, Selection, choose_tables, plan_build
@@ -41,7 +42,6 @@ from ehrtraj.pipeline.workspace import Workspace, locked, private_files, read_js
 from ehrtraj.release.detect import Release, detect
 from ehrtraj.release.history import projects
 from ehrtraj.release.versions import UNKNOWN, Version, mixed, settle, told_wrong
-from ehrtraj.rules.own import check_own_rules
 
 # What a process takes by itself, and what a worker needs beside it for a part of PART_ROWS rows: measured at 0.15 GB
 # and 0.55 GB; the rest is head room.
@@ -158,11 +158,7 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
 
 def _run_build(settings: Settings, reporter: Reporter) -> BuildResult:
     started = time.monotonic()
-    for name, folder in (("rules", settings.rules), ("recipes", settings.recipes)):
-        if folder is not None and not folder.is_dir():
-            raise SettingsError(f"{name} is {folder}: there is no such folder")
-    if settings.rules is not None:
-        check_own_rules(settings.rules, settings.recipes)
+    check_own(settings)
     lean_memory()
     space = Workspace(settings.output, settings.trajectory_version)
     with private_files(), PeakMemory() as memory, _errors_in_words(space):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,20 +13,23 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from ehrtraj.errors import RecipeError
+from ehrtraj.files import names_in, read_text_file
 from ehrtraj.release.schema import tables
 from ehrtraj.rules import domains
 
-_MARKER = re.compile(r"^-- \[(every row|also)\]\s*(.*)$", re.MULTILINE)
-_LEFT_OUT = re.compile(r"^-- left out:\s*([^|\n]+?)\s*\|\s*(.+?)\s*$", re.MULTILINE)
-_SET_ASIDE = re.compile(r"^-- set aside:\s*([a-z0-9_]+)\s*\|\s*(.+?)\s*$", re.MULTILINE)
+_MARKER = re.compile(r"^-- \[(every row|also)\][ \t]*(.*)$", re.MULTILINE)
 _DOMAIN = re.compile(r"'([A-Z0-9_]+)'\s+AS\s+domain\b", re.IGNORECASE)
 _STATIC = re.compile(r"\bNULL(::TIMESTAMP)?\s+AS\s+time\b", re.IGNORECASE)
-_SEPARATE = re.compile(r"^-- separate:\s*text_value\s*\|\s*(.+?)\s*$", re.MULTILINE)
+_REASON = re.compile(r"[a-z0-9_]+")
+_VIEW_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COMMENT = re.compile(r"--[^\n]*")
 _LITERAL = re.compile(r"'[^']*'")
 HELPERS_OF_A_SHARD = ("encounters", "subjects", "stays")
 HELPERS = ("macros", "dictionaries", *HELPERS_OF_A_SHARD, "codes")
-_VIEWS = "views"
+VIEWS = "views"
+_OWN_TABLES = ("tables.csv", "columns.csv", "domains.csv")
+MOST_BYTES = 1 << 20
+"""Maximum size of an SQL file. The largest of ours has 8 kB."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,14 @@ class Statement:
         about: what the event is, in the recipe's words.
         domain: of the codes it makes.
         sql: the SELECT, without the closing semicolon.
+        line: of the file, where the SELECT begins.
     """
 
     every_row: bool
     about: str
     domain: str
     sql: str
+    line: int = 1
 
     @property
     def static(self) -> bool:
@@ -62,6 +68,7 @@ class Recipe:
         statements: the one for every row first.
         separate: why text_value may lie in a file of its own, if it may: it is a whole note.
         text: the SQL file.
+        file: path of a user's file; empty for the package's own.
     """
 
     table: str
@@ -71,6 +78,7 @@ class Recipe:
     statements: tuple[Statement, ...]
     separate: str = ""
     text: str = ""
+    file: str = ""
 
     @property
     def sql(self) -> str:
@@ -88,45 +96,77 @@ def mentioned(sql: str, names: Iterable[str]) -> set[str]:
     return {n for n in names if n in words}
 
 
-def parse_recipe(table: str, text: str) -> Recipe:
+def parse_recipe(table: str, text: str, file: str = "") -> Recipe:
     """Read a recipe.
 
     Args:
         table: full name of its table.
         text: the SQL file.
+        file: path of a user's file, for messages.
 
     Raises:
         RecipeError: if it breaks the contract in `docs/recipes.md`.
     """
+
+    def wrong(at: int, what: str) -> RecipeError:
+        place = f" ({file}, line {_line(text, at)})" if file else ""
+        return RecipeError(f"recipe {table}{place}: {what}")
+
     markers = list(_MARKER.finditer(text))
     if not markers:
-        raise RecipeError(f"recipe {table}: no statement is marked '-- [every row]' or '-- [also]'")
+        raise wrong(0, "no statement is marked '-- [every row]' or '-- [also]'")
     header = text[: markers[0].start()]
     statements = []
     for marker, following in zip(markers, [*markers[1:], None], strict=True):
         body = text[marker.end() : following.start() if following else len(text)]
         sql, semicolon, rest = body.rpartition(";")
         if not semicolon or _COMMENT.sub("", rest).strip():
-            raise RecipeError(f"recipe {table}: the statement '{marker[2]}' does not end with a semicolon")
+            raise wrong(marker.start(), f"the statement '{marker[2]}' does not end with a semicolon")
         domains = set(_DOMAIN.findall(_COMMENT.sub("", sql)))
         if len(domains) != 1:
-            raise RecipeError(
-                f"recipe {table}: the statement '{marker[2]}' must name one domain, as 'LAB' AS domain "
-                f"(found: {', '.join(sorted(domains)) or 'none'})"
+            raise wrong(
+                marker.start(),
+                f"the statement '{marker[2]}' must name one domain, as 'LAB' AS domain "
+                f"(found: {', '.join(sorted(domains)) or 'none'})",
             )
-        statements.append(Statement(marker[1] == "every row", marker[2].strip(), domains.pop(), sql.strip()))
+        begins = marker.end() + len(sql) - len(sql.lstrip())
+        about, domain = marker[2].strip(), domains.pop()
+        statements.append(Statement(marker[1] == "every row", about, domain, sql.strip(), _line(text, begins)))
     if [s.every_row for s in statements] != [True] + [False] * (len(statements) - 1):
-        raise RecipeError(f"recipe {table}: exactly one statement, the first, is marked '-- [every row]'")
-    left_out = {column.strip(): match[2] for match in _LEFT_OUT.finditer(header) for column in match[1].split(",")}
+        raise wrong(markers[0].start(), "exactly one statement, the first, is marked '-- [every row]'")
+    found = _read_header(header, wrong)
     return Recipe(
         table=table,
         about=header.strip().splitlines()[0].lstrip("- ") if header.strip() else "",
-        left_out=left_out,
-        set_aside=tuple((m[1], m[2]) for m in _SET_ASIDE.finditer(header)),
+        left_out={column.strip(): why for what, why in found["left out"] for column in what.split(",")},
+        set_aside=tuple(found["set aside"]),
         statements=tuple(statements),
-        separate=match[1] if (match := _SEPARATE.search(header)) else "",
+        separate=next((why for what, why in found["separate"] if what == "text_value"), ""),
         text=text,
+        file=file,
     )
+
+
+def _read_header(header: str, wrong: Callable[[int, str], RecipeError]) -> dict[str, list[tuple[str, str]]]:
+    """The two parts of each line of a header that says something for the build, by what it says."""
+    found: dict[str, list[tuple[str, str]]] = {key: [] for key in _HEADERS}
+    at = 0
+    for line in header.splitlines(keepends=True):
+        for key, pairs in found.items():
+            if line.startswith(f"-- {key}:"):
+                what, _, why = (part.strip() for part in line.removeprefix(f"-- {key}:").partition("|"))
+                if not what or not why or (key == "set aside" and not _REASON.fullmatch(what)):
+                    raise wrong(at, f"'{line.strip()[:80]}' is not understood: write -- {key}: {_HEADERS[key]}")
+                pairs.append((what, why))
+        at += len(line)
+    return found
+
+
+_HEADERS = {"left out": "COLUMN | WHY", "set aside": "reason | CONDITION", "separate": "text_value | WHY"}
+
+
+def _line(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
 
 
 def _folder(source: str) -> Traversable:
@@ -134,7 +174,7 @@ def _folder(source: str) -> Traversable:
 
 
 def _sql_files(folder: Traversable) -> list[tuple[str, Traversable]]:
-    modules = sorted((m for m in folder.iterdir() if m.is_dir() and m.name != _VIEWS), key=lambda m: m.name)
+    modules = sorted((m for m in folder.iterdir() if m.is_dir() and m.name != VIEWS), key=lambda m: m.name)
     return [
         (f"{module.name}/{file.name.removesuffix('.sql')}", file)
         for module in modules
@@ -154,19 +194,49 @@ def recipes(source: str = "mimiciv", extra: Path | None = None) -> dict[str, Rec
     Raises:
         RecipeError: if one breaks the contract, or is of a table that nobody knows.
     """
-    found = dict(_sql_files(_folder(source)))
+    read = {name: parse_recipe(name, file.read_text(encoding="utf-8")) for name, file in _sql_files(_folder(source))}
     if extra is not None:
-        own = dict(_sql_files(extra))
+        own = {name: path for name, path in own_sql(extra).items() if "/" in name and not name.startswith(f"{VIEWS}/")}
         if unknown := sorted(set(own) - {n for n, t in tables(source, extra).items() if t.kind == "patient"}):
             raise RecipeError(
                 f"{extra} has a recipe for {', '.join(unknown)}, which is no table of patients: a new table needs a "
                 "line in tables.csv and its columns in columns.csv"
             )
-        found |= own
-    read = {name: parse_recipe(name, file.read_text(encoding="utf-8")) for name, file in found.items()}
+        read |= {name: parse_recipe(name, read_sql(path), str(path)) for name, path in own.items()}
     if lacking := [n for n, t in tables(source, extra).items() if t.kind == "patient" and n not in read]:
         raise RecipeError(f"{extra or 'the package'} has no recipe for {', '.join(lacking)}")
     return {name: read[name] for name in sorted(read)}
+
+
+def own_sql(folder: Path) -> dict[str, Path]:
+    """The SQL files of a user's folder by their place in it: `hosp/services`, `views/arrivals`, `macros`.
+
+    Raises:
+        RecipeError: if it cannot be read, or holds an SQL or CSV file that no build would use.
+    """
+    found = {}
+    for top in names_in(folder, RecipeError):
+        path = folder / top
+        if not os.path.exists(path):  # noqa: PTH110  # never raises
+            raise RecipeError(f"{path} cannot be read: it is a dangling link, or in a folder without permission")
+        is_module = path.is_dir() and path.suffix.lower() not in (".sql", ".csv")
+        inside = [f"{top}/{name}" for name in names_in(path, RecipeError)] if is_module else [top]
+        for name in inside:
+            stem, ending = os.path.splitext(name)  # noqa: PTH122  # of a path in the folder
+            known = name in _OWN_TABLES or (ending == ".sql" and (stem in HELPERS or "/" in name))
+            if ending.lower() in (".sql", ".csv") and not known:
+                raise RecipeError(
+                    f"{folder / name} is not used: a folder of recipes holds {', '.join(_OWN_TABLES)}, "
+                    f"{', '.join(f'{h}.sql' for h in HELPERS)}, {VIEWS}/*.sql and <module>/<table>.sql"
+                )
+            if ending == ".sql":
+                found[stem] = folder / name
+    return found
+
+
+def read_sql(path: Path) -> str:
+    """Return the text of a user's SQL file."""
+    return read_text_file(path, "the recipe", RecipeError, MOST_BYTES)
 
 
 @cache
@@ -176,20 +246,28 @@ def helper(name: str, source: str = "mimiciv", extra: Path | None = None) -> str
     A user's own file takes the place of the package's; the user's macros come behind them.
     """
     text = (_folder(source) / f"{name}.sql").read_text(encoding="utf-8")
-    own = None if extra is None else extra / f"{name}.sql"
-    if own is None or not own.is_file():
+    own = None if extra is None else own_sql(extra).get(name)
+    if own is None:
         return text
-    return f"{text}\n{own.read_text(encoding='utf-8')}" if name == "macros" else own.read_text(encoding="utf-8")
+    return f"{text}\n{read_sql(own)}" if name == "macros" else read_sql(own)
 
 
 @cache
 def views(source: str = "mimiciv", extra: Path | None = None) -> dict[str, str]:
     """What several recipes see as a table, by name: SQL over the tables, each after those that it reads itself."""
-    found: dict[str, str] = {}
-    for folder in (_folder(source), extra):
-        if folder is not None and (inside := folder / _VIEWS).is_dir():
-            files_ = [f for f in inside.iterdir() if f.name.endswith(".sql")]
-            found |= {f.name.removesuffix(".sql"): f.read_text(encoding="utf-8") for f in files_}
+    inside = _folder(source) / VIEWS
+    found = {
+        f.name.removesuffix(".sql"): f.read_text(encoding="utf-8")
+        for f in (inside.iterdir() if inside.is_dir() else ())
+        if f.name.endswith(".sql")
+    }
+    for place, path in ({} if extra is None else own_sql(extra)).items():
+        if place.startswith(f"{VIEWS}/"):
+            if not _VIEW_NAME.fullmatch(path.stem):
+                raise RecipeError(f"{path}: the name of a view must be letters, digits and _, a letter first")
+            if any(path.stem.lower() == table.name.lower() for table in tables(source, extra).values()):
+                raise RecipeError(f"{path}: there is a table of this name, which recipes read: give the view another")
+            found[path.stem] = read_sql(path)
     ordered: dict[str, str] = {}
     while len(ordered) < len(found):
         left = [name for name in sorted(found) if name not in ordered]

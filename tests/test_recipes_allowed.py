@@ -1,0 +1,224 @@
+"""What a user's recipes may do: read the tables of the build. All else is an error that names the file and line."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ehrtraj
+from ehrtraj import recipes
+from ehrtraj.errors import RecipeError
+from ehrtraj.pipeline import extract
+from ehrtraj.pipeline.own import check_own_recipes
+from ehrtraj.recipes import parse_recipe
+
+RECIPE = """-- hosp/services: the service that cares for the patient from this time on.
+-- left out: prev_service | it is the service of the change before
+-- set aside: no_time | transfertime IS NULL
+
+-- [every row] a service takes over
+SELECT
+  subject_id,
+  transfertime  AS time,
+  'SERVICE'     AS domain,
+  curr_service  AS item,
+  hadm_id
+FROM services;
+"""
+OUT_OF_REACH = "files, the network, extensions and settings are out of reach of a recipe"
+ONE_SELECT = "may only read the tables of the build, in one SELECT that writes nothing"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with one recipe, beside a file that no recipe may read or replace."""
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    (tmp_path / "mine" / "hosp").mkdir(parents=True)
+    (tmp_path / "mine" / "views").mkdir()
+    (tmp_path / "mine" / "hosp" / "services.sql").write_text(RECIPE)
+    return tmp_path / "mine"
+
+
+def wrong_with(folder: Path) -> str:
+    """What is wrong with a folder."""
+    with pytest.raises(RecipeError) as raised:
+        check_own_recipes(folder)
+    assert raised.value.exit_code == 5
+    assert {path.name for path in folder.parent.iterdir()} == {"mine", "secret.csv"}
+    assert (folder.parent / "secret.csv").read_text() == "a\n1\n"
+    return str(raised.value)
+
+
+def test_a_recipe_that_keeps_to_the_contract_may_be_used(folder: Path) -> None:
+    check_own_recipes(folder)
+    (folder / "hosp" / "services.sql").write_bytes(RECIPE.replace("\n", "\r\n").encode("utf-8-sig"))
+    check_own_recipes(folder)
+
+
+# In the place of `FROM services`, which is in line 12 of the file; the SELECT begins in line 6.
+ESCAPES = {
+    "FROM services, read_csv('{secret}')": (12, OUT_OF_REACH),
+    "FROM services, '{secret}'": (6, OUT_OF_REACH),
+    "FROM services, glob('/etc/*')": (12, OUT_OF_REACH),
+    "FROM services, read_text('/etc/hostname')": (12, OUT_OF_REACH),
+    "FROM services, read_parquet('http://127.0.0.1:9/x')": (12, OUT_OF_REACH),
+    "FROM services, query('FROM read_text(''/etc/hostname'')')": (12, OUT_OF_REACH),
+    "FROM services, enable_logging(storage = 'file', storage_path = '{secret}')": (12, OUT_OF_REACH),
+    "FROM services, folder": (12, "DuckDB says: Catalog Error"),
+    "FROM services; COPY (SELECT 1) TO '{secret}'": (6, ONE_SELECT),
+    "FROM services; ATTACH '{secret}.db'": (6, ONE_SELECT),
+    "FROM services; SET threads = 2": (6, ONE_SELECT),
+    "FROM services; INSTALL httpfs": (6, ONE_SELECT),
+    "FROM services; DROP VIEW services": (6, ONE_SELECT),
+    "FROM services WHERE nothing": (12, "DuckDB says: Binder Error"),
+    "FROM services WHERE\n\n)": (14, "DuckDB says: Parser Error"),
+    "FROM services WHERE (" + "(" * 300 + "1" + ")" * 301: (1, "more than 200 brackets"),
+    "FROM services WHERE '": (12, "DuckDB says: Parser Error"),
+}
+
+
+@pytest.mark.parametrize("instead", ESCAPES)
+def test_a_statement_does_not_leave_its_session(instead: str, folder: Path) -> None:
+    path = folder / "hosp" / "services.sql"
+    line, message = ESCAPES[instead]
+    path.write_text(RECIPE.replace("FROM services", instead.format(secret=folder.parent / "secret.csv")))
+    said = wrong_with(folder)
+    assert message in said
+    place = f"({path}, line {line})"
+    # Where DuckDB does not say in which line it is, the first of the statement is named.
+    assert said.startswith("recipe hosp/services") and (place in said or f"({path}, line 6)" in said), said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("SELECT\n", "WITH w AS (COPY (SELECT 1) TO '{secret}' (USE_TMP_FILE false)) SELECT\n", 6, ONE_SELECT),
+        ("SELECT\n", "COPY (SELECT 1) TO '{secret}'; SELECT\n", 6, ONE_SELECT),
+        ("transfertime IS NULL", "1) FROM services; COPY (SELECT 1) TO '{secret}'; SELECT (1", 3, ONE_SELECT),
+        ("transfertime IS NULL", "EXISTS (FROM read_csv('{secret}'))", 1, OUT_OF_REACH),
+        ("transfertime IS NULL", "transfertime IS NULL --", 3, "Parser Error"),
+        ("transfertime IS NULL", "nothing IS NULL", 1, "Binder Error"),
+        ("-- set aside: no_time |", "-- set aside: No Time |", 3, "is not understood"),
+        ("| it is the service", "it is the service", 2, "is not understood"),
+        ("hadm_id\n", "hadm_id, transfertime::DATE AS day\n", 6, "day is of the type DATE: cast it to VARCHAR"),
+        ("hadm_id\n", "hadm_id, [1] AS list\n", 6, r"list is of the type INTEGER\[\]"),
+        ("curr_service  AS item", "1.5::DOUBLE AS item", 6, "item is of the type DOUBLE"),
+        ("subject_id,\n", "", 6, "does not select subject_id"),
+        ("FROM services;", "FROM services", 5, "does not end with a semicolon"),
+        ("'SERVICE'     AS domain", "'NOTHING' AS domain", 6, "the domain NOTHING is not in domains.csv"),
+    ],
+)
+def test_what_is_wrong_in_a_recipe_is_named(old: str, new: str, line: int, message: str, folder: Path) -> None:
+    path = folder / "hosp" / "services.sql"
+    assert old in RECIPE
+    path.write_text(RECIPE.replace(old, new.format(secret=folder.parent / "secret.csv")))
+    said = wrong_with(folder)
+    assert f"({path}, line {line})" in said
+    assert re.search(message, said), said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("views/mine.sql", "FROM read_csv('{secret}')", OUT_OF_REACH),
+        ("views/mine.sql", "SELECT 1 AS a; COPY (SELECT 1) TO '{secret}'", ONE_SELECT),
+        ("views/mine.sql", "\n\nSELECT 1 AS", "line 3"),
+        ('views/a" AS SELECT 1; --.sql', "SELECT 1 AS a", "the name of a view must be"),
+        ("views/labevents.sql", "SELECT 1 AS a", "there is a table of this name"),
+        ("macros.sql", "COPY (SELECT 1) TO '{secret}';", "may only hold CREATE MACRO"),
+        ("macros.sql", "CREATE TABLE t AS FROM '{secret}';", "may only hold CREATE MACRO"),
+        ("macros.sql", "CREATE MACRO m() AS 1;\n-- why\nSET threads = 2;", "may only hold CREATE MACRO"),
+        ("macros.sql", "CREATE MACRO m() AS 1;\nCREATE MACRO", "line 2"),
+        ("macros.sql", "CREATE OR REPLACE MACRO day_end(d) AS nothing(d);", "DuckDB says"),
+        ("encounters.sql", "COPY (SELECT 1) TO '{secret}'", ONE_SELECT),
+        ("encounters.sql", "SELECT 1::BIGINT AS subject_id", "must select"),
+        ("dictionaries.sql", "WITH w AS (COPY (SELECT 1) TO '{secret}') SELECT 'a' AS domain", ONE_SELECT),
+        ("dictionaries.sql", "SELECT 'LAB' AS domain", "must select item as VARCHAR"),
+        ("codes.sql", "FROM read_csv('{secret}')", OUT_OF_REACH),
+        ("hosp/services.SQL", "SELECT 1", "is not used"),
+        ("service.sql", "SELECT 1", "is not used"),
+        ("limits.csv", "", "is not used"),
+        ("hosp/labevents.sql", b"-- \xe9\n", "line 1: not UTF-8"),
+        ("hosp/labevents.sql", "-- \0", "line 1: a NUL"),
+        ("hosp/labevents.sql", "-- x\n" * 300_000, "is too large"),
+        ("hosp/labevents.sql", "-- left out:" + " " * 100_000 + "\n", "no statement is marked"),
+    ],
+)
+def test_what_is_wrong_beside_the_recipes_is_named(name: str, text: str | bytes, message: str, folder: Path) -> None:
+    if isinstance(text, str):
+        text = text.replace("{secret}", str(folder.parent / "secret.csv")).encode()
+    (folder / name).write_bytes(text)
+    said = wrong_with(folder)
+    assert message in said and str(folder / name) in said, said
+
+
+ODD: dict[str, Callable[[Path], object]] = {
+    "hosp/labevents.sql": lambda path: path.mkdir(),
+    "hosp/omr.sql": lambda path: path.symlink_to("gone.sql"),
+    "views/mine.sql": lambda path: os.mkfifo(path),
+    "icu": lambda path: path.symlink_to("gone"),
+    "macros.sql": lambda path: path.mkdir(),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_no_file_is_named(name: str, folder: Path) -> None:
+    ODD[name](folder / name)
+    assert str(folder / name) in wrong_with(folder)
+
+
+def test_lines_of_a_header_that_do_not_end_take_no_time() -> None:
+    marker = "-- [every row] x\nSELECT 'LAB' AS domain;\n"
+    for blanks in (" " * 500_000, " x" * 250_000, "\n" * 500_000):
+        for key in ("left out", "set aside", "separate"):
+            with pytest.raises(RecipeError, match="is not understood"):
+                parse_recipe("hosp/services", f"-- {key}:{blanks}\n{marker}")
+
+
+def test_every_recipe_of_ours_passes_the_checks_of_a_users(tmp_path: Path) -> None:
+    ours = Path(recipes.__file__).parent / "mimiciv"
+    for path in ours.rglob("*.sql"):
+        copy = tmp_path / path.relative_to(ours)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    check_own_recipes(tmp_path)
+
+
+# In a build -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_build_refuses_before_it_writes_anything(release: Path, folder: Path, tmp_path: Path) -> None:
+    (folder / "hosp" / "services.sql").write_text(RECIPE.replace("FROM services", "FROM read_csv('/etc/hostname')"))
+    with pytest.raises(RecipeError, match=OUT_OF_REACH):
+        ehrtraj.build(release, tmp_path / "out", "v1", recipes=folder)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("subject", ["1::BIGINT", "NULL::BIGINT", "subject_id + 1"])
+def test_an_event_of_another_patient_is_refused(subject: str, build_rows: Callable[..., Any], folder: Path) -> None:
+    (folder / "hosp" / "services.sql").write_text(RECIPE.replace("  subject_id,", f"  {subject} AS subject_id,"))
+    rows = {
+        "hosp/patients": [{"subject_id": 10_000_001, "gender": "F", "anchor_age": 50, "anchor_year": 2150}],
+        "hosp/services": [{"subject_id": 10_000_001, "hadm_id": 1, "transfertime": "2150-01-01 00:00:00"}],
+    }
+    with pytest.raises(RecipeError, match=r"services.sql, line 6.: an event has a subject_id that no row of the table"):
+        build_rows(rows, recipes=folder)
+
+
+def test_a_statement_that_does_not_end_is_ended(
+    build_rows: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract, "MOST_SECONDS", 1)
+    long = "FROM services WHERE 0 < (SELECT sum(hash(a.range + b.range)) FROM range(1000000) a, range(10000000) b)"
+    (folder / "hosp" / "services.sql").write_text(RECIPE.replace("FROM services", long))
+    rows = {
+        "hosp/patients": [{"subject_id": 10_000_001, "gender": "F", "anchor_age": 50, "anchor_year": 2150}],
+        "hosp/services": [{"subject_id": 10_000_001, "hadm_id": 1, "transfertime": "2150-01-01 00:00:00"}],
+    }
+    with pytest.raises(RecipeError, match="maximum execution time"):
+        build_rows(rows, recipes=folder)
