@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from graphlib import CycleError, TopologicalSorter
+from math import isnan
 from pathlib import Path
 
 from ehrtraj.labels.errors import TaskError
@@ -23,6 +25,14 @@ from ehrtraj.labels.yaml_lines import Block, read_yaml
 _TOP = ("description", "metadata", "predicates", "trigger", "windows")
 _PREDICATE = ("code", "value_min", "value_max", "value_min_inclusive", "value_max_inclusive", "other_cols", "expr")
 _WINDOW = ("start", "end", "start_inclusive", "end_inclusive", "has", "label", "index_timestamp")
+_MOST_PREDICATES = 500
+_MOST_WINDOWS = 50
+_LONGEST_TEXT = 300
+_LONGEST_DURATION = 100 * 365.25 * 86_400_000_000
+_RESERVED = ("subject_id", "time", ANY_EVENT, RECORD_START, RECORD_END)
+_COUNTS = re.compile(r"\(?\s*([0-9]{1,9}|None|)\s*,\s*([0-9]{1,9}|None|)\s*\)?")
+# polars takes * and ^ as patterns, and expressions are cut at commas and brackets.
+_NAME = re.compile(r"[^\s*^,()\x00-\x1f][^*^,()\x00-\x1f]{0,99}")
 _REFERENCE = re.compile(r"\w+(\.(start|end))?")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 _UNITS = {
@@ -59,6 +69,11 @@ class _Parser:
     def _wrong(self, line: int, what: str) -> TaskError:
         return TaskError(f"{self.path}, line {line}: {what}")
 
+    def _not_too_many(self, block: Block, most: int, what: str) -> None:
+        if len(block) > most:
+            line = list(block.lines.values())[most]
+            raise self._wrong(line, f"{len(block):,} {what} are too many: the maximum is {most}")
+
     def _only(self, block: Block, allowed: tuple[str, ...], what: str) -> None:
         for key, line in block.lines.items():
             if key in ("static", "patient_demographics"):
@@ -66,7 +81,7 @@ class _Parser:
                     line, f"{key} is not done here: choose patients in Python with filter(), or run ACES itself"
                 )
             if key not in allowed:
-                raise self._wrong(line, f"{what} has no '{key}': there are {', '.join(allowed)}")
+                raise self._wrong(line, f"{what} has no '{_shown(key)}': there are {', '.join(allowed)}")
 
     def _block(self, parent: Block, key: str) -> Block:
         value = parent.get(key)
@@ -81,43 +96,44 @@ class _Parser:
         trigger = self.top.get("trigger")
         if not isinstance(trigger, str) or trigger not in predicates:
             line = self.top.lines.get("trigger", 1)
-            raise self._wrong(line, f"trigger must be one of the predicates {', '.join(predicates)}, not {trigger!r}")
+            known = _shown(", ".join(predicates))
+            raise self._wrong(line, f"trigger must be one of the predicates {known}, not '{_shown(trigger)}'")
         windows = self._windows(self._block(self.top, "windows"), predicates)
-        description = str(self.top.get("description") or "").strip().splitlines()
-        return Task(self.path.stem, description[0] if description else "", predicates, trigger, windows)
+        description = self.top.get("description")
+        first = description.strip().splitlines()[:1] if isinstance(description, str) else []
+        return Task(self.path.stem, "".join(first), predicates, trigger, windows, str(self.path))
 
     def _predicates(self, block: Block) -> dict[str, Predicate]:
+        self._not_too_many(block, _MOST_PREDICATES, "predicates")
         read: dict[str, Predicate] = {}
-        for name in block:
-            read[name] = self._predicate(name, block.lines[name], self._block(block, name))
-        ordered: dict[str, Predicate] = {}
-
-        def add(name: str, above: tuple[str, ...], line: int) -> None:
-            if name in above:
-                raise self._wrong(line, f"predicate {name} is made of itself")
-            if name not in read:
-                raise self._wrong(line, f"there is no predicate {name}")
-            one = read[name]
-            for other in one.inputs if isinstance(one, Combination) else ():
-                add(other, (*above, name), one.line)
-            ordered.setdefault(name, one)
-
-        for name, one in read.items():
-            add(name, (), one.line)
-        return ordered
+        for name, line in block.lines.items():
+            if not _NAME.fullmatch(name) or name in _RESERVED:
+                raise self._wrong(
+                    line, f"'{_shown(name)}' cannot name a predicate: use letters, digits and _, at most 100"
+                )
+            read[name] = self._predicate(name, line, self._block(block, name))
+        made_of = {name: one.inputs if isinstance(one, Combination) else () for name, one in read.items()}
+        for name, inputs in made_of.items():
+            if unknown := [other for other in inputs if other not in read]:
+                raise self._wrong(read[name].line, f"there is no predicate {_shown(unknown[0])}")
+        try:
+            return {name: read[name] for name in TopologicalSorter(made_of).static_order()}
+        except CycleError as error:
+            name = error.args[1][0]
+            raise self._wrong(read[name].line, f"predicate {name} is made of itself") from None
 
     def _predicate(self, name: str, line: int, block: Block) -> Predicate:
         self._only(block, _PREDICATE, "a predicate")
         if "expr" in block:
-            said = re.fullmatch(r"\s*(and|or)\((.*)\)\s*", str(block["expr"]))
-            inputs = tuple(part.strip() for part in said[2].split(",")) if said else ()
-            if said is None or len(inputs) < 2 or not all(inputs):
+            said = re.fullmatch(r"(and|or)\((.*)\)", str(block["expr"]).strip())
+            inputs = tuple(dict.fromkeys(part.strip() for part in said[2].split(","))) if said else ()
+            if said is None or "," not in said[2] or not all(inputs):
                 raise self._wrong(block.lines["expr"], "expr must be and(a, b, ...) or or(a, b, ...) of predicates")
             return Combination(name, line, inputs, every=said[1] == "and")
         if "code" not in block:
             raise self._wrong(line, f"predicate {name} has neither code nor expr")
         codes, regex = self._codes(block["code"], block.lines["code"])
-        other = self._block(block, "other_cols") if "other_cols" in block else {}
+        other = self._block(block, "other_cols") if "other_cols" in block else Block()
         return CodePredicate(
             name,
             line,
@@ -125,9 +141,9 @@ class _Parser:
             regex,
             self._number(block, "value_min"),
             self._number(block, "value_max"),
-            bool(block.get("value_min_inclusive")),
-            bool(block.get("value_max_inclusive")),
-            {column: str(value) for column, value in other.items()},
+            self._truth(block, "value_min_inclusive"),
+            self._truth(block, "value_max_inclusive"),
+            {column: self._word(other, column) for column in other},
         )
 
     def _codes(self, given: object, line: int) -> tuple[tuple[str, ...], str | None]:
@@ -137,7 +153,12 @@ class _Parser:
             kind, value = next(iter(given.items()))
             if kind == "regex" and isinstance(value, str) and value:
                 return (), value
-            if kind == "any" and isinstance(value, list) and value:
+            if (
+                kind == "any"
+                and isinstance(value, list)
+                and value
+                and not any(isinstance(v, list | dict) for v in value)
+            ):
                 return tuple(map(str, value)), None
         raise self._wrong(line, "code must be a code, {regex: ...} or {any: [code, ...]}")
 
@@ -145,11 +166,25 @@ class _Parser:
         value = block.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self._wrong(block.lines[key], f"{key} must be a number, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or isnan(value):
+            raise self._wrong(block.lines[key], f"{key} must be a number, not '{_shown(value)}'")
         return float(value)
 
+    def _truth(self, block: Block, key: str) -> bool:
+        value = block.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise self._wrong(block.lines[key], f"{key} must be True or False")
+        return bool(value)
+
+    def _word(self, block: Block, key: str) -> str:
+        """A value that is one word or number, not a list or a mapping, and not long."""
+        text = "" if isinstance(block[key], list | dict) else str(block[key])
+        if not 0 < len(text) <= _LONGEST_TEXT:
+            raise self._wrong(block.lines[key], f"{_shown(key)} must be a word or a number")
+        return text
+
     def _windows(self, block: Block, predicates: dict[str, Predicate]) -> tuple[Window, ...]:
+        self._not_too_many(block, _MOST_WINDOWS, "windows")
         read = {name: self._window(name, block.lines[name], self._block(block, name), predicates) for name in block}
         for what in ("label", "index_timestamp"):
             having = [window for window in read.values() if getattr(window, what) is not None]
@@ -185,8 +220,8 @@ class _Parser:
         if (start.reference == "end") == (end.reference == "start"):
             raise self._wrong(line, f"in window {name}, exactly one of start and end must refer to the other")
         label, index = block.get("label"), block.get("index_timestamp")
-        if label is not None and label not in predicates:
-            raise self._wrong(block.lines["label"], f"there is no predicate {label}")
+        if label is not None and (not isinstance(label, str) or label not in predicates):
+            raise self._wrong(block.lines["label"], f"there is no predicate {_shown(label)}")
         if index not in (None, "start", "end"):
             raise self._wrong(block.lines["index_timestamp"], "index_timestamp must be start or end")
         has = self._has(self._block(block, "has"), predicates) if block.get("has") else {}
@@ -197,10 +232,12 @@ class _Parser:
         for given, value in block.items():
             name = ANY_EVENT if given == "*" else given
             if name != ANY_EVENT and name not in predicates:
-                raise self._wrong(block.lines[given], f"there is no predicate {given}")
-            said = re.fullmatch(r"\(?\s*(\d+|None|)\s*,\s*(\d+|None|)\s*\)?", str(value))
+                raise self._wrong(block.lines[given], f"there is no predicate {_shown(given)}")
+            said = _COUNTS.fullmatch(str(value)) if len(str(value)) <= _LONGEST_TEXT else None
             if said is None:
-                raise self._wrong(block.lines[given], f"'{value}' must be (least, most), with None for no bound")
+                raise self._wrong(
+                    block.lines[given], f"'{_shown(value)}' must be (least, most), with None for no bound"
+                )
             least, most = (int(bound) if bound not in ("None", "") else None for bound in said.groups())
             if (least is None and most is None) or (least is not None and most is not None and most < least):
                 raise self._wrong(block.lines[given], f"{value} bounds nothing")
@@ -211,7 +248,7 @@ class _Parser:
         given, line = block[side], block.lines[side]
         if given is None:
             return Boundary("end", 0, RECORD_START, True) if side == "start" else Boundary("start", 0, RECORD_END)
-        text = str(given)
+        text = self._word(block, side)
         for arrow, backwards in (("->", False), ("<-", True)):
             if arrow in text:
                 reference, event = (part.strip() for part in text.split(arrow, 1))
@@ -244,4 +281,13 @@ class _Parser:
         parts = _DURATION.findall(text.strip().lower())
         if _DURATION.sub("", text.strip().lower()) or not parts or any(unit not in _UNITS for _, unit in parts):
             raise self._wrong(line, f"'{text}' is no duration: write it as 24h, 30 days or 1d 12h")
-        return sum(round(float(number) * _UNITS[unit]) for number, unit in parts)
+        amounts = [float(number) * _UNITS[unit] for number, unit in parts]
+        if sum(amounts) > _LONGEST_DURATION:
+            raise self._wrong(line, f"'{text}' is longer than 100 years: for the end of the record write null")
+        return sum(map(round, amounts))
+
+
+def _shown(value: object) -> str:
+    """A value of the file for a message, cut where it is long."""
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:100]} ..."

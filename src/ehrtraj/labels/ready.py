@@ -7,9 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from ehrtraj.errors import SettingsError
+from ehrtraj.files import read_text_file
 from ehrtraj.labels.errors import TaskError
 from ehrtraj.labels.parse import parse_task
 from ehrtraj.labels.task import Task
+from ehrtraj.labels.yaml_lines import MOST_BYTES
 
 _FOLDER = files("ehrtraj.tasks")
 
@@ -57,9 +59,4 @@ def find_task(given: str | Path) -> Task:
             f"'{given}' is no ready task and no .yaml file. Ready tasks: {', '.join(ready)}. "
             "`ehrtraj tasks NAME > mine.yaml` gives one to change"
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise TaskError(f"the task file {path} cannot be read: {reason}") from None
-    return parse_task(path, text)
+    return parse_task(path, read_text_file(path, "the task file", TaskError, MOST_BYTES))

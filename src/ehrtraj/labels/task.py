@@ -114,6 +114,7 @@ class Task:
         predicates: by name, each after those it is made of.
         trigger: the predicate that starts a prediction.
         windows: each after the one it refers to.
+        file: path of the file, for messages.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Task:
     predicates: dict[str, Predicate]
     trigger: str
     windows: tuple[Window, ...]
+    file: str = ""
 
     @property
     def label_window(self) -> Window:

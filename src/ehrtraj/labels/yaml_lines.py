@@ -1,4 +1,4 @@
-"""YAML whose mappings remember their lines, so that an error can say where."""
+"""YAML whose mappings remember their lines, so that an error can say where. Bounded: no file takes long to read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ import yaml
 
 from ehrtraj.labels.errors import TaskError
 
+MOST_BYTES = 256 << 10
+"""Maximum size of a task file. The largest of ours has 3 kB."""
+_DEEPEST = 20
+_MOST_VALUES = 20_000
+_LONGEST_NUMBER = 40
+_MOST_EXPANDED = 2 * MOST_BYTES
+"""Maximum size with every alias replaced by what it stands for: characters, and one for each value."""
+
 
 class Block(dict[str, Any]):
     """A mapping of a YAML file, with the line of each key."""
@@ -18,7 +26,63 @@ class Block(dict[str, Any]):
 
 
 class _Loader(yaml.SafeLoader):
-    pass
+    """Reads nodes, and refuses what is too much, too deep, refers to itself, or grows too large by its aliases."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._values = 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401  # as in PyYAML
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.NodeEvent) and not isinstance(event, yaml.AliasEvent):
+            # Collections have one more event, which yaml's stubs do not know.
+            tag = getattr(event, "tag", None)
+            if tag not in (None, "!"):
+                raise _Wrong(f"tags such as {tag} are not read", event.start_mark)
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise _Wrong(f"more than {_MOST_VALUES:,} values", event.start_mark)
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise _Wrong(f"more than {_DEEPEST} levels", event.start_mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if node is not None:
+            self._measure(node, event)
+        return node
+
+    def _measure(self, node: yaml.Node, event: yaml.Event) -> None:
+        """Note the size of a node with all aliases in it expanded."""
+        if id(node) not in self._sizes:
+            if isinstance(event, yaml.AliasEvent):
+                raise _Wrong("an alias inside of what it stands for", event.start_mark)
+            self._sizes[id(node)] = 1 + self._size_within(node)
+        if self._sizes[id(node)] > _MOST_EXPANDED:
+            raise _Wrong("aliases make this too large", event.start_mark)
+
+    def _size_within(self, node: yaml.Node) -> int:
+        if isinstance(node, yaml.MappingNode):
+            return sum(self._sizes[id(part)] for pair in node.value for part in pair)
+        if isinstance(node, yaml.SequenceNode):
+            return sum(self._sizes[id(part)] for part in node.value)
+        return len(node.value)
+
+
+class _Wrong(yaml.MarkedYAMLError):
+    """What this reader refuses."""
+
+    def __init__(self, problem: str, mark: Any) -> None:  # noqa: ANN401  # of either of PyYAML's readers
+        super().__init__(problem=problem, problem_mark=mark)
+
+
+def _value(loader: _Loader, node: yaml.Node) -> Any:  # noqa: ANN401  # whatever YAML holds
+    if isinstance(node, yaml.MappingNode):
+        return _block(loader, node)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(loader, part) for part in node.value]
+    return _scalar(loader, node) if isinstance(node, yaml.ScalarNode) else None
 
 
 def _block(loader: _Loader, node: yaml.MappingNode) -> Block:
@@ -26,17 +90,33 @@ def _block(loader: _Loader, node: yaml.MappingNode) -> Block:
     block = Block()
     block.line, block.lines = node.start_mark.line + 1, {}
     for key_node, value_node in node.value:
-        key = str(loader.construct_object(key_node, deep=True))
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise _Wrong("a key must be a word", key_node.start_mark)
+        _scalar(loader, key_node)
+        # As written: `on` is a name here, not a truth.
+        key = key_node.value
         if key in block:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"'{key}' stands twice in one block", key_node.start_mark
-            )
-        block[key] = loader.construct_object(value_node, deep=True)
+            raise _Wrong(f"'{key}' stands twice in one block", key_node.start_mark)
+        block[key] = _value(loader, value_node)
         block.lines[key] = key_node.start_mark.line + 1
     return block
 
 
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _block)
+def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:  # noqa: ANN401  # whatever YAML holds
+    kind = node.tag.rpartition(":")[2]
+    if any("\ud800" <= letter <= "\udfff" for letter in node.value):
+        raise _Wrong("half of a surrogate pair is no character", node.start_mark)
+    if kind in ("int", "float"):
+        if len(node.value) > _LONGEST_NUMBER:
+            raise _Wrong(f"a number may have {_LONGEST_NUMBER} digits", node.start_mark)
+        try:
+            return loader.construct_yaml_int(node) if kind == "int" else loader.construct_yaml_float(node)
+        except (ValueError, OverflowError):
+            raise _Wrong(f"'{node.value}' is no number", node.start_mark) from None
+    if kind == "bool":
+        return loader.construct_yaml_bool(node)
+    # Dates stay as they are written: a task has none.
+    return None if kind == "null" else node.value
 
 
 def read_yaml(path: Path, text: str) -> Block:
@@ -46,11 +126,20 @@ def read_yaml(path: Path, text: str) -> Block:
         TaskError: if it is not YAML, or holds something else; the message names the line.
     """
     try:
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            content = None if node is None else _value(loader, node)
+        except (ValueError, OverflowError) as error:
+            # Of PyYAML's scanner: "\U00110000" is no character.
+            raise _Wrong(str(error), loader.get_mark()) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = "" if mark is None else f", line {mark.line + 1}"
         raise TaskError(f"{path}{where}: it is not YAML: {error.problem or error.context}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise TaskError(f"{path}, line {line}: it is not YAML: {error.reason} (character {error.character})") from None
     except yaml.YAMLError as error:
         raise TaskError(f"{path}: it is not YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(content, Block):

@@ -1,0 +1,234 @@
+"""Task files that nobody would write by hand: each is an error that names the file and line, and none takes long."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import ehrtraj
+from ehrtraj.dataset.dataset import Dataset
+from ehrtraj.errors import EhrtrajError
+from ehrtraj.labels import TaskError, label
+from ehrtraj.labels.parse import parse_task
+from ehrtraj.labels.predicates import Predicates
+from ehrtraj.labels.ready import find_task, ready_tasks, task_text
+
+GOOD = """description: A test.
+predicates:
+  admission: { code: { regex: "^ADMISSION//" } }
+  death: { code: MEDS_DEATH }
+trigger: admission
+windows:
+  input:
+    start: trigger
+    end: start + 24h
+    start_inclusive: True
+    end_inclusive: True
+    index_timestamp: end
+  target:
+    start: input.end
+    end: start + 30 days
+    start_inclusive: False
+    end_inclusive: True
+    label: death
+"""
+DEATH = "  death: { code: MEDS_DEATH }\n"
+END = "    end: start + 24h\n"
+LABEL = "    label: death"
+
+
+def laughs(levels: int, each: int = 10) -> str:
+    """Lists of lists by aliases: each**levels words in a few lines."""
+    lines = ["metadata:\n  - &a0 ['" + "ha" * 10 + "']\n"]
+    lines += [f"  - &a{n} [{', '.join([f'*a{n - 1}'] * each)}]\n" for n in range(1, levels)]
+    return "".join(lines)
+
+
+def many_predicates(count: int) -> str:
+    return DEATH + "".join(f"  p{n}: {{ code: A//{n} }}\n" for n in range(count))
+
+
+def many_windows(count: int) -> str:
+    window = "start: trigger, end: start + 1h, start_inclusive: True, end_inclusive: True"
+    return "windows:\n" + "".join(f"  w{n}: {{ {window} }}\n" for n in range(count))
+
+
+HOSTILE: dict[str, tuple[str, str, int, str]] = {
+    "an alias as a key": ("metadata:\n  a: &a [1]\n  ? *a\n  : 2\n", "", 2, "a key must be a word"),
+    "a key of aliases": (laughs(9) + "  - ? *a8\n    : 1\n", "", 7, "aliases make this too large"),
+    "aliases of aliases": (laughs(30), "", 7, "aliases make this too large"),
+    "a long text, many times": (
+        "metadata:\n  - &a '" + "x" * 20_000 + "'\n  - [" + ", ".join(["*a"] * 40) + "]\n", "", 3, "too large",
+    ),
+    "merged aliases": (
+        "metadata:\n  a0: &a0 {x: 1}\n" + "".join(
+            f"  a{n}: &a{n}\n    <<: [{', '.join([f'*a{n - 1}'] * 20)}]\n" for n in range(1, 30)), "", 0, "",
+    ),
+    "an alias inside of itself": ("metadata: &a [*a]\n", "", 1, "an alias inside of what it stands for"),
+    "an alias of nothing": ("metadata: *a\n", "", 1, "found undefined alias"),
+    "deep lists": ("metadata: " + "[" * 5000 + "]" * 5000 + "\n", "", 1, "more than 20 levels"),
+    "deep mappings": ("metadata: " + "{a: " * 5000 + "}" * 5000 + "\n", "", 1, "more than 20 levels"),
+    "deep blocks": ("metadata:\n" + "".join(" " * n + "- \n" for n in range(1, 400)), "", 21, "more than 20 levels"),
+    "deep keys": ("? " * 5000 + "a\n", "", 1, "more than 20 levels"),
+    "a date": (DEATH, "  death: { code: 2020-13-45, value_min: 2020-02-30 }\n", 4, "value_min must be a number"),
+    "a huge integer": (DEATH, f"  death: {{ code: X, value_min: {'9' * 5000} }}\n", 4, "40 digits"),
+    "a large integer": (DEATH, f"  death: {{ code: X, value_min: {'9' * 41} }}\n", 4, "40 digits"),
+    "an integer of base 60": (DEATH, "  death: { code: X, value_min: " + "1" + ":59" * 3000 + " }\n", 4, "40 digits"),
+    "no number": (DEATH, "  death: { code: X, value_min: .nan }\n", 4, "value_min must be a number"),
+    "a text for a truth": (DEATH, "  death: { code: X, value_min_inclusive: 'False' }\n", 4, "must be True or False"),
+    "a tag for Python": ("metadata: !!python/object/apply:os.system [ls]\n", "", 1, "tags such as"),
+    "a tag that does not fit": ("metadata: !!int x\n", "", 1, "tags such as"),
+    "no character": ('metadata: "\\U00110000"\n', "", 1, "not YAML"),
+    "half a character": (DEATH, '  death: { code: "\\ud800" }\n', 4, "half of a surrogate pair"),
+    "a control character": (DEATH, "  death: { code: \x07 }\n", 4, "special characters are not allowed"),
+    "two documents": ("metadata: 1\n---\n", "", 2, "but found another document"),
+    "a list of lists of codes": (DEATH, "  death: { code: { any: [[A], {B: C}] } }\n", 4, "code must be"),
+    "a list as a label": ("    label: death", "    label: [death]", 18, "there is no predicate"),
+    "a list as a bound": (END, "    end: [start, 24h]\n", 9, "end must be a word"),
+    "a mapping as a column": (DEATH, "  death: { code: X, other_cols: { unit: [a] } }\n", 4, "unit must be a word"),
+    "a name of a column": (DEATH, DEATH + "  subject_id: { code: X }\n", 5, "cannot name a predicate"),
+    "a name for any event": (DEATH, DEATH + "  _ANY_EVENT: { code: X }\n", 5, "cannot name a predicate"),
+    "a name that is a pattern": (DEATH, DEATH + "  ^.*$: { code: X }\n", 5, "cannot name a predicate"),
+    "long days": (END, "    end: start + 999999999999d\n", 9, "is longer than 100 years"),
+    "endless days": (END, f"    end: start + {'9' * 280}d\n", 9, "is longer than 100 years"),
+    "days without end": (END, f"    end: start + {'9' * 200_000}\n", 9, "end must be a word"),
+    "a large count": (LABEL, f"    has: {{ death: (1, {'9' * 30}) }}\n{LABEL}", 18, "(least, most)"),
+    "a huge count": (LABEL, f"    has: {{ death: (1, {'9' * 5000}) }}\n{LABEL}", 18, "(least, most)"),
+    "1,000 predicates": (DEATH, many_predicates(1_000), 503, "1,002 predicates are too many: the maximum is 500"),
+    "7,000 predicates": (DEATH, many_predicates(7_000), 5001, "more than 20,000 values"),
+    "many windows": ("windows:\n", many_windows(200), 57, "202 windows are too many"),
+    "twice itself": (
+        DEATH, "  death: { expr: 'or(a0, a1)' }\n" + "".join(
+            f"  a{n}: {{ expr: 'or(a{n + 1}, a{n + 2})' }}\n" for n in range(300)), 303, "there is no predicate a300",
+    ),
+    "a long circle": (
+        DEATH, "  death: { expr: 'or(a0, a0)' }\n" + "".join(
+            f"  a{n}: {{ expr: 'or(a{(n + 1) % 400}, admission)' }}\n" for n in range(400)), 0, "is made of itself",
+    ),
+    "a long list of nothing": (DEATH, f"  death: {{ expr: 'or({'a, ' * 20_000}b)' }}\n", 4, "there is no predicate a"),
+    "much of nothing": (GOOD, "x" * 100_000, 0, "it is not a task file"),
+    "nothing": (GOOD, "", 0, "it is not a task file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_task_is_an_error_that_names_the_line(kind: str) -> None:
+    old, new, line, message = HOSTILE[kind]
+    text = GOOD.replace(old, new) if old in GOOD else old + GOOD
+    with pytest.raises(TaskError) as raised:
+        parse_task(Path("mine.yaml"), text)
+    said = str(raised.value)
+    assert said.startswith(f"mine.yaml, line {line}: " if line else "mine.yaml"), said
+    assert message in said
+    assert len(said) < 600
+
+
+def test_what_is_large_but_may_be_is_read(built: Path) -> None:
+    chain = "".join(f"  a{n}: {{ expr: 'or(a{n + 1}, a{n + 1})' }}\n" for n in range(490)) + "  a490: { code: X }\n"
+    assert len(parse_task(Path("mine.yaml"), GOOD.replace(DEATH, DEATH + chain)).predicates) == 493
+    far = GOOD.replace("24h", "36525 days").replace("30 days", "36525d")
+    assert label(ehrtraj.open(built), parse_task(Path("mine.yaml"), far)).table.height > 0
+    anchored = GOOD.replace(DEATH, "  death: &death { code: MEDS_DEATH }\n  dead: *death\n")
+    task = parse_task(Path("mine.yaml"), anchored)
+    assert task.predicates["dead"].codes == ("MEDS_DEATH",)
+
+
+NO_FILE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a folder": (lambda path: path.mkdir(), "mine.yaml is a folder"),
+    "a pipe": (lambda path: os.mkfifo(path), "mine.yaml is not a regular file"),
+    "a dangling link": (lambda path: path.symlink_to("gone"), "it is a link to gone, which does not exist"),
+    "UTF-16": (lambda path: path.write_text(GOOD, encoding="utf-16"), "mine.yaml, line 1: not UTF-8"),
+    "a NUL": (lambda path: path.write_text("a\n\0"), "mine.yaml, line 2: a NUL"),
+    "large": (lambda path: path.write_text("#" * 300_000), "mine.yaml is too large"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FILE)
+def test_what_is_no_task_file_is_named(kind: str, tmp_path: Path) -> None:
+    make, message = NO_FILE[kind]
+    make(tmp_path / "mine.yaml")
+    with pytest.raises(TaskError, match=message):
+        find_task(tmp_path / "mine.yaml")
+
+
+def test_what_only_the_dataset_shows_to_be_wrong_names_file_and_line(built: Path) -> None:
+    dataset = ehrtraj.open(built)
+    for new, message in (
+        ("{ code: X, other_cols: { colour: red } }", "events have no column colour"),
+        ("{ code: { regex: '(' } }", "no regular expression"),
+        ("{ code: { regex: '(a{1000}){1000}' } }", "no regular expression"),
+        ("{ code: DERIVED//NONE }", "no derived code"),
+    ):
+        task = parse_task(Path("my/mine.yaml"), GOOD.replace("{ code: MEDS_DEATH }", new))
+        with pytest.raises(TaskError, match=rf"^my/mine.yaml, line 4: predicate death: .*{message}"):
+            label(dataset, task)
+
+
+# Mutations ------------------------------------------------------------------------------------------------------------
+
+PIECES = [
+    *("*", "&a ", "*a", "<<: *a", "? ", ": ", "- ", "[", "]", "{", "}", "'", '"', "|", ">", "#", "!!int ", "!x ", "%"),
+    *("\t", "\n", " ", "\r", "\0", "\x85", "\u2028", "\ufeff", "é", "\\ud800", "\\x00", "---\n", "...\n", "~", "null"),
+    *("0x", "0b1", "1_0", "1:30", "-1", ".inf", ".nan", "1e999", "9" * 50, "2020-13-45", "999999999999d", "12:30:45.1"),
+    *("True", "no", "start", "end", "trigger", "->", "<-", "+ 1h", "- 1d", "_RECORD_END", "_ANY_EVENT", "subject_id"),
+    *("and(", "or(a, b)", ",", "(None, 1)", "(1, None)", "regex: '('", "any: []", "code: ", "expr: ", "has: "),
+]  # fmt: skip
+
+
+def mutated(chance: random.Random, text: str) -> bytes:
+    """A text with one to five changes: pieces put in or taken out, lines moved, bytes flipped."""
+    for _ in range(chance.randint(1, 5)):
+        at, other = (chance.randint(0, len(text)) for _ in range(2))
+        lines = text.splitlines(keepends=True)
+        kind = chance.randrange(6)
+        if kind == 0:
+            text = text[:at] + chance.choice(PIECES) * chance.choice((1, 1, 1, 30)) + text[at:]
+        elif kind == 1:
+            text = text[:at] + text[at + chance.randint(1, 20) :]
+        elif kind == 2:
+            text = text[:at] + text[min(at, other) : max(at, other)] + text[at:]
+        elif kind == 3 and lines:
+            chance.shuffle(lines) if chance.random() < 0.1 else lines.pop(chance.randrange(len(lines)))
+            text = "".join(lines)
+        elif kind == 4 and lines:
+            line = chance.randrange(len(lines))
+            lines[line] = " " * chance.randint(0, 8) + lines[line].lstrip()
+            text = "".join(lines)
+        else:
+            words = text.split(" ")
+            words[chance.randrange(len(words))] = chance.choice(PIECES)
+            text = " ".join(words)
+    content = text.encode()
+    if chance.random() < 0.1:
+        at = chance.randint(0, len(content))
+        content = content[:at] + bytes([chance.randrange(256)]) + content[at + 1 :]
+    return content
+
+
+def try_tasks(seed: int, count: int, folder: Path, dataset: Dataset) -> tuple[int, int]:
+    """Read mutated tasks, label with those that can be read; the number of both. Anything but our errors is raised."""
+    chance = random.Random(seed)
+    sources = [GOOD, *(task_text(name) for name in ready_tasks())]
+    path, read, labelled = folder / "mine.yaml", 0, 0
+    for _ in range(count):
+        path.write_bytes(mutated(chance, chance.choice(sources)))
+        try:
+            task = find_task(path)
+            read += 1
+            Predicates(task, dataset.codes["code"])
+            if read % 5 == 0:
+                label(dataset, task).table.rows()
+                labelled += 1
+        except EhrtrajError as error:
+            assert "mine.yaml" in str(error), error
+    return read, labelled
+
+
+def test_only_our_errors_come_of_mutated_tasks(tmp_path: Path, built: Path) -> None:
+    count = int(os.environ.get("EHRTRAJ_FUZZ_TASKS", "200"))
+    read, labelled = try_tasks(12, count, tmp_path, ehrtraj.open(built))
+    assert read > count // 20 and labelled
