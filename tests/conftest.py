@@ -61,6 +61,12 @@ def loopback() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def mutations() -> ModuleType:
+    """The module `mutations.py`: seeded mutations of text files."""
+    return _load(ROOT / "tests" / "mutations.py")
+
+
+@pytest.fixture(scope="session")
 def release(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The hand-made release on disk, as .csv.gz. Not to be changed."""
     folder = tmp_path_factory.mktemp("release") / "mimiciv" / "3.1"

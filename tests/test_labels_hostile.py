@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -179,43 +180,13 @@ PIECES = [
 ]  # fmt: skip
 
 
-def mutated(chance: random.Random, text: str) -> bytes:
-    """A text with one to five changes: pieces put in or taken out, lines moved, bytes flipped."""
-    for _ in range(chance.randint(1, 5)):
-        at, other = (chance.randint(0, len(text)) for _ in range(2))
-        lines = text.splitlines(keepends=True)
-        kind = chance.randrange(6)
-        if kind == 0:
-            text = text[:at] + chance.choice(PIECES) * chance.choice((1, 1, 1, 30)) + text[at:]
-        elif kind == 1:
-            text = text[:at] + text[at + chance.randint(1, 20) :]
-        elif kind == 2:
-            text = text[:at] + text[min(at, other) : max(at, other)] + text[at:]
-        elif kind == 3 and lines:
-            chance.shuffle(lines) if chance.random() < 0.1 else lines.pop(chance.randrange(len(lines)))
-            text = "".join(lines)
-        elif kind == 4 and lines:
-            line = chance.randrange(len(lines))
-            lines[line] = " " * chance.randint(0, 8) + lines[line].lstrip()
-            text = "".join(lines)
-        else:
-            words = text.split(" ")
-            words[chance.randrange(len(words))] = chance.choice(PIECES)
-            text = " ".join(words)
-    content = text.encode()
-    if chance.random() < 0.1:
-        at = chance.randint(0, len(content))
-        content = content[:at] + bytes([chance.randrange(256)]) + content[at + 1 :]
-    return content
-
-
-def try_tasks(seed: int, count: int, folder: Path, dataset: Dataset) -> tuple[int, int]:
+def try_tasks(mutated: Callable[..., bytes], seed: int, count: int, folder: Path, dataset: Dataset) -> tuple[int, int]:
     """Read mutated tasks, label with those that can be read; the number of both. Anything but our errors is raised."""
     chance = random.Random(seed)
     sources = [GOOD, *(task_text(name) for name in ready_tasks())]
     path, read, labelled = folder / "mine.yaml", 0, 0
     for _ in range(count):
-        path.write_bytes(mutated(chance, chance.choice(sources)))
+        path.write_bytes(mutated(chance, chance.choice(sources), PIECES))
         try:
             task = find_task(path)
             read += 1
@@ -228,7 +199,7 @@ def try_tasks(seed: int, count: int, folder: Path, dataset: Dataset) -> tuple[in
     return read, labelled
 
 
-def test_only_our_errors_come_of_mutated_tasks(tmp_path: Path, built: Path) -> None:
+def test_only_our_errors_come_of_mutated_tasks(tmp_path: Path, built: Path, mutations: ModuleType) -> None:
     count = int(os.environ.get("EHRTRAJ_FUZZ_TASKS", "200"))
-    read, labelled = try_tasks(12, count, tmp_path, ehrtraj.open(built))
+    read, labelled = try_tasks(mutations.mutated, 12, count, tmp_path, ehrtraj.open(built))
     assert read > count // 20 and labelled

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
+import pyarrow as pa
 import pytest
 
-from ehrtraj import rules
+from ehrtraj import recipes, rules
 from ehrtraj.errors import OutputError, RecipeError
 from ehrtraj.files import names_in, read_csv_lines, read_text_file
+from ehrtraj.pipeline.own import check_own_recipes
+from ehrtraj.pipeline.standardise import Standardiser
+from ehrtraj.pipeline.texts import _examine
 from ehrtraj.release.schema import tables
+from ehrtraj.rules.echoes import echoes
 from ehrtraj.rules.measures import Measures
 from ehrtraj.rules.own import check_own_rules
+from ehrtraj.rules.texts import text_rules
 
 Wrong = Callable[[Path], object]
 
@@ -179,3 +187,97 @@ def test_a_domain_that_cannot_be_is_named(line: str, tmp_path: Path) -> None:
     (tmp_path / "domains.csv").write_text(f"domain,rank,meaning,source\n{line}\n")
     with pytest.raises(RecipeError, match=r"domains.csv, line 2"):
         rules.domains(tmp_path)
+
+
+# Mutations ------------------------------------------------------------------------------------------------------------
+
+FIXED = ("about", "flags", "domains", "planned_domains", "intervals")
+CELLS = [
+    *(
+        ",",
+        "\n",
+        '"',
+        '""',
+        "\r",
+        "\0",
+        "é",
+        "²",
+        "nan",
+        "inf",
+        "-",
+        "*",
+        "1e5",
+        "0",
+        "",
+        "  ",
+        "//",
+        "1",
+        "LABX",
+        "LAB",
+    ),
+    *("(", "[a", "(?P<number>x)", "(?P<low>", "\\", "divide", "source"),
+]
+SQL = [
+    *(
+        "(",
+        ")",
+        "'",
+        '"',
+        ";",
+        "--",
+        "/*",
+        "*/",
+        "$$",
+        "SELECT",
+        "FROM services",
+        ", ",
+        " AS x",
+        "NULL",
+        "::DATE",
+        "[1]",
+    ),
+    *("read_csv('/etc/passwd')", "COPY (SELECT 1) TO 'x';", "-- [also] x\n", "-- [every row]\n", "-- set aside: a | "),
+    *("-- left out: ", "1/0", "'x'::INT", "error('x')", "\n", "\0", "é", "(SELECT 1)", "UNION ALL", "WITH a AS (", "%"),
+    *("flag('x')", "subject_id", "time", "::BLOB", "INTERVAL 1 DAY", "unnest([1,2])", "{'a': 1}", "||"),
+]
+
+
+def test_only_our_errors_come_of_mutated_rule_tables(tmp_path: Path, mutations: ModuleType) -> None:
+    count = int(os.environ.get("EHRTRAJ_FUZZ_RULES", "80"))
+    chance, used = random.Random(12), 0
+    names = [line["table"] for line in rules.read_rules("about") if line["table"] not in FIXED]
+    for number in range(count):
+        folder, name = tmp_path / str(number), chance.choice(names)
+        folder.mkdir()
+        head, *lines = (
+            (Path(rules.__file__).parent / f"{name}.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+        )
+        text = head + "".join(chance.sample(lines, min(len(lines), 4)))
+        (folder / f"{name}.csv").write_bytes(mutations.mutated(chance, text, CELLS))
+        try:
+            check_own_rules(folder)
+        except RecipeError as error:
+            assert f"{name}.csv" in str(error)
+            continue
+        used += 1
+        Standardiser(folder)
+        echoes(folder)
+        for of_domain in text_rules(folder).values():
+            _examine(of_domain, pa.array(["1,000", "<5", "1-2", "NEG", "UNABLE TO REPORT", "x"]))
+    assert count // 10 < used < count * 9 // 10
+
+
+def test_only_our_errors_come_of_mutated_recipes(tmp_path: Path, mutations: ModuleType) -> None:
+    count = int(os.environ.get("EHRTRAJ_FUZZ_RECIPES", "12"))
+    chance = random.Random(12)
+    ours = Path(recipes.__file__).parent / "mimiciv"
+    files = sorted(ours.rglob("*.sql"))
+    for number in range(count):
+        path = chance.choice(files)
+        mine = tmp_path / str(number) / path.relative_to(ours)
+        mine.parent.mkdir(parents=True)
+        mine.write_bytes(mutations.mutated(chance, path.read_text(encoding="utf-8"), SQL))
+        try:
+            check_own_recipes(tmp_path / str(number))
+        except RecipeError as error:
+            assert str(mine) in str(error)

@@ -339,7 +339,7 @@ class Extractor:
         kept = self._arrow(f'SELECT * FROM "{table.name}" WHERE CASE {cases} END IS NULL', table.full_name)
         self._slots[table.full_name].rows = kept
 
-    def _arrow(self, sql: str, what: str, rows: int = 0) -> pa.Table:
+    def _arrow(self, sql: str, what: str, rows: int = 0, line: int = 1) -> pa.Table:
         """The result of a query over about so many rows.
 
         Planning a recipe's statement takes DuckDB 3 ms, more than running it over few rows. A prepared statement is
@@ -357,14 +357,14 @@ class Extractor:
         except duckdb.Error as error:
             if "No space left on device" in str(error):
                 raise OSError(errno.ENOSPC, str(error)) from error
-            raise self._place(what).refused(error) from error
+            raise self._place(what, line=line).refused(error) from error
 
     def close(self) -> None:
         """End the session."""
         self._session.close()
 
     def _statement(self, name: str, index: int, statement: Statement, rows: int) -> pa.Table:
-        return self._arrow(self._wrap(name, index, statement), name, rows)
+        return self._arrow(self._wrap(name, index, statement), name, rows, statement.line)
 
     def _wrap(self, name: str, index: int, statement: Statement) -> str:
         """The statement with its columns cast."""
