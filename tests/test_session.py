@@ -164,6 +164,8 @@ SELECTS = {
     "SELECT 'COPY x TO y' AS \"update\"": True,
     "WITH RECURSIVE r AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM r WHERE i < 3) SELECT * FROM r": True,
     'SELECT \'"type":"COPY_QUERY_NODE"\'': True,
+    "SELECT 'copy' FROM " + "(FROM " * 400 + "range(1)" + ")" * 400: True,
+    "WITH w AS (COPY t TO 'x') FROM " + "(FROM " * 400 + "range(1)" + ")" * 400: False,
     "": False,
     "-- nothing": False,
     "SELECT 1; SELECT 2": False,

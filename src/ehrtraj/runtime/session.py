@@ -6,7 +6,6 @@ lets SQL read and write any file and use any Python variable. None of that is po
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -21,7 +20,9 @@ from ehrtraj.errors import OutputError
 
 _PREFIX = "ehrtraj-spill-"
 _WRITES = re.compile(r"\b(copy|insert|update|delete)\b", re.IGNORECASE)
-_WRITING_NODES = ("COPY_QUERY_NODE", "INSERT_QUERY_NODE", "UPDATE_QUERY_NODE", "DELETE_QUERY_NODE")
+# Within a text of the query, quotes are escaped: no text looks like this.
+_WRITING_NODE = re.compile(r'"type"\s*:\s*"(COPY|INSERT|UPDATE|DELETE)_QUERY_NODE"')
+_NOT_SERIALISED = re.compile(r'\{\s*"error"\s*:\s*true')
 
 
 @contextmanager
@@ -87,23 +88,9 @@ def is_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
         return False
     if not _WRITES.search(sql):
         return True
-    found = connection.execute("SELECT json_serialize_sql(?)", [statements[0].query]).fetchone()
-    tree = {"error": True} if found is None else json.loads(found[0])
-    return not tree["error"] and not _has_writing_node(tree)
-
-
-def _has_writing_node(tree: object) -> bool:
-    """Whether a parsed statement contains one that writes, at any depth."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            if node.get("type") in _WRITING_NODES:
-                return True
-            waiting += node.values()
-        elif isinstance(node, list):
-            waiting += node
-    return False
+    # Searched as text: parsed queries can be nested deeper than Python's reader of JSON goes.
+    ((tree,),) = connection.execute("SELECT json_serialize_sql(?)::VARCHAR", [statements[0].query]).fetchall()
+    return not _NOT_SERIALISED.match(tree) and not _WRITING_NODE.search(tree)
 
 
 def _private_folder(parent: Path | None) -> str:
