@@ -53,7 +53,7 @@ def done(
     handmade.write_release(folder / "mimic")
     command = [sys.executable, "-c", SEVERAL_SHARDS, "build", str(folder / "mimic"), "--output", str(output)]
     said = subprocess.run(
-        [*command, "--trajectory-version", "v1", "--max-cpus", "2"],
+        [*command, "--trajectory-version", "v1", "--max-cpus", "2", "--as-written"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -146,8 +146,9 @@ def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
     [
         (["--tables", "labevent"], ["no table 'labevent'", "hosp/labevents"]),
         (["--memory-limit", "lots"], ["'lots' is not a size", "4GB"]),
-        (["--memory-limit", "100MB"], ["at least 1GB"]),
-        (["--max-cpus", "0"], ["at least 1"]),
+        (["--memory-limit", "100MB"], ["the least is 1GB"]),
+        (["--memory-limit", "4"], ["4 bytes", "did you mean 4GB?"]),
+        (["--max-cpus", "0"], ["1 or more"]),
         (["--clock", "later"], ["'event' or 'available'"]),
         (["--subjects", "nobody.txt"], ["nobody.txt", "neither a number nor a file"]),
         (["--subjects", "0"], ["no patient is left"]),

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+import ehrtraj
 from ehrtraj.config import (
     DEFAULT_MEMORY,
     MIN_MEMORY,
+    UNPREFIXED,
     Settings,
+    capped_cpus,
     parse_size,
     read_config_file,
     resolve,
+    settings_news,
     usable_cpus,
 )
+from ehrtraj.download.report import DownloadReporter
+from ehrtraj.download.verify import verify
 from ehrtraj.errors import SettingsError
+from ehrtraj.pipeline.report import Reporter
+from ehrtraj.synth.run import SynthReporter, synth
 
 NEEDED = {"data_dir": "release", "trajectory_version": "v1"}
 
-# For each setting, texts and what they mean: on the command line, in the environment under its two names, in a
+# For each setting, texts and what they mean: on the command line, in the environment with and without our prefix, in a
 # file.
 VALUES = {
     "data_dir": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
@@ -98,7 +108,10 @@ def test_command_line_before_environment_before_file_before_default(name: str, t
     settings, origins = resolve(needed | {name: None}, path, both)
     assert (getattr(settings, name), origins[name]) == (own_value, f"environment EHRTRAJ_{upper}")
     settings, origins = resolve(needed, path, {upper: plain})
-    assert (getattr(settings, name), origins[name]) == (plain_value, f"environment {upper}")
+    if name in UNPREFIXED:
+        assert (getattr(settings, name), origins[name]) == (plain_value, f"environment {upper}")
+    else:
+        assert (getattr(settings, name), origins[name]) == (filed_value, f"file {path}")
     settings, origins = resolve(needed, path, {})
     assert (getattr(settings, name), origins[name]) == (filed_value, f"file {path}")
     if name in BY_DEFAULT:
@@ -107,19 +120,19 @@ def test_command_line_before_environment_before_file_before_default(name: str, t
 
 
 def test_an_empty_variable_is_not_set() -> None:
-    settings, origins = resolve(NEEDED, None, {"CLOCK": "", "EHRTRAJ_SEED": ""})
+    settings, origins = resolve(NEEDED, None, {"EHRTRAJ_CLOCK": "", "EHRTRAJ_SEED": ""})
     assert (settings.clock, origins["clock"]) == ("event", "default")
     assert (settings.seed, origins["seed"]) == (0, "default")
 
 
 def test_the_process_s_own_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEED", "17")
+    monkeypatch.setenv("EHRTRAJ_SEED", "17")
     assert resolve(NEEDED)[0].seed == 17
 
 
 def test_false_on_the_command_line_wins_over_true_in_the_environment() -> None:
-    assert resolve(NEEDED | {"icu_only": False}, None, {"ICU_ONLY": "1"})[0].icu_only is False
-    assert resolve(NEEDED | {"seed": 0}, None, {"SEED": "1"})[0].seed == 0
+    assert resolve(NEEDED | {"icu_only": False}, None, {"EHRTRAJ_ICU_ONLY": "1"})[0].icu_only is False
+    assert resolve(NEEDED | {"seed": 0}, None, {"EHRTRAJ_SEED": "1"})[0].seed == 0
 
 
 @pytest.mark.parametrize("name", NEEDED)
@@ -179,7 +192,7 @@ def test_what_is_no_size_is_said(text: str) -> None:
 def test_a_bad_value_is_a_settings_error_that_names_the_setting(name: str, value: str, tmp_path: Path) -> None:
     for given, environ, path in [
         ({name: value}, {}, None),
-        ({name: None}, {name.upper(): value}, None),
+        ({name: None}, {f"EHRTRAJ_{name.upper()}": value}, None),
         ({name: None}, {}, config(tmp_path, f'{name} = "{value}"\n')),
     ]:
         with pytest.raises(SettingsError) as raised:
@@ -196,7 +209,7 @@ def test_the_least_memory_is_enough() -> None:
 
 @pytest.mark.parametrize("word", ["1", "true", "TRUE", " yes ", "on"])
 def test_words_for_true(word: str) -> None:
-    assert resolve(NEEDED, None, {"ICU_ONLY": word})[0].icu_only is True
+    assert resolve(NEEDED, None, {"EHRTRAJ_ICU_ONLY": word})[0].icu_only is True
 
 
 @pytest.mark.parametrize("word", ["0", "false", "No", "off"])
@@ -255,3 +268,118 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot read") as raised:
         resolve(NEEDED, tmp_path / "none.toml", {})
     assert "none.toml" in str(raised.value)
+
+
+# What a user should know of them ----------------------------------------------------------------------------------
+
+
+def test_only_three_names_count_without_the_prefix() -> None:
+    """TABLES, SEED and the like are set for other programs: they must not change a build."""
+    environ = {field.name.upper(): VALUES[field.name][0][0] for field in fields(Settings)}
+    _, origins = resolve(NEEDED, None, environ)
+    assert {name for name, origin in origins.items() if "environment" in origin} == {"max_cpus"}
+    _, origins = resolve({}, None, environ)
+    assert {name for name, origin in origins.items() if "environment" in origin} == set(UNPREFIXED)
+    assert set(UNPREFIXED) == {"data_dir", "trajectory_version", "max_cpus"}
+
+
+@pytest.mark.parametrize("name", sorted(set(VALUES) - set(NEEDED)))
+def test_what_nobody_wrote_on_the_command_line_is_reported(name: str, tmp_path: Path) -> None:
+    text, _ = VALUES[name][0]
+    environ = {f"EHRTRAJ_{name.upper()}": text}
+    notes, warnings = settings_news(*resolve(NEEDED, None, environ), environ)
+    changes_nothing = name in ("output", "max_cpus", "memory_limit", "overwrite", "export")
+    assert [f"EHRTRAJ_{name.upper()}" in line and f"{name} = " in line for line in notes + warnings] == [True]
+    assert bool(warnings) is not changes_nothing
+    path = config(tmp_path, f'{name} = "{text}"\n')
+    notes, warnings = settings_news(*resolve(NEEDED, path, {}), {})
+    assert [str(path) in line and f"{name} = " in line for line in notes] == [True]
+    assert not warnings
+    assert settings_news(*resolve(NEEDED | {name: text}, path, environ), environ) == ([], [])
+
+
+def test_a_misspelt_variable_is_a_warning_that_names_the_right_one() -> None:
+    environ = {"EHRTRAJ_TABELS": "patients", "EHRTRAJ_TABLES": "patients", "TABELS": "x"}
+    _, warnings = settings_news(*resolve(NEEDED, None, environ), environ)
+    (misspelt,) = [line for line in warnings if "EHRTRAJ_TABELS" in line]
+    assert "did you mean EHRTRAJ_TABLES?" in misspelt
+    assert len(warnings) == 2
+
+
+def test_no_more_cpus_than_there_are() -> None:
+    usable = usable_cpus()
+    assert capped_cpus(None) == (usable, None)
+    assert capped_cpus(1) == (1, None)
+    assert capped_cpus(usable) == (usable, None)
+    cpus, note = capped_cpus(100_000)
+    assert cpus == usable
+    assert note is not None
+    assert "100,000" in note
+    for asked in (0, -1):
+        with pytest.raises(SettingsError, match="1 or more"):
+            capped_cpus(asked)
+
+
+@pytest.mark.parametrize(("text", "meant"), [("4", "4GB"), ("16", "16GB"), ("900MB", ""), ("999999999", "")])
+def test_a_memory_limit_below_the_least_is_refused_with_the_unit_that_was_meant(text: str, meant: str) -> None:
+    with pytest.raises(SettingsError, match="the least is 1GB") as raised:
+        resolve(NEEDED | {"memory_limit": text}, None, {})
+    assert ("did you mean" in str(raised.value)) is bool(meant)
+    assert meant in str(raised.value)
+
+
+class Heard(Reporter, SynthReporter, DownloadReporter):
+    """Keeps the notes and warnings."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def test_every_function_that_takes_max_cpus_caps_it(release: Path, built: Path, tmp_path: Path) -> None:
+    many = 100_000
+    heard = Heard()
+    result = ehrtraj.build(release, tmp_path, "v", tables="patients", max_cpus=many, standardise=False, reporter=heard)
+    manifest = json.loads((result.path / "manifest.json").read_text())
+    assert manifest["settings"]["max_cpus"] == usable_cpus()
+    assert [n for n in manifest["notes"] if "100,000" in n] == [n for n in heard.notes if "100,000" in n] != []
+    notes = ehrtraj.export(built, tmp_path / "files", subjects=1, max_cpus=many).notes
+    heard = Heard()
+    synth(tmp_path / "synthetic", patients=1, max_cpus=many, reporter=heard)
+    (tmp_path / "SHA256SUMS.txt").write_text(f"{hashlib.sha256(b'').hexdigest()} nothing\n")
+    verify(tmp_path, max_cpus=many, reporter=heard)
+    assert [text for text in (*notes, *heard.notes) if "100,000" in text] == [capped_cpus(many)[1]] * 3
+
+
+def test_a_build_reports_the_settings_of_the_environment(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EHRTRAJ_TABLES", "patients")
+    monkeypatch.setenv("EHRTRAJ_TABELS", "patients")
+    monkeypatch.setenv("EHRTRAJ_SEED", "")
+    monkeypatch.setenv("SEED", "5")
+    heard = Heard()
+    result = ehrtraj.build(release, tmp_path, "v", max_cpus=1, standardise=False, reporter=heard)
+    manifest = json.loads((result.path / "manifest.json").read_text())
+    assert manifest["settings"]["seed"] == 0
+    assert manifest["settings_from"]["tables"] == "environment EHRTRAJ_TABLES"
+    assert set(manifest["settings_from"]) == {
+        "data_dir",
+        "output",
+        "trajectory_version",
+        "max_cpus",
+        "standardise",
+        "tables",
+    }
+    assert len([w for w in result.warnings if "tables = patients (EHRTRAJ_TABLES)" in w]) == 1
+    assert len([w for w in result.warnings if "EHRTRAJ_TABELS" in w]) == 1
+    assert manifest["warnings"] == list(result.warnings) == heard.warnings
+    again = ehrtraj.build(release, tmp_path, "v", max_cpus=1, standardise=False)
+    assert again.already_there
+    assert set(again.warnings) == set(result.warnings)

@@ -1,11 +1,13 @@
 """Settings of a build, and where each came from.
 
-One setting has one name everywhere: `--max-cpus` on the command line, `MAX_CPUS` (or `EHRTRAJ_MAX_CPUS`) in the
-environment, `max_cpus` in a TOML file. The command line wins over the environment, which wins over the file.
+One setting has one name everywhere: `--max-cpus` on the command line, `EHRTRAJ_MAX_CPUS` in the environment, `max_cpus`
+in a TOML file. The command line wins over the environment, which wins over the file. Only the names in `UNPREFIXED`
+also count without `EHRTRAJ_`: others, such as TABLES or SEED, are set for other programs too.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tomllib
@@ -24,8 +26,18 @@ _SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**1
 _VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
+PREFIX = "EHRTRAJ_"
+UNPREFIXED = ("data_dir", "trajectory_version", "max_cpus")
+"""Settings whose environment variable also counts without the prefix."""
+
+# Of the other settings, each changes which events a dataset has, or what is in them.
+_SAME_DATA = ("data_dir", "output", "trajectory_version", "max_cpus", "memory_limit", "overwrite", "export")
+
 MIN_MEMORY = 10**9
 DEFAULT_MEMORY = 4 * 10**9
+_ENVIRONMENT, _FILE = "environment ", "file "
+# Nobody means so few bytes: the unit was left out.
+_HARDLY_BYTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,25 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def capped_cpus(asked: int | None) -> tuple[int, str | None]:
+    """Number of CPU cores to work on, and a note for the user where it is less than asked for.
+
+    Args:
+        asked: as given with `--max-cpus`; None for all usable ones.
+
+    Raises:
+        SettingsError: if it is less than 1.
+    """
+    usable = usable_cpus()
+    if asked is None:
+        return usable, None
+    if asked < 1:
+        raise SettingsError(f"max_cpus is {asked:,}: it takes 1 or more")
+    if asked <= usable:
+        return asked, None
+    return usable, f"--max-cpus is {asked:,}: all {usable:,} CPU cores that this process may use are used"
+
+
 def parse_size(text: str | int) -> int:
     """Bytes of a size such as `4GB`, `512 MiB` or `1000000`.
 
@@ -105,8 +136,19 @@ def parse_size(text: str | int) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
     if not match or match[2].upper() not in _SIZE_UNITS:
-        raise SettingsError(f"'{text}' is not a size: write a number and a unit, such as 4GB or 900MB")
+        raise SettingsError(f"'{text}' is not a size: write a number and a unit, such as 4GB or 1500MB")
     return int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
+
+
+def check_memory_limit(size: int) -> None:
+    """Refuse a memory limit (bytes) that is too small to work with.
+
+    Raises:
+        SettingsError: if it is less than `MIN_MEMORY`, with what may have been meant where it has no unit.
+    """
+    if size < MIN_MEMORY:
+        meant = f" (did you mean {size}GB?)" if size < _HARDLY_BYTES else ""
+        raise SettingsError(f"memory_limit is {size:,} bytes{meant}: the least is 1GB, the default 4GB")
 
 
 def _parse_bool(text: object) -> bool:
@@ -152,12 +194,8 @@ def _check(settings: Settings) -> None:
             f"trajectory version '{settings.trajectory_version}' cannot name a folder: use letters, digits, "
             "'.', '_', '+' and '-', starting with a letter or digit"
         )
-    if settings.max_cpus < 1:
-        raise SettingsError(f"max_cpus is {settings.max_cpus}: it takes at least 1")
-    if settings.memory_limit < MIN_MEMORY:
-        raise SettingsError(
-            f"memory_limit is {settings.memory_limit:,} bytes: the build needs at least 1GB (the default is 4GB)"
-        )
+    capped_cpus(settings.max_cpus)
+    check_memory_limit(settings.memory_limit)
     if settings.clock not in ("event", "available"):
         raise SettingsError(f"clock is '{settings.clock}': it is 'event' or 'available'")
     if wrong := [entry for entry in settings.modules if not all(entry.partition("="))]:
@@ -227,9 +265,9 @@ def resolve(
         name, upper = field.name, field.name.upper()
         sources: list[tuple[str, object]] = [
             ("command line", given.get(name)),
-            (f"environment EHRTRAJ_{upper}", environ.get(f"EHRTRAJ_{upper}")),
-            (f"environment {upper}", environ.get(upper)),
-            (f"file {config}", from_file.get(name)),
+            (f"{_ENVIRONMENT}{PREFIX}{upper}", environ.get(f"{PREFIX}{upper}")),
+            (f"{_ENVIRONMENT}{upper}", environ.get(upper) if name in UNPREFIXED else None),
+            (f"{_FILE}{config}", from_file.get(name)),
         ]
         for origin, value in sources:
             if value is not None and value != "":
@@ -251,3 +289,49 @@ def resolve(
     settings = Settings(**values)
     _check(settings)
     return settings, origins
+
+
+def spell(value: object) -> str:
+    """Write the value of a setting as a user would."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def settings_news(
+    settings: Settings, origins: Mapping[str, str], environ: Mapping[str, str] | None = None
+) -> tuple[list[str], list[str]]:
+    """Say which settings nobody wrote on the command line, and which variables are no settings.
+
+    Args:
+        settings: as `resolve` settled them.
+        origins: where each came from.
+        environ: environment variables; this process's own by default.
+
+    Returns:
+        Notes, and warnings: a setting of the environment that changes the data may be a surprise.
+    """
+    environ = os.environ if environ is None else environ
+    notes, warnings = [], []
+    variables = {name: origin.removeprefix(_ENVIRONMENT) for name, origin in origins.items() if _ENVIRONMENT in origin}
+    written = {n: f"{n} = {spell(getattr(settings, n))} ({variable})" for n, variable in variables.items()}
+    if harmless := [text for name, text in written.items() if name in _SAME_DATA]:
+        notes.append(f"settings from the environment: {', '.join(harmless)}")
+    if serious := [text for name, text in written.items() if name not in _SAME_DATA]:
+        warnings.append(
+            f"settings from the environment that change the data: {', '.join(serious)}. If you did not intend this, "
+            "unset the variables or give the options on the command line"
+        )
+    if filed := [name for name, origin in origins.items() if origin.startswith(_FILE)]:
+        listed = ", ".join(f"{name} = {spell(getattr(settings, name))}" for name in filed)
+        notes.append(f"settings from the {origins[filed[0]]}: {listed}")
+    return notes, warnings + _unknown_variables(environ)
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Say which variables with our prefix are no settings, most likely by a slip of the pen."""
+    known = [f"{PREFIX}{f.name.upper()}" for f in fields(Settings)]
+    warnings = []
+    for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in known):
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f": did you mean {near[0]}?" if near else ""
+        warnings.append(f"the environment variable {name} is not a setting and has no effect{meant}")
+    return warnings

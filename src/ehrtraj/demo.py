@@ -39,8 +39,8 @@ def demo(folder: Path, patients: int, max_cpus: int | None) -> BuildResult:
         show_synth(made)
         sys.stdout.write("\n")
     given = {"data_dir": release, "output": folder / "trajectories", "trajectory_version": "v1", "max_cpus": max_cpus}
-    settings, _ = resolve(given, None)
-    result = run(settings, ConsoleReporter())
+    settings, origins = resolve(given, None)
+    result = run(settings, ConsoleReporter(), origins)
     show_result(result)
     someone = _someone(open_dataset(result.path))
     screen = console()

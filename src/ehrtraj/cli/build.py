@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ehrtraj.cli.app import MAX_CPUS_HELP, app, tidy_end
-from ehrtraj.config import Settings, resolve
+from ehrtraj.config import Settings, resolve, spell
 from ehrtraj.errors import SettingsError
 
 _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC-IV.
@@ -35,9 +35,9 @@ _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC
 
   ehrtraj build --config settings.toml --show-config
 
-Every setting can also stand in the environment (DATA_DIR, OUTPUT, TRAJECTORY_VERSION, MAX_CPUS, MEMORY_LIMIT, ...) or
-in a TOML file (data_dir = "...", max_cpus = 8, ...). The command line wins over the environment, the environment over
-the file.
+Every setting can also be set in the environment (EHRTRAJ_OUTPUT, EHRTRAJ_MEMORY_LIMIT, ...) or in a TOML file
+(data_dir = "...", max_cpus = 8, ...). DATA_DIR, TRAJECTORY_VERSION and MAX_CPUS count without the prefix too. The
+command line wins over the environment, the environment over the file. A build reports what it took from either.
 
 A build that was cut short goes on where it stopped when the same command is run again.
 
@@ -60,7 +60,7 @@ def build(
         typer.Option("--trajectory-version", "-t", help="Name of the dataset, a folder in the output."),
     ] = None,
     max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
-    memory_limit: Annotated[str | None, typer.Option(help="Such as 4GB or 900MB. (default 4GB)")] = None,
+    memory_limit: Annotated[str | None, typer.Option(help="Such as 4GB or 1500MB, at least 1GB. (default 4GB)")] = None,
     tables: Annotated[
         str | None,
         typer.Option(help="Events of these tables only, such as labevents,icu/chartevents. (default all)"),
@@ -170,7 +170,7 @@ def build(
         "\nstopped. Finished work is kept: run the same command again to go on (its folder is .<version>.build in the "
         "output)\n"
     ):
-        result = run(settings, ConsoleReporter())
+        result = run(settings, ConsoleReporter(), origins)
     show_result(result)
     if result.exports:
         from ehrtraj.dataset.export.show import show_export
@@ -188,8 +188,7 @@ def _notes(notes: str | None, *, no_notes: bool) -> str | None:
 def _print_settings(settings: Settings, origins: Mapping[str, str]) -> None:
     rows = [("setting", "value", "from")]
     for name, origin in origins.items():
-        value = getattr(settings, name)
-        rows.append((name, ",".join(value) if isinstance(value, tuple) else str(value), origin))
+        rows.append((name, spell(getattr(settings, name)), origin))
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     for name, value, origin in rows:
         sys.stdout.write(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}\n")

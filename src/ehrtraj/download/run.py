@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import httpx
 from filelock import FileLock, Timeout
 
-from ehrtraj.config import usable_cpus
+from ehrtraj.config import capped_cpus
 from ehrtraj.download.choose import choose, listed
 from ehrtraj.download.credentials import Credentials, find_credentials
 from ehrtraj.download.errors import DiskSpaceError
@@ -129,8 +129,11 @@ def download(
     """
     begun = time.monotonic()
     where = place(project, release, Path(to), base_url)
-    settings = DownloadSettings(connections, Patience(timeout, retries), whole_files, max_cpus or usable_cpus())
+    cpus, note = capped_cpus(max_cpus)
+    settings = DownloadSettings(connections, Patience(timeout, retries), whole_files, cpus)
     reporter = reporter or DownloadReporter()
+    if note:
+        reporter.note(note)
     try:
         work = _Download(where, settings, user, credentials, reporter)
         # Before anything is made on disk: a wrong name or password leaves nothing behind.

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ehrtraj.config import usable_cpus
+from ehrtraj.config import capped_cpus
 from ehrtraj.download.choose import choose, listed
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.sums import JOURNAL_ENDING, PART_ENDING, SUMS_FILE, read_sums, sha256_of
@@ -98,8 +98,11 @@ def verify(
         SettingsError: if the release has no such table or module.
     """
     begun = time.monotonic()
+    cpus, note = capped_cpus(max_cpus)
     root = Path(folder).expanduser()
     reporter = reporter or DownloadReporter()
+    if note:
+        reporter.note(note)
     sums = read_sums(root)
     wanted = choose(sums, listed(tables), listed(modules))
     present = [p for p in wanted if (root / p).is_file()]
@@ -115,7 +118,7 @@ def verify(
         return right
 
     try:
-        with ThreadPoolExecutor(max_cpus or usable_cpus()) as pool:
+        with ThreadPoolExecutor(cpus) as pool:
             # The largest first, so that none is left alone at the end.
             order = sorted(present, key=lambda p: -sizes[p])
             is_right = dict(zip(order, pool.map(check, order), strict=True))

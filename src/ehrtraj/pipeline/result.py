@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ehrtraj.errors import OutputError
 from ehrtraj.pipeline.ledger import TableLedger
+from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ class BuildResult:
     exports: tuple[ExportResult, ...] = ()
 
 
-def already_there(space: Workspace, fingerprint: Mapping[str, Any], *, overwrite: bool) -> BuildResult | None:
+def already_there(
+    space: Workspace, fingerprint: Mapping[str, Any], news: News, *, overwrite: bool
+) -> BuildResult | None:
     """The dataset of that name if it is the one wanted.
 
     Raises:
@@ -74,7 +77,17 @@ def already_there(space: Workspace, fingerprint: Mapping[str, Any], *, overwrite
         ) from None
     if before == now:
         summary = content["summary"]
-        return BuildResult(space.final, True, content["release"]["version"], summary["patients"], summary["events"])
+        # What was wrong with it when it was built still is.
+        news.warn(*content.get("warnings", ()))
+        return BuildResult(
+            space.final,
+            True,
+            content["release"]["version"],
+            summary["patients"],
+            summary["events"],
+            notes=tuple(news.notes),
+            warnings=tuple(news.warnings),
+        )
     parts = [key for key in now if before.get(key) != now[key]]
     raise OutputError(
         f"{space.final} exists and was built from other input or settings ({', '.join(parts)} differ). It was left as "

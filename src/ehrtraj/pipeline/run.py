@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 import ehrtraj
-from ehrtraj.config import Settings, module_folders, resolve
+from ehrtraj.config import Settings, capped_cpus, module_folders, resolve, settings_news
 from ehrtraj.download.hint import download_notes, naming_what_is_missing
 from ehrtraj.engines.local import lean_memory, run_shards
 from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError
@@ -30,6 +30,7 @@ from ehrtraj.pipeline.commit import commit, free_inputs, shard_is_there
 from ehrtraj.pipeline.fingerprint import fingerprint_of
 from ehrtraj.pipeline.ledger import TableLedger, check, compare_with_published, make_ledger, rows_read
 from ehrtraj.pipeline.memory import PeakMemory
+from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.own import check_own
 from ehrtraj.pipeline.report import Reporter
 from ehrtraj.pipeline.result import BuildResult, already_there
@@ -135,18 +136,31 @@ def build(
         "overwrite": overwrite,
         "export": export,
     }
-    settings, _ = resolve(given, Path(config) if config else None)
-    return run(settings, reporter or Reporter())
+    settings, origins = resolve(given, Path(config) if config else None)
+    return run(settings, reporter or Reporter(), origins)
 
 
-def run(settings: Settings, reporter: Reporter) -> BuildResult:
-    """Build what the settings say.
+def run(settings: Settings, reporter: Reporter, origins: Mapping[str, str] | None = None) -> BuildResult:
+    """Build a dataset.
+
+    Args:
+        settings: of the build.
+        reporter: is notified of progress.
+        origins: where each setting came from, as `resolve` returns it.
 
     Raises:
         EhrtrajError: see `build`.
     """
+    cpus, note = capped_cpus(settings.max_cpus)
+    settings = replace(settings, max_cpus=cpus)
+    news = News(reporter)
+    if note:
+        news.note(note)
+    notes, warnings = settings_news(settings, origins or {})
+    news.note(*notes)
+    news.warn(*warnings)
     try:
-        result = _run_build(settings, reporter)
+        result = _run_build(settings, reporter, news, origins or {})
         if not settings.export:
             return result
         from ehrtraj.dataset.export.beside import export_beside
@@ -156,7 +170,7 @@ def run(settings: Settings, reporter: Reporter) -> BuildResult:
         reporter.close()
 
 
-def _run_build(settings: Settings, reporter: Reporter) -> BuildResult:
+def _run_build(settings: Settings, reporter: Reporter, news: News, origins: Mapping[str, str]) -> BuildResult:
     started = time.monotonic()
     check_own(settings)
     lean_memory()
@@ -169,20 +183,20 @@ def _run_build(settings: Settings, reporter: Reporter) -> BuildResult:
         if vocabularies:
             reporter.step("reading the vocabularies")
         fingerprint = fingerprint_of(settings, release, vocabularies)
-        if (done := already_there(space, fingerprint, overwrite=settings.overwrite)) and not space.published:
+        if (done := already_there(space, fingerprint, news, overwrite=settings.overwrite)) and not space.published:
             return done
         inputs, modules = _inputs_of(settings, release, vocabularies)
         space.check_target(inputs, modules, overwrite=settings.overwrite)
         with locked(settings.output, settings.trajectory_version):
             space.restore()
-            if done := already_there(space, fingerprint, overwrite=settings.overwrite):
+            if done := already_there(space, fingerprint, news, overwrite=settings.overwrite):
                 # A build that was killed after its last step but one leaves its working folder.
                 if space.published:
                     space.remove()
                 return done
             space.prepare(fingerprint)
             return _Build(
-                settings, reporter, space, release, selection, vocabularies, fingerprint, memory, started
+                settings, reporter, news, origins, space, release, selection, vocabularies, fingerprint, memory, started
             ).run()
 
 
@@ -227,6 +241,8 @@ class _Build:
         self,
         settings: Settings,
         reporter: Reporter,
+        news: News,
+        origins: Mapping[str, str],
         space: Workspace,
         release: Release,
         selection: Selection,
@@ -237,6 +253,8 @@ class _Build:
     ) -> None:
         self._settings = settings
         self._reporter = reporter
+        self._news = news
+        self._origins = origins
         self._space = space
         self._release = release
         self._selection = selection
@@ -244,17 +262,13 @@ class _Build:
         self._fingerprint = fingerprint
         self._memory = memory
         self._started = started
-        self._notes: list[str] = []
-        self._warnings: list[str] = []
         self._timings: dict[str, float] = {}
 
     def run(self) -> BuildResult:
-        for note in (*self._release.notes, *download_notes(self._release.root), *self._selection.notes):
-            self._note(note)
-        for warning in self._release.warnings:
-            self._warn(warning)
+        self._news.note(*self._release.notes, *download_notes(self._release.root), *self._selection.notes)
+        self._news.warn(*self._release.warnings)
         if self._space.resumed:
-            self._note("an earlier run of this build was cut short: going on where it stopped")
+            self._news.note("an earlier run of this build was cut short: going on where it stopped")
         plan = self._plan()
         done = self._finished_shards()
         staged = self._stage(plan, set(done))
@@ -263,14 +277,6 @@ class _Build:
         ledger = make_ledger(staged.values(), accounts, self._selection.wanted, self._selection.dictionaries)
         check(ledger)
         return self._publish(ledger, staged, plan, accounts)
-
-    def _note(self, text: str) -> None:
-        self._notes.append(text)
-        self._reporter.note(text)
-
-    def _warn(self, text: str) -> None:
-        self._warnings.append(text)
-        self._reporter.warn(text)
 
     def _plan(self) -> Plan:
         path = self._space.root / "plan.json"
@@ -434,15 +440,14 @@ class _Build:
             seconds=time.monotonic() - self._started,
             peak_memory=self._memory.peak,
             bytes=size,
-            notes=tuple(self._notes),
-            warnings=tuple(self._warnings),
+            notes=tuple(self._news.notes),
+            warnings=tuple(self._news.warnings),
             versions={project: version.text for project, version in versions.items()},
         )
         publish.write_manifest(self._space, self._manifest(result, staged, plan, numbers))
         publish.make_visible(self._space, overwrite=self._settings.overwrite)
-        for warning in self._space.warnings:
-            self._warn(warning)
-        return replace(result, warnings=tuple(self._warnings))
+        self._news.warn(*self._space.warnings)
+        return replace(result, warnings=tuple(self._news.warnings))
 
     def _describe_codes(self, staged: Mapping[str, StagedTable], pieces: list[pa.Table]) -> CodeTables:
         source, extra = self._release.source, self._settings.recipes
@@ -459,8 +464,7 @@ class _Build:
             extra,
             self._space.spill,
         )
-        for note in found.notes:
-            self._note(note)
+        self._news.note(*found.notes)
         return found
 
     def _settled_versions(self, ledger: Mapping[str, TableLedger]) -> dict[str, Version]:
@@ -468,28 +472,24 @@ class _Build:
         source, settled = self._release.source, {}
         for project, before in self._release.versions.items():
             version = settled[project] = settle(before, rows_read(ledger, project, source), source)
-            for note in version.notes if version is not before else ():
-                self._note(note)
+            if version is not before:
+                self._news.note(*version.notes)
             if version is not before or version.number == UNKNOWN:
                 notes, warnings = told_wrong(version, {n: entry.read for n, entry in ledger.items()}, source)
-                for note in notes:
-                    self._note(note)
-                for warning in warnings:
-                    self._warn(warning)
+                self._news.note(*notes)
+                self._news.warn(*warnings)
         if settled != self._release.versions:
-            for warning in mixed(settled, {}, source):
-                if warning not in self._warnings:
-                    self._warn(warning)
+            self._news.warn(*mixed(settled, {}, source))
         return settled
 
     def _note_losses(self, ledger: Mapping[str, TableLedger], versions: Mapping[str, Version]) -> None:
         for version in versions.values():
             for table, (read, published) in compare_with_published(ledger, version, self._release.source).items():
-                self._note(f"{table} has {read:,} rows; release {version.text} is published with {published:,}")
+                self._news.note(f"{table} has {read:,} rows; release {version.text} is published with {published:,}")
         for name, entry in ledger.items():
             unreadable = sum(entry.set_aside.values())
             if entry.read and unreadable > entry.read // 2:
-                self._note(
+                self._news.note(
                     f"{name}: {unreadable:,} of {entry.read:,} rows were set aside: look at rejects/ before using it"
                 )
 
@@ -519,6 +519,7 @@ class _Build:
             "settings": {
                 name: value for name, value in asdict(settings).items() if name not in ("output", "overwrite")
             },
+            "settings_from": {name: origin for name, origin in self._origins.items() if origin != "default"},
             "vocabularies": {
                 file.path.name: {"path": file.path, "bytes": file.path.stat().st_size} for file in self._vocabularies
             },

@@ -19,7 +19,7 @@ import polars as pl
 import psutil
 
 import ehrtraj
-from ehrtraj.config import usable_cpus
+from ehrtraj.config import capped_cpus
 from ehrtraj.engines.local import main_module_hidden, prepare_worker, worker_pool
 from ehrtraj.errors import OutputError, SettingsError
 from ehrtraj.pipeline.memory import PeakMemory
@@ -63,6 +63,9 @@ real patients and nothing about medicine can be learned from it.
 
 class SynthReporter:
     """Receives the news of the work. This one keeps silent."""
+
+    def note(self, text: str) -> None:
+        """A thing the user should know."""
 
     def begin(self, patients: int) -> None:
         """Work on this many patients begins."""
@@ -164,14 +167,15 @@ def synth(
         OutputError: if the folder is in use or cannot be written.
     """
     settings = SynthSettings(patients, seed, release, defects)
-    if max_cpus is not None and max_cpus < 1:
-        raise SettingsError(f"--max-cpus must be 1 or more, not {max_cpus}")
+    cpus, note = capped_cpus(max_cpus)
     started = time.monotonic()
     reporter = reporter or SynthReporter()
+    if note:
+        reporter.note(note)
     path = Path(out)
     with private_files(), _unfinished(path) as folder, PeakMemory() as memory:
         try:
-            rows, answers = _write(folder, settings, max_cpus or usable_cpus(), reporter)
+            rows, answers = _write(folder, settings, cpus, reporter)
         finally:
             reporter.close()
     return SynthResult(

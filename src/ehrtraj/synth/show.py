@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from ehrtraj.show import duration, size
 from ehrtraj.synth.run import SynthReporter, SynthResult
@@ -17,7 +18,7 @@ class ConsoleSynthReporter(SynthReporter):
     """One bar on a terminal, nothing elsewhere."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True, soft_wrap=True)
+        console = self._console = Console(stderr=True, soft_wrap=True)
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -29,6 +30,9 @@ class ConsoleSynthReporter(SynthReporter):
         )
         self._task: TaskID | None = None
         self._rows = 0
+
+    def note(self, text: str) -> None:
+        self._console.print(Text.assemble(("note: ", "yellow"), text))
 
     def begin(self, patients: int) -> None:
         self._bars.start()

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import ehrtraj
-from ehrtraj.config import usable_cpus
+from ehrtraj.config import capped_cpus
 from ehrtraj.dataset import names
 from ehrtraj.dataset.dataset import Dataset, open_dataset
 from ehrtraj.dataset.export.job import ExportJob, Format, Patients, Per
@@ -51,6 +51,7 @@ class ExportResult:
         seconds: wall time.
         peak_memory: most bytes held by all processes together.
         resumed: whether an earlier run's work was gone on with.
+        notes: what the user should know.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class ExportResult:
     seconds: float = 0.0
     peak_memory: int = 0
     resumed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def export(
@@ -102,6 +104,8 @@ def export(
     """
     begun = time.monotonic()
     _check_settings(per, format, single=single, history=history, outside=outside)
+    cpus, note = capped_cpus(max_cpus)
+    notes = () if note is None else (note,)
     kind: Format = format or ("parquet" if single else "jsonl")
     chosen = _choose(dataset, split, subjects)
     target = Path(output).expanduser()
@@ -117,13 +121,10 @@ def export(
     lean_memory()
     with PeakMemory() as memory, exporting(target, inputs) as space:
         if (done := space.finished(fingerprint)) is not None and not overwrite:
-            return ExportResult(target, True, **done["summary"])
+            return ExportResult(target, True, **done["summary"], notes=notes)
         resumed = space.prepare(fingerprint, overwrite=overwrite)
         told = _Told(progress, sum(part.events for part in parts))
-        if single:
-            index = _export_single(job, parts, told)
-        else:
-            index = _export_parts(job, parts, space, max_cpus or usable_cpus(), told)
+        index = _export_single(job, parts, told) if single else _export_parts(job, parts, space, cpus, told)
         summary = {
             "files": index.num_rows,
             "patients": len(chosen),
@@ -134,7 +135,9 @@ def export(
         (target / INDEX).write_bytes(csv_header(INDEX_SCHEMA.names) + "".join(csv_lines(index).to_pylist()).encode())
         space.finish(_about(chosen, job, fingerprint, summary))
     seconds = time.monotonic() - begun
-    return ExportResult(target, False, **summary, seconds=seconds, peak_memory=memory.peak, resumed=resumed)
+    return ExportResult(
+        target, False, **summary, seconds=seconds, peak_memory=memory.peak, resumed=resumed, notes=notes
+    )
 
 
 def _check_settings(per: str, kind: str | None, *, single: bool, history: bool, outside: bool) -> None:

@@ -6,6 +6,7 @@ import sys
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from ehrtraj.dataset.export.run import ExportResult
 from ehrtraj.dataset.export.space import INDEX
@@ -15,6 +16,8 @@ from ehrtraj.show import duration, size
 def show_export(result: ExportResult) -> None:
     """Print the summary of an export to stdout."""
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    for note in result.notes:
+        console.print(Text.assemble(("note: ", "yellow"), note), soft_wrap=True)
     counts = f"{result.files:,} files, {result.patients:,} patients, {result.events:,} events"
     if result.already_there:
         console.print(
