@@ -151,7 +151,7 @@ def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
         (["--max-cpus", "0"], ["1 or more"]),
         (["--clock", "later"], ["'event' or 'available'"]),
         (["--subjects", "nobody.txt"], ["nobody.txt", "neither a number nor a file"]),
-        (["--subjects", "0"], ["no patient is left"]),
+        (["--subjects", "0"], ["it takes a number of patients, 1 or more"]),
         (["--trajectory-version", "../v1"], ["cannot name a folder"]),
         (["--export", "ward:jsonl"], ["ward:jsonl", "patient", "jsonl"]),
         (["--config", "nowhere.toml"], ["nowhere.toml", "cannot read"]),

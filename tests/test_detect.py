@@ -11,7 +11,7 @@ import pytest
 
 from ehrtraj.errors import ReleaseError
 from ehrtraj.release import schema
-from ehrtraj.release.detect import detect, read_subject_file, version_by_counts
+from ehrtraj.release.detect import detect, version_by_counts
 
 READ = [name for name, table in schema.tables().items() if table.kind != "no_patients"]
 
@@ -246,32 +246,3 @@ def test_the_demo_is_found_by_its_files(demo: Path) -> None:
     assert found.missing == ()
     assert found.absent_modules == ("ed", "note")
     assert found.files["icu/procedureevents"].present["originalamount"] == "ORIGINALAMOUNT"
-
-
-# Files of subjects ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "subjects"),
-    [
-        ("1\n2\n3\n", [1, 2, 3]),
-        ("subject_id\n1\n2\n", [1, 2]),
-        ("hadm_id,SUBJECT_ID\n9,1\n8,2\n", [1, 2]),
-        ("\ufeffsubject_id\r\n1\r\n\r\n2", [1, 2]),
-        ("patient\n7\n", [7]),
-        ("", []),
-    ],
-)
-def test_subjects_are_read_from_a_file(tmp_path: Path, text: str, subjects: list[int]) -> None:
-    path = tmp_path / "subjects.csv"
-    path.write_bytes(text.encode())
-    assert read_subject_file(path) == subjects
-
-
-@pytest.mark.parametrize("content", [b"1\ntwo\n", b"hadm_id,subject_id\n1\n", b"1\n2.5\n", b"\xff\xfe1\n"])
-def test_a_file_that_is_no_list_of_subjects_is_named(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "subjects.csv"
-    path.write_bytes(content)
-    with pytest.raises(ReleaseError) as raised:
-        read_subject_file(path)
-    assert str(path) in str(raised.value)

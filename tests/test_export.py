@@ -542,7 +542,7 @@ def test_a_process_that_is_ended_from_outside_is_told_in_words() -> None:
         ({"outside": False}, "--no-outside is about"),
         ({"split": "test"}, "test"),
         ({"subjects": "nobody.txt"}, "neither a number nor a file"),
-        ({"subjects": 0}, "no patient"),
+        ({"subjects": 0}, "1 or more"),
     ],
     ids=str,
 )

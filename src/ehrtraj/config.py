@@ -151,6 +151,23 @@ def check_memory_limit(size: int) -> None:
         raise SettingsError(f"memory_limit is {size:,} bytes{meant}: the least is 1GB, the default 4GB")
 
 
+def number_or_file(subjects: str | Path | int) -> int | Path:
+    """What `--subjects` asks for: a number of patients to draw, or a file that is there.
+
+    Raises:
+        SettingsError: if it is neither, or a number below 1.
+    """
+    text = str(subjects)
+    if re.fullmatch(r"[+-]?[0-9]+", text):
+        if int(text) < 1:
+            raise SettingsError(f"--subjects is {text}: it takes a number of patients, 1 or more, or a file")
+        return int(text)
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise SettingsError(f"--subjects is '{text}', neither a number nor a file that is there")
+    return path
+
+
 def _parse_bool(text: object) -> bool:
     if isinstance(text, bool):
         return text
@@ -194,6 +211,8 @@ def _check(settings: Settings) -> None:
             f"trajectory version '{settings.trajectory_version}' cannot name a folder: use letters, digits, "
             "'.', '_', '+' and '-', starting with a letter or digit"
         )
+    if settings.subjects is not None:
+        number_or_file(settings.subjects)
     capped_cpus(settings.max_cpus)
     check_memory_limit(settings.memory_limit)
     if settings.clock not in ("event", "available"):

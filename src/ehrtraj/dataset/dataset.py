@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ehrtraj.config import usable_cpus
 from ehrtraj.dataset.layout import DataFile, Layout, find_layout
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.reading import Chunk, chunks, read_chunk, read_events
@@ -139,7 +140,7 @@ class Dataset:
 
         Args:
             split: only patients of `train`, `tuning` or `held_out`.
-            workers: threads that read ahead. The order stays the same.
+            workers: threads that read ahead, at most one for each CPU core. The order stays the same.
 
         Raises:
             SettingsError: if there is no such split, or `workers` is less than 1.
@@ -148,7 +149,7 @@ class Dataset:
         chosen = self if split is None else self.filter(split=split)
         if workers < 1:
             raise SettingsError(f"workers is {workers}: it must be at least 1")
-        return chosen._read_in_order(workers)
+        return chosen._read_in_order(min(workers, usable_cpus()))
 
     def _read_in_order(self, workers: int) -> Iterator[Trajectory]:
         files = self.files

@@ -12,6 +12,7 @@ from ehrtraj.errors import OutputError
 from ehrtraj.pipeline.ledger import TableLedger
 from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.workspace import Workspace
+from ehrtraj.release.subjects import SubjectsFound
 
 if TYPE_CHECKING:
     from ehrtraj.dataset.export.run import ExportResult
@@ -34,6 +35,8 @@ class BuildResult:
         notes: what the user should know.
         warnings: what the user must know before using the result.
         versions: release of each download that was read, by its name.
+        requested: what became of the patients that `subjects` asked for; None where it did not, or if the dataset was
+            already there.
         exports: what was written of the dataset beside it.
     """
 
@@ -49,6 +52,7 @@ class BuildResult:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    requested: SubjectsFound | None = None
     exports: tuple[ExportResult, ...] = ()
 
 

@@ -34,7 +34,7 @@ from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.own import check_own
 from ehrtraj.pipeline.report import Reporter
 from ehrtraj.pipeline.result import BuildResult, already_there
-from ehrtraj.pipeline.selection import ADMISSIONS, Selection, choose_tables, plan_build
+from ehrtraj.pipeline.selection import ADMISSIONS, Patients, Selection, choose_tables, plan_build
 from ehrtraj.pipeline.shard import ShardJob, ShardTask, read_dictionaries
 from ehrtraj.pipeline.shards import Plan
 from ehrtraj.pipeline.stage import StagedFile, StagedTable, finished, inputs_of, stage_table
@@ -269,23 +269,28 @@ class _Build:
         self._news.warn(*self._release.warnings)
         if self._space.resumed:
             self._news.note("an earlier run of this build was cut short: going on where it stopped")
-        plan = self._plan()
+        patients = self._patients()
+        plan = patients.plan
         done = self._finished_shards()
         staged = self._stage(plan, set(done))
         done = {number: account for number, account in done.items() if shard_is_there(self._space, account)}
         accounts = self._extract(plan, staged, done)
         ledger = make_ledger(staged.values(), accounts, self._selection.wanted, self._selection.dictionaries)
         check(ledger)
-        return self._publish(ledger, staged, plan, accounts)
+        return self._publish(ledger, staged, patients, accounts)
 
-    def _plan(self) -> Plan:
+    def _patients(self) -> Patients:
         path = self._space.root / "plan.json"
         if (content := read_json(path)) is not None:
-            return Plan.from_json(content)
-        self._reporter.step("finding the patients")
-        plan = plan_build(self._release, self._settings)
-        write_json(path, plan.to_json())
-        return plan
+            patients = Patients.from_json(content)
+        else:
+            self._reporter.step("finding the patients")
+            patients = plan_build(self._release, self._settings)
+            write_json(path, patients.to_json())
+        if (requested := patients.requested) and (text := requested.describe("this release")):
+            report = self._news.note if requested.complete else self._news.warn
+            report(text)
+        return patients
 
     def _finished_shards(self) -> dict[int, dict[str, Any]]:
         found = {}
@@ -406,7 +411,7 @@ class _Build:
         self,
         ledger: dict[str, TableLedger],
         staged: Mapping[str, StagedTable],
-        plan: Plan,
+        patients: Patients,
         accounts: list[dict[str, Any]],
     ) -> BuildResult:
         begun = time.monotonic()
@@ -443,8 +448,9 @@ class _Build:
             notes=tuple(self._news.notes),
             warnings=tuple(self._news.warnings),
             versions={project: version.text for project, version in versions.items()},
+            requested=patients.requested,
         )
-        publish.write_manifest(self._space, self._manifest(result, staged, plan, numbers))
+        publish.write_manifest(self._space, self._manifest(result, staged, patients.plan, numbers))
         publish.make_visible(self._space, overwrite=self._settings.overwrite)
         self._news.warn(*self._space.warnings)
         return replace(result, warnings=tuple(self._news.warnings))
@@ -531,6 +537,7 @@ class _Build:
                 "numpy": np.__version__,
                 "meds": meds.__version__,
             },
+            "subjects": result.requested and result.requested.to_json(),
             "shards": plan.count,
             "seconds": {
                 **{k: round(v, 3) for k, v in self._timings.items()},

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 
 from ehrtraj import recipes
-from ehrtraj.config import Settings
+from ehrtraj.config import Settings, number_or_file
 from ehrtraj.errors import ReleaseError, SettingsError
 from ehrtraj.pipeline.events import Int64s, to_int64
 from ehrtraj.pipeline.parse import read_table
 from ehrtraj.pipeline.shards import Plan, draw, plan_shards
 from ehrtraj.recipes import Recipe
-from ehrtraj.release.detect import Release, TableFile, read_subject_file
+from ehrtraj.release.detect import Release, TableFile
 from ehrtraj.release.schema import tables
+from ehrtraj.release.subjects import SubjectsFound, find_subjects
 
 PATIENTS, ADMISSIONS, ICUSTAYS, EDSTAYS = "hosp/patients", "hosp/admissions", "icu/icustays", "ed/edstays"
 # gzip makes MIMIC's notes about this much smaller.
@@ -50,6 +51,29 @@ def _full_names(given: Iterable[str], known: Iterable[str]) -> list[str]:
             raise SettingsError(f"--tables: there is no table '{name}'; there are: {', '.join(known)}")
         found += matches
     return found
+
+
+@dataclass(frozen=True)
+class Patients:
+    """The patients of a build.
+
+    Attributes:
+        plan: their shards.
+        requested: what became of those that `--subjects` asks for, if it does.
+    """
+
+    plan: Plan
+    requested: SubjectsFound | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As kept in the build's folder."""
+        return {**self.plan.to_json(), "requested": self.requested and self.requested.to_json()}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        requested = content["requested"]
+        return cls(Plan.from_json(content), requested and SubjectsFound.from_json(requested))
 
 
 def choose_tables(release: Release, settings: Settings) -> Selection:
@@ -107,7 +131,7 @@ def _read_columns(file: TableFile | None, *columns: str) -> list[Int64s]:
     return [to_int64(rows[c]) for c in columns]
 
 
-def plan_build(release: Release, settings: Settings) -> Plan:
+def plan_build(release: Release, settings: Settings) -> Patients:
     """Choose the patients and cut them into shards.
 
     Raises:
@@ -123,25 +147,29 @@ def plan_build(release: Release, settings: Settings) -> Plan:
         # No table says who there is: every table of patients is asked, and a patient counts once for each row.
         others = np.concatenate([others, *(_read_columns(f, "subject_id")[0] for f in _large_tables(release))])
     everyone = np.unique(np.concatenate([patients, admissions, stays, visits, others]))
-    selected: Int64s | None = None
-    if settings.icu_only:
-        selected = np.unique(stays)
-    if settings.subjects is not None:
-        base = everyone if selected is None else selected
-        if settings.subjects.isdigit():
-            selected = draw(base, int(settings.subjects), settings.seed)
-        else:
-            path = Path(settings.subjects).expanduser()
-            if not path.is_file():
-                raise SettingsError(f"--subjects is '{settings.subjects}', neither a number nor a file that is there")
-            asked = np.unique(np.array(read_subject_file(path), np.int64))
-            selected = asked if selected is None else np.intersect1d(asked, selected)
-            if len(everyone) and not np.isin(asked, everyone).any():
-                raise ReleaseError(f"none of the {len(asked):,} subject_ids in {path} is in this release")
-    if selected is not None and not len(selected):
-        raise SettingsError("no patient is left: --subjects and --icu-only have none in common")
+    selected, requested = _select(settings, everyone, stays)
     people = np.concatenate([patients, others])
-    return plan_shards(people, admissions, stays, selected, visits=visits, note_bytes=_note_bytes(release, settings))
+    plan = plan_shards(people, admissions, stays, selected, visits=visits, note_bytes=_note_bytes(release, settings))
+    return Patients(plan, requested)
+
+
+def _select(settings: Settings, everyone: Int64s, stays: Int64s) -> tuple[Int64s | None, SubjectsFound | None]:
+    """The chosen subject_ids, None for all, and what became of those that were asked for."""
+    among = np.unique(stays) if settings.icu_only else everyone
+    if settings.subjects is None:
+        selected, requested = among if settings.icu_only else None, None
+    elif isinstance(asked := number_or_file(settings.subjects), int):
+        selected = draw(among, asked, settings.seed)
+        requested = SubjectsFound("", asked, len(selected))
+    else:
+        there, requested = find_subjects(asked, everyone, "this release")
+        selected = np.intersect1d(there, among)
+        requested = replace(requested, left_out=len(there) - len(selected))
+    if selected is not None and not len(selected):
+        if requested is None or not requested.source:
+            raise SettingsError("no patient is left: this release has no ICU stay that can be read")
+        raise SettingsError("no patient is left: --subjects and --icu-only have none in common")
+    return selected, requested
 
 
 def _large_tables(release: Release) -> list[TableFile]:

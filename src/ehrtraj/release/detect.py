@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ from ehrtraj.release.versions import (
     version_by_counts,
 )
 
-__all__ = ["SYNTHETIC_MARKER", "Release", "TableFile", "detect", "read_subject_file", "version_by_counts"]
+__all__ = ["SYNTHETIC_MARKER", "Release", "TableFile", "detect", "version_by_counts"]
 
 
 @dataclass(frozen=True)
@@ -220,25 +219,3 @@ def _by_module(files: list[TableFile], source: str) -> dict[str, tuple[str, ...]
         grouped.setdefault(file.folder, []).append(file)
     found = {module: fits(main, listed, source) for module, listed in grouped.items()}
     return {module: releases for module, (releases, exact) in found.items() if exact}
-
-
-def read_subject_file(path: Path) -> list[int]:
-    """Subject ids from a text or CSV file: the column `subject_id`, or the first column where there is no header.
-
-    Raises:
-        ReleaseError: if the file cannot be read or a line is no number.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            rows = [row for row in csv.reader(handle) if row and row[0].strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReleaseError(f"cannot read the subjects file {path}: {error}") from None
-    column = 0
-    if rows and not rows[0][0].strip().isdigit():
-        names = [c.strip().lower() for c in rows[0]]
-        column = names.index("subject_id") if "subject_id" in names else 0
-        rows = rows[1:]
-    try:
-        return [int(row[column]) for row in rows]
-    except (ValueError, IndexError):
-        raise ReleaseError(f"{path} is not a list of subject_ids: one number a line is needed") from None

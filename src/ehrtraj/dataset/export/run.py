@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import ehrtraj
-from ehrtraj.config import capped_cpus
+from ehrtraj.config import capped_cpus, number_or_file
 from ehrtraj.dataset import names
 from ehrtraj.dataset.dataset import Dataset, open_dataset
 from ehrtraj.dataset.export.job import ExportJob, Format, Patients, Per
@@ -28,7 +28,7 @@ from ehrtraj.dataset.export.worker import INDEX_SCHEMA, copy_all, export_patient
 from ehrtraj.engines.local import lean_memory, run_tasks
 from ehrtraj.errors import SettingsError
 from ehrtraj.pipeline.memory import PeakMemory
-from ehrtraj.release.detect import read_subject_file
+from ehrtraj.release.subjects import SubjectsFound, find_subjects
 
 # Starting a process costs half a second; so many events are written in that time.
 _WORTH_PROCESSES = 300_000
@@ -52,6 +52,7 @@ class ExportResult:
         peak_memory: most bytes held by all processes together.
         resumed: whether an earlier run's work was gone on with.
         notes: what the user should know.
+        requested: what became of the patients that `subjects` asked for; None where it did not.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class ExportResult:
     peak_memory: int = 0
     resumed: bool = False
     notes: tuple[str, ...] = ()
+    requested: SubjectsFound | None = None
 
 
 def export(
@@ -105,9 +107,10 @@ def export(
     begun = time.monotonic()
     _check_settings(per, format, single=single, history=history, outside=outside)
     cpus, note = capped_cpus(max_cpus)
-    notes = () if note is None else (note,)
     kind: Format = format or ("parquet" if single else "jsonl")
-    chosen = _choose(dataset, split, subjects)
+    chosen, requested = _choose(dataset, split, subjects)
+    found = requested.describe(str(chosen.path)) if requested else None
+    notes = tuple(text for text in (note, found) if text)
     target = Path(output).expanduser()
     if target.resolve().is_relative_to(chosen.path.resolve()):
         raise SettingsError(f"{target} lies in the dataset, which stays as it was built: choose another --output")
@@ -121,7 +124,7 @@ def export(
     lean_memory()
     with PeakMemory() as memory, exporting(target, inputs) as space:
         if (done := space.finished(fingerprint)) is not None and not overwrite:
-            return ExportResult(target, True, **done["summary"], notes=notes)
+            return ExportResult(target, True, **done["summary"], notes=notes, requested=requested)
         resumed = space.prepare(fingerprint, overwrite=overwrite)
         told = _Told(progress, sum(part.events for part in parts))
         index = _export_single(job, parts, told) if single else _export_parts(job, parts, space, cpus, told)
@@ -133,10 +136,17 @@ def export(
         }
         _copy_metadata(chosen.path, target)
         (target / INDEX).write_bytes(csv_header(INDEX_SCHEMA.names) + "".join(csv_lines(index).to_pylist()).encode())
-        space.finish(_about(chosen, job, fingerprint, summary))
+        space.finish(_about(chosen, job, fingerprint, summary, requested))
     seconds = time.monotonic() - begun
     return ExportResult(
-        target, False, **summary, seconds=seconds, peak_memory=memory.peak, resumed=resumed, notes=notes
+        target,
+        False,
+        **summary,
+        seconds=seconds,
+        peak_memory=memory.peak,
+        resumed=resumed,
+        notes=notes,
+        requested=requested,
     )
 
 
@@ -155,21 +165,26 @@ def _check_settings(per: str, kind: str | None, *, single: bool, history: bool, 
                 raise SettingsError(f"{option} is about files per admission or icustay")
 
 
-def _choose(dataset: str | Path | Dataset, split: str | None, subjects: str | Path | int | None) -> Dataset:
+def _choose(
+    dataset: str | Path | Dataset, split: str | None, subjects: str | Path | int | None
+) -> tuple[Dataset, SubjectsFound | None]:
     chosen = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
     if split is not None:
         chosen = chosen.filter(split=split)
+    requested = None
     if subjects is not None:
-        path = Path(str(subjects)).expanduser()
-        if str(subjects).isdigit():
-            chosen = chosen.sample(int(str(subjects)))
-        elif path.is_file():
-            chosen = chosen.filter(pl.col("subject_id").is_in(read_subject_file(path)))
+        asked = number_or_file(subjects)
+        if isinstance(asked, int):
+            chosen = chosen.sample(asked)
+            requested = SubjectsFound("", asked, len(chosen))
         else:
-            raise SettingsError(f"--subjects is '{subjects}', neither a number nor a file that is there")
+            there = chosen.subjects["subject_id"].to_numpy()
+            where = f"{chosen.path}" if split is None else f"the split {split} of {chosen.path}"
+            found, requested = find_subjects(asked, there, where)
+            chosen = chosen.filter(pl.col("subject_id").is_in(found))
     if not len(chosen):
         raise SettingsError(f"no patient of {chosen.path} is left: nothing to export")
-    return chosen
+    return chosen, requested
 
 
 def _fingerprint(chosen: Dataset, job: ExportJob, *, single: bool) -> dict[str, Any]:
@@ -247,7 +262,13 @@ def _copy_metadata(root: Path, target: Path) -> None:
         shutil.copyfile(root / name, target / name)
 
 
-def _about(chosen: Dataset, job: ExportJob, fingerprint: dict[str, Any], summary: dict[str, int]) -> dict[str, Any]:
+def _about(
+    chosen: Dataset,
+    job: ExportJob,
+    fingerprint: dict[str, Any],
+    summary: dict[str, int],
+    requested: SubjectsFound | None,
+) -> dict[str, Any]:
     return {
         "dataset": chosen.layout.about,
         "trajectory_version": chosen.layout.manifest.get("trajectory_version"),
@@ -256,6 +277,7 @@ def _about(chosen: Dataset, job: ExportJob, fingerprint: dict[str, Any], summary
         "format": job.format,
         "history": job.history,
         "outside": job.outside,
+        "subjects": requested and requested.to_json(),
         "summary": summary,
         "index": INDEX,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
