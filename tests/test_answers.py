@@ -285,7 +285,10 @@ def test_nothing_else_is_changed(releases: dict[str, Path], datasets: dict[str, 
 
 def test_codes_are_flagged_where_planted_and_nowhere_else(releases: dict[str, Path], datasets: dict[str, Path]) -> None:
     planted = answers_of(releases["defective"])["defect"].value_counts()
-    expected = dict(planted.filter(pl.col("defect").is_in(["code_unknown", "repeated_code"])).iter_rows())
+    expected = dict(
+        planted.filter(pl.col("defect").is_in(["code_unknown", "repeated_code", "item_unknown"])).iter_rows()
+    )
+    expected["code_unknown"] += expected.pop("item_unknown")
     assert min(expected.values()) > 20
     for name, wanted in (("clean", dict.fromkeys(expected, 0)), ("defective", expected)):
         bits = json.loads((datasets[name] / "metadata" / "flags.json").read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ HADM, SUBJECT = 20, 1
 STAY = {"subject_id": SUBJECT, "hadm_id": HADM}
 ADMISSION = STAY | {"admittime": "2150-01-01 08:00:00", "dischtime": "2150-01-09 12:00:00"}
 PATIENT = {"subject_id": SUBJECT, "gender": "F", "anchor_age": 50, "anchor_year": 2150}
+ITEMS = {"LAB", "CHART", "CHART_DATE", "OUTPUT", "INPUT_START", "INPUT_END", "INGREDIENT_START", "INGREDIENT_END"} | {
+    "ICU_PROCEDURE_START", "ICU_PROCEDURE_END"
+}  # fmt: skip
 MAP_HEADER = "itemid (omop_source_code),label,omop_vocabulary_id,omop_concept_code,sssom_confidence\n"
 
 
@@ -117,8 +121,12 @@ def test_every_code_of_the_demo_s_dictionaries_has_the_form_of_its_system(demo: 
             written = connection.read_csv(str(demo / "hosp" / f"{name}.csv.gz"), all_varchar=True)
             columns = "code" if name == "d_hcpcs" else "icd_code, icd_version::INTEGER AS icd_version"
             written.project(columns).create(name)
+        for name in ("d_labitems", "d_items"):
+            connection.read_csv(str(demo / ("hosp" if name == "d_labitems" else "icu") / f"{name}.csv.gz")).create(name)
         known = connection.execute(recipes.helper("dictionaries")).fetchall()
-    codes = [f"{domain}//{item}" for domain, item in known]
+    items = Counter(domain for domain, item in known if item.isdecimal() and domain in ITEMS)
+    assert items == {"LAB": 1622, **dict.fromkeys(ITEMS - {"LAB"}, 4014)}
+    codes = [f"{domain}//{item}" for domain, item in known if domain not in ITEMS]
     assert len(codes) > 200_000
     patterns = [re.compile(f"{re.escape(begins)}//({form})") for begins, form in forms]
     odd = {code for code in codes if not any(pattern.fullmatch(code) for pattern in patterns)}
@@ -188,6 +196,37 @@ def test_a_code_that_its_dictionary_lacks_stays_with_a_flag_and_without_a_parent
     assert [parents[code] for code in sorted(flagged)] == [[]] * 4
     assert parents["HCPCS//99291"] == ["CPT4/99291"]
     assert parents["HCPCS//G0378"] == ["HCPCS/G0378"]
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_items_that_their_dictionary_lacks_are_flagged(build_rows: Callable[..., Any], standardise: bool) -> None:
+    """With the unit behind it or not, and whichever table linksto names."""
+    when = {"charttime": "2150-01-01 09:00:00", "storetime": "2150-01-01 09:10:00"}
+    spans = {"starttime": when["charttime"], "endtime": when["storetime"]}
+    stay = STAY | {"stay_id": 30000001}
+    # (itemid, whether it is known)
+    known, unknown = 220045, 229999
+    tables = {
+        "hosp/labevents": [
+            STAY | when | {"labevent_id": n, "itemid": item, "valuenum": 3, "value": "3", "valueuom": unit}
+            for n, (item, unit) in enumerate([(50931, "mg/dL"), (50931, "moons"), (59999, "mg/dL"), (59999, None)])
+        ],
+        "hosp/d_labitems": [{"itemid": 50931, "label": "Glucose"}],
+        "icu/d_items": [{"itemid": known, "label": "Heart Rate", "linksto": "chartevents"}],
+    }
+    for name in ("chartevents", "datetimeevents", "outputevents"):
+        value = "2150-01-01 00:00:00" if name == "datetimeevents" else "5"
+        tables[f"icu/{name}"] = [stay | when | {"itemid": item, "value": value} for item in (known, unknown)]
+    for name in ("inputevents", "ingredientevents", "procedureevents"):
+        tables[f"icu/{name}"] = [
+            stay | spans | {"itemid": item, "orderid": item, "originalamount": 1} for item in (known, unknown)
+        ]
+    found = build_rows(hospital() | tables, standardise=standardise)
+    items = [event for event in found.events if event["code"].split("//")[0] in ITEMS]
+    assert {event["code"].split("//")[0] for event in items} == ITEMS
+    assert len(items) == 4 + 6 + 2 * 6
+    for event in items:
+        assert ("code_unknown" in event["flags"]) is (event["code"].split("//")[1] in ("59999", str(unknown))), event
 
 
 def test_without_a_dictionary_no_code_is_unknown(build_rows: Callable[..., Any]) -> None:

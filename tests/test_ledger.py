@@ -197,6 +197,18 @@ CODES = {
     "hosp/drgcodes": "drg_code",
     "hosp/hcpcsevents": "hcpcs_cd",
     "ed/diagnosis": "icd_code",
+    "hosp/omr": "result_name",
+    "hosp/services": "curr_service",
+    "hosp/poe_detail": "field_name",
+    "note/discharge_detail": "field_name",
+    "note/radiology_detail": "field_name",
+    "hosp/labevents": "itemid",
+    "icu/chartevents": "itemid",
+    "icu/datetimeevents": "itemid",
+    "icu/inputevents": "itemid",
+    "icu/ingredientevents": "itemid",
+    "icu/outputevents": "itemid",
+    "icu/procedureevents": "itemid",
 }
 
 
@@ -229,7 +241,8 @@ def dirt(name: str, good: dict[str, str], unknown_subject: int) -> dict[str, Pla
     if name in PARENTS:
         made["no parent"] = Planted(record(**PARENTS[name][1]), PARENTS[name][0])
     if name in CODES:
-        made["no code"] = Planted(record(**{CODES[name]: " "}), "no_code")
+        nothing = " " if pa.types.is_string(columns[CODES[name]]) else ""
+        made["no code"] = Planted(record(**{CODES[name]: nothing}), "no_code")
     return made
 
 

@@ -116,6 +116,8 @@ WRONG: list[tuple[str, str, str, type[EhrtrajError], str]] = [
     ("domains.csv", "ECG,515", "EKG,515", RecipeError, "the domain ECG is not in domains.csv"),
     ("ecg/record_list.sql", "FROM record_list", "FROM record_lists", RecipeError, "DuckDB says"),
     ("ecg/record_list.sql", "-- [every row]", "-- every row", RecipeError, "no statement is marked"),
+    ("ecg/record_list.sql", "FROM record_list", ", NULL::VARCHAR AS item FROM record_list", RecipeError,
+     "2 events without an item"),
 ]  # fmt: skip
 
 

@@ -52,11 +52,13 @@ CREATE TABLE parents (code VARCHAR, parent_code VARCHAR, origin VARCHAR, approxi
 
 # Each in its turn: the code itself in its own system, what the rows say, what the rules say.
 _OWN_PARENTS_SQL = """
--- A code that its own dictionary does not have is none of its system.
+-- A code that its own dictionary does not have is none of its system. A unit may stand behind the item.
 CREATE TABLE unknown AS
 SELECT code
 FROM observed
-ANTI JOIN (SELECT domain || '//' || item AS code FROM known_codes) USING (code)
+ANTI JOIN (
+  SELECT b.code FROM beginnings AS b JOIN known_codes AS k ON b.begins = k.domain || '//' || k.item
+) USING (code)
 WHERE split_part(code, '//', 1) IN (SELECT DISTINCT domain FROM known_codes);
 
 INSERT INTO parents BY NAME

@@ -134,6 +134,11 @@ def append_events(
     if (rows["flags"] == NULL).any():
         raise RecipeError(f"'{statement.about}' yields null flags: use ELSE 0 or coalesce(..., 0)")
     _settle_available_time(rows, selected="available_time" in columns)
+    if "item" in columns and (nulls := result["item"].null_count):
+        raise RecipeError(
+            f"'{statement.about}' yields {nulls:,} events without an item, which nothing names: set such rows aside "
+            "(-- set aside: no_code | ...)"
+        )
     rows["linked"].fill("hadm_id" in columns)
     rows["precision"].fill(0)
     if "time_precision" in columns:
@@ -148,7 +153,8 @@ def append_events(
     else:
         rows["code"][:] = _code(statement.domain, result, codes)
     if known and statement.domain in known:
-        rows["flags"] |= np.where(_unknown(result["item"], known[statement.domain]), rules.flags()["code_unknown"], 0)
+        with_unit = standardiser is not None and standardiser.has_rules(statement.domain)
+        _flag_unknown(statement.domain, known[statement.domain], rows, codes, with_unit=with_unit)
     if standardiser is not None and statement.domain in standardiser.items.domains:
         _flag_items(standardiser, statement.domain, rows, codes)
     if attributes.num_columns:
@@ -165,8 +171,6 @@ def _code(domain: str, result: pa.Table, codes: Codes) -> npt.NDArray[np.int32]:
         return np.full(result.num_rows, bare, np.int32)
     items = Texts.encode(result["item"])
     spelled = [codes.add(f"{domain}//{item}", rank) for item in items.values.to_pylist()]
-    if (items.positions < 0).any():
-        spelled.append(codes.add(domain, rank))
     code = np.array(spelled, np.int32)[items.positions]
     _describe(result, code, codes)
     return code
@@ -182,13 +186,35 @@ def _flag_items(standardiser: Standardiser, domain: str, rows: dict[str, npt.NDA
         rows["flags"] |= of_code[rows["code"]]
 
 
-def _unknown(items: pa.ChunkedArray, known: pa.Array) -> npt.NDArray[np.bool_]:
-    """Say which items are not known. The distinct ones are hashed, not the dictionary, which is larger by far."""
-    encoded = Texts.encode(items)
-    new = np.append(np.ones(len(encoded.values), np.bool_), np.False_)
-    new[pc.index_in(known, value_set=encoded.values).drop_null().to_numpy()] = False
-    found: npt.NDArray[np.bool_] = new[encoded.positions]
-    return found
+def _flag_unknown(
+    domain: str, known: pa.Array, rows: dict[str, npt.NDArray[Any]], codes: Codes, *, with_unit: bool
+) -> None:
+    """Flag events whose item their dictionary does not have.
+
+    Only the distinct codes are looked at, and they are hashed, not the dictionary, which is larger by far.
+
+    Args:
+        domain: of the events.
+        known: items that the dictionary has.
+        rows: the events, with their codes.
+        codes: of the part.
+        with_unit: whether a unit may stand behind the item in a code.
+    """
+    used = np.flatnonzero(np.bincount(rows["code"])).tolist()
+    spelled = {at: _items_of(codes.names[at].removeprefix(f"{domain}//"), with_unit=with_unit) for at in used}
+    asked = pa.array(sorted({item for items in spelled.values() for item in items}), pa.string())
+    found = set(asked.take(pc.index_in(known, value_set=asked).drop_null().unique()).to_pylist())
+    unknown = [at for at, items in spelled.items() if found.isdisjoint(items)]
+    if unknown:
+        of_code = np.zeros(len(codes.names), np.int64)
+        of_code[unknown] = rules.flags()["code_unknown"]
+        rows["flags"] |= of_code[rows["code"]]
+
+
+def _items_of(rest: str, *, with_unit: bool) -> list[str]:
+    """What may be the item of a code without its domain."""
+    parts = rest.split("//")
+    return ["//".join(parts[:n]) for n in range(1, len(parts) + 1)] if with_unit else [rest]
 
 
 def _describe(result: pa.Table, code: npt.NDArray[np.int32], codes: Codes) -> None:

@@ -8,5 +8,15 @@ FROM (
   SELECT 'PROCEDURE', icd_procedure(icd_version, icd_code, '//') FROM d_icd_procedures
   UNION ALL
   SELECT 'HCPCS', upper(trim(code)) FROM d_hcpcs
+  UNION ALL
+  SELECT 'LAB', CAST(itemid AS VARCHAR) FROM d_labitems
+  UNION ALL
+  -- Whatever table linksto names: an item that is described there is known.
+  SELECT domain, CAST(itemid AS VARCHAR)
+  FROM d_items
+  CROSS JOIN (
+    VALUES ('CHART'), ('CHART_DATE'), ('OUTPUT'), ('INPUT_START'), ('INPUT_END'), ('INGREDIENT_START'),
+           ('INGREDIENT_END'), ('ICU_PROCEDURE_START'), ('ICU_PROCEDURE_END')
+  ) AS d(domain)
 )
 WHERE item IS NOT NULL;

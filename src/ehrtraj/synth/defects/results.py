@@ -140,7 +140,8 @@ def _status_in_value(_: Rows, written: Written, right: list[str | None]) -> Chan
 
 def _item_unknown(rows: Rows, written: Written, _: list[str | None]) -> Change:
     items = np.array(written).astype(np.int64)
-    return Change({"itemid": items}, {"domain": "LAB", "numeric_value": rows.floats("valuenum")})
+    right: Event = {"domain": "LAB", "numeric_value": rows.floats("valuenum"), "flags": ("code_unknown",)}
+    return Change({"itemid": items}, right)
 
 
 def _comments(rows: Rows) -> list[str | None]:

@@ -31,7 +31,7 @@ SELECT
 FROM edstays AS e
 LEFT JOIN (SELECT DISTINCT subject_id, hadm_id FROM admissions WHERE race IS NOT NULL) AS a
   ON a.subject_id = e.subject_id AND a.hadm_id = e.hadm_id
-WHERE e.race IS NOT NULL;
+WHERE nullif(trim(e.race), '') IS NOT NULL;
 
 -- [also] the way out, by where to
 SELECT

@@ -66,7 +66,7 @@ SELECT
   hadm_id       AS source_key,
   hadm_id       AS link_id
 FROM admissions
-WHERE race IS NOT NULL;
+WHERE nullif(trim(race), '') IS NOT NULL;
 
 -- [also] language, as written down at this admission (until 3.0 it is ENGLISH or '?')
 SELECT
@@ -79,7 +79,7 @@ SELECT
   hadm_id       AS source_key,
   hadm_id       AS link_id
 FROM admissions
-WHERE language IS NOT NULL;
+WHERE nullif(trim(language), '') IS NOT NULL;
 
 -- [also] marital status, as written down at this admission
 SELECT
@@ -92,7 +92,7 @@ SELECT
   hadm_id             AS source_key,
   hadm_id             AS link_id
 FROM admissions
-WHERE marital_status IS NOT NULL;
+WHERE nullif(trim(marital_status), '') IS NOT NULL;
 
 -- [also] insurance: that of the bill, known only at the end
 SELECT
@@ -105,7 +105,7 @@ SELECT
   hadm_id                           AS source_key,
   hadm_id                           AS link_id
 FROM admissions
-WHERE insurance IS NOT NULL AND coalesce(dischtime, deathtime) IS NOT NULL;
+WHERE nullif(trim(insurance), '') IS NOT NULL AND coalesce(dischtime, deathtime) IS NOT NULL;
 
 -- [also] the discharge. Of a patient who died, dischtime may hold no more than the date, hours before deathtime: where to
 -- (DIED) is not known before the death, so the discharge then lies at the death, and keeps its dischtime beside it.

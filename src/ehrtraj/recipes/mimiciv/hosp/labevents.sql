@@ -1,6 +1,7 @@
 -- hosp/labevents: results of the hospital's laboratory, one analyte of one specimen a row.
 -- The largest table of the hospital: a plain projection, nothing joined.
 -- left out: order_provider_id | who ordered the test, not what happened to the patient
+-- set aside: no_code | itemid IS NULL
 -- set aside: no_time | charttime IS NULL AND storetime IS NULL
 
 -- [every row] a result: the specimen was taken at charttime, the result known at storetime (MIMIC documentation).

@@ -1,5 +1,6 @@
 -- hosp/omr: measurements of the outpatient record (blood pressure, weight, height, BMI, eGFR), one a row, by the day.
 -- It names no admission, so the day's end is all that is known of the time.
+-- set aside: no_code | nullif(trim(result_name), '') IS NULL
 -- set aside: no_time | chartdate IS NULL
 
 -- [every row] the measurement: 'Weight' and 'Height' without a unit are in pounds and inches (mc#1918)

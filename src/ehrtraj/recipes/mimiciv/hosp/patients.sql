@@ -15,7 +15,7 @@ SELECT
   'ANCHOR_YEAR_GROUP'   AS domain,
   anchor_year_group     AS item
 FROM patients
-WHERE anchor_year_group IS NOT NULL;
+WHERE nullif(trim(anchor_year_group), '') IS NOT NULL;
 
 -- [also] birth, on the first day of its year: the whole years to any event are then MIMIC's own
 -- anchor_age + year(event) - anchor_year (mc#1231). Age 91 stands for all above 89: for them, the latest possible year.

@@ -1,5 +1,6 @@
 -- hosp/poe_detail: what else an order says (code status, where to admit, which tube), one field a row.
 -- left out: poe_id | it is <subject_id>-<poe_seq>, in link_id
+-- set aside: no_code | nullif(trim(field_name), '') IS NULL
 -- set aside: no_parent | NOT EXISTS (FROM poe AS o WHERE o.subject_id = poe_detail.subject_id AND o.poe_seq = poe_detail.poe_seq AND o.ordertime IS NOT NULL)
 
 -- [every row] the field and the choice made, at the time of the order. All fields but one hold choices from a list,

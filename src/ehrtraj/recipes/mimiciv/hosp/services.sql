@@ -1,4 +1,5 @@
 -- hosp/services: the service that cares for the patient from this time on, one change a row.
+-- set aside: no_code | nullif(trim(curr_service), '') IS NULL
 -- set aside: no_time | transfertime IS NULL
 
 -- [every row] the service takes over: the one it takes over from qualifies the change and has no time of its own

@@ -1,6 +1,7 @@
 -- icu/chartevents: the nurses' and monitors' chart of intensive care, one item at one time a row.
 -- The largest table of all: a plain projection, nothing joined, nothing that is not needed.
 -- left out: caregiver_id | who charted it, not what happened to the patient
+-- set aside: no_code | itemid IS NULL
 -- set aside: no_time | charttime IS NULL
 
 -- [every row] a charted value: a warning is the nurse's remark, no reason to drop the value (MIMIC documentation).

@@ -1,5 +1,6 @@
 -- icu/datetimeevents: dates that were charted (of a line's insertion, of the last dialysis), one a row.
 -- left out: caregiver_id | who charted it, not what happened to the patient
+-- set aside: no_code | itemid IS NULL
 -- set aside: no_time | charttime IS NULL
 
 -- [every row] the charting. The date itself is what was said then, not when it was said: it may lie before charttime or

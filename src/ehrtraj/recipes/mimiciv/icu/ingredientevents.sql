@@ -1,6 +1,7 @@
 -- icu/ingredientevents: what the inputs contain (water, calories, ...), one ingredient of one stretch a row.
 -- orderid (source_key) is that of the row in inputevents it comes from, linkorderid (link_id) that of its chain.
 -- left out: caregiver_id | who charted it, not what happened to the patient
+-- set aside: no_code | itemid IS NULL
 -- set aside: no_time | starttime IS NULL AND endtime IS NULL
 
 -- [every row] the start, with the rate

@@ -2,6 +2,7 @@
 -- Drug and solution of one bag share an orderid (source_key), changes of its rate a linkorderid (link_id): an end belongs
 -- to the start of the same item and source_key (no two rows share both, of 20,404 in the demo).
 -- left out: caregiver_id | who charted it, not what happened to the patient
+-- set aside: no_code | itemid IS NULL
 -- set aside: no_time | starttime IS NULL AND endtime IS NULL
 
 -- [every row] the start, with the rate and with what the order and the bag say. A push has no rate and ends a minute

@@ -1,5 +1,6 @@
 -- icu/outputevents: what left the patient (urine, drains), one measurement a row.
 -- left out: caregiver_id | who charted it, not what happened to the patient
+-- set aside: no_code | itemid IS NULL
 -- set aside: no_time | charttime IS NULL
 
 -- [every row] an output, as charted: irrigant that went in (227488) keeps its sign, which is a matter of balance

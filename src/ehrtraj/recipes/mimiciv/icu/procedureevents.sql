@@ -1,5 +1,6 @@
 -- icu/procedureevents: procedures, lines, ventilation and imaging as charted in intensive care, one a row.
 -- left out: caregiver_id | who charted it, not what happened to the patient
+-- set aside: no_code | itemid IS NULL
 -- set aside: no_time | starttime IS NULL AND endtime IS NULL
 
 -- [every row] the start

@@ -1,5 +1,6 @@
 -- note/discharge_detail: what the record says of a discharge summary, one field a row: its author, its addenda.
 -- A field is known when its note is.
+-- set aside: no_code | nullif(trim(field_name), '') IS NULL
 -- set aside: no_note | NOT EXISTS (FROM discharge AS n WHERE n.subject_id = discharge_detail.subject_id AND n.note_id = discharge_detail.note_id AND n.charttime IS NOT NULL)
 
 -- [every row] a field. The number of a note or of an addendum to it joins the two, both ways
