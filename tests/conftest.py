@@ -183,7 +183,7 @@ def build_rows(handmade: ModuleType, tmp_path: Path) -> Callable[..., Trajectori
 
     def build(tables: dict[str, Iterable[dict[str, Any]]], **settings: object) -> Trajectories:
         handmade.write_tables(tmp_path / "rows", tables)
-        settings = {"max_cpus": 1, "overwrite": True} | settings
+        settings = {"max_cpus": 1, "overwrite": True, "allow_incomplete": True} | settings
         return Trajectories(ehrtraj.build(tmp_path / "rows", tmp_path / "out", "rows", **settings).path)
 
     return build

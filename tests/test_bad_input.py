@@ -48,7 +48,19 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         monkeypatch.setattr(
             sys,
             "argv",
-            ["ehrtraj", "build", str(folder), "--output", str(output), "-t", "v1", "--max-cpus", "1", *options],
+            [
+                "ehrtraj",
+                "build",
+                str(folder),
+                "--output",
+                str(output),
+                "-t",
+                "v1",
+                "--max-cpus",
+                "1",
+                "--as-written",
+                *options,
+            ],
         )
         with pytest.raises(SystemExit) as raised:
             cli.main()
@@ -313,23 +325,25 @@ def test_a_patient_that_patients_does_not_have(
     assert not any("subject_unknown" in e["flags"] for e in found.events if e["subject_id"] != handmade.DIED)
 
 
-def test_a_table_that_is_missing_is_noted(build: Build, plain: Path, built: Path) -> None:
+def test_a_table_that_is_missing_is_a_warning(build: Build, plain: Path, built: Path) -> None:
     (plain / "icu" / "chartevents.csv").unlink()
     (plain / "hosp" / "d_hcpcs.csv").unlink()
     said = build(plain)
     assert said.code == 0, said.err
-    (note,) = [line for line in said.err.splitlines() if "left out" in line]
-    assert note.startswith("note: ")
-    assert "icu/chartevents" in note
-    assert "hosp/d_hcpcs" in note
-    assert "icu/chartevents" not in said.out
+    (warning,) = [line for line in said.err.splitlines() if "left out" in line]
+    assert warning.startswith("WARNING: the release is incomplete")
+    assert "icu/chartevents" in warning
+    assert "hosp/d_hcpcs" in warning
+    assert not [line for line in said.out.splitlines() if line.startswith("icu/chartevents")]
+    assert said.out.splitlines()[-1] == warning
 
 
-def test_a_module_that_is_missing_is_noted(build: Build, plain: Path) -> None:
+def test_a_module_that_is_missing_is_a_warning(build: Build, plain: Path) -> None:
     shutil.rmtree(plain / "icu")
     said = build(plain)
     assert said.code == 0, said.err
-    assert "modules that are not there: icu" in said.err
+    assert "WARNING: modules that are not there: icu" in said.err
+    assert said.out.splitlines()[-1].startswith("WARNING: modules that are not there: icu")
     assert said.published
 
 

@@ -72,7 +72,7 @@ def test_help_has_examples_and_every_setting() -> None:
         "ehrtraj build physionet.org/files/mimiciv/3.1 --output trajectories --trajectory-version v1",
         "DATA_DIR=mimic-iv",
         "--output", "--trajectory-version", "--max-cpus", "--memory-limit", "--tables", "--subjects", "--icu-only",
-        "--clock", "--seed", "--overwrite", "--config", "--show-config", "Exit codes",
+        "--clock", "--seed", "--overwrite", "--allow-incomplete", "--config", "--show-config", "Exit codes",
     ):  # fmt: skip
         assert word in said.stdout, word
     assert "build" in ehrtraj_cli("--help").stdout
@@ -133,6 +133,7 @@ def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
         "notes": ("inline", "default"),
         "recipes": ("", "default"),
         "export": ("", "default"),
+        "allow_incomplete": ("", "default"),
     }
     assert set(lines) == {"setting", *expected}
     for name, (value, origin) in expected.items():

@@ -54,6 +54,7 @@ VALUES = {
     "recipes": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
     "seed": [("1", 1), ("2", 2), ("3", 3), ("4", 4)],
     "overwrite": [("true", True), ("false", False), ("yes", True), ("no", False)],
+    "allow_incomplete": [("true", True), ("false", False), ("yes", True), ("no", False)],
     "export": [
         ("patient", ("patient",)),
         ("patient:csv,admission:json", ("patient:csv", "admission:json")),
@@ -81,6 +82,7 @@ BY_DEFAULT = {
     "recipes": None,
     "seed": 0,
     "overwrite": False,
+    "allow_incomplete": False,
     "export": (),
 }
 
@@ -288,7 +290,7 @@ def test_what_nobody_wrote_on_the_command_line_is_reported(name: str, tmp_path: 
     text, _ = VALUES[name][0]
     environ = {f"EHRTRAJ_{name.upper()}": text}
     notes, warnings = settings_news(*resolve(NEEDED, None, environ), environ)
-    changes_nothing = name in ("output", "max_cpus", "memory_limit", "overwrite", "export")
+    changes_nothing = name in ("output", "max_cpus", "memory_limit", "overwrite", "export", "allow_incomplete")
     assert [f"EHRTRAJ_{name.upper()}" in line and f"{name} = " in line for line in notes + warnings] == [True]
     assert bool(warnings) is not changes_nothing
     path = config(tmp_path, f'{name} = "{text}"\n')

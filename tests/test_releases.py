@@ -277,7 +277,7 @@ def test_any_modules_build_and_the_ledger_holds(
 ) -> None:
     for module in modules:
         shutil.copytree(synthetic(NEWEST) / module, tmp_path / "mine" / module)
-    found = counts(tmp_path / "mine", tmp_path / "out")
+    found = counts(tmp_path / "mine", tmp_path / "out", allow_incomplete=True)
     assert {name.split("/")[0] for name in found} == set(modules)
     assert all(events for name, (read, events) in found.items() if read and "/d_" not in name and name != "ed/triage")
 

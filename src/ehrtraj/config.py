@@ -31,7 +31,16 @@ UNPREFIXED = ("data_dir", "trajectory_version", "max_cpus")
 """Settings whose environment variable also counts without the prefix."""
 
 # Of the other settings, each changes which events a dataset has, or what is in them.
-_SAME_DATA = ("data_dir", "output", "trajectory_version", "max_cpus", "memory_limit", "overwrite", "export")
+_SAME_DATA = (
+    "data_dir",
+    "output",
+    "trajectory_version",
+    "max_cpus",
+    "memory_limit",
+    "overwrite",
+    "export",
+    "allow_incomplete",
+)
 
 MIN_MEMORY = 10**9
 DEFAULT_MEMORY = 4 * 10**9
@@ -66,6 +75,7 @@ class Settings:
         recipes: folder with own recipes and tables, which win over the package's.
         seed: of the split into train, tuning and held_out, and of the draw of `subjects`.
         overwrite: replace a finished dataset of the same name.
+        allow_incomplete: build from a release without the tables that every build needs.
         export: files to write of the finished dataset, as `patient:jsonl`.
     """
 
@@ -90,6 +100,7 @@ class Settings:
     recipes: Path | None = None
     seed: int = 0
     overwrite: bool = False
+    allow_incomplete: bool = False
     export: tuple[str, ...] = ()
 
 
@@ -198,7 +209,7 @@ def _parse(name: str, value: object) -> object:
         return parse_size(str(value))
     if name in ("max_cpus", "seed"):
         return _parse_int(value)
-    if name in ("icu_only", "overwrite", "standardise"):
+    if name in ("icu_only", "overwrite", "standardise", "allow_incomplete"):
         return _parse_bool(value)
     if name in ("tables", "modules", "export"):
         return _parse_list(value)

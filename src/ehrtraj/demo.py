@@ -15,7 +15,7 @@ from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.pipeline.result import BuildResult
 from ehrtraj.pipeline.run import run
 from ehrtraj.release.detect import SYNTHETIC_MARKER
-from ehrtraj.show import ConsoleReporter, show_result
+from ehrtraj.show import ConsoleReporter, show_result, show_warnings
 from ehrtraj.synth.run import synth
 from ehrtraj.synth.show import ConsoleSynthReporter, show_synth
 
@@ -42,6 +42,7 @@ def demo(folder: Path, patients: int, max_cpus: int | None) -> BuildResult:
     settings, origins = resolve(given, None)
     result = run(settings, ConsoleReporter(), origins)
     show_result(result)
+    show_warnings(result)
     someone = _someone(open_dataset(result.path))
     screen = console()
     screen.print("\nOne of them; the first event of each code, a few of a kind at a time:\n")

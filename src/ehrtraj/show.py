@@ -191,8 +191,13 @@ def show_result(result: BuildResult) -> None:
         f"[bold]{result.patients:,} patients, {result.events:,} events[/bold] from {release_name(result.release)} "
         f"in {duration(result.seconds)}, at most {size(result.peak_memory)} of memory, {size(result.bytes)} on disk"
     )
-    for warning in result.warnings:
-        console.print(Text.assemble(("WARNING: ", "bold red"), warning), soft_wrap=True)
     console.print(f"dataset: {escape(str(result.path))}", soft_wrap=True)
     if any(entry.set_aside for entry in result.ledger.values()):
         console.print(f"rows set aside, whole: {escape(str(result.path / 'rejects'))}", soft_wrap=True)
+
+
+def show_warnings(result: BuildResult) -> None:
+    """Print the warnings of a build to stdout: they come last, where they are seen."""
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    for warning in result.warnings:
+        console.print(Text.assemble(("WARNING: ", "bold red"), warning), soft_wrap=True)

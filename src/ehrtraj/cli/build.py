@@ -125,6 +125,10 @@ def build(
         bool | None,
         typer.Option("--overwrite/--keep", help="Replace a finished dataset of the same name, or keep it."),
     ] = None,
+    allow_incomplete: Annotated[
+        bool | None,
+        typer.Option("--allow-incomplete/--complete", help="Build from a release without patients or admissions."),
+    ] = None,
     export: Annotated[
         str | None,
         typer.Option(help="Then write files of it, such as patient:jsonl, beside it. See `ehrtraj export`."),
@@ -136,7 +140,7 @@ def build(
 ) -> None:
     """Build a dataset of patient trajectories."""
     from ehrtraj.pipeline.run import run
-    from ehrtraj.show import ConsoleReporter, show_result
+    from ehrtraj.show import ConsoleReporter, show_result, show_warnings
 
     given: dict[str, Any] = {
         "data_dir": data_dir,
@@ -160,6 +164,7 @@ def build(
         "recipes": recipes,
         "seed": seed,
         "overwrite": overwrite,
+        "allow_incomplete": allow_incomplete,
         "export": export,
     }
     settings, origins = resolve(given, config)
@@ -177,6 +182,8 @@ def build(
 
         for export_result in result.exports:
             show_export(export_result)
+    # Last, where they are seen.
+    show_warnings(result)
 
 
 def _notes(notes: str | None, *, no_notes: bool) -> str | None:

@@ -28,7 +28,8 @@ from ehrtraj.pipeline import publish
 from ehrtraj.pipeline.codes import CodeTables, describe_codes
 from ehrtraj.pipeline.commit import commit, free_inputs, shard_is_there
 from ehrtraj.pipeline.fingerprint import fingerprint_of
-from ehrtraj.pipeline.ledger import TableLedger, check, compare_with_published, make_ledger, rows_read
+from ehrtraj.pipeline.ledger import TableLedger, check, make_ledger
+from ehrtraj.pipeline.losses import report_losses, settle_versions
 from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.own import check_own
@@ -42,7 +43,6 @@ from ehrtraj.pipeline.vocabularies import VocabularyFile, find_vocabularies
 from ehrtraj.pipeline.workspace import Workspace, locked, private_files, read_json, write_json
 from ehrtraj.release.detect import Release, detect
 from ehrtraj.release.history import projects
-from ehrtraj.release.versions import UNKNOWN, Version, mixed, settle, told_wrong
 
 # What a process takes by itself, and what a worker needs beside it for a part of PART_ROWS rows: measured at 0.15 GB
 # and 0.55 GB; the rest is head room.
@@ -74,6 +74,7 @@ def build(
     recipes: str | Path | None = None,
     seed: int | None = None,
     overwrite: bool | None = None,
+    allow_incomplete: bool | None = None,
     export: list[str] | str | None = None,
     config: str | Path | None = None,
     reporter: Reporter | None = None,
@@ -103,6 +104,7 @@ def build(
         recipes: folder with own recipes and tables, which win over the package's.
         seed: of the splits and of the draw of patients.
         overwrite: replace a finished dataset of the same name.
+        allow_incomplete: build from a release without `patients` or `admissions`.
         export: files to write of the finished dataset, as `patient:jsonl`, in folders beside it.
         config: TOML file with settings.
         reporter: is told of progress; silent by default.
@@ -134,6 +136,7 @@ def build(
         "recipes": recipes,
         "seed": seed,
         "overwrite": overwrite,
+        "allow_incomplete": allow_incomplete,
         "export": export,
     }
     settings, origins = resolve(given, Path(config) if config else None)
@@ -266,7 +269,7 @@ class _Build:
 
     def run(self) -> BuildResult:
         self._news.note(*self._release.notes, *download_notes(self._release.root), *self._selection.notes)
-        self._news.warn(*self._release.warnings)
+        self._news.warn(*self._release.warnings, *self._selection.warnings)
         if self._space.resumed:
             self._news.note("an earlier run of this build was cut short: going on where it stopped")
         patients = self._patients()
@@ -416,13 +419,13 @@ class _Build:
     ) -> BuildResult:
         begun = time.monotonic()
         self._reporter.step("publishing")
-        versions = self._settled_versions(ledger)
+        versions = settle_versions(self._release, ledger, self._news)
         main = next(iter(projects(self._release.source)))
         release = versions[main].text if main in versions else self._release.version
         events = sum(t.events for t in ledger.values())
         if not events:
             raise EhrtrajError("no row became an event: there is nothing to publish")
-        self._note_losses(ledger, versions)
+        report_losses(ledger, versions, self._release.source, self._news)
         publish.clear(self._space, accounts)
         numbers = publish.write_metadata(
             self._space,
@@ -472,32 +475,6 @@ class _Build:
         )
         self._news.note(*found.notes)
         return found
-
-    def _settled_versions(self, ledger: Mapping[str, TableLedger]) -> dict[str, Version]:
-        """The versions after counting, with what that tells anew."""
-        source, settled = self._release.source, {}
-        for project, before in self._release.versions.items():
-            version = settled[project] = settle(before, rows_read(ledger, project, source), source)
-            if version is not before:
-                self._news.note(*version.notes)
-            if version is not before or version.number == UNKNOWN:
-                notes, warnings = told_wrong(version, {n: entry.read for n, entry in ledger.items()}, source)
-                self._news.note(*notes)
-                self._news.warn(*warnings)
-        if settled != self._release.versions:
-            self._news.warn(*mixed(settled, {}, source))
-        return settled
-
-    def _note_losses(self, ledger: Mapping[str, TableLedger], versions: Mapping[str, Version]) -> None:
-        for version in versions.values():
-            for table, (read, published) in compare_with_published(ledger, version, self._release.source).items():
-                self._news.note(f"{table} has {read:,} rows; release {version.text} is published with {published:,}")
-        for name, entry in ledger.items():
-            unreadable = sum(entry.set_aside.values())
-            if entry.read and unreadable > entry.read // 2:
-                self._news.note(
-                    f"{name}: {unreadable:,} of {entry.read:,} rows were set aside: look at rejects/ before using it"
-                )
 
     def _manifest(
         self, result: BuildResult, staged: Mapping[str, StagedTable], plan: Plan, numbers: Mapping[str, int]

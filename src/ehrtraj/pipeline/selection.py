@@ -16,6 +16,7 @@ from ehrtraj.pipeline.events import Int64s, to_int64
 from ehrtraj.pipeline.parse import read_table
 from ehrtraj.pipeline.shards import Plan, draw, plan_shards
 from ehrtraj.recipes import Recipe
+from ehrtraj.release.completeness import lacking
 from ehrtraj.release.detect import Release, TableFile
 from ehrtraj.release.schema import tables
 from ehrtraj.release.subjects import SubjectsFound, find_subjects
@@ -34,12 +35,14 @@ class Selection:
         staged: are read: those wanted, those that their recipes join, and the dictionaries.
         dictionaries: describe codes.
         notes: what the user should know.
+        warnings: what the user must know before using the result.
     """
 
     wanted: tuple[str, ...]
     staged: tuple[str, ...]
     dictionaries: tuple[str, ...]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def _full_names(given: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -83,6 +86,7 @@ def choose_tables(release: Release, settings: Settings) -> Selection:
         SettingsError: if a table is asked for that does not exist.
         ReleaseError: if one is asked for that the release lacks, or nothing is left.
     """
+    _check_complete(release, settings)
     with_recipe = recipes.recipes(release.source, release.extra)
     known = tables(release.source, release.extra)
     there = [n for n in known if n in release.files]
@@ -95,15 +99,11 @@ def choose_tables(release: Release, settings: Settings) -> Selection:
             notes.append(f"left out, as asked: {', '.join(of_notes)}")
     if settings.tables:
         asked = _full_names(settings.tables, with_recipe)
-        if lacking := [n for n in asked if n not in there]:
-            raise ReleaseError(f"the release in {release.root} has no {', '.join(lacking)}")
+        if absent := [n for n in asked if n not in there]:
+            raise ReleaseError(f"the release in {release.root} has no {', '.join(absent)}")
         wanted = [n for n in there if n in asked]
     else:
         wanted = [n for n in there if n in with_recipe]
-        if release.missing:
-            notes.append(f"not there, left out: {', '.join(release.missing)}")
-        if release.absent_modules:
-            notes.append(f"modules that are not there: {', '.join(release.absent_modules)}")
     if not wanted:
         raise ReleaseError(f"the release in {release.root} has no table that holds events")
     if settings.icu_only and ICUSTAYS not in there:
@@ -113,7 +113,22 @@ def choose_tables(release: Release, settings: Settings) -> Selection:
     joined = recipes.tables_read(sql, (t.name for t in known.values()), release.source, release.extra)
     dictionaries = [n for n in there if known[n].kind == "dictionary"]
     read = {*wanted, *(n for n in there if known[n].name in joined), *dictionaries}
-    return Selection(tuple(wanted), tuple(n for n in there if n in read), tuple(dictionaries), tuple(notes))
+    needed = {n for n, table in known.items() if table.name in joined} if settings.tables else None
+    more_notes, warnings = lacking(release, needed)
+    staged = tuple(n for n in there if n in read)
+    return Selection(tuple(wanted), staged, tuple(dictionaries), (*notes, *more_notes), tuple(warnings))
+
+
+def _check_complete(release: Release, settings: Settings) -> None:
+    """Refuse a release without the tables that every build needs."""
+    if settings.allow_incomplete:
+        return
+    if absent := [name for name in (PATIENTS, ADMISSIONS) if name not in release.files]:
+        raise ReleaseError(
+            f"the release in {release.root} has no {' and no '.join(absent)}: births, deaths and the times of stays "
+            "come from there. Download what is missing, give a folder above all modules, or build without it: "
+            "--allow-incomplete"
+        )
 
 
 def _note_tables(there: Iterable[str], with_recipe: Mapping[str, Recipe]) -> list[str]:

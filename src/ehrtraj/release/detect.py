@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ehrtraj.errors import ReleaseError
 from ehrtraj.release import schema
+from ehrtraj.release.completeness import cut_off, look_alikes
 from ehrtraj.release.history import history, projects
 from ehrtraj.release.layout import Layout, find_file, find_layout
 from ehrtraj.release.reader import read_header
@@ -192,6 +193,8 @@ def detect(
     notes += _column_notes(files, versions, source)
     warnings = [warning for version in versions.values() for warning in version.warnings]
     warnings += mixed(versions, _by_module(by_project.get(main, []), source), source)
+    warnings += cut_off(files.values())
+    warnings += look_alikes(layout, tables, {file.path for file in files.values()})
     for version in versions.values():
         told = told_wrong(version, dict.fromkeys(files, 0), source)
         notes += told[0]

@@ -1,0 +1,139 @@
+"""What a release on disk lacks: files cut off, files under a name that is not read, tables that it should have."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ehrtraj.release.history import history, projects
+from ehrtraj.release.layout import ENDINGS, Layout
+from ehrtraj.release.schema import Table, project_of
+
+if TYPE_CHECKING:
+    from ehrtraj.release.detect import Release, TableFile
+
+# Beside tables lie descriptions of them, what wget left, and programs of the user.
+_NO_DATA = (".txt", ".md", ".html", ".htm", ".pdf", ".sql", ".py", ".ipynb", ".json", ".yaml", ".toml", ".journal")
+_COPIES = ("copy of ", "copy_of_", "copy-of-")
+_MOST_NAMED = 10
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first ten names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"
+
+
+def cut_off(files: Iterable[TableFile]) -> list[str]:
+    """Warn of unpacked tables that do not end with a line break: PhysioNet's all do."""
+    return [
+        f"{file.path} does not end with a line break: it may be cut off in its last row. Compare it with the original, "
+        "or unpack it again"
+        for file in files
+        if file.path.suffix == ".csv" and not _ends_with_line_break(file.path)
+    ]
+
+
+def _ends_with_line_break(path: Path) -> bool:
+    with path.open("rb") as handle:
+        size = handle.seek(0, 2)
+        handle.seek(max(0, size - 1))
+        return handle.read(1) in (b"\n", b"")
+
+
+def look_alikes(layout: Layout, tables: Mapping[str, Table], read: Collection[Path]) -> list[str]:
+    """Warn of files and folders that are called like a table or a module, but are not read.
+
+    Args:
+        layout: where the modules are.
+        tables: of the source.
+        read: files that are read.
+    """
+    modules = {place for table in tables.values() for place in table.places or (table.module,)}
+    names = sorted({table.name for table in tables.values()}, key=len, reverse=True)
+    plain = {path.with_suffix("") for path in read if path.suffix == ".gz"}
+    not_read = {
+        folder / f"{table.name}{ending}"
+        for table in tables.values()
+        if table.kind == "no_patients"
+        for folder in layout.folders.values()
+        for ending in ENDINGS
+    }
+    known = {*read, *plain, *not_read}
+    roots = sorted({folder.parent for folder in layout.folders.values()})
+    found = [p for root in roots for p in _entries(root) if p.is_dir() and _is_called(p.name, modules)]
+    for folder in sorted({*roots, *layout.folders.values(), *found}):
+        found += [p for p in _entries(folder) if p not in known and _table_like(p, names)]
+    if not found:
+        return []
+    shown = listed(str(p.relative_to(roots[0]) if p.is_relative_to(roots[0]) else p) for p in found)
+    example = f"<module>/<table>{ENDINGS[0]}"
+    return [
+        f"these look like tables or modules of the release, but are not read: {shown}. A table is read as {example}"
+    ]
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    try:
+        yield from sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    except OSError:
+        return
+
+
+def _is_called(name: str, modules: Collection[str]) -> bool:
+    """Whether a folder is called like a module, but not quite."""
+    lowered = name.lower()
+    return name not in modules and any(_begins_as(lowered, module, "(") for module in modules)
+
+
+def _begins_as(lowered: str, name: str, after: str) -> bool:
+    """Whether a name is another one, or that with something behind it."""
+    rest = lowered.removeprefix(name)
+    return lowered.startswith(name) and (not rest.strip() or rest.strip()[0] in after)
+
+
+def _table_like(path: Path, names: list[str]) -> bool:
+    lowered = path.name.lower()
+    if lowered.endswith(_NO_DATA):
+        return False
+    for copy in _COPIES:
+        lowered = lowered.removeprefix(copy)
+    name = next((n for n in names if lowered.startswith(n)), None)
+    # A folder without an ending may be anything, as `diagnosis` of one's own.
+    return name is not None and _begins_as(lowered, name, "._-(~") and (lowered != name or path.is_file())
+
+
+def lacking(release: Release, wanted: Collection[str] | None) -> tuple[list[str], list[str]]:
+    """Say which tables are not there.
+
+    Args:
+        release: on disk.
+        wanted: tables that the build needs; None for all.
+
+    Returns:
+        Notes on those that the release never had or that are a download of their own, and warnings of the others.
+    """
+    shapes = {(s.project, s.release): s for known in history(release.source).shapes.values() for s in known}
+    expected: set[str] = set()
+    there = set()
+    for project, version in release.versions.items():
+        there.add(project)
+        number = version.number if (project, version.number) in shapes else (version.fits or ("",))[-1]
+        if shape := shapes.get((project, number)):
+            expected |= set(shape.columns)
+    missing = [name for name in release.missing if wanted is None or name in wanted]
+    serious = [name for name in missing if name in expected]
+    modules = [m for m in release.absent_modules if project_of(m, release.source) in there] if wanted is None else []
+    notes, warnings = [], []
+    if serious:
+        warnings.append(f"the release is incomplete: it has no {', '.join(serious)}. These are left out")
+    if others := [name for name in missing if name not in expected]:
+        notes.append(f"not there, left out: {', '.join(others)}")
+    if modules:
+        titles = ", ".join(projects(release.source)[p].title for p in dict.fromkeys(map(project_of, modules)))
+        warnings.append(f"modules that are not there: {', '.join(modules)}, although other modules of {titles} are")
+    if wanted is None and (absent := [m for m in release.absent_modules if m not in modules]):
+        notes.append(f"modules that are not there: {', '.join(absent)}")
+    return notes, warnings
