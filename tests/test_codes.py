@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import ehrtraj
 from ehrtraj import recipes, rules
-from ehrtraj.cli.app import app
+from ehrtraj.cli import app
 from ehrtraj.errors import OutputError, ReleaseError, SettingsError
 from ehrtraj.pipeline.codes import CodeTables, describe_codes
 from ehrtraj.pipeline.vocabularies import VocabularyFile, find_vocabularies

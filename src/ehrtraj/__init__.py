@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 from ehrtraj.errors import EhrtrajError
 
+# The name that type checkers know; importing typing takes longer than all else here, and Ctrl-C is not handled yet.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ehrtraj.dataset.check.run import check
     from ehrtraj.dataset.dataset import Dataset, open_dataset
@@ -43,6 +42,8 @@ _WHERE = {
 def __getattr__(name: str) -> object:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     module, attribute = _WHERE[name]
     value = getattr(import_module(module), attribute)
     globals()[name] = value

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import polars as pl
-from rich.markup import escape
 
+from ehrtraj.cli.show.screen import line, out
 from ehrtraj.config import resolve
 from ehrtraj.dataset.dataset import Dataset, open_dataset
-from ehrtraj.dataset.show import console, show_trajectory
+from ehrtraj.dataset.show import show_trajectory
 from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.pipeline.result import BuildResult
 from ehrtraj.pipeline.run import run
@@ -37,15 +36,17 @@ def demo(folder: Path, patients: int, max_cpus: int | None) -> BuildResult:
     if not (release / SYNTHETIC_MARKER).is_file():
         made = synth(release, patients=patients, defects=_DEFECTS, max_cpus=max_cpus, reporter=ConsoleSynthReporter())
         show_synth(made)
-        sys.stdout.write("\n")
+        out().print()
     given = {"data_dir": release, "output": folder / "trajectories", "trajectory_version": "v1", "max_cpus": max_cpus}
     settings, origins = resolve(given, None)
     result = run(settings, ConsoleReporter(), origins)
     show_result(result)
     show_warnings(result)
     someone = _someone(open_dataset(result.path))
-    screen = console()
-    screen.print("\nOne of them; the first event of each code, a few of a kind at a time:\n")
+    screen = out()
+    screen.print()
+    screen.print("One of them; the first event of each code, a few of a kind at a time:")
+    screen.print()
     show_trajectory(screen, _beginning(someone), most=_SHOWN_LINES)
     _show_next_steps(release, result.path, someone.subject_id)
     return result
@@ -66,8 +67,9 @@ def _beginning(trajectory: Trajectory) -> Trajectory:
 
 
 def _show_next_steps(release: Path, dataset: Path, subject_id: int) -> None:
-    screen = console()
-    screen.print("\n[bold]Next[/bold]")
+    screen = out()
+    screen.print()
+    screen.print(line(("Next", "bold")))
     for command, why in (
         (f"ehrtraj show {dataset} {subject_id} --code 'LAB//*'", "all laboratory results of this patient"),
         (f"ehrtraj info {dataset}", "what the dataset holds"),
@@ -75,7 +77,7 @@ def _show_next_steps(release: Path, dataset: Path, subject_id: int) -> None:
         ("ehrtraj synth bigger --patients 2000 --defects 0.01", "more patients, with more faults to clean"),
         ("ehrtraj build YOUR/mimiciv/3.1 -o trajectories -t v1", "your own download of MIMIC-IV"),
     ):
-        screen.print(f"  {escape(command)}", style="cyan", soft_wrap=True)
+        screen.print(f"  {command}", style="cyan", soft_wrap=True)
         screen.print(f"      {why}", style="dim")
     python = f"import ehrtraj; print(ehrtraj.open('{dataset}')[{subject_id}].admissions)"
-    screen.print(f'  python -c "{escape(python)}"', style="cyan", soft_wrap=True)
+    screen.print(f'  python -c "{python}"', style="cyan", soft_wrap=True)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
+
+from ehrtraj import interrupt
+from ehrtraj.cli.show.bars import bars, text_column
+from ehrtraj.cli.show.screen import err
 
 
 @contextmanager
@@ -16,11 +19,16 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     Yields:
         A function that takes how much is done and how much there is.
     """
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _done, _total: None
+    screen = err()
+    if not screen.is_terminal:
+        yield lambda _done, _total: interrupt.check()
         return
-    columns = (TextColumn(what), BarColumn(bar_width=30), TaskProgressColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+    columns = (text_column(what), BarColumn(bar_width=30), TaskProgressColumn(), TimeRemainingColumn(compact=True))
+    with bars(*columns, screen=screen) as shown:
+        task = shown.add_task(what, total=None)
+
+        def advance(done: int, total: int) -> None:
+            interrupt.check()
+            shown.update(task, completed=done, total=total)
+
+        yield advance

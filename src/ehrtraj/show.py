@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
+from ehrtraj import interrupt
+from ehrtraj.cli.show.bars import bars, text_column
+from ehrtraj.cli.show.screen import err, line, note, out, warning
 from ehrtraj.pipeline.applied import SPELLED
 from ehrtraj.pipeline.report import Reporter
 from ehrtraj.pipeline.result import BuildResult
@@ -21,15 +20,14 @@ class ConsoleReporter(Reporter):
     """Bars on a terminal; elsewhere only notes, a line each, on stderr."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, soft_wrap=True)
-        self._live = self._console.is_terminal
-        self._bars = Progress(
-            TextColumn("{task.description}"),
+        self._screen = err()
+        self._live = self._screen.is_terminal
+        self._bars = bars(
+            text_column("{task.description}"),
             BarColumn(bar_width=30),
-            TextColumn("{task.fields[done]}"),
+            text_column("{task.fields[done]}"),
             TimeRemainingColumn(compact=True),
-            console=self._console,
-            transient=True,
+            screen=self._screen,
         )
         self._task: TaskID | None = None
         self._rows = 0
@@ -37,10 +35,11 @@ class ConsoleReporter(Reporter):
         self._shards = 0
 
     def note(self, text: str) -> None:
-        self._console.print(Text.assemble(("note: ", "yellow"), text))
+        interrupt.check()
+        note(text, self._screen)
 
     def warn(self, text: str) -> None:
-        self._console.print(Text.assemble(("WARNING: ", "bold red"), (text, "bold")))
+        warning(text, self._screen)
 
     def step(self, text: str) -> None:
         if self._live:
@@ -59,6 +58,7 @@ class ConsoleReporter(Reporter):
         self._begin("reading", total_bytes, "")
 
     def staged(self, table: str, consumed: int, rows: int) -> None:
+        interrupt.check()
         self._rows += rows
         if self._task is not None:
             self._bars.update(
@@ -73,6 +73,7 @@ class ConsoleReporter(Reporter):
         self._begin("making events", rows, f"shard 0/{shards}")
 
     def extracted(self, rows: int, events: int) -> None:
+        interrupt.check()
         self._shards += 1
         self._rows += events
         if self._task is not None:
@@ -86,6 +87,7 @@ class ConsoleReporter(Reporter):
         self._begin(f"writing {what}", None, "")
 
     def exported(self, events: int, total: int) -> None:
+        interrupt.check()
         if self._task is not None:
             self._bars.update(self._task, completed=events, total=total, done=f"{events:,} events")
 
@@ -170,34 +172,37 @@ def _marked(result: BuildResult) -> str:
 
 def show_result(result: BuildResult) -> None:
     """Print the summary of a build to stdout."""
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    screen = out()
     if result.already_there:
-        console.print(
-            f"{escape(str(result.path))} is already there, built from the same input and settings "
+        screen.print(
+            f"{result.path} is already there, built from the same input and settings "
             f"({result.patients:,} patients, {result.events:,} events): nothing was changed",
             soft_wrap=True,
         )
         return
-    console.print(_tables(result))
+    screen.print(_tables(result))
     if (reasons := _reasons(result)) is not None:
-        console.print()
-        console.print(reasons)
-    console.print()
+        screen.print()
+        screen.print(reasons)
+    screen.print()
     if marked := _marked(result):
-        console.print(f"events marked by rules: {marked}", soft_wrap=True)
-        console.print(f"what they did: ehrtraj rules applied {escape(str(result.path))}", soft_wrap=True)
-        console.print()
-    console.print(
-        f"[bold]{result.patients:,} patients, {result.events:,} events[/bold] from {release_name(result.release)} "
-        f"in {duration(result.seconds)}, at most {size(result.peak_memory)} of memory, {size(result.bytes)} on disk"
+        screen.print(f"events marked by rules: {marked}", soft_wrap=True)
+        screen.print(f"what they did: ehrtraj rules applied {result.path}", soft_wrap=True)
+        screen.print()
+    screen.print(
+        line(
+            (f"{result.patients:,} patients, {result.events:,} events", "bold"),
+            f" from {release_name(result.release)} in {duration(result.seconds)}, at most {size(result.peak_memory)} "
+            f"of memory, {size(result.bytes)} on disk",
+        )
     )
-    console.print(f"dataset: {escape(str(result.path))}", soft_wrap=True)
+    screen.print(f"dataset: {result.path}", soft_wrap=True)
     if any(entry.set_aside for entry in result.ledger.values()):
-        console.print(f"rows set aside, whole: {escape(str(result.path / 'rejects'))}", soft_wrap=True)
+        screen.print(f"rows set aside, whole: {result.path / 'rejects'}", soft_wrap=True)
 
 
 def show_warnings(result: BuildResult) -> None:
     """Print the warnings of a build to stdout: they come last, where they are seen."""
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    for warning in result.warnings:
-        console.print(Text.assemble(("WARNING: ", "bold red"), warning), soft_wrap=True)
+    screen = out()
+    for text in result.warnings:
+        screen.print(line(("WARNING: ", "bold red"), text), soft_wrap=True)

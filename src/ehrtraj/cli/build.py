@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ehrtraj.cli.app import MAX_CPUS_HELP, app, tidy_end
+from ehrtraj.cli.application import MAX_CPUS_HELP, app, tidy_end
+from ehrtraj.cli.show.screen import write_lines
 from ehrtraj.config import Settings, resolve, spell
 from ehrtraj.errors import SettingsError
 
@@ -139,6 +139,7 @@ def build(
     ] = False,
 ) -> None:
     """Build a dataset of patient trajectories."""
+    from ehrtraj.dataset.export.show import show_export
     from ehrtraj.pipeline.run import run
     from ehrtraj.show import ConsoleReporter, show_result, show_warnings
 
@@ -172,16 +173,12 @@ def build(
         _print_settings(settings, origins)
         return
     with tidy_end(
-        "\nstopped. Finished work is kept: run the same command again to go on (its folder is .<version>.build in the "
-        "output)\n"
+        ". Finished work is kept: run the same command again to go on (its folder is .<version>.build in the output)"
     ):
         result = run(settings, ConsoleReporter(), origins)
     show_result(result)
-    if result.exports:
-        from ehrtraj.dataset.export.show import show_export
-
-        for export_result in result.exports:
-            show_export(export_result)
+    for export_result in result.exports:
+        show_export(export_result)
     # Last, where they are seen.
     show_warnings(result)
 
@@ -197,5 +194,4 @@ def _print_settings(settings: Settings, origins: Mapping[str, str]) -> None:
     for name, origin in origins.items():
         rows.append((name, spell(getattr(settings, name)), origin))
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
-    for name, value, origin in rows:
-        sys.stdout.write(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}\n")
+    write_lines(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for name, value, origin in rows)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.app import MAX_CPUS_HELP, app, tidy_end
+from ehrtraj.cli.application import MAX_CPUS_HELP, app, tidy_end
+from ehrtraj.cli.show.screen import write_json
 
 BROKEN = 1
 
@@ -41,10 +40,10 @@ def check(
     from ehrtraj.dataset.check.show import show_report
     from ehrtraj.progress import bar
 
-    with tidy_end("\nstopped\n"), bar("checking") as advance:
+    with tidy_end(), bar("checking") as advance:
         report = verify(dataset, max_cpus=max_cpus, progress=advance)
     if as_json:
-        sys.stdout.write(json.dumps(report.to_json(), indent=1) + "\n")
+        write_json(report.to_json(), indent=1)
     else:
         show_report(report)
     if report.broken:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.app import app, tidy_end
+from ehrtraj.cli.application import app, tidy_end
+from ehrtraj.cli.show.screen import out, write_exact, write_json
 from ehrtraj.errors import DatasetError
 
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
@@ -66,14 +65,14 @@ def info(
 ) -> None:
     """Say what a dataset holds."""
     import ehrtraj
-    from ehrtraj.dataset.show import console, show_summary
+    from ehrtraj.dataset.show import show_summary
     from ehrtraj.dataset.summary import summarise
 
     summary = summarise(ehrtraj.open(dataset))
     if as_json:
-        sys.stdout.write(json.dumps(summary, indent=2, default=_iso) + "\n")
+        write_json(summary, indent=2, default=_iso)
     else:
-        show_summary(console(), summary)
+        show_summary(out(), summary)
 
 
 def _iso(value: object) -> str:
@@ -111,7 +110,7 @@ def show(
         trajectory = trajectory.between(begin, end)
     if code:
         trajectory = trajectory.codes(*code)
-    with tidy_end("\n"), paged(wanted=pager) as screen:
+    with tidy_end(), paged(wanted=pager) as screen:
         show_trajectory(screen, trajectory, days=days, attributes=attributes)
 
 
@@ -126,7 +125,7 @@ def codes(
     import polars as pl
 
     import ehrtraj
-    from ehrtraj.dataset.show import console, show_codes
+    from ehrtraj.dataset.show import show_codes
     from ehrtraj.dataset.summary import find_codes
 
     found = find_codes(ehrtraj.open(dataset), pattern)
@@ -136,6 +135,6 @@ def codes(
         )
     if as_csv:
         lists = pl.col("parent_codes", "units").list.join(";")
-        sys.stdout.write(found.with_columns(lists).write_csv())
+        write_exact(found.with_columns(lists).write_csv())
     else:
-        show_codes(console(), found, limit)
+        show_codes(out(), found, limit)

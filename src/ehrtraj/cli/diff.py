@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.app import MAX_CPUS_HELP, app, tidy_end
+from ehrtraj.cli.application import MAX_CPUS_HELP, app, tidy_end
+from ehrtraj.cli.show.screen import write_json
 
 DIFFERENT = 1
 
@@ -40,10 +39,10 @@ def diff(
     from ehrtraj.dataset.diff.show import show_diff
     from ehrtraj.progress import bar
 
-    with tidy_end("\nstopped\n"), bar("comparing") as advance:
+    with tidy_end(), bar("comparing") as advance:
         report = compare(a, b, max_cpus=max_cpus, progress=advance)
     if as_json:
-        sys.stdout.write(json.dumps(report.to_json(), indent=1, default=str) + "\n")
+        write_json(report.to_json(), indent=1, default=str)
     else:
         show_diff(report)
     if not report.same:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.app import MAX_CPUS_HELP, app, tidy_end
+from ehrtraj.cli.application import MAX_CPUS_HELP, app, tidy_end
 from ehrtraj.errors import SettingsError
 
 _DOWNLOAD_HELP = """Fetch a release of MIMIC-IV from PhysioNet, whole and verified.
@@ -87,7 +87,7 @@ def download(
 
     if project is None and not concept_maps:
         raise SettingsError("name a project to fetch, such as mimiciv, or give --concept-maps")
-    with tidy_end("\nstopped. What was fetched is kept: run the same command again to go on\n"):
+    with tidy_end(". What was fetched is kept: run the same command again to go on"):
         if concept_maps:
             show_concept_maps(
                 fetch_concept_maps(
@@ -127,7 +127,7 @@ def verify(
     from ehrtraj.download.verify import find_releases
     from ehrtraj.download.verify import verify as check
 
-    with tidy_end("\nstopped\n"):
+    with tidy_end():
         results = [
             check(found, tables=tables, modules=modules, max_cpus=max_cpus, reporter=ConsoleDownloadReporter())
             for found in find_releases(folder)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ehrtraj.cli.app import app, tidy_end
+from ehrtraj.cli.application import app, tidy_end
 from ehrtraj.cli.dataset import DATASET, TIMES
+from ehrtraj.cli.show.bars import waiting
+from ehrtraj.cli.show.screen import Screen, line, out
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ehrtraj.dataset.explain import Explanation
 
 _HELP = """Explain a patient's events: the row of the source, the rules that marked it, and their sources.
@@ -52,11 +52,10 @@ def explain(
     import ehrtraj
     from ehrtraj.dataset.explain import explain as look_up
     from ehrtraj.dataset.explain import release_of
-    from ehrtraj.dataset.show import console
     from ehrtraj.show import size
 
-    opened, screen = ehrtraj.open(dataset), console()
-    with tidy_end("\n"), screen.status("looking up the rows") as status:
+    opened, screen = ehrtraj.open(dataset), out()
+    with tidy_end(), waiting(screen, "looking up the rows") as update:
         found = look_up(
             opened,
             subject,
@@ -64,21 +63,22 @@ def explain(
             code=code,
             limit=limit,
             release=release,
-            looking=lambda path: status.update(f"looking up the rows in {path.name} ({size(path.stat().st_size)})"),
+            looking=lambda path: update(f"looking up the rows in {path.name} ({size(path.stat().st_size)})"),
         )
     for one in found:
         _print(screen, one)
     if not any(one.rows for one in found):
         where = release_of(opened) if release is None else release
-        screen.print(f"No row of the source was found: is the release still in {where}? --release says where.")
+        screen.print(
+            f"No row of the source was found: is the release still in {where}? --release says where.", soft_wrap=True
+        )
 
 
-def _print(screen: Console, one: Explanation) -> None:
-    from rich.text import Text
-
+def _print(screen: Screen, one: Explanation) -> None:
     event = one.event
     when = "always true" if event["time"] is None else f"{event['time']}"
-    screen.print(Text.assemble((f"\n{when}  {event['code']}", "bold"), f"  {one.description or ''}"), soft_wrap=True)
+    screen.print()
+    screen.print(line((f"{when}  {event['code']}", "bold"), f"  {one.description or ''}"), soft_wrap=True)
     shown = {
         name: value for name, value in event.items() if value is not None and name not in ("time", "code", "flags")
     }
@@ -88,17 +88,15 @@ def _print(screen: Console, one: Explanation) -> None:
     if len(one.rows) > 1:
         screen.print("  (several rows fit equally well)", style="dim")
     for mark in one.marks:
-        screen.print(Text.assemble("  ", (mark.flag, "yellow"), f": {mark.meaning}"), soft_wrap=True)
-        screen.print(Text(f"      source: {mark.source}", "dim"), soft_wrap=True)
+        screen.print(line("  ", (mark.flag, "yellow"), f": {mark.meaning}"), soft_wrap=True)
+        screen.print(line((f"      source: {mark.source}", "dim")), soft_wrap=True)
     for table in one.rules:
-        for line in table.lines:
-            said = ", ".join(f"{name} {value}" for name, value in line.items() if value and name != "source")
-            screen.print(Text(f"  rule in {table.name}: {said}"), soft_wrap=True)
-            screen.print(Text(f"      source: {line['source']}", "dim"), soft_wrap=True)
+        for rule in table.lines:
+            said = ", ".join(f"{name} {value}" for name, value in rule.items() if value and name != "source")
+            screen.print(line(f"  rule in {table.name}: {said}"), soft_wrap=True)
+            screen.print(line((f"      source: {rule['source']}", "dim")), soft_wrap=True)
 
 
-def _print_pairs(screen: Console, what: str, pairs: dict[str, object]) -> None:
-    from rich.text import Text
-
+def _print_pairs(screen: Screen, what: str, pairs: dict[str, object]) -> None:
     said = ", ".join(f"{name} {value}" for name, value in pairs.items())
-    screen.print(Text.assemble("  ", (f"{what}: ", "cyan"), said), soft_wrap=True)
+    screen.print(line("  ", (f"{what}: ", "cyan"), said), soft_wrap=True)

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ehrtraj.cli.app import MAX_CPUS_HELP, app, tidy_end
+from ehrtraj.cli.application import MAX_CPUS_HELP, app, tidy_end
+
+KEPT = ". Finished work is kept: run the same command again to go on"
 
 _EXPORT_HELP = """Write a file for each patient, admission or ICU stay of a dataset.
 
@@ -57,7 +59,7 @@ def export(
     from ehrtraj.progress import bar
 
     given: dict[str, Any] = {"per": per, "format": file_format, "split": split, "subjects": subjects}
-    with tidy_end("\nstopped. Finished work is kept: run the same command again to go on\n"), bar("writing") as told:
+    with tidy_end(KEPT), bar("writing") as told:
         result = write(
             dataset,
             output,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.app import app, tidy_end
+from ehrtraj.cli.application import app, tidy_end
 from ehrtraj.cli.dataset import DATASET
+from ehrtraj.cli.show.screen import write_exact
 
 _LABEL_HELP = """Label patients by a task: a file of labels as MEDS has them (LabelSchema), for training and testing.
 
@@ -59,10 +59,21 @@ def label(
     path = output or Path("labels") / f"{asked.name}.parquet"
     check_output(path, overwrite=overwrite)
     opened = ehrtraj.open(dataset)
-    with tidy_end("\nstopped: no labels were written\n"):
+    before = _stamp(path)
+    with tidy_end(lambda: ": no labels were written" if _stamp(path) == before else f": {path} is complete"):
         with bar("labelling") as tell:
             labels = find(opened, asked, progress=tell)
-        show_labels(labels, labels.write(path, overwrite=overwrite))
+        written = labels.write(path, overwrite=overwrite)
+    show_labels(labels, written)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Tell one version of a file from another; None where there is none."""
+    try:
+        found = path.expanduser().stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 @app.command(help=_TASKS_HELP)
@@ -76,4 +87,4 @@ def tasks(
     if name is None:
         show_tasks()
     else:
-        sys.stdout.write(task_text(name))
+        write_exact(task_text(name))

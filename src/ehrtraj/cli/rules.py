@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from ehrtraj.cli.app import app
+from ehrtraj.cli.application import app
+from ehrtraj.cli.show.screen import line, out, write_exact, write_lines
 from ehrtraj.errors import SettingsError
 from ehrtraj.rules.listing import about_item, all_tables, as_markdown
 
@@ -30,10 +28,9 @@ _RULES_OPTION = typer.Option("--rules", help="Folder with own rule tables.")
 @rules_app.command("list")
 def rules_list(rules: Annotated[Path | None, _RULES_OPTION] = None) -> None:
     """List the rule tables, with what each is for and how many lines it has."""
-    tables = all_tables(rules)
+    tables = all_tables(_existing(rules))
     width = max(len(table.name) for table in tables)
-    for table in tables:
-        sys.stdout.write(f"{table.name:<{width}}  {len(table.lines):>5,}  {table.about}\n")
+    write_lines(f"{table.name:<{width}}  {len(table.lines):>5,}  {table.about}" for table in tables)
 
 
 @rules_app.command("explain")
@@ -45,20 +42,26 @@ def rules_explain(
 
     Examples: ehrtraj rules explain 50912; ehrtraj rules explain CHART//223762; ehrtraj rules explain unit_converted
     """
-    found = about_item(item, rules)
+    found = about_item(item, _existing(rules))
     if not found:
         raise SettingsError(f"no rule speaks of {item}: `ehrtraj rules list` shows the tables there are")
     for table in found:
-        sys.stdout.write(f"{table.name}: {table.about}\n")
-        for line in table.lines:
-            said = ", ".join(f"{name} {value}" for name, value in line.items() if value and name != "source")
-            sys.stdout.write(f"  {said}\n      source: {line['source']}\n")
+        write_lines([f"{table.name}: {table.about}"])
+        for rule in table.lines:
+            said = ", ".join(f"{name} {value}" for name, value in rule.items() if value and name != "source")
+            write_lines([f"  {said}", f"      source: {rule['source']}"])
 
 
 @rules_app.command("docs")
 def rules_docs(rules: Annotated[Path | None, _RULES_OPTION] = None) -> None:
     """Print the page that documents every rule (docs/rules.md), made from the files."""
-    sys.stdout.write(as_markdown(rules))
+    write_exact(as_markdown(_existing(rules)))
+
+
+def _existing(rules: Path | None) -> Path | None:
+    if rules is not None and not rules.is_dir():
+        raise SettingsError(f"rules is {rules}: there is no such folder")
+    return rules
 
 
 _APPLIED_HELP = """Show what the rules did to a dataset: events by rule, table and item, each with an example.
@@ -88,11 +91,11 @@ def rules_applied(
 
     rows = read_applied(dataset, rule, item)
     if csv:
-        sys.stdout.write(rows.write_csv())
+        write_exact(rows.write_csv())
         return
-    console = Console(width=None if sys.stdout.isatty() else sum(_WIDTHS) + 8, highlight=False)
+    console = out(width=sum(_WIDTHS) + 8)
     for (name,), of_rule in rows.group_by("rule", maintain_order=True):
-        console.print(f"[bold]{name}[/bold]: {of_rule['events'].sum():,} events. {escape(meaning_of(str(name)))}")
+        console.print(line((str(name), "bold"), f": {of_rule['events'].sum():,} events. {meaning_of(str(name))}"))
         console.print(_applied_table(of_rule, limit))
         if of_rule.height > limit:
             rest = of_rule["events"][limit:].sum()
@@ -114,9 +117,9 @@ def _applied_table(rows: pl.DataFrame, limit: int) -> Table:
         units = " -> ".join(dict.fromkeys(str(row[name]) for name in ("raw_unit", "unit") if row[name]))
         table.add_row(
             f"{row['events']:>{_WIDTHS[0]},}",
-            escape(f"{row['source_table']}  {row['code']}"),
-            escape(row["description"] or ""),
-            escape("  ".join(filter(None, (units, _example(row))))),
+            f"{row['source_table']}  {row['code']}",
+            row["description"] or "",
+            "  ".join(filter(None, (units, _example(row)))),
         )
     return table
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.app import MAX_CPUS_HELP, app, tidy_end
+from ehrtraj.cli.application import MAX_CPUS_HELP, app, tidy_end
 
 _SYNTH_HELP = """Write a synthetic release in the form of MIMIC-IV (hosp, icu, ed, note), of patients that never lived.
 
@@ -48,10 +48,14 @@ def synth(
     max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
 ) -> None:
     """Write a synthetic release."""
+    from ehrtraj.release.detect import SYNTHETIC_MARKER
     from ehrtraj.synth.run import synth as write
     from ehrtraj.synth.show import ConsoleSynthReporter, show_synth
 
-    with tidy_end("\nstopped: nothing was left behind\n"):
+    def kept() -> str:
+        return f": {out} is complete" if (out / SYNTHETIC_MARKER).is_file() else ": nothing was left behind"
+
+    with tidy_end(kept):
         result = write(
             out,
             patients=patients,
@@ -73,5 +77,5 @@ def demo(
     """Make a synthetic release, build it, and show a patient."""
     from ehrtraj.demo import demo as show
 
-    with tidy_end("\nstopped\n"):
+    with tidy_end():
         show(folder, patients, max_cpus)

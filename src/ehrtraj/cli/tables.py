@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.app import app
+from ehrtraj.cli.application import app
+from ehrtraj.cli.show.screen import write_exact, write_lines
 
 _HELP = """Say what becomes of every table of every module.
 
@@ -34,9 +34,10 @@ def tables(
     if recipes is not None and not recipes.is_dir():
         raise SettingsError(f"recipes is {recipes}: there is no such folder")
     if markdown:
-        sys.stdout.write(as_markdown(extra=recipes))
+        write_exact(as_markdown(extra=recipes))
         return
     entries = coverage(extra=recipes)
     width = max(len(entry.table) for entry in entries)
-    for entry in entries:
-        sys.stdout.write(f"{entry.table:<{width}}  {entry.since or 'own':<8}  {entry.becomes.replace('`', '')}\n")
+    write_lines(
+        f"{entry.table:<{width}}  {entry.since or 'own':<8}  {entry.becomes.replace('`', '')}" for entry in entries
+    )

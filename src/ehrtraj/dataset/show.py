@@ -6,19 +6,17 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import Any
+from typing import IO, Any, cast
 
 import polars as pl
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from ehrtraj import rules
+from ehrtraj.cli.show.screen import Screen, line, out
 from ehrtraj.dataset.account import Heading, Line, account
 from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.show import release_name, size
@@ -28,25 +26,13 @@ _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright
 _DOMAIN_WIDTH, _WHAT_WIDTH = 19, 44
 
 
-def console() -> Console:
-    """A console as wide as the terminal, or 120 columns where there is none."""
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-
-
-class _PagerConsole(Console):
-    """Writes to a pager that its user may leave: rich would end the program with an exit code of 1."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
 @contextmanager
-def paged(*, wanted: bool) -> Iterator[Console]:
+def paged(*, wanted: bool) -> Iterator[Screen]:
     """Give a console that prints through the user's pager where there is a terminal, else straight to stdout.
 
     The pager shows the first page while the rest is being printed, and may be left at any time.
     """
-    screen = console()
+    screen = out()
     command = shlex.split(os.environ.get("PAGER") or "less")
     program = shutil.which(command[0]) if command else None
     if not (wanted and screen.is_terminal) or program is None:
@@ -56,7 +42,7 @@ def paged(*, wanted: bool) -> Iterator[Console]:
     environment = {"LESS": "FRX", **os.environ}
     with subprocess.Popen([program, *command[1:]], stdin=subprocess.PIPE, text=True, env=environment) as pager:  # noqa: S603  # the user's own pager
         try:
-            yield _PagerConsole(file=pager.stdin, force_terminal=True, width=screen.width, highlight=False)
+            yield Screen(file=cast("IO[str]", pager.stdin), force_terminal=True, width=screen.width)
         except BrokenPipeError:
             pass
         finally:
@@ -65,7 +51,7 @@ def paged(*, wanted: bool) -> Iterator[Console]:
 
 
 def show_trajectory(
-    screen: Console, trajectory: Trajectory, *, days: bool = False, attributes: bool = False, most: int | None = None
+    screen: Screen, trajectory: Trajectory, *, days: bool = False, attributes: bool = False, most: int | None = None
 ) -> None:
     """Print a timeline: a line for each event, by admission.
 
@@ -79,26 +65,26 @@ def show_trajectory(
     parts = account(trajectory, days=days)
     for part in parts if most is None else islice(parts, most):
         if isinstance(part, Heading):
-            screen.print(Text(f"\n{part.text}" if part.text[:7] != "Patient" else part.text, "bold"))
+            if part.text[:7] != "Patient":
+                screen.print()
+            screen.print(line((part.text, "bold")))
         else:
             screen.print(_styled(part, attributes=attributes), soft_wrap=True)
 
 
-def _styled(line: Line, *, attributes: bool) -> Text:
-    name, _, item = line.code.partition("//")
+def _styled(event: Line, *, attributes: bool) -> Text:
+    name, _, item = event.code.partition("//")
     colour = _COLOURS[sum(name.encode()) % len(_COLOURS)]
-    what = _without_meaning(line.what, name)
-    text = Text.assemble(
-        (f"  {line.when:<16}  ", "dim"), (f"{name:<{_DOMAIN_WIDTH}}  ", colour), f"{what:<{_WHAT_WIDTH}}"
-    )
-    if line.value:
-        text.append_text(Text.assemble("  ", (line.value, "bold")))
+    what = _without_meaning(event.what, name)
+    text = line((f"  {event.when:<16}  ", "dim"), (f"{name:<{_DOMAIN_WIDTH}}  ", colour), f"{what:<{_WHAT_WIDTH}}")
+    if event.value:
+        text.append_text(line("  ", (event.value, "bold")))
     if attributes:
-        for more, style in ((line.attributes, ""), (", ".join(line.flags), "italic yellow")):
+        for more, style in ((event.attributes, ""), (", ".join(event.flags), "italic yellow")):
             if more:
-                text.append_text(Text.assemble("  ", (f"({more})", style)))
+                text.append_text(line("  ", (f"({more})", style)))
     if item and item != what:
-        text.append_text(Text(f"  {item}", "dim"))
+        text.append_text(line((f"  {item}", "dim")))
     text.rstrip()
     return text
 
@@ -109,13 +95,13 @@ def _without_meaning(what: str, domain: str) -> str:
     return what if known is None else what.removeprefix(f"{known.meaning}: ")
 
 
-def show_summary(screen: Console, summary: dict[str, Any]) -> None:
+def show_summary(screen: Screen, summary: dict[str, Any]) -> None:
     """Print what `ehrtraj.dataset.summary.summarise` found."""
     built = summary["built"]
     first, last = (f"{summary[name]:%Y}" for name in ("first_time", "last_time"))
-    screen.print(f"[bold]{escape(summary['path'])}[/bold]", soft_wrap=True)
+    screen.print(line((summary["path"], "bold")), soft_wrap=True)
     screen.print(
-        f"from {escape(release_name(summary['release']))} by ehrtraj {built['ehrtraj']} on {built['at'][:10]}, "
+        f"from {release_name(summary['release'])} by ehrtraj {built['ehrtraj']} on {built['at'][:10]}, "
         f"{size(summary['bytes'])}"
     )
     screen.print(
@@ -123,11 +109,12 @@ def show_summary(screen: Console, summary: dict[str, Any]) -> None:
         f"from {first} to {last}, births included: dates are shifted, each patient's by an own number of days"
     )
     numbers = "in their item's own unit" if summary["standardised"] else "as the source has them"
-    screen.print(f"column time: when it {_CLOCKS[summary['clock']]}; numbers: {numbers}\n")
+    screen.print(f"column time: when it {_CLOCKS[summary['clock']]}; numbers: {numbers}")
+    screen.print()
     for title, rows in (("split", summary["splits"]), ("table", summary["tables"]), ("domain", summary["domains"])):
         screen.print(_numbers(title, rows))
         screen.print()
-    screen.print("[bold]most frequent codes[/bold] (ehrtraj codes lists all)")
+    screen.print(line(("most frequent codes", "bold"), " (ehrtraj codes lists all)"))
     screen.print(_codes(summary["most_frequent"]))
 
 
@@ -142,11 +129,11 @@ def _numbers(title: str, rows: list[dict[str, Any]]) -> Table:
         is_name = isinstance(rows[0][name], str)
         table.add_column(title if is_name else name.replace("_", " "), justify="left" if is_name else "right")
     for row in rows:
-        table.add_row(*(escape(v) if isinstance(v, str) else f"{v:,}" for v in row.values()))
+        table.add_row(*(v if isinstance(v, str) else f"{v:,}" for v in row.values()))
     return table
 
 
-def show_codes(screen: Console, codes: pl.DataFrame, most: int) -> None:
+def show_codes(screen: Screen, codes: pl.DataFrame, most: int) -> None:
     """Print codes, `most` of them."""
     screen.print(_codes(codes.head(most).to_dicts()))
     if codes.height > most:
@@ -163,5 +150,5 @@ def _codes(rows: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     for row in rows:
         counts = (f"{row[name]:,}" for name in ("event_count", "subject_count"))
-        table.add_row(escape(row["code"]), escape(row["description"] or ""), escape(row["unit"] or ""), *counts)
+        table.add_row(row["code"], row["description"] or "", row["unit"] or "", *counts)
     return table

@@ -56,7 +56,7 @@ def _counts(codes: pl.DataFrame, by: str) -> list[dict[str, Any]]:
 
 def _tables(ds: Dataset) -> list[dict[str, Any]]:
     """Events and codes of each table, with the rows set aside: those are patient rows that became no event."""
-    ledger = pl.read_parquet(ds.path / LEDGER)
+    ledger = pl.read_parquet(ds.path / LEDGER, glob=False)
     aside = ledger.filter(outcome="set_aside").group_by("table").agg(set_aside=pl.col("rows").sum())
     events = ledger.filter(outcome="events").group_by("table").agg(events=pl.col("events").sum())
     codes = ds.codes.group_by(table="source_table").agg(codes=pl.len())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 import httpx
 from filelock import FileLock, Timeout
 
+from ehrtraj import interrupt
 from ehrtraj.config import capped_cpus
 from ehrtraj.download.choose import choose, listed
 from ehrtraj.download.credentials import Credentials, find_credentials
@@ -264,7 +264,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(_stopped_by_sigterm(work))
+            return asyncio.run(_stopped_by_signals(work))
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(asyncio.run, work).result()
     except _StoppedError:
@@ -277,23 +277,25 @@ class _StoppedError(Exception):
     """The process was told to end."""
 
 
-async def _stopped_by_sigterm(work: Coroutine[Any, Any, T]) -> T:
-    """Let SIGTERM cancel the work, as asyncio lets Ctrl-C, where it is to end the process in the same tidy way.
+async def _stopped_by_signals(work: Coroutine[Any, Any, T]) -> T:
+    """Let Ctrl-C and SIGTERM cancel the work, where they are to end the process in a tidy way.
 
     Python would raise KeyboardInterrupt in whatever callback of the loop is at work, and asyncio would tell of it.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
-    to_end_tidily = signal.getsignal(signal.SIGTERM) is signal.default_int_handler
-    if not (in_main_thread and to_end_tidily) or os.name == "nt":
+    signals = interrupt.handled()
+    if not (in_main_thread and signals) or os.name == "nt":
         return await work
     loop, task, is_stopped = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
 
     def stop() -> None:
         is_stopped.set()
+        interrupt.request()
         if task is not None:
             task.cancel()
 
-    loop.add_signal_handler(signal.SIGTERM, stop)
+    for number in signals:
+        loop.add_signal_handler(number, stop)
     try:
         return await work
     except BaseException:
@@ -301,8 +303,9 @@ async def _stopped_by_sigterm(work: Coroutine[Any, Any, T]) -> T:
             raise _StoppedError from None
         raise
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in signals:
+            loop.remove_signal_handler(number)
+        interrupt.install()
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

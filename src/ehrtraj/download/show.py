@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    Progress,
     TaskID,
-    TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.table import Table
-from rich.text import Text
 
+from ehrtraj.cli.show.bars import bars, text_column
+from ehrtraj.cli.show.screen import err, line, note, out
 from ehrtraj.download.concept_maps import ConceptMapsResult
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.run import DownloadResult
@@ -36,17 +32,15 @@ class ConsoleDownloadReporter(DownloadReporter):
     """A bar for each file on its way and one for all; without a terminal a line for each file, on stderr."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, soft_wrap=True, highlight=False)
-        self._live = self._console.is_terminal
-        self._bars = Progress(
-            TextColumn("{task.description}"),
+        self._screen = err()
+        self._live = self._screen.is_terminal
+        self._bars = bars(
+            text_column("{task.description}"),
             BarColumn(bar_width=24),
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(compact=True),
-            console=self._console,
-            transient=True,
-            disable=not self._live,
+            screen=self._screen,
             speed_estimate_period=_SPEED_OVER,
         )
         self._all: TaskID | None = None
@@ -59,7 +53,7 @@ class ConsoleDownloadReporter(DownloadReporter):
         self._begun = self._last_line = time.monotonic()
 
     def note(self, text: str) -> None:
-        self._console.print(Text.assemble(("note: ", "yellow"), text))
+        note(text, self._screen)
 
     def retrying(self, what: str, why: str, seconds: float) -> None:
         # Short waits are part of any long download, and all connections meet the same trouble: once is enough.
@@ -88,7 +82,7 @@ class ConsoleDownloadReporter(DownloadReporter):
         self._begun = self._last_line = time.monotonic()
         total = sum(size for size, _ in files.values())
         before = f", {size(self._done)} of them there already" if self._done else ""
-        self._console.print(f"fetching {len(files)} files, {size(total)}{before}")
+        self._screen.print(f"fetching {len(files)} files, {size(total)}{before}")
         self._bars.start()
         self._all = self._bars.add_task("all files", total=total, completed=self._done)
 
@@ -103,7 +97,7 @@ class ConsoleDownloadReporter(DownloadReporter):
     def _advance(self, path: str, count: int) -> None:
         if path not in self._tasks:
             total, done = self._files[path]
-            self._tasks[path] = self._bars.add_task(escape(path), total=total, completed=done)
+            self._tasks[path] = self._bars.add_task(path, total=total, completed=done)
         self._bars.update(self._tasks[path], advance=count)
         if self._all is not None:
             self._bars.update(self._all, advance=count)
@@ -121,10 +115,9 @@ class ConsoleDownloadReporter(DownloadReporter):
         speed = self._received / seconds if seconds else 0.0
         total = sum(total for total, _ in self._files.values())
         left = f", {duration((total - self._done) / speed)} left" if speed and self._done < total else ""
-        self._console.print(
+        self._screen.print(
             f"{text}{self._whole} of {len(self._files)} files, {size(self._done)} of {size(total)}, "
-            f"{size(speed)}/s{left}",
-            markup=False,
+            f"{size(speed)}/s{left}"
         )
 
     def close(self) -> None:
@@ -133,35 +126,38 @@ class ConsoleDownloadReporter(DownloadReporter):
 
 def show_download(result: DownloadResult) -> None:
     """Print the summary of a download to stdout."""
-    console = _console()
+    screen = out(soft_wrap=True)
     speed = f" ({size(result.received / result.seconds)}/s)" if result.received else ""
     files = len(result.fetched) + len(result.there)
-    what = f"{escape(result.name)} is whole[/bold]: {files} files"
+    what, more = f"{result.name} is whole", f": {files} files"
     if result.left_out:
-        what = f"{files} files of {escape(result.name)} are there[/bold] ({len(result.left_out)} were not asked for)"
-    console.print(
-        f"[bold]{what}, {size(result.bytes)}, every one with its published SHA-256. Fetched {len(result.fetched)} of "
-        f"them, {size(result.received)} in {duration(result.seconds)}{speed}; {len(result.there)} were there",
-        soft_wrap=True,
+        what, more = f"{files} files of {result.name} are there", f" ({len(result.left_out)} were not asked for)"
+    rest = (
+        f", {size(result.bytes)}, every one with its published SHA-256. Fetched {len(result.fetched)} of "
+        f"them, {size(result.received)} in {duration(result.seconds)}{speed}; {len(result.there)} were there"
     )
-    console.print(f"release: {escape(str(result.folder))}", soft_wrap=True)
+    screen.print(line((what, "bold"), more, rest))
+    screen.print(f"release: {result.folder}")
 
 
 def show_concept_maps(result: ConceptMapsResult) -> None:
     """Print where the maps are, and their licence, to stdout."""
-    console = _console()
-    console.print(
-        f"[bold]concept maps of MIT-LCP/mimic-code v2.4.0[/bold]: {len(result.fetched)} files fetched, "
-        f"{len(result.there)} were there, each with its pinned SHA-256. Their licence:",
-        soft_wrap=True,
+    screen = out(soft_wrap=True)
+    files = (
+        f": {len(result.fetched)} files fetched, {len(result.there)} were there, each with its pinned SHA-256. "
+        "Their licence:"
     )
-    console.print(f"\n{result.licence.strip()}\n", markup=False, style="dim", soft_wrap=True)
-    console.print(f"for a build: --concept-maps {escape(str(result.folder))}", soft_wrap=True)
+    screen.print(line(("concept maps of MIT-LCP/mimic-code v2.4.0", "bold"), files))
+    screen.print()
+    for text in result.licence.strip().splitlines():
+        screen.print(text, style="dim")
+    screen.print()
+    screen.print(f"for a build: --concept-maps {result.folder}")
 
 
 def show_verify(result: VerifyResult) -> None:
     """Print what a check found to stdout."""
-    console = _console()
+    screen = out()
     table = Table("", "file", box=None, pad_edge=False, show_header=False)
     for kind, style, paths in (
         ("broken", "bold red", result.broken),
@@ -170,20 +166,19 @@ def show_verify(result: VerifyResult) -> None:
     ):
         for path in paths[:_MOST_LISTED]:
             more = " (a part of it is there)" if path in result.unfinished else _unpacked(result, path)
-            table.add_row(Text(kind, style=style), Text(path + more))
+            table.add_row(line((kind, style)), line(path + more))
         if len(paths) > _MOST_LISTED:
-            table.add_row(Text(kind, style=style), Text(f"and {len(paths) - _MOST_LISTED} more"))
+            table.add_row(line((kind, style)), f"and {len(paths) - _MOST_LISTED} more")
     if table.row_count:
-        console.print(table)
-        console.print()
+        screen.print(table)
+        screen.print()
     wanted = len(result.right) + len(result.missing) + len(result.broken)
-    console.print(
-        f"[bold]{len(result.right)} of {wanted} files[/bold] have their published SHA-256: {len(result.missing)} "
-        f"missing, {len(result.broken)} broken, {len(result.extra)} extra ({size(result.bytes)} in "
-        f"{duration(result.seconds)})",
-        soft_wrap=True,
+    found = (
+        f" have their published SHA-256: {len(result.missing)} missing, {len(result.broken)} broken, "
+        f"{len(result.extra)} extra ({size(result.bytes)} in {duration(result.seconds)})"
     )
-    console.print(f"release: {escape(str(result.folder))}", soft_wrap=True)
+    screen.print(line((f"{len(result.right)} of {wanted} files", "bold"), found), soft_wrap=True)
+    screen.print(f"release: {result.folder}", soft_wrap=True)
 
 
 def _unpacked(result: VerifyResult, path: str) -> str:
@@ -191,7 +186,3 @@ def _unpacked(result: VerifyResult, path: str) -> str:
     if path in result.missing and path.endswith(".csv.gz") and plain.is_file():
         return " (unpacked it is there, which no published hash is for)"
     return ""
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)

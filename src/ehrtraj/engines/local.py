@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import signal
 import sys
@@ -89,6 +90,24 @@ def _build(task: ShardTask) -> ShardResult:
 
 
 @contextlib.contextmanager
+def _deaf_from_birth() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach while they import: each would print a traceback.
+
+    They inherit the signals that are blocked; `prepare_worker` comes too late. Here, Ctrl-C waits until the end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # It unblocks Ctrl-C when it is started, so that must have happened.
+    multiprocessing.resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def main_module_hidden() -> Iterator[None]:
     """Keep new processes from running the user's script again, as they do where it lacks `if __name__ == "__main__"`.
 
@@ -99,7 +118,8 @@ def main_module_hidden() -> Iterator[None]:
     for name in hidden:
         setattr(main, name, None)
     try:
-        yield
+        with _deaf_from_birth():
+            yield
     finally:
         for name, value in hidden.items():
             setattr(main, name, value)

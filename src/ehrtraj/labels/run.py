@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ehrtraj import interrupt
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.errors import OutputError
 from ehrtraj.labels.predicates import Predicates
@@ -54,7 +55,8 @@ class Labels:
         table = meds.LabelSchema.align(self.table.to_arrow())
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with private_files():
+            # It takes less than a second, and Ctrl-C waits: pyarrow would leave what it has begun.
+            with private_files(), interrupt.held():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 pq.write_table(table, temporary, compression="zstd")
                 temporary.replace(path)

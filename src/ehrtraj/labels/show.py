@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
-from ehrtraj.dataset.show import console
+from ehrtraj.cli.show.screen import line, note, out
 from ehrtraj.labels.ready import ready_tasks
 from ehrtraj.labels.run import Labels
 
 
 def show_labels(labels: Labels, path: Path) -> None:
     """Print what was labelled, by split."""
-    screen = console()
+    screen = out()
     if labels.task.description:
-        screen.print(Text(labels.task.description), soft_wrap=True)
+        screen.print(line(" ".join(labels.task.description.split())), soft_wrap=True)
     table = Table("split", box=None, pad_edge=False, header_style="bold")
     for name in ("labels", "positive", "patients"):
         table.add_column(name, justify="right")
@@ -27,10 +23,9 @@ def show_labels(labels: Labels, path: Path) -> None:
         table.add_row(split, f"{count:,}", f"{positives:,} ({positives / count:.0%})", f"{patients:,}")
     if labels.splits.height:
         screen.print(table)
-    screen.print(f"{labels.table.height:,} labels: {escape(str(path))}", soft_wrap=True)
-    for note in notes(labels):
-        Console(stderr=True, soft_wrap=True).print(Text.assemble(("note: ", "yellow"), note))
-    sys.stdout.flush()
+    screen.print(f"{labels.table.height:,} labels: {path}", soft_wrap=True)
+    for text in notes(labels):
+        note(text)
 
 
 def notes(labels: Labels) -> list[str]:
@@ -51,5 +46,5 @@ def show_tasks() -> None:
     """Print the ready tasks."""
     table = Table("task", "what", box=None, pad_edge=False, header_style="bold")
     for name, task in ready_tasks().items():
-        table.add_row(name, escape(task.description))
-    console().print(table)
+        table.add_row(name, task.description)
+    out().print(table)

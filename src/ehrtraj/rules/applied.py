@@ -33,8 +33,8 @@ def read_applied(dataset: Path, rule: str | None = None, item: str | None = None
             f"{dataset} has no rules_applied.parquet: it is no dataset of ehrtraj, or of a version that did not count "
             "what its rules did. Build it again"
         )
-    codes = pl.read_parquet(dataset / "metadata" / "codes.parquet", columns=["code", "description"])
-    rows = pl.read_parquet(path).join(codes, on="code", how="left", maintain_order="left")
+    codes = pl.read_parquet(dataset / "metadata" / "codes.parquet", columns=["code", "description"], glob=False)
+    rows = pl.read_parquet(path, glob=False).join(codes, on="code", how="left", maintain_order="left")
     if rule is not None:
         rows = rows.filter(pl.col("rule") == rule)
     if item is not None:

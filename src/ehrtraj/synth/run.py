@@ -19,6 +19,7 @@ import polars as pl
 import psutil
 
 import ehrtraj
+from ehrtraj import interrupt
 from ehrtraj.config import capped_cpus
 from ehrtraj.engines.local import main_module_hidden, prepare_worker, worker_pool
 from ehrtraj.errors import OutputError, SettingsError
@@ -202,10 +203,11 @@ def _unfinished(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         claim(folder, _KIND)
         yield folder
-        if path.exists():
-            path.rmdir()
-        (folder / MARKER).unlink()
-        folder.rename(path)
+        with interrupt.held():
+            if path.exists():
+                path.rmdir()
+            (folder / MARKER).unlink()
+            folder.rename(path)
     except BrokenProcessPool:
         raise OutputError(
             "a worker process was ended from outside, most likely because memory ran out: give a smaller --max-cpus"
@@ -213,8 +215,9 @@ def _unfinished(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"cannot write the release to {path}: {error}") from None
     finally:
-        if is_claimed(folder, _KIND):
-            remove_claimed(folder)
+        with interrupt.held():
+            if is_claimed(folder, _KIND):
+                remove_claimed(folder)
 
 
 def _remove_leftovers(path: Path) -> None:

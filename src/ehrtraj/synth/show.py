@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
+from ehrtraj import interrupt
+from ehrtraj.cli.show.bars import bars, text_column
+from ehrtraj.cli.show.screen import err, line, out
 from ehrtraj.show import duration, size
 from ehrtraj.synth.run import SynthReporter, SynthResult
 
@@ -18,27 +16,26 @@ class ConsoleSynthReporter(SynthReporter):
     """One bar on a terminal, nothing elsewhere."""
 
     def __init__(self) -> None:
-        console = self._console = Console(stderr=True, soft_wrap=True)
-        self._bars = Progress(
-            TextColumn("{task.description}"),
+        screen = self._screen = err()
+        self._bars = bars(
+            text_column("{task.description}"),
             BarColumn(bar_width=30),
-            TextColumn("{task.completed:,} of {task.total:,} patients, {task.fields[rows]:,} rows"),
+            text_column("{task.completed:,} of {task.total:,} patients, {task.fields[rows]:,} rows"),
             TimeRemainingColumn(compact=True),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
+            screen=screen,
         )
         self._task: TaskID | None = None
         self._rows = 0
 
     def note(self, text: str) -> None:
-        self._console.print(Text.assemble(("note: ", "yellow"), text))
+        self._screen.print(line(("note: ", "yellow"), text))
 
     def begin(self, patients: int) -> None:
         self._bars.start()
         self._task = self._bars.add_task("inventing patients", total=patients, rows=0)
 
     def advance(self, patients: int, rows: int) -> None:
+        interrupt.check()
         self._rows += rows
         if self._task is not None:
             self._bars.update(self._task, advance=patients, rows=self._rows)
@@ -49,7 +46,7 @@ class ConsoleSynthReporter(SynthReporter):
 
 def show_synth(result: SynthResult) -> None:
     """Print what was written to stdout: rows by module, and what it is not."""
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = out()
     settings = result.settings
     table = Table("module", "tables", box=None, pad_edge=False, header_style="bold")
     table.add_column("rows", justify="right")
@@ -62,13 +59,13 @@ def show_synth(result: SynthResult) -> None:
     console.print()
     total = sum(result.rows.values())
     console.print(
-        f"[bold]{settings.patients:,} invented patients, {total:,} rows[/bold] in the form of MIMIC-IV "
-        f"{settings.release} in {duration(result.seconds)}, at most {size(result.peak_memory)} of memory, "
-        f"{size(result.bytes)} on disk"
+        line(
+            (f"{settings.patients:,} invented patients, {total:,} rows", "bold"),
+            f" in the form of MIMIC-IV {settings.release} in {duration(result.seconds)}, at most "
+            f"{size(result.peak_memory)} of memory, {size(result.bytes)} on disk",
+        )
     )
     if settings.defects:
-        console.print(
-            f"{result.defects:,} planted defects, with answers: {escape(str(result.path / 'answers.parquet'))}"
-        )
-    console.print(f"release: {escape(str(result.path))}", soft_wrap=True)
+        console.print(f"{result.defects:,} planted defects, with answers: {result.path / 'answers.parquet'}")
+    console.print(f"release: {result.path}", soft_wrap=True)
     console.print("Not a copy of real patients, and nothing to learn medicine from.", style="dim")

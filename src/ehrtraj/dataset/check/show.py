@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from ehrtraj.cli.show.screen import Screen, line, out
 from ehrtraj.dataset.check.promises import PROMISES
 from ehrtraj.dataset.check.run import CheckReport
 from ehrtraj.show import duration, size
@@ -15,25 +12,25 @@ from ehrtraj.show import duration, size
 
 def show_report(report: CheckReport) -> None:
     """Print what does not hold and where, and a summary, to stdout."""
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    screen = out()
     whose = "an ehrtraj dataset" if report.ours else "a MEDS dataset that ehrtraj did not make"
-    console.print(
-        f"{escape(str(report.path))}: {whose}, {report.patients:,} patients, {report.events:,} events "
+    screen.print(
+        f"{report.path}: {whose}, {report.patients:,} patients, {report.events:,} events "
         f"in {report.files:,} data files",
         soft_wrap=True,
     )
     if report.broken:
-        console.print(_broken(report))
+        screen.print(_broken(report))
     for name in report.broken:
-        console.print(f"\n[bold]{name}[/bold]: {PROMISES[name].words}. First of {report.findings.counts[name]:,}:")
+        screen.print()
+        screen.print(line((name, "bold"), f": {PROMISES[name].words}. First of {report.findings.counts[name]:,}:"))
         for place in report.findings.places[name]:
-            console.print(f"  {escape(str(place))}", soft_wrap=True)
-    _show_skipped(report, console)
-    state = f"[bold red]{len(report.broken)} broken[/bold red]" if report.broken else "none broken"
-    console.print(
-        f"\n[bold]{len(report.kept)} promises kept[/bold], {state}; "
-        f"{duration(report.seconds)}, at most {size(report.peak_memory)} of memory"
-    )
+            screen.print(f"  {place}", soft_wrap=True)
+    _show_skipped(report, screen)
+    state = (f"{len(report.broken)} broken", "bold red") if report.broken else "none broken"
+    took = f"; {duration(report.seconds)}, at most {size(report.peak_memory)} of memory"
+    screen.print()
+    screen.print(line((f"{len(report.kept)} promises kept", "bold"), ", ", state, took))
 
 
 def _broken(report: CheckReport) -> Table:
@@ -44,10 +41,11 @@ def _broken(report: CheckReport) -> Table:
     return table
 
 
-def _show_skipped(report: CheckReport, console: Console) -> None:
+def _show_skipped(report: CheckReport, screen: Screen) -> None:
     reasons: dict[str, list[str]] = {}
     for name, why in report.findings.skipped.items():
         if name not in report.findings.counts:
             reasons.setdefault(why, []).append(name)
     for why, names in reasons.items():
-        console.print(f"\nnot looked at, since {why}: {', '.join(names)}", soft_wrap=True)
+        screen.print()
+        screen.print(f"not looked at, since {why}: {', '.join(names)}", soft_wrap=True)

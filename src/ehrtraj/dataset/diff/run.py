@@ -136,7 +136,7 @@ def diff(
 def _columns(dataset: Dataset) -> list[str]:
     path = dataset.files[0].path
     try:
-        return list(pl.read_parquet_schema(path))
+        return pl.scan_parquet(path, glob=False).collect_schema().names()
     except READ_ERRORS as error:
         raise broken(path, error) from None
 

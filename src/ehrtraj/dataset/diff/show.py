@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import polars as pl
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ehrtraj import rules
+from ehrtraj.cli.show.screen import Screen, line, out
 from ehrtraj.dataset.diff.events import EventsDiff, Example
 from ehrtraj.dataset.diff.run import DiffReport
 from ehrtraj.show import duration
@@ -21,29 +19,31 @@ _LONGEST = 80
 
 def show_diff(report: DiffReport) -> None:
     """Print what differs between two datasets to stdout."""
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=True)
-    console.print(f"A: {escape(str(report.a))}\nB: {escape(str(report.b))}")
+    screen = out(soft_wrap=True)
+    screen.print(f"A: {report.a}")
+    screen.print(f"B: {report.b}")
     for name, (a, b) in report.settings.items():
-        console.print(f"built with another {name}: {escape(a[:40])} in A, {escape(b[:40])} in B", style="dim")
+        screen.print(f"built with another {name}: {a[:40]} in A, {b[:40]} in B", style="dim")
     for words, columns in (("A", report.columns_a), ("B", report.columns_b)):
         if columns:
-            console.print(f"columns that {words} alone has: {', '.join(columns)}")
-    _show_patients(report, console)
-    _show_codes(report.codes, console)
-    _show_events(report.events, console)
+            screen.print(f"columns that {words} alone has: {', '.join(columns)}")
+    _show_patients(report, screen)
+    _show_codes(report.codes, screen)
+    _show_events(report.events, screen)
     verdict = "the same" if report.same else "different"
     took = f"{report.events.compared:,} events of both compared in {duration(report.seconds)}"
-    console.print(f"\n[bold]{verdict}[/bold]: {took}")
+    screen.print()
+    screen.print(line((verdict, "bold"), f": {took}"))
 
 
-def _show_patients(report: DiffReport, console: Console) -> None:
+def _show_patients(report: DiffReport, screen: Screen) -> None:
     for words, patients in (
         ("that A alone has", report.patients_a),
         ("that B alone has", report.patients_b),
         ("in another split", report.moved),
     ):
         if patients:
-            console.print(f"patients {words}: {len(patients):,} ({_first(patients)})")
+            screen.print(f"patients {words}: {len(patients):,} ({_first(patients)})")
 
 
 def _first(values: Sequence[object]) -> str:
@@ -51,7 +51,7 @@ def _first(values: Sequence[object]) -> str:
     return ", ".join(str(v) for v in values[:_SHOWN]) + more
 
 
-def _show_codes(codes: pl.DataFrame, console: Console) -> None:
+def _show_codes(codes: pl.DataFrame, screen: Screen) -> None:
     lone_a = codes.filter(pl.col("event_count_b").is_null())
     lone_b = codes.filter(pl.col("event_count_a").is_null())
     both = codes.filter(pl.col("event_count_a").is_not_null() & pl.col("event_count_b").is_not_null())
@@ -59,8 +59,9 @@ def _show_codes(codes: pl.DataFrame, console: Console) -> None:
     described = codes["described_otherwise"].sum()
     if not codes.height:
         return
-    console.print(
-        f"\ncodes: {lone_a.height:,} in A alone, {lone_b.height:,} in B alone, {counted.height:,} with another number "
+    screen.print()
+    screen.print(
+        f"codes: {lone_a.height:,} in A alone, {lone_b.height:,} in B alone, {counted.height:,} with another number "
         f"of events, {described:,} described otherwise"
     )
     changed = codes.filter(pl.col("event_count_a").ne_missing(pl.col("event_count_b")))
@@ -71,17 +72,19 @@ def _show_codes(codes: pl.DataFrame, console: Console) -> None:
     for name in ("events in A", "in B"):
         table.add_column(name, justify="right")
     for code, a, b in changed.sort(-difference, "code").head(_SHOWN).select(codes.columns[:3]).iter_rows():
-        table.add_row(escape(code), *("-" if n is None else f"{n:,}" for n in (a, b)))
-    console.print(table)
+        table.add_row(code, *("-" if n is None else f"{n:,}" for n in (a, b)))
+    screen.print(table)
 
 
-def _show_events(events: EventsDiff, console: Console) -> None:
+def _show_events(events: EventsDiff, screen: Screen) -> None:
     if events.reordered:
-        console.print(f"\npatients with the same events in another order: {events.reordered:,}")
+        screen.print()
+        screen.print(f"patients with the same events in another order: {events.reordered:,}")
     if not events.patients:
         return
     whose = "one patient" if events.patients == 1 else f"{events.patients:,} patients"
-    console.print(f"\nevents of {whose} differ:")
+    screen.print()
+    screen.print(f"events of {whose} differ:")
     table = Table("table", box=None, pad_edge=False, header_style="bold")
     for name in ("in A alone", "in B alone", "changed"):
         table.add_column(name, justify="right")
@@ -90,10 +93,11 @@ def _show_events(events: EventsDiff, console: Console) -> None:
         columns = [f"{column} {count:,}" for (of, column), count in events.columns.items() if of == name]
         counts = (events.only_a[name], events.only_b[name], events.changed[name])
         table.add_row(name, *(f"{n:,}" for n in counts), ", ".join(columns))
-    console.print(table)
-    console.print("\nfirst of them:")
+    screen.print(table)
+    screen.print()
+    screen.print("first of them:")
     for example in events.examples:
-        console.print(f"  {escape(_sentence(example))}")
+        screen.print(f"  {_sentence(example)}")
 
 
 def _sentence(example: Example) -> str:

@@ -1,0 +1,39 @@
+"""Bars on a terminal's stderr, for work that takes a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import Progress, ProgressColumn, TextColumn
+
+from ehrtraj.cli.show.screen import Screen, err, line
+
+
+def text_column(template: str) -> TextColumn:
+    """Return a column of text, such as `{task.description}`, in which nothing is taken for markup."""
+    return TextColumn(template, markup=False)
+
+
+def bars(*columns: ProgressColumn, screen: Screen | None = None, speed_estimate_period: float = 30) -> Progress:
+    """Make bars that show nothing where stderr is no terminal, and vanish when they are stopped."""
+    screen = screen or err()
+    return Progress(
+        *columns,
+        console=screen,
+        transient=True,
+        disable=not screen.is_terminal,
+        speed_estimate_period=speed_estimate_period,
+    )
+
+
+@contextmanager
+def waiting(screen: Screen, what: str) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal that something is being done.
+
+    Yields:
+        A function that takes what is being done now.
+    """
+    # This spinner is of characters that every console has.
+    with screen.status(line(what), spinner="line") as status:
+        yield lambda text: status.update(line(text))

@@ -1,0 +1,197 @@
+"""The one writer: consoles for stdout and stderr on which nothing from data can act, and exact output for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import IO, Any, TextIO, cast
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from ehrtraj.cli.show.escape import encodable, visible
+from ehrtraj.errors import EhrtrajError, OutputError
+
+_WIDTH = 120
+"""Columns where there is no terminal."""
+
+
+class ClosedOutputError(EhrtrajError):
+    """Nobody reads the output any more, as in `ehrtraj codes DATASET | head`."""
+
+    # As shells show a program that SIGPIPE ended, such as `cat` in `cat big | head -1`.
+    exit_code = 141
+
+
+Piece = str | tuple[str, str]
+"""Text, or text and its style."""
+
+
+def line(*pieces: Piece, keep: str = "") -> Text:
+    """Put a styled line together; nothing in it is taken for markup, and control characters are shown as escapes.
+
+    Args:
+        *pieces: texts, or texts with their styles.
+        keep: characters that are structure and stay, such as a line end.
+    """
+    parts = ((piece, "") if isinstance(piece, str) else piece for piece in pieces)
+    return Text.assemble(*((visible(text, keep=keep), style) for text, style in parts))
+
+
+class Screen(Console):
+    """A console that shows control characters as escapes and replaces characters that its encoding lacks.
+
+    Strings are printed as they are: there is no markup. A string is one line, or one cell of a table; line ends in it
+    are data. Use `line` for styles, and print once for each line.
+    """
+
+    def __init__(self, *, file: IO[str], width: int | None = None, **options: Any) -> None:  # noqa: ANN401  # rich's own
+        super().__init__(file=file, width=width, markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401  # rich's own
+        """Make text of a string, safe before its width is measured."""
+        return super().render_str(encodable(visible(text), self.encoding), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render, with a last look at every piece: a `Text` does not pass `render_str`."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                text = encodable(visible(segment.text, keep="\n"), self.encoding)
+                yield segment if text == segment.text else Segment(text, segment.style)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the caller: rich would end the program."""
+        raise BrokenPipeError
+
+
+class _Stream:
+    """Standard output or standard error, whichever it is at the time of writing."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def _now(self) -> TextIO | None:
+        stream = getattr(sys, self._name)
+        # rich puts itself in the place of the stream while a bar is shown.
+        return cast("TextIO | None", getattr(stream, "rich_proxied_file", stream))
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self._now, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return self._now is not None and self._now.isatty()
+
+    def fileno(self) -> int:
+        if self._now is None:
+            raise OSError("there is no such stream")
+        return self._now.fileno()
+
+    def write(self, text: str) -> int:
+        self._do(lambda stream: stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._do(lambda stream: stream.flush())
+
+    def write_bytes(self, content: bytes) -> None:
+        """Write bytes as they are, whatever the encoding of the stream."""
+
+        def write(stream: TextIO) -> None:
+            stream.flush()
+            stream.buffer.write(content)
+            stream.buffer.flush()
+
+        self._do(write)
+
+    def _do(self, action: Callable[[TextIO], object]) -> None:
+        if self._now is None:
+            return
+        try:
+            action(self._now)
+        except OSError as error:
+            # Work does not end because nobody reads its notes.
+            if self._name == "stderr":
+                return
+            if isinstance(error, BrokenPipeError):
+                raise ClosedOutputError from None
+            raise OutputError(f"cannot write to the standard output: {error.strerror or error}") from None
+
+
+_OUT, _ERR = _Stream("stdout"), _Stream("stderr")
+
+
+def out(*, width: int = _WIDTH, soft_wrap: bool = False) -> Screen:
+    """Open a screen on stdout: as wide as the terminal, or `width` columns where there is none."""
+    return Screen(file=cast("IO[str]", _OUT), width=None if _OUT.isatty() else width, soft_wrap=soft_wrap)
+
+
+def err() -> Screen:
+    """Open a screen on stderr."""
+    return Screen(file=cast("IO[str]", _ERR), stderr=True, soft_wrap=True)
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Print lines as they are, neither wrapped nor styled."""
+    screen = out()
+    for text in lines:
+        screen.print(text, soft_wrap=True)
+
+
+def write_exact(text: str) -> None:
+    """Print what a program will read: UTF-8 to the byte, but escaped where it is a terminal that reads it."""
+    if _OUT.isatty():
+        write_lines(text.removesuffix("\n").split("\n"))
+    else:
+        _OUT.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+def write_json(content: object, *, indent: int, default: Callable[[object], object] | None = None) -> None:
+    """Print JSON in ASCII, which every console can show and every program reads back as it was."""
+    text = json.dumps(content, indent=indent, default=default).replace("\x7f", "\\u007f")
+    write_exact(text + "\n")
+
+
+def note(text: str, screen: Screen | None = None) -> None:
+    """Print a note to stderr."""
+    (screen or err()).print(line(("note: ", "yellow"), text))
+
+
+def warning(text: str, screen: Screen | None = None) -> None:
+    """Print a warning to stderr."""
+    (screen or err()).print(line(("WARNING: ", "bold red"), (text, "bold")))
+
+
+def error(text: str) -> None:
+    """Print an error to stderr. Its further lines are indented, so that none of them looks like another message."""
+    first, *rest = text.split("\n")
+    rest = [one if one.startswith(" ") or not one else f"  {one}" for one in rest]
+    err().print(line(("error: ", "bold red"), "\n".join([first, *rest]), keep="\n"))
+
+
+def say(text: str) -> None:
+    """Print lines to stderr, such as what a stopped command kept."""
+    for one in text.removesuffix("\n").split("\n"):
+        err().print(one)
+
+
+def say_after_interrupt(text: str) -> None:
+    """Print a line to stderr, below the `^C` that a terminal shows."""
+    if _ERR.isatty():
+        err().print()
+    say(text)
+
+
+def flush() -> None:
+    """Write what is left in the buffer of stdout.
+
+    Raises:
+        ClosedOutputError: if nobody reads it.
+        OutputError: if it cannot be written.
+    """
+    _OUT.flush()
