@@ -10,6 +10,7 @@ It imports next to nothing, since it is what the command line imports first.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -32,6 +33,9 @@ def install() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handle)
+    # Registered first, so called last.
+    atexit.unregister(_ignore)
+    atexit.register(_ignore)
 
 
 def handled() -> list[signal.Signals]:
@@ -87,6 +91,12 @@ class held:  # noqa: N801  # used as a function
         _State.held -= 1
         if kind is None:
             check()
+
+
+def _ignore() -> None:
+    """Ignore signals while the interpreter is taken down: it restores what they did before, which is to kill."""
+    for number in handled():
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _handle(_number: int, _frame: object) -> None:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from ehrtraj import interrupt
 from ehrtraj.errors import OutputError
 from ehrtraj.pipeline.shard import ShardJob, ShardResult, ShardTask, ShardWorker
 
@@ -93,7 +94,7 @@ def _build(task: ShardTask) -> ShardResult:
 def _deaf_from_birth() -> Iterator[None]:
     """Start processes that Ctrl-C does not reach while they import: each would print a traceback.
 
-    They inherit the signals that are blocked; `prepare_worker` comes too late. Here, Ctrl-C waits until the end.
+    They inherit the signals that are blocked; `prepare_worker` comes too late.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -118,7 +119,7 @@ def main_module_hidden() -> Iterator[None]:
     for name in hidden:
         setattr(main, name, None)
     try:
-        with _deaf_from_birth():
+        with interrupt.held(), _deaf_from_birth():
             yield
     finally:
         for name, value in hidden.items():
