@@ -43,6 +43,8 @@ _SAME_DATA = (
 )
 
 MIN_MEMORY = 10**9
+LONGEST_NAME = 200
+"""A name may have 255 bytes: what is made beside the dataset has a longer one."""
 DEFAULT_MEMORY = 4 * 10**9
 _ENVIRONMENT, _FILE = "environment ", "file "
 # Nobody means so few bytes: the unit was left out.
@@ -221,6 +223,10 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"trajectory version '{settings.trajectory_version}' cannot name a folder: use letters, digits, "
             "'.', '_', '+' and '-', starting with a letter or digit"
+        )
+    if len(settings.trajectory_version) > LONGEST_NAME:
+        raise SettingsError(
+            f"the trajectory version has {len(settings.trajectory_version)} letters: at most {LONGEST_NAME}"
         )
     if settings.subjects is not None:
         number_or_file(settings.subjects)

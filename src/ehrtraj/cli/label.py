@@ -57,7 +57,7 @@ def label(
 
     asked = find_task(task)
     path = output or Path("labels") / f"{asked.name}.parquet"
-    check_output(path, overwrite=overwrite)
+    check_output(path.expanduser(), overwrite=overwrite)
     opened = ehrtraj.open(dataset)
     before = _stamp(path)
     with tidy_end(lambda: ": no labels were written" if _stamp(path) == before else f": {path} is complete"):

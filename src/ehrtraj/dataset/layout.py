@@ -12,6 +12,7 @@ import polars as pl
 
 from ehrtraj.dataset.names import CODES, DATA, DATASET_JSON, FLAGS, FORMAT, MANIFEST, SUBJECTS
 from ehrtraj.errors import DatasetError
+from ehrtraj.paths import dataset_errors
 from ehrtraj.pipeline.shards import SPLITS
 
 _MISSING_SHOWN = 3
@@ -115,7 +116,11 @@ def find_layout(path: str | Path) -> Layout:
     Raises:
         DatasetError: if there is none, it is of a newer format, or files of it are missing or of another size.
     """
-    root = Path(path).expanduser()
+    with dataset_errors():
+        return _find(Path(path).expanduser())
+
+
+def _find(root: Path) -> Layout:
     if not root.is_dir():
         there = "is a file" if root.exists() else "there is no such folder"
         raise DatasetError(f"{root}: {there}. Name the folder of a dataset, such as trajectories/v1")

@@ -20,6 +20,7 @@ from ehrtraj.labels.predicates import Predicates
 from ehrtraj.labels.ready import find_task
 from ehrtraj.labels.task import Task
 from ehrtraj.labels.windows import PATIENTS_AT_ONCE, Axis, Found, settle
+from ehrtraj.paths import check_target
 from ehrtraj.pipeline.workspace import private_files, refuse_in_dataset
 from ehrtraj.storage.safe import refuse_link
 
@@ -71,13 +72,12 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """Check that labels may be written to a file.
 
     Raises:
-        OutputError: if it is there already, unless labels are in it and it shall be replaced; if it is a link; or if it
-            is in a dataset.
+        OutputError: if it is there already, unless labels are in it and it shall be replaced; if it is a link, or in a
+            dataset; or if its folder cannot be written to.
     """
+    check_target(path, overwrite=overwrite)
     refuse_link(path)
     refuse_in_dataset(path)
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} is there already: give another --output, or --overwrite")
     if path.exists() and not _holds_labels(path):
         raise OutputError(f"{path} is not a file of labels, so --overwrite does not replace it: give another --output")
 

@@ -24,6 +24,7 @@ from ehrtraj.config import Settings, capped_cpus, module_folders, resolve, setti
 from ehrtraj.download.hint import download_notes, naming_what_is_missing
 from ehrtraj.engines.local import lean_memory, run_shards
 from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError
+from ehrtraj.paths import error_of_path
 from ehrtraj.pipeline import publish
 from ehrtraj.pipeline.codes import CodeTables, describe_codes
 from ehrtraj.pipeline.commit import commit, free_inputs, shard_is_there
@@ -225,8 +226,9 @@ def _errors_in_words(space: Workspace) -> Iterator[None]:
                 f"the disk that holds {space.root.parent} is full. Free some space and run the same command again: "
                 "it goes on where it stopped"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise OutputError(f"cannot write to {space.root.parent}: {error.strerror} ({error.filename})") from error
+        # Where pyarrow fails to write, the error names no file: what reads the release has errors of its own.
+        if error.filename is not None and (found := error_of_path(error, space.root.parent)) is not None:
+            raise found from error
         raise OutputError(
             f"cannot work in {space.root.parent}: {error}. Check the disk, then run the same command again: it goes on "
             "where it stopped"

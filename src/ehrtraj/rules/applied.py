@@ -8,6 +8,7 @@ import polars as pl
 
 from ehrtraj import rules
 from ehrtraj.errors import SettingsError
+from ehrtraj.paths import dataset_errors
 
 _SPELLED = "The unit is written otherwise than in the source: raw_unit has the source's"
 
@@ -28,13 +29,14 @@ def read_applied(dataset: Path, rule: str | None = None, item: str | None = None
         SettingsError: if the folder is no dataset with such an account, or nothing in it is asked for.
     """
     path = dataset / "rules_applied.parquet"
-    if not path.is_file():
-        raise SettingsError(
-            f"{dataset} has no rules_applied.parquet: it is no dataset of ehrtraj, or of a version that did not count "
-            "what its rules did. Build it again"
-        )
-    codes = pl.read_parquet(dataset / "metadata" / "codes.parquet", columns=["code", "description"], glob=False)
-    rows = pl.read_parquet(path, glob=False).join(codes, on="code", how="left", maintain_order="left")
+    with dataset_errors():
+        if not path.is_file():
+            raise SettingsError(
+                f"{dataset} has no rules_applied.parquet: it is no dataset of ehrtraj, or of a version that did not "
+                "count what its rules did. Build it again"
+            )
+        codes = pl.read_parquet(dataset / "metadata" / "codes.parquet", columns=["code", "description"], glob=False)
+        rows = pl.read_parquet(path, glob=False).join(codes, on="code", how="left", maintain_order="left")
     if rule is not None:
         rows = rows.filter(pl.col("rule") == rule)
     if item is not None:

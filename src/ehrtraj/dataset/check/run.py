@@ -19,6 +19,7 @@ from ehrtraj.dataset.check.scan import ScanJob, merge, scan
 from ehrtraj.dataset.layout import check_format
 from ehrtraj.engines.local import run_tasks
 from ehrtraj.errors import DatasetError
+from ehrtraj.paths import dataset_errors
 from ehrtraj.pipeline.ledger import SCHEMA as LEDGER_SCHEMA
 from ehrtraj.pipeline.memory import PeakMemory
 
@@ -101,7 +102,8 @@ def check(dataset: str | Path, *, max_cpus: int | None = None, progress: Progres
     """
     begun = time.monotonic()
     root = Path(dataset).expanduser()
-    files = _data_files(root)
+    with dataset_errors():
+        files = _data_files(root)
     with PeakMemory() as memory:
         findings = Findings()
         ours = _is_ours(root)

@@ -27,6 +27,7 @@ from ehrtraj.dataset.export.space import INDEX, METADATA, SINGLE, ExportSpace, e
 from ehrtraj.dataset.export.worker import INDEX_SCHEMA, copy_all, export_patients
 from ehrtraj.engines.local import lean_memory, run_tasks
 from ehrtraj.errors import SettingsError
+from ehrtraj.paths import real
 from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.release.subjects import SubjectsFound, find_subjects
 
@@ -112,7 +113,7 @@ def export(
     found = requested.describe(str(chosen.path)) if requested else None
     notes = tuple(text for text in (note, found) if text)
     target = Path(output).expanduser()
-    if target.resolve().is_relative_to(chosen.path.resolve()):
+    if real(target).is_relative_to(real(chosen.path)):
         raise SettingsError(f"{target} lies in the dataset, which stays as it was built: choose another --output")
     job = ExportJob(target, per, kind, history, outside, chosen.flags)
     parts = [

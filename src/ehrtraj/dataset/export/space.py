@@ -17,6 +17,7 @@ from filelock import Timeout
 
 from ehrtraj.dataset import names
 from ehrtraj.errors import OutputError
+from ehrtraj.paths import error_of_path
 from ehrtraj.pipeline.workspace import private_files, read_json, write_json
 from ehrtraj.storage.owned import (
     claim,
@@ -189,8 +190,8 @@ def exporting(output: Path, inputs: Iterable[Path]) -> Iterator[ExportSpace]:
                 f"the disk that holds {output} is full. Free some space and run the same command again: it goes on "
                 "where it stopped"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise OutputError(f"cannot write to {output}: {error.strerror} ({error.filename})") from error
+        if (found := error_of_path(error, output)) is not None:
+            raise found from error
         raise
 
 
