@@ -1,0 +1,102 @@
+"""A DuckDB database in memory that keeps to limits: what does not fit is in a private folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ehrtraj.errors import OutputError
+
+# DuckDB exceeds its limit by what it does not manage itself.
+_SHARE = 0.8
+_FETCHED = 1 << 12
+
+Config = dict[str, str | bool | int | float | list[str]]
+"""Settings of a connection."""
+
+
+@contextmanager
+def duckdb_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt for Ctrl-C during a query: DuckDB turns it into a RuntimeError."""
+    try:
+        yield
+    except (RuntimeError, duckdb.InterruptException) as error:
+        if isinstance(error, duckdb.InterruptException) or str(error) == "Query interrupted":
+            raise KeyboardInterrupt from None
+        raise
+
+
+class Database:
+    """Statements and queries, one at a time."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Use a connection that is open."""
+        self._connection = connection
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> None:
+        """Run a statement."""
+        with duckdb_interrupts():
+            self._connection.execute(statement, values)
+
+    def rows(self, query: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """All rows of a query, read piece by piece; to be used up before the next query."""
+        with duckdb_interrupts():
+            self._connection.execute(query, values)
+        while True:
+            with duckdb_interrupts():
+                rows = self._connection.fetchmany(_FETCHED)
+            if not rows:
+                return
+            yield from rows
+
+    def one(self, query: str, values: Sequence[object] = ()) -> int:
+        """The number that a query gives; 0 for null."""
+        ((value,),) = self.rows(query, values)
+        return int(value or 0)
+
+    def insert(self, statement: str, piece: pa.Table) -> None:
+        """Run a statement that reads Arrow rows under the name `piece`."""
+        self._connection.register("piece", piece)
+        try:
+            self.execute(statement)
+        finally:
+            self._connection.unregister("piece")
+
+
+@contextmanager
+def open_database(folder: Path, memory: int, cpus: int) -> Iterator[Database]:
+    """Open an empty database.
+
+    Args:
+        folder: private, removed by the caller; receives what does not fit in memory.
+        memory: maximum number of bytes.
+        cpus: maximum number of threads.
+
+    Raises:
+        OutputError: if the disk or the memory does not suffice.
+    """
+    try:
+        with duckdb.connect(config=limited(folder, memory, cpus)) as connection:
+            connection.execute("SET enable_progress_bar = false")
+            yield Database(connection)
+    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+        why = str(error).partition("\n")[0]
+        raise OutputError(
+            f"the database in {folder} ran out of room: {why}. Give a larger --memory-limit, or set TMPDIR to a "
+            "folder with more room"
+        ) from None
+
+
+def limited(folder: Path, memory: int, cpus: int) -> Config:
+    """DuckDB's settings for these limits; arguments as of `open_database`."""
+    return {
+        "threads": cpus,
+        "memory_limit": f"{int(memory * _SHARE) // 10**6}MB",
+        "temp_directory": str(folder / "duckdb"),
+        "preserve_insertion_order": False,
+    }

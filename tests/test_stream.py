@@ -1,0 +1,94 @@
+"""Tasks in processes: handed out one by one, and ended at any moment without a hang."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ehrtraj.dataset.database import open_database
+from ehrtraj.engines.stream import stream_tasks
+from ehrtraj.errors import DatasetError, OutputError
+
+
+def twice(number: int) -> int:
+    return number * 2
+
+
+def refuse(number: int) -> int:
+    raise DatasetError(f"not {number}")
+
+
+def die(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def large(flag: Path) -> bytes:
+    """More than a pipe takes: the process waits while it hands over the result."""
+    flag.touch()
+    return bytes(20 << 20)
+
+
+def wait_for(path: Path) -> None:
+    for _ in range(2_000):
+        if path.exists():
+            return
+        time.sleep(0.01)
+    raise TimeoutError(path)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_task_has_its_result(workers: int) -> None:
+    tasks = [(f"task {number}", (number,)) for number in range(7)]
+    assert dict(stream_tasks(twice, tasks, workers)) == {f"task {number}": number * 2 for number in range(7)}
+    assert multiprocessing.active_children() == []
+
+
+def test_no_more_tasks_are_taken_than_are_worked_on() -> None:
+    taken = []
+
+    def tasks() -> Iterator[tuple[int, tuple[int]]]:
+        for number in range(50):
+            taken.append(number)
+            yield number, (number,)
+
+    for done, _ in enumerate(stream_tasks(twice, tasks(), 2), 1):
+        assert len(taken) <= done + 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_of_a_task_is_raised(workers: int) -> None:
+    with pytest.raises(DatasetError, match="not 0"):
+        list(stream_tasks(refuse, [(0, (0,))], workers))
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_was_ended_is_reported() -> None:
+    with pytest.raises(OutputError, match="ended from outside"):
+        list(stream_tasks(die, [(0, (0,)), (1, (1,))], 2))
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_hands_over_a_large_result_can_be_ended(tmp_path: Path) -> None:
+    """A shared pipe of results was never read to its end then: the command did not end."""
+    results = stream_tasks(large, [(n, (tmp_path / str(n),)) for n in range(3)], 2)
+    next(results)
+    # The third task is at work, and nobody reads its result.
+    wait_for(tmp_path / "2")
+    results.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_ctrl_c_during_a_query_is_ctrl_c(tmp_path: Path) -> None:
+    """DuckDB raises a RuntimeError instead."""
+    endless = "SELECT sum(hash(a.range + b.range)) FROM range(10000000) a, range(10000000) b"
+    with open_database(tmp_path, 10**9, 1) as database:
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            database.one(endless)
