@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +23,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import ehrtraj
-from ehrtraj.dataset.check import check, run
+from ehrtraj.config import usable_cpus
+from ehrtraj.dataset.check import check, run, spill
+from ehrtraj.dataset.check.account import Account
+from ehrtraj.dataset.check.findings import Findings
 from ehrtraj.dataset.check.promises import PROMISES
 from ehrtraj.dataset.check.rows import read_rows
 from ehrtraj.dataset.check.scan import ScanJob, scan
-from ehrtraj.errors import DatasetError
+from ehrtraj.errors import DatasetError, OutputError, SettingsError
 from ehrtraj.pipeline.shards import plan_shards
 from ehrtraj.pipeline.workspace import private_files
 
@@ -400,23 +407,31 @@ def test_what_is_wrong_has_its_place_and_is_counted(copy: Path) -> None:
     ]
 
 
-def test_how_much_is_read_at_once_changes_nothing(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def by_values(table: pa.Table) -> list[dict[str, Any]]:
+    return sorted(table.to_pylist(), key=repr)
+
+
+def test_how_much_is_read_at_once_changes_nothing(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Events at the edge of two pieces are compared, and patients across it counted once."""
     for change in (swap_where(tied=True), in_events(repeat_event), put("numeric_value", float("nan"), NUMBER)):
         change(copy)
     flags = {name: flag["value"] for name, flag in json.loads((copy / "metadata/flags.json").read_text()).items()}
-    job = ScanJob(copy, True, "mimiciv", "event", flags, frozenset())
     files = [p.relative_to(copy).as_posix() for p in sorted((copy / "data").rglob("*.parquet"))]
-    whole = [scan(job, file) for file in files]
+
+    def scanned(folder: Path) -> tuple[list[Account], dict[str, list[dict[str, Any]]]]:
+        folder.mkdir()
+        job = ScanJob(copy, True, "mimiciv", "event", flags, frozenset(), folder)
+        accounts = [scan(job, file, number) for number, file in enumerate(files)]
+        return accounts, {path.name: by_values(pq.read_table(path)) for path in folder.iterdir()}
+
+    whole, counted = scanned(tmp_path / "whole")
     monkeypatch.setattr(read_rows, "__defaults__", (BATCH,))
-    pieces = [scan(job, file) for file in files]
+    pieces, counted_in_pieces = scanned(tmp_path / "pieces")
+    assert {name.partition("-")[0] for name in counted} == set(spill.SCHEMAS)
+    assert counted == counted_in_pieces
     for one, other in zip(whole, pieces, strict=True):
         assert one.events > BATCH
-        assert {n: vars(c) for n, c in one.codes.items()} == {n: vars(c) for n, c in other.codes.items()}
-        assert one.patients == other.patients
-        assert one.findings.counts == other.findings.counts
-        for name, pairs in one.encounters.items():
-            assert pairs.tolist() == other.encounters[name].tolist()
+        assert one == other
     assert {"total_order", "no_repeats", "finite"} <= {n for a in whole for n in a.findings.counts}
 
 
@@ -429,6 +444,81 @@ def test_several_processes_find_the_same(copy: Path, monkeypatch: pytest.MonkeyP
     assert two.to_json() == one.to_json()
     assert len(told) == two.files
     assert told[-1][0] == told[-1][1]
+
+
+# Limits --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files, empty."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_limits_do_not_change_what_is_found(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where counts are written in many pieces."""
+    with private_files():
+        for what in ("a patient is in two files", "an admission of two patients", "a number in another unit"):
+            MUTATIONS[what][0](copy)
+        in_table("metadata/subjects.parquet", put_row("position", lambda n: n + 1))(copy)
+    wide = check(copy, max_cpus=1)
+    assert {"one_file", "encounters", "one_unit", "subjects"} <= set(wide.broken)
+    monkeypatch.setattr(run, "_WORTH_PROCESSES", 0)
+    assert check(copy, max_cpus=2, memory_limit="2GB").to_json() == wide.to_json()
+    monkeypatch.setattr(spill.Spill.__init__, "__defaults__", (3,))
+    monkeypatch.setattr(read_rows, "__defaults__", (BATCH,))
+    assert check(copy, max_cpus=1, memory_limit="1GB").to_json() == wide.to_json()
+
+
+def test_what_a_worker_returns_does_not_grow_with_its_file(good: Path, tmp_path: Path) -> None:
+    """Counts by patient and code of every file added up to 40 kB for each patient of the dataset."""
+    file = largest(good).relative_to(good).as_posix()
+    account = scan(ScanJob(good, True, "mimiciv", "event", {}, frozenset([file]), tmp_path), file, 0)
+    account.findings = Findings()
+    assert len(pickle.dumps(account)) < 1_000
+
+
+def test_counts_are_private_and_removed(copy: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    def watched(job: ScanJob, file: str, number: int | None) -> Account:
+        account = scan(job, file, number)
+        modes.extend((path.name.partition("-")[0], path.stat().st_mode & 0o777) for path in temporary.iterdir())
+        return account
+
+    monkeypatch.setattr(run, "scan", watched)
+    check(copy, max_cpus=1)
+    assert set(modes) == {("ehrtraj", 0o700)}
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_full_disk_is_not_a_damaged_dataset(copy: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(spill.pq, "ParquetWriter", full)
+    with pytest.raises(OutputError, match=r"No space left on device\. Set TMPDIR"):
+        check(copy, max_cpus=1)
+    assert list(temporary.iterdir()) == []
+
+
+def test_limits_that_cannot_be_used(good: Path) -> None:
+    for wrong, words in (("4", "4 bytes: it must be at least 1GB"), ("900MB", "at least 1GB"), ("much", "not a size")):
+        said = ehrtraj_check(good, "--memory-limit", wrong)
+        assert said.returncode == 2
+        assert words in " ".join(said.stderr.split())
+    with pytest.raises(SettingsError, match="max_cpus is 0"):
+        check(good, max_cpus=0)
+
+
+def test_no_more_processors_than_there_are(good: Path) -> None:
+    usable = usable_cpus()
+    said = ehrtraj_check(good, "--max-cpus", 100_000)
+    assert said.returncode == 0
+    assert said.stderr == f"note: max_cpus is 100,000, but {usable:,} can be used here: using {usable:,}\n"
 
 
 # Datasets of others --------------------------------------------------------------------------------------------

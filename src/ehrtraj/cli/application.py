@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 
 MAX_CPUS_HELP = "Most processors at work at once. (default all)"
+MEMORY_HELP = "Maximum memory of all processes together, such as 4GB. (default 4GB)"
 
 
 def _version(*, wanted: bool) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.application import MAX_CPUS_HELP, app, tidy_end
-from ehrtraj.cli.show.screen import write_json
+from ehrtraj.cli.application import MAX_CPUS_HELP, MEMORY_HELP, app, tidy_end
+from ehrtraj.cli.show.screen import note, write_json
 
 BROKEN = 1
 
@@ -25,7 +25,8 @@ _CHECK_HELP = """Verify every promise about a dataset on its files, and say what
 A MEDS dataset that ehrtraj did not make is held to the rules of MEDS 0.4 alone, also to those that no official call
 checks: order, a patient in one file, every code described, one split each.
 
-[bold]Exit codes[/bold]: 0 all is well; 1 something is wrong; 7 there is no dataset; 130 Ctrl-C.
+[bold]Exit codes[/bold]: 0 all is well; 1 something is wrong; 2 a setting; 4 the temporary folder is full;
+7 there is no dataset; 130 Ctrl-C.
 """
 
 
@@ -34,6 +35,7 @@ def check(
     dataset: Annotated[Path, typer.Argument(help="Folder of the dataset.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
+    memory_limit: Annotated[str | None, typer.Option(help=MEMORY_HELP)] = None,
 ) -> None:
     """Verify every promise about a dataset."""
     from ehrtraj.dataset.check.run import check as verify
@@ -41,7 +43,9 @@ def check(
     from ehrtraj.progress import bar
 
     with tidy_end(), bar("checking") as advance:
-        report = verify(dataset, max_cpus=max_cpus, progress=advance)
+        report = verify(dataset, max_cpus=max_cpus, memory_limit=memory_limit, progress=advance)
+    for text in report.notes:
+        note(text)
     if as_json:
         write_json(report.to_json(), indent=1)
     else:

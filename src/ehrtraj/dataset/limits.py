@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ehrtraj.config import DEFAULT_MEMORY, MIN_MEMORY, parse_size, usable_cpus
-from ehrtraj.errors import SettingsError
+from ehrtraj.config import DEFAULT_MEMORY, capped_cpus, check_memory_limit, parse_size
 
 
 @dataclass(frozen=True)
@@ -42,19 +41,7 @@ def find_limits(max_cpus: int | None = None, memory_limit: str | int | None = No
     Raises:
         SettingsError: if one of them cannot be used.
     """
-    usable = usable_cpus()
-    notes = []
-    if max_cpus is None:
-        max_cpus = usable
-    elif max_cpus < 1:
-        raise SettingsError(f"max_cpus is {max_cpus}: it must be at least 1")
-    elif max_cpus > usable:
-        notes.append(f"max_cpus is {max_cpus:,}, but {usable:,} can be used here: using {usable:,}")
-        max_cpus = usable
+    cpus, note = capped_cpus(max_cpus)
     memory = DEFAULT_MEMORY if memory_limit is None else parse_size(memory_limit)
-    if memory < MIN_MEMORY:
-        raise SettingsError(
-            f"memory_limit is {memory:,} bytes: it must be at least 1GB. Write a number and a unit, such as 4GB "
-            "(the default)"
-        )
-    return Limits(max_cpus, memory, tuple(notes))
+    check_memory_limit(memory)
+    return Limits(cpus, memory, () if note is None else (note,))

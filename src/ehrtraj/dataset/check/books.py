@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,20 @@ import meds
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrtraj.dataset.check.account import Account
 from ehrtraj.dataset.check.findings import Findings, Place
 from ehrtraj.dataset.check.official import refusal
 from ehrtraj.dataset.check.scan import sha256_of
+from ehrtraj.dataset.database import Database
 from ehrtraj.dataset.names import APPLIED, DATA, DATASET_JSON, FLAGS, LEDGER, MANIFEST, NOTES
 
 _SEPARATE = "text_separate"
 """Flag of events whose text lies in notes/."""
 
 APPLIED_COLUMNS = ("rule", "source_table", "events")
+
+_EVENTS = "SELECT source_table, sum(events)::BIGINT AS events"
+# A higher one is in no event: flags are 64 bits.
+_HIGHEST_BIT = 2**63 - 1
 
 
 def read_object(root: Path, name: str, findings: Findings) -> dict[str, Any] | None:
@@ -62,12 +66,12 @@ def flag_values(content: Mapping[str, Any], findings: Findings) -> dict[str, int
     return values
 
 
-def check_ledger(ledger: pa.Table, accounts: Sequence[Account] | None, root: Path, findings: Findings) -> None:
+def check_ledger(ledger: pa.Table, tables: Database | None, root: Path, findings: Findings) -> None:
     """The ledger adds up, and its events and rows set aside are those in the files.
 
     Args:
         ledger: of the dataset.
-        accounts: of its data files; None where they could not be counted by table.
+        tables: what its data files hold; None where it could not be counted by table.
         root: of the dataset.
         findings: receives what is wrong.
     """
@@ -84,11 +88,9 @@ def check_ledger(ledger: pa.Table, accounts: Sequence[Account] | None, root: Pat
         if rest != counts["read"]:
             findings.one("ledger", f"{table}: {counts['read']:,} rows read, {rest:,} accounted for", LEDGER)
     _check_rejects(aside, root, findings)
-    if accounts is None:
+    if tables is None:
         return
-    seen: Counter[str] = Counter()
-    for account in accounts:
-        seen.update(account.tables)
+    seen = Counter(dict(tables.rows(f"{_EVENTS} FROM marks WHERE source_table IS NOT NULL GROUP BY ALL")))
     for name in sorted(set(events) | set(seen)):
         if events[name] != seen[name]:
             words = f"{name}: {events[name]:,} events in the ledger, {seen[name]:,} in the files"
@@ -120,35 +122,36 @@ def _counts(path: Path, column: str) -> Counter[str]:
     return counts
 
 
-def check_applied(table: pa.Table, accounts: Sequence[Account], flags: Mapping[str, int], findings: Findings) -> None:
+def check_applied(table: pa.Table, tables: Database, flags: Mapping[str, int], findings: Findings) -> None:
     """rules_applied.parquet has as many events of each flag and table as the files."""
     said: Counter[tuple[str, str]] = Counter()
     for rule, name, events in zip(*(table[c].to_pylist() for c in APPLIED_COLUMNS), strict=True):
         if rule in flags:
             said[rule, name] += events
     seen: Counter[tuple[str, str]] = Counter()
-    for account in accounts:
-        for (name, bits), events in account.flagged.items():
-            for flag, bit in flags.items():
-                if bits & bit:
-                    seen[flag, name] += events
+    for flag, bit in flags.items():
+        if bit <= _HIGHEST_BIT:
+            query = f"{_EVENTS} FROM marks WHERE flags & ? <> 0 AND source_table IS NOT NULL GROUP BY ALL"
+            seen.update({(flag, name): events for name, events in tables.rows(query, [bit])})
     for flag, name in sorted(set(said) | set(seen)):
         if said[flag, name] != seen[flag, name]:
             words = f"{flag}, {name}: {said[flag, name]:,} events, in the files {seen[flag, name]:,}"
             findings.one("rules_applied", words, APPLIED)
 
 
-def check_notes(root: Path, accounts: Sequence[Account], flags: Mapping[str, int], findings: Findings) -> None:
+def check_notes(root: Path, tables: Database, flags: Mapping[str, int], findings: Findings) -> None:
     """Beside each data file, as many texts of each table as it has events that are marked so."""
     if (mark := flags.get(_SEPARATE)) is None:
         findings.skip(f"flags.json does not name {_SEPARATE}", "notes")
         return
     wanted: dict[str, Counter[str]] = {}
-    for account in accounts:
-        for (table, bits), events in account.flagged.items():
-            if bits & mark:
-                file = account.file.replace(f"{DATA}/", f"{NOTES}/", 1)
-                wanted.setdefault(file, Counter())[table] += events
+    if mark <= _HIGHEST_BIT:
+        query = """
+            SELECT name, source_table, sum(events)::BIGINT FROM marks JOIN files ON number = file
+            WHERE flags & ? <> 0 AND source_table IS NOT NULL GROUP BY ALL
+        """
+        for name, table, events in tables.rows(query, [mark]):
+            wanted.setdefault(name.replace(f"{DATA}/", f"{NOTES}/", 1), Counter())[table] = events
     there = {p.relative_to(root).as_posix() for p in (root / NOTES).rglob("*.parquet")}
     for file in sorted(there | set(wanted)):
         marked, kept = wanted.get(file, Counter()), Counter[str]()
@@ -173,13 +176,22 @@ def check_summary(manifest: Mapping[str, Any], patients: int, events: int, codes
 
 
 def check_hashes(
-    root: Path, listed: Mapping[str, Mapping[str, Any]] | None, accounts: Sequence[Account], findings: Findings
+    root: Path,
+    listed: Mapping[str, Mapping[str, Any]] | None,
+    hashes: Mapping[str, tuple[int, str | None]],
+    findings: Findings,
 ) -> None:
-    """Each file is the one that was published, and none was added."""
+    """Each file is the one that was published, and none was added.
+
+    Args:
+        root: of the dataset.
+        listed: bytes and sha256 of each file by the manifest.
+        hashes: the same of the files that were read before.
+        findings: receives what is wrong.
+    """
     if listed is None:
         findings.skip("the manifest lists no files of the dataset", "hashes")
         return
-    hashes = {a.file: (a.bytes, a.sha256) for a in accounts}
     there = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()} - {MANIFEST}
     for file in sorted(there - set(listed)):
         findings.one("hashes", "is not in the manifest", file)
@@ -200,8 +212,16 @@ def check_private(root: Path, findings: Findings) -> None:
     if os.name == "nt":
         findings.skip("this system has no such modes", "private")
         return
-    for path in [root, *sorted(root.rglob("*"))]:
+    for path in _walk(root):
         mode, wanted = stat.S_IMODE(path.lstat().st_mode), 0o700 if path.is_dir() else 0o600
         if mode != wanted:
             place = Place(f"is {mode:04o}, not {wanted:04o}", path.relative_to(root).as_posix())
             findings.add("private", [place], 1)
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    """A folder and all that is in it, a folder before its content, by name: only one folder's names are in memory."""
+    yield path
+    if path.is_dir() and not path.is_symlink():
+        for inside in sorted(path.iterdir()):
+            yield from _walk(inside)

@@ -77,3 +77,12 @@ class Findings:
             self.add(promise, other.places[promise], count)
         for promise, why in other.skipped.items():
             self.skipped.setdefault(promise, why)
+
+    def take_in_order(self, other: Findings) -> None:
+        """Add those of another file, whichever is finished first: the places kept are those of the first files."""
+        for promise, count in other.counts.items():
+            places = [*self.places.get(promise, []), *other.places[promise]]
+            self.counts[promise] = self.counts.get(promise, 0) + count
+            self.places[promise] = sorted(places, key=lambda place: place.file or "")[:EXAMPLES]
+        for promise, why in other.skipped.items():
+            self.skipped.setdefault(promise, why)

@@ -16,6 +16,8 @@ from ehrtraj.pipeline.events import NULL, Int64s, Texts, one_array, to_int64
 
 # Rows that are looked at together: those of a row group of ours.
 BATCH_ROWS = 1 << 17
+# Fewer where they are long: bytes of the texts and numbers that are looked at together, as encoded in the file.
+BATCH_BYTES = 24 << 20
 _TEXT_TYPES = (pa.string(), pa.large_string())
 
 Bools = npt.NDArray[np.bool_]
@@ -98,6 +100,7 @@ def read_rows(file: pq.ParquetFile, name: str, columns: list[str], batch_rows: i
         columns: to read.
         batch_rows: most rows at once.
     """
+    batch_rows = max(1, min(batch_rows, BATCH_BYTES // _longest_row(file, columns)))
     at = 0
     last: pa.Table | None = None
     for batch in file.iter_batches(batch_size=batch_rows, columns=columns, use_threads=False):
@@ -109,6 +112,17 @@ def read_rows(file: pq.ParquetFile, name: str, columns: list[str], batch_rows: i
         yield Rows(name, at - before, before, table)
         at += piece.num_rows
         last = piece.slice(piece.num_rows - 1)
+
+
+def _longest_row(file: pq.ParquetFile, columns: list[str]) -> int:
+    """Bytes of a row, in the row group where they are most."""
+    longest = 1
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        chunks = (group.column(i) for i in range(group.num_columns))
+        encoded = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema in columns)
+        longest = max(longest, encoded // max(group.num_rows, 1))
+    return longest
 
 
 def shown_time(value: int) -> str:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ehrtraj.config import usable_cpus
 from ehrtraj.dataset import names
-from ehrtraj.dataset.check import books, metadata
-from ehrtraj.dataset.check.account import Account, Patient
+from ehrtraj.dataset.check import books, metadata, patients
+from ehrtraj.dataset.check.account import Account
 from ehrtraj.dataset.check.findings import Findings
 from ehrtraj.dataset.check.promises import PROMISES
-from ehrtraj.dataset.check.scan import ScanJob, merge, scan
+from ehrtraj.dataset.check.scan import ScanJob, scan
+from ehrtraj.dataset.check.tables import open_tables
+from ehrtraj.dataset.database import Database
 from ehrtraj.dataset.layout import check_format
-from ehrtraj.engines.local import run_tasks
+from ehrtraj.dataset.limits import Limits, find_limits
+from ehrtraj.engines.stream import stream_tasks
 from ehrtraj.errors import DatasetError
 from ehrtraj.paths import dataset_errors
 from ehrtraj.pipeline.ledger import SCHEMA as LEDGER_SCHEMA
@@ -25,6 +28,11 @@ from ehrtraj.pipeline.memory import PeakMemory
 
 # Starting processes costs half a second each: less than this is read in this one.
 _WORTH_PROCESSES = 50 << 20
+# What is no data file is read beside them if it is larger; the others take no time.
+_WORTH_A_TASK = 1 << 20
+# Most bytes of a worker process and of this one beside it, measured.
+_WORKER_BYTES = 350_000_000
+_BASE_BYTES = 300_000_000
 
 Progress = Callable[[int, int], None]
 """Is told of bytes read and of all bytes."""
@@ -41,6 +49,7 @@ class CheckReport:
         events: number of events.
         files: number of data files.
         findings: what is wrong.
+        notes: which limits are not as asked for, and why.
         seconds: wall time.
         peak_memory: most bytes held by all processes together.
     """
@@ -51,6 +60,7 @@ class CheckReport:
     events: int
     files: int
     findings: Findings = field(default_factory=Findings)
+    notes: tuple[str, ...] = ()
     seconds: float = 0.0
     peak_memory: int = 0
 
@@ -86,42 +96,53 @@ class CheckReport:
         }
 
 
-def check(dataset: str | Path, *, max_cpus: int | None = None, progress: Progress | None = None) -> CheckReport:
+def check(
+    dataset: str | Path,
+    *,
+    max_cpus: int | None = None,
+    memory_limit: str | int | None = None,
+    progress: Progress | None = None,
+) -> CheckReport:
     """Verify every promise about a dataset on its files. The same as `ehrtraj check`.
 
-    A dataset of MEDS that ehrtraj did not make is held to the rules of MEDS alone. Files are read piece by piece:
-    memory does not grow with them.
+    A dataset of MEDS that ehrtraj did not make is held to the rules of MEDS alone. Files are read piece by piece, and
+    what is counted is kept in a private temporary folder (`TMPDIR`): memory does not grow with the dataset.
 
     Args:
         dataset: its folder.
-        max_cpus: most processes at work at once; all usable processors by default.
-        progress: is told of bytes read and of all bytes.
+        max_cpus: maximum number of CPU cores; all usable cores by default, and never more.
+        memory_limit: maximum memory of all processes, such as `4GB`, the default; at least `1GB`.
+        progress: receives the number of bytes read and of all bytes.
 
     Raises:
         DatasetError: if there is no dataset there, or one of another format.
+        SettingsError: if a limit cannot be used.
+        OutputError: if the temporary folder is full.
     """
     begun = time.monotonic()
+    limits = find_limits(max_cpus, memory_limit)
     root = Path(dataset).expanduser()
     with dataset_errors():
         files = _data_files(root)
-    with PeakMemory() as memory:
+    with PeakMemory() as memory, tempfile.TemporaryDirectory(prefix="ehrtraj-check-") as spill:
         findings = Findings()
         ours = _is_ours(root)
         manifest = (books.read_object(root, names.MANIFEST, findings) if ours else None) or {}
         if manifest:
             check_format(root, manifest)
-        job = _job(root, manifest, findings, ours=ours)
-        accounts = sorted(_scan_all(job, files, max_cpus or usable_cpus(), progress), key=lambda a: a.file)
-        findings.take(merge(accounts))
-        patients = metadata.check_one_file(accounts, findings)
-        _check_beside(root, job, manifest, accounts, patients, findings)
+        job = _job(root, manifest, findings, Path(spill), ours=ours)
+        scanned = _scan_all(job, files, limits, progress)
+        findings.take(scanned.findings)
+        with open_tables(job.spill, sorted(files), limits) as tables:
+            counts = _check_beside(root, job, manifest, tables, scanned, findings)
     return CheckReport(
         path=root,
         ours=ours,
-        patients=len(patients),
-        events=sum(a.events for a in accounts),
-        files=len(accounts),
+        patients=counts,
+        events=scanned.events,
+        files=len(files),
         findings=findings,
+        notes=limits.notes,
         seconds=time.monotonic() - begun,
         peak_memory=memory.peak,
     )
@@ -149,7 +170,7 @@ def _is_ours(root: Path) -> bool:
     return isinstance(about, dict) and about.get("etl_name") == "ehrtraj"
 
 
-def _job(root: Path, manifest: Mapping[str, Any], findings: Findings, *, ours: bool) -> ScanJob:
+def _job(root: Path, manifest: Mapping[str, Any], findings: Findings, spill: Path, *, ours: bool) -> ScanJob:
     content = books.read_object(root, names.FLAGS, findings) if ours else None
     return ScanJob(
         root=root,
@@ -158,41 +179,75 @@ def _job(root: Path, manifest: Mapping[str, Any], findings: Findings, *, ours: b
         clock=manifest.get("settings", {}).get("clock", "event"),
         flags=books.flag_values(content or {}, findings),
         hashed=frozenset(manifest.get("contents", {})),
+        spill=spill,
     )
 
 
-def _scan_all(job: ScanJob, files: Mapping[str, int], cpus: int, progress: Progress | None) -> Iterator[Account]:
-    total, done = sum(files.values()), 0
-    workers = min(cpus, len(files)) if total > _WORTH_PROCESSES else 1
+@dataclass
+class _Scanned:
+    """What the data files hold together, beside the tables.
+
+    Attributes:
+        events: in all files.
+        whole: whether all columns of all files could be counted.
+        hashes: size and SHA-256 of each file.
+        findings: what is wrong in single files.
+    """
+
+    events: int = 0
+    whole: bool = True
+    hashes: dict[str, tuple[int, str | None]] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
+
+    def add(self, account: Account) -> None:
+        """Add a file."""
+        self.events += account.events
+        self.whole = self.whole and account.whole
+        self.hashes[account.file] = account.bytes, account.sha256
+        self.findings.take_in_order(account.findings)
+
+
+def _scan_all(job: ScanJob, files: Mapping[str, int], limits: Limits, progress: Progress | None) -> _Scanned:
+    """Read all data files, and the large ones of the others."""
+    numbers = {file: number for number, file in enumerate(sorted(files))}
+    sizes = dict(files) | {file: size for file, size in _others(job) if size > _WORTH_A_TASK}
+    total, done = sum(sizes.values()), 0
+    workers = limits.workers(_WORKER_BYTES, _BASE_BYTES) if total > _WORTH_PROCESSES else 1
     # The largest first, so that none is left alone at the end.
-    tasks = {file: (job, file) for file in sorted(files, key=lambda f: (-files[f], f))}
-    for file, account in run_tasks(scan, tasks, workers):
-        done += files[file]
+    order = sorted(sizes, key=lambda f: (-sizes[f], f))
+    tasks = ((file, (job, file, numbers.get(file))) for file in order)
+    scanned = _Scanned()
+    for file, account in stream_tasks(scan, tasks, min(workers, len(order))):
+        scanned.add(account)
+        done += sizes[file]
         if progress is not None:
             progress(done, total)
-        yield account
+    return scanned
+
+
+def _others(job: ScanJob) -> Iterator[tuple[str, int]]:
+    """Files that hold no events but are in the manifest, with their sizes."""
+    for path in job.root.rglob("*"):
+        name = path.relative_to(job.root).as_posix()
+        if name in job.hashed and not name.startswith(f"{names.DATA}/") and path.is_file():
+            yield name, path.stat().st_size
 
 
 def _check_beside(
-    root: Path,
-    job: ScanJob,
-    manifest: Mapping[str, Any],
-    accounts: list[Account],
-    patients: Mapping[int, tuple[str, Patient]],
-    findings: Findings,
-) -> None:
-    """Everything that is not seen in one data file alone."""
-    observed = metadata.all_codes(accounts)
-    codes = metadata.read_table(root, names.CODES, findings)
-    splits: dict[int, str] = {}
-    if codes is not None:
-        metadata.check_codes(codes, observed, findings)
-    else:
+    root: Path, job: ScanJob, manifest: Mapping[str, Any], tables: Database, scanned: _Scanned, findings: Findings
+) -> int:
+    """Check everything that is not seen in one data file alone.
+
+    Returns:
+        Number of patients.
+    """
+    patients.check_pieces(tables, findings)
+    counted = tables.one("SELECT count(*) FROM patients")
+    codes = metadata.check_codes(root, tables, findings)
+    if codes is None:
         findings.skip("there is no codes.parquet", "codes_schema", "codes_unique", "codes_covered", "code_counts")
     if job.ours or (root / names.SPLITS).is_file():
-        table = metadata.read_table(root, names.SPLITS, findings)
-        if table is not None:
-            splits = metadata.check_splits(table, patients, findings, ours=job.ours)
+        patients.check_splits(root, tables, findings, ours=job.ours)
     else:
         findings.skip("there is no subject_splits.parquet", "splits_schema", "one_split", "splits_covered")
     about = books.read_object(root, names.DATASET_JSON, findings)
@@ -201,26 +256,24 @@ def _check_beside(
     if not job.ours:
         own = [name for name, promise in PROMISES.items() if promise.scope == "ehrtraj"]
         findings.skip("the dataset was not made by ehrtraj", *own)
-        return
-    whole = all(account.whole for account in accounts)
-    if codes is not None and whole:
+        return counted
+    if codes is not None and scanned.whole:
         standardised = bool(manifest.get("settings", {}).get("standardise"))
-        metadata.check_own_codes(codes, observed, findings, standardised=standardised)
-    metadata.check_encounters(accounts, findings)
-    metadata.check_own_splits(splits, patients, findings, manifest.get("settings", {}).get("seed"))
-    subjects = metadata.read_table(root, names.SUBJECTS, findings, *metadata.SUBJECT_COLUMNS)
-    if subjects is not None:
-        metadata.check_subjects(subjects, patients, splits, findings)
+        metadata.check_own_codes(codes, tables, findings, standardised=standardised)
+    patients.check_encounters(tables, findings)
+    patients.check_own_splits(tables, findings, manifest.get("settings", {}).get("seed"))
+    patients.check_subjects(root, tables, findings)
     ledger = metadata.read_table(root, names.LEDGER, findings, *LEDGER_SCHEMA.names)
     if ledger is not None:
-        books.check_ledger(ledger, accounts if whole else None, root, findings)
+        books.check_ledger(ledger, tables if scanned.whole else None, root, findings)
     if manifest:
-        events = sum(a.events for a in accounts)
-        books.check_summary(manifest, len(patients), events, len(observed), findings)
+        observed = tables.one("SELECT count(*) FROM seen")
+        books.check_summary(manifest, counted, scanned.events, observed, findings)
         applied = metadata.read_table(root, names.APPLIED, findings, *books.APPLIED_COLUMNS)
-        if applied is not None and whole:
-            books.check_applied(applied, accounts, job.flags, findings)
-        if whole:
-            books.check_notes(root, accounts, job.flags, findings)
-        books.check_hashes(root, manifest.get("contents"), accounts, findings)
+        if applied is not None and scanned.whole:
+            books.check_applied(applied, tables, job.flags, findings)
+        if scanned.whole:
+            books.check_notes(root, tables, job.flags, findings)
+        books.check_hashes(root, manifest.get("contents"), scanned.hashes, findings)
     books.check_private(root, findings)
+    return counted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +12,16 @@ import meds
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrtraj.dataset.check.account import Account
-from ehrtraj.dataset.check.findings import Findings
+from ehrtraj.dataset.check.account import Account, Counts
 from ehrtraj.dataset.check.official import refusal
 from ehrtraj.dataset.check.order import check_time_order, check_total_order
 from ehrtraj.dataset.check.rows import Rows, read_rows, text_columns
 from ehrtraj.dataset.check.values import check_not_null, check_values
 from ehrtraj.pipeline.events import event_schema
 
+# Read at a time of each column, so that the size of a row group does not matter.
+_BUFFER_BYTES = 1 << 20
 _CORE = ("subject_id", "time", "code")
-_ONCE = (meds.birth_code, meds.death_code)
 _OF_ALL_COLUMNS = (
     "total_order", "no_repeats", "finite", "text", "available_time", "time_precision", "flags", "raw_value",
     "attributes", "encounters", "one_unit", "code_counts", "ledger_events",
@@ -39,7 +40,8 @@ class ScanJob:
         source: whose tables.
         clock: `event` or `available`.
         flags: value of each flag by name.
-        hashed: data files for which there is a SHA-256 to compare with.
+        hashed: files for which there is a SHA-256 to compare with.
+        spill: private folder that receives what is counted.
     """
 
     root: Path
@@ -48,6 +50,7 @@ class ScanJob:
     clock: str
     flags: Mapping[str, int]
     hashed: frozenset[str]
+    spill: Path
 
 
 def sha256_of(path: Path) -> str:
@@ -56,12 +59,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def scan(job: ScanJob, file: str) -> Account:
-    """Look at every event of a data file.
+def scan(job: ScanJob, file: str, number: int | None) -> Account:
+    """Look at every event of a data file. What is counted by patient and code goes into `job.spill`.
 
     Args:
         job: about the dataset.
         file: its path in the dataset.
+        number: its place in the order of the data files; None for a file that holds no events and is only hashed.
 
     Returns:
         The file's account, with what is wrong.
@@ -72,11 +76,13 @@ def scan(job: ScanJob, file: str) -> Account:
         account.bytes = path.stat().st_size
         if file in job.hashed:
             account.sha256 = sha256_of(path)
+        if number is None:
+            return account
         with pq.ParquetFile(path) as plain:
             schema = plain.schema_arrow
         _check_schema(job, schema, account)
         if all(name in schema.names for name in _CORE):
-            _read(job, path, schema, account)
+            _read(job, path, schema, account, number)
     except (pa.ArrowInvalid, OSError) as error:
         account.findings.one("readable", _first_line(error), file)
     return account
@@ -105,7 +111,7 @@ def _difference(schema: pa.Schema, wanted: pa.Schema) -> str:
     return "the columns are in another order"
 
 
-def _read(job: ScanJob, path: Path, schema: pa.Schema, account: Account) -> None:
+def _read(job: ScanJob, path: Path, schema: pa.Schema, account: Account, number: int) -> None:
     wanted = event_schema(job.clock)
     ours = job.ours and all(n in schema.names and schema.field(n).type == wanted.field(n).type for n in wanted.names)
     if job.ours and not ours:
@@ -115,7 +121,11 @@ def _read(job: ScanJob, path: Path, schema: pa.Schema, account: Account) -> None
     known_flags = 0
     for value in job.flags.values():
         known_flags |= value
-    with pq.ParquetFile(path, read_dictionary=text_columns(schema)) as file:
+    # Closed even where the file ends in an error: what was read until then counts.
+    with (
+        contextlib.closing(Counts(job.spill, number)) as counts,
+        pq.ParquetFile(path, read_dictionary=text_columns(schema), buffer_size=_BUFFER_BYTES) as file,
+    ):
         for rows in read_rows(file, account.file, columns):
             rows = rows if ours else _as_meds(rows)
             check_not_null(rows, account.findings)
@@ -123,9 +133,10 @@ def _read(job: ScanJob, path: Path, schema: pa.Schema, account: Account) -> None
             if ours:
                 check_total_order(rows, account.findings, job.source)
                 check_values(rows, account.findings, known_flags, job.clock)
-            account.add(rows, dict(job.flags))
-    if ours:
-        _check_once(account)
+            account.events += len(rows) - rows.before
+            counts.add(rows, dict(job.flags))
+        if ours:
+            _check_once(counts, account)
 
 
 def _as_meds(rows: Rows) -> Rows:
@@ -139,18 +150,9 @@ def _as_meds(rows: Rows) -> Rows:
     return Rows(rows.file, rows.start, rows.before, table)
 
 
-def _check_once(account: Account) -> None:
+def _check_once(counts: Counts, account: Account) -> None:
     """Nobody is born or dies twice: as many events as patients."""
-    for code in _ONCE:
-        count = account.codes.get(code)
-        if count and count.events != count.patients:
-            words = f"{count.events:,} events {code} of {count.patients:,} patients"
+    for code, (events, patients) in counts.once.items():
+        if events != patients:
+            words = f"{events:,} events {code} of {patients:,} patients"
             account.findings.one("births_and_deaths", words, account.file)
-
-
-def merge(accounts: list[Account]) -> Findings:
-    """The findings of all files."""
-    findings = Findings()
-    for account in accounts:
-        findings.take(account.findings)
-    return findings
