@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -92,3 +94,40 @@ def test_ctrl_c_during_a_query_is_ctrl_c(tmp_path: Path) -> None:
         threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
             database.one(endless)
+
+
+COMMAND = """
+import sys
+from ehrtraj.dataset.check import run as check
+from ehrtraj.dataset.diff import run as diff
+check._WORTH_PROCESSES = diff._WORTH_PROCESSES = 0
+diff.CHUNK_EVENTS = 20
+from ehrtraj.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "moment"), [("check", "ehrtraj-*"), ("check", "ehrtraj-*/*"), ("diff", "ehrtraj-*")]
+)
+def test_ctrl_c_ends_a_command_and_leaves_nothing(
+    several_shards_built: Path, tmp_path: Path, command: str, moment: str
+) -> None:
+    """While processes start, and when the first of them has begun to write."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    arguments = [several_shards_built] * (2 if command == "diff" else 1)
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, command, *map(str, arguments), "--max-cpus", "2"],
+        env=os.environ | {"TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and not any(temporary.glob(moment)):
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "\nstopped\n")
+    assert list(temporary.iterdir()) == []

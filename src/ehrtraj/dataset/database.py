@@ -11,13 +11,11 @@ import duckdb
 import pyarrow as pa
 
 from ehrtraj.errors import OutputError
+from ehrtraj.runtime.session import open_session
 
 # DuckDB exceeds its limit by what it does not manage itself.
 _SHARE = 0.8
 _FETCHED = 1 << 12
-
-Config = dict[str, str | bool | int | float | list[str]]
-"""Settings of a connection."""
 
 
 @contextmanager
@@ -81,8 +79,7 @@ def open_database(folder: Path, memory: int, cpus: int) -> Iterator[Database]:
         OutputError: if the disk or the memory does not suffice.
     """
     try:
-        with duckdb.connect(config=limited(folder, memory, cpus)) as connection:
-            connection.execute("SET enable_progress_bar = false")
+        with open_session(threads=cpus, memory=int(memory * _SHARE), spill=folder, ordered=False) as connection:
             yield Database(connection)
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
         why = str(error).partition("\n")[0]
@@ -90,13 +87,3 @@ def open_database(folder: Path, memory: int, cpus: int) -> Iterator[Database]:
             f"the database in {folder} ran out of room: {why}. Give a larger --memory-limit, or set TMPDIR to a "
             "folder with more room"
         ) from None
-
-
-def limited(folder: Path, memory: int, cpus: int) -> Config:
-    """DuckDB's settings for these limits; arguments as of `open_database`."""
-    return {
-        "threads": cpus,
-        "memory_limit": f"{int(memory * _SHARE) // 10**6}MB",
-        "temp_directory": str(folder / "duckdb"),
-        "preserve_insertion_order": False,
-    }

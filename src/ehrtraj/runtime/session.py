@@ -33,6 +33,7 @@ def open_session(
     spill: Path | None = None,
     readable: Sequence[Path] = (),
     seconds: int | None = None,
+    ordered: bool = True,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an in-memory DuckDB session whose settings cannot be changed.
 
@@ -45,6 +46,7 @@ def open_session(
         spill: folder for the session's private spill folder; None for the system's folder for temporary files.
         readable: files that SQL may read, under exactly these paths.
         seconds: maximum time of one query; None for no limit.
+        ordered: keep rows in their order where a query does not ask for another; without it, memory is smaller.
 
     Raises:
         OutputError: if the spill folder cannot be created.
@@ -56,6 +58,7 @@ def open_session(
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "python_enable_replacements": False,
+            "preserve_insertion_order": ordered,
         }
         if threads is not None:
             config["threads"] = threads

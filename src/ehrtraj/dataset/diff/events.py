@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import polars as pl
 
+from ehrtraj.dataset.database import duckdb_interrupts
 from ehrtraj.dataset.layout import DataFile
 from ehrtraj.dataset.reading import read_events
 from ehrtraj.runtime.session import open_session
 
 EXAMPLES = 10
+# Of the database of one piece.
+_DATABASE_BYTES = 300_000_000
 _ABOUT = ("subject_id", "time", "code", "source_table", "source_key")
 
 Span = tuple[DataFile, int, int]
@@ -77,13 +81,14 @@ class EventsDiff:
         self.examples += other.examples[: EXAMPLES - len(self.examples)]
 
 
-def diff_spans(spans_a: Sequence[Span], spans_b: Sequence[Span], columns: Sequence[str]) -> EventsDiff:
+def diff_spans(spans_a: Sequence[Span], spans_b: Sequence[Span], columns: Sequence[str], folder: Path) -> EventsDiff:
     """Compare the events of some patients.
 
     Args:
         spans_a: where they are in A, in the order of subject_id.
         spans_b: where they are in B, in the same order.
         columns: to compare: those that both datasets have.
+        folder: private, of this piece alone; receives what does not fit in memory.
 
     Raises:
         DatasetError: if a file cannot be read.
@@ -91,15 +96,22 @@ def diff_spans(spans_a: Sequence[Span], spans_b: Sequence[Span], columns: Sequen
     a, b = (pl.concat([read_events(*span, columns) for span in spans]) for spans in (spans_a, spans_b))
     if a.equals(b):
         return EventsDiff(compared=a.height)
-    return diff_events(a, b)
+    return diff_events(a, b, folder)
 
 
-def diff_events(a: pl.DataFrame, b: pl.DataFrame) -> EventsDiff:
-    """Compare the events of some patients, which have the same columns, by subject_id in the same order."""
+def diff_events(a: pl.DataFrame, b: pl.DataFrame, folder: Path | None = None) -> EventsDiff:
+    """Compare the events of some patients, which have the same columns, by subject_id in the same order.
+
+    Args:
+        a: events of one dataset.
+        b: events of the other.
+        folder: receives what does not fit in memory; without one, all has to.
+    """
     found = EventsDiff(compared=a.height)
     unequal = _unequal_patients(a, b)
     a, b = (frame.filter(pl.col("subject_id").is_in(unequal)) for frame in (a, b))
-    with open_session(threads=1) as connection:
+    memory = None if folder is None else _DATABASE_BYTES
+    with duckdb_interrupts(), open_session(threads=1, memory=memory, spill=folder, ordered=False) as connection:
         for name, frame in (("a", a), ("b", b)):
             connection.register(name, frame.to_arrow())
         connection.execute("CREATE TABLE rest_a AS SELECT * FROM a EXCEPT ALL SELECT * FROM b")
