@@ -12,7 +12,7 @@ import pyarrow as pa
 from ehrtraj import rules
 from ehrtraj.pipeline.convert import Codes
 from ehrtraj.pipeline.echoes import mark_echoes
-from ehrtraj.pipeline.encounters import Admissions, Encounters, link_encounters
+from ehrtraj.pipeline.encounters import Encounters, Owners, link_encounters
 from ehrtraj.pipeline.events import (
     INT_COLUMNS,
     NULL,
@@ -122,18 +122,35 @@ def _break_ties(
     rows = rows[by_key]
     if still.any():
         at = _with_neighbour(still)
-        rest = rows[at]
-        columns: list[npt.NDArray[np.generic]] = [np.cumsum(~still[at])]
-        columns += [events.ints[c][rest] for c in INT_COLUMNS]
-        columns += [events.number[rest], events.precision[rest]]
-        if event_time is not None:
-            columns.append(event_time[rest])
-        for name in TEXT_COLUMNS:
-            chosen = events.texts[name].positions[rest]
-            if (chosen >= 0).any():
-                columns.append(_ranks_of(events.texts[name], chosen))
-        rows[at] = rest[np.lexsort(tuple(reversed(columns)))]
+        rest, tie = rows[at], np.cumsum(~still[at])
+        columns = [tie, *_all_columns(events, rest, event_time)]
+        in_order = np.lexsort(tuple(reversed(columns)))
+        alike = np.ones(len(rest) - 1, np.bool_)
+        for column in columns:
+            one, other = column[in_order[1:]], column[in_order[:-1]]
+            # Two numbers that are null are alike: NaN is no number, and differs from itself.
+            alike &= (one == other) | ((one != one) & (other != other))
+        if alike.any():
+            # Their rows differ in what reaches no event. The flag comes before other columns in the order: once more.
+            events.ints["flags"][rest[in_order[1:][alike]]] |= rules.flags()["repeated_event"]
+            in_order = np.lexsort(tuple(reversed([tie, *_all_columns(events, rest, event_time)])))
+        rows[at] = rest[in_order]
     order[where] = rows
+
+
+def _all_columns(
+    events: Events, rows: npt.NDArray[np.intp], event_time: Int64s | None
+) -> list[npt.NDArray[np.generic]]:
+    """The columns of some events that decide their order after patient, time, code, table and key."""
+    columns: list[npt.NDArray[np.generic]] = [events.ints[c][rows] for c in INT_COLUMNS]
+    columns += [events.number[rows], events.precision[rows]]
+    for name in TEXT_COLUMNS:
+        chosen = events.texts[name].positions[rows]
+        if (chosen >= 0).any():
+            columns.append(_ranks_of(events.texts[name], chosen))
+    if event_time is not None:
+        columns.append(event_time[rows])
+    return columns
 
 
 def _with_neighbour(same: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
@@ -166,7 +183,7 @@ def _count_patients(patient: npt.NDArray[np.int64], code: npt.NDArray[np.int32],
 def assemble(
     events: Events,
     codes: Codes,
-    admissions: Admissions,
+    owners: Mapping[str, Owners],
     about: Mapping[str, pa.Table],
     *,
     patients_known: bool,
@@ -179,7 +196,7 @@ def assemble(
     Args:
         events: of all statements; changed in place.
         codes: spelled codes.
-        admissions: of all patients.
+        owners: of the admissions and stays of all patients.
         about: results of `encounters.sql`, `subjects.sql` and `stays.sql` for the part's patients.
         patients_known: whether the release has a table of patients.
         standardiser: marks echoes and times that contradict each other; None marks nothing.
@@ -197,7 +214,7 @@ def assemble(
         event_time = events.time.copy()
         events.time[:] = np.where(event_time == NULL, NULL, events.ints["available_time"])
     subjects, splits, patient = _patients(events, seed)
-    link_encounters(events, event_time, admissions, Encounters.of(about["encounters"]))
+    link_encounters(events, event_time, owners, Encounters.of(about["encounters"]))
     if standardiser is not None:
         mark_echoes(events, names, standardiser.echoes, event_time)
         planned = np.array([name.split("//")[0] in rules.planned_domains() for name in names])

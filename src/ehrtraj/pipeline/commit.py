@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ehrtraj.errors import OutputError
@@ -52,7 +52,7 @@ def shard_is_there(space: Workspace, account: Mapping[str, Any]) -> bool:
     return all(size_of(space.root / name) == size for name, size in account["files"].items())
 
 
-def free_inputs(task: ShardTask, kept: tuple[str, ...]) -> None:
+def free_inputs(task: ShardTask, kept: Collection[str]) -> None:
     """Delete the staged rows of a shard that is done.
 
     Args:

@@ -1,7 +1,8 @@
-"""Check hadm_id against admissions, and infer it where it is null and exactly one encounter holds the event."""
+"""Check hadm_id and stay_id against the tables of stays; infer hadm_id where exactly one encounter holds the event."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,26 +12,41 @@ import pyarrow as pa
 from ehrtraj import rules
 from ehrtraj.pipeline.events import NULL, SECOND, Events, Int64s, to_int64
 
+CONTESTED = NULL + 1
+"""In place of a subject_id: several patients claim the number, and which of them is right cannot be known."""
+
 
 @dataclass(frozen=True)
-class Admissions:
-    """hadm_id and subject_id of every admission of the release, sorted by hadm_id."""
+class Owners:
+    """Whose each admission or stay of the release is, sorted by its number.
 
-    hadm_id: Int64s
+    Attributes:
+        number: hadm_id or stay_id, each once.
+        subject_id: its patient, or `CONTESTED`.
+    """
+
+    number: Int64s
     subject_id: Int64s
 
     @classmethod
-    def of(cls, hadm_id: Int64s, subject_id: Int64s) -> Admissions:
-        """Sort the admissions; rows may repeat."""
-        order = np.argsort(hadm_id, kind="stable")
-        return cls(hadm_id[order], subject_id[order])
+    def of(cls, number: Int64s, subject_id: Int64s) -> Owners:
+        """Sort the admissions or stays; rows may repeat."""
+        known = number != NULL
+        order = np.lexsort((subject_id[known], number[known]))
+        number, subject_id = number[known][order], subject_id[known][order]
+        if not len(number):
+            return cls(number, subject_id)
+        first = np.flatnonzero(np.append(True, number[1:] != number[:-1]))
+        last = np.append(first[1:], len(number)) - 1
+        owner = np.where(subject_id[first] == subject_id[last], subject_id[first], CONTESTED)
+        return cls(number[first], owner)
 
-    def owner(self, hadm_id: Int64s) -> Int64s:
-        """subject_id of each admission, `NULL` where there is none."""
-        if not len(self.hadm_id):
-            return np.full(len(hadm_id), NULL, np.int64)
-        at = np.minimum(np.searchsorted(self.hadm_id, hadm_id), len(self.hadm_id) - 1)
-        return np.where(self.hadm_id[at] == hadm_id, self.subject_id[at], NULL)
+    def owner(self, number: Int64s) -> Int64s:
+        """subject_id of each admission or stay, `NULL` where there is none."""
+        if not len(self.number):
+            return np.full(len(number), NULL, np.int64)
+        at = np.minimum(np.searchsorted(self.number, number), len(self.number) - 1)
+        return np.where(self.number[at] == number, self.subject_id[at], NULL)
 
 
 @dataclass(frozen=True)
@@ -73,32 +89,19 @@ class Encounters:
         return np.where(holds, near, -1)
 
 
-def link_encounters(events: Events, event_time: Int64s | None, admissions: Admissions, encounters: Encounters) -> None:
-    """Remove hadm_ids of other patients, infer those that are null, and flag what was done.
+def link_encounters(
+    events: Events, event_time: Int64s | None, owners: Mapping[str, Owners], encounters: Encounters
+) -> None:
+    """Remove hadm_ids and stay_ids of other patients, infer hadm_ids that are null, and flag what was done.
 
     Args:
         events: in any order; changed in place.
         event_time: when they happened, where that is not `events.time`.
-        admissions: of the release.
+        owners: of the release's admissions (`hadm_id`) and stays (`stay_id`).
         encounters: of these patients.
     """
-    hadm, flags = events.ints["hadm_id"], events.ints["flags"]
-    bits = rules.flags()
-    if len(admissions.hadm_id):
-        # One look-up for each run of events of the same patient and admission: rows lie in such runs.
-        begins = np.flatnonzero(
-            np.concatenate([[True], (hadm[1:] != hadm[:-1]) | (events.subject[1:] != events.subject[:-1])])
-        )
-        owner = admissions.owner(hadm[begins])
-        given = hadm[begins] != NULL
-        foreign = given & (owner != NULL) & (owner != events.subject[begins])
-        unknown = given & (owner == NULL)
-        if foreign.any() or unknown.any():
-            lengths = np.diff(np.append(begins, len(hadm)))
-            foreign_rows = np.repeat(foreign, lengths) & events.linked
-            flags |= np.where(foreign_rows, bits["hadm_of_other_patient"], 0)
-            flags |= np.where(np.repeat(unknown, lengths) & events.linked, bits["hadm_unknown"], 0)
-            hadm[foreign_rows] = NULL
+    hadm, flags, bits = events.ints["hadm_id"], events.ints["flags"], rules.flags()
+    _check_owners(events, owners)
     time = events.time if event_time is None else event_time
     missing = np.flatnonzero(
         (hadm == NULL) & events.linked & (time != NULL) & ((flags & bits["hadm_of_other_patient"]) == 0)
@@ -110,5 +113,32 @@ def link_encounters(events: Events, event_time: Int64s | None, admissions: Admis
     if not len(missing):
         return
     found = encounters.hadm_id[at]
-    hadm[missing] = found
-    flags[missing] |= np.where(found == NULL, bits["hadm_ambiguous"], bits["hadm_inferred"])
+    contested = owners["hadm_id"].owner(encounters.hadm_id)[at] == CONTESTED
+    hadm[missing] = np.where(contested, NULL, found)
+    inferred = np.where(found == NULL, bits["hadm_ambiguous"], bits["hadm_inferred"])
+    flags[missing] |= np.where(contested, bits["hadm_of_other_patient"], inferred)
+
+
+def _check_owners(events: Events, owners: Mapping[str, Owners]) -> None:
+    """Remove the numbers of other patients' admissions and stays, and flag those and what nobody has."""
+    numbers = {name: events.ints[name] for name, of in owners.items() if len(of.number)}
+    if not numbers:
+        return
+    # One look-up for each run of events of the same patient, admission and stay: rows lie in such runs.
+    changes = events.subject[1:] != events.subject[:-1]
+    for number in numbers.values():
+        changes |= number[1:] != number[:-1]
+    begins = np.flatnonzero(np.append(True, changes))
+    lengths = np.diff(np.append(begins, len(events.subject)))
+    flags, bits = events.ints["flags"], rules.flags()
+    for name, number in numbers.items():
+        kind = name.removesuffix("_id")
+        owner = owners[name].owner(number[begins])
+        given = number[begins] != NULL
+        foreign = given & (owner != NULL) & (owner != events.subject[begins])
+        unknown = given & (owner == NULL)
+        if foreign.any() or unknown.any():
+            foreign_rows = np.repeat(foreign, lengths)
+            flags |= np.where(foreign_rows, bits[f"{kind}_of_other_patient"], 0)
+            flags |= np.where(np.repeat(unknown, lengths), bits[f"{kind}_unknown"], 0)
+            number[foreign_rows] = NULL

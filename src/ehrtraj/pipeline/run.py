@@ -36,8 +36,8 @@ from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.own import check_own
 from ehrtraj.pipeline.report import Reporter
 from ehrtraj.pipeline.result import BuildResult, already_there
-from ehrtraj.pipeline.selection import ADMISSIONS, Patients, Selection, choose_tables, plan_build
-from ehrtraj.pipeline.shard import ShardJob, ShardTask, read_dictionaries
+from ehrtraj.pipeline.selection import Patients, Selection, choose_tables, plan_build
+from ehrtraj.pipeline.shard import TABLES_OF_ALL, ShardJob, ShardTask, read_dictionaries
 from ehrtraj.pipeline.shards import Plan
 from ehrtraj.pipeline.stage import StagedFile, StagedTable, finished, inputs_of, stage_table
 from ehrtraj.pipeline.vocabularies import VocabularyFile, find_vocabularies
@@ -338,8 +338,8 @@ class _Build:
         return staged
 
     def _finished(self, name: str, done: set[int]) -> StagedTable | None:
-        # Every shard asks whose an admission is: these files stay when their own shard is done.
-        gone = set() if name == ADMISSIONS else done
+        # Every shard asks whose an admission or stay is: these files stay when their own shard is done.
+        gone = set() if name in TABLES_OF_ALL else done
         return finished(self._space.staged(name), self._space.reject_piece(name, "staged"), gone)
 
     def _check_unchanged(self, name: str) -> None:
@@ -361,7 +361,7 @@ class _Build:
             )
         for shard in set(done) & set(tasks):
             # Killed between a shard's marker and this step, an earlier run left them.
-            free_inputs(tasks[shard], kept=(ADMISSIONS,))
+            free_inputs(tasks[shard], kept=TABLES_OF_ALL)
         # The largest first, so that none is left alone at the end.
         todo = sorted((t for s, t in tasks.items() if s not in done), key=lambda t: (-t.rows, t.shard))
         self._reporter.extracting(len(todo), sum(task.rows for task in todo))
@@ -369,7 +369,7 @@ class _Build:
         for result in run_shards(self._job(staged), todo, workers):
             account = accounts[result.account["shard"]] = commit(self._space, result)
             task = tasks[account["shard"]]
-            free_inputs(task, kept=(ADMISSIONS,))
+            free_inputs(task, kept=TABLES_OF_ALL)
             self._reporter.extracted(task.rows, sum(t["events"] for t in account["tables"].values()))
         self._timings["extract"] = time.monotonic() - begun
         return [accounts[s] for s in sorted(accounts)]
@@ -392,7 +392,7 @@ class _Build:
 
     def _job(self, staged: Mapping[str, StagedTable]) -> ShardJob:
         settings = self._settings
-        admissions = inputs_of(staged[ADMISSIONS], self._space.staged(ADMISSIONS)) if ADMISSIONS in staged else ()
+        of_all = sorted(TABLES_OF_ALL & set(self._patient_tables()))
         return ShardJob(
             source=self._release.source,
             root=self._space.root,
@@ -401,7 +401,7 @@ class _Build:
             clock=settings.clock,
             seed=settings.seed,
             memory=_WORKER_BYTES,
-            admissions=admissions,
+            of_all={n: inputs_of(staged[n], self._space.staged(n)) for n in of_all},
             dictionaries=self._dictionary_files(staged),
             standardise=settings.standardise,
             rules=settings.rules,

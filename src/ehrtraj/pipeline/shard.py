@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ import pyarrow.feather as feather
 from ehrtraj.pipeline.applied import all_applied, count_applied
 from ehrtraj.pipeline.assemble import Part, assemble
 from ehrtraj.pipeline.convert import Codes
-from ehrtraj.pipeline.encounters import Admissions
+from ehrtraj.pipeline.encounters import Owners
 from ehrtraj.pipeline.events import NULL, EventBuffer, masked, to_int64
 from ehrtraj.pipeline.extract import Extractor, TableCount
 from ehrtraj.pipeline.notes import NoteWriter
@@ -37,6 +37,11 @@ from ehrtraj.rules import domains
 # 0.7 GB. Patients are never divided.
 PART_ROWS = 2_000_000
 
+OWNERS = {"hadm_id": ("hosp/admissions",), "stay_id": ("icu/icustays", "ed/edstays")}
+"""Tables that show whose each admission and stay is."""
+TABLES_OF_ALL = frozenset(table for tables in OWNERS.values() for table in tables)
+"""Every shard reads these of all shards, so their files stay when their own shard is done."""
+
 
 @dataclass(frozen=True)
 class ShardJob:
@@ -50,7 +55,7 @@ class ShardJob:
         clock: `event` or `available`.
         seed: of the splits.
         memory: bytes for DuckDB.
-        admissions: staged files of all admissions, whatever their shard.
+        of_all: staged files of the tables in TABLES_OF_ALL that are there, of all shards, by full name.
         dictionaries: staged files of each dictionary, by full name.
         standardise: apply the rule tables of numbers.
         rules: folder with a user's own rules, if any.
@@ -66,7 +71,7 @@ class ShardJob:
     clock: str
     seed: int
     memory: int
-    admissions: tuple[StagedFile, ...] = ()
+    of_all: Mapping[str, tuple[StagedFile, ...]] = field(default_factory=dict)
     dictionaries: Mapping[str, tuple[StagedFile, ...]] = field(default_factory=dict)
     standardise: bool = True
     rules: Path | None = None
@@ -151,19 +156,20 @@ class ShardWorker:
             extra=job.recipes,
         )
         self._domains = domains(job.recipes)
-        self._admissions = self._all_admissions()
+        self._owners = {name: self._owners_of(name, tables) for name, tables in OWNERS.items()}
         self._buffer = EventBuffer()
 
     def close(self) -> None:
         """End the DuckDB session."""
         self._extractor.close()
 
-    def _all_admissions(self) -> Admissions:
-        name = "hosp/admissions"
-        if name not in self._job.staged:
-            return Admissions.of(np.empty(0, np.int64), np.empty(0, np.int64))
-        rows = read_staged(self._job.admissions, self._tables[name].schema, ["hadm_id", "subject_id"])
-        return Admissions.of(to_int64(rows["hadm_id"]), to_int64(rows["subject_id"]))
+    def _owners_of(self, name: str, tables: Sequence[str]) -> Owners:
+        """Whose each admission or stay is, of all shards."""
+        files = {table: self._job.of_all[table] for table in tables if table in self._job.of_all}
+        parts = [pa.table({name: pa.array([], pa.int64()), "subject_id": pa.array([], pa.int64())})]
+        parts += [read_staged(found, self._tables[t].schema, [name, "subject_id"]) for t, found in files.items()]
+        rows = pa.concat_tables(parts)
+        return Owners.of(to_int64(rows[name]), to_int64(rows["subject_id"]))
 
     def build(self, task: ShardTask) -> ShardResult:
         """Build one shard, in a folder of this attempt alone. Nothing that exists is changed or removed.
@@ -206,7 +212,7 @@ class ShardWorker:
                 part = assemble(
                     self._buffer.events(),
                     spelled,
-                    self._admissions,
+                    self._owners,
                     about,
                     patients_known="hosp/patients" in job.staged,
                     standardiser=self._standardiser,

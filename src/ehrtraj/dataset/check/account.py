@@ -15,7 +15,7 @@ from ehrtraj.dataset.check.rows import Bools, Rows
 from ehrtraj.dataset.check.spill import Spill
 from ehrtraj.pipeline.events import NULL, Int64s
 
-ENCOUNTERS = {"hadm_id": "hadm_unknown", "stay_id": None}
+ENCOUNTERS = {"hadm_id": "hadm_unknown", "stay_id": "stay_unknown"}
 """Columns of admissions and stays, and the flag of events whose value need not be one of the patient's."""
 
 ONCE = (meds.birth_code, meds.death_code)

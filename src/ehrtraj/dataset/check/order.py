@@ -52,6 +52,7 @@ def check_total_order(rows: Rows, findings: Findings, source: str) -> None:
     at = np.sort(np.concatenate([np.empty(0, np.intp), *wrong]))
     words = "{code} comes before its place among events of the same time"
     findings.add("total_order", rows.places(at, words, "code"), len(at))
+    tied = tied[rows.ints("flags")[tied] & rules.flags()["repeated_event"] == 0]
     findings.add("no_repeats", rows.places(tied, "{code} repeats the event before it", "code"), len(tied))
 
 

@@ -42,7 +42,7 @@ def _all() -> dict[str, Promise]:
     ours = {
         "columns": "data files have the columns and types of an event, in their order",
         "total_order": "patients ascend, and equal times are in the published order",
-        "no_repeats": "no two events are alike in every column",
+        "no_repeats": "no two events are alike in every column, unless flagged",
         "finite": "numeric_value is a number or null",
         "text": "texts are UTF-8",
         "available_time": "every event with a time has an available_time that is not before it",

@@ -1,4 +1,7 @@
 -- hosp/patients: one patient a row: sex, the year from which age is counted, the date of death.
+-- A patient with several rows keeps the one that is least by its columns from left to right (null last), whatever their order
+-- in the file: with more there would be several births.
+-- set aside: duplicate_subject | EXISTS (FROM patients AS o WHERE o.subject_id = patients.subject_id AND row(o.gender, o.anchor_age, o.anchor_year, o.anchor_year_group, o.dod) < row(patients.gender, patients.anchor_age, patients.anchor_year, patients.anchor_year_group, patients.dod))
 
 -- [every row] sex
 SELECT
