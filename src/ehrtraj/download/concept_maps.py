@@ -19,6 +19,7 @@ from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.run import errors_in_words, run_async
 from ehrtraj.download.web import Patience, Web
 from ehrtraj.pipeline.workspace import private_files
+from ehrtraj.storage.safe import refuse_link, write_atomically
 
 MAPS_URL = "https://raw.githubusercontent.com/MIT-LCP/mimic-code/v2.4.0"
 FOLDER = "concept_maps"
@@ -97,6 +98,8 @@ def fetch_concept_maps(
     if lacking:
         with private_files(), errors_in_words(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            for each in lacking:
+                refuse_link(folder / each.name)
             run_async(_fetch(lacking, folder, base, Patience(timeout, retries), reporter or DownloadReporter()))
     licence = (folder / LICENCE).read_text(encoding="utf-8")
     return ConceptMapsResult(folder, licence, tuple(m.name for m in lacking), there)
@@ -116,14 +119,12 @@ async def _fetch(
                 raise WrongHashError(
                     f"{base}/{each.path} is not the file of mimic-code v2.4.0: its SHA-256 is another. It is not kept"
                 )
-            temporary = folder / f".{each.name}.new"
-            temporary.write_bytes(response.content)
-            temporary.replace(folder / each.name)
+            write_atomically(folder / each.name, response.content)
 
 
 def _is_there(folder: Path, each: ConceptMap) -> bool:
     path = folder / each.name
-    return path.is_file() and _is_right(each, path.read_bytes())
+    return path.is_file() and path.stat().st_size <= _MOST_BYTES and _is_right(each, path.read_bytes())
 
 
 def _is_right(each: ConceptMap, content: bytes) -> bool:

@@ -15,6 +15,10 @@ class MissingOnServerError(NetworkError):
     """The server does not have a file that its own list names."""
 
 
+class BadSizeError(NetworkError):
+    """The server gives a size that no file of a release has."""
+
+
 class PasswordError(EhrtrajError):
     """The server does not accept the user's name or password, or none is at hand."""
 

@@ -7,8 +7,6 @@ blocks are all there is hashed in a thread and gets its own name.
 from __future__ import annotations
 
 import asyncio
-import random
-import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -16,8 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ehrtraj.download.errors import (
+    BadSizeError,
     ChangedOnServerError,
-    DiskSpaceError,
     MissingOnServerError,
     WrongHashError,
 )
@@ -25,9 +23,12 @@ from ehrtraj.download.part import Block, Part, part_path, remove_part
 from ehrtraj.download.projects import Place
 from ehrtraj.download.remote import RemoteFile, look, read_piece
 from ehrtraj.download.report import DownloadReporter
+from ehrtraj.download.space import check_room
 from ehrtraj.download.sums import sha256_of
+from ehrtraj.download.threads import Abandon
 from ehrtraj.download.web import Web
 from ehrtraj.errors import EhrtrajError
+from ehrtraj.storage.safe import refuse_link
 
 # A file is fetched anew so often before its hash counts as wrong for good.
 _TRIES_ANEW = 1
@@ -96,6 +97,7 @@ class Fetch:
         self._queue: asyncio.Queue[tuple[_File, Block]] = asyncio.Queue()
         self._all_settled = asyncio.Event()
         self._open = 0
+        self._abandon = Abandon()
         self.reporter = reporter
         self.result = Fetched()
 
@@ -107,18 +109,21 @@ class Fetch:
             whole_files: each file in one piece, for a server that cannot do otherwise.
 
         Raises:
-            DiskSpaceError: if there is no room; before anything is fetched.
+            DiskSpaceError: if there is no room; before anything is fetched or written.
+            OutputError: if a file would be written through a link.
             EhrtrajError: if the server fails as a whole. What concerns one file is in the result.
         """
-        lacking = await self._check_what_is_there(wanted)
-        remotes = await self._all([lambda p=p: self._look(p) for p in lacking])  # type: ignore[misc]
         files: list[_File] = []
         try:
-            for remote in sorted(filter(None, remotes), key=lambda r: -r.size):
+            lacking = await self._check_what_is_there(wanted)
+            remotes = await self._all([lambda p=p: self._look(p) for p in lacking])  # type: ignore[misc]
+            found = sorted(filter(None, remotes), key=lambda r: -r.size)
+            check_room((self._local(r.path), r.size) for r in found)
+            for remote in found:
                 files.append(await self._take_up(remote, whole_files=whole_files))  # noqa: PERF401  # to be closed
-            self._check_room(files)
             await self._fetch_all(files)
         finally:
+            self._abandon.now()
             for file in files:
                 file.part.close()
         return self.result
@@ -156,19 +161,22 @@ class Fetch:
         for path in self.result.there:
             # A run that was killed right after it gave a file its name leaves the journal.
             remove_part(self._local(path))
-        return [p for p in wanted if p not in right]
+        lacking = [p for p in wanted if p not in right]
+        for path in lacking:
+            refuse_link(self._local(path))
+        return lacking
 
     async def _is_right(self, path: str) -> str | None:
         local = self._local(path)
         size = local.stat().st_size
-        digest = await self._in_thread(sha256_of, local)
+        digest = await self._in_thread(sha256_of, local, self._abandon)
         self.reporter.checked(path, size)
         return path if digest == self._sums[path] else None
 
     async def _look(self, path: str) -> RemoteFile | None:
         try:
             return await look(self._web, self._place, path)
-        except MissingOnServerError as error:
+        except (BadSizeError, MissingOnServerError) as error:
             self.result.failed[path] = error
             return None
 
@@ -176,21 +184,12 @@ class Fetch:
         local = self._local(remote.path)
         own = local.stat().st_size if local.is_file() else None
         identity = remote.identity(self._place, self._sums[remote.path])
-        part = await self._in_thread(lambda: Part(local, identity, one_block=whole_files))
+        part = await self._in_thread(lambda: Part(local, identity, one_block=whole_files, proceed=self._abandon))
         if part.note:
             self.reporter.note(f"{remote.path}: {part.note}")
         elif own is not None and own >= remote.size:
             self.reporter.note(f"{remote.path} does not have its published hash: it is fetched anew")
         return _File(remote, part, self)
-
-    def _check_room(self, files: Sequence[_File]) -> None:
-        need = sum(f.remote.size - f.part.done for f in files)
-        free = shutil.disk_usage(self._place.folder).free
-        if need > free:
-            raise DiskSpaceError(
-                f"the disk that holds {self._place.folder} has {free / 1e9:.2f} GB free, and {need / 1e9:.2f} GB are "
-                "to come: make room, or choose another folder with --to, or fewer --tables. Nothing was fetched"
-            )
 
     async def _fetch_all(self, files: Sequence[_File]) -> None:
         self.reporter.begin({f.remote.path: (f.remote.size, f.part.done) for f in files})
@@ -219,9 +218,6 @@ class Fetch:
                         lambda f=file, b=block: read_piece(self._web, self._place, f.remote, b, f),  # type: ignore[misc]
                         file.remote.path,
                     )
-                    if not block.is_whole:
-                        # The line dropped after some bytes: not all connections at once again.
-                        await asyncio.sleep(random.uniform(0, 0.5))  # noqa: S311  # not a secret
             except _OF_ONE_FILE as error:
                 self._fail(file, error)
             if file.part.is_whole and not file.is_finishing:
@@ -231,13 +227,14 @@ class Fetch:
     async def _finish(self, file: _File) -> None:
         path, part = file.remote.path, file.part
         await self._in_thread(part.sync)
-        if await self._in_thread(sha256_of, part_path(part.path)) == self._sums[path]:
+        digest = await self._in_thread(lambda: sha256_of(part_path(part.path), self._abandon, is_ours=True))
+        if digest == self._sums[path]:
             part.finish(_seconds(file.remote.last_modified))
             self.result.fetched.append(path)
             self.reporter.whole(path)
             self._settle(file)
             return
-        again = await self._in_thread(part.damaged)
+        again = await self._in_thread(part.damaged, self._abandon)
         why = "the disk lost some of it" if again else "its bytes are not those of its published hash"
         again = again or part.blocks
         # A file without bytes has no blocks, and nothing of it could be other at the next try.
@@ -270,5 +267,5 @@ class Fetch:
 def _seconds(date: str) -> float | None:
     try:
         return parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

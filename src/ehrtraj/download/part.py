@@ -12,28 +12,38 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from ehrtraj.download.sums import JOURNAL_ENDING, PART_ENDING
+from ehrtraj.download.sums import JOURNAL_ENDING, PART_ENDING, pieces
+from ehrtraj.storage.safe import open_private, refuse_link, write_atomically
 
 SMALLEST_BLOCK = 256 << 10
 LARGEST_BLOCK = 4 << 20
 """At 50 kB/s a block of this size takes 84 s: long against the start of a request, short against the whole."""
 _BLOCKS_OF_A_FILE = 64
+_MOST_BLOCKS = 4096
+"""Of a file of any size: what is kept of it in memory and in the journal does not grow further."""
 _FORMAT = 1
 _HEADER_BYTES = 1024
 _MARK = struct.Struct("<QII")
-_READ_BYTES = 1 << 20
+_UTIME_FOLLOWS_LINKS = os.utime not in os.supports_follow_symlinks
 
 
 def block_size(size: int) -> int:
-    """Bytes of a block, for a file of that many bytes: about 64 blocks, in whole multiples of the smallest."""
-    wanted = -(-size // _BLOCKS_OF_A_FILE)
-    return min(LARGEST_BLOCK, max(SMALLEST_BLOCK, -(-wanted // SMALLEST_BLOCK) * SMALLEST_BLOCK))
+    """Bytes of a block, for a file of that many bytes: about 64 blocks, in whole multiples of the smallest.
+
+    Above 256 MiB there are more blocks, and above 16 GiB, where there would be too many, larger ones.
+    """
+    return max(min(LARGEST_BLOCK, _multiple(size, _BLOCKS_OF_A_FILE)), _multiple(size, _MOST_BLOCKS))
+
+
+def _multiple(size: int, blocks: int) -> int:
+    """The least multiple of the smallest block of which so many hold the file."""
+    return max(1, -(-size // (blocks * SMALLEST_BLOCK))) * SMALLEST_BLOCK
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class Identity:
         return (self.etag, self.last_modified) == (other.etag, other.last_modified)
 
 
-@dataclass
+@dataclass(slots=True)
 class Block:
     """A range of the file.
 
@@ -72,12 +82,14 @@ class Block:
         size: its bytes.
         done: how many of them are there.
         crc: CRC-32 of those.
+        furthest: how many were there before the server began it anew, since bytes sent twice are no progress.
     """
 
     start: int
     size: int
     done: int = 0
     crc: int = 0
+    furthest: int = 0
 
     @property
     def is_whole(self) -> bool:
@@ -105,7 +117,25 @@ class Part:
         note: what became of an earlier part, for the user; empty where there is nothing to say.
     """
 
-    def __init__(self, path: Path, identity: Identity, *, one_block: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: Identity,
+        *,
+        one_block: bool = False,
+        proceed: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Take up what is there of a file.
+
+        Args:
+            path: of the whole file.
+            identity: what it is.
+            one_block: fetch it in one piece.
+            proceed: called while a long file is read; raises if the work is no longer wanted.
+
+        Raises:
+            OutputError: if a file that would be written is a symbolic link or has a second name.
+        """
         self.path = path
         self.identity = identity
         self.note = ""
@@ -113,12 +143,14 @@ class Part:
         step = max(size, 1) if one_block else block_size(size)
         self._step = step
         self.blocks = [Block(start, min(step, size - start)) for start in range(0, size, step)]
+        self._files: tuple[FileIO, FileIO] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._take_up()
-        part_path(path).touch(0o600)
-        # Not buffered: what is written must be with the system when the process is killed.
-        self._data = part_path(path).open("r+b", buffering=0)
-        self._journal = journal_path(path).open("r+b", buffering=0)
+        refuse_link(path)
+        if path.is_file():
+            # It may be taken up as a part, which is written in place.
+            os.close(open_private(path, os.O_RDWR))
+        os.close(open_private(part_path(path)))
+        self._take_up(proceed)
 
     @property
     def done(self) -> int:
@@ -130,8 +162,14 @@ class Part:
         """Whether all bytes are there."""
         return all(block.is_whole for block in self.blocks)
 
-    def _take_up(self) -> None:
-        """Go on with what lies there: the file's own name with too few bytes, or a part of an earlier run."""
+    def _opened(self) -> tuple[FileIO, FileIO]:
+        """The part and its journal, opened when bytes come: a list may name more files than can be open at once."""
+        if self._files is None:
+            self._files = (_open(part_path(self.path)), _open(journal_path(self.path)))
+        return self._files
+
+    def _take_up(self, proceed: Callable[[], object]) -> None:
+        """Resume from what is there: the file's own name with too few bytes, or a part of an earlier run."""
         part, own = part_path(self.path), self.path
         known = self._known(part)
         if own.is_file():
@@ -146,9 +184,9 @@ class Part:
         if known is not None:
             for block, (done, crc) in zip(self.blocks, known, strict=True):
                 block.done, block.crc = done, crc
-        elif part.is_file() and not journal_path(self.path).is_file():
-            self._adopt(part)
-        elif part.is_file():
+        elif not journal_path(self.path).is_file():
+            self._adopt(part, proceed)
+        elif part.stat().st_size:
             self.note = "what lay there of it cannot be used: it is fetched anew"
             part.unlink()
         self._write_journal()
@@ -156,12 +194,13 @@ class Part:
     def _known(self, part: Path) -> list[tuple[int, int]] | None:
         """What the journal says of each block; None where it is of another file, or says nothing."""
         try:
-            content = journal_path(self.path).read_bytes()
+            with os.fdopen(open_private(journal_path(self.path), os.O_RDONLY), "rb") as handle:
+                content = handle.read(_HEADER_BYTES + len(self.blocks) * _MARK.size)
             header = json.loads(content[:_HEADER_BYTES])
             earlier = Identity(**header["identity"])
             fits = header["format"] == _FORMAT and header["step"] == self._step
             marks = [_MARK.unpack_from(content, _HEADER_BYTES + i * _MARK.size)[:2] for i in range(len(self.blocks))]
-        except (OSError, ValueError, KeyError, TypeError, struct.error):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error):
             return None
         if not fits or not self.identity.same_as(earlier):
             return None
@@ -171,21 +210,20 @@ class Part:
             for block, (done, crc) in zip(self.blocks, marks, strict=True)
         ]
 
-    def _adopt(self, part: Path) -> None:
+    def _adopt(self, part: Path, proceed: Callable[[], object]) -> None:
         """Take bytes from the start on for good; the whole file's hash decides."""
-        with part.open("rb") as handle:
+        with _open(part) as handle:
             for block in self.blocks:
-                for piece in _pieces(handle, block.start, block.size):
+                for piece in pieces(handle, proceed, block.start, block.size):
                     block.crc = zlib.crc32(piece, block.crc)
                     block.done += len(piece)
+                if not block.is_whole:
+                    return
 
     def _write_journal(self) -> None:
         header = json.dumps({"format": _FORMAT, "step": self._step, "identity": asdict(self.identity)}).encode()
         marks = b"".join(_MARK.pack(block.done, block.crc, 0) for block in self.blocks)
-        journal = journal_path(self.path)
-        temporary = journal.with_name(f".{journal.name}.new")
-        temporary.write_bytes(header.ljust(_HEADER_BYTES) + marks)
-        temporary.replace(journal)
+        write_atomically(journal_path(self.path), header.ljust(_HEADER_BYTES) + marks, is_locked=True)
 
     def write(self, block: Block, data: bytes) -> None:
         """Add bytes to a block, where it ends so far.
@@ -195,28 +233,28 @@ class Part:
         """
         if len(data) > block.size - block.done:
             raise ValueError("more bytes than the block has")
-        _write_all(self._data, data, block.start + block.done)
+        _write_all(self._opened()[0], data, block.start + block.done)
         block.crc = zlib.crc32(data, block.crc)
         block.done += len(data)
         self._mark(block)
 
     def _mark(self, block: Block) -> None:
         at = _HEADER_BYTES + (block.start // self._step) * _MARK.size
-        _write_all(self._journal, _MARK.pack(block.done, block.crc, 0), at)
+        _write_all(self._opened()[1], _MARK.pack(block.done, block.crc, 0), at)
 
     def reset(self, block: Block) -> None:
         """Throw a block away."""
-        block.done, block.crc = 0, 0
+        block.done, block.crc, block.furthest = 0, 0, 0
         self._mark(block)
 
-    def damaged(self) -> list[Block]:
+    def damaged(self, proceed: Callable[[], object] = lambda: None) -> list[Block]:
         """The blocks that are not on the disk as they came."""
-        with part_path(self.path).open("rb") as handle:
-            return [block for block in self.blocks if _crc_of(handle, block) != block.crc]
+        with _open(part_path(self.path)) as handle:
+            return [block for block in self.blocks if _crc_of(handle, block, proceed) != block.crc]
 
     def sync(self) -> None:
         """See to it that the bytes are on the disk."""
-        os.fsync(self._data.fileno())
+        os.fsync(self._opened()[0].fileno())
 
     def finish(self, modified: float | None) -> None:
         """Give the whole file its own name.
@@ -227,7 +265,8 @@ class Part:
         self.close()
         part = part_path(self.path)
         if modified is not None:
-            os.utime(part, (modified, modified))
+            os.utime(part, (modified, modified), follow_symlinks=_UTIME_FOLLOWS_LINKS)
+        refuse_link(self.path)
         part.replace(self.path)
         remove_part(self.path)
 
@@ -238,8 +277,9 @@ class Part:
 
     def close(self) -> None:
         """Close its files, which stay."""
-        self._data.close()
-        self._journal.close()
+        for file in self._files or ():
+            file.close()
+        self._files = None
 
     def __enter__(self) -> Self:
         return self
@@ -261,15 +301,13 @@ def _write_all(handle: FileIO, data: bytes, at: int) -> None:
         view = view[handle.write(view) :]
 
 
-def _pieces(handle: BinaryIO, start: int, size: int) -> Iterator[bytes]:
-    handle.seek(start)
-    while size and (piece := handle.read(min(_READ_BYTES, size))):
-        yield piece
-        size -= len(piece)
+def _open(path: Path) -> FileIO:
+    # Not buffered: what is written must be with the system when the process is killed.
+    return FileIO(open_private(path, os.O_RDWR | os.O_CREAT), "r+")
 
 
-def _crc_of(handle: BinaryIO, block: Block) -> int:
+def _crc_of(handle: BinaryIO, block: Block, proceed: Callable[[], object]) -> int:
     crc = 0
-    for piece in _pieces(handle, block.start, block.done):
+    for piece in pieces(handle, proceed, block.start, block.done):
         crc = zlib.crc32(piece, crc)
     return crc

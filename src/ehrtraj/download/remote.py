@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 import httpx
 
 from ehrtraj.download.errors import (
+    BadSizeError,
     ChangedOnServerError,
     MissingOnServerError,
     NetworkError,
@@ -16,14 +18,20 @@ from ehrtraj.download.errors import (
     NoSuchReleaseError,
     RangeIgnoredError,
 )
+from ehrtraj.download.failures import PassingError
 from ehrtraj.download.part import Block, Identity
 from ehrtraj.download.projects import HOST, Place
-from ehrtraj.download.sums import SUMS_FILE
-from ehrtraj.download.web import PassingError, Web
+from ehrtraj.download.sums import MOST_LIST_BYTES, SUMS_FILE
+from ehrtraj.download.web import Web
 
-# The list of the largest project has far less than a thousand lines.
-MOST_LIST_BYTES = 16 << 20
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+MOST_FILE_BYTES = 256 << 30
+"""The largest table of MIMIC-IV has about 3 GB."""
+# Numbers of more digits than Python reads are no sizes either.
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20})")
+_SIZE = re.compile(r"[0-9]{1,20}")
+# What is kept of a file's identity has to fit into the head of its journal.
+_LONGEST_MARK = 100
+_LONGEST_URL = 300
 
 
 class Taker(Protocol):
@@ -54,7 +62,10 @@ class RemoteFile:
 
     def identity(self, place: Place, sha256: str) -> Identity:
         """What a part of it has to agree with."""
-        return Identity(self.size, sha256, place.file_url(self.path), self.etag, self.last_modified)
+        url = place.file_url(self.path)
+        if len(url) > _LONGEST_URL or not url.isascii():
+            url = hashlib.sha256(url.encode()).hexdigest()
+        return Identity(self.size, sha256, url, self.etag, self.last_modified)
 
 
 async def small_file(web: Web, url: str, most: int = MOST_LIST_BYTES) -> httpx.Response:
@@ -112,6 +123,7 @@ async def look(web: Web, place: Place, path: str) -> RemoteFile:
     Raises:
         NoAccessError: if the account may not have it.
         MissingOnServerError: if it is not there.
+        BadSizeError: if the server gives a size that no file has.
         NetworkError: if the server does not tell.
     """
     url = place.file_url(path)
@@ -120,12 +132,16 @@ async def look(web: Web, place: Place, path: str) -> RemoteFile:
         async with web.get(url, method=method) as response:
             _check(response, place, path)
             length = response.headers.get("Content-Length", "")
-            if response.status_code != 200 or not length.isdigit():
+            if response.status_code != 200 or not length:
                 if method == "HEAD":
                     return None
                 raise NetworkError(f"{web.host} does not tell how large {path} is ({response.status_code})")
-            etag = response.headers.get("ETag", "")
-            return RemoteFile(path, int(length), etag, response.headers.get("Last-Modified", ""))
+            if not _SIZE.fullmatch(length) or int(length) > MOST_FILE_BYTES:
+                raise BadSizeError(
+                    f"{web.host} gives {shown(length)} bytes as the size of {path}, which no file of a release has (at "
+                    f"most {MOST_FILE_BYTES:,}): it is not fetched. Use another --base-url, or try again later"
+                )
+            return RemoteFile(path, int(length), _mark(response, "ETag"), _mark(response, "Last-Modified"))
 
     found = await web.patiently(ask, path)
     found = found or await web.patiently(lambda: ask("GET"), path)
@@ -154,7 +170,7 @@ async def read_piece(web: Web, place: Place, remote: RemoteFile, block: Block, t
     # Only a strong mark can tell whether two pieces are of one file (RFC 9110, 13.1.5).
     if headers and (mark := remote.etag if remote.etag[:2] not in ("W/", "") else remote.last_modified):
         headers["If-Range"] = mark
-    before = block.done
+    furthest = max(block.furthest, block.done)
     async with web.get(place.file_url(remote.path), headers) as response:
         _check(response, place, remote.path)
         _check_version(response, remote)
@@ -162,44 +178,66 @@ async def read_piece(web: Web, place: Place, remote: RemoteFile, block: Block, t
             if block.size != remote.size:
                 raise _range_ignored(web)
             take.start_again(block)
-            before = 0
         elif response.status_code == 206:
-            _check_range(response, remote, at)
+            _check_range(response, remote, block, at)
         elif response.status_code != 200:
             raise NetworkError(f"cannot fetch {remote.path}: the server answers {response.status_code}")
+        dropped: httpx.TransportError | None = None
         try:
             async for data in response.aiter_raw():
                 take.write(block, data)
-        except httpx.TransportError:
-            if block.done == before:
-                raise
-    if block.done == before:
-        raise PassingError("the answer is empty")
+                web.progress += block.done > furthest
+        except httpx.TransportError as error:
+            dropped = error
+    block.furthest = max(furthest, block.done)
+    if block.furthest == furthest:
+        raise dropped or PassingError("the answer is empty")
+
+
+def _mark(response: httpx.Response, name: str) -> str:
+    """A header that marks a version of a file; empty where it is no such mark."""
+    value: str = response.headers.get(name, "")
+    return value if len(value) <= _LONGEST_MARK and value.isascii() and value.isprintable() else ""
+
+
+def shown(text: str) -> str:
+    """Text of a server, for a message: in ASCII, and not too much of it."""
+    return ascii(text if len(text) <= _LONGEST_MARK else f"{text[:_LONGEST_MARK]}...")
 
 
 def _check_version(response: httpx.Response, remote: RemoteFile) -> None:
     """See whether the file is still the one that was looked at."""
-    etag, modified = response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
+    etag, modified = _mark(response, "ETag"), _mark(response, "Last-Modified")
     if etag and remote.etag:
         changed = etag.removeprefix("W/") != remote.etag.removeprefix("W/")
     else:
         changed = bool(modified and remote.last_modified) and modified != remote.last_modified
     if response.status_code == 200:
-        length = response.headers.get("Content-Length", "")
-        changed = changed or (length.isdigit() and int(length) != remote.size)
+        changed = changed or _contradicts(response, remote.size)
     if changed or response.status_code == 416:
         raise _changed(remote)
 
 
-def _check_range(response: httpx.Response, remote: RemoteFile, at: int) -> None:
-    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if match is None or int(match[1]) != at:
+def _contradicts(response: httpx.Response, size: int) -> bool:
+    """Whether the answer announces another number of bytes."""
+    length = response.headers.get("Content-Length", "")
+    return bool(length) and (not _SIZE.fullmatch(length) or int(length) != size)
+
+
+def _check_range(response: httpx.Response, remote: RemoteFile, block: Block, at: int) -> None:
+    given = response.headers.get("Content-Range", "it does not say which")
+    match = _CONTENT_RANGE.fullmatch(given)
+    if match is None or int(match[1]) != at or not at <= int(match[2]) < block.start + block.size:
         raise NetworkError(
-            f"{response.url.host} sends another part of {remote.path} than was asked for: "
-            f"{response.headers.get('Content-Range', 'it does not say which')}"
+            f"{response.url.host} sends another part of {remote.path} than was asked for: {shown(given)}"
         )
     if int(match[3]) != remote.size:
         raise _changed(remote)
+    if _contradicts(response, int(match[2]) - at + 1):
+        raise NetworkError(
+            f"{response.url.host} contradicts itself about a part of {remote.path}: the range {shown(given)} has not "
+            f"{shown(response.headers['Content-Length'])} bytes"
+        )
 
 
 def _changed(remote: RemoteFile) -> ChangedOnServerError:

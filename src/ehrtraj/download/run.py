@@ -8,14 +8,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ehrtraj import interrupt
 from ehrtraj.config import capped_cpus
@@ -26,15 +26,16 @@ from ehrtraj.download.fetch import Fetch, Fetched
 from ehrtraj.download.projects import Place, place
 from ehrtraj.download.remote import list_of_files
 from ehrtraj.download.report import DownloadReporter
-from ehrtraj.download.sums import SUMS_FILE, parse_sums
+from ehrtraj.download.sums import LOCK_FILE, SUMS_FILE, parse_sums
+from ehrtraj.download.threads import DaemonExecutor, settle
 from ehrtraj.download.web import PasswordWantedError, Patience, Web
 from ehrtraj.errors import EhrtrajError, OutputError, SettingsError
 from ehrtraj.pipeline.workspace import private_files
+from ehrtraj.storage.safe import locked_file, write_atomically
 
 DEFAULT_CONNECTIONS = 8
 MOST_CONNECTIONS = 16
 """PhysioNet refused connections where 24 were open (MIMIC_IV_MEDS, pull request 72)."""
-_LOCK = ".ehrtraj-download.lock"
 
 T = TypeVar("T")
 
@@ -128,7 +129,8 @@ def download(
         EhrtrajError: with a message that names the way out; its subclasses, and their exit codes, tell what failed.
     """
     begun = time.monotonic()
-    where = place(project, release, Path(to), base_url)
+    with errors_in_words(Path(to)):
+        where = place(project, release, Path(to), base_url)
     cpus, note = capped_cpus(max_cpus)
     settings = DownloadSettings(connections, Patience(timeout, retries), whole_files, cpus)
     reporter = reporter or DownloadReporter()
@@ -162,6 +164,7 @@ class _Download:
         self._reporter = reporter
         self._credentials: Credentials | None = None
         self._cookies: httpx.Cookies | None = None
+        self._reached: set[str] = set()
         # Made once: reading all certificates takes longer than a request.
         self._tls = httpx.create_ssl_context()
 
@@ -215,6 +218,7 @@ class _Download:
             self._credentials,
             self._cookies,
             self._tls,
+            self._reached,
         )
         async with web:
             try:
@@ -231,7 +235,7 @@ class _Download:
 
     def _keep_list(self, listing: bytes) -> None:
         path = self._place.folder / SUMS_FILE
-        if path.is_file() and path.read_bytes() == listing:
+        if path.is_file() and path.stat().st_size == len(listing) and path.read_bytes() == listing:
             return
         if path.is_file():
             name, number = self._place.project.name, self._place.release
@@ -243,9 +247,7 @@ class _Download:
             self._reporter.note(
                 f"{SUMS_FILE} on the server differs from the one in {self._place.folder}: it is replaced"
             )
-        temporary = path.with_name(f".{SUMS_FILE}.new")
-        temporary.write_bytes(listing)
-        temporary.replace(path)
+        write_atomically(path, listing, is_locked=True)
 
     def _failure(self, done: Fetched, wanted: list[str]) -> EhrtrajError:
         errors = list(done.failed.values())
@@ -264,9 +266,8 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(_stopped_by_signals(work))
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(asyncio.run, work).result()
+            return asyncio.run(_stopped_by_signals(_leaving_threads_behind(work)))
+        return _in_thread_of_its_own(work)
     except _StoppedError:
         raise KeyboardInterrupt from None
     except BaseExceptionGroup as group:
@@ -275,6 +276,34 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 class _StoppedError(Exception):
     """The process was told to end."""
+
+
+def _in_thread_of_its_own(work: Coroutine[Any, Any, T]) -> T:
+    """Run it in a loop of its own, which Ctrl-C in this thread stops."""
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = Future()
+    result: Future[T] = Future()
+
+    async def run() -> T:
+        task = asyncio.ensure_future(_leaving_threads_behind(work))
+        begun.set_result((asyncio.get_running_loop(), task))
+        return await task
+
+    thread = threading.Thread(target=lambda: settle(result, lambda: asyncio.run(run())), daemon=True)
+    try:
+        thread.start()
+        return result.result()
+    except KeyboardInterrupt:
+        # It may come while the thread starts, or when the loop has just ended.
+        with suppress(TimeoutError, RuntimeError):
+            loop, task = begun.result(timeout=1)
+            loop.call_soon_threadsafe(task.cancel)
+            wait([result])
+        raise
+
+
+async def _leaving_threads_behind(work: Coroutine[Any, Any, T]) -> T:
+    asyncio.get_running_loop().set_default_executor(DaemonExecutor())
+    return await work
 
 
 async def _stopped_by_signals(work: Coroutine[Any, Any, T]) -> T:
@@ -327,22 +356,15 @@ def errors_in_words(folder: Path) -> Iterator[None]:
                 f"the disk that holds {folder} is full. What was fetched is kept: free some space and run the same "
                 "command again"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
-            raise OutputError(f"cannot write to {folder}: {error.strerror} ({error.filename})") from error
-        raise
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error} ({error.filename})") from error
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """One download into a folder at a time. The lock goes with the process, however that ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / _LOCK)
     try:
-        lock.acquire(timeout=0)
+        with locked_file(folder / LOCK_FILE):
+            yield
     except Timeout:
         raise OutputError(f"another download into {folder} is at work: wait for it") from None
-    try:
-        yield
-    finally:
-        # The empty file stays: removing it would let two downloads lock two files of the same name.
-        lock.release()

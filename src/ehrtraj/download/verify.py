@@ -13,6 +13,7 @@ from ehrtraj.config import capped_cpus
 from ehrtraj.download.choose import choose, listed
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.sums import JOURNAL_ENDING, PART_ENDING, SUMS_FILE, read_sums, sha256_of
+from ehrtraj.download.threads import Abandon
 from ehrtraj.errors import ReleaseError
 
 _SEARCH_DEPTH = 5
@@ -109,9 +110,11 @@ def verify(
     sizes = {p: (root / p).stat().st_size for p in present}
     reporter.checking(len(present), sum(sizes.values()))
 
+    abandon = Abandon()
+
     def check(path: str) -> bool:
         try:
-            right = sha256_of(root / path) == sums[path]
+            right = sha256_of(root / path, abandon) == sums[path]
         except OSError:
             right = False
         reporter.checked(path, sizes[path])
@@ -121,7 +124,11 @@ def verify(
         with ThreadPoolExecutor(cpus) as pool:
             # The largest first, so that none is left alone at the end.
             order = sorted(present, key=lambda p: -sizes[p])
-            is_right = dict(zip(order, pool.map(check, order), strict=True))
+            try:
+                is_right = dict(zip(order, pool.map(check, order), strict=True))
+            except BaseException:
+                abandon.now()
+                raise
     finally:
         reporter.close()
     missing = tuple(p for p in wanted if p not in sizes)

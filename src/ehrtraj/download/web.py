@@ -18,12 +18,13 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 import ehrtraj
 from ehrtraj.download.credentials import Credentials
-from ehrtraj.download.errors import CertificateError, NetworkError, PasswordError, ServerBusyError
+from ehrtraj.download.errors import NetworkError, PasswordError, ServerBusyError
+from ehrtraj.download.failures import PassingError, passing
 from ehrtraj.download.projects import is_safe
 from ehrtraj.download.report import DownloadReporter
 
@@ -36,6 +37,15 @@ LONGEST_PAUSE = 3600
 """Seconds that are waited at most when the server says how long to wait."""
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 60
+_LONGEST_WHILE_OTHERS_RECEIVE = 5
+"""Seconds between tries of one connection while bytes arrive over others: the server is there."""
+_FIRST_CONTACT = 5.0
+"""Seconds that a host which never answered is tried: its name is wrong, or there is no network."""
+_LONGEST_FIRST_BACKOFF = 1.0
+_LONGEST_CONNECT = 20.0
+_RETRIES_OF_GARBLED = 2
+_MOST_COOKIES = 20
+_MOST_HOSTS = 50
 _BUSY = {429, 503}
 _PASSING = {408, 425, 500, 502, 504, *_BUSY}
 
@@ -59,22 +69,12 @@ class PasswordWantedError(Exception):
     """The server asks who it is, and nobody was named yet."""
 
 
-class PassingError(Exception):
-    """Something that may be gone at the next try.
+class Web:
+    """A client of one server, for use with `async with`.
 
     Attributes:
-        status: the server's, 0 where it was the line.
-        pause: seconds that the server asks to wait.
+        progress: grows with each piece of a file that was not there before, whatever connection it came over.
     """
-
-    def __init__(self, message: str, status: int = 0, pause: float | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.pause = pause
-
-
-class Web:
-    """A client of one server, for use with `async with`."""
 
     def __init__(
         self,
@@ -85,18 +85,22 @@ class Web:
         credentials: Credentials | None = None,
         cookies: httpx.Cookies | None = None,
         tls: ssl.SSLContext | None = None,
+        reached: set[str] | None = None,
     ) -> None:
         self._origin = httpx.URL(base)
         self._credentials = credentials
         self._patience = patience
         self._reporter = reporter
         self._not_before = 0.0
+        # Hosts that answered once, also to an earlier client that has this set.
+        self._reached = set() if reached is None else reached
+        self.progress = 0
         self._client = httpx.AsyncClient(
             # A compressed answer would have other bytes, another length and a weaker ETag.
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Accept": "*/*"},
             cookies=cookies,
             verify=tls or True,
-            timeout=httpx.Timeout(patience.timeout, pool=None),
+            timeout=httpx.Timeout(patience.timeout, connect=min(patience.timeout, _LONGEST_CONNECT), pool=None),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         )
 
@@ -131,26 +135,37 @@ class Web:
             ServerBusyError: if the server said each time that it is busy.
             CertificateError: if the server's certificate is not in order.
         """
+        tries = _Tries(self)
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(PassingError),
-            stop=stop_after_attempt(self._patience.retries + 1),
-            wait=_wait,
+            stop=tries.are_over,
+            wait=tries.wait,
             before_sleep=lambda state: self._about_to_wait(state, what),
             reraise=True,
         )
         try:
             return await retrying(_in_own_words, action)
         except PassingError as error:
-            tries = self._patience.retries + 1
+            count = retrying.statistics["attempt_number"]
             if error.status in _BUSY:
                 raise ServerBusyError(
-                    f"{self.host} is busy ({error}, {tries} times) and {what} was not had. What was fetched is "
+                    f"{self.host} is busy ({error}, {count} times) and {what} was not had. What was fetched is "
                     "kept: run the same command again later, or with fewer --connections"
                 ) from None
+            advice = f"{error.advice}. " if error.advice else ""
             raise NetworkError(
-                f"cannot fetch {what} from {self.host}: {error} ({tries} tries). What was fetched is kept: run "
+                f"cannot fetch {what} from {self.host}: {error} ({count} tries). {advice}What was fetched is kept: run "
                 "the same command again"
             ) from None
+
+    @property
+    def retries(self) -> int:
+        """Tries after the first that may bring nothing."""
+        return self._patience.retries
+
+    def is_reached(self, host: str) -> bool:
+        """Whether a host answered once."""
+        return host in self._reached
 
     def _about_to_wait(self, state: RetryCallState, what: str) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -171,7 +186,7 @@ class Web:
         request = self._client.build_request(method, url, headers=headers)
         for _ in range(MOST_REDIRECTS + 1):
             await self._pause()
-            response = await self._client.send(request, auth=self._auth_for(request.url), stream=True)
+            response = await self._send(request)
             try:
                 if response.next_request is None:
                     self._check_status(response)
@@ -186,6 +201,22 @@ class Web:
                     "encrypted: nothing was sent there"
                 )
         raise NetworkError(f"{self.host} redirects {url} in circles")
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and wait for the head of its answer, for a bounded time and keeping a bounded part of it."""
+        try:
+            # A server that sends a header byte by byte, or `100 Continue` without end, is never silent.
+            async with asyncio.timeout(3 * self._patience.timeout):
+                response = await self._client.send(request, auth=self._auth_for(request.url), stream=True)
+        except TimeoutError:
+            raise PassingError("no complete answer in time") from None
+        except httpx.InvalidURL as error:
+            raise NetworkError(f"{request.url.host} redirects to an address that is not valid: {error}") from None
+        if len(self._reached) < _MOST_HOSTS:
+            self._reached.add(request.url.host)
+        if len(self._client.cookies.jar) > _MOST_COOKIES:
+            self._client.cookies.clear()
+        return response
 
     def at_home(self, url: httpx.URL) -> bool:
         """Whether an address is the server's own, and not one that it redirects to."""
@@ -229,12 +260,50 @@ class Web:
             )
 
 
-def _wait(state: RetryCallState) -> float:
-    """Seconds until the next try: longer each time, and by chance, so that connections do not come back together."""
+class _Tries:
+    """The tries of one request: whether there is another one, and how long to wait for it.
+
+    The waits grow only while this request brings nothing: whoever calls starts anew after each that brought bytes.
+    """
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        self._begun = time.monotonic()
+        self._fruitless = 0
+        self._progress = web.progress
+        self._others_receive = False
+
+    def are_over(self, state: RetryCallState) -> bool:
+        """Whether the last try was the last one. Asked once after each."""
+        error = _error_of(state)
+        self._others_receive = self._web.progress > self._progress
+        self._progress = self._web.progress
+        # A line that drops while others receive is no sign that the server is gone.
+        self._fruitless += not (self._others_receive and not error.status)
+        is_late = time.monotonic() - self._begun >= _FIRST_CONTACT
+        is_hopeless = error.is_garbled and state.attempt_number > _RETRIES_OF_GARBLED
+        return is_hopeless or (self._is_first_contact(error) and is_late) or self._fruitless > self._web.retries
+
+    def wait(self, state: RetryCallState) -> float:
+        """Seconds until the next try: longer each time, and random, so that connections do not come back together."""
+        error = _error_of(state)
+        if error.pause is not None:
+            return error.pause + random.uniform(0, 1)  # noqa: S311  # not a secret
+        longest: float = _LONGEST_BACKOFF
+        if self._is_first_contact(error):
+            longest = _LONGEST_FIRST_BACKOFF
+        elif self._others_receive and not error.status:
+            longest = _LONGEST_WHILE_OTHERS_RECEIVE
+        return wait_random_exponential(multiplier=_FIRST_BACKOFF, max=longest)(state)
+
+    def _is_first_contact(self, error: PassingError) -> bool:
+        return bool(error.unreached) and not self._web.is_reached(error.unreached)
+
+
+def _error_of(state: RetryCallState) -> PassingError:
     error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, PassingError) and error.pause is not None:
-        return error.pause + random.uniform(0, 1)  # noqa: S311  # not a secret
-    return wait_random_exponential(multiplier=_FIRST_BACKOFF, max=_LONGEST_BACKOFF)(state)
+    assert isinstance(error, PassingError)  # noqa: S101  # nothing else is tried again
+    return error
 
 
 async def _in_own_words(action: Callable[[], Awaitable[T]]) -> T:
@@ -245,40 +314,13 @@ async def _in_own_words(action: Callable[[], Awaitable[T]]) -> T:
         raise passing(error) from error
 
 
-def passing(error: httpx.TransportError) -> PassingError:
-    """What a failed connection means, if it may pass.
-
-    Raises:
-        CertificateError: if it will not, since it is the certificate.
-        NetworkError: if it is the address.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            raise CertificateError(
-                f"the certificate of {error.request.url.host} cannot be verified: {cause.verify_message}. No password "
-                "was sent. Behind a proxy that opens https, name its certificate in SSL_CERT_FILE"
-            ) from None
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, httpx.UnsupportedProtocol):
-        raise NetworkError(f"cannot fetch {error.request.url}: {error}") from None
-    kind = {
-        httpx.ConnectTimeout: "no connection in time",
-        httpx.ReadTimeout: "no answer in time",
-        httpx.ConnectError: "no connection",
-        httpx.ReadError: "the connection was dropped",
-        httpx.RemoteProtocolError: "the connection was dropped",
-    }.get(type(error), type(error).__name__)
-    return PassingError(f"{kind} ({error})" if str(error) else kind)
-
-
 def _retry_after(value: str | None) -> float | None:
     """Seconds of a Retry-After header: a number, or a date."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if value.isascii() and value.strip().isdigit():
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -1,0 +1,273 @@
+"""How long a download waits for a server and a network, and that it ends at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ehrtraj.download import errors, web
+from ehrtraj.download.failures import PassingError
+from ehrtraj.download.report import DownloadReporter
+from ehrtraj.download.run import download, run_async
+from ehrtraj.download.verify import verify
+
+BLOCK = 256 << 10
+LABS, LICENCE = "hosp/labevents.csv.gz", "LICENSE.txt"
+SIZES = {LABS: BLOCK + 1234, LICENCE: 77}
+FOLDER = Path("physionet.org/files/mimiciv/3.1")
+
+
+@pytest.fixture
+def release(loopback: ModuleType, tmp_path: Path) -> Path:
+    """A release on the server's disk."""
+    folder = tmp_path / "server" / "mimiciv" / "3.1"
+    for path, size in SIZES.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(random.randbytes(size))
+    loopback.write_sums(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy between, and short waits."""
+    monkeypatch.setattr(web, "_FIRST_BACKOFF", 0.02)
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+@pytest.fixture
+def server(loopback: ModuleType, release: Path) -> Iterator[Any]:
+    """An open server."""
+    with loopback.LoopbackServer(release.parents[1]) as running:
+        yield running
+
+
+def fetch(server: Any, to: Path, **settings: Any) -> Any:
+    settings = {"retries": 3, "timeout": 10, "connections": 3} | settings
+    return download("mimiciv", to=to, base_url=server.url, **settings)
+
+
+class ShortOfPatience(DownloadReporter):
+    """Fails where more is waited than a test has time for."""
+
+    def __init__(self, seconds: float = 5) -> None:
+        self.left = seconds
+
+    def retrying(self, what: str, why: str, seconds: float) -> None:
+        self.left -= seconds
+        assert self.left > 0, f"still waiting: {why}"
+
+
+class TestWaiting:
+    """What is waited for, and how long."""
+
+    def test_after_bytes_there_is_no_wait(
+        self, server: Any, loopback: ModuleType, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waits: list[float] = []
+        sleep = asyncio.sleep
+
+        async def waiting(seconds: float, *result: Any) -> Any:
+            waits.append(seconds)
+            return await sleep(seconds, *result)
+
+        monkeypatch.setattr(asyncio, "sleep", waiting)
+        server.faults.append(loopback.on_paths(lambda handler: handler.serve(stop_after=5000), LABS, times=10_000))
+        fetch(server, tmp_path / "out", retries=0)
+        assert (tmp_path / "out" / FOLDER / LABS).read_bytes() == (release / LABS).read_bytes()
+        assert len(server.requests) > 50
+        assert [seconds for seconds in waits if seconds] == []
+
+    def test_every_third_connection_that_drops_costs_little(self, server: Any, release: Path, tmp_path: Path) -> None:
+        count = iter(range(10**6))
+
+        def third(handler: Any) -> bool:
+            if next(count) % 3:
+                return False
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            return True
+
+        server.faults.append(third)
+        fetch(server, tmp_path / "out", retries=12, reporter=ShortOfPatience(1))
+        assert verify(tmp_path / "out" / FOLDER).is_whole
+
+    @pytest.mark.parametrize(("status", "is_kept_up"), [(0, True), (500, False)])
+    def test_while_others_receive_a_dropped_line_does_not_count(self, status: int, is_kept_up: bool) -> None:
+        tries = 0
+
+        async def work() -> str:
+            async with web.Web("https://x.example", 1, web.Patience(1, 2), DownloadReporter()) as client:
+
+                async def action() -> str:
+                    nonlocal tries
+                    tries += 1
+                    client.progress += 1
+                    if tries < 6:
+                        raise PassingError("dropped", status)
+                    return "done"
+
+                return await client.patiently(action, "it")
+
+        if is_kept_up:
+            assert run_async(work()) == "done"
+        else:
+            with pytest.raises(errors.NetworkError, match=r"\(3 tries\)"):
+                run_async(work())
+
+    def test_the_same_bytes_again_are_no_progress(self, server: Any, loopback: ModuleType, tmp_path: Path) -> None:
+        """A server that ignores ranges and drops the line at the same place would be asked without end."""
+        server.faults.append(
+            loopback.on_paths(lambda h: h.serve(ignore_range=True, stop_after=100_000), LABS, times=50)
+        )
+        with pytest.raises(errors.NetworkError, match="dropped"):
+            fetch(server, tmp_path / "out", whole_files=True, retries=2)
+        assert len([1 for method, path, _ in server.requests if path.endswith(LABS) and method == "GET"]) < 20
+
+    @pytest.mark.parametrize("code", [socket.EAI_NONAME, socket.EAI_AGAIN])
+    def test_a_name_that_is_not_resolved_is_given_up_soon(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        def unknown(*arguments: object, **more: object) -> Any:
+            raise socket.gaierror(code, "it is unknown")
+
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+        monkeypatch.setattr(web, "_FIRST_CONTACT", 0.3)
+        with pytest.raises(errors.NetworkError, match=r"name physionet.example cannot be resolved.*DNS") as refused:
+            download(
+                "mimiciv",
+                to=tmp_path / "out",
+                base_url="https://physionet.example/files",
+                retries=10_000,
+                reporter=ShortOfPatience(),
+            )
+        assert refused.value.exit_code == 10
+        assert not (tmp_path / "out").exists()
+
+    def test_a_refused_connection_is_given_up_soon(
+        self, server: Any, loopback: ModuleType, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with loopback.LoopbackServer(release.parents[1]) as closed:
+            port = closed.server_address[1]
+        monkeypatch.setattr(web, "_FIRST_CONTACT", 0.3)
+        with pytest.raises(errors.NetworkError, match=rf"refuses connections on port {port}.*--base-url"):
+            fetch(closed, tmp_path / "out", retries=10_000, reporter=ShortOfPatience())
+
+    def test_seconds_and_not_minutes(self) -> None:
+        assert web._FIRST_CONTACT + web._LONGEST_FIRST_BACKOFF <= 10
+
+    def test_a_name_that_is_lost_in_the_middle_is_waited_for(
+        self, server: Any, loopback: ModuleType, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A network that is gone for a while in the night, after the server had answered."""
+        resolve, lost = socket.getaddrinfo, 0
+
+        def sometimes(host: Any, *arguments: Any, **more: Any) -> Any:
+            nonlocal lost
+            if server.sent and lost < 6:
+                lost += 1
+                raise socket.gaierror(socket.EAI_AGAIN, "try again")
+            return resolve(host, *arguments, **more)
+
+        monkeypatch.setattr(socket, "getaddrinfo", sometimes)
+        monkeypatch.setattr(web, "_FIRST_CONTACT", 0.0)
+        url = server.url.replace("127.0.0.1", "localhost")
+        download("mimiciv", to=tmp_path / "out", base_url=url, retries=12)
+        assert lost == 6
+        assert verify(tmp_path / "out" / FOLDER).is_whole
+
+
+HANGING = """
+import socket, sys, time
+def hang(*arguments, **more):
+    sys.stderr.write("hanging\\n")
+    time.sleep(300)
+socket.getaddrinfo = hang
+from ehrtraj.cli import main
+main()
+"""
+HASHING = """
+import os, sys
+opened = os.open
+def tell(path, *arguments, **more):
+    if str(path).endswith("labevents.csv.gz"):
+        sys.stderr.write("hanging\\n")
+    return opened(path, *arguments, **more)
+os.open = tell
+from ehrtraj.cli import main
+main()
+"""
+
+
+def test_ctrl_c_and_sigterm_end_it_while_a_thread_is_busy(server: Any, tmp_path: Path) -> None:
+    """A name server that does not answer, and a file that takes an hour to hash, in `download` and `verify`."""
+    folder = tmp_path / "out" / FOLDER
+    (folder / "hosp").mkdir(parents=True)
+    shutil.copy(server.root / "mimiciv/3.1/SHA256SUMS.txt", folder)
+    with (folder / LABS).open("wb") as handle:
+        handle.truncate(4 << 40)
+    hang = [HANGING, "download", "mimiciv", "--to", str(tmp_path / "other"), "--base-url", "https://x.example"]
+    known = [HASHING, "download", "mimiciv", "--to", str(tmp_path / "out"), "--base-url", server.url]
+    check = [HASHING, "verify", str(folder)]
+    running: list[tuple[subprocess.Popen[str], int]] = []
+    cases: list[tuple[list[str], int]] = [
+        (hang, signal.SIGINT),
+        (hang, signal.SIGTERM),
+        (known, signal.SIGTERM),
+        (check, signal.SIGINT),
+    ]
+    try:
+        for command, number in cases:
+            process = subprocess.Popen(
+                [sys.executable, "-c", *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            )
+            running.append((process, number))
+        for process, number in running:
+            assert process.stderr is not None
+            while "hanging" not in (line := process.stderr.readline()):
+                assert line, "it ended before it was told to"
+            process.send_signal(number)
+        for process, _ in running:
+            _, said = process.communicate(timeout=30)
+            assert process.returncode == 130, said
+            assert "stopped" in said
+            assert "Traceback" not in said
+    finally:
+        for process, _ in running:
+            process.kill()
+            process.communicate()
+
+
+def test_ctrl_c_in_a_notebook_stops_the_work(tmp_path: Path) -> None:
+    """There it runs in a loop of another thread, which Ctrl-C does not reach by itself."""
+    ended: list[bool] = []
+
+    async def work() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append(True)
+            raise
+
+    async def cell() -> None:
+        run_async(work())
+
+    loop = asyncio.new_event_loop()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(cell())
+    finally:
+        loop.close()
+    assert ended == [True]
