@@ -26,7 +26,7 @@ from ehrtraj.download.remote import MOST_FILE_BYTES
 from ehrtraj.download.run import download
 from ehrtraj.download.space import check_room
 from ehrtraj.download.sums import LOCK_FILE, MOST_LIST_BYTES, parse_sums, read_sums
-from ehrtraj.download.verify import verify
+from ehrtraj.download.verify import find_releases, verify
 from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError
 
 BLOCK = 256 << 10
@@ -322,6 +322,11 @@ def test_a_part_of_the_first_format_is_resumed(server: Any, release: Path, tmp_p
     fetch(server, tmp_path / "out")
     assert path.read_bytes() == content
     assert server.sent[f"/mimiciv/3.1/{LABS}"] == len(content) - 200_000
+
+
+def test_a_folder_that_cannot_be_looked_into_is_a_message(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match=r"cannot read .*too long"):
+        find_releases(tmp_path / ("n" * 300))
 
 
 class TestLinks:

@@ -55,12 +55,15 @@ def find_releases(folder: Path) -> list[Path]:
     """Folders with a SHA256SUMS.txt: the one given, or those below it.
 
     Raises:
-        ReleaseError: if there is none.
+        ReleaseError: if there is none, or a folder cannot be read.
     """
     folder = folder.expanduser()
-    if not folder.is_dir():
-        raise ReleaseError(f"no such folder: {folder}")
-    found = list(_releases_in(folder, _SEARCH_DEPTH))
+    try:
+        if not folder.is_dir():
+            raise ReleaseError(f"no such folder: {folder}")
+        found = list(_releases_in(folder, _SEARCH_DEPTH))
+    except OSError as error:
+        raise ReleaseError(f"cannot read {folder}: {error.strerror} ({error.filename})") from None
     if not found:
         raise ReleaseError(
             f"there is no {SUMS_FILE} in {folder} or below it, so nothing says what belongs to it. `ehrtraj download` "
