@@ -157,6 +157,11 @@ def test_what_is_wrong_beside_the_recipes_is_named(name: str, text: str | bytes,
     assert message in said and str(folder / name) in said, said
 
 
+def test_a_recipe_of_ours_that_a_user_s_view_breaks_names_the_folder(folder: Path) -> None:
+    (folder / "views" / "ed_stay.sql").write_text("SELECT subject_id FROM edstays")
+    assert re.search(rf"recipe views/\w+ \(of the package, over views and macros of {folder}\): ", wrong_with(folder))
+
+
 ODD: dict[str, Callable[[Path], object]] = {
     "hosp/labevents.sql": lambda path: path.mkdir(),
     "hosp/omr.sql": lambda path: path.symlink_to("gone.sql"),

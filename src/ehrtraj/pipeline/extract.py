@@ -236,10 +236,11 @@ class Extractor:
     def _place(self, name: str, part: str = "", line: int = 1) -> Place:
         """Where SQL comes from: a recipe by the full name of its table, a helper or a view."""
         what = f"recipe {name}, {part}" if part else f"recipe {name}"
-        if name in self._recipes:
-            return Place(what, self._recipes[name].file, line)
         own = {} if self._extra is None else recipe_files.own_sql(self._extra)
-        return Place(what, str(own.get(name, "")))
+        file = self._recipes[name].file if name in self._recipes else str(own.get(name, ""))
+        if own and not file:
+            what += f" (of the package, over views and macros of {self._extra})"
+        return Place(what, file, line)
 
     def _create_view(self, name: str, sql: str) -> None:
         try:
