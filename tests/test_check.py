@@ -275,7 +275,7 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
         put("available_time", lambda t: t.replace(year=1900)), {"available_time"}
     ),
     "a precision that is none": (put("time_precision", "hour"), {"time_precision"}),
-    "a bit without a name": (put("flags", 1 << 50), {"flags"}),
+    "a bit without a name": (put("flags", 1 << 60), {"flags"}),
     "two flags share a bit": (
         in_json("metadata/flags.json", lambda f: f["available_assumed"].update(value=2)), {"flags", "rules_applied"}
     ),
@@ -436,7 +436,7 @@ def test_how_much_is_read_at_once_changes_nothing(copy: Path, tmp_path: Path, mo
 
 
 def test_several_processes_find_the_same(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put("flags", 1 << 50)(copy)
+    put("flags", 1 << 60)(copy)
     monkeypatch.setattr(run, "_WORTH_PROCESSES", 0)
     told: list[tuple[int, int]] = []
     two = check(copy, max_cpus=2, progress=lambda done, total: told.append((done, total)))
@@ -506,7 +506,11 @@ def test_a_full_disk_is_not_a_damaged_dataset(copy: Path, temporary: Path, monke
 
 
 def test_limits_that_cannot_be_used(good: Path) -> None:
-    for wrong, words in (("4", "4 bytes: it must be at least 1GB"), ("900MB", "at least 1GB"), ("much", "not a size")):
+    for wrong, words in (
+        ("4", "4 bytes (did you mean 4GB?): it must be at least 1GB"),
+        ("900MB", "at least 1GB"),
+        ("much", "not a size"),
+    ):
         said = ehrtraj_check(good, "--memory-limit", wrong)
         assert said.returncode == 2
         assert words in " ".join(said.stderr.split())
@@ -518,7 +522,7 @@ def test_no_more_processors_than_there_are(good: Path) -> None:
     usable = usable_cpus()
     said = ehrtraj_check(good, "--max-cpus", 100_000)
     assert said.returncode == 0
-    assert said.stderr == f"note: max_cpus is 100,000, but {usable:,} can be used here: using {usable:,}\n"
+    assert said.stderr == f"note: --max-cpus is 100,000, but {usable:,} CPU cores can be used here: using {usable:,}\n"
 
 
 # Datasets of others --------------------------------------------------------------------------------------------
@@ -583,7 +587,7 @@ def test_the_command_says_what_is_wrong_and_where(copy: Path, good: Path) -> Non
     assert (said.returncode, said.stderr) == (0, "")
     assert f"{len(PROMISES)} promises kept, none broken" in said.stdout
     with private_files():
-        put("flags", 1 << 50)(copy)
+        put("flags", 1 << 60)(copy)
     said = ehrtraj_check(copy)
     assert said.returncode == 1
     assert "2 broken" in said.stdout
@@ -594,7 +598,7 @@ def test_the_command_says_what_is_wrong_and_where(copy: Path, good: Path) -> Non
 
 def test_the_report_as_json(copy: Path) -> None:
     with private_files():
-        put("flags", 1 << 50)(copy)
+        put("flags", 1 << 60)(copy)
     said = ehrtraj_check(copy, "--json")
     content = json.loads(said.stdout)
     assert said.returncode == 1

@@ -147,7 +147,7 @@ def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
     [
         (["--tables", "labevent"], ["no table 'labevent'", "hosp/labevents"]),
         (["--memory-limit", "lots"], ["'lots' is not a size", "4GB"]),
-        (["--memory-limit", "100MB"], ["the least is 1GB"]),
+        (["--memory-limit", "100MB"], ["it must be at least 1GB"]),
         (["--memory-limit", "4"], ["4 bytes", "did you mean 4GB?"]),
         (["--max-cpus", "0"], ["1 or more"]),
         (["--clock", "later"], ["'event' or 'available'"]),

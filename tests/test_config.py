@@ -324,7 +324,7 @@ def test_no_more_cpus_than_there_are() -> None:
 
 @pytest.mark.parametrize(("text", "meant"), [("4", "4GB"), ("16", "16GB"), ("900MB", ""), ("999999999", "")])
 def test_a_memory_limit_below_the_least_is_refused_with_the_unit_that_was_meant(text: str, meant: str) -> None:
-    with pytest.raises(SettingsError, match="the least is 1GB") as raised:
+    with pytest.raises(SettingsError, match="it must be at least 1GB") as raised:
         resolve(NEEDED | {"memory_limit": text}, None, {})
     assert ("did you mean" in str(raised.value)) is bool(meant)
     assert meant in str(raised.value)

@@ -14,7 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import ehrtraj
-from ehrtraj.cli import COMMANDS, app
+from ehrtraj.cli import app
 from ehrtraj.storage.owned import MARKER, claim, remove_claimed, remove_listed, strangers
 
 FEW = ("--tables", "patients")
@@ -71,7 +71,6 @@ def build(place: Path, output: str, version: str, *options: str) -> tuple[str | 
 
 def test_every_command_is_known_to_write_or_not() -> None:
     names = set(get_command(app).commands)
-    assert len(COMMANDS) > 10
     assert names == WRITES | READS, "a new command that writes needs a test here"
 
 

@@ -138,7 +138,7 @@ def capped_cpus(asked: int | None) -> tuple[int, str | None]:
         raise SettingsError(f"max_cpus is {asked:,}: it takes 1 or more")
     if asked <= usable:
         return asked, None
-    return usable, f"--max-cpus is {asked:,}: all {usable:,} CPU cores that this process may use are used"
+    return usable, f"--max-cpus is {asked:,}, but {usable:,} CPU cores can be used here: using {usable:,}"
 
 
 def parse_size(text: str | int) -> int:
@@ -161,7 +161,7 @@ def check_memory_limit(size: int) -> None:
     """
     if size < MIN_MEMORY:
         meant = f" (did you mean {size}GB?)" if size < _HARDLY_BYTES else ""
-        raise SettingsError(f"memory_limit is {size:,} bytes{meant}: the least is 1GB, the default 4GB")
+        raise SettingsError(f"memory_limit is {size:,} bytes{meant}: it must be at least 1GB (the default is 4GB)")
 
 
 def number_or_file(subjects: str | Path | int) -> int | Path:

@@ -79,7 +79,8 @@ def open_database(folder: Path, memory: int, cpus: int) -> Iterator[Database]:
         OutputError: if the disk or the memory does not suffice.
     """
     try:
-        with open_session(threads=cpus, memory=int(memory * _SHARE), spill=folder, ordered=False) as connection:
+        limit = int(memory * _SHARE)
+        with open_session(threads=cpus, memory=limit, spill=folder, folders=[folder], ordered=False) as connection:
             yield Database(connection)
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
         why = str(error).partition("\n")[0]

@@ -32,19 +32,21 @@ def open_session(
     memory: int | None = None,
     spill: Path | None = None,
     readable: Sequence[Path] = (),
+    folders: Sequence[Path] = (),
     seconds: int | None = None,
     ordered: bool = True,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an in-memory DuckDB session whose settings cannot be changed.
 
-    SQL in it reads the registered tables and `readable`, and nothing else: no other file, no network, no extension, no
-    Python variable. `readable` can also be written to: pass SQL of a user through `is_one_select` first.
+    SQL in it reads the registered tables, `readable` and `folders`, and nothing else: no other file, no network, no
+    extension, no Python variable. `readable` can also be written to: pass SQL of a user through `is_one_select` first.
 
     Args:
         threads: maximum number of threads; None for all cores.
         memory: bytes that DuckDB may use before it spills; None for most of the machine's memory.
         spill: folder for the session's private spill folder; None for the system's folder for temporary files.
         readable: files that SQL may read, under exactly these paths.
+        folders: whose files SQL may read and write; for our own SQL only.
         seconds: maximum time of one query; None for no limit.
         ordered: keep rows in their order where a query does not ask for another; without it, memory is smaller.
 
@@ -69,6 +71,7 @@ def open_session(
             if seconds is not None:
                 connection.execute(f"SET max_execution_time = {seconds * 1000}")
             connection.execute(f"SET allowed_paths = [{', '.join(quoted(str(path)) for path in readable)}]")
+            connection.execute(f"SET allowed_directories = [{', '.join(quoted(str(path)) for path in folders)}]")
             # After the spill folder: DuckDB allows no other one from here on.
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
