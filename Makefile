@@ -49,6 +49,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/notes.py --help
 	$(BIN)/python benchmarks/download.py --help
 	$(BIN)/python benchmarks/export.py --help
+	$(BIN)/python benchmarks/check.py --help
 	$(BIN)/python benchmarks/learning.py --help
 
 clean:
