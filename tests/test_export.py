@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import stat
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +32,7 @@ from hypothesis import strategies as st
 
 import ehrtraj
 from ehrtraj import rules
-from ehrtraj.dataset.export import run, source, worker, write
+from ehrtraj.dataset.export import lines, run, source, worker, write
 from ehrtraj.dataset.export.job import ExportJob, Patients
 from ehrtraj.dataset.export.units import folder_of
 from ehrtraj.dataset.export.worker import export_patients
@@ -537,6 +539,8 @@ def test_a_process_that_is_ended_from_outside_is_told_in_words() -> None:
         ({"per": "ward"}, "per is 'ward'.*patient, admission"),
         ({"format": "xlsx"}, "format is 'xlsx'.*jsonl"),
         ({"single": True, "format": "csv"}, "a single file is Parquet"),
+        ({"excel": True}, "--excel is about CSV: give --format csv"),
+        ({"excel": True, "format": "parquet"}, "--excel is about CSV"),
         ({"single": True, "per": "shard"}, "leave --per out"),
         ({"history": True}, "--history is about"),
         ({"outside": False}, "--no-outside is about"),
@@ -585,6 +589,73 @@ def test_what_is_no_exported_file(tmp_path: Path, name: str, content: bytes | No
 
 
 # The commands ---------------------------------------------------------------------------------------------------
+
+
+FORMULAS = (
+    "=1+1",
+    "+SUM(A1)",
+    "-A1",
+    "@x",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "＝1",
+    '=HYPERLINK("http://x","y")',
+    "-5 to 3",
+    "=a,b",
+)
+HARMLESS = ("plain", "-5", "+5.25", "-1e-3", "a=1", "'=1", "", " =1", None)
+
+
+def test_texts_that_a_spreadsheet_would_run_get_an_apostrophe() -> None:
+    """Only these, only in columns of text, and only if it is asked for."""
+    texts = [*FORMULAS, *HARMLESS]
+    rows = pa.table(
+        {
+            "text_value": pa.array(texts).dictionary_encode(),
+            "numeric_value": pa.array([-1.5] * len(texts), pa.float32()),
+            "source_key": pa.array([-7] * len(texts), pa.int64()),
+        }
+    )
+
+    def read(**options: bool) -> list[list[str]]:
+        return list(csv.reader(io.StringIO("".join(lines.csv_lines(rows, **options).to_pylist()), newline="")))
+
+    plain, safe = read(), read(excel=True)
+    assert [row[0] for row in plain] == [text or "" for text in texts]
+    assert [row[0] for row in safe] == [f"'{text}" for text in FORMULAS] + [text or "" for text in HARMLESS]
+    assert {tuple(row[1:]) for row in plain} == {tuple(row[1:]) for row in safe} == {("-1.5", "-7")}
+
+
+def test_export_for_spreadsheets(build_rows: Callable[..., Any], handmade: ModuleType, tmp_path: Path) -> None:
+    tables = handmade.release_rows()
+    for number, row in enumerate(tables["hosp/labevents"]):
+        row |= {"value": f'=HYPERLINK("http://{number}.example","x")', "valuenum": None}
+    built = build_rows(tables).dataset
+    plain = ["export", built, "-f", "csv", "-o", tmp_path / "plain"]
+    safe = ["export", built, "-f", "csv", "--excel", "-o", tmp_path / "safe"]
+    for command in (plain, safe):
+        done = ehrtraj_cli(*command)
+        assert done.returncode == 0, done.stderr
+    assert "excel" not in json.loads((tmp_path / "plain" / "export.json").read_text())
+    assert json.loads((tmp_path / "safe" / "export.json").read_text())["excel"] is True
+    cells = 0
+    for path in sorted((tmp_path / "plain").glob("p*/*/*.csv")):
+        with (
+            path.open(newline="") as one,
+            (tmp_path / "safe" / path.relative_to(tmp_path / "plain")).open(newline="") as other,
+        ):
+            for before, after in zip(csv.reader(one), csv.reader(other), strict=True):
+                for text, written in zip(before, after, strict=True):
+                    assert written in (text, f"'{text}")
+                    cells += written != text
+                    assert written[:1] not in tuple("=+@")
+    texts = ehrtraj.open(built).scan().select(pl.col(pl.String).str.starts_with("=").sum()).collect()
+    assert cells == sum(texts.row(0)) >= len(tables["hosp/labevents"]) - 1
+    # Another export, for which files of the first are not taken.
+    done = ehrtraj_cli(*plain, "--excel")
+    assert done.returncode == 4
+    assert "with other settings" in done.stderr
 
 
 def ehrtraj_cli(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -46,6 +46,13 @@ def export(
         bool,
         typer.Option("--outside/--no-outside", help="Write what belongs to no admission or stay, a file a patient."),
     ] = True,
+    excel: Annotated[
+        bool,
+        typer.Option(
+            "--excel",
+            help="In CSV, put an apostrophe before texts that a spreadsheet would take for a formula (=, +, -, @).",
+        ),
+    ] = False,
     split: Annotated[str | None, typer.Option(help="Only patients of train, tuning or held_out.")] = None,
     subjects: Annotated[
         str | None, typer.Option(help="These patients only: a file of subject_ids, or a number to draw.")
@@ -66,6 +73,7 @@ def export(
             single=single,
             history=history,
             outside=outside,
+            excel=excel,
             max_cpus=max_cpus,
             overwrite=overwrite,
             progress=told,

@@ -26,6 +26,7 @@ class ExportJob:
         history: put what was known before an admission or stay began into its file.
         outside: write events outside of any admission or stay, to a file of their own for each patient.
         flags: value of each flag by name.
+        excel: in CSV, put an apostrophe before texts that a spreadsheet would take for a formula.
     """
 
     output: Path
@@ -34,6 +35,7 @@ class ExportJob:
     history: bool
     outside: bool
     flags: dict[str, int]
+    excel: bool = False
 
 
 @dataclass(frozen=True)

@@ -75,15 +75,30 @@ def csv_header(names: list[str]) -> bytes:
     return (",".join(names) + "\n").encode()
 
 
-def csv_lines(rows: pa.Table) -> pa.Array:
+def csv_lines(rows: pa.Table, *, excel: bool = False) -> pa.Array:
     """One CSV record for each event: null is an empty field, an empty text is `""`.
 
     Args:
         rows: events; texts as dictionaries.
+        excel: put an apostrophe before texts that a spreadsheet would take for a formula.
     """
-    cells = [_spelled(name, one_array(rows[name]), _cell) for name in rows.column_names]
+    spell = _excel_cell if excel else _cell
+    cells = [_spelled(name, one_array(rows[name]), spell) for name in rows.column_names]
     joined = _join(*cells, ",", null_handling="replace", null_replacement="")
     return _join(joined, "\n", "")
+
+
+# The last four are the wide forms, which spreadsheets take for the same.
+_FORMULA = "^[=+\\-@\t\r\n＝＋－＠]"
+_NUMBER = r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+
+
+def _excel_cell(values: pa.Array) -> pa.Array:
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        texts = values.cast(pa.string())
+        acts = pc.and_not(pc.match_substring_regex(texts, _FORMULA), pc.match_substring_regex(texts, _NUMBER))
+        values = pc.if_else(acts, _join("'", texts, ""), texts)
+    return _cell(values)
 
 
 def _cell(values: pa.Array) -> pa.Array:

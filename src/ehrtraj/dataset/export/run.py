@@ -78,6 +78,7 @@ def export(
     single: bool = False,
     history: bool = False,
     outside: bool = True,
+    excel: bool = False,
     split: str | None = None,
     subjects: str | Path | int | None = None,
     max_cpus: int | None = None,
@@ -96,6 +97,7 @@ def export(
         single: one Parquet file with all events instead.
         history: put what was known before an admission or stay began into its file.
         outside: write what belongs to no admission or stay, in a file for each patient.
+        excel: in CSV, put an apostrophe before texts that a spreadsheet would take for a formula: it changes them.
         split: only patients of `train`, `tuning` or `held_out`.
         subjects: a file of subject_ids, or how many patients to draw.
         max_cpus: most processes at work at once; all usable processors by default.
@@ -106,7 +108,7 @@ def export(
         EhrtrajError: with a message that names the way out.
     """
     begun = time.monotonic()
-    _check_settings(per, format, single=single, history=history, outside=outside)
+    _check_settings(per, format, single=single, history=history, outside=outside, excel=excel)
     cpus, note = capped_cpus(max_cpus)
     kind: Format = format or ("parquet" if single else "jsonl")
     chosen, requested = _choose(dataset, split, subjects)
@@ -115,7 +117,7 @@ def export(
     target = Path(output).expanduser()
     if real(target).is_relative_to(real(chosen.path)):
         raise SettingsError(f"{target} lies in the dataset, which stays as it was built: choose another --output")
-    job = ExportJob(target, per, kind, history, outside, chosen.flags)
+    job = ExportJob(target, per, kind, history, outside, chosen.flags, excel)
     parts = [
         Patients(file, tuple(chosen.patients_of(file).select("subject_id", "position", "event_count").rows()))
         for file in chosen.files
@@ -151,11 +153,13 @@ def export(
     )
 
 
-def _check_settings(per: str, kind: str | None, *, single: bool, history: bool, outside: bool) -> None:
+def _check_settings(per: str, kind: str | None, *, single: bool, history: bool, outside: bool, excel: bool) -> None:
     if per not in names.UNITS:
         raise SettingsError(f"per is '{per}': it is one of {', '.join(names.UNITS)}")
     if kind is not None and kind not in names.EXPORT_FORMATS:
         raise SettingsError(f"format is '{kind}': it is one of {', '.join(names.EXPORT_FORMATS)}")
+    if excel and kind != "csv":
+        raise SettingsError("--excel is about CSV: give --format csv with it")
     if single and kind not in (None, "parquet"):
         raise SettingsError(f"a single file is Parquet, not {kind}: leave --format out, or export --per shard")
     if single and per != "patient":
@@ -201,8 +205,14 @@ def _fingerprint(chosen: Dataset, job: ExportJob, *, single: bool) -> dict[str, 
             "single": single,
             "history": job.history,
             "outside": job.outside,
+            **_excel(job),
         }
     )
+
+
+def _excel(job: ExportJob) -> dict[str, bool]:
+    """Named only where it is chosen, so that exports made before it existed are still known."""
+    return {"excel": True} if job.excel else {}
 
 
 class _Told:
@@ -279,6 +289,7 @@ def _about(
         "history": job.history,
         "outside": job.outside,
         "subjects": requested and requested.to_json(),
+        **_excel(job),
         "summary": summary,
         "index": INDEX,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(),

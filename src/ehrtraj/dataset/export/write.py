@@ -109,7 +109,7 @@ def _text_pieces(job: ExportJob, rows: pa.Table, units: Sequence[Unit]) -> Itera
 def text_lines(job: ExportJob, rows: pa.Table) -> pa.Array:
     """Events as lines in the export's format."""
     if job.format == "csv":
-        return csv_lines(rows)
+        return csv_lines(rows, excel=job.excel)
     return json_lines(rows, job.flags, ",\n" if job.format == "json" else "\n")
 
 
