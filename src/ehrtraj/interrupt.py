@@ -22,6 +22,7 @@ _PATIENCE = 5.0
 
 
 class _State:
+    installed = False
     working = 0
     held = 0
     requested_at: float | None = None
@@ -33,9 +34,10 @@ def install() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handle)
-    # Registered first, so called last.
-    atexit.unregister(_ignore)
-    atexit.register(_ignore)
+    if not _State.installed:
+        # Registered first, so called last.
+        atexit.register(_ignore)
+        _State.installed = True
 
 
 def handled() -> list[signal.Signals]:
