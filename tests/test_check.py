@@ -525,6 +525,20 @@ def test_no_more_processors_than_there_are(good: Path) -> None:
     assert said.stderr == f"note: --max-cpus is 100,000, but {usable:,} CPU cores can be used here: using {usable:,}\n"
 
 
+@pytest.mark.parametrize("column", ["code", "unit", "source_table", "attributes"])
+def test_any_text_that_is_not_utf_8_is_named(copy: Path, column: str) -> None:
+    def change(table: pa.Table) -> pa.Table:
+        field, place = table.schema.field(column), table.column_names.index(column)
+        values = table[column].cast(pa.binary()).to_pylist()
+        values[4] = b"caf\xe9"
+        return table.set_column(place, field, pa.array(values, pa.binary()).view(field.type))
+
+    in_events(change)(copy)
+    report = check(copy, max_cpus=1)
+    assert report.findings.places["text"][0].file == largest(copy).relative_to(copy).as_posix()
+    assert "UTF8" in report.findings.places["text"][0].words
+
+
 # Datasets of others --------------------------------------------------------------------------------------------
 
 

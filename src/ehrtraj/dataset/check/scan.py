@@ -16,7 +16,7 @@ from ehrtraj.dataset.check.account import Account, Counts
 from ehrtraj.dataset.check.official import refusal
 from ehrtraj.dataset.check.order import check_time_order, check_total_order
 from ehrtraj.dataset.check.rows import Rows, read_rows, text_columns
-from ehrtraj.dataset.check.values import check_not_null, check_values
+from ehrtraj.dataset.check.values import check_not_null, check_values, with_valid_texts
 from ehrtraj.pipeline.events import event_schema
 
 # Read at a time of each column, so that the size of a row group does not matter.
@@ -127,7 +127,7 @@ def _read(job: ScanJob, path: Path, schema: pa.Schema, account: Account, number:
         pq.ParquetFile(path, read_dictionary=text_columns(schema), buffer_size=_BUFFER_BYTES) as file,
     ):
         for rows in read_rows(file, account.file, columns):
-            rows = rows if ours else _as_meds(rows)
+            rows = with_valid_texts(rows if ours else _as_meds(rows), account.findings)
             check_not_null(rows, account.findings)
             check_time_order(rows, account.findings)
             if ours:

@@ -35,10 +35,31 @@ def check_values(rows: Rows, findings: Findings, known_flags: int, clock: str) -
     _check_flags(rows, findings, known_flags)
     _check_raw(rows, findings)
     _check_attributes(rows, findings)
+
+
+def with_valid_texts(rows: Rows, findings: Findings) -> Rows:
+    """The rows with texts that are UTF-8: what is not is a finding, and replaced for all that looks at them next."""
     try:
         rows.table.validate(full=True)
     except pa.ArrowInvalid as error:
         findings.one("text", f"from row {rows.start:,} on: {error}", rows.file)
+    else:
+        return rows
+    table = rows.table
+    for at, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(at, field, pa.chunked_array(map(_replaced, table[at].chunks), field.type))
+    return Rows(rows.file, rows.start, rows.before, table)
+
+
+def _replaced(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    texts = [None if text is None else text.decode(errors="replace") for text in _bytes(column.dictionary)]
+    return pa.DictionaryArray.from_arrays(column.indices, pa.array(texts, column.dictionary.type))
+
+
+def _bytes(texts: pa.Array) -> list[bytes | None]:
+    values: list[bytes | None] = texts.cast(pa.large_binary()).to_pylist()
+    return values
 
 
 def _check_numbers(rows: Rows, findings: Findings) -> None:
