@@ -605,7 +605,7 @@ def test_the_command_says_what_is_wrong_and_where(copy: Path, good: Path) -> Non
     said = ehrtraj_check(copy)
     assert said.returncode == 1
     assert "2 broken" in said.stdout
-    assert "flags is 1125899906842624: a bit has no name" in said.stdout
+    assert "flags is 1152921504606846976: a bit has no name" in said.stdout
     assert "row " in said.stdout
     assert "patient 109" in said.stdout
 

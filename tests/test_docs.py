@@ -54,9 +54,9 @@ def run_console(block: str) -> str:
     parts = []
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for command in re.findall(r"^\$ (.*)$", block, re.M):
-        done = subprocess.run(
-            command, shell=True, capture_output=True, text=True, timeout=60, env=os.environ | {"PATH": path}
-        )
+        # As its reader has it, without the settings of the tests.
+        environment = os.environ | {"PATH": path, "EHRTRAJ_STANDARDISE": ""}
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, env=environment)
         said = re.sub(r"[ \t]+$", "", done.stdout + done.stderr, flags=re.M)
         parts.append(f"$ {command}\n{said}")
     return "".join(parts)

@@ -157,7 +157,7 @@ def test_texts_survive_byte_for_byte(tmp_path: Path, where: str) -> None:
     megabyte = "".join(f'{i} "___",\n' for i in range(100_000))
     texts = [*HARD, megabyte, *HARD]
     write_notes(tmp_path / "release", texts)
-    result = ehrtraj.build(tmp_path / "release", tmp_path / "out", "v1", max_cpus=1, notes=where)
+    result = ehrtraj.build(tmp_path / "release", tmp_path / "out", "v1", max_cpus=1, notes=where, allow_incomplete=True)
     assert texts_of(result.path) == dict(enumerate(texts, start=1))
     assert result.ledger["note/radiology"].became_events == len(texts)
 
@@ -167,7 +167,7 @@ def test_texts_survive_byte_for_byte(tmp_path: Path, where: str) -> None:
 def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     folder = tmp_path_factory.mktemp("any")
     write_notes(folder / "release", texts)
-    result = ehrtraj.build(folder / "release", folder / "out", "v1", max_cpus=1)
+    result = ehrtraj.build(folder / "release", folder / "out", "v1", max_cpus=1, allow_incomplete=True)
     assert texts_of(result.path) == dict(enumerate(texts, start=1))
 
 
@@ -179,7 +179,7 @@ def test_a_note_with_a_field_too_many_is_set_aside_whole(tmp_path: Path) -> None
     path.write_bytes(
         gzip.compress(rows + bad.encode() + rows.splitlines(keepends=True)[1].replace(b"1", b"7", 2) + b'"\n')
     )
-    result = ehrtraj.build(tmp_path / "release", tmp_path / "out", "v1", max_cpus=1)
+    result = ehrtraj.build(tmp_path / "release", tmp_path / "out", "v1", max_cpus=1, allow_incomplete=True)
     assert result.ledger["note/radiology"].read == 4
     rejects = pq.read_table(result.path / "rejects" / "radiology.parquet").to_pylist()
     assert [(r["reason"], r["row_text"]) for r in rejects] == [("wrong_number_of_fields", bad.rstrip("\n"))]
@@ -271,6 +271,8 @@ def test_notes_weigh_by_their_bytes_when_shards_are_cut() -> None:
 def test_a_release_of_notes_alone_is_cut_into_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_notes(tmp_path / "release", [f"note {i}\n" for i in range(12)])
     monkeypatch.setattr(plan_shards, "__defaults__", (100,))
-    result = ehrtraj.build(tmp_path / "release", tmp_path / "out", "v1", max_cpus=1, notes="separate")
+    result = ehrtraj.build(
+        tmp_path / "release", tmp_path / "out", "v1", max_cpus=1, notes="separate", allow_incomplete=True
+    )
     assert json.loads((result.path / "manifest.json").read_text())["shards"] > 1
     assert texts_of(result.path) == {i + 1: f"note {i}\n" for i in range(12)}
