@@ -61,6 +61,12 @@ def loopback() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def release_mutations() -> ModuleType:
+    """The module `release_mutations.py`: seeded damage to the files of a release."""
+    return _load(ROOT / "tests" / "release_mutations.py")
+
+
+@pytest.fixture(scope="session")
 def mutations() -> ModuleType:
     """The module `mutations.py`: seeded mutations of text files."""
     return _load(ROOT / "tests" / "mutations.py")
