@@ -38,10 +38,10 @@ from ehrtraj.dataset.export.units import folder_of
 from ehrtraj.dataset.export.worker import export_patients
 from ehrtraj.dataset.layout import DataFile
 from ehrtraj.dataset.names import EXPORT_FORMATS
-from ehrtraj.engines.local import run_tasks
 from ehrtraj.errors import DatasetError, OutputError, SettingsError
 from ehrtraj.pipeline.events import EVENT_SCHEMA, PRECISIONS
 from ehrtraj.pipeline.workspace import private_files
+from ehrtraj.runtime.processes import stream_tasks
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?")
 
@@ -527,7 +527,7 @@ def test_ctrl_c_keeps_what_is_done(several: ehrtraj.Dataset, tmp_path: Path) -> 
 
 def test_a_process_that_is_ended_from_outside_is_told_in_words() -> None:
     with pytest.raises(OutputError, match=r"ended from outside.*--max-cpus"):
-        list(run_tasks(os._exit, {1: (1,), 2: (1,)}, 2))
+        list(stream_tasks(os._exit, [(1, (1,)), (2, (1,))], 2))
 
 
 # Errors ---------------------------------------------------------------------------------------------------------

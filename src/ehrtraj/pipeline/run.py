@@ -22,7 +22,7 @@ import pyarrow as pa
 import ehrtraj
 from ehrtraj.config import Settings, capped_cpus, module_folders, resolve, settings_news
 from ehrtraj.download.hint import download_notes, naming_what_is_missing
-from ehrtraj.engines.local import lean_memory, run_shards
+from ehrtraj.engines.local import run_shards
 from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError
 from ehrtraj.paths import error_of_path
 from ehrtraj.pipeline import publish
@@ -44,6 +44,7 @@ from ehrtraj.pipeline.vocabularies import VocabularyFile, find_vocabularies
 from ehrtraj.pipeline.workspace import Workspace, locked, private_files, read_json, write_json
 from ehrtraj.release.detect import Release, detect
 from ehrtraj.release.history import projects
+from ehrtraj.runtime.processes import lean_memory
 
 # What a process takes by itself, and what a worker needs beside it for a part of PART_ROWS rows: measured at 0.15 GB
 # and 0.55 GB; the rest is head room.

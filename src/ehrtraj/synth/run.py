@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -21,11 +18,11 @@ import psutil
 import ehrtraj
 from ehrtraj import interrupt
 from ehrtraj.config import capped_cpus
-from ehrtraj.engines.local import main_module_hidden, prepare_worker, worker_pool
 from ehrtraj.errors import OutputError, SettingsError
 from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.pipeline.workspace import private_files, refuse_in_dataset
 from ehrtraj.release.detect import SYNTHETIC_MARKER
+from ehrtraj.runtime.processes import stream_tasks
 from ehrtraj.storage.owned import MARKER, claim, is_claimed, remove_claimed
 from ehrtraj.storage.safe import refuse_link
 from ehrtraj.synth import defects
@@ -208,10 +205,6 @@ def _unfinished(path: Path) -> Iterator[Path]:
                 path.rmdir()
             (folder / MARKER).unlink()
             folder.rename(path)
-    except BrokenProcessPool:
-        raise OutputError(
-            "a worker process was ended from outside, most likely because memory ran out: give a smaller --max-cpus"
-        ) from None
     except OSError as error:
         raise OutputError(f"cannot write the release to {path}: {error}") from None
     finally:
@@ -274,16 +267,15 @@ def _blocks(settings: SynthSettings, cpus: int) -> Iterator[_BlockParts]:
     if min(cpus, len(sizes)) == 1:
         yield from (_draw(settings, number, size) for number, size in enumerate(sizes))
         return
-    with worker_pool(min(cpus, len(sizes)), prepare_worker) as pool:
-        waiting: deque[Future[_BlockParts]] = deque()
-        for number, size in enumerate(sizes):
-            with main_module_hidden():
-                waiting.append(pool.submit(_draw, settings, number, size))
-            # Blocks that are done wait for an earlier one: few, so that memory stays the same at any size.
-            if len(waiting) > 2 * cpus:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    tasks = ((number, (settings, number, size)) for number, size in enumerate(sizes))
+    # Blocks that are done wait for an earlier one: few, since all take about as long.
+    done: dict[int, _BlockParts] = {}
+    following = 0
+    for number, block in stream_tasks(_draw, tasks, min(cpus, len(sizes))):
+        done[number] = block
+        while following in done:
+            yield done.pop(following)
+            following += 1
 
 
 def _draw(settings: SynthSettings, number: int, size: int) -> _BlockParts:

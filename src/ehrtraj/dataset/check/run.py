@@ -20,11 +20,11 @@ from ehrtraj.dataset.check.tables import open_tables
 from ehrtraj.dataset.database import Database
 from ehrtraj.dataset.layout import check_format
 from ehrtraj.dataset.limits import Limits, find_limits
-from ehrtraj.engines.stream import stream_tasks
 from ehrtraj.errors import DatasetError
 from ehrtraj.paths import dataset_errors
 from ehrtraj.pipeline.ledger import SCHEMA as LEDGER_SCHEMA
 from ehrtraj.pipeline.memory import PeakMemory
+from ehrtraj.runtime.processes import stream_tasks
 
 # Starting processes costs half a second each: less than this is read in this one.
 _WORTH_PROCESSES = 50 << 20

@@ -20,7 +20,7 @@ from ehrtraj.dataset.diff.events import EventsDiff, Span, diff_spans
 from ehrtraj.dataset.layout import READ_ERRORS, DataFile, Layout, broken, find_layout
 from ehrtraj.dataset.limits import Limits, find_limits
 from ehrtraj.dataset.names import DATA, SUBJECTS
-from ehrtraj.engines.stream import stream_tasks
+from ehrtraj.runtime.processes import stream_tasks
 
 # Events of either dataset that are compared at once, unless a patient has more. It does not depend on the limits,
 # since the first examples of each piece are shown.

@@ -25,11 +25,11 @@ from ehrtraj.dataset.export.job import ExportJob, Format, Patients, Per
 from ehrtraj.dataset.export.lines import csv_header, csv_lines
 from ehrtraj.dataset.export.space import INDEX, METADATA, SINGLE, ExportSpace, exporting, fingerprint_of
 from ehrtraj.dataset.export.worker import INDEX_SCHEMA, copy_all, export_patients
-from ehrtraj.engines.local import lean_memory, run_tasks
 from ehrtraj.errors import SettingsError
 from ehrtraj.paths import real
 from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.release.subjects import SubjectsFound, find_subjects
+from ehrtraj.runtime.processes import lean_memory, stream_tasks
 
 # Starting a process costs half a second; so many events are written in that time.
 _WORTH_PROCESSES = 300_000
@@ -242,7 +242,7 @@ def _export_parts(job: ExportJob, parts: list[Patients], space: ExportSpace, cpu
     # The largest first, so that none is left alone at the end.
     todo = sorted((p for p in parts if p.name not in found), key=lambda p: -p.events)
     workers = min(cpus, len(todo)) if sum(p.events for p in todo) > _WORTH_PROCESSES else 1
-    for name, index in run_tasks(export_patients, {part.name: (job, part) for part in todo}, workers):
+    for name, index in stream_tasks(export_patients, ((part.name, (job, part)) for part in todo), workers):
         found[name] = index
         told(named[name])
     return pa.concat_tables(found[part.name] for part in parts)

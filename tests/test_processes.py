@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from ehrtraj.dataset.database import open_database
-from ehrtraj.engines.stream import stream_tasks
 from ehrtraj.errors import DatasetError, OutputError
+from ehrtraj.runtime.processes import stream_tasks
 
 
 def twice(number: int) -> int:
