@@ -135,7 +135,7 @@ def capped_cpus(asked: int | None) -> tuple[int, str | None]:
     if asked is None:
         return usable, None
     if asked < 1:
-        raise SettingsError(f"max_cpus is {asked:,}: it takes 1 or more")
+        raise SettingsError(f"max_cpus (--max-cpus) is {asked:,}: it takes 1 or more")
     if asked <= usable:
         return asked, None
     return usable, f"--max-cpus is {asked:,}, but {usable:,} CPU cores can be used here: using {usable:,}"
