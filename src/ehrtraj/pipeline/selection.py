@@ -141,7 +141,7 @@ def _read_columns(file: TableFile | None, *columns: str) -> list[Int64s]:
     """Integer columns of a whole table, rows that cannot be read left out; empty where the table is not there."""
     if file is None:
         return [np.empty(0, np.int64) for _ in columns]
-    parts = [parsed.rows.select(list(columns)) for parsed in read_table(file)]
+    parts = [parsed.rows for parsed in read_table(file, columns=columns)]
     rows = pa.concat_tables([file.table.schema.empty_table().select(list(columns)), *parts])
     return [to_int64(rows[c]) for c in columns]
 

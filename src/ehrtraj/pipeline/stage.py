@@ -19,12 +19,13 @@ import numpy as np
 import pyarrow as pa
 
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.parse import BadRow, BlockParser, Parsed, check_quotes
+from ehrtraj.pipeline.parse import BadRow, BlockParser, Parsed
 from ehrtraj.pipeline.rejects import RejectWriter
 from ehrtraj.pipeline.shards import Plan
 from ehrtraj.pipeline.workspace import read_json, size_of, write_json
 from ehrtraj.release.detect import TableFile
-from ehrtraj.release.reader import TableStream, UnsoundQuotesError, read_blocks
+from ehrtraj.release.reader import read_blocks
+from ehrtraj.release.records import RecordShape, UnsoundQuotesError
 
 Progress = Callable[[int, int], None]
 """Called with bytes of the file consumed and rows read since the last call."""
@@ -124,12 +125,9 @@ class _Stager:
         rejects: Path,
         pool: ThreadPoolExecutor,
         budget: int,
-        *,
-        scan: bool,
     ) -> None:
         self.account = StagedTable(file.table.full_name)
         self._parser = BlockParser(file)
-        self._scan = scan
         self._plan = plan
         self._folder = folder
         self._pool = pool
@@ -143,8 +141,6 @@ class _Stager:
 
     def work(self, block: Any) -> tuple[Parsed, list[Piece], int]:  # noqa: ANN401  # runs in a worker thread
         parsed = self._parser.parse(block)
-        if not self._scan:
-            check_quotes(parsed)
         return parsed, *_split(parsed.rows, self._plan)
 
     def take(self, result: tuple[Parsed, list[Piece], int]) -> int:
@@ -224,14 +220,21 @@ def stage_table(
         The account, also left as `<folder>.json` once all is written.
 
     Raises:
-        ReleaseError: if the file is cut off or damaged.
+        ReleaseError: if the file is cut off or damaged, or changed since the release was detected.
         OSError: if a file cannot be written.
     """
+    reported = [0, 0]
+
+    def count(consumed: int, rows: int) -> None:
+        reported[0] += consumed
+        reported[1] += rows
+        progress(consumed, rows)
+
     try:
-        account = _stage_blocks(file, plan, folder, rejects, pool, threads, budget, progress, scan=False)
+        account = _stage_blocks(file, plan, folder, rejects, pool, threads, budget, count, scan=None)
     except UnsoundQuotesError:
-        progress(-file.size, 0)
-        account = _stage_blocks(file, plan, folder, rejects, pool, threads, budget, progress, scan=True)
+        progress(-reported[0], -reported[1])
+        account = _stage_blocks(file, plan, folder, rejects, pool, threads, budget, progress, scan=file.shape)
     account.rejects_bytes = size_of(rejects)
     write_json(marker_of(folder), account.to_json())
     return account
@@ -247,14 +250,14 @@ def _stage_blocks(
     budget: int,
     progress: Progress,
     *,
-    scan: bool,
+    scan: RecordShape | None,
 ) -> StagedTable:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    stager = _Stager(file, plan, folder, rejects, pool, budget, scan=scan)
+    stager = _Stager(file, plan, folder, rejects, pool, budget)
     pending: deque[Future[tuple[Parsed, list[Piece], int]]] = deque()
     try:
-        with TableStream(file.path) as stream:
+        with file.open() as stream:
             seen = 0
             for block in read_blocks(stream, scan=scan):
                 rows = stager.take(pending.popleft().result()) if len(pending) > threads else 0
@@ -264,6 +267,7 @@ def _stage_blocks(
             while pending:
                 progress(0, stager.take(pending.popleft().result()))
             stager.close()
+            stream.check_unchanged()
             progress(stream.consumed - seen, 0)
             stager.account.sha256 = stream.sha256
     except BaseException:

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+
 from ehrtraj.errors import ReleaseError
 from ehrtraj.release import schema
 from ehrtraj.release.completeness import cut_off, look_alikes
 from ehrtraj.release.history import history, projects
 from ehrtraj.release.layout import Layout, find_file, find_layout
-from ehrtraj.release.reader import read_header
+from ehrtraj.release.reader import Stamp, TableStream
+from ehrtraj.release.records import ColumnKind, RecordShape
 from ehrtraj.release.schema import Table
 from ehrtraj.release.versions import (
     SYNTHETIC_MARKER,
@@ -38,6 +41,7 @@ class TableFile:
         size: bytes of the file.
         mtime_ns: time of last change.
         folder: module it lies in, as this release calls it.
+        stamp: the file as it was when its column names were read, by which a change is noticed.
     """
 
     table: Table
@@ -46,6 +50,22 @@ class TableFile:
     size: int
     mtime_ns: int
     folder: str = ""
+    stamp: Stamp | None = None
+
+    def open(self) -> TableStream:
+        """The file's bytes, from its start.
+
+        Raises:
+            ReleaseError: if it cannot be read, or changed since it was detected.
+        """
+        return TableStream(self.path, self.stamp, self.header)
+
+    @property
+    def shape(self) -> RecordShape:
+        """What a record of the file looks like."""
+        ours = {written: column for column, written in self.present.items()}
+        kinds = [_kind(self.table.columns.get(ours.get(name, ""))) for name in self.header]
+        return RecordShape.of(kinds, [self.header.index(self.present[c]) for c in self.table.key_columns])
 
     @property
     def present(self) -> dict[str, str]:
@@ -56,6 +76,14 @@ class TableFile:
             if name := next((n for n in self.table.names_of(column) if n.lower() in written), None):
                 found[column] = written[name.lower()]
         return found
+
+
+def _kind(type_: pa.DataType | None) -> ColumnKind:
+    if type_ is None or pa.types.is_string(type_):
+        return "text"
+    if pa.types.is_timestamp(type_):
+        return "time"
+    return "integer" if pa.types.is_integer(type_) else "number"
 
 
 @dataclass(frozen=True)
@@ -95,7 +123,8 @@ class Release:
 
 
 def _table_file(table: Table, path: Path, folder: str) -> TableFile:
-    header = tuple(read_header(path))
+    with TableStream(path) as stream:
+        header, stamp = tuple(stream.read_header()[0]), stream.stamp
     seen = [h.lower() for h in header]
     if twice := sorted({h for h in seen if seen.count(h) > 1}):
         raise ReleaseError(f"{path}: its first line names {', '.join(twice)} twice")
@@ -105,8 +134,7 @@ def _table_file(table: Table, path: Path, folder: str) -> TableFile:
             f"{path}: its first line lacks the column {', '.join(lacking)}, without which {table.full_name} cannot be "
             f"read (it has: {shown}). Download the file again, or move it elsewhere to build without it"
         )
-    stat = path.stat()
-    return TableFile(table, path, header, stat.st_size, stat.st_mtime_ns, folder)
+    return TableFile(table, path, header, stamp.size, stamp.mtime_ns, folder, stamp)
 
 
 def _files(layout: Layout, tables: Mapping[str, Table]) -> dict[str, TableFile]:

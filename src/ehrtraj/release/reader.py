@@ -1,7 +1,10 @@
-"""Read a table's file as bytes: decompress, hash, and cut into blocks of whole records.
+"""Read a table's file as bytes: decompress, hash, and cut into blocks of complete records.
 
 Blocks are cut at line ends outside of quotes, found by counting quotes, so that blocks can be parsed independently
-and in parallel. A quote that is never closed would swallow the rest of the file: such a line is cut out alone.
+and in parallel. Where a quote is opened and never closed that fails: the table is read again and its records are found
+one by one (`records.py`).
+
+A file must not change while it is read, nor between detecting the release and reading it: that ends in an error.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import re
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,14 +23,54 @@ from typing import IO, Any, Self, cast
 from isal import igzip, igzip_lib
 
 from ehrtraj.errors import ReleaseError
+from ehrtraj.release.records import (
+    START_BYTES,
+    RecordShape,
+    UnsoundQuotesError,
+    next_record,
+    scan_records,
+    split_records,
+)
+
+__all__ = [
+    "Block",
+    "Skipped",
+    "Stamp",
+    "TableStream",
+    "UnsoundQuotesError",
+    "read_blocks",
+    "read_header",
+    "scan_records",
+]
 
 BLOCK_BYTES = 8 << 20
-# A record longer than this is taken for a quote that was never closed. The longest notes of MIMIC-IV-Note are
-# far below 1 MiB.
-LONGEST_RECORD = 32 << 20
+# A longer record is rejected and never held. The longest notes of MIMIC-IV-Note are far below 1 MiB; this bounds the
+# memory that a record can take.
+LONGEST_RECORD = 16 << 20
+# Bytes that are kept of a record that is too long.
+KEPT_BYTES = 1 << 16
+# A longer first line holds no column names. The longest of MIMIC-IV has about 500 bytes.
+_LONGEST_HEADER = 1 << 16
 
-_FIELD = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\n][^,\n]*+|)'
-_RECORD = re.compile(rb"(?:%b(?:,%b)*+)\r?(?:\n|\Z)" % (_FIELD, _FIELD))
+
+@dataclass(frozen=True)
+class Stamp:
+    """What shows whether a file is still the same.
+
+    Attributes:
+        size: its bytes.
+        mtime_ns: time of last change.
+        inode: number of the file, by which another one under the same name differs.
+    """
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Stamp:
+        """The stamp in what `os.stat` returns."""
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
 class _HashedFile(io.FileIO):
@@ -53,26 +96,62 @@ class _HashedFile(io.FileIO):
         return data
 
 
-class UnsoundQuotesError(Exception):
-    """A quote is opened and not closed, so that counting quotes does not find the ends of records."""
-
-
 class TableStream:
     """The decompressed bytes of a `.csv` or `.csv.gz` file.
 
     Attributes:
         path: the file.
+        stamp: the file when it was opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, detected: Stamp | None = None, header: tuple[str, ...] | None = None) -> None:
+        """Open the file.
+
+        Args:
+            path: the file.
+            detected: the file when the release was detected, to compare it with.
+            header: its column names then.
+
+        Raises:
+            ReleaseError: if it cannot be opened or is not the file that was detected.
+        """
         self.path = path
+        self._detected_header = header
         try:
             self._file = _HashedFile(path)
+            self.stamp = Stamp.of(os.fstat(self._file.fileno()))
         except OSError as error:
-            raise ReleaseError(f"cannot read {path}: {error.strerror}") from None
+            hint = ", though it was there when the build began: put it back, then run the same command again"
+            raise ReleaseError(f"cannot read {path}: {error.strerror}{hint if detected else ''}") from None
+        # The inode is left out: some network file systems number a file anew each time it is opened.
+        if detected and (detected.size, detected.mtime_ns) != (self.stamp.size, self.stamp.mtime_ns):
+            self._file.close()
+            raise self._changed("after the build began")
         self._stream: IO[bytes] = self._file
         if path.suffix == ".gz":
             self._stream = cast("IO[bytes]", igzip.GzipFile(fileobj=self._file))  # type: ignore[no-untyped-call]
+
+    def _changed(self, when: str) -> ReleaseError:
+        return ReleaseError(
+            f"{self.path} changed {when}, so nothing was published. Wait until nothing writes to it any more, then run "
+            "the same command again: it reads this table from its start"
+        )
+
+    def check_unchanged(self) -> None:
+        """Compare the file, and what is under its name now, with the file that was opened.
+
+        Raises:
+            ReleaseError: if it was changed, replaced or removed.
+        """
+        try:
+            named = Stamp.of(self.path.stat())
+        except OSError:
+            raise ReleaseError(
+                f"{self.path} was removed while it was being read, so nothing was published. Put it back, then run the "
+                "same command again: it reads this table from its start"
+            ) from None
+        if not self.stamp == named == Stamp.of(os.fstat(self._file.fileno())):
+            raise self._changed("while it was being read")
 
     @property
     def consumed(self) -> int:
@@ -88,21 +167,46 @@ class TableStream:
         """Up to `size` decompressed bytes, empty at the end.
 
         Raises:
-            ReleaseError: if the file is cut off, damaged or unreadable.
+            ReleaseError: if the file is cut off, damaged or unreadable, or changed while it was being read.
         """
         try:
             return self._stream.read(size)
         except EOFError:
+            self.check_unchanged()
             raise ReleaseError(
                 f"{self.path} is cut off: it ends in the middle, after {self.consumed:,} bytes. "
                 "Download it again (`ehrtraj download` and wget -c go on where it ends), then run the same command: "
                 "it begins anew"
             ) from None
         except (OSError, zlib.error, igzip_lib.error) as error:  # type: ignore[misc]
+            self.check_unchanged()
             raise ReleaseError(
                 f"{self.path} is damaged ({error}). Compare it with SHA256SUMS.txt and download it again, "
                 "then run the same command: it begins anew"
             ) from None
+
+    def read_header(self, size: int = _LONGEST_HEADER) -> tuple[list[str], bytes]:
+        """Column names, and what was read of the rows after them. To be called once, before `read`.
+
+        Args:
+            size: bytes to read at a time.
+
+        Raises:
+            ReleaseError: if the file is empty or damaged, does not begin with a line of column names, or with other
+                ones than when the release was detected.
+        """
+        start = b""
+        while b"\n" not in start and len(start) <= _LONGEST_HEADER and (more := self.read(size)):
+            start += more
+        line, _, rest = start.partition(b"\n")
+        if len(line) > _LONGEST_HEADER:
+            raise ReleaseError(
+                f"{self.path}: its first line is longer than {_LONGEST_HEADER:,} bytes, so it is not a CSV file"
+            )
+        names = _column_names(line, self.path)
+        if self._detected_header not in (None, tuple(names)):
+            raise self._changed("after the build began")
+        return names, rest
 
     def close(self) -> None:
         """Close the file."""
@@ -118,16 +222,17 @@ class TableStream:
         self.close()
 
 
-def _split_header(start: bytes, path: Path) -> tuple[list[str], bytes]:
-    line, _, rest = start.partition(b"\n")
+def _column_names(line: bytes, path: Path) -> list[str]:
     try:
-        text = line.decode("utf-8-sig").rstrip("\r")
+        names = [name.strip() for name in next(csv.reader([line.decode("utf-8-sig").rstrip("\r")]), [])]
     except UnicodeDecodeError:
         raise ReleaseError(f"{path}: its first line is not text, so it is not a CSV file") from None
-    names = [name.strip() for name in next(csv.reader([text]), [])]
+    except csv.Error as error:
+        hint = ". Its lines end in CR alone: convert them to LF" if b"\r" in line else ""
+        raise ReleaseError(f"{path}: its first line cannot be read as column names ({error}){hint}") from None
     if not any(names):
         raise ReleaseError(f"{path} is empty: not even a line of column names. Download it again")
-    return names, rest
+    return names
 
 
 def read_header(path: Path) -> list[str]:
@@ -137,37 +242,41 @@ def read_header(path: Path) -> list[str]:
         ReleaseError: if the file is empty, damaged, or does not begin with text.
     """
     with TableStream(path) as stream:
-        return _split_header(stream.read(1 << 16), path)[0]
+        return stream.read_header()[0]
 
 
-def scan_records(data: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Start, end and soundness of each record.
+@dataclass(frozen=True)
+class Skipped:
+    """A record that is too long to be held.
 
-    A record is sound if every quote that opens a field is closed at a field's end. Where one is not, the single line
-    it stands in is returned as unsound and the scan goes on with the next line.
+    Attributes:
+        length: its bytes.
+        sha256: hex digest of them.
+        lines: line ends in it.
     """
-    at, end = 0, len(data)
-    while at < end:
-        if match := _RECORD.match(data, at):
-            yield at, match.end(), True
-            at = match.end()
-        else:
-            stop = data.find(b"\n", at) + 1 or end
-            yield at, stop, False
-            at = stop
+
+    length: int
+    sha256: str
+    lines: int
 
 
 @dataclass(frozen=True)
 class Block:
-    """Whole records of a table.
+    """Complete records of a table.
 
     Attributes:
         index: position among the file's blocks.
         data: the bytes, ending with a line end but for the last.
+        scanned: whether its records were found one by one and not by counting quotes.
+        broken: start and end of each broken record in a block that was scanned.
+        skipped: set where `data` is the start of a single record that is too long.
     """
 
     index: int
     data: bytes
+    scanned: bool = False
+    broken: tuple[tuple[int, int], ...] = ()
+    skipped: Skipped | None = None
 
 
 def _last_cut(before: bytes, data: bytes) -> int:
@@ -188,52 +297,120 @@ def _last_cut(before: bytes, data: bytes) -> int:
     return end
 
 
-def _scanned_cut(data: bytes, *, more: bool) -> int:
-    """Length of the longest prefix of whole records, found by reading them one by one, 0 if there is none.
-
-    Args:
-        data: begins with a record.
-        more: whether data may follow that closes a quote which is open at the end.
-    """
-    cut = 0
-    for _, end, sound in scan_records(data):
-        if not sound and more and len(data) - cut <= LONGEST_RECORD:
-            break
-        if data[end - 1 : end] == b"\n":
-            cut = end
-    return cut
-
-
-def read_blocks(stream: TableStream, size: int = BLOCK_BYTES, *, scan: bool = False) -> Iterator[Block]:
-    """Cut a table into blocks of whole records, its line of column names left out.
+def read_blocks(stream: TableStream, size: int = BLOCK_BYTES, *, scan: RecordShape | None = None) -> Iterator[Block]:
+    """Cut a table into blocks of complete records, its line of column names left out.
 
     Args:
         stream: the table, at its start.
         size: bytes to read at a time; a block can be longer where a record is.
-        scan: find the records' ends one by one instead of counting quotes. Fifty times slower, and right where a quote
-            is opened and never closed: counting then takes ends of lines for the insides of quotes, and the other way.
+        scan: find the records, of this shape, one by one instead of counting quotes. Slower, and right where a quote is
+            opened and never closed: counting then takes ends of lines for the insides of quotes, and the other way.
 
     Raises:
-        ReleaseError: if the file is empty, cut off or damaged.
+        ReleaseError: if the file is empty, cut off or damaged, or changed while it was being read.
         UnsoundQuotesError: if quotes cannot be counted; read it again with `scan`.
     """
-    carry = stream.read(size)
-    while b"\n" not in carry and (more := stream.read(size)):
-        carry += more
-    _, carry = _split_header(carry, stream.path)
+    _, carry = stream.read_header(size)
+    yield from _count_quotes(stream, carry, size) if scan is None else _Scan(stream, carry, size, scan).blocks()
+    stream.check_unchanged()
+
+
+def _count_quotes(stream: TableStream, carry: bytes, size: int) -> Iterator[Block]:
     index = 0
     while chunk := stream.read(size):
-        if scan:
-            carry, chunk = b"", carry + chunk
-            cut = _scanned_cut(chunk, more=True)
-        else:
-            cut = _last_cut(carry, chunk)
-            if not cut and len(carry) > LONGEST_RECORD:
-                raise UnsoundQuotesError
+        cut = _last_cut(carry, chunk)
+        _check_length(len(carry) + (cut or len(chunk)))
         if cut:
             yield Block(index, carry + chunk[:cut])
             index, carry = index + 1, chunk[cut:]
         else:
             carry += chunk
     if carry:
+        _check_length(len(carry))
         yield Block(index, carry)
+
+
+def _check_length(block: int) -> None:
+    """Bound a block that quotes were counted in: no record in it is too long then."""
+    if block > LONGEST_RECORD:
+        raise UnsoundQuotesError
+
+
+class _Scan:
+    """Finds the records of a table one by one, in memory that does not depend on their length."""
+
+    def __init__(self, stream: TableStream, data: bytes, size: int, shape: RecordShape) -> None:
+        self._stream = stream
+        self._data = data
+        self._size = size
+        self._shape = shape
+        self._more = True
+        self._added = 0
+        self._index = 0
+
+    def blocks(self) -> Iterator[Block]:
+        wanted = LONGEST_RECORD + START_BYTES + self._size
+        self._fill(wanted)
+        while self._data:
+            cut, broken, too_long = self._split()
+            if cut:
+                yield self._block(self._data[:cut], broken)
+                self._data = self._data[cut:]
+            if too_long:
+                yield self._skip()
+            # Where nothing could be told of what is there, more is needed, however much that is.
+            self._fill(wanted if cut or too_long else len(self._data) + self._size)
+
+    def _block(self, data: bytes, broken: list[tuple[int, int]], skipped: Skipped | None = None) -> Block:
+        self._index += 1
+        return Block(self._index - 1, data, scanned=True, broken=tuple(broken), skipped=skipped)
+
+    def _fill(self, length: int) -> None:
+        chunks, there = [self._data], len(self._data)
+        while self._more and there < length:
+            chunks.append(self._stream.read(self._size))
+            there += len(chunks[-1])
+            self._more = bool(chunks[-1])
+        if not self._more and not self._added and there and not next(c for c in reversed(chunks) if c).endswith(b"\n"):
+            chunks.append(b"\n")
+            self._added = 1
+        self._data = b"".join(chunks)
+
+    def _split(self) -> tuple[int, list[tuple[int, int]], bool]:
+        """Length of the complete records at the start, which are broken, and whether one that is too long follows."""
+        cut = 0
+        broken: list[tuple[int, int]] = []
+        spans = split_records(self._data, self._shape, LONGEST_RECORD, more=self._more, step=self._size)
+        for start, end, outcome in spans:
+            if outcome == "too_long":
+                return cut, broken, True
+            if outcome == "broken":
+                broken.append((start, end))
+            cut = end
+            if cut >= self._size:
+                break
+        return cut, broken, False
+
+    def _skip(self) -> Block:
+        """Pass over the record that begins here, up to the next line that starts like a record."""
+        kept, length, lines, digest = b"", 0, 0, hashlib.sha256()
+        more = True
+        while more:
+            end = next_record(self._data, self._shape)
+            more = end is None and self._more
+            if end is None:
+                end = self._last_line_end() if more else len(self._data)
+            part, self._data = self._data[:end], self._data[end:]
+            if not self._data and not self._more:
+                part = part.removesuffix(b"\n") if self._added else part
+            digest.update(part)
+            kept += part[: KEPT_BYTES - len(kept)]
+            length, lines = length + len(part), lines + part.count(b"\n")
+            if more:
+                self._fill(len(self._data) + self._size)
+        return self._block(kept, [], Skipped(length, digest.hexdigest(), lines))
+
+    def _last_line_end(self) -> int:
+        """Up to where no record starts, whatever follows the data."""
+        at = self._data.rfind(b"\n", max(0, len(self._data) - START_BYTES))
+        return len(self._data) if at < 0 else at
