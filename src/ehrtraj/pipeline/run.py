@@ -23,7 +23,7 @@ import ehrtraj
 from ehrtraj.config import Settings, capped_cpus, module_folders, resolve, settings_news
 from ehrtraj.download.hint import download_notes, naming_what_is_missing
 from ehrtraj.engines.local import run_shards
-from ehrtraj.errors import EhrtrajError, OutputError, ReleaseError
+from ehrtraj.errors import EhrtrajError, OutputError
 from ehrtraj.paths import error_of_path
 from ehrtraj.pipeline import publish
 from ehrtraj.pipeline.codes import CodeTables, describe_codes
@@ -322,7 +322,6 @@ class _Build:
         budget = min(_MOST_ROUND_BYTES, self._settings.memory_limit // 16)
         with ThreadPoolExecutor(threads) as pool:
             for name, file in files.items():
-                self._check_unchanged(name)
                 staged[name] = stage_table(
                     file,
                     plan if file.table.kind == "patient" else None,
@@ -342,12 +341,6 @@ class _Build:
         # Every shard asks whose an admission or stay is: these files stay when their own shard is done.
         gone = set() if name in TABLES_OF_ALL else done
         return finished(self._space.staged(name), self._space.reject_piece(name, "staged"), gone)
-
-    def _check_unchanged(self, name: str) -> None:
-        file = self._release.files[name]
-        stat = file.path.stat()
-        if (stat.st_size, stat.st_mtime_ns) != (file.size, file.mtime_ns):
-            raise ReleaseError(f"{file.path} changed while the build was running: run the same command again")
 
     def _extract(
         self, plan: Plan, staged: Mapping[str, StagedTable], done: Mapping[int, dict[str, Any]]
