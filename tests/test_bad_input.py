@@ -41,7 +41,7 @@ class Said:
 @pytest.fixture
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
     """Function that runs `ehrtraj build FOLDER` as its command line would."""
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(folder: Path, *options: str) -> Said:
         output = tmp_path / "output"
@@ -68,7 +68,8 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         return Said(raised.value.code or 0, out, err, output / "v1")
 
     yield run
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 Build = Callable[..., Said]

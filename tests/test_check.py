@@ -514,7 +514,7 @@ def test_limits_that_cannot_be_used(good: Path) -> None:
         said = ehrtraj_check(good, "--memory-limit", wrong)
         assert said.returncode == 2
         assert words in " ".join(said.stderr.split())
-    with pytest.raises(SettingsError, match="max_cpus is 0"):
+    with pytest.raises(SettingsError, match=r"max_cpus \(--max-cpus\) is 0"):
         check(good, max_cpus=0)
 
 

@@ -77,8 +77,8 @@ for path in READ:
     CASES |= {
         f"build --config {path}": ({2}, [*build, "--config", path]),
         f"build --subjects {path}": ({2, 3, 4}, [*build, "--subjects", path]),
-        f"build --rules {path}": ({2, 3, 4}, [*build, "--rules", path]),
-        f"build --recipes {path}": ({2, 3, 4}, [*build, "--recipes", path]),
+        f"build --rules {path}": ({2, 3, 4, 5}, [*build, "--rules", path]),
+        f"build --recipes {path}": ({2, 3, 4, 5}, [*build, "--recipes", path]),
         f"build --gem {path}": ({2, 3, 4}, [*build, "--gem", path]),
         f"build --vocabulary {path}": ({2, 3, 4}, [*build, "--vocabulary", path]),
         f"build --concept-maps {path}": ({2, 3, 4}, [*build, "--concept-maps", path]),

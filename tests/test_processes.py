@@ -129,5 +129,5 @@ def test_ctrl_c_ends_a_command_and_leaves_nothing(
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, "", "\nstopped\n")
+    assert (process.returncode, out, err) == (130, "", "stopped\n")
     assert list(temporary.iterdir()) == []

@@ -17,8 +17,16 @@ def _build(job: ShardJob, task: ShardTask) -> ShardResult:
     global _worker  # one a process, made once
     if _worker is None:
         _worker = ShardWorker(job)
-        atexit.register(_worker.close)
+        atexit.register(_end)
     return _worker.build(task)
+
+
+def _end() -> None:
+    """End the session while the interpreter is still complete, which DuckDB asks for."""
+    global _worker
+    if _worker is not None:
+        _worker.close()
+        _worker = None
 
 
 def run_shards(job: ShardJob, tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardResult]:

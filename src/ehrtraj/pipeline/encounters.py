@@ -16,6 +16,13 @@ CONTESTED = NULL + 1
 """In place of a subject_id: several patients claim the number, and which of them is right cannot be known."""
 
 
+_FLAGS = {
+    "hadm_id": ("hadm_of_other_patient", "hadm_unknown"),
+    "stay_id": ("stay_of_other_patient", "stay_unknown"),
+}
+"""Flags of a number that belongs to another patient, and of one that no table of stays has."""
+
+
 @dataclass(frozen=True)
 class Owners:
     """Whose each admission or stay of the release is, sorted by its number.
@@ -132,13 +139,13 @@ def _check_owners(events: Events, owners: Mapping[str, Owners]) -> None:
     lengths = np.diff(np.append(begins, len(events.subject)))
     flags, bits = events.ints["flags"], rules.flags()
     for name, number in numbers.items():
-        kind = name.removesuffix("_id")
+        of_other, of_nobody = _FLAGS[name]
         owner = owners[name].owner(number[begins])
         given = number[begins] != NULL
         foreign = given & (owner != NULL) & (owner != events.subject[begins])
         unknown = given & (owner == NULL)
         if foreign.any() or unknown.any():
             foreign_rows = np.repeat(foreign, lengths)
-            flags |= np.where(foreign_rows, bits[f"{kind}_of_other_patient"], 0)
-            flags |= np.where(np.repeat(unknown, lengths), bits[f"{kind}_unknown"], 0)
+            flags |= np.where(foreign_rows, bits[of_other], 0)
+            flags |= np.where(np.repeat(unknown, lengths), bits[of_nobody], 0)
             number[foreign_rows] = NULL

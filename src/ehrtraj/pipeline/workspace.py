@@ -17,6 +17,7 @@ from typing import Any
 from filelock import Timeout
 
 from ehrtraj.errors import OutputError
+from ehrtraj.paths import real
 from ehrtraj.storage.owned import (
     claim,
     clear_claimed,
@@ -227,7 +228,7 @@ def refuse_in_dataset(path: Path) -> None:
     Raises:
         OutputError: if it is.
     """
-    for folder in path.resolve().parents:
+    for folder in real(path).parents:
         if files_of_dataset(folder) is not None:
             raise OutputError(
                 f"{path} is in the dataset {folder}, which stays as it was built: choose another --output"

@@ -29,6 +29,9 @@ _LONGEST_NAME = 1000
 # A record that spans several lines may have this many fields too many and still be taken for one record.
 _MORE_FIELDS = 16
 
+# So many columns at the start of a line show a record, even if its key is empty.
+_TELLING = 4
+
 _LINE_END = rb"\r?\n"
 _ON_ONE_LINE = rb'(?:"[^"\n]*+(?:""[^"\n]*+)*+"|[^",\n][^,\n]*+|)'
 _ON_ANY_LINES = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\n][^,\n]*+|)'
@@ -145,9 +148,12 @@ class _Patterns:
 
     @cached_property
     def next_row(self) -> re.Pattern[bytes]:
-        """A line end before the start of a record, or before a line with the right number of fields."""
+        """A line end before the start of a record, with or without its key, or before a line with all fields."""
         row = rb"%b(?:,%b){%d}+%b" % (_ON_ONE_LINE, _ON_ONE_LINE, self._others, _LINE_END)
-        return re.compile(rb"\n(?=%b|%b)" % (self._start, row))
+        kinds = self._shape.kinds[: self._shape.start]
+        keyless = b",".join(_typed(k, _NAME, empty=True) for k in kinds) + rb"[,\r\n]"
+        starts = rb"%b|%b" % (self._start, keyless) if len(kinds) >= _TELLING else self._start
+        return re.compile(rb"\n(?=%b|%b)" % (starts, row))
 
     @cached_property
     def hint(self) -> re.Pattern[bytes]:

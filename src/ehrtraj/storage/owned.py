@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ehrtraj.errors import OutputError
+from ehrtraj.paths import real
 from ehrtraj.storage.safe import open_private, refuse_link
 
 MARKER = ".ehrtraj"
@@ -159,14 +160,14 @@ def refuse_replacing(target: Path, inputs: Iterable[Path], modules: Iterable[Pat
     Raises:
         OutputError: if the target contains an input, or is one.
     """
-    place = target.resolve()
+    place = real(target)
     for path in modules:
-        if place.is_relative_to(path.resolve()):
+        if place.is_relative_to(real(path)):
             raise OutputError(
                 f"{target} is in {path}, a folder of the input, which is never written to: choose another output"
             )
     for path in inputs:
-        if path.resolve().is_relative_to(place):
+        if real(path).is_relative_to(place):
             raise OutputError(f"{target} contains the input {path}, and would replace it: choose another output")
 
 

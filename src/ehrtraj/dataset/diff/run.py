@@ -132,7 +132,7 @@ class _Side:
         """Columns of its events."""
         path = self.layout.root / min(name for name in self.layout.manifest["contents"] if name.startswith(f"{DATA}/"))
         try:
-            return list(pl.read_parquet_schema(path))
+            return pl.scan_parquet(path, glob=False).collect_schema().names()
         except READ_ERRORS as error:
             raise broken(path, error) from None
 
