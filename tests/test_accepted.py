@@ -143,6 +143,16 @@ def test_without_tables_of_stays_no_stay_is_unknown(checked: Built) -> None:
     assert not any("stay_unknown" in e["flags"] for e in found.events)
 
 
+def test_without_admissions_nobody_can_tell_whose_one_is(checked: Built) -> None:
+    row = {"hadm_id": 5, "charttime": "2150-01-01 12:00:00", "itemid": 50912, "valuenum": 1, "valueuom": "mg/dL"}
+    labs = [row | {"labevent_id": who, "subject_id": who} for who in (1, 2)]
+    result, found = checked({"hosp/patients": [patient(1), patient(2)], "hosp/labevents": labs})
+    assert [found.one(who, "LAB//50912")["hadm_id"] for who in (1, 2)] == [5, 5]
+    promises = check(result.path, max_cpus=1).to_json()["promises"]
+    assert promises["encounters"]["state"] == "not applicable"
+    assert "hadm_id" in promises["encounters"]["because"]
+
+
 @pytest.mark.parametrize("settings", [{"standardise": True}, {"clock": "available"}], ids=str)
 def test_rows_that_differ_in_one_column_each(checked: Built, rows: Rows, settings: dict[str, Any]) -> None:
     """Of each table, rows again with each column in turn changed, emptied or padded: keys, times, numbers, texts."""

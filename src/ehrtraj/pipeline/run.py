@@ -37,7 +37,7 @@ from ehrtraj.pipeline.own import check_own
 from ehrtraj.pipeline.report import Reporter
 from ehrtraj.pipeline.result import BuildResult, already_there
 from ehrtraj.pipeline.selection import Patients, Selection, choose_tables, plan_build
-from ehrtraj.pipeline.shard import TABLES_OF_ALL, ShardJob, ShardTask, read_dictionaries
+from ehrtraj.pipeline.shard import OWNERS, TABLES_OF_ALL, ShardJob, ShardTask, read_dictionaries
 from ehrtraj.pipeline.shards import Plan
 from ehrtraj.pipeline.stage import StagedFile, StagedTable, finished, inputs_of, stage_table
 from ehrtraj.pipeline.vocabularies import VocabularyFile, find_vocabularies
@@ -495,6 +495,7 @@ class _Build:
                 for name, table in staged.items()
             },
             "missing_tables": list(self._release.missing),
+            "unverified": [name for name, tables in OWNERS.items() if not set(tables) & set(staged)],
             "settings": {
                 name: value for name, value in asdict(settings).items() if name not in ("output", "overwrite")
             },

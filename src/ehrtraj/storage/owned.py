@@ -163,8 +163,9 @@ def refuse_replacing(target: Path, inputs: Iterable[Path], modules: Iterable[Pat
     place = real(target)
     for path in modules:
         if place.is_relative_to(real(path)):
+            where = "is" if place == real(path) else f"is in {path},"
             raise OutputError(
-                f"{target} is in {path}, a folder of the input, which is never written to: choose another output"
+                f"{target} {where} a folder of the input, which is never written to: choose another output"
             )
     for path in inputs:
         if real(path).is_relative_to(place):

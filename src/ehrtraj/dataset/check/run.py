@@ -297,7 +297,7 @@ def _check_beside(
         standardised = bool(manifest.get("settings", {}).get("standardise"))
         metadata.check_own_codes(codes, tables, findings, standardised=standardised)
     advance.step()
-    patients.check_encounters(tables, findings)
+    patients.check_encounters(tables, findings, manifest.get("unverified", []))
     patients.check_own_splits(tables, findings, manifest.get("settings", {}).get("seed"))
     patients.check_subjects(root, tables, findings)
     advance.step()
