@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
@@ -46,6 +47,15 @@ def clean_environment() -> Iterator[None]:
             patch.delenv(f"EHRTRAJ_{name}", raising=False)
         patch.setenv("EHRTRAJ_STANDARDISE", "false")
         yield
+
+
+@pytest.fixture(autouse=True)
+def same_signals() -> Iterator[None]:
+    """The command line, run in this process, handles Ctrl-C for good: no later test may end by that."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
