@@ -275,6 +275,40 @@ class Mutator:
         self._change(table, at, table.rows[at].rstrip(b"\n") + b"\r\n", damage)
         damage.did.append(f"carriage return {table.name}")
 
+    def _reject(self, tables: dict[str, Table], damage: Damage, ending: str, value: bytes) -> None:
+        """A value that its column cannot hold: the row is rejected."""
+        while True:
+            table = self._table(tables, damage)
+            places = [n for n, name in enumerate(table.header) if name.endswith(ending)]
+            if places and table.name not in damage.uncounted:
+                break
+        at, place = self._dice.randrange(len(table.rows)), self._dice.choice(places)
+        cells = _raw_cells(table.rows[at])
+        if len(cells) == len(table.header):
+            cells[place] = value
+            self._change(table, at, _row_of(cells), damage)
+        damage.did.append(f"{value!r} in {table.name}.{table.header[place]}")
+
+    def no_patient(self, tables: dict[str, Table], damage: Damage) -> None:
+        """A row of nobody."""
+        self._reject(tables, damage, "subject_id", b"")
+
+    def bad_number(self, tables: dict[str, Table], damage: Damage) -> None:
+        """A number with a letter."""
+        self._reject(tables, damage, "subject_id", b"10900116x")
+
+    def bad_time(self, tables: dict[str, Table], damage: Damage) -> None:
+        """A day that does not exist."""
+        self._reject(tables, damage, "time", b"2150-13-45 00:00:00")
+
+    def bad_bytes(self, tables: dict[str, Table], damage: Damage) -> None:
+        """Bytes that are no UTF-8."""
+        self._reject(tables, damage, "_type", b"\xff\xfe")
+
+    def zero_byte(self, tables: dict[str, Table], damage: Damage) -> None:
+        """A byte of value 0."""
+        self._reject(tables, damage, "_type", b"a\0b")
+
     # On files -----------------------------------------------------------------------------------------------------
 
     def order(self, tables: dict[str, Table], damage: Damage) -> None:
@@ -364,6 +398,11 @@ KINDS: dict[str, Callable[[Mutator, dict[str, Table], Damage], None]] = {
         Mutator.junk_line,
         Mutator.time,
         Mutator.carriage_return,
+        Mutator.no_patient,
+        Mutator.bad_number,
+        Mutator.bad_time,
+        Mutator.bad_bytes,
+        Mutator.zero_byte,
         Mutator.order,
         Mutator.columns,
         Mutator.lost_column,

@@ -49,7 +49,7 @@ class Server:
         assert built.returncode == 0, built.stderr
         state = folder / "state"
         state.write_bytes(bytes(64))
-        environment = {"LD_PRELOAD": str(library), "EHRTRAJ_FAULT_STATE": str(state), "EHRTRAJ_FAULT_ROOT": str(root)}
+        environment = {"LD_PRELOAD": str(library), "FAULT_STATE": str(state), "FAULT_ROOT": str(root)}
         self._process = subprocess.Popen(
             [sys.executable, str(FOLDER / "server.py")],
             stdin=subprocess.PIPE,

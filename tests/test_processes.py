@@ -19,6 +19,12 @@ from ehrtraj.errors import DatasetError, OutputError
 from ehrtraj.runtime.processes import stream_tasks
 
 
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New processes find this module, and the tasks in it, by the path that they inherit."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+
+
 def twice(number: int) -> int:
     return number * 2
 

@@ -112,5 +112,5 @@ def _way_out(number: int, what: str) -> str:
     if number == errno.EROFS:
         return "Choose another output"
     if number == errno.EIO:
-        return "The disk or the network drive reports an error: check it"
+        return "The disk or the network drive reports an error: check it, then run the same command again"
     return "Check the path: it is missing, a link to something that is missing, or not of the kind that is needed"

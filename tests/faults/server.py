@@ -45,7 +45,7 @@ def _run(arguments: list[str], stderr: int) -> None:
 
 
 def _serve() -> None:
-    handle = os.open(os.environ["EHRTRAJ_FAULT_STATE"], os.O_RDWR)
+    handle = os.open(os.environ["FAULT_STATE"], os.O_RDWR)
     state = mmap.mmap(handle, _STATE.size)
     for line in sys.stdin:
         asked = json.loads(line)

@@ -3,8 +3,8 @@
  * Preloaded, because Python's hooks do not see what C++ libraries (pyarrow, DuckDB) write. The processes of one build share
  * a counter in a mapped file. At the armed point the process group is killed; a write is first done by half.
  *
- *   EHRTRAJ_FAULT_ROOT   folder whose changes count
- *   EHRTRAJ_FAULT_STATE  file of four 64-bit numbers: point to end at (-1: none), points passed, errno (0: kill), kind
+ *   FAULT_ROOT   folder whose changes count
+ *   FAULT_STATE  file of four 64-bit numbers: point to end at (-1: none), points passed, errno (0: kill), kind
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -28,8 +28,8 @@ static struct { int64_t armed, passed, error, kinds[KINDS]; } *state;
 static const char *root;
 
 __attribute__((constructor)) static void start(void) {
-    const char *file = getenv("EHRTRAJ_FAULT_STATE");
-    root = getenv("EHRTRAJ_FAULT_ROOT");
+    const char *file = getenv("FAULT_STATE");
+    root = getenv("FAULT_ROOT");
     if (!file || !root) return;
     int fd = open(file, O_RDWR | O_CLOEXEC);
     void *found = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *state, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
