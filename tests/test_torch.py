@@ -23,6 +23,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is in the environment of `m
 
 from torch.utils.data import DataLoader  # noqa: E402
 
+from ehrtraj.storage.owned import claim  # noqa: E402
 from ehrtraj.torch import TrajectoryDataset, Vocabulary, pack, pad  # noqa: E402
 
 EPOCH = datetime(1970, 1, 1)
@@ -239,7 +240,8 @@ def test_what_a_killed_process_left_is_made_anew(built: Path, tmp_path: Path) ->
     whole = TrajectoryDataset(dataset, cache_dir=tmp_path / "a")
     (place,) = (path for path in (tmp_path / "a").iterdir() if path.is_dir())
     left = tmp_path / "b" / f".{place.name}"
-    left.mkdir(parents=True)
+    left.parent.mkdir()
+    claim(left, "arrays")
     (left / "codes.npy").write_bytes(b"half")
     again = TrajectoryDataset(dataset, cache_dir=tmp_path / "b")
     assert torch.equal(again[0]["codes"], whole[0]["codes"])
