@@ -312,5 +312,8 @@ def test_a_working_folder_is_removed_with_its_marker_last(tmp_path: Path) -> Non
     assert claim(work, "build")
     with pytest.raises(ehrtraj.EhrtrajError, match="did not create it"):
         claim(work, "export")
+    for cut_short in ("", "b", "buil"):
+        (work / MARKER).write_text(cut_short)
+        assert claim(work, "build")
     remove_claimed(work)
     assert not work.exists()

@@ -68,11 +68,11 @@ def is_claimed(folder: Path, kind: str) -> bool:
     """Whether a path is a working folder, and no link to one, that ehrtraj made for this kind of work."""
     marker = folder / MARKER
     try:
-        # An empty marker is one that a killed process left.
         found = not (folder.is_symlink() or marker.is_symlink()) and marker.read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return False
-    return found in ("", kind)
+    # A process that was killed while it wrote the marker left none or some of the word.
+    return found is not False and kind.startswith(found)
 
 
 def clear_claimed(folder: Path) -> None:
