@@ -45,7 +45,9 @@ def error_of_path(error: OSError, output: Path | None = None) -> EhrtrajError | 
     if path is None:
         # What pyarrow and polars raise names the file in its text alone.
         return ReleaseError(str(error).partition("\n")[0])
-    if _is_about_writing(number, path) if output is None else _is_in(path, output):
+    # rmtree names what it could not remove without the folder.
+    of_rmtree = number == errno.EIO and not os.path.dirname(path)  # noqa: PTH120  # see _is_about_writing
+    if _is_about_writing(number, path) if output is None else of_rmtree or _is_in(path, output):
         return OutputError(f"cannot write {path}: {reason}. {_way_out(number, 'write')}")
     return ReleaseError(f"cannot read {path}: {reason}. {_way_out(number, 'read')}")
 
