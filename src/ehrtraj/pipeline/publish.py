@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +26,7 @@ from ehrtraj.pipeline.rejects import merge_rejects
 from ehrtraj.pipeline.workspace import DATASET, MANIFEST, Workspace
 from ehrtraj.release.schema import Table, tables
 from ehrtraj.storage.owned import remove_entry, strangers
+from ehrtraj.storage.safe import sync_path
 
 _ABOUT = {
     "mimiciv": {
@@ -180,18 +180,8 @@ def make_visible(space: Workspace, *, overwrite: bool) -> None:
     Everything is on the disk before the one rename that shows it, so that a power cut leaves either nothing or all.
     """
     for path in sorted(space.dataset.rglob("*")):
-        _sync(path)
-    _sync(space.dataset)
+        sync_path(path)
+    sync_path(space.dataset)
     space.show(overwrite=overwrite)
-    _sync(space.final.parent)
+    sync_path(space.final.parent)
     space.remove()
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

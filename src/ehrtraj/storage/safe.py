@@ -101,14 +101,14 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = False, is_locked: 
         temporary.unlink(missing_ok=True)
         raise
     if sync:
-        sync_folder(path.parent)
+        sync_path(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the system can do so."""
-    if os.name == "nt":
+def sync_path(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk. Windows cannot sync folders."""
+    if os.name == "nt" and path.is_dir():
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
