@@ -23,8 +23,8 @@ import duckdb
 import pyarrow as pa
 
 import ehrtraj
-from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.release.detect import TableFile, detect
+from ehrtraj.runtime.memory import PeakMemory
 
 _SQL_TYPES = {
     pa.int64(): "BIGINT",

@@ -18,7 +18,7 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 
 import ehrtraj
-from ehrtraj.pipeline.memory import PeakMemory
+from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.synth.run import synth
 
 Measured = tuple[float, int, int]

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import ehrtraj
-from ehrtraj.dataset.names import EXPORT_FORMATS, UNITS
-from ehrtraj.pipeline.memory import PeakMemory
+from ehrtraj.format.names import EXPORT_FORMATS, UNITS
+from ehrtraj.runtime.memory import PeakMemory
 
 FLOOR, FILES = "polars write_ndjson", "empty files"
 Timing = tuple[float, float, int]

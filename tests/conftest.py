@@ -19,7 +19,7 @@ import pytest
 
 import ehrtraj
 from ehrtraj.config import Settings
-from ehrtraj.pipeline.shards import plan_shards
+from ehrtraj.pipeline.plan.shards import plan_shards
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = [field.name.upper() for field in fields(Settings)]

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import ehrtraj
-from ehrtraj.dataset.check import check
-from ehrtraj.pipeline.shards import plan_shards
+from ehrtraj.checks import check
+from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.release.schema import tables
 
 Row = dict[str, Any]

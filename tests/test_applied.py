@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import ehrtraj
 from ehrtraj.cli import app
 from ehrtraj.errors import SettingsError
-from ehrtraj.pipeline.applied import EXAMPLE_LENGTH, SPELLED
+from ehrtraj.pipeline.shard.applied import EXAMPLE_LENGTH, SPELLED
 from ehrtraj.rules.applied import read_applied
 from ehrtraj.synth.run import synth
 

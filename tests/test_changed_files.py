@@ -17,9 +17,12 @@ import pytest
 
 import ehrtraj
 from ehrtraj.errors import ReleaseError
-from ehrtraj.pipeline import parse, selection, stage
-from ehrtraj.pipeline.parse import read_table
-from ehrtraj.pipeline.stage import finished, stage_table
+from ehrtraj.pipeline.plan import tables as selection
+from ehrtraj.pipeline.stage import parse
+from ehrtraj.pipeline.stage import table as stage
+from ehrtraj.pipeline.stage.parse import read_table
+from ehrtraj.pipeline.stage.staged import finished
+from ehrtraj.pipeline.stage.table import stage_table
 from ehrtraj.pipeline.workspace import Workspace
 from ehrtraj.release.detect import Release, detect
 from ehrtraj.release.reader import TableStream, read_blocks

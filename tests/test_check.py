@@ -23,16 +23,16 @@ import pyarrow.parquet as pq
 import pytest
 
 import ehrtraj
+from ehrtraj.checks import check, run, spill
+from ehrtraj.checks.account import Account
+from ehrtraj.checks.findings import Findings
+from ehrtraj.checks.invariants import PROMISES
+from ehrtraj.checks.rows import read_rows
+from ehrtraj.checks.scan import ScanJob, scan
 from ehrtraj.config import usable_cpus
-from ehrtraj.dataset.check import check, run, spill
-from ehrtraj.dataset.check.account import Account
-from ehrtraj.dataset.check.findings import Findings
-from ehrtraj.dataset.check.promises import PROMISES
-from ehrtraj.dataset.check.rows import read_rows
-from ehrtraj.dataset.check.scan import ScanJob, scan
 from ehrtraj.errors import DatasetError, OutputError, SettingsError
-from ehrtraj.pipeline.shards import plan_shards
-from ehrtraj.pipeline.workspace import private_files
+from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.storage.files import private_files
 
 Mutation = Callable[[Path], None]
 

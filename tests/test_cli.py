@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import ehrtraj
-from ehrtraj.pipeline.shards import plan_shards
+from ehrtraj.pipeline.plan.shards import plan_shards
 
 # The command, with shards so small that the eight patients fill several.
 SEVERAL_SHARDS = """
-from ehrtraj.pipeline import shards
+from ehrtraj.pipeline.plan import shards
 shards.plan_shards.__defaults__ = (4000,)
 from ehrtraj.cli import main
 main()

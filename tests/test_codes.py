@@ -22,8 +22,8 @@ import ehrtraj
 from ehrtraj import recipes, rules
 from ehrtraj.cli import app
 from ehrtraj.errors import OutputError, ReleaseError, SettingsError
-from ehrtraj.pipeline.codes import CodeTables, describe_codes
-from ehrtraj.pipeline.vocabularies import VocabularyFile, find_vocabularies
+from ehrtraj.pipeline.plan.vocabularies import VocabularyFile, find_vocabularies
+from ehrtraj.pipeline.publish.codes import CodeTables, describe_codes
 from ehrtraj.release.schema import tables
 from ehrtraj.rules.listing import about_item
 

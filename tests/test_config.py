@@ -25,7 +25,7 @@ from ehrtraj.config import (
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.verify import verify
 from ehrtraj.errors import SettingsError
-from ehrtraj.pipeline.report import Reporter
+from ehrtraj.runtime.progress import Reporter
 from ehrtraj.synth.run import SynthReporter, synth
 
 NEEDED = {"data_dir": "release", "trajectory_version": "v1"}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehrtraj import rules
-from ehrtraj.pipeline.echoes import _nearest
+from ehrtraj.pipeline.shard.echoes import _nearest
 from ehrtraj.rules.echoes import echoes
 from ehrtraj.rules.items import ItemFlags
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import ehrtraj
-from ehrtraj.pipeline.parse import BlockParser, read_table
+from ehrtraj.pipeline.stage.parse import BlockParser, read_table
 from ehrtraj.release import reader
 from ehrtraj.release.detect import TableFile
 from ehrtraj.release.reader import scan_records

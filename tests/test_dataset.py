@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ehrtraj
-from ehrtraj.dataset.names import FORMAT
 from ehrtraj.dataset.reading import chunks, read_chunk
 from ehrtraj.errors import DatasetError, SettingsError, UnknownSubjectError
+from ehrtraj.format.names import FORMAT
 
 
 @pytest.fixture(scope="module")

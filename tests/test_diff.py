@@ -21,10 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ehrtraj
-from ehrtraj.dataset.diff import run
-from ehrtraj.dataset.diff.events import diff_events
+from ehrtraj.diffs import run
+from ehrtraj.diffs.events import diff_events
 from ehrtraj.errors import DatasetError
-from ehrtraj.pipeline.events import EVENT_SCHEMA
+from ehrtraj.format.events import EVENT_SCHEMA
 
 
 @pytest.fixture(scope="module")

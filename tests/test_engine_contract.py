@@ -13,9 +13,10 @@ import pytest
 import ehrtraj
 from ehrtraj.errors import OutputError
 from ehrtraj.pipeline import run
-from ehrtraj.pipeline.commit import commit
-from ehrtraj.pipeline.shard import ShardJob, ShardResult, ShardTask, ShardWorker
-from ehrtraj.pipeline.shards import plan_shards
+from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.pipeline.shard.commit import commit
+from ehrtraj.pipeline.shard.task import ShardJob, ShardResult, ShardTask
+from ehrtraj.pipeline.shard.worker import ShardWorker
 from ehrtraj.pipeline.workspace import Workspace
 
 

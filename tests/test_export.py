@@ -37,11 +37,11 @@ from ehrtraj.dataset.export.job import ExportJob, Patients
 from ehrtraj.dataset.export.units import folder_of
 from ehrtraj.dataset.export.worker import export_patients
 from ehrtraj.dataset.layout import DataFile
-from ehrtraj.dataset.names import EXPORT_FORMATS
 from ehrtraj.errors import DatasetError, OutputError, SettingsError
-from ehrtraj.pipeline.events import EVENT_SCHEMA, PRECISIONS
-from ehrtraj.pipeline.workspace import private_files
+from ehrtraj.format.events import EVENT_SCHEMA, PRECISIONS
+from ehrtraj.format.names import EXPORT_FORMATS
 from ehrtraj.runtime.processes import stream_tasks
+from ehrtraj.storage.files import private_files
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?")
 

@@ -21,9 +21,9 @@ import polars as pl
 import pytest
 
 import ehrtraj
-from ehrtraj.dataset.check.run import check
+from ehrtraj.checks.run import check
 from ehrtraj.errors import EhrtrajError, ReleaseError
-from ehrtraj.pipeline.shards import plan_shards
+from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.synth.run import synth
 
 SECONDS = float(os.environ.get("EHRTRAJ_FUZZ_SECONDS", "60"))

@@ -25,7 +25,7 @@ import pytest
 
 import ehrtraj
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.shards import plan_shards
+from ehrtraj.pipeline.plan.shards import plan_shards
 
 COPIES = 8
 # By the estimate of a patient's rows this gives four shards.
@@ -33,7 +33,7 @@ SHARD_ROWS = 35_000
 TABLES = 29
 
 DRIVER = f"""
-from ehrtraj.pipeline import shards
+from ehrtraj.pipeline.plan import shards
 shards.plan_shards.__defaults__ = ({SHARD_ROWS},)
 from ehrtraj.cli import main
 main()

@@ -21,10 +21,11 @@ import pytest
 
 import ehrtraj
 from ehrtraj.errors import LedgerError
-from ehrtraj.pipeline.convert import Codes
-from ehrtraj.pipeline.events import EventBuffer
-from ehrtraj.pipeline.extract import Extractor
-from ehrtraj.pipeline.ledger import TableLedger, check
+from ehrtraj.format.ledger import TableLedger
+from ehrtraj.pipeline.publish.ledger import check
+from ehrtraj.pipeline.shard.convert import Codes
+from ehrtraj.pipeline.shard.events import EventBuffer
+from ehrtraj.pipeline.shard.extract import Extractor
 from ehrtraj.recipes import parse_recipe, recipes
 from ehrtraj.release.schema import published_row_counts, tables
 

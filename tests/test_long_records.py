@@ -12,7 +12,7 @@ import pytest
 
 import ehrtraj
 from ehrtraj.errors import ReleaseError
-from ehrtraj.pipeline.parse import BadRow, read_table
+from ehrtraj.pipeline.stage.parse import BadRow, read_table
 from ehrtraj.release import reader
 from ehrtraj.release.detect import TableFile
 from ehrtraj.release.reader import read_blocks, read_header

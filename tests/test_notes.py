@@ -22,7 +22,7 @@ import ehrtraj
 from ehrtraj import recipes
 from ehrtraj.errors import OutputError, SettingsError
 from ehrtraj.notes import join_notes, read_notes
-from ehrtraj.pipeline.shards import plan_shards
+from ehrtraj.pipeline.plan.shards import plan_shards
 
 SEPSIS, VISIT = 10900116, 10900845
 SEPSIS_HADM = 29000116

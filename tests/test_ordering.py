@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 
 import ehrtraj
 from ehrtraj import recipes, rules
-from ehrtraj.pipeline.duplicates import find_duplicates
-from ehrtraj.pipeline.encounters import Encounters
-from ehrtraj.pipeline.packing import pack, sort_order
-from ehrtraj.pipeline.shards import SPLITS, Plan, draw, plan_shards, split_of
+from ehrtraj.format.splits import SPLITS, draw, split_of
+from ehrtraj.pipeline.plan.shards import Plan, plan_shards
+from ehrtraj.pipeline.shard.duplicates import find_duplicates
+from ehrtraj.pipeline.shard.encounters import Encounters
+from ehrtraj.pipeline.shard.packing import pack, sort_order
 from ehrtraj.release.schema import tables
 
 EPOCH = datetime.datetime(2150, 1, 1)

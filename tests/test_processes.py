@@ -104,8 +104,8 @@ def test_ctrl_c_during_a_query_is_ctrl_c(tmp_path: Path) -> None:
 
 COMMAND = """
 import sys
-from ehrtraj.dataset.check import run as check
-from ehrtraj.dataset.diff import run as diff
+from ehrtraj.checks import run as check
+from ehrtraj.diffs import run as diff
 check._WORTH_PROCESSES = diff._WORTH_PROCESSES = 0
 diff.CHUNK_EVENTS = 20
 from ehrtraj.cli import main

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ehrtraj.errors import ReleaseError
-from ehrtraj.pipeline.parse import BadRow, BlockParser, read_table
+from ehrtraj.pipeline.stage.parse import BadRow, BlockParser, read_table
 from ehrtraj.release import reader
 from ehrtraj.release.detect import TableFile
 from ehrtraj.release.reader import BLOCK_BYTES, TableStream, read_blocks, read_header, scan_records

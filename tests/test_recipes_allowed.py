@@ -13,8 +13,8 @@ import pytest
 import ehrtraj
 from ehrtraj import recipes
 from ehrtraj.errors import RecipeError
-from ehrtraj.pipeline import extract
-from ehrtraj.pipeline.own import check_own_recipes
+from ehrtraj.pipeline.plan.overlay import check_own_recipes
+from ehrtraj.pipeline.shard import extract
 from ehrtraj.recipes import parse_recipe
 
 RECIPE = """-- hosp/services: the service that cares for the patient from this time on.

@@ -19,8 +19,8 @@ import pytest
 
 import ehrtraj
 from ehrtraj.pipeline import run
-from ehrtraj.pipeline.shard import ShardJob
-from ehrtraj.pipeline.shards import plan_shards
+from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.pipeline.shard.task import ShardJob
 from ehrtraj.release.reader import read_blocks
 
 Build = Callable[..., Path]

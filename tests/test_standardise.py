@@ -19,8 +19,8 @@ import ehrtraj
 from ehrtraj import rules
 from ehrtraj.cli import app
 from ehrtraj.errors import RecipeError, SettingsError
-from ehrtraj.pipeline.events import Texts
-from ehrtraj.pipeline.standardise import Standardiser
+from ehrtraj.format.arrays import Texts
+from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.rules.listing import as_markdown
 from ehrtraj.rules.measures import Measures
 from ehrtraj.synth.run import synth

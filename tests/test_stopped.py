@@ -208,9 +208,9 @@ def test_stopped_at_any_moment(given: Given, tmp_path: Path, name: str) -> None:
 # Loaded before anything else, so that the small dataset is worth several processes.
 SEVERAL_PROCESSES = """
 import importlib, sys
-for name in ("ehrtraj.dataset.check.run", "ehrtraj.dataset.diff.run", "ehrtraj.dataset.export.run"):
+for name in ("ehrtraj.checks.run", "ehrtraj.diffs.run", "ehrtraj.dataset.export.run"):
     importlib.import_module(name)._WORTH_PROCESSES = -1
-from ehrtraj.pipeline import shards
+from ehrtraj.pipeline.plan import shards
 shards.plan_shards.__defaults__ = (4000,)
 from ehrtraj.cli import main
 main()

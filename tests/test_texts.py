@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehrtraj import rules
-from ehrtraj.pipeline.events import Texts
-from ehrtraj.pipeline.texts import TextReader
+from ehrtraj.format.arrays import Texts
+from ehrtraj.pipeline.shard.texts import TextReader
 from ehrtraj.rules.texts import text_rules
 
 READER = TextReader(text_rules())

@@ -14,9 +14,9 @@ import pytest
 from ehrtraj import recipes, rules
 from ehrtraj.errors import OutputError, RecipeError
 from ehrtraj.files import names_in, read_csv_lines, read_text_file
-from ehrtraj.pipeline.own import check_own_recipes
-from ehrtraj.pipeline.standardise import Standardiser
-from ehrtraj.pipeline.texts import _examine
+from ehrtraj.pipeline.plan.overlay import check_own_recipes
+from ehrtraj.pipeline.shard.standardise import Standardiser
+from ehrtraj.pipeline.shard.texts import _examine
 from ehrtraj.release.schema import tables
 from ehrtraj.rules.echoes import echoes
 from ehrtraj.rules.measures import Measures

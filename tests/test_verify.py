@@ -18,7 +18,7 @@ from ehrtraj.download.errors import MissingOnServerError, WrongHashError
 from ehrtraj.download.run import download
 from ehrtraj.download.verify import find_releases, verify
 from ehrtraj.errors import ReleaseError, SettingsError
-from ehrtraj.pipeline.report import Reporter
+from ehrtraj.runtime.progress import Reporter
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from ehrtraj.errors import EhrtrajError
 # The name that type checkers know; importing typing takes longer than all else here, and Ctrl-C is not handled yet.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ehrtraj.dataset.check.run import check
+    from ehrtraj.checks.run import check
     from ehrtraj.dataset.dataset import Dataset, open_dataset
-    from ehrtraj.dataset.diff.run import diff
     from ehrtraj.dataset.export.read import read_export
     from ehrtraj.dataset.export.run import export
     from ehrtraj.dataset.trajectory import Trajectory
+    from ehrtraj.diffs.run import diff
     from ehrtraj.pipeline.result import BuildResult
     from ehrtraj.pipeline.run import build
 
@@ -29,8 +29,8 @@ __all__ = [
 _WHERE = {
     "BuildResult": ("ehrtraj.pipeline.result", "BuildResult"),
     "build": ("ehrtraj.pipeline.run", "build"),
-    "check": ("ehrtraj.dataset.check.run", "check"),
-    "diff": ("ehrtraj.dataset.diff.run", "diff"),
+    "check": ("ehrtraj.checks.run", "check"),
+    "diff": ("ehrtraj.diffs.run", "diff"),
     "export": ("ehrtraj.dataset.export.run", "export"),
     "read_export": ("ehrtraj.dataset.export.read", "read_export"),
     "Dataset": ("ehrtraj.dataset.dataset", "Dataset"),

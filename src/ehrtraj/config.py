@@ -16,8 +16,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from ehrtraj.dataset.names import EXPORT_FORMATS, UNITS
 from ehrtraj.errors import SettingsError
+from ehrtraj.format.names import EXPORT_FORMATS, UNITS
 
 Clock = Literal["event", "available"]
 Notes = Literal["inline", "separate", "none"]

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.notes import NOTE_SCHEMA
+from ehrtraj.format.notes import NOTE_SCHEMA
 
 _KEY = ("subject_id", "source_table", "source_key")
 

@@ -11,9 +11,9 @@ from rich.table import Table
 from ehrtraj import interrupt
 from ehrtraj.cli.show.bars import bars, text_column
 from ehrtraj.cli.show.screen import err, line, note, out, warning
-from ehrtraj.pipeline.applied import SPELLED
-from ehrtraj.pipeline.report import Reporter
 from ehrtraj.pipeline.result import BuildResult
+from ehrtraj.pipeline.shard.applied import SPELLED
+from ehrtraj.runtime.progress import Reporter
 
 
 class ConsoleReporter(Reporter):

@@ -20,7 +20,7 @@ import ehrtraj.cli.commands
 import ehrtraj.cli.run
 import ehrtraj.dataset.export.run
 import ehrtraj.pipeline.run
-from ehrtraj.pipeline import shards
+from ehrtraj.pipeline.plan import shards
 
 _STATE = struct.Struct("<8q")
 _SHARD_ROWS = 4000

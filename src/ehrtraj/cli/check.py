@@ -38,7 +38,7 @@ def check(
     memory_limit: Annotated[str | None, typer.Option(help=MEMORY_HELP)] = None,
 ) -> None:
     """Verify every promise about a dataset."""
-    from ehrtraj.dataset.check.run import check as verify
+    from ehrtraj.checks.run import check as verify
     from ehrtraj.dataset.check.show import show_report
     from ehrtraj.progress import bar
 

@@ -42,8 +42,8 @@ def diff(
     if max_cpus is not None and max_cpus > 0:
         # Read by polars when it is first imported.
         os.environ.setdefault("POLARS_MAX_THREADS", str(min(max_cpus, usable_cpus())))
-    from ehrtraj.dataset.diff.run import diff as compare
     from ehrtraj.dataset.diff.show import show_diff
+    from ehrtraj.diffs.run import diff as compare
     from ehrtraj.progress import bar
 
     with tidy_end(), bar("comparing") as advance:

@@ -18,7 +18,7 @@ from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.reading import Chunk, chunks, read_chunk, read_events
 from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.errors import SettingsError, UnknownSubjectError
-from ehrtraj.pipeline.shards import SPLITS, draw
+from ehrtraj.format.splits import SPLITS, draw
 
 _LARGEST = np.iinfo(np.int64).max
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import polars as pl
 
-from ehrtraj.dataset.names import CODES, DATA, DATASET_JSON, FLAGS, FORMAT, MANIFEST, SUBJECTS
 from ehrtraj.errors import DatasetError
+from ehrtraj.format.names import CODES, DATA, DATASET_JSON, FLAGS, FORMAT, MANIFEST, SUBJECTS
+from ehrtraj.format.splits import SPLITS
 from ehrtraj.paths import dataset_errors
-from ehrtraj.pipeline.shards import SPLITS
 
 _MISSING_SHOWN = 3
 # What polars raises over a file that is not Parquet, is cut short, or lacks a column.

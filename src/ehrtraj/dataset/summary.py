@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 
 from ehrtraj.dataset.dataset import Dataset
-from ehrtraj.dataset.names import LEDGER
-from ehrtraj.pipeline.shards import SPLITS
+from ehrtraj.format.names import LEDGER
+from ehrtraj.format.splits import SPLITS
 
 _MOST_FREQUENT = 10
 _OF_A_CODE = ["code", "description", "unit", "event_count", "subject_count"]

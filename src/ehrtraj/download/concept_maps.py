@@ -18,7 +18,7 @@ from ehrtraj.download.remote import small_file
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.run import errors_in_words, run_async
 from ehrtraj.download.web import Patience, Web
-from ehrtraj.pipeline.workspace import private_files
+from ehrtraj.storage.files import private_files
 from ehrtraj.storage.safe import refuse_link, write_atomically
 
 MAPS_URL = "https://raw.githubusercontent.com/MIT-LCP/mimic-code/v2.4.0"

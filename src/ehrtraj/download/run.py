@@ -30,7 +30,7 @@ from ehrtraj.download.sums import LOCK_FILE, SUMS_FILE, parse_sums
 from ehrtraj.download.threads import DaemonExecutor, settle
 from ehrtraj.download.web import PasswordWantedError, Patience, Web
 from ehrtraj.errors import EhrtrajError, OutputError, SettingsError
-from ehrtraj.pipeline.workspace import private_files
+from ehrtraj.storage.files import private_files
 from ehrtraj.storage.safe import locked_file, write_atomically
 
 DEFAULT_CONNECTIONS = 8

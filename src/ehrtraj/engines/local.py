@@ -6,7 +6,8 @@ import atexit
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from ehrtraj.pipeline.shard import ShardJob, ShardResult, ShardTask, ShardWorker
+from ehrtraj.pipeline.shard.task import ShardJob, ShardResult, ShardTask
+from ehrtraj.pipeline.shard.worker import ShardWorker
 from ehrtraj.runtime.processes import stream_tasks
 
 _worker: ShardWorker | None = None

@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 from ehrtraj import interrupt
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.errors import OutputError
+from ehrtraj.format.manifest import refuse_in_dataset
 from ehrtraj.labels.predicates import Predicates
 from ehrtraj.labels.ready import find_task
 from ehrtraj.labels.task import Task
 from ehrtraj.labels.windows import PATIENTS_AT_ONCE, Axis, Found, settle
 from ehrtraj.paths import check_target
-from ehrtraj.pipeline.workspace import private_files, refuse_in_dataset
+from ehrtraj.storage.files import private_files
 from ehrtraj.storage.safe import refuse_link
 
 _SCHEMA: dict[str, Any] = {"subject_id": pl.Int64, "prediction_time": pl.Datetime("us"), "boolean_value": pl.Boolean}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ehrtraj.pipeline.report import Reporter
+from ehrtraj.runtime.progress import Reporter
 
 
 class News:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.ledger import TableLedger
+from ehrtraj.format.ledger import TableLedger
 from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.workspace import Workspace
 from ehrtraj.release.subjects import SubjectsFound

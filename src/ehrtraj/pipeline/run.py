@@ -24,27 +24,32 @@ from ehrtraj.config import Settings, capped_cpus, module_folders, resolve, setti
 from ehrtraj.download.hint import download_notes, naming_what_is_missing
 from ehrtraj.engines.local import run_shards
 from ehrtraj.errors import EhrtrajError, OutputError
+from ehrtraj.format.ledger import TableLedger
 from ehrtraj.paths import error_of_path
-from ehrtraj.pipeline import publish
-from ehrtraj.pipeline.codes import CodeTables, describe_codes
-from ehrtraj.pipeline.commit import commit, free_inputs, shard_is_there
-from ehrtraj.pipeline.fingerprint import fingerprint_of
-from ehrtraj.pipeline.ledger import TableLedger, check, make_ledger
-from ehrtraj.pipeline.losses import report_losses, settle_versions
-from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.pipeline.news import News
-from ehrtraj.pipeline.own import check_own
-from ehrtraj.pipeline.report import Reporter
+from ehrtraj.pipeline.plan.fingerprint import fingerprint_of
+from ehrtraj.pipeline.plan.overlay import check_own
+from ehrtraj.pipeline.plan.patients import Patients, plan_build
+from ehrtraj.pipeline.plan.shards import Plan
+from ehrtraj.pipeline.plan.tables import Selection, choose_tables
+from ehrtraj.pipeline.plan.vocabularies import VocabularyFile, find_vocabularies
+from ehrtraj.pipeline.publish import metadata as publish
+from ehrtraj.pipeline.publish.codes import CodeTables, describe_codes
+from ehrtraj.pipeline.publish.ledger import check, make_ledger
+from ehrtraj.pipeline.publish.losses import report_losses, settle_versions
 from ehrtraj.pipeline.result import BuildResult, already_there
-from ehrtraj.pipeline.selection import Patients, Selection, choose_tables, plan_build
-from ehrtraj.pipeline.shard import OWNERS, TABLES_OF_ALL, ShardJob, ShardTask, read_dictionaries
-from ehrtraj.pipeline.shards import Plan
-from ehrtraj.pipeline.stage import StagedFile, StagedTable, finished, inputs_of, stage_table
-from ehrtraj.pipeline.vocabularies import VocabularyFile, find_vocabularies
-from ehrtraj.pipeline.workspace import Workspace, locked, private_files, read_json, write_json
+from ehrtraj.pipeline.shard.commit import commit, free_inputs, shard_is_there
+from ehrtraj.pipeline.shard.dictionaries import read_dictionaries
+from ehrtraj.pipeline.shard.task import OWNERS, TABLES_OF_ALL, ShardJob, ShardTask
+from ehrtraj.pipeline.stage.staged import StagedFile, StagedTable, finished, inputs_of
+from ehrtraj.pipeline.stage.table import stage_table
+from ehrtraj.pipeline.workspace import Workspace, locked
 from ehrtraj.release.detect import Release, detect
 from ehrtraj.release.history import projects
+from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import lean_memory
+from ehrtraj.runtime.progress import Reporter
+from ehrtraj.storage.files import private_files, read_json, write_json
 
 # What a process takes by itself, and what a worker needs beside it for a part of PART_ROWS rows: measured at 0.15 GB
 # and 0.55 GB; the rest is head room.

@@ -17,7 +17,8 @@ from typing import Any
 from filelock import Timeout
 
 from ehrtraj.errors import OutputError
-from ehrtraj.paths import real
+from ehrtraj.format.manifest import MANIFEST, files_of_dataset, refuse_in_dataset
+from ehrtraj.storage.files import read_json, write_json
 from ehrtraj.storage.owned import (
     claim,
     clear_claimed,
@@ -29,33 +30,11 @@ from ehrtraj.storage.owned import (
     remove_listed,
     strangers,
 )
-from ehrtraj.storage.safe import locked_file, refuse_link, write_atomically
+from ehrtraj.storage.safe import locked_file, refuse_link
 
 DATASET = "dataset"
-MANIFEST = "manifest.json"
 KIND = "build"
 """Of the work that a working folder is for, in its marker."""
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON so that the file is either complete or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Every caller holds the lock of its folder.
-    write_atomically(path, (json.dumps(content, indent=1, default=str) + "\n").encode(), is_locked=True)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """What `write_json` wrote; None where nothing is, or where a power cut left something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, 0 where there is none."""
-    return path.stat().st_size if path.is_file() else 0
 
 
 class WorkPaths:
@@ -220,37 +199,6 @@ class Workspace(WorkPaths):
             kept = self.final.with_name(f"{self.final.name}.replaced-{secrets.token_hex(4)}")
             self._replaced.replace(kept)
             self.warnings.append(f"the replaced dataset contained files that are not part of it: they are in {kept}")
-
-
-def refuse_in_dataset(path: Path) -> None:
-    """Check that a path is not inside a dataset, which stays as it was built.
-
-    Raises:
-        OutputError: if it is.
-    """
-    for folder in real(path).parents:
-        if files_of_dataset(folder) is not None:
-            raise OutputError(
-                f"{path} is in the dataset {folder}, which stays as it was built: choose another --output"
-            )
-
-
-def files_of_dataset(folder: Path) -> frozenset[str] | None:
-    """Files that a dataset's manifest lists, and the manifest itself; None where there is no manifest of ours."""
-    content = read_json(folder / MANIFEST)
-    if content is None or "format" not in content or not isinstance(listed := content.get("contents"), dict):
-        return None
-    return frozenset((*listed, MANIFEST))
-
-
-@contextmanager
-def private_files() -> Iterator[None]:
-    """Make every file and folder created inside readable by the user alone (0600, 0700)."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 @contextmanager

@@ -19,10 +19,11 @@ import ehrtraj
 from ehrtraj import interrupt
 from ehrtraj.config import capped_cpus
 from ehrtraj.errors import OutputError, SettingsError
-from ehrtraj.pipeline.memory import PeakMemory
-from ehrtraj.pipeline.workspace import private_files, refuse_in_dataset
+from ehrtraj.format.manifest import refuse_in_dataset
 from ehrtraj.release.detect import SYNTHETIC_MARKER
+from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import stream_tasks
+from ehrtraj.storage.files import private_files
 from ehrtraj.storage.owned import MARKER, claim, is_claimed, remove_claimed
 from ehrtraj.storage.safe import refuse_link
 from ehrtraj.synth import defects

@@ -12,7 +12,7 @@ import polars as pl
 
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.errors import DatasetError, SettingsError
-from ehrtraj.pipeline.workspace import private_files, write_json
+from ehrtraj.storage.files import private_files, write_json
 
 PAD, UNKNOWN = 0, 1
 _SPECIAL = 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from ehrtraj.checks.invariants import PROMISES
+from ehrtraj.checks.run import CheckReport
 from ehrtraj.cli.show.screen import Screen, line, out
-from ehrtraj.dataset.check.promises import PROMISES
-from ehrtraj.dataset.check.run import CheckReport
 from ehrtraj.show import duration, size
 
 

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from ehrtraj import rules
 from ehrtraj.cli.show.screen import Screen, line, out
-from ehrtraj.dataset.diff.events import EventsDiff, Example
-from ehrtraj.dataset.diff.run import DiffReport
+from ehrtraj.diffs.events import EventsDiff, Example
+from ehrtraj.diffs.run import DiffReport
 from ehrtraj.show import duration
 
 _SHOWN = 10

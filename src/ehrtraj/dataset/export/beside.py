@@ -7,7 +7,7 @@ from typing import Any
 
 from ehrtraj.config import Settings
 from ehrtraj.dataset.export.run import ExportResult, export
-from ehrtraj.pipeline.report import Reporter
+from ehrtraj.runtime.progress import Reporter
 
 
 def export_beside(dataset: Path, settings: Settings, reporter: Reporter) -> tuple[ExportResult, ...]:

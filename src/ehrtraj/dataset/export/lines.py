@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrtraj.pipeline.events import one_array
+from ehrtraj.format.arrays import one_array
 
 # A text handed to pyarrow.compute becomes a scalar each time, for which pyarrow looks for pandas on the disk: 0.4 ms.
 _scalar = cache(pa.scalar)

@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 from ehrtraj import rules
 from ehrtraj.dataset.layout import READ_ERRORS
 from ehrtraj.errors import DatasetError
-from ehrtraj.pipeline.events import event_schema
+from ehrtraj.format.events import event_schema
 
 _ATTRIBUTES = ',"attributes":'
 _LAST_BIT = 62

@@ -19,16 +19,16 @@ import pyarrow.parquet as pq
 
 import ehrtraj
 from ehrtraj.config import capped_cpus, number_or_file
-from ehrtraj.dataset import names
 from ehrtraj.dataset.dataset import Dataset, open_dataset
 from ehrtraj.dataset.export.job import ExportJob, Format, Patients, Per
 from ehrtraj.dataset.export.lines import csv_header, csv_lines
 from ehrtraj.dataset.export.space import INDEX, METADATA, SINGLE, ExportSpace, exporting, fingerprint_of
 from ehrtraj.dataset.export.worker import INDEX_SCHEMA, copy_all, export_patients
 from ehrtraj.errors import SettingsError
+from ehrtraj.format import names
 from ehrtraj.paths import real
-from ehrtraj.pipeline.memory import PeakMemory
 from ehrtraj.release.subjects import SubjectsFound, find_subjects
+from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import lean_memory, stream_tasks
 
 # Starting a process costs half a second; so many events are written in that time.

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ehrtraj.dataset.layout import broken
-from ehrtraj.dataset.names import NOTES
+from ehrtraj.format.names import NOTES
 from ehrtraj.notes import put_texts
 
 # Events in memory at once, unless a patient has more.

@@ -15,10 +15,10 @@ from typing import Any
 
 from filelock import Timeout
 
-from ehrtraj.dataset import names
 from ehrtraj.errors import OutputError
+from ehrtraj.format import names
 from ehrtraj.paths import error_of_path
-from ehrtraj.pipeline.workspace import private_files, read_json, write_json
+from ehrtraj.storage.files import private_files, read_json, write_json
 from ehrtraj.storage.owned import (
     claim,
     named,

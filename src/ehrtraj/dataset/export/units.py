@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ehrtraj.dataset.export.job import OUTSIDE, ExportJob
 from ehrtraj.dataset.export.source import Span
-from ehrtraj.pipeline.events import NULL, Int64s, one_array, to_int64
+from ehrtraj.format.arrays import NULL, Int64s, one_array, to_int64
 
 # Patients whose numbers share all but the last five digits lie in one folder: MIMIC-IV's make 100 of at most 3,700.
 _PATIENTS_A_FOLDER = 100_000

@@ -15,7 +15,7 @@ from ehrtraj.dataset.export.source import RowReader, chunks
 from ehrtraj.dataset.export.space import ExportSpace
 from ehrtraj.dataset.export.units import Unit, units_of
 from ehrtraj.dataset.export.write import BLOCK, text_lines, write_all, write_units
-from ehrtraj.pipeline.events import NULL
+from ehrtraj.format.arrays import NULL
 
 BATCH_ROWS = 1 << 20
 """Rows whose places are held in memory at once."""

@@ -1,0 +1,192 @@
+"""What one data file holds, counted while it is read: put together, this shows what only all files can show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import meds
+import numpy as np
+import pyarrow as pa
+
+from ehrtraj.checks import spill
+from ehrtraj.checks.findings import Findings
+from ehrtraj.checks.rows import Bools, Rows
+from ehrtraj.checks.spill import Spill
+from ehrtraj.format.arrays import NULL, Int64s
+
+ENCOUNTERS = {"hadm_id": "hadm_unknown", "stay_id": "stay_unknown"}
+"""Columns of admissions and stays, and the flag of events whose value need not be one of the patient's."""
+
+ONCE = (meds.birth_code, meds.death_code)
+"""Codes that a patient has once at most."""
+
+
+@dataclass
+class Account:
+    """What a data file holds, but for what is counted by patient and code.
+
+    Attributes:
+        file: its path in the dataset.
+        events: rows.
+        whole: whether all columns could be counted.
+        bytes: size of the file.
+        sha256: of the file, where the manifest has one to compare with.
+        findings: what is wrong.
+    """
+
+    file: str
+    events: int = 0
+    whole: bool = True
+    bytes: int = 0
+    sha256: str | None = None
+    findings: Findings = field(default_factory=Findings)
+
+
+@dataclass
+class _Run:
+    """Consecutive events of one patient, as in `spill.RUNS`."""
+
+    subject: int
+    position: int
+    events: int
+    first_time: int
+    last_time: int
+
+
+class Counts:
+    """Counts a data file's events by patient, code, encounter and flags, and writes the result.
+
+    Attributes:
+        once: events, and patients who have them, of the codes of `ONCE`.
+    """
+
+    def __init__(self, folder: Path, number: int) -> None:
+        """Begin a data file.
+
+        Args:
+            folder: receives the counts.
+            number: of the data file.
+        """
+        self.once: dict[str, tuple[int, int]] = dict.fromkeys(ONCE, (0, 0))
+        self._number = number
+        self._spill = Spill(folder, number)
+        self._open: _Run | None = None
+        self._codes_of_last: set[str] = set()
+
+    def add(self, rows: Rows, flag_values: dict[str, int]) -> None:
+        """Count some rows.
+
+        Args:
+            rows: the next ones.
+            flag_values: value of each flag by name.
+        """
+        subject = rows.ints("subject_id")[rows.before :]
+        begins = np.flatnonzero(np.concatenate([[True], subject[1:] != subject[:-1]]))
+        self._count_codes(rows, subject, begins)
+        self._count_runs(rows, subject, begins)
+        if not rows.has("source_table", "flags"):
+            return
+        self._count_details(rows)
+        self._count_flags(rows)
+        for kind, (name, unknown) in enumerate(ENCOUNTERS.items()):
+            self._keep_encounters(rows, kind, name, flag_values.get(unknown, 0) if unknown else 0)
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._open is not None:
+            self._add_runs(*(np.array([value], np.int64) for value in vars(self._open).values()))
+        self._spill.close()
+
+    def _count_runs(self, rows: Rows, subject: Int64s, begins: Int64s) -> None:
+        time = rows.ints("time")[rows.before :]
+        ends = np.append(begins[1:], len(subject))
+        timed = np.append(np.flatnonzero(time != NULL), len(time))
+        first = timed[np.searchsorted(timed, begins)]
+        first_time = np.where(first < ends, np.append(time, NULL)[first], NULL)
+        columns = [subject[begins], begins + rows.start + rows.before, ends - begins, first_time, time[ends - 1]]
+        last = self._open
+        if last is not None:
+            if last.subject == columns[0][0]:
+                columns[1][0] = last.position
+                columns[2][0] += last.events
+                if last.first_time != NULL:
+                    columns[3][0] = last.first_time
+            else:
+                self._add_runs(*(np.array([value], np.int64) for value in vars(last).values()))
+        # The last one may go on in the next rows.
+        self._open = _Run(*(int(column[-1]) for column in columns))
+        if len(begins) > 1:
+            self._add_runs(*(column[:-1] for column in columns))
+
+    def _add_runs(self, *columns: Int64s) -> None:
+        self._spill.add(spill.RUNS, [np.full(len(columns[0]), self._number, np.int32), *columns])
+
+    def _count_codes(self, rows: Rows, subject: Int64s, begins: Int64s) -> None:
+        texts = rows.texts("code")
+        code = texts.positions[rows.before :]
+        run = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(subject))))
+        width = len(texts.values) + 1
+        pairs = np.unique(run[code >= 0] * width + code[code >= 0])
+        who, what = pairs // width, pairs % width
+        events = np.bincount(code[code >= 0], minlength=len(texts.values))
+        patients = np.bincount(what, minlength=len(texts.values))
+        firsts = what[who == 0]
+        goes_on = self._open is not None and self._open.subject == subject[0]
+        if goes_on:
+            # Counted before, with the patient's earlier rows.
+            names = texts.values.take(pa.array(firsts)).to_pylist()
+            patients[firsts[[name in self._codes_of_last for name in names]]] -= 1
+        if len(begins) > 1 or not goes_on:
+            self._codes_of_last = set()
+        self._codes_of_last.update(texts.values.take(pa.array(what[who == len(begins) - 1])).to_pylist())
+        used = np.flatnonzero(events)
+        self._spill.add(spill.CODES, [texts.values.take(pa.array(used)), events[used], patients[used]])
+        for name in ONCE:
+            at = texts.values.index(name).as_py()
+            if at >= 0:
+                known = self.once[name]
+                self.once[name] = known[0] + int(events[at]), known[1] + int(patients[at])
+
+    def _count_details(self, rows: Rows) -> None:
+        code, unit, table = (rows.texts(name) for name in ("code", "unit", "source_table"))
+        numbered = ~rows.null("numeric_value")
+        units, tables = len(unit.values) + 1, len(table.values) + 1
+        key = (code.positions.astype(np.int64) * units + unit.positions + 1) * 2 + numbered
+        key = key * tables + table.positions + 1
+        key = np.unique(key[rows.before :][code.positions[rows.before :] >= 0])
+        key, of_table = np.divmod(key, tables)
+        key, with_number = np.divmod(key, 2)
+        of_code, of_unit = np.divmod(key, units)
+        self._spill.add(
+            spill.DETAILS,
+            [
+                code.values.take(pa.array(of_code)),
+                unit.values.take(_or_null(of_unit - 1)),
+                with_number.astype(np.bool_),
+                table.values.take(_or_null(of_table - 1)),
+            ],
+        )
+
+    def _count_flags(self, rows: Rows) -> None:
+        table = rows.texts("source_table")
+        sets, place = np.unique(rows.ints("flags")[rows.before :], return_inverse=True)
+        width = len(table.values) + 1
+        pairs, events = np.unique(place * width + table.positions[rows.before :] + 1, return_counts=True)
+        names = table.values.take(_or_null(pairs % width - 1))
+        self._spill.add(spill.MARKS, [np.full(len(pairs), self._number), names, sets[pairs // width], events])
+
+    def _keep_encounters(self, rows: Rows, kind: int, name: str, unless: int) -> None:
+        encounter, subject = rows.ints(name), rows.ints("subject_id")
+        chosen: Bools = (encounter != NULL) & (rows.ints("flags") & unless == 0)
+        pairs = np.stack([encounter[chosen], subject[chosen]], axis=1)
+        if not len(pairs):
+            return
+        # Rows lie in runs of the same pair: few are left to compare.
+        pairs = pairs[np.concatenate([[True], (pairs[1:] != pairs[:-1]).any(axis=1)])]
+        self._spill.add(spill.ENCOUNTERS, [np.full(len(pairs), kind, np.int8), pairs[:, 0], pairs[:, 1]])
+
+
+def _or_null(positions: Int64s) -> pa.Array:
+    """Positions to take, null where they are negative."""
+    return pa.array(positions, mask=positions < 0)

@@ -1,0 +1,191 @@
+"""Whether patients, admissions, splits and subjects.parquet agree with the events of all files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import meds
+import numpy as np
+
+from ehrtraj.checks.account import ENCOUNTERS
+from ehrtraj.checks.findings import Findings, Place
+from ehrtraj.checks.metadata import has_columns, listed
+from ehrtraj.checks.official import refusal
+from ehrtraj.checks.rows import shown_time
+from ehrtraj.checks.tables import first, load
+from ehrtraj.dataset.database import Database
+from ehrtraj.format import splits
+from ehrtraj.format.arrays import NULL
+from ehrtraj.format.names import SPLITS, SUBJECTS
+
+_SPLIT_NAMES = (meds.train_split, meds.tuning_split, meds.held_out_split)
+SUBJECT_COLUMNS = ("subject_id", "split", "shard", "position", "event_count", "first_time", "last_time")
+_SUBJECT_TYPES = {name: "VARCHAR" if name in ("split", "shard") else "BIGINT" for name in SUBJECT_COLUMNS}
+# Patients whose splits are computed at once.
+_AT_ONCE = 1 << 14
+
+# The last line of a patient counts, in the place of the first.
+_CHOSEN_SPLITS = """
+SELECT subject_id, arg_max(split, "row") AS split, min("row") AS place FROM splits
+WHERE subject_id IS NOT NULL AND split IS NOT NULL GROUP BY subject_id
+"""
+_SUBJECTS = f"""
+SELECT l.subject_id, l.split, l.shard, l.position, l.event_count,
+    coalesce(l.first_time, {NULL}), coalesce(l.last_time, {NULL}), l."row",
+    p.name, p.position, p.events, p.first_time, p.last_time, s.split
+FROM subjects l LEFT JOIN patients p USING (subject_id) LEFT JOIN chosen_splits s USING (subject_id)
+ORDER BY l."row"
+"""
+
+
+def check_pieces(tables: Database, findings: Findings) -> None:
+    """A patient's events are in one file, and in one piece."""
+    again = """
+        SELECT f.name, r.position, r.subject_id, r.file FROM runs r JOIN held h USING (subject_id, file)
+        JOIN files f ON f.number = r.file WHERE h.runs > 1 AND r.position > h.position
+    """
+    rows, count = first(tables, again, "file, position")
+    places = [Place("other patients' events lie between", file, at, who) for file, at, who, _ in rows]
+    findings.add("contiguous", places, count)
+    twice = """
+        SELECT p.name AS first_file, f.name, h.position, h.subject_id, h.file
+        FROM held h JOIN patients p USING (subject_id) JOIN files f ON f.number = h.file WHERE h.file <> p.file
+    """
+    rows, count = first(tables, twice, "file, position")
+    places = [Place(f"is in {other} too", file, at, who) for other, file, at, who, _ in rows]
+    findings.add("one_file", places, count)
+
+
+def check_encounters(tables: Database, findings: Findings, unverified: Collection[str]) -> None:
+    """No admission or stay has two patients.
+
+    Args:
+        tables: with what was found in the data files.
+        findings: receives what is wrong.
+        unverified: columns whose owners the build could not know, as their tables were not in the release.
+    """
+    for kind, name in enumerate(ENCOUNTERS):
+        if name in unverified:
+            findings.skip(f"the release had no table that shows whose a {name} is", "encounters")
+            continue
+        shared = """
+            SELECT encounter, subject_id, before FROM (
+                SELECT *, lag(subject_id) OVER (PARTITION BY encounter ORDER BY subject_id) AS before
+                FROM (SELECT DISTINCT encounter, subject_id FROM encounters WHERE kind = $1 AND encounter IN (
+                    SELECT encounter FROM encounters WHERE kind = $1 GROUP BY encounter
+                    HAVING min(subject_id) <> max(subject_id)))
+            ) WHERE before IS NOT NULL
+        """
+        rows, count = first(tables, shared, "encounter, subject_id", [kind])
+        places = [
+            Place(f"{name} {encounter} is of patient {before} too", None, None, who) for encounter, who, before in rows
+        ]
+        findings.add("encounters", places, count)
+
+
+def check_splits(root: Path, tables: Database, findings: Findings, *, ours: bool) -> None:
+    """What MEDS asks of subject_splits.parquet. Makes the table `chosen_splits`, one split of each patient."""
+    table = load(tables, root, SPLITS, "splits", {"subject_id": "BIGINT", "split": "VARCHAR"}, findings)
+    if table is None:
+        return
+    if (why := refusal(meds.SubjectSplitSchema, table)) is not None:
+        findings.one("splits_schema", why, SPLITS)
+    if not {"subject_id", "split"} <= set(table.column_names):
+        return
+    tables.execute("CREATE OR REPLACE TABLE chosen_splits AS " + _CHOSEN_SPLITS)
+    known = list(_SPLIT_NAMES)
+    unknown = "SELECT DISTINCT split FROM splits WHERE subject_id IS NOT NULL AND split NOT IN (SELECT unnest(?))"
+    listed("splits_schema", findings, first(tables, unknown, "split", [known]), "no split '{}'", SPLITS)
+    again = """
+        SELECT subject_id, min("row") AS place FROM splits WHERE subject_id IS NOT NULL AND split IS NOT NULL
+        GROUP BY subject_id HAVING count(*) > 1
+    """
+    listed("one_split", findings, first(tables, again, "place"), "patient {} is there more than once", SPLITS)
+    lacking = "SELECT subject_id FROM patients ANTI JOIN chosen_splits USING (subject_id)"
+    listed("splits_covered", findings, first(tables, lacking, "subject_id"), "patient {} is not there", SPLITS)
+    if ours:
+        more = "SELECT subject_id FROM chosen_splits ANTI JOIN patients USING (subject_id)"
+        listed("splits_covered", findings, first(tables, more, "subject_id"), "patient {} has no events", SPLITS)
+
+
+def check_own_splits(tables: Database, findings: Findings, seed: int | None) -> None:
+    """Splits by the hash, and each patient in its split's folder."""
+    elsewhere = """
+        SELECT p.name, p.position, subject_id, s.split, p.file FROM patients p JOIN chosen_splits s USING (subject_id)
+        WHERE p.folder <> s.split
+    """
+    rows, count = first(tables, elsewhere, "file, position")
+    places = [Place(f"its split is {split}", file, at, who) for file, at, who, split, _ in rows]
+    findings.add("split_folders", places, count)
+    if seed is None:
+        findings.skip("the manifest has no seed", "split_hash")
+        return
+    for who, split, by_hash in _splits_by_hash(tables, seed):
+        if split != by_hash:
+            findings.one("split_hash", f"split is {split}, by the hash {by_hash}", SPLITS, who)
+
+
+def _splits_by_hash(tables: Database, seed: int) -> Iterator[tuple[int, str, str]]:
+    """Each patient with its split and that of the hash."""
+    piece: list[tuple[Any, ...]] = []
+
+    def computed() -> Iterator[tuple[int, str, str]]:
+        subjects = np.array([who for who, _ in piece], np.int64)
+        for (who, split), index in zip(piece, splits.split_of(subjects, seed).tolist(), strict=True):
+            yield who, split, splits.SPLITS[index]
+
+    for row in tables.rows("SELECT subject_id, split FROM chosen_splits ORDER BY place"):
+        piece.append(row)
+        if len(piece) == _AT_ONCE:
+            yield from computed()
+            piece.clear()
+    yield from computed()
+
+
+def check_subjects(root: Path, tables: Database, findings: Findings) -> None:
+    """subjects.parquet has a row for each patient, and says where its events are."""
+    table = load(tables, root, SUBJECTS, "subjects", dict(_SUBJECT_TYPES), findings)
+    if table is None or not has_columns(table, SUBJECTS, findings, *SUBJECT_COLUMNS):
+        return
+    again = 'SELECT subject_id, min("row") AS place FROM subjects GROUP BY subject_id HAVING count(*) > 1'
+    listed("subjects", findings, first(tables, again, "place"), "patient {} is there more than once", SUBJECTS)
+    for row in tables.rows(_SUBJECTS):
+        for place in _wrong_subject(*row):
+            findings.add("subjects", [place], 1)
+    lacking = "SELECT subject_id FROM patients ANTI JOIN subjects USING (subject_id)"
+    listed("subjects", findings, first(tables, lacking, "subject_id"), "patient {} is not there", SUBJECTS)
+
+
+def _wrong_subject(
+    who: int,
+    split: str | None,
+    shard: str | None,
+    position: int | None,
+    events: int | None,
+    first_time: int,
+    last_time: int,
+    number: int,
+    file: str | None,
+    *seen: Any,  # noqa: ANN401  # position, events, first_time, last_time and split, all None without events
+) -> Iterator[Place]:
+    if file is None:
+        yield Place("has no events", SUBJECTS, number, who)
+        return
+    seen_position, seen_events, seen_first, seen_last, seen_split = seen
+    said = (f"data/{split}/{shard}.parquet", position, events)
+    if said != (file, seen_position, seen_events):
+        words = f"{_number(events)} events from row {_number(position)} of {said[0]} on"
+        seen_words = f"there are {seen_events:,} from row {seen_position:,} of {file} on"
+        yield Place(f"{words}; {seen_words}", SUBJECTS, number, who)
+    if seen_split is not None and split != seen_split:
+        yield Place(f"split is {split}, in {SPLITS} {seen_split}", SUBJECTS, number, who)
+    for name, saying, value in (("first_time", first_time, seen_first), ("last_time", last_time, seen_last)):
+        if saying != value:
+            words = f"{name} is {shown_time(saying)}, in the file {shown_time(value)}"
+            yield Place(words, SUBJECTS, number, who)
+
+
+def _number(value: int | None) -> str:
+    return "None" if value is None else f"{value:,}"

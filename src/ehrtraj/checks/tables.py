@@ -1,0 +1,162 @@
+"""All that was counted, and the tables beside the data, in one database that uses the disk where memory ends."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ehrtraj.checks import spill
+from ehrtraj.checks.findings import EXAMPLES, Findings
+from ehrtraj.dataset.database import Database, open_database
+from ehrtraj.dataset.limits import Limits
+from ehrtraj.format.arrays import NULL
+
+# Of this process beside the database, measured.
+_BASE_BYTES = 500_000_000
+_BATCH_ROWS = 1 << 14
+
+# A patient's events in one file: in one piece, unless a rule is broken.
+_HELD = f"""
+SELECT subject_id, file, min(position) AS position, sum(events)::BIGINT AS events, count(*) AS runs,
+    coalesce(arg_min(first_time, position) FILTER (first_time <> {NULL}), {NULL}) AS first_time,
+    arg_max(last_time, position) AS last_time
+FROM runs GROUP BY subject_id, file
+"""
+# A patient counts where it is first.
+_PATIENTS = """
+SELECT h.*, f.name, f.folder
+FROM held h JOIN (SELECT subject_id, min(file) AS file FROM held GROUP BY subject_id) USING (subject_id, file)
+JOIN files f ON f.number = file
+"""
+_SEEN = "SELECT code, sum(events)::BIGINT AS events, sum(patients)::BIGINT AS patients FROM codes GROUP BY code"
+_DETAILED = """
+SELECT code, coalesce(list_sort(list(DISTINCT unit) FILTER (unit IS NOT NULL)), []) AS units,
+    coalesce(list_sort(list(DISTINCT coalesce(unit, '')) FILTER (numbered)), []) AS number_units,
+    coalesce(list_sort(list(DISTINCT source_table) FILTER (source_table IS NOT NULL)), []) AS tables
+FROM (SELECT DISTINCT * FROM details) GROUP BY code
+"""
+
+
+@contextmanager
+def open_tables(folder: Path, files: Sequence[str], limits: Limits) -> Iterator[Database]:
+    """Open a database of what all data files hold together.
+
+    Its tables: `files` (number, name, folder); `runs`, `encounters` and `marks` as in `spill.SCHEMAS`; `held` and
+    `patients`, by file and without; `seen` and `detailed`, by code; `chosen_splits`, empty until filled; and those that
+    `load` adds.
+
+    Args:
+        folder: private, with what was counted; receives what does not fit in memory.
+        files: names of the data files, in the order of their numbers.
+        limits: of this command.
+
+    Raises:
+        OutputError: if the disk or the memory does not suffice.
+    """
+    with open_database(folder, limits.memory - _BASE_BYTES, limits.cpus) as tables:
+        _create(tables, folder, files)
+        yield tables
+
+
+def first(tables: Database, query: str, order: str, values: Sequence[object] = ()) -> tuple[list[tuple[Any, ...]], int]:
+    """The first rows of a query, as many as findings have places, and how many rows it has."""
+    rows = list(tables.rows(f"SELECT * FROM ({query}) ORDER BY {order} LIMIT {EXAMPLES}", values))
+    few = len(rows) < EXAMPLES
+    return rows, len(rows) if few else tables.one(f"SELECT count(*) FROM ({query})", values)
+
+
+def _create(tables: Database, folder: Path, files: Sequence[str]) -> None:
+    names = {
+        "number": pa.array(range(len(files)), pa.int32()),
+        "name": pa.array(files, pa.string()),
+        "folder": pa.array([PurePosixPath(file).parent.name for file in files], pa.string()),
+    }
+    tables.insert("CREATE TABLE files AS SELECT * FROM piece", pa.table(names))
+    for name, schema in spill.SCHEMAS.items():
+        tables.insert(f"CREATE TABLE no_{name} AS SELECT * FROM piece", schema.empty_table())
+        written = next(folder.glob(f"{name}-*.parquet"), None)
+        source = f"no_{name}"
+        if written is not None:
+            pattern = f"{glob.escape(str(folder))}/{name}-*.parquet".replace("'", "''")
+            source = f"read_parquet('{pattern}')"
+        tables.execute(f"CREATE VIEW {name} AS SELECT * FROM {source}")
+    tables.execute("CREATE TABLE chosen_splits (subject_id BIGINT, split VARCHAR, place BIGINT)")
+    for name, query in (("held", _HELD), ("patients", _PATIENTS), ("seen", _SEEN), ("detailed", _DETAILED)):
+        tables.execute(f"CREATE TABLE {name} AS {query}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def load(
+    tables: Database, root: Path, file: str, name: str, columns: Mapping[str, str | None], findings: Findings
+) -> pa.Table | None:
+    """Read a table beside the data into the database, piece by piece.
+
+    Args:
+        tables: receives it, with the column `row`, counted from 0, and those of `columns` that the file has.
+        root: of the dataset.
+        file: its path in the dataset.
+        name: of the table.
+        columns: type of each column, in which other values become null; None for the file's own.
+        findings: receives what is wrong.
+
+    Returns:
+        A few rows of it, with a null in each column that has one, for the schemas of MEDS; None if it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(root / file) as opened:
+            return _load(tables, opened, name, columns)
+    except FileNotFoundError:
+        findings.one("readable", "is not there", file)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, duckdb.InvalidInputException) as error:
+        findings.one("readable", _first_line(error), file)
+    return None
+
+
+def _load(tables: Database, file: pq.ParquetFile, name: str, columns: Mapping[str, str | None]) -> pa.Table:
+    schema = file.schema_arrow
+    there = [column for column in columns if column in schema.names]
+    chosen = ", ".join(f"TRY_CAST({c} AS {kind}) AS {c}" if (kind := columns[c]) else c for c in there)
+    chosen = ", ".join(['"row"', *([chosen] if chosen else [])])
+    tables.execute(f"DROP TABLE IF EXISTS {name}")
+    witness = schema.empty_table()
+    tables.insert(f"CREATE TABLE {name} AS SELECT {chosen} FROM piece", _plain(witness, there, 0))
+    at = 0
+    for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
+        piece = pa.Table.from_batches([batch], schema)
+        tables.insert(f"INSERT INTO {name} SELECT {chosen} FROM piece", _plain(piece, there, at))
+        witness = _with_nulls_of(witness, piece)
+        at += piece.num_rows
+    return witness
+
+
+def _plain(table: pa.Table, columns: Sequence[str], at: int) -> pa.Table:
+    """The columns with numbers of the rows, in types that are the same for all pieces: times as integers."""
+    plain = {"row": pa.array(range(at, at + table.num_rows), pa.int64())}
+    for name in columns:
+        column = table[name]
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.int64())
+        plain[name] = column
+    return pa.table(plain)
+
+
+def _with_nulls_of(witness: pa.Table, piece: pa.Table) -> pa.Table:
+    """Add a row of a piece for each column that is null there and not yet in the witness."""
+    for name in piece.column_names:
+        if piece[name].null_count and not witness[name].null_count:
+            row = pc.index(piece[name].is_null(), pa.scalar(value=True)).as_py()
+            witness = pa.concat_tables([witness, piece.slice(row, 1)])
+    return witness

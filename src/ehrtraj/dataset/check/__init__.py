@@ -1,5 +1,0 @@
-"""Check a dataset: every promise about its files, verified on the files."""
-
-from ehrtraj.dataset.check.run import CheckReport, check
-
-__all__ = ["CheckReport", "check"]

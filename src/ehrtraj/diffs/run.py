@@ -1,0 +1,296 @@
+"""One comparison of two datasets, from their folders to the report."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ehrtraj.dataset.database import Database, open_database
+from ehrtraj.dataset.dataset import Dataset
+from ehrtraj.dataset.layout import READ_ERRORS, DataFile, Layout, broken, find_layout
+from ehrtraj.dataset.limits import Limits, find_limits
+from ehrtraj.diffs.events import EventsDiff, Span, diff_spans
+from ehrtraj.format.names import DATA, SUBJECTS
+from ehrtraj.runtime.processes import stream_tasks
+
+# Events of either dataset that are compared at once, unless a patient has more. It does not depend on the limits,
+# since the first examples of each piece are shown.
+CHUNK_EVENTS = 1 << 18
+# Starting a process costs half a second; so many events are compared in that time.
+_WORTH_PROCESSES = 2_000_000
+
+# Most bytes of a worker process and of this one beside it, of which the database has a part.
+_WORKER_BYTES = 700_000_000
+_BASE_BYTES = 500_000_000
+_DATABASE_BYTES = 250_000_000
+
+_PLACE = ("split", "shard", "position", "event_count")
+_BUILT_BY = ("ehrtraj", "recipes", "rules")
+_DESCRIBES = ("description", "parent_codes", "unit")
+
+Progress = Callable[[int, int], None]
+"""Is told of events compared and of all events of A."""
+
+Work = tuple[list[Span], list[Span]]
+
+
+@dataclass(frozen=True)
+class DiffReport:
+    """What differs between two datasets.
+
+    Attributes:
+        a: one dataset.
+        b: the other.
+        settings: what they were built from or with that differs, as texts of A and B; says why, and is no difference.
+        columns_a: columns of events that A alone has.
+        columns_b: columns of events that B alone has.
+        patients_a: patients that A alone has.
+        patients_b: patients that B alone has.
+        moved: patients of both who are in another split.
+        codes: codes that differ: `code`, `event_count` in A and B (null where it is not there), and
+            `described_otherwise`.
+        events: what differs between the events of the patients of both.
+        seconds: wall time.
+        notes: which limits are not as asked for, and why.
+    """
+
+    a: Path
+    b: Path
+    settings: dict[str, tuple[str, str]]
+    columns_a: tuple[str, ...]
+    columns_b: tuple[str, ...]
+    patients_a: tuple[int, ...]
+    patients_b: tuple[int, ...]
+    moved: tuple[int, ...]
+    codes: pl.DataFrame
+    events: EventsDiff
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def same(self) -> bool:
+        """Whether both hold the same patients, splits, codes and events."""
+        lone = (self.columns_a, self.columns_b, self.patients_a, self.patients_b, self.moved)
+        return not any(lone) and not self.codes.height and self.events.same
+
+    def to_json(self) -> dict[str, Any]:
+        """The report for programs."""
+        events = self.events
+        columns: dict[str, dict[str, int]] = {}
+        for (table, column), count in events.columns.items():
+            columns.setdefault(table, {})[column] = count
+        return {
+            "a": str(self.a),
+            "b": str(self.b),
+            "same": self.same,
+            "settings": self.settings,
+            "columns": {"only_a": self.columns_a, "only_b": self.columns_b},
+            "patients": {"only_a": self.patients_a, "only_b": self.patients_b, "other_split": self.moved},
+            "codes": self.codes.rows(named=True),
+            "events": {
+                "compared": events.compared,
+                "only_a": dict(events.only_a),
+                "only_b": dict(events.only_b),
+                "changed": dict(events.changed),
+                "columns": columns,
+                "patients": events.patients,
+                "reordered": events.reordered,
+                "first": [vars(example) for example in events.examples],
+            },
+        }
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of the two datasets.
+
+    Attributes:
+        layout: its files.
+        chosen: rows of its subjects.parquet, where it was opened before and perhaps filtered; None for all.
+    """
+
+    layout: Layout
+    chosen: pl.DataFrame | None
+
+    @classmethod
+    def of(cls, dataset: str | Path | Dataset) -> _Side:
+        """Find a dataset, without reading its list of patients."""
+        if isinstance(dataset, Dataset):
+            return cls(dataset.layout, dataset.subjects)
+        return cls(find_layout(dataset), None)
+
+    def columns(self) -> list[str]:
+        """Columns of its events."""
+        path = self.layout.root / min(name for name in self.layout.manifest["contents"] if name.startswith(f"{DATA}/"))
+        try:
+            return pl.scan_parquet(path, glob=False).collect_schema().names()
+        except READ_ERRORS as error:
+            raise broken(path, error) from None
+
+
+def diff(
+    a: str | Path | Dataset,
+    b: str | Path | Dataset,
+    *,
+    max_cpus: int | None = None,
+    memory_limit: str | int | None = None,
+    progress: Progress | None = None,
+) -> DiffReport:
+    """Compare two datasets: patients, splits, codes and events. The same as `ehrtraj diff`.
+
+    Read piece by piece; how the datasets are divided into shards does not matter. What does not fit in memory is in a
+    private temporary folder (`TMPDIR`) meanwhile.
+
+    Args:
+        a: folder of a dataset, or one that is open.
+        b: the other.
+        max_cpus: maximum number of CPU cores; all usable cores by default, and never more.
+        memory_limit: maximum memory of all processes, such as `4GB`, the default; at least `1GB`.
+        progress: receives the number of events compared and of all events.
+
+    Raises:
+        DatasetError: if one of them is no dataset, not whole, or damaged.
+        SettingsError: if a limit cannot be used.
+        OutputError: if the temporary folder is full.
+    """
+    begun = time.monotonic()
+    limits = find_limits(max_cpus, memory_limit)
+    one, other = _Side.of(a), _Side.of(b)
+    names_a, names_b = one.columns(), other.columns()
+    both = [n for n in names_a if n in names_b]
+    with (
+        tempfile.TemporaryDirectory(prefix="ehrtraj-diff-") as folder,
+        open_database(Path(folder), _DATABASE_BYTES, limits.cpus) as database,
+    ):
+        for name, side in (("a", one), ("b", other)):
+            _load_subjects(database, name, side)
+        return DiffReport(
+            a=one.layout.root,
+            b=other.layout.root,
+            settings=_settings(one.layout, other.layout),
+            columns_a=tuple(n for n in names_a if n not in names_b),
+            columns_b=tuple(n for n in names_b if n not in names_a),
+            patients_a=_patients(database, "FROM a ANTI JOIN b USING (subject_id)"),
+            patients_b=_patients(database, "FROM b ANTI JOIN a USING (subject_id)"),
+            moved=_patients(database, "FROM a JOIN b USING (subject_id) WHERE a.split <> b.split"),
+            codes=_codes(one.layout.codes, other.layout.codes),
+            events=_events(database, (one.layout, other.layout), both, limits, Path(folder), progress),
+            seconds=time.monotonic() - begun,
+            notes=limits.notes,
+        )
+
+
+def _load_subjects(database: Database, name: str, side: _Side) -> None:
+    """Make a table of where each patient's events are."""
+    path = side.layout.root / SUBJECTS
+    columns = ["subject_id", *_PLACE]
+    select = f"SELECT {', '.join(columns)} FROM piece"
+    if side.chosen is not None:
+        database.insert(f"CREATE TABLE {name} AS {select}", side.chosen.select(columns).to_arrow())
+        return
+    try:
+        with pq.ParquetFile(path) as file:
+            database.insert(f"CREATE TABLE {name} AS {select}", file.schema_arrow.empty_table())
+            for batch in file.iter_batches(columns=columns, use_threads=False):
+                database.insert(f"INSERT INTO {name} {select}", pa.Table.from_batches([batch]))
+    except (pa.ArrowInvalid, OSError, duckdb.BinderException) as error:
+        raise broken(path, error) from None
+
+
+def _patients(database: Database, source: str) -> tuple[int, ...]:
+    return tuple(who for (who,) in database.rows(f"SELECT subject_id {source} ORDER BY subject_id"))
+
+
+def _settings(one: Layout, other: Layout) -> dict[str, tuple[str, str]]:
+    """What decided the datasets that is not the same."""
+
+    def said(layout: Layout) -> dict[str, str]:
+        manifest = layout.manifest
+        fingerprint = manifest.get("fingerprint", {})
+        about = {"release": manifest.get("release", {}).get("version")}
+        about |= {name: fingerprint.get(name) for name in _BUILT_BY} | fingerprint.get("settings", {})
+        return {name: str(value) for name, value in about.items()}
+
+    a, b = said(one), said(other)
+    return {n: (a.get(n, ""), b.get(n, "")) for n in {**a, **b} if a.get(n) != b.get(n)}
+
+
+def _codes(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:
+    columns = ["code", "event_count", *(c for c in _DESCRIBES if c in a.columns and c in b.columns)]
+    both = a.select(columns).join(b.select(columns), on="code", how="full", coalesce=True, suffix="_b")
+    described = pl.any_horizontal(pl.lit(value=False), *(pl.col(c).ne_missing(pl.col(f"{c}_b")) for c in columns[2:]))
+    there = pl.col("event_count").is_not_null() & pl.col("event_count_b").is_not_null()
+    return (
+        both.select(
+            "code",
+            event_count_a="event_count",
+            event_count_b="event_count_b",
+            described_otherwise=described & there,
+        )
+        .filter(pl.col("event_count_a").ne_missing(pl.col("event_count_b")) | pl.col("described_otherwise"))
+        .sort("code")
+    )
+
+
+def _events(
+    database: Database,
+    layouts: tuple[Layout, Layout],
+    columns: list[str],
+    limits: Limits,
+    folder: Path,
+    progress: Progress | None,
+) -> EventsDiff:
+    total, done = database.one("SELECT sum(a.event_count) FROM a JOIN b USING (subject_id)"), 0
+    workers = limits.workers(_WORKER_BYTES, _BASE_BYTES) if total > _WORTH_PROCESSES else 1
+    works = enumerate(_works(database, *layouts))
+    tasks = ((number, (*work, columns, folder / str(number))) for number, work in works)
+    found = EventsDiff()
+    # Found in whatever order, added up in that of the files, so that the examples are the same each time.
+    waiting: dict[int, EventsDiff] = {}
+    following = 0
+    for number, part in stream_tasks(diff_spans, tasks, workers):
+        waiting[number] = part
+        while following in waiting:
+            found.add(waiting.pop(following))
+            following += 1
+        done += part.compared
+        if progress is not None:
+            progress(done, total)
+    return found
+
+
+def _works(database: Database, one: Layout, other: Layout) -> Iterator[Work]:
+    """Patients of both, in the order of A's files, a few hundred thousand events at a time."""
+    places = ", ".join(f"{side}.{name}" for side in ("a", "b") for name in _PLACE)
+    a: list[Span] = []
+    b: list[Span] = []
+    events = 0
+    for row in database.rows(f"SELECT {places} FROM a JOIN b USING (subject_id) ORDER BY a.split, a.shard, a.position"):
+        longer = max(row[3], row[7])
+        if a and events + longer > CHUNK_EVENTS:
+            yield a, b
+            a, b, events = [], [], 0
+        _extend(a, one, *row[:4])
+        _extend(b, other, *row[4:])
+        events += longer
+    if a:
+        yield a, b
+
+
+def _extend(spans: list[Span], layout: Layout, split: str, shard: str, position: int, count: int) -> None:
+    """Add a patient's events, to the span before where they follow it in the same file."""
+    if spans:
+        file, start, length = spans[-1]
+        if (file.split, file.shard, start + length) == (split, shard, position):
+            spans[-1] = (file, start, length + count)
+            return
+    spans.append((DataFile(split, shard, layout.data_path(split, shard)), position, count))

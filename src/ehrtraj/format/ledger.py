@@ -1,0 +1,61 @@
+"""The ledger of a dataset: what became of every row that was read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+SCHEMA = pa.schema(
+    [
+        pa.field("table", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("events", pa.int64()),
+    ]
+)
+"""A line for each table and outcome: `read` is the sum of the others (`events`, `set_aside`, `not_selected`,
+`dictionary`). `events` counts the events that the rows of that line became."""
+
+
+@dataclass
+class TableLedger:
+    """The account of one table.
+
+    Attributes:
+        read: rows in the file.
+        became_events: rows that became at least one event.
+        events: events they became.
+        set_aside: rows that did not, by reason; each is in `rejects/`.
+        not_selected: rows left out because the user chose other patients or tables, by reason.
+        dictionary: rows of a dictionary, which describe codes.
+    """
+
+    read: int = 0
+    became_events: int = 0
+    events: int = 0
+    set_aside: Counter[str] = field(default_factory=Counter)
+    not_selected: Counter[str] = field(default_factory=Counter)
+    dictionary: int = 0
+
+    def missing(self) -> int:
+        """Rows that are not accounted for; negative if some are accounted for twice."""
+        accounted = self.became_events + self.set_aside.total() + self.not_selected.total() + self.dictionary
+        return self.read - accounted
+
+
+def to_table(ledger: Mapping[str, TableLedger]) -> pa.Table:
+    """The ledger as `ledger.parquet` holds it."""
+    lines: list[tuple[str, str, str | None, int, int | None]] = []
+    for name, entry in sorted(ledger.items()):
+        lines.append((name, "read", None, entry.read, None))
+        if entry.became_events:
+            lines.append((name, "events", None, entry.became_events, entry.events))
+        if entry.dictionary:
+            lines.append((name, "dictionary", None, entry.dictionary, None))
+        for outcome, reasons in (("set_aside", entry.set_aside), ("not_selected", entry.not_selected)):
+            lines.extend((name, outcome, reason, rows, None) for reason, rows in sorted(reasons.items()) if rows)
+    return pa.table([list(column) for column in zip(*lines, strict=True)] if lines else [[]] * 5, schema=SCHEMA)

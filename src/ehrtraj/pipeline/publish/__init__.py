@@ -1,0 +1,1 @@
+"""Describe what was built, and give the dataset its name."""

@@ -1,0 +1,248 @@
+"""What `metadata/codes.parquet` says of every observed code: its description, unit, counts, and parents.
+
+A parent is a code of another system, `SYSTEM/code` (`ICD10CM/A41.9`). `metadata/parent_codes.parquet` says where each
+comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import meds
+import pyarrow as pa
+
+from ehrtraj import recipes, rules
+from ehrtraj.pipeline.plan.vocabularies import VocabularyFile
+from ehrtraj.pipeline.publish.vocabularies import load_concept_maps, load_gem, load_omop
+from ehrtraj.pipeline.shard.extract import known_codes
+from ehrtraj.runtime.session import open_session
+
+PARENTS_SCHEMA = pa.schema(
+    [
+        pa.field("code", pa.string(), nullable=False),
+        pa.field("parent_code", pa.string()),
+        pa.field("origin", pa.string(), nullable=False),
+        pa.field("approximate", pa.bool_()),
+        pa.field("combination", pa.bool_()),
+        pa.field("scenario", pa.int32()),
+        pa.field("choice_list", pa.int32()),
+    ]
+)
+"""Columns of `metadata/parent_codes.parquet`: the last four are what the General Equivalence Mappings say."""
+
+_OBSERVED_SQL = """
+CREATE TABLE observed AS
+SELECT code, min(source_table) AS source_table, sum(event_count)::BIGINT AS event_count,
+       sum(subject_count)::BIGINT AS subject_count, min(described) AS described,
+       list_sort(list_distinct(flatten(list(from_json(units, '["VARCHAR"]'))))) AS units,
+       list_distinct(flatten(list(from_json(parents, '["VARCHAR"]')))) AS parents
+FROM shard_codes
+GROUP BY code;
+
+-- Every code cut after each of its parts: DIAGNOSIS//ICD10CM//A41.9 begins with DIAGNOSIS//ICD10CM, and A41.9 follows.
+CREATE TABLE beginnings AS
+SELECT code, parts, array_to_string(part[:parts], '//') AS begins, array_to_string(part[parts + 1:], '//') AS follows
+FROM (SELECT code, string_split(code, '//') AS part FROM observed), unnest(range(1, len(part) + 1)) AS n(parts);
+
+CREATE TABLE parents (code VARCHAR, parent_code VARCHAR, origin VARCHAR, approximate BOOLEAN, combination BOOLEAN,
+                      scenario INTEGER, choice_list INTEGER);
+"""
+
+# Each in its turn: the code itself in its own system, what the rows say, what the rules say.
+_OWN_PARENTS_SQL = """
+-- A code that its own dictionary does not have is none of its system. A unit may stand behind the item.
+CREATE TABLE unknown AS
+SELECT code
+FROM observed
+ANTI JOIN (
+  SELECT b.code FROM beginnings AS b JOIN known_codes AS k ON b.begins = k.domain || '//' || k.item
+) USING (code)
+WHERE split_part(code, '//', 1) IN (SELECT DISTINCT domain FROM known_codes);
+
+INSERT INTO parents BY NAME
+SELECT b.code, f.parent || '/' || b.follows AS parent_code, 'code_forms.csv' AS origin
+FROM beginnings AS b
+JOIN code_forms AS f ON f.begins = b.begins AND regexp_full_match(b.follows, f.form)
+ANTI JOIN unknown AS u ON u.code = b.code
+UNION ALL
+SELECT code, unnest(parents), source_table FROM observed
+UNION ALL
+SELECT b.code, c.concept, 'concepts.csv'
+FROM beginnings AS b
+JOIN concepts AS c ON b.begins = c.domain || '//' || c.item;
+"""
+
+_MAPPED_PARENTS_SQL = """
+INSERT INTO parents BY NAME
+SELECT DISTINCT b.code, f.parent || '/' || m.concept AS parent_code, m.origin
+FROM beginnings AS b
+JOIN concept_map AS m USING (begins)
+JOIN code_forms AS f ON f.omop = m.vocabulary AND regexp_full_match(m.concept, f.form);
+"""
+
+_ASKED_SQL = """
+CREATE TABLE asked AS
+SELECT DISTINCT p.code, f.omop AS vocabulary, substr(p.parent_code, length(f.parent) + 2) AS concept
+FROM parents AS p
+JOIN code_forms AS f ON f.parent = split_part(p.parent_code, '/', 1) AND f.omop <> '';
+"""
+
+_OMOP_PARENTS_SQL = """
+INSERT INTO parents BY NAME
+SELECT DISTINCT a.code, o.parent_code, 'CONCEPT_RELATIONSHIP.csv' AS origin
+FROM asked AS a
+JOIN omop AS o USING (vocabulary, concept);
+"""
+
+# After OMOP: what is only equivalent by approximation is not mapped further.
+_GEM_PARENTS_SQL = """
+INSERT INTO parents BY NAME
+SELECT b.code, g.* EXCLUDE (item)
+FROM beginnings AS b
+JOIN gem AS g ON g.item = b.follows;
+"""
+
+_CODES_SQL = """
+WITH named AS (
+  SELECT b.code, arg_max(d.description, b.parts) AS description
+  FROM beginnings AS b
+  JOIN described AS d ON d.code = b.begins
+  GROUP BY b.code
+), above AS (
+  SELECT code, list_sort(list(DISTINCT parent_code)) AS parent_codes
+  FROM parents
+  WHERE parent_code IS NOT NULL
+  GROUP BY code
+), parted AS (
+  SELECT *, split_part(code, '//', 1) AS domain, nullif(substr(code, length(split_part(code, '//', 1)) + 3), '') AS item
+  FROM observed
+)
+SELECT p.code,
+       coalesce(n.description, p.described, concat_ws(': ', m.meaning, p.item)) AS description,
+       coalesce(a.parent_codes, []::VARCHAR[]) AS parent_codes,
+       CASE WHEN len(p.units) = 1 THEN p.units[1] END AS unit,
+       p.units, p.domain, p.source_table, p.event_count, p.subject_count
+FROM parted AS p
+LEFT JOIN named AS n USING (code)
+LEFT JOIN above AS a USING (code)
+LEFT JOIN domains AS m USING (domain)
+ORDER BY p.code
+"""
+
+_SUMMARY_SQL = """
+SELECT count(DISTINCT code) FILTER (WHERE parent_code IS NOT NULL AND list_contains(?, origin)),
+       (SELECT count(*) FROM observed)
+FROM parents
+"""
+
+_MISFITS_SQL = """
+SELECT origin, count(DISTINCT split_part(begins, '//', 2)), min(concept)
+FROM concept_map AS m
+WHERE NOT EXISTS (FROM code_forms AS f WHERE f.omop = m.vocabulary AND regexp_full_match(m.concept, f.form))
+GROUP BY origin
+ORDER BY origin
+"""
+
+_PARENTS_SQL = "SELECT DISTINCT * FROM parents ORDER BY ALL NULLS FIRST"
+
+
+@dataclass(frozen=True)
+class CodeTables:
+    """What is known of the observed codes.
+
+    Attributes:
+        codes: a row a code, as in `metadata/codes.parquet`.
+        parents: a row for each code, parent and origin, with the columns of `PARENTS_SCHEMA`.
+        notes: what the user should know of the vocabularies.
+    """
+
+    codes: pa.Table
+    parents: pa.Table
+    notes: tuple[str, ...] = ()
+
+
+def describe_codes(
+    pieces: Sequence[pa.Table],
+    dictionaries: Mapping[str, pa.Table],
+    source: str,
+    vocabularies: Sequence[VocabularyFile] = (),
+    own_rules: Path | None = None,
+    memory: int = 10**9,
+    threads: int = 1,
+    extra: Path | None = None,
+    spill: Path | None = None,
+) -> CodeTables:
+    """Every observed code with its description, parents, unit and counts.
+
+    Args:
+        pieces: codes by shard.
+        dictionaries: the release's dictionaries by bare table name; those it lacks are empty.
+        source: whose `codes.sql` to use.
+        vocabularies: files that give more parents.
+        own_rules: folder with a user's own rules, if any.
+        memory: bytes that DuckDB may use.
+        threads: at work on it.
+        extra: folder with a user's own recipes and domains, if any.
+        spill: folder for what does not fit into memory.
+
+    Raises:
+        ReleaseError: if a vocabulary cannot be read.
+    """
+    files = list(vocabularies)
+    omop = {f.name: f.path for f in files if f.setting == "vocabulary"}
+    readable = [file.path for file in files]
+    with open_session(threads=threads, memory=memory, spill=spill, readable=readable) as connection:
+        connection.execute(recipes.helper("macros", source, extra))
+        connection.register("known_codes", known_codes(connection, dictionaries, source, extra))
+        _register(connection, dictionaries, own_rules, extra)
+        described = connection.sql(recipes.helper("codes", source, extra)).to_arrow_table()
+        connection.register("described", described)
+        connection.register("shard_codes", pa.concat_tables(pieces))
+        connection.execute(_OBSERVED_SQL)
+        connection.execute(_OWN_PARENTS_SQL)
+        load_concept_maps(connection, files)
+        connection.execute(_MAPPED_PARENTS_SQL)
+        if omop:
+            connection.execute(_ASKED_SQL)
+            load_omop(connection, omop)
+            connection.execute(_OMOP_PARENTS_SQL)
+        load_gem(connection, files)
+        connection.execute(_GEM_PARENTS_SQL)
+        codes = connection.sql(_CODES_SQL).to_arrow_table()
+        parents = connection.sql(_PARENTS_SQL).to_arrow_table().cast(PARENTS_SCHEMA)
+        notes = _notes(connection, files)
+    codes = codes.set_column(2, "parent_codes", codes["parent_codes"].cast(pa.list_(pa.string())))
+    meds.CodeMetadataSchema.validate(codes)
+    return CodeTables(codes, parents, notes)
+
+
+def _notes(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile]) -> tuple[str, ...]:
+    """What came of each setting, and what a file holds that cannot be a code."""
+    notes = []
+    for setting in dict.fromkeys(file.setting for file in files):
+        names = [file.path.name for file in files if file.setting == setting]
+        ((found, every),) = connection.execute(_SUMMARY_SQL, [names]).fetchall()
+        option = setting.replace("_", "-")
+        notes.append(f"--{option}: {found:,} of {every:,} codes have a parent by {', '.join(names)}")
+    for origin, count, example in connection.execute(_MISFITS_SQL).fetchall():
+        notes.append(f"{origin}: lines not used because they name no code of their system: {count}, as '{example}'")
+    return tuple(notes)
+
+
+def _register(
+    connection: duckdb.DuckDBPyConnection,
+    dictionaries: Mapping[str, pa.Table],
+    own_rules: Path | None,
+    extra: Path | None,
+) -> None:
+    for name, rows in dictionaries.items():
+        connection.register(name, rows)
+    for name in ("code_forms", "concepts"):
+        connection.register(name, pa.Table.from_pylist(rules.read_rules(name, own_rules)))
+    domains = list(rules.domains(extra).values())
+    connection.register(
+        "domains", pa.table({"domain": [d.name for d in domains], "meaning": [d.meaning for d in domains]})
+    )

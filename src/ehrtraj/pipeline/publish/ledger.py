@@ -1,0 +1,83 @@
+"""The ledger: what became of every row that was read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ehrtraj.errors import LedgerError
+from ehrtraj.format.ledger import TableLedger
+from ehrtraj.pipeline.stage.staged import StagedTable
+from ehrtraj.release import schema
+from ehrtraj.release.versions import Version
+
+
+def make_ledger(
+    staged: Iterable[StagedTable],
+    shards: Iterable[Mapping[str, Any]],
+    wanted: Iterable[str],
+    dictionaries: Iterable[str],
+) -> dict[str, TableLedger]:
+    """Add up the accounts of staging and of all shards.
+
+    Args:
+        staged: the account of each staged table.
+        shards: the account of each shard.
+        wanted: tables that become events.
+        dictionaries: tables that describe codes.
+    """
+    wanted, dictionaries = set(wanted), set(dictionaries)
+    ledger = {}
+    for table in staged:
+        entry = ledger[table.table] = TableLedger(read=table.rows_read, set_aside=Counter(table.rejected))
+        good = table.rows_read - sum(table.rejected.values()) - table.not_selected
+        if table.not_selected:
+            entry.not_selected["other_patients"] = table.not_selected
+        if table.table in dictionaries:
+            entry.dictionary = good
+        elif table.table not in wanted:
+            entry.not_selected["table_not_chosen"] = good
+    for shard in shards:
+        for name, counts in shard["tables"].items():
+            if name in wanted and name in ledger:
+                ledger[name].set_aside.update(counts["set_aside"])
+                ledger[name].became_events += counts["rows"] - sum(counts["set_aside"].values())
+                ledger[name].events += counts["events"]
+    return ledger
+
+
+def check(ledger: Mapping[str, TableLedger]) -> None:
+    """Hold the ledger to its identity.
+
+    Raises:
+        LedgerError: if the rows of a table are not all accounted for, once each.
+    """
+    if wrong := {name: entry.missing() for name, entry in ledger.items() if entry.missing()}:
+        listed = ", ".join(f"{name}: {rows:+,}" for name, rows in wrong.items())
+        raise LedgerError(
+            f"the ledger does not hold (rows read less rows accounted for: {listed}). Nothing was published; "
+            "this is a defect of ehrtraj, please report it"
+        )
+
+
+def rows_read(ledger: Mapping[str, TableLedger], project: str, source: str) -> dict[str, int]:
+    """Rows read of the tables of one download, by bare table name."""
+    return {
+        name.rpartition("/")[2]: entry.read
+        for name, entry in ledger.items()
+        if schema.project_of(name.partition("/")[0], source) == project
+    }
+
+
+def compare_with_published(
+    ledger: Mapping[str, TableLedger], version: Version, source: str
+) -> dict[str, tuple[int, int]]:
+    """Tables of a download whose rows read differ from what its release is published to have.
+
+    Returns:
+        Rows read and rows published by bare table name; empty if the release is not known for sure.
+    """
+    published = schema.published_row_counts(source, version.project).get(version.text, {}) if version.claimed else {}
+    read = rows_read(ledger, version.project, source)
+    return {n: (read[n], rows) for n, rows in published.items() if n in read and read[n] != rows}

@@ -1,0 +1,56 @@
+"""What the rows that were read show about the release: which one it is, and how much of it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ehrtraj.format.ledger import TableLedger
+from ehrtraj.pipeline.news import News
+from ehrtraj.pipeline.publish.ledger import compare_with_published, rows_read
+from ehrtraj.release.detect import Release
+from ehrtraj.release.versions import UNKNOWN, Version, mixed, settle, told_wrong
+
+
+def settle_versions(release: Release, ledger: Mapping[str, TableLedger], news: News) -> dict[str, Version]:
+    """Settle the release of each download by its rows, and report what that shows anew.
+
+    Args:
+        release: as found before reading.
+        ledger: of the build.
+        news: receives notes and warnings.
+    """
+    source, settled = release.source, {}
+    for project, before in release.versions.items():
+        version = settled[project] = settle(before, rows_read(ledger, project, source), source)
+        if version is not before:
+            news.note(*version.notes)
+        if version is not before or version.number == UNKNOWN:
+            notes, warnings = told_wrong(version, {n: entry.read for n, entry in ledger.items()}, source)
+            news.note(*notes)
+            news.warn(*warnings)
+    if settled != release.versions:
+        news.warn(*mixed(settled, {}, source))
+    return settled
+
+
+def report_losses(ledger: Mapping[str, TableLedger], versions: Mapping[str, Version], source: str, news: News) -> None:
+    """Report tables with other rows than were published, and tables most of which is rejected.
+
+    Args:
+        ledger: of the build.
+        versions: of each download, settled.
+        source: whose published counts to compare with.
+        news: receives notes and warnings.
+    """
+    for version in versions.values():
+        counts = compare_with_published(ledger, version, source)
+        fewer = [f"{table} {read:,} of {rows:,}" for table, (read, rows) in counts.items() if read < rows]
+        more = [f"{table} {read:,}, not {rows:,}" for table, (read, rows) in counts.items() if read > rows]
+        if fewer:
+            news.warn(f"the release is incomplete: rows of those that {version.text} has: {', '.join(fewer)}")
+        if more:
+            news.note(f"more rows than release {version.text} is published with: {', '.join(more)}")
+    for name, entry in ledger.items():
+        unreadable = sum(entry.set_aside.values())
+        if entry.read and unreadable > entry.read // 2:
+            news.warn(f"{name}: {unreadable:,} of {entry.read:,} rows were set aside: look at rejects/ before using it")

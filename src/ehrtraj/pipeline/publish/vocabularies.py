@@ -1,0 +1,166 @@
+"""Vocabularies: files of codes that the user has, which give the observed codes more parents. None is bundled.
+
+`rules/vocabularies.csv` says which files are looked for under which setting, and where they come from.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from ehrtraj.errors import ReleaseError
+from ehrtraj.pipeline.plan.vocabularies import VocabularyFile
+
+_MAP_COLUMNS = ("itemid (omop_source_code)", "omop_vocabulary_id", "omop_concept_code")
+_CONCEPT_COLUMNS = ("concept_id", "vocabulary_id", "standard_concept", "concept_code")
+_RELATIONSHIP_COLUMNS = ("concept_id_1", "concept_id_2", "relationship_id", "invalid_reason")
+
+
+def load_gem(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile]) -> None:
+    """Make the table `gem`: which ICD-10 codes stand for which ICD-9 code.
+
+    A line of the files is the two codes without dots and five digits: approximate, no map, combination, scenario,
+    choice list (CMS and NCHS, General Equivalence Mappings, Documentation and User's Guide, appendix A).
+
+    Args:
+        connection: a session that has the macros.
+        files: those of the setting `gem` are read.
+
+    Raises:
+        ReleaseError: if a line of a file is not of that form.
+    """
+    connection.execute(
+        "CREATE OR REPLACE TABLE gem (item VARCHAR, parent_code VARCHAR, origin VARCHAR, approximate BOOLEAN, "
+        "combination BOOLEAN, scenario INTEGER, choice_list INTEGER)"
+    )
+    for file in (f for f in files if f.setting == "gem"):
+        kind = "procedure" if "pcs" in file.name else "diagnosis"
+        texts = file.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        connection.register("gem_texts", pa.table({"line": range(1, len(texts) + 1), "text": texts}))
+        connection.execute(_GEM_LINES_SQL)
+        broken = connection.execute("SELECT min(line) FROM gem_lines WHERE said.source = ''").fetchone()
+        if broken and broken[0] is not None:
+            raise ReleaseError(
+                f"{file.path}, line {broken[0]}: not a line of the General Equivalence Mappings, "
+                "such as '0010  A000    00000'"
+            )
+        connection.execute(
+            f"""INSERT INTO gem
+            SELECT icd_{kind}(9, said.source, '//'),
+                   CASE WHEN said.digits[2] = '0' THEN icd_{kind}(10, said.target, '/') END, ?,
+                   said.digits[1] = '1', said.digits[3] = '1', said.digits[4]::INTEGER, said.digits[5]::INTEGER
+            FROM gem_lines""",
+            [file.path.name],
+        )
+
+
+_GEM_LINES_SQL = """
+CREATE OR REPLACE TABLE gem_lines AS
+SELECT line, regexp_extract(text, '^([0-9A-Z]+) +([0-9A-Za-z]+) +([0-9]{5}) *$', ['source', 'target', 'digits']) AS said
+FROM gem_texts
+WHERE trim(text) <> ''
+"""
+
+
+def load_concept_maps(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile]) -> None:
+    """Make the table `concept_map`: which concept stands for which item of a domain.
+
+    Args:
+        connection: a session that has the table `code_forms`.
+        files: those of the setting `concept_maps` are read.
+
+    Raises:
+        ReleaseError: if a file cannot be read, or lacks a column.
+    """
+    connection.execute(
+        "CREATE OR REPLACE TABLE concept_map (begins VARCHAR, vocabulary VARCHAR, concept VARCHAR, origin VARCHAR)"
+    )
+    for file in (f for f in files if f.setting == "concept_maps"):
+        lines = _read_csv(connection, file.path, _MAP_COLUMNS, separator=",", quote='"')
+        item, vocabulary, code = (f'"{name}"' for name in _MAP_COLUMNS)
+        sure = "TRUE"
+        if "sssom_confidence" in lines.columns:
+            sure = f"coalesce(TRY_CAST(sssom_confidence AS DOUBLE), 1) >= {file.least_confidence}"
+        with _in_words(file.path):
+            for domain in file.domains:
+                lines.filter(f"{code} IS NOT NULL AND {item} IS NOT NULL AND {sure}").project(
+                    f"'{domain}//' || trim({item}), {vocabulary}, trim({code}), '{file.name}'"
+                ).insert_into("concept_map")
+
+
+def load_omop(connection: duckdb.DuckDBPyConnection, files: Mapping[str, Path]) -> None:
+    """Make the table `omop`: which standard concept each code of the table `asked` maps to.
+
+    Both files are read as a stream, twice and once: only what is asked for is kept, whatever their size.
+
+    Args:
+        connection: a session that has the table `asked` (vocabulary, concept).
+        files: CONCEPT.csv and CONCEPT_RELATIONSHIP.csv by name.
+
+    Raises:
+        ReleaseError: if a file cannot be read, or lacks a column.
+    """
+    # Athena writes neither quotes nor escapes: a quote is part of a name.
+    for name, columns in (("CONCEPT", _CONCEPT_COLUMNS), ("CONCEPT_RELATIONSHIP", _RELATIONSHIP_COLUMNS)):
+        _read_csv(connection, files[f"{name}.csv"], columns, separator="\t", quote="").create_view(f"{name}_lines")
+    with _in_words(files["CONCEPT.csv"].parent):
+        for sql in _OMOP_SQL:
+            connection.execute(sql)
+
+
+_OMOP_SQL = (
+    """CREATE OR REPLACE TABLE source_concept AS
+    SELECT c.concept_id, c.vocabulary_id AS vocabulary, c.concept_code AS concept
+    FROM concept_lines AS c
+    SEMI JOIN asked AS a ON a.vocabulary = c.vocabulary_id AND a.concept = c.concept_code""",
+    # A row with an invalid_reason held once and does no longer.
+    """CREATE OR REPLACE TABLE maps_to AS
+    SELECT r.concept_id_1, r.concept_id_2
+    FROM concept_relationship_lines AS r
+    SEMI JOIN source_concept AS s ON s.concept_id = r.concept_id_1
+    WHERE r.relationship_id = 'Maps to' AND nullif(trim(r.invalid_reason), '') IS NULL""",
+    """CREATE OR REPLACE TABLE target_concept AS
+    SELECT c.concept_id, c.vocabulary_id || '/' || c.concept_code AS parent_code
+    FROM concept_lines AS c
+    SEMI JOIN maps_to AS m ON m.concept_id_2 = c.concept_id
+    WHERE c.standard_concept = 'S'""",
+    """CREATE OR REPLACE TABLE omop AS
+    SELECT DISTINCT s.vocabulary, s.concept, t.parent_code
+    FROM source_concept AS s
+    JOIN maps_to AS m ON m.concept_id_1 = s.concept_id
+    JOIN target_concept AS t ON t.concept_id = m.concept_id_2""",
+)
+
+
+def _read_csv(
+    connection: duckdb.DuckDBPyConnection, path: Path, columns: tuple[str, ...], *, separator: str, quote: str
+) -> duckdb.DuckDBPyRelation:
+    """Return a table of texts, read when it is used; its form is known, so that DuckDB has nothing to guess."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
+        names = next(csv.reader(handle, delimiter=separator), [])
+    if lacking := [name for name in columns if name not in names]:
+        raise ReleaseError(f"{path} has no column {', '.join(lacking)}; it has: {', '.join(names)}")
+    with _in_words(path):
+        return connection.read_csv(
+            str(path),
+            delimiter=separator,
+            quotechar=quote,
+            escapechar=quote,
+            header=True,
+            columns=dict.fromkeys(names, "VARCHAR"),
+            auto_detect=False,
+        )
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """Say in plain words what DuckDB cannot read: the line is in the first of its own."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise ReleaseError(f"cannot read {path}: {str(error).splitlines()[0]}") from None

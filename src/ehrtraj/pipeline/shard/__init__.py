@@ -1,0 +1,1 @@
+"""Turn the staged rows of one shard into its files of events."""

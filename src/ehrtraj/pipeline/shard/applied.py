@@ -1,0 +1,126 @@
+"""Count what the rules did: events by rule, table, code and unit as written, each with an example."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehrtraj import rules
+from ehrtraj.format.arrays import NULL, Int64s, Texts
+from ehrtraj.pipeline.shard.assemble import Part
+
+SPELLED = "unit_spelled"
+"""Rule of events whose unit is only written otherwise than in the source: it needs no flag, since raw_unit says so."""
+
+EXAMPLE_LENGTH = 100
+"""Characters of a text that are shown as an example: a note is longer."""
+
+APPLIED_SCHEMA = pa.schema(
+    [
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("source_table", pa.string(), nullable=False),
+        pa.field("code", pa.string(), nullable=False),
+        pa.field("raw_unit", pa.string()),
+        pa.field("unit", pa.string()),
+        pa.field("events", pa.int64(), nullable=False),
+        pa.field("example_subject_id", pa.int64(), nullable=False),
+        pa.field("example_time", pa.timestamp("us")),
+        pa.field("example_raw_value", pa.string()),
+        pa.field("example_numeric_value", pa.float32()),
+        pa.field("example_text_value", pa.string()),
+    ]
+)
+"""Columns of `rules_applied.parquet`: a row for each rule, table, code and unit as written that occur together."""
+
+_SAME = ["rule", "source_table", "code", "raw_unit", "unit"]
+
+
+def count_applied(part: Part, tables: Sequence[str]) -> pa.Table:
+    """Count the events of a part that each rule touched.
+
+    Args:
+        part: assembled.
+        tables: full names that `Events.table` is a position in.
+
+    Returns:
+        A table of `APPLIED_SCHEMA`; of each row's events the first one is the example.
+    """
+    events = part.events
+    flags, raw_unit, unit = events.ints["flags"], events.texts["raw_unit"], events.texts["unit"]
+    spelled = (raw_unit.positions >= 0) & ((flags & rules.flags()["unit_converted"]) == 0) & ~np.isnan(events.number)
+    order = part.order[(flags != 0)[part.order] | spelled[part.order]]
+    combined = Texts.encode(pa.chunked_array([pa.array(flags[order] * 2 + spelled[order])]))
+    key = combined.positions.astype(np.int64)
+    for positions, size in (
+        (events.table[order], len(tables)),
+        (events.code[order], len(part.codes)),
+        (raw_unit.positions[order] + 1, len(raw_unit.values) + 1),
+        (unit.positions[order] + 1, len(unit.values) + 1),
+    ):
+        key = key * size + positions
+    groups = Texts.encode(pa.chunked_array([pa.array(key)]))
+    count = np.bincount(groups.positions, minlength=len(groups.values))
+    first = np.empty(len(count), np.int64)
+    first[groups.positions[::-1]] = order[::-1]
+    marks = combined.values.to_numpy()[combined.positions[_firsts(groups)]]
+    return _by_rule(marks, _described(part, tables, first, count))
+
+
+def _firsts(groups: Texts) -> Int64s:
+    first = np.empty(len(groups.values), np.int64)
+    first[groups.positions[::-1]] = np.arange(len(groups.positions) - 1, -1, -1)
+    return first
+
+
+def _described(part: Part, tables: Sequence[str], rows: Int64s, count: Int64s) -> pa.Table:
+    """Say what each group is, by its first event."""
+    events = part.events
+    time, number = events.time[rows], events.number[rows]
+    texts = {n: Texts(events.texts[n].positions[rows], events.texts[n].values) for n in ("raw_unit", "unit")}
+    values = {n: Texts(events.texts[n].positions[rows], events.texts[n].values) for n in ("raw_value", "text_value")}
+    return pa.table(
+        {
+            "source_table": pa.array(tables).take(pa.array(events.table[rows])),
+            "code": pa.array(part.codes).take(pa.array(events.code[rows])),
+            **{name: pa.array(text.take(), pa.string()) for name, text in texts.items()},
+            "events": pa.array(count),
+            "example_subject_id": pa.array(events.subject[rows]),
+            "example_time": pa.array(time, mask=time == NULL).cast(pa.timestamp("us")),
+            "example_raw_value": pa.array(values["raw_value"].take(), pa.string()),
+            "example_numeric_value": pa.array(number, mask=np.isnan(number)),
+            "example_text_value": pc.utf8_slice_codeunits(
+                pa.array(values["text_value"].take(), pa.string()), 0, EXAMPLE_LENGTH
+            ),
+        }
+    )
+
+
+def _by_rule(marks: Int64s, groups: pa.Table) -> pa.Table:
+    """Give each rule the groups of events that it touched; `marks` are flags, with a last bit for the spelling."""
+    parts = [APPLIED_SCHEMA.empty_table()]
+    for rule, bit in {SPELLED: 1, **{name: 2 * value for name, value in rules.flags().items()}}.items():
+        touched = groups.filter(pa.array((marks & bit) != 0))
+        if touched.num_rows:
+            named = touched.add_column(0, "rule", pa.array([rule] * touched.num_rows, pa.string()))
+            parts.append(_united(named))
+    return pa.concat_tables(parts)
+
+
+def _united(rows: pa.Table) -> pa.Table:
+    """Add up rows of the same rule, table, code and units; the first one's example stays."""
+    examples = [name for name in APPLIED_SCHEMA.names if name.startswith("example_")]
+    # With their nulls: a row's example is one event, not the first value of each column.
+    first = pc.ScalarAggregateOptions(skip_nulls=False)
+    wanted = [("events", "sum"), *((name, "first", first) for name in examples)]
+    united = rows.group_by(_SAME, use_threads=False).aggregate(wanted)
+    names = [name.removesuffix("_sum").removesuffix("_first") for name in united.column_names]
+    return united.rename_columns(names).select(APPLIED_SCHEMA.names).cast(APPLIED_SCHEMA)
+
+
+def all_applied(pieces: Sequence[pa.Table]) -> pa.Table:
+    """Unite what the parts counted, in the order of rule, table and code."""
+    united = _united(pa.concat_tables([APPLIED_SCHEMA.empty_table(), *pieces]))
+    return united.take(pc.sort_indices(united, [(name, "ascending") for name in _SAME]))

@@ -1,0 +1,234 @@
+"""Assemble: bring the events of a part into their one order, link encounters, and count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ehrtraj import rules
+from ehrtraj.format.arrays import NULL, SECOND, Int64s, Texts, to_int64
+from ehrtraj.format.events import INT_COLUMNS, TEXT_COLUMNS
+from ehrtraj.format.splits import split_of
+from ehrtraj.pipeline.shard.convert import Codes
+from ehrtraj.pipeline.shard.echoes import mark_echoes
+from ehrtraj.pipeline.shard.encounters import Encounters, Owners, link_encounters
+from ehrtraj.pipeline.shard.events import Events
+from ehrtraj.pipeline.shard.packing import pack, sort_order
+from ehrtraj.pipeline.shard.spans import flag_times
+from ehrtraj.pipeline.shard.standardise import Standardiser
+
+# Bytes of a table of patients by codes; a sort takes its place where that would be larger.
+_LARGEST_TABLE = 64 << 20
+
+
+@dataclass
+class Part:
+    """The events of some patients, and their order.
+
+    Attributes:
+        events: as they came; `code` is a position in `codes`. Nothing is moved into its order before it is written,
+            a row group at a time: that takes half as long as moving whole columns, which do not fit a cache.
+        order: positions in `events`, in the order of the trajectories.
+        codes: the codes that occur, in the order they sort.
+        event_time: when it happened, where `events.time` is when it was known; else None.
+        subjects: the patients, in their order.
+        starts: for each patient the position in `order` of the first event, and the number of events at the end.
+        splits: position in `SPLITS` of each patient.
+        code_patients: number of patients of each code.
+    """
+
+    events: Events
+    order: npt.NDArray[np.intp]
+    codes: list[str]
+    event_time: Int64s | None
+    subjects: Int64s
+    starts: npt.NDArray[np.int64]
+    splits: npt.NDArray[np.uint8]
+    code_patients: npt.NDArray[np.int64]
+
+
+def _order_codes(events: Events, codes: Codes) -> list[str]:
+    """Number the codes in the order of domain rank and name, and return their names in that order."""
+    used = np.zeros(len(codes.names), np.bool_)
+    used[events.code] = True
+    by_rank = sorted(np.flatnonzero(used).tolist(), key=lambda i: (codes.ranks[i], codes.names[i]))
+    new = np.empty(len(codes.names), np.int32)
+    new[by_rank] = np.arange(len(by_rank), dtype=np.int32)
+    events.code[:] = new[events.code]
+    return [codes.names[i] for i in by_rank]
+
+
+def _patients(events: Events, seed: int) -> tuple[Int64s, npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The patients in the order of split and subject_id, their splits, and each event's patient among them."""
+    texts = Texts.encode(pa.chunked_array([pa.array(events.subject)]))
+    subjects = texts.values.to_numpy()
+    splits = split_of(subjects, seed)
+    order = np.lexsort((subjects, splits))
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return subjects[order], splits[order], place[texts.positions]
+
+
+def _whole_seconds(time: Int64s) -> Int64s:
+    """Seconds for sorting; null is before everything."""
+    known = time != NULL
+    if known.all():
+        return time // SECOND
+    earliest = int(time[known].min()) // SECOND if known.any() else 0
+    return np.where(known, time // SECOND, earliest - 1)
+
+
+def _order(events: Events, patient: npt.NDArray[np.int64], event_time: Int64s | None) -> npt.NDArray[np.intp]:
+    """The total order of events: patient, time, code, then everything else."""
+    seconds, code = _whole_seconds(events.time), events.code.astype(np.int64)
+    order, same = sort_order([patient, seconds, code])
+    fraction = (events.time % SECOND != 0) & (events.time != NULL)
+    if fraction.any():
+        # Few rows have fractions of a second: only those that share a second with one are sorted again.
+        moment, again = pack([patient, seconds]), fraction[order]
+        in_order = seconds[order] if moment is None else moment[order]
+        again = np.isin(in_order, in_order[again])
+        rows = order[again]
+        order[again] = rows[np.lexsort((code[rows], events.time[rows], patient[rows]))]
+        same[1:] = True
+        for column in (patient, events.time, code):
+            same[1:] &= column[order][1:] == column[order][:-1]
+    if same.any():
+        _break_ties(events, order, same, event_time)
+    return order
+
+
+def _break_ties(
+    events: Events, order: npt.NDArray[np.intp], same: npt.NDArray[np.bool_], event_time: Int64s | None
+) -> None:
+    """Put events of one patient, time and code into an order that depends on nothing but their content."""
+    where = _with_neighbour(same)
+    rows, group = order[where], np.cumsum(~same[where], dtype=np.int64)
+    key = events.ints["source_key"][rows]
+    known = key != NULL
+    key = np.where(known, key, (key[known].min() if known.any() else 0) - 1)
+    by_key, still = sort_order([group, events.table[rows].astype(np.int64), key])
+    rows = rows[by_key]
+    if still.any():
+        at = _with_neighbour(still)
+        rest, tie = rows[at], np.cumsum(~still[at])
+        columns = [tie, *_all_columns(events, rest, event_time)]
+        in_order = np.lexsort(tuple(reversed(columns)))
+        alike = np.ones(len(rest) - 1, np.bool_)
+        for column in columns:
+            one, other = column[in_order[1:]], column[in_order[:-1]]
+            # Two numbers that are null are alike: NaN is no number, and differs from itself.
+            alike &= (one == other) | ((one != one) & (other != other))
+        if alike.any():
+            # Their rows differ in what reaches no event. The flag comes before other columns in the order: once more.
+            events.ints["flags"][rest[in_order[1:][alike]]] |= rules.flags()["repeated_event"]
+            in_order = np.lexsort(tuple(reversed([tie, *_all_columns(events, rest, event_time)])))
+        rows[at] = rest[in_order]
+    order[where] = rows
+
+
+def _all_columns(
+    events: Events, rows: npt.NDArray[np.intp], event_time: Int64s | None
+) -> list[npt.NDArray[np.generic]]:
+    """The columns of some events that decide their order after patient, time, code, table and key."""
+    columns: list[npt.NDArray[np.generic]] = [events.ints[c][rows] for c in INT_COLUMNS]
+    columns += [events.number[rows], events.precision[rows]]
+    for name in TEXT_COLUMNS:
+        chosen = events.texts[name].positions[rows]
+        if (chosen >= 0).any():
+            columns.append(_ranks_of(events.texts[name], chosen))
+    if event_time is not None:
+        columns.append(event_time[rows])
+    return columns
+
+
+def _with_neighbour(same: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """Positions of rows that equal the one before or the one after."""
+    either = same.copy()
+    either[:-1] |= same[1:]
+    return np.flatnonzero(either)
+
+
+def _ranks_of(text: Texts, positions: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Ranks of some texts among themselves; -1 for null."""
+    used = np.unique(positions[positions >= 0])
+    some = Texts(positions, text.values.take(pa.array(used)))
+    ranks = some.ranks()
+    spread = np.full(len(text.values) + 1, -1, np.int32)
+    spread[used] = ranks[:-1]
+    return spread[positions]
+
+
+def _count_patients(patient: npt.NDArray[np.int64], code: npt.NDArray[np.int32], patients: int, codes: int) -> Int64s:
+    if patients * codes > _LARGEST_TABLE:
+        pairs = np.unique(patient * codes + code)
+        return np.bincount(pairs % codes, minlength=codes)
+    seen = np.zeros((patients, codes), np.bool_)
+    seen[patient, code] = True
+    counts: Int64s = seen.sum(axis=0, dtype=np.int64)
+    return counts
+
+
+def assemble(
+    events: Events,
+    codes: Codes,
+    owners: Mapping[str, Owners],
+    about: Mapping[str, pa.Table],
+    *,
+    patients_known: bool,
+    standardiser: Standardiser | None,
+    clock: str,
+    seed: int,
+) -> Part | None:
+    """Bring the events of a part's statements into one order.
+
+    Args:
+        events: of all statements; changed in place.
+        codes: spelled codes.
+        owners: of the admissions and stays of all patients.
+        about: results of `encounters.sql`, `subjects.sql` and `stays.sql` for the part's patients.
+        patients_known: whether the release has a table of patients.
+        standardiser: marks echoes and times that contradict each other; None marks nothing.
+        clock: `event` or `available`.
+        seed: of the splits.
+
+    Returns:
+        The part, or None where there is no event.
+    """
+    if not len(events):
+        return None
+    names = _order_codes(events, codes)
+    event_time = None
+    if clock == "available":
+        event_time = events.time.copy()
+        events.time[:] = np.where(event_time == NULL, NULL, events.ints["available_time"])
+    subjects, splits, patient = _patients(events, seed)
+    link_encounters(events, event_time, owners, Encounters.of(about["encounters"]))
+    if standardiser is not None:
+        mark_echoes(events, names, standardiser.echoes, event_time)
+        planned = np.array([name.split("//")[0] in rules.planned_domains() for name in names])
+        flag_times(events, planned, event_time, about["stays"], about["subjects"])
+    if patients_known:
+        _flag_unknown_subjects(events, subjects, patient, to_int64(about["subjects"]["subject_id"]))
+    return Part(
+        events=events,
+        order=_order(events, patient, event_time),
+        codes=names,
+        event_time=event_time,
+        subjects=subjects,
+        starts=np.concatenate([[0], np.cumsum(np.bincount(patient, minlength=len(subjects)))]),
+        splits=splits,
+        code_patients=_count_patients(patient, events.code, len(subjects), len(names)),
+    )
+
+
+def _flag_unknown_subjects(
+    events: Events, subjects: Int64s, patient: npt.NDArray[np.int64], known_subjects: Int64s
+) -> None:
+    unknown = ~np.isin(subjects, known_subjects)
+    if unknown.any():
+        events.ints["flags"] |= np.where(unknown[patient], rules.flags()["subject_unknown"], 0)

@@ -1,0 +1,129 @@
+"""The shape of an event, and the columns of many events while they are put together.
+
+While a shard is assembled, numbers are plain numpy arrays with a sentinel for null, and texts are positions in a list
+of distinct texts: sorting then moves 4 bytes for a text and nothing is spelled out before it is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ehrtraj.format.arrays import Int32s, Int64s, Texts
+from ehrtraj.format.events import EVENT_SCHEMA, INT_COLUMNS, TEXT_COLUMNS
+
+
+@dataclass
+class Events:
+    """Events column by column.
+
+    Attributes:
+        table: position of the source table among the build's tables, for each event.
+        subject: subject_id.
+        time: microseconds, `NULL` for static facts.
+        code: positions in the list of codes.
+        number: float32, NaN for null.
+        precision: position in `PRECISIONS`.
+        linked: whether hadm_id is to be checked and inferred.
+        ints: the columns of `INT_COLUMNS`.
+        texts: the columns of `TEXT_COLUMNS`.
+    """
+
+    table: npt.NDArray[np.uint8]
+    subject: Int64s
+    time: Int64s
+    code: Int32s
+    number: npt.NDArray[np.float32]
+    precision: npt.NDArray[np.uint8]
+    linked: npt.NDArray[np.bool_]
+    ints: dict[str, Int64s]
+    texts: dict[str, Texts]
+
+    def __len__(self) -> int:
+        return len(self.subject)
+
+
+_BUFFER_TYPES: dict[str, Any] = {
+    "table": np.uint8,
+    "subject": np.int64,
+    "time": np.int64,
+    "code": np.int32,
+    "number": np.float32,
+    "precision": np.uint8,
+    "linked": np.bool_,
+    **dict.fromkeys(INT_COLUMNS, np.int64),
+    **dict.fromkeys(TEXT_COLUMNS, np.int32),
+}
+
+
+class EventBuffer:
+    """Room for the events of one part, filled statement by statement and used again for the next part.
+
+    The same memory serves all parts of a worker: fresh memory has to be made by the system page by page, which costs
+    as much as filling it.
+    """
+
+    def __init__(self, capacity: int = 1 << 16) -> None:
+        self._columns = {name: np.empty(capacity, kind) for name, kind in _BUFFER_TYPES.items()}
+        self._values: dict[str, list[tuple[slice, pa.Array]]] = {}
+        self._length = 0
+
+    def clear(self, expected: int = 0) -> None:
+        """Forget all events, and make room for as many as are expected: growing leaves holes in memory."""
+        self._length = 0
+        if expected > len(self._columns["subject"]):
+            self._columns = {}
+            self._columns = {name: np.empty(expected, kind) for name, kind in _BUFFER_TYPES.items()}
+        self._values = {name: [] for name in TEXT_COLUMNS}
+
+    def extend(self, count: int) -> dict[str, npt.NDArray[Any]]:
+        """Room for `count` more events: the columns' new rows, to be filled."""
+        start, stop = self._length, self._length + count
+        for name, column in self._columns.items():
+            if len(column) < stop:
+                larger = np.empty(max(stop, len(column) * 5 // 4), column.dtype)
+                larger[:start] = column[:start]
+                self._columns[name] = larger
+        self._length = stop
+        return {name: column[start:stop] for name, column in self._columns.items()}
+
+    def put_texts(self, name: str, rows: dict[str, npt.NDArray[Any]], texts: Texts | None) -> None:
+        """Fill a text column of the last rows given out; None for null."""
+        if texts is None:
+            rows[name].fill(-1)
+            return
+        rows[name][:] = texts.positions
+        self._values[name].append((slice(self._length - len(rows[name]), self._length), texts.values))
+
+    def events(self) -> Events:
+        """All events as views of the buffer: they hold until it is cleared."""
+        columns = {name: column[: self._length] for name, column in self._columns.items()}
+        texts = {name: self._unite(columns[name], name) for name in TEXT_COLUMNS}
+        return Events(
+            table=columns["table"],
+            subject=columns["subject"],
+            time=columns["time"],
+            code=columns["code"],
+            number=columns["number"],
+            precision=columns["precision"],
+            linked=columns["linked"],
+            ints={name: columns[name] for name in INT_COLUMNS},
+            texts=texts,
+        )
+
+    def _unite(self, positions: Int32s, name: str) -> Texts:
+        """Bring the statements' distinct texts onto one list."""
+        kind = EVENT_SCHEMA.field(name).type
+        lists = [values.cast(kind) for _, values in self._values[name]]
+        union = pa.chunked_array(lists, kind).combine_chunks().dictionary_encode()
+        new = union.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+        at = 0
+        for rows, values in self._values[name]:
+            own = np.append(new[at : at + len(values)], np.int32(-1))
+            positions[rows] = own[positions[rows]]
+            at += len(values)
+        return Texts(positions, union.dictionary)

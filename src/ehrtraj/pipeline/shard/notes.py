@@ -1,0 +1,96 @@
+"""The texts of notes in files of their own, beside the events: `notes/<split>/<shard>.parquet`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ehrtraj import rules
+from ehrtraj.format.notes import NOTE_SCHEMA
+from ehrtraj.format.splits import SPLITS, split_of
+
+# What a reader decodes to see one patient's notes: 10 kB each.
+_ROW_GROUP = 1 << 10
+
+
+class NoteWriter:
+    """Takes the texts out of a shard's notes and writes them, a file for each split that has some."""
+
+    def __init__(self, folder: Path, shard: int, seed: int) -> None:
+        """Prepare to write.
+
+        Args:
+            folder: the dataset's `notes` folder.
+            shard: number of the shard, its files' name.
+            seed: of the splits.
+        """
+        self._paths = {split: folder / split / f"{shard:05d}.parquet" for split in SPLITS}
+        self._seed = seed
+        self._held: list[pa.Table] = []
+        self._writers: dict[str, pq.ParquetWriter] = {}
+
+    def take_texts(self, table: str, result: pa.Table) -> pa.Table:
+        """Keep the texts of a statement's events, and return the events without them, flagged.
+
+        Args:
+            table: full name of the source table.
+            result: of a statement, with `text_value` and `source_key`.
+        """
+        if "text_value" not in result.column_names:
+            return result
+        there = pc.is_valid(result["text_value"])
+        with_text = result.filter(there)
+        self._held.append(
+            pa.table(
+                [
+                    with_text["subject_id"],
+                    pa.array([table] * with_text.num_rows, pa.string()),
+                    with_text["source_key"],
+                    with_text["text_value"].cast(pa.large_string()),
+                ],
+                schema=NOTE_SCHEMA,
+            )
+        )
+        flags = pa.array(np.where(there.to_numpy(), rules.flags()["text_separate"], 0), pa.int64())
+        if "flags" in result.column_names:
+            flags = pc.bit_wise_or(result["flags"], flags)
+            result = result.drop_columns("flags")
+        return result.drop_columns("text_value").append_column("flags", flags)
+
+    def flush(self) -> None:
+        """Write what is held, in the order of patient, table and key."""
+        if not self._held:
+            return
+        rows = pa.concat_tables(self._held)
+        self._held = []
+        split = split_of(rows["subject_id"].to_numpy(), self._seed)
+        for index, name in enumerate(SPLITS):
+            chosen = np.flatnonzero(split == index)
+            if len(chosen):
+                keys = rows.select(["subject_id", "source_table", "source_key"]).take(pa.array(chosen))
+                order = pc.sort_indices(keys, [(key, "ascending") for key in keys.column_names]).to_numpy()
+                self._append(name, rows, chosen[order])
+
+    def _append(self, split: str, rows: pa.Table, order: np.ndarray[tuple[int], np.dtype[np.intp]]) -> None:
+        if split not in self._writers:
+            path = self._paths[split]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writers[split] = pq.ParquetWriter(
+                path, NOTE_SCHEMA, compression="zstd", use_dictionary=["source_table"], write_statistics=["subject_id"]
+            )
+        for at in range(0, len(order), _ROW_GROUP):
+            self._writers[split].write_table(rows.take(pa.array(order[at : at + _ROW_GROUP])))
+
+    def paths(self) -> list[Path]:
+        """The files written."""
+        return [path for path in self._paths.values() if path.is_file()]
+
+    def close(self) -> None:
+        """Finish the files."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}

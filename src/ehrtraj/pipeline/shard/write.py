@@ -1,0 +1,158 @@
+"""Write the events of a shard as Parquet that any MEDS 0.4 reader takes."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ehrtraj.format.arrays import masked, with_nulls
+from ehrtraj.format.events import PRECISIONS, TEXT_COLUMNS, event_schema
+from ehrtraj.format.splits import SPLITS
+from ehrtraj.pipeline.shard.assemble import Part
+
+# A row group is what most readers must decode to see one patient; polars decodes pages of it alone, 2 ms a patient.
+# 128 Ki rows cost 6 % more time to write than one group a file, measured on 1.4 million events, and 64 Ki another 5 %.
+ROW_GROUP = 1 << 17
+
+
+# Left to pyarrow to find out what repeats. The others are plain: their values repeat so little that looking for it
+# costs more than it saves (209 against 248 ns an event for all columns, 8.8 against 11.6 bytes).
+_REPEATING = ["subject_id", "hadm_id", "stay_id", "flags", "numeric_value"]
+
+
+def _used(positions: npt.NDArray[np.int32], values: pa.Array) -> pa.DictionaryArray:
+    """Texts none of which is null as an Arrow dictionary, in the order of `values`, of those that occur."""
+    occurs = np.zeros(len(values), np.bool_)
+    occurs[positions] = True
+    new = np.cumsum(occurs, dtype=np.int32) - 1
+    return pa.DictionaryArray.from_arrays(pa.array(new[positions]), values.filter(pa.array(occurs)))
+
+
+def _in_order(positions: npt.NDArray[np.int32], values: pa.Array, kind: pa.DataType) -> pa.DictionaryArray:
+    """Texts as an Arrow dictionary of those that occur, the first first, so that it depends on the events alone."""
+    where = np.flatnonzero(positions >= 0)
+    known = positions[where]
+    first = np.full(len(values), len(positions), np.int64)
+    first[known[::-1]] = where[::-1]
+    used = np.flatnonzero(first < len(positions))
+    used = used[np.argsort(first[used])]
+    new = np.empty(len(values), np.int32)
+    new[used] = np.arange(len(used), dtype=np.int32)
+    indices = np.zeros(len(positions), np.int32)
+    indices[where] = new[known]
+    return pa.DictionaryArray.from_arrays(
+        with_nulls(indices, positions < 0, pa.int32()), values.take(pa.array(used)).cast(kind)
+    )
+
+
+def _gather(values: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+    # All positions are valid, and "clip" spares numpy the check: 3.8 ns a value against 5.8 for values[rows].
+    return values.take(rows, mode="clip")
+
+
+class ShardWriter:
+    """Writes one shard's events: a file for each split that has patients in it."""
+
+    def __init__(self, data: Path, shard: int, tables: Sequence[str], clock: str) -> None:
+        """Prepare to write.
+
+        Args:
+            data: the dataset's `data` folder.
+            shard: number of the shard, its files' name.
+            tables: full names; `Events.table` is a position in them.
+            clock: `event` or `available`.
+        """
+        self._paths = {split: data / split / f"{shard:05d}.parquet" for split in SPLITS}
+        self._tables = pa.array(tables, pa.string())
+        self._schema = event_schema(clock)
+        self._precisions = pa.array(PRECISIONS, pa.string())
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._rows = dict.fromkeys(SPLITS, 0)
+
+    def write(self, part: Part) -> npt.NDArray[np.int64]:
+        """Append a part.
+
+        Returns:
+            For each of its patients, the position of the first event in the file.
+        """
+        positions = part.starts[:-1].copy()
+        for index, split in enumerate(SPLITS):
+            chosen = np.flatnonzero(part.splits == index)
+            if not len(chosen):
+                continue
+            start, stop = int(part.starts[chosen[0]]), int(part.starts[chosen[-1] + 1])
+            positions[chosen] += self._rows[split] - start
+            for at in range(start, stop, ROW_GROUP):
+                self._append(split, self._columns(part, part.order[at : min(at + ROW_GROUP, stop)]))
+            self._rows[split] += stop - start
+        return positions
+
+    def _columns(self, part: Part, rows: npt.NDArray[np.intp]) -> pa.Table:
+        events = part.events
+        number = _gather(events.number, rows)
+        columns = {
+            "subject_id": pa.array(_gather(events.subject, rows)),
+            "time": masked(_gather(events.time, rows), pa.timestamp("us")),
+            "code": _used(_gather(events.code, rows), pa.array(part.codes, pa.string())),
+            "numeric_value": with_nulls(number, np.isnan(number), pa.float32()),
+            "time_precision": pa.DictionaryArray.from_arrays(
+                _gather(events.precision, rows).view(np.int8), self._precisions
+            ),
+            "source_table": pa.DictionaryArray.from_arrays(_gather(events.table, rows).view(np.int8), self._tables),
+        }
+        for name, values in events.ints.items():
+            columns[name] = masked(_gather(values, rows), self._schema.field(name).type)
+        for name in TEXT_COLUMNS:
+            text = events.texts[name]
+            columns[name] = _in_order(_gather(text.positions, rows), text.values, self._schema.field(name).type)
+        if part.event_time is not None:
+            columns["event_time"] = masked(_gather(part.event_time, rows), pa.timestamp("us"))
+        arrays = [columns[name] for name in self._schema.names]
+        fields = [pa.field(f.name, a.type, f.nullable) for f, a in zip(self._schema, arrays, strict=True)]
+        return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+    def _append(self, split: str, rows: pa.Table) -> None:
+        if split not in self._writers:
+            path = self._paths[split]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Statistics where readers can prune by them; all columns would cost 45 ns a row of 150.
+            self._writers[split] = pq.ParquetWriter(
+                path,
+                rows.schema,
+                compression="zstd",
+                compression_level=1,
+                store_schema=False,
+                use_dictionary=_REPEATING + [f.name for f in rows.schema if pa.types.is_dictionary(f.type)],
+                write_statistics=["subject_id", "time", "available_time"],
+            )
+        self._writers[split].write_table(rows)
+
+    def close(self) -> dict[str, int]:
+        """Finish the files.
+
+        Returns:
+            Their sizes in bytes by path relative to the data folder.
+        """
+        described = base64.b64encode(self._schema.serialize().to_pybytes()).decode()
+        sizes = {}
+        for split, writer in self._writers.items():
+            # The columns were handed over as dictionaries; readers shall see the types that MEDS asks for.
+            writer.add_key_value_metadata({"ARROW:schema": described})
+            writer.close()
+            path = self._paths[split]
+            sizes[f"{split}/{path.name}"] = path.stat().st_size
+        self._writers = {}
+        return sizes
+
+    def abandon(self) -> None:
+        """Let go of files that will not be finished."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}

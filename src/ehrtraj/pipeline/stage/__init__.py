@@ -1,0 +1,1 @@
+"""Read each table of a release once and sort its rows by shard."""

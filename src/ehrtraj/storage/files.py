@@ -1,0 +1,43 @@
+"""Small files that are complete or absent, and files that only the user may read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ehrtraj.storage.safe import write_atomically
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON so that the file is either complete or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Every caller holds the lock of its folder.
+    write_atomically(path, (json.dumps(content, indent=1, default=str) + "\n").encode(), is_locked=True)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What `write_json` wrote; None where nothing is, or where a power cut left something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, 0 where there is none."""
+    return path.stat().st_size if path.is_file() else 0
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Make every file and folder created inside readable by the user alone (0600, 0700)."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
