@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("access-work"), help="keeps meds_reader's database")
     given = parser.parse_args()
     ds = ehrtraj.open(given.dataset)
-    events = int(ds.subjects["event_count"].sum())
+    events = int(ds.subjects["n_events"].sum())
     say(f"{given.dataset}: {len(ds):,} patients, {events:,} events, {len(ds.files)} files")
     # In the order of a draw, not of the files.
     subjects = ds.subjects["subject_id"].sample(min(given.patients, len(ds)), seed=1, shuffle=True).to_list()

@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--max-cpus", type=int, default=2)
     parser.add_argument("--work", type=Path, help="folder for the files, removed again; a temporary one by default")
     given = parser.parse_args()
-    events = int(ehrtraj.open(given.dataset).subjects["event_count"].sum())
+    events = int(ehrtraj.open(given.dataset).subjects["n_events"].sum())
     contenders: dict[str, tuple[Any, dict[str, Any]]] = {FLOOR: (floor, {})}
     contenders |= {kind: (export, {"per": given.per, "format": kind}) for kind in EXPORT_FORMATS}
     contenders[FILES] = (empty_files, {})

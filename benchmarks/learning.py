@@ -54,7 +54,7 @@ def show_labels(dataset: ehrtraj.Dataset, files: int, folder: Path) -> None:
     some = ehrtraj.Dataset(dataset.layout, dataset.subjects.join(held, on=["split", "shard"], how="semi"))
     own, found = timed(lambda: label(some, TASK).table.height)
     theirs, expected = timed(lambda: aces_labels([file.path for file in chosen], folder))
-    events = int(some.subjects["event_count"].sum())
+    events = int(some.subjects["n_events"].sum())
     print(f"labels of {events:,} events in {len(chosen)} files: {found:,} by ehrtraj, {expected:,} by ACES")
     print(f"  ehrtraj {own:6.2f} s\n  ACES    {theirs:6.2f} s, {theirs / own:.1f} times as long")
 
@@ -68,7 +68,7 @@ def show_items(dataset: ehrtraj.Dataset, count: int, folder: Path) -> None:
     writing, items = timed(
         lambda: TrajectoryDataset(dataset, labels=labels, vocabulary=vocabulary, cache_dir=folder)  # type: ignore[arg-type]
     )
-    events = int(dataset.layout.subjects["event_count"].sum())
+    events = int(dataset.layout.subjects["n_events"].sum())
     size = sum(path.stat().st_size for path in folder.rglob("*.npy"))
     print(f"vocabulary {learning:.1f} s; arrays of {events:,} events {writing:.1f} s, {size / 1e6:,.0f} MB")
     at = random.Random(0).sample(range(len(items)), min(count, len(items)))  # type: ignore[arg-type]

@@ -65,14 +65,14 @@ def stay(subject: int, hadm: int, number: int) -> Row:
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_patient_with_two_rows_is_born_once(checked: Built, turned: bool) -> None:
-    """The same row stays whatever the order of the rows, and the other is in rejects/."""
+    """The same row stays whatever the order of the rows, and the other is in rejected/."""
     people = [patient(1, anchor_age=60), patient(2), patient(1), patient(1, dod="2150-03-01"), patient(1)]
     listed = people[::-1] if turned else people
     result, found = checked({"hosp/patients": listed, "hosp/admissions": [admission(1, 11), admission(2, 21)]})
-    assert dict(result.ledger["hosp/patients"].set_aside) == {"duplicate_subject": 2, "exact_duplicate": 1}
+    assert dict(result.ledger["hosp/patients"].rejected) == {"duplicate_subject": 2, "exact_duplicate": 1}
     assert found.one(1, "MEDS_BIRTH")["time"].year == 2100
     assert found.one(1, "MEDS_DEATH")["time"].month == 3
-    rejects = pq.read_table(result.path / "rejects" / "patients.parquet").to_pylist()
+    rejects = pq.read_table(result.path / "rejected" / "patients.parquet").to_pylist()
     assert sorted((r["reason"], r["subject_id"], r["anchor_age"], r["dod"]) for r in rejects) == [
         ("duplicate_subject", 1, 50, None), ("duplicate_subject", 1, 60, None), ("exact_duplicate", 1, 50, None),
     ]  # fmt: skip

@@ -93,7 +93,7 @@ def _time(text: str | None) -> datetime.datetime | None:
 
 def _source_of(table: str, right: dict[str, Any]) -> str:
     """Table of the event that an answer speaks of: births and deaths come from the patients."""
-    return "hosp/patients" if right.get("domain") in ("MEDS_BIRTH", "MEDS_DEATH") else table
+    return "hosp/patients" if right.get("event_type") in ("MEDS_BIRTH", "MEDS_DEATH") else table
 
 
 def _key_of(answer: dict[str, Any]) -> Key:
@@ -183,7 +183,7 @@ def is_right(event: Event, right: dict[str, Any]) -> bool:
     """Whether an event is at least what the answer says."""
     for name, wanted in right.items():
         got = event.get(name)
-        if name == "domain":
+        if name == "event_type":
             same = event["code"].split("//")[0] == wanted
         elif name == "flags":
             same = set(wanted) <= event["flags"]
@@ -206,7 +206,7 @@ def recall(index: Index, answers: pl.DataFrame) -> dict[tuple[str, str], tuple[i
     total: Counter[tuple[str, str]] = Counter()
     for answer in answers.iter_rows(named=True):
         wanted = json.loads(answer["right"])
-        if "set_aside" in wanted:
+        if "rejected" in wanted:
             continue
         found = index.of(_source_of(answer["table"], wanted), _key_of(answer), answer["subject_id"])
         if found is not None:
@@ -227,21 +227,21 @@ def test_every_defect_is_handled_as_its_rule_says(releases: dict[str, Path], dat
     assert not [kind for kind in UNDECIDED if kind in found and found[kind][0] == found[kind][1]], "now decided"
 
 
-def test_rows_are_set_aside_as_planted_and_no_others(releases: dict[str, Path], datasets: dict[str, Path]) -> None:
+def test_rows_are_rejected_as_planted_and_no_others(releases: dict[str, Path], datasets: dict[str, Path]) -> None:
     answers = answers_of(releases["defective"])
     planted: Counter[tuple[str, str]] = Counter()
     for answer in answers.iter_rows(named=True):
-        if (reason := json.loads(answer["right"]).get("set_aside")) and (
+        if (reason := json.loads(answer["right"]).get("rejected")) and (
             answer["table"],
             answer["defect"],
         ) not in UNDECIDED:
             planted[answer["table"], reason] += 1
-    ledger = pl.read_parquet(datasets["defective"] / "ledger.parquet").filter(pl.col("outcome") == "set_aside")
+    ledger = pl.read_parquet(datasets["defective"] / "ledger.parquet").filter(pl.col("outcome") == "rejected")
     assert dict(planted) == {(row["table"], row["reason"]): row["rows"] for row in ledger.iter_rows(named=True)}
 
 
-# Flags of what the rules of values, units and texts did to a row by itself. The others (outside_stay, echo ...) hang on
-# other rows, which may have a defect.
+# Flags of what the rules of values, units and texts did to a row by itself. The others (outside_stay, copied_result,
+# ...) depend on other rows, which may have a defect.
 OF_THE_ROW = [
     *("unit_converted", "unit_assumed", "unit_unlisted", "unit_inferred", "weight_used", "weight_placeholder"),
     *("sentinel_value", "impossible_value", "suspicious_value"),

@@ -92,7 +92,7 @@ def test_what_cannot_be_shown_is_said(dataset: Path, tmp_path: Path) -> None:
 def test_a_build_as_written_applies_no_rule_of_values(tmp_path: Path, release: Path) -> None:
     dataset = ehrtraj.build(release, tmp_path, "v1", max_cpus=1, standardise=False).path
     rules = set(pl.read_parquet(dataset / "rules_applied.parquet")["rule"])
-    assert not rules & {"unit_converted", "impossible_value", "echo", "outside_stay", SPELLED}
+    assert not rules & {"unit_converted", "impossible_value", "copied_result", "outside_stay", SPELLED}
     assert "available_estimated" in rules
 
 

@@ -33,7 +33,7 @@ class Said:
         return self.dataset.exists()
 
     def rejects(self, table: str) -> list[dict[str, Any]]:
-        path = self.dataset / "rejects" / f"{table}.parquet"
+        path = self.dataset / "rejected" / f"{table}.parquet"
         return pq.read_table(path).to_pylist() if path.exists() else []
 
 
@@ -247,7 +247,7 @@ def test_bad_rows_are_counted_kept_whole_and_cost_no_other(build: Build, plain: 
     assert {(r["outcome"], r["reason"]): r["rows"] for r in lines} == {
         ("read", None): sound + len(bad),
         ("events", None): sound,
-        **{("set_aside", reason): count for reason, count in counts.items()},
+        **{("rejected", reason): count for reason, count in counts.items()},
     }
 
 

@@ -30,6 +30,7 @@ from ehrtraj.checks.invariants import PROMISES
 from ehrtraj.checks.rows import read_rows
 from ehrtraj.checks.scan import ScanJob, scan
 from ehrtraj.config import usable_cpus
+from ehrtraj.dataset.layout import Layout
 from ehrtraj.errors import DatasetError, OutputError, SettingsError
 from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.storage.files import private_files
@@ -254,6 +255,16 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "a data file is gone": (lambda d: largest(d).unlink(), LOST),
     "codes.parquet is gone": (lambda d: (d / "metadata/codes.parquet").unlink(), {"readable"}),
     "flags.json is no JSON": (lambda d: (d / "metadata/flags.json").write_text("{"), {"readable", "flags"}),
+    "event_types.json is gone": (
+        lambda d: (d / "metadata/event_types.json").unlink(), {"readable", "event_types"}
+    ),
+    "an event type without a rank": (
+        in_json("metadata/event_types.json", lambda e: e["LAB"].pop("rank")), {"event_types"}
+    ),
+    "an event type is not listed": (in_json("metadata/event_types.json", lambda e: e.pop("LAB")), {"event_types"}),
+    "event types in another order": (
+        in_json("metadata/event_types.json", lambda e: e["ADMISSION"].update(rank=899)), {"total_order"}
+    ),
     "code is a large string": (retyped("code", pa.large_string()), {"schema", "columns"}),
     "time has a zone": (retyped("time", pa.timestamp("us", "UTC")), {"schema", "columns"}),
     "a column of ours is gone": (in_events(lambda t: t.drop_columns("hadm_id")), {"columns"}),
@@ -290,16 +301,16 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "a number in another unit": (put("unit", "furlong", HEART_RATE), {"one_unit", "code_counts"}),
     "a code twice in codes.parquet": (in_table("metadata/codes.parquet", twice), {"codes_unique"}),
     "a code not in codes.parquet": (in_table("metadata/codes.parquet", without_first), {"codes_covered"}),
-    "a domain that is none": (put("code", "NONSENSE//1"), {"domains", "codes_covered", "code_counts", "summary"}),
+    "an unknown event type": (put("code", "NONSENSE//1"), {"event_types", "codes_covered", "code_counts", "summary"}),
     "codes.parquet of other types": (
         in_table("metadata/codes.parquet", lambda t: t.set_column(0, "code", t["code"].cast(pa.large_string()))),
         {"codes_schema"},
     ),
     "a wrong count of events": (
-        in_table("metadata/codes.parquet", put_row("event_count", lambda n: n + 1)), {"code_counts"}
+        in_table("metadata/codes.parquet", put_row("n_events", lambda n: n + 1)), {"code_counts"}
     ),
     "a wrong count of patients": (
-        in_table("metadata/codes.parquet", put_row("subject_count", lambda n: n - 1)), {"code_counts"}
+        in_table("metadata/codes.parquet", put_row("n_subjects", lambda n: n - 1)), {"code_counts"}
     ),
     "a wrong unit": (in_table("metadata/codes.parquet", put_row("unit", lambda _: "mg")), {"code_counts"}),
     "a wrong table": (in_table("metadata/codes.parquet", put_row("source_table", lambda _: "x")), {"code_counts"}),
@@ -321,7 +332,7 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
         in_table("metadata/subjects.parquet", put_row("position", lambda n: n + 1)), {"subjects"}
     ),
     "a wrong number of events": (
-        in_table("metadata/subjects.parquet", put_row("event_count", lambda n: n + 1)), {"subjects"}
+        in_table("metadata/subjects.parquet", put_row("n_events", lambda n: n + 1)), {"subjects"}
     ),
     "a wrong last time": (in_table("metadata/subjects.parquet", put_row("last_time", lambda _: None)), {"subjects"}),
     "a patient not in subjects.parquet": (in_table("metadata/subjects.parquet", without_first), {"subjects"}),
@@ -330,8 +341,8 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     ),
     "a row unaccounted for": (in_table("ledger.parquet", put_row("rows", lambda n: n + 1)), {"ledger"}),
     "events that are not there": (in_table("ledger.parquet", put_row("events", lambda n: n + 1, 1)), {"ledger_events"}),
-    "a rejected row is gone": (in_table("rejects/labevents.parquet", without_first), {"rejects"}),
-    "a file of rejects is gone": (lambda d: (d / "rejects/labevents.parquet").unlink(), {"readable", "rejects"}),
+    "a rejected row is gone": (in_table("rejected/labevents.parquet", without_first), {"rejected"}),
+    "a file of rejects is gone": (lambda d: (d / "rejected/labevents.parquet").unlink(), {"readable", "rejected"}),
     "a rule that did more": (in_table("rules_applied.parquet", put_row("events", lambda n: n + 1)), {"rules_applied"}),
     "a text of a note is gone": (lose_note, {"notes"}),
     "the manifest counts wrongly": (in_json("manifest.json", lambda m: m["summary"].update(events=1)), {"summary"}),
@@ -418,9 +429,13 @@ def test_how_much_is_read_at_once_changes_nothing(copy: Path, tmp_path: Path, mo
     flags = {name: flag["value"] for name, flag in json.loads((copy / "metadata/flags.json").read_text()).items()}
     files = [p.relative_to(copy).as_posix() for p in sorted((copy / "data").rglob("*.parquet"))]
 
+    layout = Layout(copy, json.loads((copy / "manifest.json").read_text()))
+    ranks = {name: event_type.rank for name, event_type in layout.event_types.items()}
+    tables = tuple(layout.manifest["files"])
+
     def scanned(folder: Path) -> tuple[list[Account], dict[str, list[dict[str, Any]]]]:
         folder.mkdir()
-        job = ScanJob(copy, True, "mimiciv", "event", flags, frozenset(), folder)
+        job = ScanJob(copy, True, ranks, tables, "event", flags, frozenset(), folder)
         accounts = [scan(job, file, number) for number, file in enumerate(files)]
         return accounts, {path.name: by_values(pq.read_table(path)) for path in folder.iterdir()}
 
@@ -476,7 +491,7 @@ def test_limits_do_not_change_what_is_found(copy: Path, monkeypatch: pytest.Monk
 def test_what_a_worker_returns_does_not_grow_with_its_file(good: Path, tmp_path: Path) -> None:
     """Counts by patient and code of every file added up to 40 kB for each patient of the dataset."""
     file = largest(good).relative_to(good).as_posix()
-    account = scan(ScanJob(good, True, "mimiciv", "event", {}, frozenset([file]), tmp_path), file, 0)
+    account = scan(ScanJob(good, True, {}, (), "event", {}, frozenset([file]), tmp_path), file, 0)
     account.findings = Findings()
     assert len(pickle.dumps(account)) < 1_000
 

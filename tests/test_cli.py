@@ -190,21 +190,21 @@ def test_the_summary_has_every_table_and_the_totals(
     for line in ledger:
         if not re.match(r"\w+/d_", line["table"]):
             row = expected.setdefault(line["table"], [0] * 5)
-            row[["read", "events", "set_aside", "not_selected"].index(line["outcome"])] += line["rows"]
+            row[["read", "events", "rejected", "not_selected"].index(line["outcome"])] += line["rows"]
             row[4] += line["events"] or 0
     assert len(expected) == 34
     expected["all"] = [sum(column) for column in zip(*expected.values(), strict=True)]
-    first = said.stdout.split("set aside because")[0]
+    first = said.stdout.split("rejected because")[0]
     shown = {
         m[1]: [int(n.replace(",", "")) for n in m[2].split()] for m in re.finditer(r"^(\S+) +(\d[\d, ]+)$", first, re.M)
     }
     assert shown == expected
     for line in ledger:
-        if line["outcome"] == "set_aside":
+        if line["outcome"] == "rejected":
             assert re.search(rf"^{line['table']} +{line['reason']} +{line['rows']:,}\s*$", said.stdout, re.M)
     assert f"8 patients, {expected['all'][4]:,} events" in said.stdout
     assert re.search(r"in [\d.]+ s, at most \d+ MB of memory, \d+ kB on disk", said.stdout)
-    assert f"rows set aside, whole: {output / 'v1' / 'rejects'}" in said.stdout
+    assert f"rejected rows, complete: {output / 'v1' / 'rejected'}" in said.stdout
 
 
 def test_the_summary_says_what_the_manifest_says(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:

@@ -124,9 +124,9 @@ def test_every_code_of_the_demo_s_dictionaries_has_the_form_of_its_system(demo: 
         for name in ("d_labitems", "d_items"):
             connection.read_csv(str(demo / ("hosp" if name == "d_labitems" else "icu") / f"{name}.csv.gz")).create(name)
         known = connection.execute(recipes.helper("dictionaries")).fetchall()
-    items = Counter(domain for domain, item in known if item.isdecimal() and domain in ITEMS)
+    items = Counter(event_type for event_type, item in known if item.isdecimal() and event_type in ITEMS)
     assert items == {"LAB": 1622, **dict.fromkeys(ITEMS - {"LAB"}, 4014)}
-    codes = [f"{domain}//{item}" for domain, item in known if domain not in ITEMS]
+    codes = [f"{event_type}//{item}" for event_type, item in known if event_type not in ITEMS]
     assert len(codes) > 200_000
     patterns = [re.compile(f"{re.escape(begins)}//({form})") for begins, form in forms]
     odd = {code for code in codes if not any(pattern.fullmatch(code) for pattern in patterns)}
@@ -314,8 +314,8 @@ def described(*codes: str, own_rules: Path | None = None, **folders: Path) -> Co
         {
             "code": list(codes),
             "source_table": ["hosp/labevents"] * len(codes),
-            "event_count": [1] * len(codes),
-            "subject_count": [1] * len(codes),
+            "n_events": [1] * len(codes),
+            "n_subjects": [1] * len(codes),
             "units": ["[]"] * len(codes),
             "described": pa.nulls(len(codes), pa.string()),
             "parents": ["[]"] * len(codes),
@@ -354,7 +354,7 @@ def test_items_that_measure_the_same_share_a_parent_whatever_unit_their_code_has
 
 
 def test_a_user_s_own_concept_is_a_parent_too(tmp_path: Path) -> None:
-    (tmp_path / "concepts.csv").write_text("domain,item,concept,source\nLAB,50912,LOINC/38483-4,our laboratory\n")
+    (tmp_path / "concepts.csv").write_text("event_type,item,concept,source\nLAB,50912,LOINC/38483-4,our laboratory\n")
     found = parents(described("LAB//50912", own_rules=tmp_path))
     assert found["LAB//50912"] == ["LOINC/2160-0", "LOINC/38483-4"]
 
@@ -565,7 +565,7 @@ def real_maps() -> Path:
     return folder
 
 
-def test_the_maps_of_mimic_code_give_parents_in_every_domain_they_are_for(real_maps: Path) -> None:
+def test_the_maps_of_mimic_code_give_parents_in_every_event_type_they_are_for(real_maps: Path) -> None:
     items = {
         "LAB": 50912,
         "CHART": 220045,
@@ -576,8 +576,8 @@ def test_the_maps_of_mimic_code_give_parents_in_every_domain_they_are_for(real_m
         "ICU_PROCEDURE_END": 221214,
         "CHART_DATE": 224184,
     }
-    found = described(*(f"{domain}//{item}" for domain, item in items.items()), concept_maps=real_maps)
+    found = described(*(f"{event_type}//{item}" for event_type, item in items.items()), concept_maps=real_maps)
     by_map = {row["code"] for row in found.parents.to_pylist() if row["origin"] not in ("concepts.csv",)}
-    assert by_map == {f"{domain}//{item}" for domain, item in items.items()}
-    listed = {domain for file in files_in(concept_maps=real_maps) for domain in file.domains}
+    assert by_map == {f"{event_type}//{item}" for event_type, item in items.items()}
+    listed = {event_type for file in files_in(concept_maps=real_maps) for event_type in file.event_types}
     assert listed == set(items)

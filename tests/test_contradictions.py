@@ -1,4 +1,4 @@
-"""What contradicts or repeats something else: times outside the stay or after death, stays that overlap, echoes."""
+"""What contradicts or repeats something else: times outside the stay or after death, overlaps, copied results."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehrtraj import rules
-from ehrtraj.pipeline.shard.echoes import _nearest
-from ehrtraj.rules.echoes import echoes
+from ehrtraj.pipeline.shard.copied_results import _nearest
+from ehrtraj.rules.copied_results import copied_results
 from ehrtraj.rules.items import ItemFlags
 
 SUBJECT = 10_000_001
@@ -99,7 +99,7 @@ def test_what_was_planned_is_not_held_against_the_stay(build_rows: Build) -> Non
         set(),
         set(),
     ]
-    assert rules.planned_domains() <= set(rules.domains())
+    assert rules.planned_event_types() <= set(rules.event_types())
 
 
 @pytest.mark.parametrize("hour", ["00:00:00", "23:59:00"])
@@ -135,10 +135,10 @@ def test_overlapping_icu_stays_and_one_that_outlasts_the_admission(build_rows: B
         True,
         True,
     ]
-    assert [n for (n, domain), f in flags.items() if "end_after_discharge" in f] == [1]
+    assert [n for (n, event_type), f in flags.items() if "end_after_discharge" in f] == [1]
 
 
-# ---- echoes ---------------------------------------------------------------------------------------------------------
+# ---- copied results -------------------------------------------------------------------------------------------------
 
 
 def test_a_result_copied_into_the_chart_is_linked_and_both_are_kept(build_rows: Build) -> None:
@@ -152,7 +152,7 @@ def test_a_result_copied_into_the_chart_is_linked_and_both_are_kept(build_rows: 
     ]
     events = build_rows(BASE | {"hosp/labevents": labs, "icu/chartevents": chart}, standardise=True)
     assert len(events.of(SUBJECT, "LAB//50983")) == 3
-    echoes_found = [e for e in events.of(SUBJECT, "CHART//") if "echo" in e["flags"]]
+    echoes_found = [e for e in events.of(SUBJECT, "CHART//") if "copied_result" in e["flags"]]
     assert [(str(e["time"]), e["code"], e["link_id"]) for e in echoes_found] == [(same, "CHART//220645", 7_001)]
     assert len(events.of(SUBJECT, "CHART//")) == 4
 
@@ -162,7 +162,7 @@ def test_a_height_charted_in_inches_and_in_centimetres_is_linked(build_rows: Bui
     chart = [charted(time, 226707, 68, valueuom="Inch"), charted(time, 226730, 173, valueuom="cm")]
     events = build_rows(BASE | {"icu/chartevents": chart}, standardise=True)
     inches, centimetres = events.one(SUBJECT, "CHART//226707"), events.one(SUBJECT, "CHART//226730")
-    assert ("echo" in inches["flags"], "echo" in centimetres["flags"]) == (True, False)
+    assert ("copied_result" in inches["flags"], "copied_result" in centimetres["flags"]) == (True, False)
     assert inches["link_id"] == centimetres["link_id"] is not None
 
 
@@ -173,7 +173,7 @@ def test_nothing_is_marked_in_a_build_as_written(build_rows: Build) -> None:
         "icu/chartevents": [charted(time, 220645, 140), charted("2155-01-01", 220645)],
     }
     events = build_rows(BASE | rows, standardise=False)
-    assert not [e for e in events.of(SUBJECT) if e["flags"] & {"echo", "outside_stay"}]
+    assert not [e for e in events.of(SUBJECT) if e["flags"] & {"copied_result", "outside_stay"}]
 
 
 VALUES = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([1.0, 1.4, 2.0, 5.0])), min_size=1, max_size=12)
@@ -181,29 +181,29 @@ VALUES = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([1.0, 1.4, 2.0, 5
 
 @settings(max_examples=200, deadline=None)
 @given(VALUES, VALUES, st.sampled_from([0.0, 0.5]))
-def test_an_echo_has_an_equal_at_its_moment(echo: list[Any], origin: list[Any], tolerance: float) -> None:
-    moment, value = (np.array(column) for column in zip(*echo, strict=True))
+def test_an_echo_has_an_equal_at_its_moment(copied_result: list[Any], origin: list[Any], tolerance: float) -> None:
+    moment, value = (np.array(column) for column in zip(*copied_result, strict=True))
     of_moment, of_value = (np.array(column) for column in zip(*origin, strict=True))
     found = _nearest(moment, value, of_moment, of_value, tolerance)
-    for (at, number), position in zip(echo, found.tolist(), strict=True):
+    for (at, number), position in zip(copied_result, found.tolist(), strict=True):
         equals = [i for i, (m, v) in enumerate(origin) if m == at and abs(v - number) <= max(tolerance, 1e-6 * number)]
         assert (position in equals) if equals else position == -1
 
 
-def test_echo_pairs_are_of_known_domains_and_share_a_unit() -> None:
-    lines = rules.read_rules("echoes")
+def test_copied_result_pairs_are_of_known_event_types_and_share_a_unit() -> None:
+    lines = rules.read_rules("copied_results")
     for line in lines:
-        assert {line["domain"], line["of_domain"]} <= set(rules.domains()), line
+        assert {line["event_type"], line["of_event_type"]} <= set(rules.event_types()), line
         assert line["item"].isdigit(), line
         assert line["of_item"].isdigit(), line
         assert float(line["tolerance"]) >= 0, line
         assert line["source"].strip(), line
-    assert len(echoes()) == len(lines)
-    units = {(r["domain"], r["item"]): r["unit"] for r in rules.read_rules("units")}
+    assert len(copied_results()) == len(lines)
+    units = {(r["event_type"], r["item"]): r["unit"] for r in rules.read_rules("units")}
     differ = [
         line
         for line in lines
-        if units.get((line["domain"], line["item"])) != units.get((line["of_domain"], line["of_item"]))
+        if units.get((line["event_type"], line["item"])) != units.get((line["of_event_type"], line["of_item"]))
     ]
     assert differ == []
 
@@ -236,11 +236,11 @@ def test_what_is_and_is_not_a_dose(build_rows: Build, said: str | None, flag: st
     assert event["flags"] & {"not_a_dose", "dose_unlisted"} == ({flag} if flag else set())
 
 
-def test_item_flags_have_sources_and_known_domains_and_flags() -> None:
+def test_item_flags_have_sources_and_known_event_types_and_flags() -> None:
     lines = rules.read_rules("item_flags")
     for line in lines:
         assert line["source"].strip(), line
-        assert set(line["domains"].split()) <= set(rules.domains()), line
+        assert set(line["event_types"].split()) <= set(rules.event_types()), line
         assert line["flag"] in {"", *rules.flags()}, line
     flags = ItemFlags()
     assert flags.of("EMAR_DOSE", "DUE//Aspirin") == rules.flags()["not_a_dose"]

@@ -259,8 +259,8 @@ def test_a_build_keeps_every_other_note_and_the_rejected_one(tmp_path: Path) -> 
     path.write_bytes(header(NOTES) + b"".join([rows[0], broken, *rows[2:]]))
     result = ehrtraj.build(tmp_path / "release", tmp_path / "out", "v1", max_cpus=1, allow_incomplete=True)
     ledger = result.ledger["note/discharge"]
-    assert (ledger.read, ledger.became_events, ledger.set_aside) == (200, 199, {"broken_quote": 1})
-    (reject,) = pq.read_table(result.path / "rejects" / "discharge.parquet").to_pylist()
+    assert (ledger.read, ledger.became_events, ledger.rejected) == (200, 199, {"broken_quote": 1})
+    (reject,) = pq.read_table(result.path / "rejected" / "discharge.parquet").to_pylist()
     assert (reject["line"], reject["row_text"]) == (2 + rows[0].count(b"\n"), broken.decode().rstrip("\n"))
 
 

@@ -36,11 +36,11 @@ def test_info_says_how_much_there_is_of_everything(ds: ehrtraj.Dataset) -> None:
     events = ds.scan().collect()
     said = run("info", ds.path).stdout
     assert f"8 patients, {events.height:,} events of {ds.codes.height:,} codes" in said
-    for column, kind in (("source_table", "table"), (pl.col("code").str.split("//").list.first(), "domain")):
+    for column, kind in (("source_table", "table"), (pl.col("code").str.split("//").list.first(), "event_type")):
         for name, count in events.group_by(column).len().iter_rows():
             assert re.search(rf"^{re.escape(name)} +\d+ +{count}\b", said, re.M), (kind, name, said)
     for split, group in ds.subjects.group_by("split"):
-        assert re.search(rf"^{split[0]} +{group.height} +{group['event_count'].sum()}$", said, re.M), said
+        assert re.search(rf"^{split[0]} +{group.height} +{group['n_events'].sum()}$", said, re.M), said
     code, count = ds.sql("SELECT code, count(*) AS n FROM events GROUP BY code ORDER BY n DESC, code LIMIT 1").row(0)
     frequent = said[said.index("most frequent codes") :].splitlines()
     assert sum(not line.startswith(" ") for line in frequent) == 12, "a long description goes on in the next line"
@@ -49,11 +49,11 @@ def test_info_says_how_much_there_is_of_everything(ds: ehrtraj.Dataset) -> None:
 
 def test_info_as_json(ds: ehrtraj.Dataset) -> None:
     found = json.loads(run("info", ds.path, "--json").stdout)
-    ledger = pl.read_parquet(ds.path / "ledger.parquet").filter(outcome="set_aside")
+    ledger = pl.read_parquet(ds.path / "ledger.parquet").filter(outcome="rejected")
     assert found["patients"] == 8
     assert found["events"] == sum(table["events"] for table in found["tables"]) == ds.scan().collect().height
-    assert found["codes"] == sum(domain["codes"] for domain in found["domains"]) == ds.codes.height
-    assert sum(t["set_aside"] for t in found["tables"]) == ledger["rows"].sum() > 0
+    assert found["codes"] == sum(event_type["codes"] for event_type in found["event_types"]) == ds.codes.height
+    assert sum(t["rejected"] for t in found["tables"]) == ledger["rows"].sum() > 0
     assert found["last_time"] == ds.subjects["last_time"].max().isoformat()
     assert found["clock"] == "event"
     assert found["bytes"] == sum(
@@ -72,8 +72,8 @@ def test_show_has_a_line_for_each_event(ds: ehrtraj.Dataset) -> None:
         lines = lines_of(run("show", ds.path, trajectory.subject_id))
         assert len(lines) == len(trajectory)
         for line, event in zip(lines, trajectory.events.iter_rows(named=True), strict=True):
-            domain = event["code"].partition("//")[0]
-            assert re.match(rf"  (always|\d{{4}}(-\d\d-\d\d( \d\d:\d\d)?)?) +{domain}( |$)", line), line
+            event_type = event["code"].partition("//")[0]
+            assert re.match(rf"  (always|\d{{4}}(-\d\d-\d\d( \d\d:\d\d)?)?) +{event_type}( |$)", line), line
 
 
 def test_show_only_some_codes_and_a_span_of_time(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
@@ -168,12 +168,12 @@ def test_codes_by_pattern_and_by_word(ds: ehrtraj.Dataset, pattern: str, expecte
     assert expected
     events = ds.scan().collect()
     for row in rows:
-        assert int(row["event_count"]) == events.filter(code=row["code"]).height
+        assert int(row["n_events"]) == events.filter(code=row["code"]).height
 
 
 def test_codes_on_the_screen_are_the_most_frequent(ds: ehrtraj.Dataset) -> None:
     said = run("codes", ds.path, "--limit", 5).stdout
-    top = ds.codes.sort("event_count", "code", descending=[True, False]).head(5)
+    top = ds.codes.sort("n_events", "code", descending=[True, False]).head(5)
     lines = said.splitlines()
     assert [line.split("  ")[0] for line in lines[1:6]] == top["code"].to_list()
     assert lines[6] == f"... and {ds.codes.height - 5:,} more: --limit {ds.codes.height} shows all"

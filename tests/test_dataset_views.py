@@ -27,7 +27,7 @@ def ds(built: Path) -> ehrtraj.Dataset:
     return ehrtraj.open(built)
 
 
-def domain(code: str) -> str:
+def event_type(code: str) -> str:
     return code.split("//")[0]
 
 
@@ -37,17 +37,17 @@ def item(event: dict[str, Any]) -> str:
 
 
 def joined_by_hand(events: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
-    """Kind, start and end of every interval, one pair of domains after another, one event after another."""
+    """Kind, start and end of every interval, one pair of event types after another, one event after another."""
     found: Counter[tuple[Any, ...]] = Counter()
     for line in rules.read_rules("intervals"):
         open_ones = defaultdict(list)
         for event in events:
-            if domain(event["code"]) == line["start"] and not (
+            if event_type(event["code"]) == line["start"] and not (
                 line["opens_nothing"] and item(event) == line["opens_nothing"]
             ):
                 open_ones[_key(event, line)].append(event)
         for event in events:
-            if domain(event["code"]) == line["end"]:
+            if event_type(event["code"]) == line["end"]:
                 waiting = open_ones[_key(event, line)]
                 start = waiting.pop(0) if waiting else None
                 found[line["interval"], start and start["time"], event["time"], start and start["code"]] += 1
@@ -81,7 +81,7 @@ def test_intervals_of_the_demo_lose_no_event(demo_built: Path) -> None:
     """Every start and end is in exactly one interval, and every end has found its start."""
     ds = ehrtraj.open(demo_built)
     events = ds.scan().collect()
-    counts = Counter(map(domain, events["code"].to_list()))
+    counts = Counter(map(event_type, events["code"].to_list()))
     departures = events.filter(code="TRANSFER//DISCHARGE").height
     table = intervals(events)
     for line in pairs().iter_rows(named=True):
@@ -105,10 +105,10 @@ def test_intervals_of_any_part_of_a_trajectory(ds: ehrtraj.Dataset, data: st.Dat
 
 
 def test_the_rule_table_of_intervals_can_hold_what_it_says() -> None:
-    """Domains are known, end after they start in the order of one time, and open or close one thing each."""
+    """Event types are known, end after they start in the order of one time, and open or close one thing each."""
     lines = rules.read_rules("intervals")
     for line in lines:
-        start, end = (rules.domains()[line[side]] for side in ("start", "end"))
+        start, end = (rules.event_types()[line[side]] for side in ("start", "end"))
         assert start.rank < end.rank, line
         assert line["same_item"] in ("yes", "no"), line
         assert line["interval"], line

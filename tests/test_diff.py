@@ -58,7 +58,7 @@ def test_a_dataset_is_the_same_as_itself_however_it_is_divided(
         report = ehrtraj.diff(several, other)
         assert report.same
         assert report.settings == {}
-        assert report.events.compared == several.subjects["event_count"].sum()
+        assert report.events.compared == several.subjects["n_events"].sum()
     assert len(ehrtraj.open(one_shard).files) < len(several.files)
 
 
@@ -127,7 +127,7 @@ def test_patients_splits_and_codes(several: ehrtraj.Dataset, release: Path, tmp_
     assert report.moved == tuple(both.filter(pl.col("split") != pl.col("split_right"))["subject_id"])
     assert report.moved
     assert set(report.settings) == {"subjects", "seed", "tables"}
-    counts = [Counter(dict(d.codes.select("code", "event_count").iter_rows())) for d in (several, other)]
+    counts = [Counter(dict(d.codes.select("code", "n_events").iter_rows())) for d in (several, other)]
     said = {code: (a or 0, b or 0) for code, a, b, _ in report.codes.iter_rows()}
     assert said == {c: (counts[0][c], counts[1][c]) for c in counts[0] | counts[1] if counts[0][c] != counts[1][c]}
     back = ehrtraj.diff(other, several)
@@ -156,7 +156,7 @@ def test_however_much_is_compared_at_once(
     told: list[tuple[int, int]] = []
     pieces = ehrtraj.diff(several, copy, max_cpus=cpus, progress=lambda done, all_: told.append((done, all_)))
     assert pieces.to_json() == whole.to_json()
-    assert told[-1][0] == told[-1][1] == several.subjects["event_count"].sum()
+    assert told[-1][0] == told[-1][1] == several.subjects["n_events"].sum()
     assert len(told) > 3
 
 

@@ -59,9 +59,9 @@ def test_race_is_told_again_by_the_admission_and_marked_once(trajectories: Any) 
 
 
 def test_a_visit_counts_once_without_the_events_that_are_marked(trajectories: Any) -> None:
-    domains = ("ED_ARRIVAL", "ED_REGISTRATION", "TRANSFER//Emergency Department")
+    event_types = ("ED_ARRIVAL", "ED_REGISTRATION", "TRANSFER//Emergency Department")
     for subject, visits in ((SEPSIS, 1), (OLDEST, 1), (VISIT, 1), (10900234, 1), (10900598, 0)):
-        arrivals = [e for e in trajectories.of(subject) if e["code"].startswith(domains)]
+        arrivals = [e for e in trajectories.of(subject) if e["code"].startswith(event_types)]
         assert len([e for e in arrivals if "same_visit" not in e["flags"]]) == visits, subject
         assert len(arrivals) >= 2 * visits
 
@@ -176,9 +176,9 @@ def test_an_impossible_number_becomes_null_and_keeps_its_raw_value(clean: Any) -
 def test_ed_and_icu_vital_signs_share_their_concepts() -> None:
     from ehrtraj.rules import read_rules
 
-    concepts = {(line["domain"], line["item"]): line["concept"] for line in read_rules("concepts")}
-    limits = {(line["domain"], line["item"]): (line["low"], line["high"]) for line in read_rules("limits")}
-    units = {(line["domain"], line["item"]): line["unit"] for line in read_rules("units")}
+    concepts = {(line["event_type"], line["item"]): line["concept"] for line in read_rules("concepts")}
+    limits = {(line["event_type"], line["item"]): (line["low"], line["high"]) for line in read_rules("limits")}
+    units = {(line["event_type"], line["item"]): line["unit"] for line in read_rules("units")}
     same = {
         "temperature": "223762",
         "heartrate": "220045",
@@ -268,7 +268,7 @@ def test_titles_of_diagnoses_describe_codes_that_no_dictionary_has(built: Path) 
     assert found == [("SPRAIN OF ANKLE",)]
 
 
-def test_rows_of_a_stay_that_edstays_lacks_are_set_aside_or_kept_without_it(
+def test_rows_of_a_stay_that_edstays_lacks_are_rejected_or_kept_without_it(
     build_rows: Callable[..., Any], handmade: ModuleType
 ) -> None:
     stay = {"subject_id": 5, "stay_id": 77}
@@ -284,5 +284,5 @@ def test_rows_of_a_stay_that_edstays_lacks_are_set_aside_or_kept_without_it(
     assert [e["numeric_value"] for e in found.of(5, "ED_VITAL//heartrate")] == [81.0]
     assert found.of(5, "ED_TRIAGE//") == found.of(5, "DIAGNOSIS//") == []
     for name in ("triage", "diagnosis"):
-        rejects = duckdb.sql(f"SELECT reason, stay_id FROM '{found.dataset / 'rejects' / name}.parquet'").fetchall()
+        rejects = duckdb.sql(f"SELECT reason, stay_id FROM '{found.dataset / 'rejected' / name}.parquet'").fetchall()
         assert rejects == [("no_stay", 77)]

@@ -773,9 +773,9 @@ def test_an_order_entered_after_its_start_is_known_from_then_on(trajectories: An
 
 
 def test_a_stop_before_its_start_is_kept_and_flagged(trajectories: Any) -> None:
-    for domain in ("DRUG_ORDER", "PHARMACY"):
-        start = trajectories.one(HOSPICE, f"{domain}_START//Morphine Sulfate")
-        end = trajectories.one(HOSPICE, f"{domain}_END//Morphine Sulfate")
+    for event_type in ("DRUG_ORDER", "PHARMACY"):
+        start = trajectories.one(HOSPICE, f"{event_type}_START//Morphine Sulfate")
+        end = trajectories.one(HOSPICE, f"{event_type}_END//Morphine Sulfate")
         is_(start, time="2128-02-05 20:00", flags=set())
         is_(end, time="2128-02-05 16:00", available_time="2128-02-05 19:48:13", flags={"end_before_start"})
         # No order is named: the pharmacy's own number joins them.
@@ -1026,17 +1026,17 @@ def test_ventilation_starts_and_ends_and_its_duration_is_known_at_the_end(trajec
 
 @pytest.mark.parametrize(("start", "end"), INTERVALS)
 def test_both_ends_of_an_interval_are_joined(trajectories: Any, start: str, end: str) -> None:
-    def keys(domain: str) -> Counter[Any]:
+    def keys(event_type: str) -> Counter[Any]:
         # The care unit of a stay can differ between start and end; all other ends have the item of their start.
         return Counter(
             (
                 e["subject_id"],
                 e["link_id"],
                 e["source_key"],
-                None if domain.startswith(("ICU_START", "ICU_END")) else e["code"][len(domain) :],
+                None if event_type.startswith(("ICU_START", "ICU_END")) else e["code"][len(event_type) :],
             )
             for e in trajectories.events
-            if e["code"].startswith(f"{domain}//")
+            if e["code"].startswith(f"{event_type}//")
         )
 
     ends = keys(end)
@@ -1057,18 +1057,18 @@ def test_no_interval_of_the_release_lost_an_end(trajectories: Any, handmade: Mod
         "ICU_END": ("icu/icustays", "outtime"),
     }
     counted = Counter(e["code"].split("//")[0] for e in trajectories.events)
-    for domain, (table, column) in ends.items():
-        assert counted[domain] == sum(row.get(column) is not None for row in rows[table]), domain
+    for event_type, (table, column) in ends.items():
+        assert counted[event_type] == sum(row.get(column) is not None for row in rows[table]), event_type
 
 
-# Rows that were set aside -----------------------------------------------------------------------------------
+# Rejected rows -----------------------------------------------------------------------------------
 
 
 def rejects(dataset: Path, table: str) -> list[dict[str, Any]]:
-    return pq.read_table(dataset / "rejects" / f"{table}.parquet").to_pylist()
+    return pq.read_table(dataset / "rejected" / f"{table}.parquet").to_pylist()
 
 
-def test_exact_duplicates_are_set_aside_whole_and_one_stays(trajectories: Any, built: Path) -> None:
+def test_exact_duplicates_are_rejected_whole_and_one_stays(trajectories: Any, built: Path) -> None:
     charted = trajectories.of(SEPSIS, "CHART//220045", time=at("2153-04-12 12:00"))
     # The fourth was stored at another time.
     assert [str(e["available_time"]) for e in charted] == ["2153-04-12 12:05:00", "2153-04-12 12:20:00"]
@@ -1103,15 +1103,15 @@ def test_exact_duplicates_are_set_aside_whole_and_one_stays(trajectories: Any, b
         ("emar_detail", "no_parent", "emar_id", f"{SEPSIS}-99"),
     ],
 )
-def test_rows_that_cannot_be_events_are_set_aside_whole(
+def test_rows_that_cannot_be_events_are_rejected_whole(
     built: Path, table: str, reason: str, column: str, value: object
 ) -> None:
     (row,) = rejects(built, table)
     assert (row["reason"], row["subject_id"], row[column]) == (reason, SEPSIS, value)
 
 
-def test_no_other_row_was_set_aside(built: Path) -> None:
-    assert sorted(p.stem for p in (built / "rejects").iterdir()) == [
+def test_no_other_row_was_rejected(built: Path) -> None:
+    assert sorted(p.stem for p in (built / "rejected").iterdir()) == [
         "chartevents",
         "discharge_detail",
         "emar_detail",
@@ -1129,8 +1129,8 @@ def test_the_ledger_accounts_for_every_row(built: Path, handmade: ModuleType) ->
         assert [line["rows"] for line in lines if line["outcome"] == "read"] == [len(rows[table])]
         assert sum(line["rows"] for line in lines if line["outcome"] != "read") == len(rows[table])
     assert {line["table"] for line in ledger} == set(rows) - {"hosp/provider", "icu/caregiver"}
-    set_aside = {(line["table"], line["reason"]): line["rows"] for line in ledger if line["outcome"] == "set_aside"}
-    assert set_aside == {
+    rejected = {(line["table"], line["reason"]): line["rows"] for line in ledger if line["outcome"] == "rejected"}
+    assert rejected == {
         ("icu/chartevents", "exact_duplicate"): 2,
         ("hosp/omr", "exact_duplicate"): 1,
         ("hosp/labevents", "no_time"): 1,
@@ -1169,11 +1169,11 @@ def test_a_line_that_cannot_be_read_costs_a_build_that_line_alone(
     assert no_time["reason"] == "no_time"
     account = result.ledger["hosp/labevents"]
     assert account.read == len(handmade.release_rows()["hosp/labevents"]) + 1
-    assert account.set_aside == {reason: 1, "no_time": 1}
+    assert account.rejected == {reason: 1, "no_time": 1}
 
 
-def test_a_row_set_aside_is_seen_by_no_recipe(build_rows: Any) -> None:
-    """An admission without its time is set aside, so nothing else may be taken from it."""
+def test_a_row_rejected_is_seen_by_no_recipe(build_rows: Any) -> None:
+    """An admission without its time is rejected, so nothing else may be taken from it."""
     stay = {
         "subject_id": 1,
         "hadm_id": 20000001,
@@ -1203,8 +1203,8 @@ def test_codes_are_described_by_the_release_s_own_dictionaries(built: Path, traj
     counts = Counter(e["code"] for e in trajectories.events)
     patients = {(e["code"], e["subject_id"]) for e in trajectories.events}
     for code, row in codes.items():
-        assert row["event_count"] == counts[code]
-        assert row["subject_count"] == sum(c == code for c, _ in patients)
+        assert row["n_events"] == counts[code]
+        assert row["n_subjects"] == sum(c == code for c, _ in patients)
         assert row["description"]
     assert codes["LAB//50813"]["description"] == "Lactate, Blood, Blood Gas"
     assert codes["LAB//50813"]["unit"] == "mmol/L"
@@ -1224,7 +1224,7 @@ def test_each_patient_is_described(built: Path, trajectories: Any) -> None:
     assert sorted(subjects) == [SEPSIS, DIED, HOSPICE, OLDEST, CLINIC, OVERLAP, BORROWED, VISIT]
     for subject, row in subjects.items():
         times = [e["time"] for e in trajectories.of(subject) if e["time"] is not None]
-        assert row["event_count"] == len(trajectories.of(subject))
+        assert row["n_events"] == len(trajectories.of(subject))
         assert (row["first_time"], row["last_time"]) == (min(times), max(times))
         file = built / "data" / row["split"] / f"{row['shard']}.parquet"
         ids = pq.read_table(file, columns=["subject_id"])["subject_id"].to_pylist()

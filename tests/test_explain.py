@@ -29,7 +29,7 @@ def dataset(release: Path) -> Path:
 
 def busiest(dataset: Path) -> int:
     """The patient with most events."""
-    return int(ehrtraj.open(dataset).subjects.sort("event_count")["subject_id"][-1])
+    return int(ehrtraj.open(dataset).subjects.sort("n_events")["subject_id"][-1])
 
 
 def test_every_kind_of_mark_is_explained_by_one_row_of_the_source(dataset: Path) -> None:

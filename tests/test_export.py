@@ -83,7 +83,7 @@ def test_export_then_import_gives_the_same_events(
     monkeypatch.setattr(worker._batches, "__defaults__", (piece * 10,))
     result = ehrtraj.export(several, tmp_path / "out", format=kind, max_cpus=1)
     assert (result.files, result.patients) == (8, 8)
-    assert result.events == several.subjects["event_count"].sum()
+    assert result.events == several.subjects["n_events"].sum()
     for subject_id in several:
         name = f"p{subject_id}"
         read = ehrtraj.read_export(tmp_path / "out" / f"p{subject_id // 100_000}" / name / f"{name}.{kind}")
@@ -98,7 +98,7 @@ def test_admissions_and_what_is_outside_add_up_to_the_patient(
 ) -> None:
     out = tmp_path / "out"
     result = ehrtraj.export(several, out, per=per, format=kind, max_cpus=1)
-    assert result.events == several.subjects["event_count"].sum()
+    assert result.events == several.subjects["n_events"].sum()
     column = "hadm_id" if per == "admission" else "stay_id"
     of_icu = several.scan().filter(pl.col("source_table").str.starts_with("icu/")).collect()["stay_id"].unique()
     units = pl.col(column) if per == "admission" else pl.when(pl.col(column).is_in(of_icu.implode())).then(column)
@@ -409,7 +409,7 @@ def test_several_processes_write_the_same(
     ehrtraj.export(several, tmp_path / "two", per="admission", max_cpus=2, progress=lambda a, b: told.append((a, b)))
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
     assert len(told) == len(several.files)
-    assert told[-1] == (several.subjects["event_count"].sum(),) * 2
+    assert told[-1] == (several.subjects["n_events"].sum(),) * 2
 
 
 KILLED = """
@@ -668,7 +668,7 @@ def test_the_command(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     said = ehrtraj_cli(*command)
     assert (said.returncode, said.stderr) == (0, "")
     files = index_of(tmp_path / "out").height
-    assert f"{files} files, 8 patients, {several.subjects['event_count'].sum()} events in" in said.stdout
+    assert f"{files} files, 8 patients, {several.subjects['n_events'].sum()} events in" in said.stdout
     assert f"index: {tmp_path / 'out' / 'index.csv'}" in said.stdout
     assert "nothing was changed" in ehrtraj_cli(*command).stdout
     said = ehrtraj_cli(*command, "--history")

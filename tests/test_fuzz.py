@@ -149,7 +149,7 @@ def _build_damaged(base: Base, variant: int, kinds: list[str], work: Path, tally
         if name in result.ledger and name not in damage.raw:
             assert result.ledger[name].read == count, (damage.did, name)
     for entry in result.ledger.values():
-        tally.reasons.update(entry.set_aside)
+        tally.reasons.update(entry.rejected)
     if not damage.everyone:
         _compare(base, variant, result.path, damage)
 

@@ -99,7 +99,10 @@ def finish(release: Path, output: Path, *options: str, code: int = 0) -> str:
 def snapshot(dataset: Path) -> Snapshot:
     """Hashes of all that must be the same each time, by name."""
     names = ["metadata/codes.parquet", "metadata/subjects.parquet", "metadata/subject_splits.parquet", "ledger.parquet"]
-    paths = [*(dataset / n for n in names), *(p for d in ("data", "rejects") for p in (dataset / d).rglob("*.parquet"))]
+    paths = [
+        *(dataset / n for n in names),
+        *(p for d in ("data", "rejected") for p in (dataset / d).rglob("*.parquet")),
+    ]
     return {str(p.relative_to(dataset)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(paths)}
 
 
@@ -151,7 +154,7 @@ def kill_group(process: Any) -> None:
 
 @pytest.fixture(scope="module")
 def crowd(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The hand-made patients many times over, each time under other numbers, with rows to set aside everywhere."""
+    """The hand-made patients many times over, each time under other numbers, with rows to reject everywhere."""
     tables: dict[str, list[dict[str, Any]]] = {}
     for name, rows in handmade.release_rows().items():
         tables[name] = list(rows)
@@ -190,7 +193,7 @@ def undisturbed(crowd: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapsh
     finish(crowd, output)
     manifest = json.loads((output / "v1" / "manifest.json").read_text())
     assert manifest["shards"] == 4
-    assert len(list((output / "v1" / "rejects").iterdir())) == 35
+    assert len(list((output / "v1" / "rejected").iterdir())) == 35
     return snapshot(output / "v1")
 
 
@@ -409,9 +412,9 @@ LOST = {
     "a staged file": "stage/hosp.labevents/0000[!01]*.arrow",
     "a staged dictionary": "stage/hosp.d_labitems/*.arrow",
     "a table's marker": "stage/icu.chartevents.json",
-    "a table's rows set aside": "rejects/icu.chartevents/staged.arrow",
-    "a dictionary's rows set aside": "rejects/hosp.d_labitems/staged.arrow",
-    "a shard's rows set aside": "rejects/*/shard-*.arrow",
+    "a table's rows rejected": "rejected/icu.chartevents/staged.arrow",
+    "a dictionary's rows rejected": "rejected/hosp.d_labitems/staged.arrow",
+    "a shard's rows rejected": "rejected/*/shard-*.arrow",
     "a shard's data": "dataset/data/train/*.parquet",
     "a shard's codes": "shards/*.codes.arrow",
     "a shard's patients": "shards/*.subjects.arrow",
@@ -423,7 +426,7 @@ LOST = {
 # After a power cut, a file whose name was written to the disk may hold nothing.
 EMPTY = [
     "a table's marker",
-    "a dictionary's rows set aside",
+    "a dictionary's rows rejected",
     "a shard's codes",
     "a shard's marker",
     "the plan",
@@ -461,7 +464,7 @@ def test_admissions_that_a_power_cut_took_are_read_again(crowd: Path, undisturbe
 
 def test_what_is_left_of_a_removal_is_no_finished_work(crowd: Path, undisturbed: Snapshot, resumed: Any) -> None:
     def spoil(work: Path) -> None:
-        shutil.rmtree(work / "rejects")
+        shutil.rmtree(work / "rejected")
         shutil.rmtree(work / "stage" / "hosp.poe")
 
     dataset, _ = resumed(crowd, spoil)

@@ -1,4 +1,4 @@
-"""Every row read becomes an event or is set aside whole: counted here against what was written into the files."""
+"""Every row read becomes an event or is rejected whole: counted here against what was written into the files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Account:
     read: int
     became: int
     events: int
-    set_aside: dict[str, int]
+    rejected: dict[str, int]
     not_selected: dict[str, int]
     dictionary: int
 
@@ -69,9 +69,9 @@ def accounts(dataset: Path) -> dict[str, Account]:
             case "events":
                 assert account.became == 0
                 account.became, account.events = rows, line["events"]
-            case "set_aside":
-                assert reason not in account.set_aside
-                account.set_aside[reason] = rows
+            case "rejected":
+                assert reason not in account.rejected
+                account.rejected[reason] = rows
             case "not_selected":
                 assert reason not in account.not_selected
                 account.not_selected[reason] = rows
@@ -89,26 +89,26 @@ def assert_holds(dataset: Path) -> dict[str, Account]:
         [pq.read_table(p, columns=["source_table", "code"]) for p in sorted((dataset / "data").rglob("*.parquet"))]
     )
     by_table = Counter(events["source_table"].to_pylist())
-    by_domain = Counter(
+    by_event_type = Counter(
         (table, code.split("//")[0])
         for table, code in zip(events["source_table"].to_pylist(), events["code"].to_pylist(), strict=True)
     )
     assert set(by_table) <= set(ledger)
     for name, account in ledger.items():
         accounted = (
-            account.became + sum(account.set_aside.values()) + sum(account.not_selected.values()) + account.dictionary
+            account.became + sum(account.rejected.values()) + sum(account.not_selected.values()) + account.dictionary
         )
         assert account.read == accounted, name
         assert by_table[name] == account.events, name
         if name in recipes():
-            # The first statement makes one event of each row; where no other has its domain, that can be counted.
+            # The first statement makes one event of each row; where no other has its event type, that can be counted.
             first, *others = recipes()[name].statements
-            if first.domain not in {s.domain for s in others}:
-                assert by_domain[name, first.domain] == account.became, name
-        path = dataset / "rejects" / f"{name.split('/')[1]}.parquet"
+            if first.event_type not in {s.event_type for s in others}:
+                assert by_event_type[name, first.event_type] == account.became, name
+        path = dataset / "rejected" / f"{name.split('/')[1]}.parquet"
         reasons = Counter(pq.read_table(path)["reason"].to_pylist()) if path.exists() else Counter()
-        assert reasons == account.set_aside, name
-    assert len(list((dataset / "rejects").glob("*"))) == sum(bool(a.set_aside) for a in ledger.values())
+        assert reasons == account.rejected, name
+    assert len(list((dataset / "rejected").glob("*"))) == sum(bool(a.rejected) for a in ledger.values())
     return ledger
 
 
@@ -118,7 +118,7 @@ def test_the_hand_made_release(built: Path, handmade: ModuleType) -> None:
     assert set(ledger) == {n for n, t in KNOWN.items() if t.kind != "no_patients"} & set(rows)
     assert len([n for n in ledger if n in PATIENT_TABLES]) == 34
     assert {n: a.read for n, a in ledger.items()} == {n: len(rows[n]) for n in ledger}
-    assert {n: a.set_aside for n, a in ledger.items() if a.set_aside} == OWN_FLAWS
+    assert {n: a.rejected for n, a in ledger.items() if a.rejected} == OWN_FLAWS
 
 
 def duplicates_in(file: Path) -> int:
@@ -137,7 +137,7 @@ def test_the_demo(demo_built: Path, demo: Path, tmp_path: Path) -> None:
     assert len(published) >= 28
     # No row of the demo repeats another one or lacks what an event needs: counted in the files themselves.
     assert all(duplicates_in(demo / f"{name}.csv.gz") == 0 for name in ledger if name in PATIENT_TABLES)
-    assert {n: a.set_aside for n, a in ledger.items() if a.set_aside} == {}
+    assert {n: a.rejected for n, a in ledger.items() if a.rejected} == {}
 
 
 def test_nothing_is_said_about_the_counts_of_the_demo(demo: Path, tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def dirt(name: str, good: dict[str, str], unknown_subject: int) -> dict[str, Pla
         made["not UTF-8"] = Planted(record(**{last: "@@"}).replace(b"@@", b"caf\xe9"), "not_utf8")
     if times:
         made["impossible date"] = Planted(record(**{times[0]: "2153-02-30 10:00:00"}), "not_a_time")
-        if any(reason == "no_time" for reason, _ in recipes()[name].set_aside) and name not in PARENTS:
+        if any(reason == "no_time" for reason, _ in recipes()[name].rejected) and name not in PARENTS:
             made["no time"] = Planted(record(**dict.fromkeys(times, "")), "no_time")
     if name in PARENTS:
         made["no parent"] = Planted(record(**PARENTS[name][1]), PARENTS[name][0])
@@ -251,7 +251,7 @@ PARSED = ("exact_duplicate", "no_time", "no_parent", "no_admission", "no_code", 
 
 
 def expected_reject(name: str, planted: Planted) -> tuple[Any, ...]:
-    """A row set aside as it must be found: its text where it could not be parsed, else its values."""
+    """A row rejected as it must be found: its text where it could not be parsed, else its values."""
     if planted.reason in PARSED:
         (values,) = csv.reader(io.StringIO(planted.record.decode(), newline=""))
         kinds = KNOWN[name].columns.values()
@@ -282,7 +282,7 @@ def test_every_kind_of_dirt_can_be_planted() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_planted_dirt_is_set_aside_whole_and_counted(
+def test_planted_dirt_is_rejected_whole_and_counted(
     handmade: ModuleType, built: Path, tmp_path: Path, seed: int
 ) -> None:
     dice = random.Random(seed)
@@ -309,7 +309,7 @@ def test_planted_dirt_is_set_aside_whole_and_counted(
             continue
         assert ledger[name].read == len(records), name
         expected = Counter(p.reason for p in records if p.reason) + Counter(OWN_FLAWS.get(name, {}))
-        assert ledger[name].set_aside == expected, name
+        assert ledger[name].rejected == expected, name
         if name in PATIENT_TABLES:
             assert whole(dataset, name) - whole(built, name) == Counter(
                 expected_reject(name, p) for p in records if p.reason
@@ -318,7 +318,7 @@ def test_planted_dirt_is_set_aside_whole_and_counted(
 
 
 def whole(dataset: Path, name: str) -> Counter[tuple[Any, ...]]:
-    path = dataset / "rejects" / f"{name.split('/')[1]}.parquet"
+    path = dataset / "rejected" / f"{name.split('/')[1]}.parquet"
     rows = pq.read_table(path).to_pylist() if path.exists() else []
     text = "row_text" if "text" in KNOWN[name].columns else "text"
     return Counter((r["reason"], r[text], *(r[c] for c in KNOWN[name].columns)) for r in rows)
@@ -332,7 +332,7 @@ def test_the_line_of_a_bad_row_is_the_one_in_the_file(handmade: ModuleType, tmp_
     bad = b"12,rubbish\n"
     path.write_bytes(b"".join([*lines[:-3], bad, *lines[-3:]]))
     dataset = ehrtraj.build(tmp_path / "release", tmp_path / "out", "v1", max_cpus=1).path
-    rows = [r for r in pq.read_table(dataset / "rejects" / "labevents.parquet").to_pylist() if r["text"]]
+    rows = [r for r in pq.read_table(dataset / "rejected" / "labevents.parquet").to_pylist() if r["text"]]
     assert [(r["line"], r["text"]) for r in rows] == [(len(lines) - 2, "12,rubbish")]
 
 
@@ -340,7 +340,7 @@ def test_the_line_of_a_bad_row_is_the_one_in_the_file(handmade: ModuleType, tmp_
 
 LABS = """-- hosp/labevents: results
 -- [every row] a result
-SELECT subject_id, charttime AS time, 'LAB' AS domain, itemid AS item FROM labevents {};
+SELECT subject_id, charttime AS time, 'LAB' AS event_type, itemid AS item FROM labevents {};
 """
 BREAKS = {
     "multiplies rows in a join": "JOIN admissions USING (subject_id)",
@@ -388,13 +388,13 @@ def test_a_recipe_that_loses_or_multiplies_rows_stops_the_build(how: str) -> Non
     "entry",
     [
         TableLedger(read=10, became_events=9),
-        TableLedger(read=10, became_events=10, set_aside=Counter(no_time=1)),
+        TableLedger(read=10, became_events=10, rejected=Counter(no_time=1)),
         TableLedger(read=10, became_events=5, not_selected=Counter(other_patients=4)),
         TableLedger(read=10, dictionary=11),
     ],
 )
 def test_a_row_that_is_not_accounted_for_once_stops_the_build(entry: TableLedger) -> None:
-    check({"hosp/omr": TableLedger(read=2, became_events=1, set_aside=Counter(no_time=1))})
+    check({"hosp/omr": TableLedger(read=2, became_events=1, rejected=Counter(no_time=1))})
     with pytest.raises(LedgerError, match="icu/outputevents"):
         check({"hosp/omr": TableLedger(), "icu/outputevents": entry})
 

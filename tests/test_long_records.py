@@ -123,7 +123,7 @@ def test_a_build_counts_it_and_keeps_its_start(tmp_path: Path, handmade: Any) ->
     long = b"1,2," + b"a" * 3 * LIMIT + b"\n"
     path.write_bytes(path.read_bytes() + long + ROW)
     result = ehrtraj.build(tmp_path / "release", tmp_path / "out", "v1", max_cpus=1, tables=["outputevents"])
-    assert result.ledger["icu/outputevents"].set_aside["too_long"] == 1
+    assert result.ledger["icu/outputevents"].rejected["too_long"] == 1
 
 
 # The line of column names ------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import ehrtraj
 # Known only when the stay is over.
 OF_THE_END = ("DISCHARGE", "HOSPITAL_DEATH", "MEDS_DEATH", "DIAGNOSIS", "DRG", "INSURANCE")
 
-# Columns of the source that only the end of an interval tells, and the domains that may hold them.
+# Columns of the source that only the end of an interval tells, and the event types that may hold them.
 KNOWN_AT_THE_END: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "hosp/admissions": (
         ("discharge_location", "hospital_expire_flag", "insurance"),
@@ -49,7 +49,7 @@ def query_of(dataset: Path, release: Path) -> duckdb.DuckDBPyConnection:
     """A session that sees the events, and the raw admissions and patients."""
     connection = duckdb.connect(config={"threads": 1})
     events = str(dataset / "data" / "**" / "*.parquet")
-    connection.execute(f"CREATE VIEW events AS SELECT *, split_part(code, '//', 1) AS domain FROM '{events}'")
+    connection.execute(f"CREATE VIEW events AS SELECT *, split_part(code, '//', 1) AS event_type FROM '{events}'")
     for name in ("admissions", "patients"):
         path = release / "hosp" / f"{name}.csv.gz"
         connection.execute(f"CREATE TABLE {name} AS FROM read_csv('{path}', header = true, sample_size = -1)")
@@ -83,29 +83,29 @@ def test_no_event_is_available_before_it_happens(raw: duckdb.DuckDBPyConnection)
 
 
 def test_only_static_facts_have_no_time(raw: duckdb.DuckDBPyConnection) -> None:
-    domains = raw.execute("SELECT DISTINCT domain FROM events WHERE time IS NULL ORDER BY ALL").fetchall()
-    assert domains == [("ANCHOR_YEAR_GROUP",), ("GENDER",)]
+    event_types = raw.execute("SELECT DISTINCT event_type FROM events WHERE time IS NULL ORDER BY ALL").fetchall()
+    assert event_types == [("ANCHOR_YEAR_GROUP",), ("GENDER",)]
 
 
-@pytest.mark.parametrize("domain", OF_THE_END)
-def test_what_the_end_of_a_stay_tells_is_not_told_before(raw: duckdb.DuckDBPyConnection, domain: str) -> None:
+@pytest.mark.parametrize("event_type", OF_THE_END)
+def test_what_the_end_of_a_stay_tells_is_not_told_before(raw: duckdb.DuckDBPyConnection, event_type: str) -> None:
     total, early, known_early = raw.execute(f"""
         SELECT count(*), count(*) FILTER (e.time < s.stop), count(*) FILTER (e.available_time < s.stop)
         FROM events e JOIN stays s USING (subject_id, hadm_id)
-        WHERE domain = '{domain}' AND source_table NOT LIKE 'ed/%'
+        WHERE event_type = '{event_type}' AND source_table NOT LIKE 'ed/%'
     """).fetchone()
     assert total > 0
     assert (early, known_early) == (0, 0)
 
 
 def test_no_end_of_a_stay_comes_without_its_stay(raw: duckdb.DuckDBPyConnection) -> None:
-    """The test above looks at events with an admission: of these domains, all but deaths elsewhere have one."""
-    domains = ", ".join(f"'{d}'" for d in OF_THE_END)
+    """The test above looks at events with an admission: of these event types, all but deaths elsewhere have one."""
+    event_types = ", ".join(f"'{d}'" for d in OF_THE_END)
     lost = raw.execute(f"""
-        SELECT domain, count(*) FROM events e ANTI JOIN stays s USING (subject_id, hadm_id)
-        WHERE domain IN ({domains}) AND source_table NOT LIKE 'ed/%' GROUP BY domain
+        SELECT event_type, count(*) FROM events e ANTI JOIN stays s USING (subject_id, hadm_id)
+        WHERE event_type IN ({event_types}) AND source_table NOT LIKE 'ed/%' GROUP BY event_type
     """).fetchall()
-    assert {domain for domain, _ in lost} <= {"MEDS_DEATH"}
+    assert {event_type for event_type, _ in lost} <= {"MEDS_DEATH"}
 
 
 def test_no_death_comes_before_its_day_or_before_a_death_in_hospital(raw: duckdb.DuckDBPyConnection) -> None:
@@ -116,7 +116,7 @@ def test_no_death_comes_before_its_day_or_before_a_death_in_hospital(raw: duckdb
         FROM events e JOIN patients p USING (subject_id)
         LEFT JOIN (SELECT subject_id, min(deathtime::TIMESTAMP) AS deathtime FROM admissions GROUP BY ALL) d
              USING (subject_id)
-        WHERE domain = 'MEDS_DEATH'
+        WHERE event_type = 'MEDS_DEATH'
     """).fetchone()
     assert deaths == died > 0
     assert early == 0
@@ -124,11 +124,11 @@ def test_no_death_comes_before_its_day_or_before_a_death_in_hospital(raw: duckdb
 
 def test_billing_codes_are_not_available_before_the_discharge(raw: duckdb.DuckDBPyConnection) -> None:
     codes = raw.execute("""
-        SELECT domain, count(*), count(*) FILTER (e.available_time < s.stop)
+        SELECT event_type, count(*), count(*) FILTER (e.available_time < s.stop)
         FROM events e JOIN stays s USING (subject_id, hadm_id)
-        WHERE source_table IN ('hosp/diagnoses_icd', 'hosp/drgcodes') GROUP BY domain ORDER BY domain
+        WHERE source_table IN ('hosp/diagnoses_icd', 'hosp/drgcodes') GROUP BY event_type ORDER BY event_type
     """).fetchall()
-    assert [(domain, early) for domain, _, early in codes] == [("DIAGNOSIS", 0), ("DRG", 0)]
+    assert [(event_type, early) for event_type, _, early in codes] == [("DIAGNOSIS", 0), ("DRG", 0)]
 
 
 @pytest.mark.parametrize("table", KNOWN_AT_THE_END)
@@ -136,12 +136,12 @@ def test_no_start_carries_what_only_the_end_tells(raw: duckdb.DuckDBPyConnection
     columns, ends = KNOWN_AT_THE_END[table]
     keys = raw.execute(
         """
-        SELECT DISTINCT domain, unnest(json_keys(attributes)) FROM events
+        SELECT DISTINCT event_type, unnest(json_keys(attributes)) FROM events
         WHERE source_table = ? AND attributes IS NOT NULL
         """,
         [table],
     ).fetchall()
-    assert [(domain, key) for domain, key in keys if key in columns and domain not in ends] == []
+    assert [(event_type, key) for event_type, key in keys if key in columns and event_type not in ends] == []
 
 
 def texts_of(dataset: Path) -> Counter[str]:
@@ -152,7 +152,7 @@ def texts_of(dataset: Path) -> Counter[str]:
 
 
 def source_of(event: str) -> tuple[str, str]:
-    """Table and domain of an event."""
+    """Table and event type of an event."""
     content = json.loads(event)
     return content["source_table"], content["code"].split("//")[0]
 
@@ -196,7 +196,9 @@ def test_another_end_leaves_everything_before_it_as_it_was(
     other = texts_of(after)
     before = texts_of(built)
     gone, new = ({source_of(e) for e in events} for events in (before - other, other - before))
-    ends = {(table, domain) for table, (_, domains) in KNOWN_AT_THE_END.items() for domain in domains} | ELSEWHERE
+    ends = {
+        (table, event_type) for table, (_, event_types) in KNOWN_AT_THE_END.items() for event_type in event_types
+    } | ELSEWHERE
     assert gone | new <= ends
     # All of them did change, so that this test has seen them.
     assert new == ends

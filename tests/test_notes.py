@@ -61,13 +61,13 @@ def test_a_summary_stored_before_its_day_is_not_known_before_the_end_of_it(traje
 
 
 def test_an_addendum_has_the_link_of_its_note(trajectories: Any) -> None:
-    for domain, note, addendum in (("DISCHARGE_NOTE", "DS-4", "AD-5"), ("RADIOLOGY_NOTE", "RR-7", "AR-8")):
-        first = trajectories.one(SEPSIS, f"{domain}//{note[:2]}")
-        second = trajectories.one(SEPSIS, f"{domain}//{addendum[:2]}")
+    for event_type, note, addendum in (("DISCHARGE_NOTE", "DS-4", "AD-5"), ("RADIOLOGY_NOTE", "RR-7", "AR-8")):
+        first = trajectories.one(SEPSIS, f"{event_type}//{note[:2]}")
+        second = trajectories.one(SEPSIS, f"{event_type}//{addendum[:2]}")
         assert first["source_key"] == first["link_id"] == second["link_id"] == number(f"{SEPSIS}-{note}")
         assert second["source_key"] == number(f"{SEPSIS}-{addendum}")
         # The fields of both lie under the same link.
-        detail = domain.replace("NOTE", "DETAIL")
+        detail = event_type.replace("NOTE", "DETAIL")
         fields = {e["code"]: e["link_id"] for e in trajectories.of(SEPSIS) if e["code"].startswith(detail)}
         assert set(fields.values()) == {first["link_id"]}
         assert {f"{detail}//parent_note_id", f"{detail}//addendum_note_id"} <= set(fields)
@@ -171,7 +171,7 @@ def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, texts: list
     assert texts_of(result.path) == dict(enumerate(texts, start=1))
 
 
-def test_a_note_with_a_field_too_many_is_set_aside_whole(tmp_path: Path) -> None:
+def test_a_note_with_a_field_too_many_is_rejected_whole(tmp_path: Path) -> None:
     write_notes(tmp_path / "release", ["first\n", "second\n"])
     path = tmp_path / "release" / "note" / "radiology.csv.gz"
     bad = '9-RR-1,9,,RR,1,2150-01-01 10:00:00,,"a note\nof three\nlines",and more\n'
@@ -181,7 +181,7 @@ def test_a_note_with_a_field_too_many_is_set_aside_whole(tmp_path: Path) -> None
     )
     result = ehrtraj.build(tmp_path / "release", tmp_path / "out", "v1", max_cpus=1, allow_incomplete=True)
     assert result.ledger["note/radiology"].read == 4
-    rejects = pq.read_table(result.path / "rejects" / "radiology.parquet").to_pylist()
+    rejects = pq.read_table(result.path / "rejected" / "radiology.parquet").to_pylist()
     assert [(r["reason"], r["row_text"]) for r in rejects] == [("wrong_number_of_fields", bad.rstrip("\n"))]
 
 

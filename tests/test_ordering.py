@@ -339,8 +339,8 @@ def test_the_minute_in_which_one_stay_ends_and_the_next_begins_belongs_to_neithe
 
 
 def assert_ordered(dataset: Path) -> None:
-    """The published order: subject, no time first, time, rank of the domain, code; nobody in two files."""
-    ranks = {name: domain.rank for name, domain in rules.domains().items()}
+    """The published order: subject, no time first, time, rank of the event type, code; nobody in two files."""
+    ranks = {name: event_type.rank for name, event_type in rules.event_types().items()}
     homes: dict[int, Path] = {}
     files = sorted((dataset / "data").rglob("*.parquet"))
     assert files

@@ -35,7 +35,7 @@ RECORDS = f"""subject_id,study_id,file_name,ecg_time,path
 def mine(tmp_path: Path) -> Path:
     """The folder of docs/recipes.md, written out."""
     files = dict(_FILE.findall((ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")))
-    assert set(files) == {"tables.csv", "columns.csv", "domains.csv", "ecg/record_list.sql", "hosp/services.sql"}
+    assert set(files) == {"tables.csv", "columns.csv", "event_types.csv", "ecg/record_list.sql", "hosp/services.sql"}
     for name, text in files.items():
         path = tmp_path / "my-recipes" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,11 +74,22 @@ def test_the_example_adds_a_table_and_replaces_a_recipe(
     assert found.one(CLINIC, "ECG")["hadm_id"] is None
     assert {e["code"] for e in found.of(SEPSIS, "SERVICE//")} == {"SERVICE//OTHER"}
     entry = result.ledger["ecg/record_list"]
-    assert (entry.read, entry.became_events, dict(entry.set_aside)) == (3, 2, {"no_time": 1})
-    rejects = pq.read_table(result.path / "rejects" / "record_list.parquet").to_pylist()
+    assert (entry.read, entry.became_events, dict(entry.rejected)) == (3, 2, {"no_time": 1})
+    rejects = pq.read_table(result.path / "rejected" / "record_list.parquet").to_pylist()
     assert [(r["reason"], r["study_id"]) for r in rejects] == [("no_time", 44458631)]
     codes = {row["code"]: row for row in pq.read_table(result.path / "metadata" / "codes.parquet").to_pylist()}
     assert codes["ECG"]["description"] == "Electrocardiogram of twelve leads"
+
+
+def test_a_dataset_with_a_custom_table_is_checked_shown_and_compared(
+    build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path
+) -> None:
+    """The dataset lists its own event types, so that no command needs the recipes it was built with."""
+    path = str(build(mine, modules=f"ecg={ecg.parent}").path)
+    for arguments in (["check", path], ["show", path, str(SEPSIS)], ["info", path], ["diff", path, path]):
+        said = CliRunner().invoke(app, arguments)
+        assert said.exit_code == 0, said.output
+        assert "ECG" in said.output or arguments[0] in ("check", "diff")
 
 
 def test_a_module_beside_the_others_is_found_by_its_name(release: Path, tmp_path: Path, mine: Path, ecg: Path) -> None:
@@ -112,8 +123,8 @@ WRONG: list[tuple[str, str, str, type[EhrtrajError], str]] = [
     ("tables.csv", "module,table,kind", "table,kind", RecipeError, "its first line must be"),
     ("tables.csv", ",study_id\n", "\n", RecipeError, "line 2: it must have 5 fields"),
     ("columns.csv", "ecg_time,timestamp", "ecg_time,date", RecipeError, "line 5: there is no type 'date'"),
-    ("domains.csv", "ECG,515", "ECG,later", RecipeError, "which is no number"),
-    ("domains.csv", "ECG,515", "EKG,515", RecipeError, "the domain ECG is not in domains.csv"),
+    ("event_types.csv", "ECG,515", "ECG,later", RecipeError, "which is no number"),
+    ("event_types.csv", "ECG,515", "EKG,515", RecipeError, "the event type ECG is not in event_types.csv"),
     ("ecg/record_list.sql", "FROM record_list", "FROM record_lists", RecipeError, "DuckDB says"),
     ("ecg/record_list.sql", "-- [every row]", "-- every row", RecipeError, "no statement is marked"),
     ("ecg/record_list.sql", "FROM record_list", ", NULL::VARCHAR AS item FROM record_list", RecipeError,

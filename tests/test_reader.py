@@ -69,7 +69,7 @@ def table_file(path: Path, data: bytes) -> TableFile:
 
 
 def read(path: Path, data: bytes, size: int = WHOLE) -> tuple[list[dict[str, Any]], list[BadRow]]:
-    """The rows of a file and those set aside, their lines counted in the file."""
+    """The rows of a file and those rejected, their lines counted in the file."""
     file = table_file(path, data)
     rows, bad, line = [], [], 2
     for parsed in read_table(file, size):
@@ -222,7 +222,7 @@ def good_lines() -> list[bytes]:
 @pytest.mark.parametrize("size", [1, 40, WHOLE])
 @pytest.mark.parametrize("place", range(len(GOOD) + 1))
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_row_is_set_aside_alone(tmp_path: Path, case: str, place: int, size: int) -> None:
+def test_a_bad_row_is_rejected_alone(tmp_path: Path, case: str, place: int, size: int) -> None:
     line, reason = BAD[case]
     lines = good_lines()
     lines.insert(place, line + b"\n")
@@ -273,10 +273,10 @@ def test_a_number_of_fields_is_told(tmp_path: Path) -> None:
 def test_whether_a_row_is_good_does_not_depend_on_its_neighbours(tmp_path: Path, neighbour: bytes) -> None:
     """A bad neighbour leads to the second reading: both must agree."""
     for line in (b'2,,,"a"b,,\n', b"2,,,a\rb,,\n", b'2,,,"a" ,,\n', b'2,,, "a",,\n', b'2,,,a""b,,\n'):
-        alone, set_aside = read(tmp_path / "sheet.csv", to_csv([]) + line)
+        alone, rejected = read(tmp_path / "sheet.csv", to_csv([]) + line)
         beside, _ = read(tmp_path / "sheet.csv", to_csv([]) + neighbour + line)
         assert alone == beside, line
-        assert len(alone) + len(set_aside) == 1, line
+        assert len(alone) + len(rejected) == 1, line
 
 
 @pytest.mark.parametrize("size", [4096, WHOLE])

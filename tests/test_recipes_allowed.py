@@ -19,13 +19,13 @@ from ehrtraj.recipes import parse_recipe
 
 RECIPE = """-- hosp/services: the service that cares for the patient from this time on.
 -- left out: prev_service | it is the service of the change before
--- set aside: no_time | transfertime IS NULL
+-- rejected: no_time | transfertime IS NULL
 
 -- [every row] a service takes over
 SELECT
   subject_id,
   transfertime  AS time,
-  'SERVICE'     AS domain,
+  'SERVICE'     AS event_type,
   curr_service  AS item,
   hadm_id
 FROM services;
@@ -103,14 +103,19 @@ def test_a_statement_does_not_leave_its_session(instead: str, folder: Path) -> N
         ("transfertime IS NULL", "EXISTS (FROM read_csv('{secret}'))", 1, OUT_OF_REACH),
         ("transfertime IS NULL", "transfertime IS NULL --", 3, "Parser Error"),
         ("transfertime IS NULL", "nothing IS NULL", 1, "Binder Error"),
-        ("-- set aside: no_time |", "-- set aside: No Time |", 3, "is not understood"),
+        ("-- rejected: no_time |", "-- rejected: No Time |", 3, "is not understood"),
         ("| it is the service", "it is the service", 2, "is not understood"),
         ("hadm_id\n", "hadm_id, transfertime::DATE AS day\n", 6, "day is of the type DATE: cast it to VARCHAR"),
         ("hadm_id\n", "hadm_id, [1] AS list\n", 6, r"list is of the type INTEGER\[\]"),
         ("curr_service  AS item", "1.5::DOUBLE AS item", 6, "item is of the type DOUBLE"),
         ("subject_id,\n", "", 6, "does not select subject_id"),
         ("FROM services;", "FROM services", 5, "does not end with a semicolon"),
-        ("'SERVICE'     AS domain", "'NOTHING' AS domain", 6, "the domain NOTHING is not in domains.csv"),
+        (
+            "'SERVICE'     AS event_type",
+            "'NOTHING' AS event_type",
+            6,
+            "the event type NOTHING is not in event_types.csv",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_recipe_is_named(old: str, new: str, line: int, message: str, folder: Path) -> None:
@@ -137,8 +142,8 @@ def test_what_is_wrong_in_a_recipe_is_named(old: str, new: str, line: int, messa
         ("macros.sql", "CREATE OR REPLACE MACRO day_end(d) AS nothing(d);", "DuckDB says"),
         ("encounters.sql", "COPY (SELECT 1) TO '{secret}'", ONE_SELECT),
         ("encounters.sql", "SELECT 1::BIGINT AS subject_id", "must select"),
-        ("dictionaries.sql", "WITH w AS (COPY (SELECT 1) TO '{secret}') SELECT 'a' AS domain", ONE_SELECT),
-        ("dictionaries.sql", "SELECT 'LAB' AS domain", "must select item as VARCHAR"),
+        ("dictionaries.sql", "WITH w AS (COPY (SELECT 1) TO '{secret}') SELECT 'a' AS event_type", ONE_SELECT),
+        ("dictionaries.sql", "SELECT 'LAB' AS event_type", "must select item as VARCHAR"),
         ("codes.sql", "FROM read_csv('{secret}')", OUT_OF_REACH),
         ("hosp/services.SQL", "SELECT 1", "is not used"),
         ("service.sql", "SELECT 1", "is not used"),
@@ -178,9 +183,9 @@ def test_what_is_no_file_is_named(name: str, folder: Path) -> None:
 
 
 def test_lines_of_a_header_that_do_not_end_take_no_time() -> None:
-    marker = "-- [every row] x\nSELECT 'LAB' AS domain;\n"
+    marker = "-- [every row] x\nSELECT 'LAB' AS event_type;\n"
     for blanks in (" " * 500_000, " x" * 250_000, "\n" * 500_000):
-        for key in ("left out", "set aside", "separate"):
+        for key in ("left out", "rejected", "separate"):
             with pytest.raises(RecipeError, match="is not understood"):
                 parse_recipe("hosp/services", f"-- {key}:{blanks}\n{marker}")
 

@@ -23,7 +23,7 @@ TABLES = schema.tables()
 PATIENT_TABLES = [name for name, table in TABLES.items() if table.kind == "patient"]
 RECIPES = recipes.recipes()
 STATEMENTS = [
-    pytest.param(name, statement, id=f"{name}-{statement.domain}")
+    pytest.param(name, statement, id=f"{name}-{statement.event_type}")
     for name, recipe in RECIPES.items()
     for statement in recipe.statements
 ]
@@ -123,7 +123,7 @@ def test_every_column_is_used_or_left_out_with_a_reason(name: str) -> None:
 
 @pytest.mark.parametrize("name", PATIENT_TABLES)
 def test_conditions_for_setting_rows_aside_bind(name: str, empty: duckdb.DuckDBPyConnection) -> None:
-    for reason, condition in RECIPES[name].set_aside:
+    for reason, condition in RECIPES[name].rejected:
         relation = empty.sql(f'SELECT ({condition}) AS held FROM "{TABLES[name].name}"')
         assert [str(t) for t in relation.types] == ["BOOLEAN"], reason
 
@@ -134,20 +134,20 @@ def test_statements_bind_and_yield_the_columns_of_an_event(
 ) -> None:
     relation = empty.sql(statement.sql)
     kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
-    assert {"subject_id", "time", "domain"} <= set(kinds)
+    assert {"subject_id", "time", "event_type"} <= set(kinds)
     assert len(kinds) == len(relation.columns), "two columns have the same name"
     for column, allowed in EVENT_TYPES.items():
         if column in kinds and kinds[column] != "NULL":
             assert kinds[column] in allowed, f"{column} is {kinds[column]}"
     # What is not a column of an event becomes an attribute, named as a column of the source.
-    attributes = set(kinds) - set(EVENT_TYPES) - {"domain"}
+    attributes = set(kinds) - set(EVENT_TYPES) - {"event_type"}
     allowed = set(TABLES[name].columns) | NOT_COLUMNS | OF_OTHER_TABLES.get(name, set())
     assert attributes <= allowed, f"no column of {name}: {attributes - allowed}"
 
 
 @pytest.mark.parametrize(("name", "statement"), STATEMENTS)
-def test_statements_name_known_domains_flags_and_precisions(name: str, statement: Statement) -> None:
-    assert statement.domain in rules.domains()
+def test_statements_name_known_event_types_flags_and_precisions(name: str, statement: Statement) -> None:
+    assert statement.event_type in rules.event_types()
     named = set(re.findall(r"\bflag\(\s*'([^']*)'\s*\)", statement.sql))
     assert len(re.findall(r"\bflag\(", statement.sql)) == len(re.findall(r"\bflag\(\s*'", statement.sql))
     assert named <= set(rules.flags()), f"{name} names flags that are not in flags.csv"
@@ -155,9 +155,9 @@ def test_statements_name_known_domains_flags_and_precisions(name: str, statement
         assert said in PRECISIONS
 
 
-def test_every_domain_is_made_by_a_recipe() -> None:
-    made = {statement.domain for recipe in RECIPES.values() for statement in recipe.statements}
-    assert made == set(rules.domains())
+def test_every_event_type_is_made_by_a_recipe() -> None:
+    made = {statement.event_type for recipe in RECIPES.values() for statement in recipe.statements}
+    assert made == set(rules.event_types())
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_every_domain_is_made_by_a_recipe() -> None:
         ("encounters", ["subject_id", "start", "stop", "hadm_id"]),
         ("subjects", ["subject_id", "sex", "birth_year", "age_top_coded", "death_time", "followup_end"]),
         ("codes", ["code", "description"]),
-        ("dictionaries", ["domain", "item"]),
+        ("dictionaries", ["event_type", "item"]),
     ],
 )
 def test_helpers_bind(name: str, columns: list[str], empty: duckdb.DuckDBPyConnection) -> None:
@@ -185,7 +185,7 @@ def test_no_column_is_used_in_vain(handmade: ModuleType) -> None:
 
         def outcome(name: str) -> list[str]:
             statements = [s.sql for s in RECIPES[name].statements]
-            statements += [f"FROM {TABLES[name].name} WHERE {condition}" for _, condition in RECIPES[name].set_aside]
+            statements += [f"FROM {TABLES[name].name} WHERE {condition}" for _, condition in RECIPES[name].rejected]
             return [repr(sorted(map(repr, connection.execute(sql).fetchall()))) for sql in statements]
 
         for name in PATIENT_TABLES:
@@ -225,13 +225,13 @@ def typed(table: schema.Table, rows: list[dict[str, object]]) -> pa.Table:
 
 GOOD = """-- hosp/omr: measurements.
 -- left out: seq_num, result_value | said for a test
--- set aside: no_time | chartdate IS NULL
+-- rejected: no_time | chartdate IS NULL
 
 -- [every row] the measurement
-SELECT subject_id, chartdate AS time, 'OMR' AS domain FROM omr;
+SELECT subject_id, chartdate AS time, 'OMR' AS event_type FROM omr;
 
 -- [also] something else
-SELECT subject_id, chartdate AS time, 'LAB' AS domain FROM omr;
+SELECT subject_id, chartdate AS time, 'LAB' AS event_type FROM omr;
 """
 
 
@@ -239,8 +239,8 @@ def test_a_recipe_is_read_as_it_is_written() -> None:
     recipe = parse_recipe("hosp/omr", GOOD)
     assert recipe.about == "hosp/omr: measurements."
     assert recipe.left_out == {"seq_num": "said for a test", "result_value": "said for a test"}
-    assert recipe.set_aside == (("no_time", "chartdate IS NULL"),)
-    assert [(s.every_row, s.about, s.domain) for s in recipe.statements] == [
+    assert recipe.rejected == (("no_time", "chartdate IS NULL"),)
+    assert [(s.every_row, s.about, s.event_type) for s in recipe.statements] == [
         (True, "the measurement", "OMR"),
         (False, "something else", "LAB"),
     ]
@@ -252,9 +252,9 @@ def test_a_recipe_is_read_as_it_is_written() -> None:
     [
         ("-- [every row] the measurement", "", "exactly one statement"),
         ("-- [also] something else", "-- [every row] something else", "exactly one statement"),
-        ("AS domain FROM omr;\n\n", "AS domain FROM omr\n\n", "does not end with a semicolon"),
-        ("'OMR' AS domain", "result_name AS domain", "must name one domain"),
-        ("'OMR' AS domain", "'OMR' AS domain, 'LAB' AS domain", "must name one domain"),
+        ("AS event_type FROM omr;\n\n", "AS event_type FROM omr\n\n", "does not end with a semicolon"),
+        ("'OMR' AS event_type", "result_name AS event_type", "must name one event type"),
+        ("'OMR' AS event_type", "'OMR' AS event_type, 'LAB' AS event_type", "must name one event type"),
     ],
 )
 def test_a_recipe_that_breaks_the_contract_is_refused(old: str, new: str, complaint: str) -> None:
@@ -272,7 +272,7 @@ def test_a_recipe_without_statements_is_refused() -> None:
 
 
 def test_there_are_rule_tables() -> None:
-    assert {"domains", "flags"} <= set(RULE_TABLES)
+    assert {"event_types", "flags"} <= set(RULE_TABLES)
 
 
 @pytest.mark.parametrize("name", RULE_TABLES)
@@ -285,19 +285,19 @@ def test_every_line_of_a_rule_table_is_whole_and_has_a_source(name: str) -> None
         assert (row["source"] or "").strip(), f"no source: {row}"
 
 
-def test_domains_have_unique_names_and_ranks_and_a_meaning() -> None:
-    rows = rules.read_rules("domains")
-    assert len({r["domain"] for r in rows}) == len(rows)
+def test_event_types_have_unique_names_and_ranks_and_a_meaning() -> None:
+    rows = rules.read_rules("event_types")
+    assert len({r["event_type"] for r in rows}) == len(rows)
     assert len({int(r["rank"]) for r in rows}) == len(rows)
-    assert all(re.fullmatch(r"[A-Z][A-Z0-9_]*", r["domain"]) and r["meaning"].strip() for r in rows)
+    assert all(re.fullmatch(r"[A-Z][A-Z0-9_]*", r["event_type"]) and r["meaning"].strip() for r in rows)
 
 
 def test_events_of_one_time_stand_in_the_order_of_cause_and_effect() -> None:
-    order = list(rules.domains())
+    order = list(rules.event_types())
     assert order[-1] == "MEDS_DEATH"
     assert order.index("DISCHARGE") < order.index("HOSPITAL_DEATH")
     static = {
-        statement.domain
+        statement.event_type
         for recipe in RECIPES.values()
         for statement in recipe.statements
         if re.search(r"NULL(::TIMESTAMP)?\s+AS\s+time\b", statement.sql)

@@ -289,7 +289,7 @@ COLUMNS = [
     "stay_id", "raw_value", "raw_unit", "flags", "source_table", "source_key", "link_id", "attributes",
 ]  # fmt: skip
 
-# For each older release, the events that it writes otherwise, by table and domain, and the columns that differ.
+# For each older release, the events that it writes otherwise, by table and event type, and the columns that differ.
 VALUES = {("hosp/admissions", "LANGUAGE"): {"code"}, ("hosp/admissions", "INSURANCE"): {"code"}}
 DIFFERENT: dict[str, dict[tuple[str, str], set[str]]] = {
     "3.0": {},
@@ -330,16 +330,18 @@ def test_the_same_patients_have_the_same_trajectories_but_for_what_the_older_rel
     for release in (older, NEWEST):
         result = ehrtraj.build(synthetic(release), tmp_path / release, "v1", max_cpus=2, subjects=both)
         frame = pl.read_parquet(result.path / "data" / "**" / "*.parquet")
-        events[release] = frame.group_by(COLUMNS).len().with_columns(domain=pl.col("code").str.split("//").list.first())
+        events[release] = (
+            frame.group_by(COLUMNS).len().with_columns(event_type=pl.col("code").str.split("//").list.first())
+        )
     old, new = (
         events[a].join(events[b], on=[*COLUMNS, "len"], how="anti", nulls_equal=True)
         for a, b in ((older, NEWEST), (NEWEST, older))
     )
-    of_old, of_new = (set(frame.select("source_table", "domain").unique().iter_rows()) for frame in (old, new))
+    of_old, of_new = (set(frame.select("source_table", "event_type").unique().iter_rows()) for frame in (old, new))
     # All that the older one lacks or writes otherwise did occur, so that this test has seen it.
     assert of_old == set(DIFFERENT[older])
     assert of_new == set(DIFFERENT[older]) | LACKING[older]
-    for (table, domain), columns in DIFFERENT[older].items():
+    for (table, event_type), columns in DIFFERENT[older].items():
         same = [c for c in COLUMNS if c not in columns]
-        a, b = (f.filter(source_table=table, domain=domain).select(same).sort(same) for f in (old, new))
-        assert a.equals(b), (table, domain)
+        a, b = (f.filter(source_table=table, event_type=event_type).select(same).sort(same) for f in (old, new))
+        assert a.equals(b), (table, event_type)

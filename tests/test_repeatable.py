@@ -49,7 +49,7 @@ def files_of(dataset: Path, *, rejects: bool = True) -> Files:
     names = ["metadata/codes.parquet", "metadata/subjects.parquet", "metadata/subject_splits.parquet", "ledger.parquet"]
     paths = [dataset / n for n in names] + list((dataset / "data").rglob("*.parquet"))
     if rejects:
-        paths += (dataset / "rejects").iterdir()
+        paths += (dataset / "rejected").iterdir()
     return {str(p.relative_to(dataset)): p.read_bytes() for p in paths}
 
 
@@ -57,7 +57,7 @@ def rejects_of(dataset: Path) -> dict[str, Counter[tuple[Any, ...]]]:
     """The rejected rows without their line numbers, by table; none where nothing was rejected."""
     return {
         path.stem: Counter(tuple(row.values()) for row in pq.read_table(path).drop_columns("line").to_pylist())
-        for path in (dataset / "rejects").glob("*.parquet")
+        for path in (dataset / "rejected").glob("*.parquet")
     }
 
 

@@ -19,26 +19,26 @@ Line = dict[str, str]
 
 TABLES = {
     "spellings": ["written", "ucum", "source"],
-    "units": ["domain", "item", "unit", "source"],
-    "conversions": ["domain", "item", "from_unit", "to_unit", "factor", "offset", "weight", "source"],
-    "limits": ["domain", "item", "low", "high", "suspicious_low", "suspicious_high", "figures", "source"],
-    "meant_units": ["domain", "item", "low", "high", "factor", "offset", "source"],
+    "units": ["event_type", "item", "unit", "source"],
+    "conversions": ["event_type", "item", "from_unit", "to_unit", "factor", "offset", "weight", "source"],
+    "limits": ["event_type", "item", "low", "high", "suspicious_low", "suspicious_high", "figures", "source"],
+    "meant_units": ["event_type", "item", "low", "high", "factor", "offset", "source"],
     "sentinels": ["value", "source"],
-    "concepts": ["domain", "item", "concept", "source"],
+    "concepts": ["event_type", "item", "concept", "source"],
 }
 KEYS = {
     "spellings": ("written",),
-    "units": ("domain", "item"),
-    "conversions": ("domain", "item", "from_unit", "to_unit"),
-    "limits": ("domain", "item"),
-    "meant_units": ("domain", "item", "low"),
+    "units": ("event_type", "item"),
+    "conversions": ("event_type", "item", "from_unit", "to_unit"),
+    "limits": ("event_type", "item"),
+    "meant_units": ("event_type", "item", "low"),
     "sentinels": ("value",),
-    "concepts": ("domain", "item"),
+    "concepts": ("event_type", "item"),
 }
-# Domains whose items are the numbers of d_labitems and d_items.
+# Event types whose items are the numbers of d_labitems and d_items.
 ICU_DRUGS = {"INPUT_START", "INPUT_END", "INGREDIENT_START", "INGREDIENT_END"}
 NUMBERED = {"LAB", "CHART", "OUTPUT", "ICU_PROCEDURE_END"} | ICU_DRUGS
-# Domains whose items are drugs in free text.
+# Event types whose items are drugs in free text.
 DRUGS = {"DRUG_ORDER_START", "EMAR_DOSE", "EMAR_INFUSION"}
 
 # What no table of units knows, since it hangs on what is measured: from and to, the factor, and where it may stand.
@@ -115,7 +115,7 @@ def _key(table: str, line: Line) -> tuple[str, ...]:
 
 
 def _item(line: Line) -> tuple[str, str]:
-    return line["domain"], line["item"]
+    return line["event_type"], line["item"]
 
 
 def _number(text: str, empty: float) -> float:
@@ -123,7 +123,7 @@ def _number(text: str, empty: float) -> float:
 
 
 def _items(text: dict[str, str]) -> set[tuple[str, str]]:
-    return {(domain, item) for domain, items in text.items() for item in items.split()}
+    return {(event_type, item) for event_type, items in text.items() for item in items.split()}
 
 
 def _all_units() -> set[str]:
@@ -147,21 +147,21 @@ def test_every_line_is_whole_has_a_source_and_stands_once(table: str) -> None:
     assert sorted({key for key in keys if keys.count(key) > 1}) == []
 
 
-@pytest.mark.parametrize("table", [table for table, keys in KEYS.items() if "domain" in keys])
-def test_domains_and_items_are_known(table: str) -> None:
+@pytest.mark.parametrize("table", [table for table, keys in KEYS.items() if "event_type" in keys])
+def test_event_types_and_items_are_known(table: str) -> None:
     for line in rules.read_rules(table):
-        domain, item = _item(line)
-        assert domain in rules.domains() or (domain == "*" and item == "*"), line
-        if domain in NUMBERED:
+        event_type, item = _item(line)
+        assert event_type in rules.event_types() or (event_type == "*" and item == "*"), line
+        if event_type in NUMBERED:
             assert item == "*" or item.isdigit(), line
-        if domain in DRUGS:
+        if event_type in DRUGS:
             assert item == ("" if table == "units" else "*"), line
         if table in ("limits", "meant_units", "concepts"):
             assert item != "*", line
 
 
 def test_only_drugs_have_no_unit_of_their_own() -> None:
-    assert {line["domain"] for line in rules.read_rules("units") if not line["unit"]} == DRUGS
+    assert {line["event_type"] for line in rules.read_rules("units") if not line["unit"]} == DRUGS
 
 
 # Units -------------------------------------------------------------------------------------------------------------
@@ -179,8 +179,8 @@ def test_every_own_unit_can_be_reached_from_what_is_written() -> None:
         assert line["from_unit"] in spelled, line
         targets[line["to_unit"]].add(_item(line))
     for line in rules.read_rules("units"):
-        unit, domain = line["unit"], line["domain"]
-        ways = {("*", "*"), (domain, "*"), _item(line)} & targets[unit]
+        unit, event_type = line["unit"], line["event_type"]
+        ways = {("*", "*"), (event_type, "*"), _item(line)} & targets[unit]
         if unit and unit not in spelled and not unit.startswith("{") and not ways:
             assert unit in UNWRITTEN or "no unit" in line["source"], line
 
@@ -202,7 +202,7 @@ def test_conversions_are_those_of_ucum_or_of_what_is_measured(ucum: PintUcumRegi
         factor, offset = float(line["factor"]), float(line["offset"])
         pair = line["from_unit"], line["to_unit"]
         if pair in BY_MEANING:
-            assert line["domain"] in BY_MEANING[pair][1], line
+            assert line["event_type"] in BY_MEANING[pair][1], line
             assert (factor, offset) == (BY_MEANING[pair][0], 0), line
             continue
         for number in (0.0, 1.0, 37.5):
@@ -228,7 +228,7 @@ def test_equivalents_are_moles_for_monovalent_ions_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("domain", "item", "written", "number", "unit", "converted"),
+    ("event_type", "item", "written", "number", "unit", "converted"),
     [
         ("CHART", "223761", "°F", 98.6, "Cel", 37),
         ("CHART", "223762", "°C", 37, "Cel", 37),
@@ -267,16 +267,16 @@ def test_equivalents_are_moles_for_monovalent_ions_only() -> None:
     ],
 )
 def test_numbers_end_in_their_unit(
-    measures: Measures, domain: str, item: str, written: str | None, number: float, unit: str, converted: float
+    measures: Measures, event_type: str, item: str, written: str | None, number: float, unit: str, converted: float
 ) -> None:
-    rule = measures.rule(domain, item, written)
+    rule = measures.rule(event_type, item, written)
     assert (rule.unit, rule.conversion.weight) == (unit, 0)
     assert number * rule.conversion.factor + rule.conversion.offset == pytest.approx(converted)
-    assert rule.suffix == (unit if domain in DRUGS else None)
+    assert rule.suffix == (unit if event_type in DRUGS else None)
 
 
 @pytest.mark.parametrize(
-    ("domain", "item", "written"),
+    ("event_type", "item", "written"),
     [
         ("LAB", "51003", "ng/L"),  # the laboratory's unit is ng/mL: the unit is wrong, not the number (mimic-iv#39)
         ("LAB", "50893", "mmol/L"),
@@ -285,8 +285,8 @@ def test_numbers_end_in_their_unit(
         ("INGREDIENT_START", "226060", "mcg/kg/min"),
     ],
 )
-def test_a_unit_that_the_item_does_not_have_stays(measures: Measures, domain: str, item: str, written: str) -> None:
-    rule = measures.rule(domain, item, written)
+def test_a_unit_that_the_item_does_not_have_stays(measures: Measures, event_type: str, item: str, written: str) -> None:
+    rule = measures.rule(event_type, item, written)
     assert rule.suffix
     assert not rule.conversion.changes
 
@@ -309,7 +309,7 @@ def test_limits_hold_together() -> None:
         assert suspicious_low == -inf or low < suspicious_low < high, line
         assert suspicious_high == inf or low < suspicious_high < high, line
         assert line["figures"], line
-        assert units.get(_item(line)) or units.get((line["domain"], "*")), line
+        assert units.get(_item(line)) or units.get((line["event_type"], "*")), line
 
 
 def test_every_item_of_the_published_table_has_limits() -> None:
@@ -319,7 +319,7 @@ def test_every_item_of_the_published_table_has_limits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("domain", "item", "bounds"),
+    ("event_type", "item", "bounds"),
     [
         ("CHART", "220045", (0, 350, 1, 300)),
         ("CHART", "220052", (0, 330, 14, 250)),
@@ -333,8 +333,8 @@ def test_every_item_of_the_published_table_has_limits() -> None:
         ("CHART", "226730", (76, 255, 120, 230)),
     ],
 )
-def test_limits_are_the_union_and_the_narrowest(domain: str, item: str, bounds: tuple[float, ...]) -> None:
-    assert [_bounds(line) for line in rules.read_rules("limits") if _item(line) == (domain, item)] == [bounds]
+def test_limits_are_the_union_and_the_narrowest(event_type: str, item: str, bounds: tuple[float, ...]) -> None:
+    assert [_bounds(line) for line in rules.read_rules("limits") if _item(line) == (event_type, item)] == [bounds]
 
 
 @pytest.mark.parametrize("item", ["220045", "220050", "220179", "220051", "220180", "220052", "220181", "220210"])
@@ -344,17 +344,17 @@ def test_zero_is_kept_where_it_may_be_the_death(measures: Measures, item: str) -
 
 def test_numbers_meant_in_another_unit_cannot_be_meant_as_written(measures: Measures) -> None:
     for line in rules.read_rules("meant_units"):
-        domain, item = _item(line)
+        event_type, item = _item(line)
         low, high = float(line["low"]), float(line["high"])
         assert low < high, line
-        assert measures.own_unit(domain, item), line
-        limits = measures.limits.get((domain, item))
+        assert measures.own_unit(event_type, item), line
+        limits = measures.limits.get((event_type, item))
         if limits is None:
             continue
         ends = [number * float(line["factor"]) + float(line["offset"]) for number in (low, high)]
         assert limits.low <= min(ends) <= max(ends) <= limits.high, line
-        if (domain, item) not in UNIT_IN_LABEL:
-            own = measures.rule(domain, item, {"223761": "°F", "temperature": "°F"}.get(item)).conversion
+        if (event_type, item) not in UNIT_IN_LABEL:
+            own = measures.rule(event_type, item, {"223761": "°F", "temperature": "°F"}.get(item)).conversion
             as_written = [number * own.factor + own.offset for number in (low, high)]
             assert max(as_written) < limits.low or min(as_written) > limits.high, line
 
@@ -387,7 +387,7 @@ def test_concepts_are_codes() -> None:
 
 
 def test_items_with_limits_have_a_concept() -> None:
-    limited = {_item(line) for line in rules.read_rules("limits") if line["domain"] != "OUTPUT"}
+    limited = {_item(line) for line in rules.read_rules("limits") if line["event_type"] != "OUTPUT"}
     assert limited - {_item(line) for line in rules.read_rules("concepts")} == NO_CONCEPT
 
 
@@ -405,14 +405,14 @@ def test_items_of_one_concept_share_unit_and_limits(measures: Measures) -> None:
 
 @pytest.fixture(scope="module")
 def demo_numbers(demo_built: Path) -> list[tuple[str, str, str | None, float, float]]:
-    """Domain, item, unit as written, least and greatest number: of all numbers in the demo's dataset."""
+    """Event type, item, unit as written, least and greatest number: of all numbers in the demo's dataset."""
     with duckdb.connect() as connection:
         connection.execute("SET enable_progress_bar = false")
         return connection.execute(
             """
             SELECT
-              split_part(code, '//', 1)                     AS domain,
-              CASE WHEN domain = 'OMR' THEN code[6:] ELSE split_part(code, '//', 2) END AS item,
+              split_part(code, '//', 1)                     AS event_type,
+              CASE WHEN event_type = 'OMR' THEN code[6:] ELSE split_part(code, '//', 2) END AS item,
               coalesce(raw_unit, unit)                      AS written,
               min(numeric_value), max(numeric_value)
             FROM read_parquet(?)
@@ -430,22 +430,22 @@ def test_every_numeric_item_of_the_demo_has_a_unit_or_a_reason(
         dictionary = connection.read_csv(str(demo / "icu" / "d_items.csv.gz"))
         kinds = {str(item): kind for item, kind in dictionary.project("itemid, param_type").fetchall()}
     without = defaultdict(list)
-    for domain, item, written, low, high in demo_numbers:
-        if domain in measures.domains - DRUGS and not measures.own_unit(domain, item):
-            without[domain, item].append((written, low, high))
+    for event_type, item, written, low, high in demo_numbers:
+        if event_type in measures.event_types - DRUGS and not measures.own_unit(event_type, item):
+            without[event_type, item].append((written, low, high))
     # The answers of lists have numbers, ticks are 1 or 0: no measurements, unless they are a score.
     answers = {key for key in without if key[0] == "CHART" and kinds[key[1]] in ("Text", "Checkbox")}
     # What was done at one time has the number 1 and no unit.
     tasks = {key for key, found in without.items() if key[0] == "ICU_PROCEDURE_END" and found == [(None, 1, 1)]}
     assert set(without) - answers - tasks == {key for text in NO_UNIT.values() for key in _items(text)}
-    assert {domain for domain, *_ in demo_numbers} - measures.domains == {"MICRO"}
+    assert {event_type for event_type, *_ in demo_numbers} - measures.event_types == {"MICRO"}
 
 
 def test_every_unit_written_in_the_demo_is_spelled(
     measures: Measures, demo_numbers: list[tuple[str, str, str | None, float, float]]
 ) -> None:
     ucum = _all_units()
-    written = {unit for domain, _, unit, _, _ in demo_numbers if unit and domain in measures.domains}
+    written = {unit for event_type, _, unit, _, _ in demo_numbers if unit and event_type in measures.event_types}
     assert {u.strip().lower() for u in written if measures.spelled(u) is None and u not in ucum} == UNREADABLE
 
 
@@ -457,9 +457,9 @@ def test_every_laboratory_item_in_the_tables_is_in_the_dictionary(demo: Path) ->
         )
     for table in ("units", "conversions", "limits", "meant_units", "concepts"):
         for line in rules.read_rules(table):
-            domain, item = _item(line)
-            if domain in NUMBERED and item != "*":
-                assert item in (labs if domain == "LAB" else items), (table, line)
+            event_type, item = _item(line)
+            if event_type in NUMBERED and item != "*":
+                assert item in (labs if event_type == "LAB" else items), (table, line)
 
 
 def test_the_files_are_plain_csv() -> None:

@@ -34,11 +34,11 @@ def texts(values: list[str | None]) -> Texts:
     return Texts.encode(pa.chunked_array([pa.array(values, pa.string())]))
 
 
-def apply(domain: str, rows: list[tuple[str, str | None, float]], weights: list[float] | None = None) -> list[Any]:
+def apply(event_type: str, rows: list[tuple[str, str | None, float]], weights: list[float] | None = None) -> list[Any]:
     """Standardise rows of item, unit and number; returns number, unit, raw value and unit, flags, suffix."""
     items, units, numbers = zip(*rows, strict=True)
     kilograms = None if weights is None else np.array(weights)
-    found = STANDARDISER.apply(domain, texts(list(items)), texts(list(units)), np.array(numbers), kilograms)
+    found = STANDARDISER.apply(event_type, texts(list(items)), texts(list(units)), np.array(numbers), kilograms)
     raw = [None] * len(rows) if found.raw_value is None else found.raw_value.take()
     flagged = [{name for name, bit in rules.flags().items() if f & bit} for f in found.flags.tolist()]
     suffixes = [found.rules[n].suffix for n in found.rule_of]
@@ -57,7 +57,7 @@ def apply(domain: str, rows: list[tuple[str, str | None, float]], weights: list[
 
 
 @pytest.mark.parametrize(
-    ("domain", "item", "unit", "number", "expected"),
+    ("event_type", "item", "unit", "number", "expected"),
     [
         ("CHART", "223761", "°F", 98.6, (37.0, "Cel", "98.6", "°F", {"unit_converted"}, None)),
         ("CHART", "223762", "°C", 37.1, (37.1, "Cel", None, "°C", set(), None)),
@@ -80,8 +80,8 @@ def apply(domain: str, rows: list[tuple[str, str | None, float]], weights: list[
         ("EMAR_DOSE", "DUE//Insulin", "UNIT", 4.0, (4.0, "[USP'U]", None, "UNIT", set(), "[USP'U]")),
     ],
 )
-def test_one_number(domain: str, item: str, unit: str | None, number: float, expected: tuple[Any, ...]) -> None:
-    (got,) = apply(domain, [(item, unit, number)])
+def test_one_number(event_type: str, item: str, unit: str | None, number: float, expected: tuple[Any, ...]) -> None:
+    (got,) = apply(event_type, [(item, unit, number)])
     value, wanted = got[0], expected[0]
     assert math.isnan(value) if wanted is None else value == pytest.approx(wanted)
     assert got[1:] == expected[1:]
@@ -109,8 +109,8 @@ def test_a_weight_of_1_kg_is_none(build_rows: Callable[..., Any], weight: float,
 # ---- properties -----------------------------------------------------------------------------------------------------
 
 PAIRS = [
-    (domain, item, written)
-    for domain, item in sorted(MEASURES.units)
+    (event_type, item, written)
+    for event_type, item in sorted(MEASURES.units)
     for written in ("mg", "°F", "lb", "mmHg", "g", "x", None)
 ]
 
@@ -118,8 +118,8 @@ PAIRS = [
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(PAIRS), st.floats(-1e7, 1e7, allow_nan=False)), min_size=1, max_size=30))
 def test_raw_value_is_there_exactly_where_the_number_is_another(rows: list[tuple[Any, float]]) -> None:
-    for (domain, item, written), number in rows:
-        ((value, _, raw, _, _, _),) = apply(domain, [(item, written, number)])
+    for (event_type, item, written), number in rows:
+        ((value, _, raw, _, _, _),) = apply(event_type, [(item, written, number)])
         if raw is None:
             assert value == number
         else:
@@ -130,12 +130,12 @@ def test_raw_value_is_there_exactly_where_the_number_is_another(rows: list[tuple
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(PAIRS), st.floats(-1e6, 1e6)), min_size=2, max_size=30), st.randoms())
 def test_a_row_does_not_depend_on_its_neighbours(rows: list[tuple[Any, float]], random: Any) -> None:
-    domain = rows[0][0][0]
-    mine = [(item, written, number) for (of, item, written), number in rows if of == domain]
+    event_type = rows[0][0][0]
+    mine = [(item, written, number) for (of, item, written), number in rows if of == event_type]
     shuffled = mine.copy()
     random.shuffle(shuffled)
-    alone = {repr(row): apply(domain, [row])[0] for row in mine}
-    for row, got in zip(shuffled, apply(domain, shuffled), strict=True):
+    alone = {repr(row): apply(event_type, [row])[0] for row in mine}
+    for row, got in zip(shuffled, apply(event_type, shuffled), strict=True):
         assert str(got) == str(alone[repr(row)])
 
 
@@ -152,10 +152,10 @@ def test_conversions_lead_back(line: dict[str, str]) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(PAIRS), st.floats(-1e6, 1e6))
 def test_a_second_time_changes_nothing(pair: tuple[str, str, str | None], number: float) -> None:
-    domain, item, written = pair
-    ((value, unit, _, _, _, suffix),) = apply(domain, [(item, written, number)])
+    event_type, item, written = pair
+    ((value, unit, _, _, _, suffix),) = apply(event_type, [(item, written, number)])
     if suffix is None and unit is not None and not math.isnan(value):
-        ((again, unit_again, *_),) = apply(domain, [(item, unit, value)])
+        ((again, unit_again, *_),) = apply(event_type, [(item, unit, value)])
         assert (again, unit_again) == (value, unit)
 
 
@@ -184,7 +184,7 @@ def test_a_build_standardises_unless_told_not_to(build_rows: Callable[..., Any])
 def test_own_rules_win_and_are_recorded(build_rows: Callable[..., Any], tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
-    header = "domain,item,low,high,suspicious_low,suspicious_high,figures,source\n"
+    header = "event_type,item,low,high,suspicious_low,suspicious_high,figures,source\n"
     (own / "limits.csv").write_text(header + "LAB,50983,100,120,,,,our laboratory\n")
     rows = {"hosp/patients": [SUBJECT], "hosp/labevents": [lab(1, 50983, "140", "mEq/L")]}
     event = build_rows(rows, standardise=True, rules=own).one(10_000_001, "LAB//50983")
@@ -195,9 +195,9 @@ def test_own_rules_win_and_are_recorded(build_rows: Callable[..., Any], tmp_path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("domain,item\nLAB,1\n", "first line"),
-        ("domain,item,low,high,suspicious_low,suspicious_high,figures,source\nLAB,1,2\n", "line 2"),
-        ("domain,item,low,high,suspicious_low,suspicious_high,figures,source\nLAB,1,2,3,,,,\n", "no source"),
+        ("event_type,item\nLAB,1\n", "first line"),
+        ("event_type,item,low,high,suspicious_low,suspicious_high,figures,source\nLAB,1,2\n", "line 2"),
+        ("event_type,item,low,high,suspicious_low,suspicious_high,figures,source\nLAB,1,2,3,,,,\n", "no source"),
     ],
 )
 def test_own_rules_that_cannot_be_used_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -213,7 +213,7 @@ def test_own_rules_that_cannot_be_used_are_named(tmp_path: Path, text: str, mess
         ("flags", "x,63,y,me", "flags.csv is no rule table"),
         ("limits", "LAB,1,low,3,,,,me", "limits.csv, line 2: low is 'low', and must be a number"),
         ("limits", "LAB,1,5,3,,,,me", "line 2: low is 5, above high"),
-        ("limits", "LABS,1,2,3,,,,me", "domain is 'LABS', and must be a domain"),
+        ("limits", "LABS,1,2,3,,,,me", "event_type is 'LABS', and must be an event type"),
         ("conversions", "LAB,1,mg,g,,,,me", "line 2: factor and offset are needed"),
         ("text_forms", "LAB,bound,<,(?P<bound>,me", "pattern is .* and must be a regular expression"),
         ("text_remarks", "LAB,remark,x,y,,no,me", "kind is 'remark', and must be status or caveat"),
@@ -225,7 +225,7 @@ def test_a_build_names_the_line_of_an_own_rule_that_cannot_be(
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
-    header = ",".join(rules.read_rules(name)[0]) if name != "limit" else "domain,item"
+    header = ",".join(rules.read_rules(name)[0]) if name != "limit" else "event_type,item"
     (own / f"{name}.csv").write_text(f"{header}\n{line}\n")
     with pytest.raises(RecipeError, match=message):
         ehrtraj.build(release, tmp_path / "out", "v", rules=own)

@@ -370,7 +370,7 @@ def test_the_same_patients_have_the_same_rows_in_every_release(
 
 
 # ---- built ----------------------------------------------------------------------------------------------------------
-def test_a_clean_release_builds_with_nothing_set_aside(clean: Path, clean_built: Path) -> None:
+def test_a_clean_release_builds_with_nothing_rejected(clean: Path, clean_built: Path) -> None:
     ledger = pl.read_parquet(clean_built / "ledger.parquet")
     assert ledger.filter(pl.col("outcome").str.contains("aside"))["rows"].sum() == 0
     manifest = json.loads((clean_built / "manifest.json").read_text())
@@ -395,7 +395,7 @@ def test_every_planted_row_is_accounted_for(defective: Path, defective_built: Pa
             events.filter(pl.col("source_table") == table, pl.col("source_key").is_in(keys))
             .select("source_key").unique().collect()["source_key"]
         )  # fmt: skip
-        rejects = defective_built / "rejects" / f"{Path(table).name}.parquet"
+        rejects = defective_built / "rejected" / f"{Path(table).name}.parquet"
         aside = _rejected_keys(rejects, table) if rejects.exists() else set()
         assert set(keys) <= found | aside, table
         checked += len(keys)
@@ -416,7 +416,7 @@ def _source_keys(planted: pl.DataFrame) -> list[int]:
 
 
 def _rejected_keys(path: Path, table: str) -> set[int]:
-    """Keys of rows set aside: from their columns, or from their text where they could not be parsed."""
+    """Keys of rejected rows: from their columns, or from their text where they could not be parsed."""
     rejects = pl.read_parquet(path)
     place = list(schema.tables("mimiciv")[table].columns).index(KEY_COLUMNS[table])
     in_text = rejects["text"].drop_nulls().str.split(",").list.get(place)
@@ -424,7 +424,7 @@ def _rejected_keys(path: Path, table: str) -> set[int]:
     return {int(key) for key in keys.drop_nulls()}
 
 
-def test_planted_duplicates_are_set_aside(defective: Path, defective_built: Path) -> None:
+def test_planted_duplicates_are_rejected(defective: Path, defective_built: Path) -> None:
     answers = pl.read_parquet(defective / "answers.parquet")
     planted = answers.filter(
         pl.col("right").str.contains("exact_duplicate"), pl.col("table").str.contains("^(hosp|icu)/")

@@ -461,7 +461,7 @@ def test_a_rate_that_is_no_share_is_refused(rate: float) -> None:
     [
         ("sentinel_value", {"numeric_value": None, "flags": ["sentinel_value"]}),
         ("hadm_of_other_patient", {"hadm_id": None, "flags": ["hadm_of_other_patient"]}),
-        ("exact_duplicate", {"set_aside": "exact_duplicate"}),
+        ("exact_duplicate", {"rejected": "exact_duplicate"}),
         ("masked_result", {"numeric_value": None, "text_value": "___"}),
     ],
 )

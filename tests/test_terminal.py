@@ -382,7 +382,7 @@ OF_RICH = {
     "rich.panel",
 }
 NAMES_OF_RICH = {"Console", "Progress", "TextColumn", "Live", "track"}
-ECHOES = {"echo", "secho", "prompt", "confirm", "print_exception", "print_exc", "basicConfig"}
+ECHOES = {"copied_result", "secho", "prompt", "confirm", "print_exception", "print_exc", "basicConfig"}
 # Where it is allowed, and why.
 ALLOWED = {
     "cli/run.py": "hands the streams of the interpreter over to the writer",
@@ -418,7 +418,7 @@ def test_nobody_else_writes_to_the_terminal() -> None:
 
 def test_the_walk_finds_each_way_to_write() -> None:
     for code in (
-        "print(1)", "sys.stdout.write('')", "sys.stderr", "from sys import stdout", "typer.echo('')",
+        "print(1)", "sys.stdout.write('')", "sys.stderr", "from sys import stdout", "typer.copied_result('')",
         "from rich.console import Console", "from rich.markup import escape", "from rich import print",
         "from rich.progress import Progress", "traceback.print_exc()", "import logging", "getpass.getpass()",
     ):  # fmt: skip

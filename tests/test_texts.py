@@ -28,10 +28,10 @@ def texts(values: list[str | None]) -> Texts:
     return Texts.encode(pa.chunked_array([pa.array(values, pa.string())]))
 
 
-def read(domain: str, rows: list[tuple[float | None, str | None, str | None]]) -> list[dict[str, Any]]:
+def read(event_type: str, rows: list[tuple[float | None, str | None, str | None]]) -> list[dict[str, Any]]:
     """What rows of number, text and comment say, without what is null."""
     numbers = np.array([np.nan if n is None else n for n, _, _ in rows])
-    said = READER.read(domain, numbers, texts([t for _, t, _ in rows]), texts([c for _, _, c in rows]))
+    said = READER.read(event_type, numbers, texts([t for _, t, _ in rows]), texts([c for _, _, c in rows]))
     if said is None:
         return [{} if n is None else {"number": n} for n, _, _ in rows]
     columns: dict[str, list[Any]] = {
@@ -49,7 +49,7 @@ STATUS_AND_CAVEAT = {"status": "unable_to_report", "caveat": "clotted"}
 
 
 @pytest.mark.parametrize(
-    ("domain", "row", "expected"),
+    ("event_type", "row", "expected"),
     [
         ("LAB", (None, "<0.1", None), {"number": 0.1, "bound": True, "operator": "<", "text": "<0.1"}),
         ("LAB", (None, ">=1.035", None), {"number": 1.035, "bound": True, "operator": ">=", "text": ">=1.035"}),
@@ -83,8 +83,8 @@ STATUS_AND_CAVEAT = {"status": "unable_to_report", "caveat": "clotted"}
         ("LAB", (4.1, None, "HOLD."), {"number": 4.1}),
     ],
 )
-def test_one_text(domain: str, row: tuple[float | None, str | None, str | None], expected: dict[str, Any]) -> None:
-    (got,) = read(domain, [row])
+def test_one_text(event_type: str, row: tuple[float | None, str | None, str | None], expected: dict[str, Any]) -> None:
+    (got,) = read(event_type, [row])
     assert {name: got.get(name) for name in expected} == expected
     unexpected = {"number", "operator", "low", "high", "status", "caveat"} - set(expected)
     assert sorted(unexpected & set(got)) == []
@@ -111,7 +111,7 @@ def test_results_and_caveats_from_comments_are_flagged() -> None:
     assert (result["flags"], caveat["flags"]) == ({"text_from_comments"}, {"remarked"})
 
 
-def test_domains_without_rules_are_not_read() -> None:
+def test_event_types_without_rules_are_not_read() -> None:
     assert not READER.reads("MICRO")
     assert not READER.reads("INPUT_START")
 
@@ -130,8 +130,8 @@ ROWS = st.tuples(
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=12), st.sampled_from(["LAB", "CHART", "EMAR_DOSE"]))
-def test_a_row_does_not_depend_on_its_neighbours(rows: list[Any], domain: str) -> None:
-    assert read(domain, rows) == [read(domain, [row])[0] for row in rows]
+def test_a_row_does_not_depend_on_its_neighbours(rows: list[Any], event_type: str) -> None:
+    assert read(event_type, rows) == [read(event_type, [row])[0] for row in rows]
 
 
 @settings(max_examples=80, deadline=None)
@@ -150,12 +150,12 @@ def test_nothing_that_the_source_said_is_lost(rows: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_every_line_has_a_source_and_known_domains(table: str) -> None:
+def test_every_line_has_a_source_and_known_event_types(table: str) -> None:
     lines = rules.read_rules(table)
     for line in lines:
         assert line["source"].strip(), line
-        assert line["domains"].split(), line
-        assert set(line["domains"].split()) <= set(rules.domains()), line
+        assert line["event_types"].split(), line
+        assert set(line["event_types"].split()) <= set(rules.event_types()), line
     assert len({tuple(v for k, v in line.items() if k != "source") for line in lines}) == len(lines)
 
 
@@ -214,12 +214,12 @@ def test_a_bound_is_converted_and_can_be_searched_for(build_rows: Callable[..., 
 def test_own_texts_win(build_rows: Callable[..., Any], tmp_path: Any) -> None:
     own = tmp_path / "own"
     own.mkdir()
-    (own / "text_results.csv").write_text("domains,text,source\nLAB,FULL OF STARS,the laboratory told me\n")
+    (own / "text_results.csv").write_text("event_types,text,source\nLAB,FULL OF STARS,the laboratory told me\n")
     (own / "text_forms.csv").write_text(
-        "domains,form,operator,pattern,source\nLAB,bound,<,under (?P<bound>[0-9]+),me\n"
+        "event_types,form,operator,pattern,source\nLAB,bound,<,under (?P<bound>[0-9]+),me\n"
     )
     remark = "LAB,caveat,hemolyzed,PINK,,no,the laboratory told me"
-    (own / "text_remarks.csv").write_text(f"domains,kind,name,pattern,unless,no_result,source\n{remark}\n")
+    (own / "text_remarks.csv").write_text(f"event_types,kind,name,pattern,unless,no_result,source\n{remark}\n")
     rows = {
         "hosp/patients": [SUBJECT],
         "hosp/labevents": [

@@ -18,7 +18,7 @@ from ehrtraj.pipeline.plan.overlay import check_own_recipes
 from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.pipeline.shard.texts import _examine
 from ehrtraj.release.schema import tables
-from ehrtraj.rules.echoes import echoes
+from ehrtraj.rules.copied_results import copied_results
 from ehrtraj.rules.measures import Measures
 from ehrtraj.rules.own import check_own_rules
 from ehrtraj.rules.texts import text_rules
@@ -97,7 +97,7 @@ NO_RULES: dict[str, tuple[Wrong, str]] = {
     "limits.csv": (lambda path: path.mkdir(), "is a folder"),
     "units.csv": (lambda path: path.symlink_to("gone.csv"), "it is a link to gone.csv"),
     "spellings.csv": (lambda path: path.write_bytes(b"written,ucum,source\n\xb5g,ug,me\n"), "line 2: not UTF-8"),
-    "LIMITS.CSV": (lambda path: path.write_text("domain\n"), "is no rule table"),
+    "LIMITS.CSV": (lambda path: path.write_text("event_type\n"), "is no rule table"),
     "sentinels.csv": (lambda path: path.write_text('value,source\n1,"me\n'), "line 2: unexpected end of data"),
 }
 
@@ -118,7 +118,7 @@ def test_a_rule_table_that_cannot_be_read_is_not_ignored(name: str, tmp_path: Pa
         ("limits", "LAB,,1,3,,,,me", "item is empty"),
         ("conversions", "LAB,1,mg,g,0,0,,me", "factor is not 0"),
         ("conversions", "LAB,1,mg,g,1,0,-1,me", "weight is '-1', and must be multiply or divide"),
-        ("echoes", "CHART,1,CHART,2,,me", "tolerance is empty"),
+        ("copied_results", "CHART,1,CHART,2,,me", "tolerance is empty"),
         ("sentinels", "1e999,me", "value is '1e999', and must be a number"),
         ("text_forms", "LAB,number,,[0-9]+,me", r"pattern has no group named number: write it as \(\?P<number>"),
         ("text_forms", "LAB,range,,(?P<low>[0-9])-([0-9]),me", "pattern cannot be used"),
@@ -140,7 +140,7 @@ def test_a_rule_that_cannot_be_used_is_named(name: str, line: str, message: str,
 @pytest.mark.parametrize("name", [one["table"] for one in rules.read_rules("about")])
 def test_every_rule_of_ours_passes_the_checks_of_a_users(name: str, tmp_path: Path) -> None:
     text = (Path(rules.__file__).parent / f"{name}.csv").read_text(encoding="utf-8")
-    if name in ("about", "flags", "domains", "planned_domains", "intervals"):
+    if name in ("about", "flags", "event_types", "planned_event_types", "intervals"):
         return
     (tmp_path / f"{name}.csv").write_text(text)
     check_own_rules(tmp_path)
@@ -183,15 +183,15 @@ def test_a_table_that_cannot_be_is_named(tables_csv: str, columns_csv: str, mess
 
 
 @pytest.mark.parametrize("line", ["ECG,²,x,me", "ECG,-1,x,me", "ECG,99999999999,x,me", "ecg,1,x,me", "A//B,1,x,me"])
-def test_a_domain_that_cannot_be_is_named(line: str, tmp_path: Path) -> None:
-    (tmp_path / "domains.csv").write_text(f"domain,rank,meaning,source\n{line}\n")
-    with pytest.raises(RecipeError, match=r"domains.csv, line 2"):
-        rules.domains(tmp_path)
+def test_a_event_type_that_cannot_be_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / "event_types.csv").write_text(f"event_type,rank,meaning,source\n{line}\n")
+    with pytest.raises(RecipeError, match=r"event_types.csv, line 2"):
+        rules.event_types(tmp_path)
 
 
 # Mutations ------------------------------------------------------------------------------------------------------------
 
-FIXED = ("about", "flags", "domains", "planned_domains", "intervals")
+FIXED = ("about", "flags", "event_types", "planned_event_types", "intervals")
 CELLS = [
     *(
         ",",
@@ -236,7 +236,7 @@ SQL = [
         "::DATE",
         "[1]",
     ),
-    *("read_csv('/etc/passwd')", "COPY (SELECT 1) TO 'x';", "-- [also] x\n", "-- [every row]\n", "-- set aside: a | "),
+    *("read_csv('/etc/passwd')", "COPY (SELECT 1) TO 'x';", "-- [also] x\n", "-- [every row]\n", "-- rejected: a | "),
     *("-- left out: ", "1/0", "'x'::INT", "error('x')", "\n", "\0", "é", "(SELECT 1)", "UNION ALL", "WITH a AS (", "%"),
     *("flag('x')", "subject_id", "time", "::BLOB", "INTERVAL 1 DAY", "unnest([1,2])", "{'a': 1}", "||"),
 ]
@@ -261,9 +261,9 @@ def test_only_our_errors_come_of_mutated_rule_tables(tmp_path: Path, mutations: 
             continue
         used += 1
         Standardiser(folder)
-        echoes(folder)
-        for of_domain in text_rules(folder).values():
-            _examine(of_domain, pa.array(["1,000", "<5", "1-2", "NEG", "UNABLE TO REPORT", "x"]))
+        copied_results(folder)
+        for of_event_type in text_rules(folder).values():
+            _examine(of_event_type, pa.array(["1,000", "<5", "1-2", "NEG", "UNABLE TO REPORT", "x"]))
     assert count // 10 < used < count * 9 // 10
 
 

@@ -18,7 +18,7 @@ from ehrtraj.show import ConsoleReporter, show_result, show_warnings
 from ehrtraj.synth.run import synth
 from ehrtraj.synth.show import ConsoleSynthReporter, show_synth
 
-# Enough that the build has something to set aside and to flag, as a real release has.
+# Enough that the build has something to reject and to flag, as a real release has.
 _DEFECTS = 0.002
 _SHOWN_LINES = 45
 _SHOWN_OF_A_KIND = 3
@@ -55,7 +55,7 @@ def demo(folder: Path, patients: int, max_cpus: int | None) -> BuildResult:
 def _someone(ds: Dataset) -> Trajectory:
     """Return the patient whose number of events is in the middle of those who had an ICU stay."""
     critical = ds.filter(having="ICU_START*")
-    among = (critical if len(critical) else ds).subjects.sort("event_count", "subject_id")
+    among = (critical if len(critical) else ds).subjects.sort("n_events", "subject_id")
     return ds[int(among["subject_id"][among.height // 2])]
 
 

@@ -36,7 +36,7 @@ class RecipeError(EhrtrajError):
 
 
 class LedgerError(EhrtrajError):
-    """Rows read are not rows that became events plus rows set aside."""
+    """Rows read are not rows that became events plus rejected rows."""
 
     exit_code = 6
 

@@ -125,7 +125,7 @@ def release_name(version: str) -> str:
 
 def _tables(result: BuildResult) -> Table:
     table = Table("table", box=None, pad_edge=False, header_style="bold")
-    for column in ("rows read", "rows to events", "set aside", "not chosen", "events"):
+    for column in ("rows read", "rows to events", "rejected", "not chosen", "events"):
         table.add_column(column, justify="right")
     total: Counter[str] = Counter()
     for name, entry in sorted(result.ledger.items()):
@@ -134,7 +134,7 @@ def _tables(result: BuildResult) -> Table:
         cells = {
             "read": entry.read,
             "became": entry.became_events,
-            "aside": entry.set_aside.total(),
+            "aside": entry.rejected.total(),
             "not": entry.not_selected.total(),
             "events": entry.events,
         }
@@ -146,10 +146,10 @@ def _tables(result: BuildResult) -> Table:
 
 
 def _reasons(result: BuildResult) -> Table | None:
-    table = Table("table", "set aside because", box=None, pad_edge=False, header_style="bold")
+    table = Table("table", "rejected because", box=None, pad_edge=False, header_style="bold")
     table.add_column("rows", justify="right")
     for name, entry in sorted(result.ledger.items()):
-        for reason, rows in sorted(entry.set_aside.items()):
+        for reason, rows in sorted(entry.rejected.items()):
             table.add_row(name, reason, f"{rows:,}")
     return table if table.row_count else None
 
@@ -197,8 +197,8 @@ def show_result(result: BuildResult) -> None:
         )
     )
     screen.print(f"dataset: {result.path}", soft_wrap=True)
-    if any(entry.set_aside for entry in result.ledger.values()):
-        screen.print(f"rows set aside, whole: {result.path / 'rejects'}", soft_wrap=True)
+    if any(entry.rejected for entry in result.ledger.values()):
+        screen.print(f"rejected rows, complete: {result.path / 'rejected'}", soft_wrap=True)
 
 
 def show_warnings(result: BuildResult) -> None:

@@ -18,7 +18,8 @@ from ehrtraj.checks.findings import Findings, Place
 from ehrtraj.checks.official import refusal
 from ehrtraj.checks.scan import sha256_of
 from ehrtraj.dataset.database import Database
-from ehrtraj.format.names import APPLIED, DATA, DATASET_JSON, FLAGS, LEDGER, MANIFEST, NOTES
+from ehrtraj.format.event_types import from_json
+from ehrtraj.format.names import APPLIED, DATA, DATASET_JSON, EVENT_TYPES, FLAGS, LEDGER, MANIFEST, NOTES
 
 _SEPARATE = "text_separate"
 """Flag of events whose text lies in notes/."""
@@ -66,8 +67,17 @@ def flag_values(content: Mapping[str, Any], findings: Findings) -> dict[str, int
     return values
 
 
+def event_type_ranks(content: Mapping[str, Any], findings: Findings) -> dict[str, int]:
+    """Rank of each event type in event_types.json."""
+    try:
+        return {event_type.name: event_type.rank for event_type in from_json(content).values()}
+    except ValueError as error:
+        findings.one("event_types", str(error), EVENT_TYPES)
+        return {}
+
+
 def check_ledger(ledger: pa.Table, tables: Database | None, root: Path, findings: Findings) -> None:
-    """The ledger adds up, and its events and rows set aside are those in the files.
+    """The ledger adds up, and its events and rejected rows are those in the files.
 
     Args:
         ledger: of the dataset.
@@ -81,7 +91,7 @@ def check_ledger(ledger: pa.Table, tables: Database | None, root: Path, findings
     for line in ledger.to_pylist():
         rows.setdefault(line["table"], Counter())[line["outcome"]] += line["rows"]
         events[line["table"]] += line["events"] or 0
-        if line["outcome"] == "set_aside":
+        if line["outcome"] == "rejected":
             aside.setdefault(line["table"], Counter())[line["reason"]] += line["rows"]
     for table, counts in rows.items():
         rest = counts.total() - counts["read"]
@@ -98,8 +108,8 @@ def check_ledger(ledger: pa.Table, tables: Database | None, root: Path, findings
 
 
 def _check_rejects(aside: Mapping[str, Counter[str]], root: Path, findings: Findings) -> None:
-    there = {f"rejects/{p.name}" for p in (root / "rejects").glob("*.parquet")}
-    wanted = {f"rejects/{table.rpartition('/')[2]}.parquet": reasons for table, reasons in aside.items()}
+    there = {f"rejected/{p.name}" for p in (root / "rejected").glob("*.parquet")}
+    wanted = {f"rejected/{table.rpartition('/')[2]}.parquet": reasons for table, reasons in aside.items()}
     for file in sorted(there | set(wanted)):
         said, kept = wanted.get(file, Counter()), Counter[str]()
         if file in there:
@@ -111,7 +121,7 @@ def _check_rejects(aside: Mapping[str, Counter[str]], root: Path, findings: Find
         for reason in sorted(set(said) | set(kept)):
             if said[reason] != kept[reason]:
                 words = f"{kept[reason]:,} rows {reason}; {said[reason]:,} in the ledger"
-                findings.one("rejects", words, file)
+                findings.one("rejected", words, file)
 
 
 def _counts(path: Path, column: str) -> Counter[str]:

@@ -10,18 +10,17 @@ import meds
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrtraj import rules
 from ehrtraj.checks.findings import Findings, Place
 from ehrtraj.checks.official import refusal
 from ehrtraj.checks.tables import first, load
 from ehrtraj.dataset.database import Database
 from ehrtraj.format.names import CODES
 
-CODE_COLUMNS = ("code", "unit", "units", "domain", "source_table", "event_count", "subject_count")
+CODE_COLUMNS = ("code", "unit", "units", "event_type", "source_table", "n_events", "n_subjects")
 
 # The last line of a code counts, in the place of the first.
 _LINES = """
-SELECT l.code, l.unit, l.units, l.domain, l.source_table, l.event_count, l.subject_count,
+SELECT l.code, l.unit, l.units, l.event_type, l.source_table, l.n_events, l.n_subjects,
     s.events, s.patients, d.units, d.tables
 FROM (
     SELECT *, min("row") OVER (PARTITION BY code) AS place,
@@ -78,18 +77,27 @@ def check_codes(root: Path, tables: Database, findings: Findings) -> pa.Table | 
     return table
 
 
-def check_own_codes(table: pa.Table, tables: Database, findings: Findings, *, standardised: bool) -> None:
-    """What our codes.parquet says more: counts, units and tables."""
+def check_own_codes(
+    table: pa.Table, tables: Database, findings: Findings, event_types: Sequence[str], *, standardised: bool
+) -> None:
+    """What our codes.parquet says more: counts, units and tables.
+
+    Args:
+        table: a few rows of codes.parquet.
+        tables: what the data files hold.
+        findings: receives what is wrong.
+        event_types: names of those that the dataset lists.
+        standardised: whether numbers were brought into one unit a code.
+    """
     if lacking := [c for c in CODE_COLUMNS if c not in table.column_names]:
         findings.one("code_counts", f"has no column {', '.join(lacking)}", CODES)
         return
     for line in tables.rows(_LINES):
         for words in _wrong_line(dict(zip(CODE_COLUMNS, line, strict=False)), *line[len(CODE_COLUMNS) :]):
             findings.one("code_counts", words, CODES)
-    known = list(rules.domains())
     others = "SELECT code FROM seen WHERE split_part(code, '//', 1) NOT IN (SELECT unnest(?))"
-    unknown = first(tables, others, "code", [known])
-    listed("domains", findings, unknown, "{}: no such domain")
+    unknown = first(tables, others, "code", [list(event_types)])
+    listed("event_types", findings, unknown, "{}: its event type is not in metadata/event_types.json")
     if not standardised:
         findings.skip("numbers were left as written", "one_unit")
         return
@@ -110,7 +118,7 @@ def _wrong_line(
         yield f"{code}: no event has it"
         return
     seen_units, seen_tables = list(units or ()), list(source_tables or ())
-    seen = {"event_count": events, "subject_count": patients, "units": seen_units}
+    seen = {"n_events": events, "n_subjects": patients, "units": seen_units}
     for name, value in seen.items():
         if line[name] != value:
             yield f"{code}: {name} is {line[name]}, in the files {value}"
@@ -119,5 +127,5 @@ def _wrong_line(
         yield f"{code}: unit is {line['unit']}, in the files {unit}"
     if line["source_table"] not in seen_tables:
         yield f"{code}: source_table is {line['source_table']}, in the files {', '.join(seen_tables)}"
-    if line["domain"] != code.partition("//")[0]:
-        yield f"{code}: domain is {line['domain']}"
+    if line["event_type"] != code.partition("//")[0]:
+        yield f"{code}: event_type is {line['event_type']}"

@@ -21,7 +21,7 @@ from ehrtraj.format.arrays import NULL
 from ehrtraj.format.names import SPLITS, SUBJECTS
 
 _SPLIT_NAMES = (meds.train_split, meds.tuning_split, meds.held_out_split)
-SUBJECT_COLUMNS = ("subject_id", "split", "shard", "position", "event_count", "first_time", "last_time")
+SUBJECT_COLUMNS = ("subject_id", "split", "shard", "position", "n_events", "first_time", "last_time")
 _SUBJECT_TYPES = {name: "VARCHAR" if name in ("split", "shard") else "BIGINT" for name in SUBJECT_COLUMNS}
 # Patients whose splits are computed at once.
 _AT_ONCE = 1 << 14
@@ -32,7 +32,7 @@ SELECT subject_id, arg_max(split, "row") AS split, min("row") AS place FROM spli
 WHERE subject_id IS NOT NULL AND split IS NOT NULL GROUP BY subject_id
 """
 _SUBJECTS = f"""
-SELECT l.subject_id, l.split, l.shard, l.position, l.event_count,
+SELECT l.subject_id, l.split, l.shard, l.position, l.n_events,
     coalesce(l.first_time, {NULL}), coalesce(l.last_time, {NULL}), l."row",
     p.name, p.position, p.events, p.first_time, p.last_time, s.split
 FROM subjects l LEFT JOIN patients p USING (subject_id) LEFT JOIN chosen_splits s USING (subject_id)

@@ -181,10 +181,12 @@ def _is_ours(root: Path) -> bool:
 
 def _job(root: Path, manifest: Mapping[str, Any], findings: Findings, spill: Path, *, ours: bool) -> ScanJob:
     content = books.read_object(root, names.FLAGS, findings) if ours else None
+    listed = (books.read_object(root, names.EVENT_TYPES, findings) if ours else None) or {}
     return ScanJob(
         root=root,
         ours=ours,
-        source=manifest.get("release", {}).get("source", "mimiciv"),
+        ranks=books.event_type_ranks(listed, findings),
+        tables=tuple(manifest.get("files", {})),
         clock=manifest.get("settings", {}).get("clock", "event"),
         flags=books.flag_values(content or {}, findings),
         hashed=frozenset(manifest.get("contents", {})),
@@ -295,7 +297,7 @@ def _check_beside(
         return counted
     if codes is not None and scanned.whole:
         standardised = bool(manifest.get("settings", {}).get("standardise"))
-        metadata.check_own_codes(codes, tables, findings, standardised=standardised)
+        metadata.check_own_codes(codes, tables, findings, list(job.ranks), standardised=standardised)
     advance.step()
     patients.check_encounters(tables, findings, manifest.get("unverified", []))
     patients.check_own_splits(tables, findings, manifest.get("settings", {}).get("seed"))

@@ -37,7 +37,8 @@ class ScanJob:
     Attributes:
         root: of the dataset.
         ours: whether it was made by ehrtraj, and keeps more promises than MEDS asks for.
-        source: whose tables.
+        ranks: place of each event type among events of one time.
+        tables: source tables, in the order that decides between events that have all else in common.
         clock: `event` or `available`.
         flags: value of each flag by name.
         hashed: files for which there is a SHA-256 to compare with.
@@ -46,7 +47,8 @@ class ScanJob:
 
     root: Path
     ours: bool
-    source: str
+    ranks: Mapping[str, int]
+    tables: tuple[str, ...]
     clock: str
     flags: Mapping[str, int]
     hashed: frozenset[str]
@@ -131,7 +133,7 @@ def _read(job: ScanJob, path: Path, schema: pa.Schema, account: Account, number:
             check_not_null(rows, account.findings)
             check_time_order(rows, account.findings)
             if ours:
-                check_total_order(rows, account.findings, job.source)
+                check_total_order(rows, account.findings, job.ranks, job.tables)
                 check_values(rows, account.findings, known_flags, job.clock)
             account.events += len(rows) - rows.before
             counts.add(rows, dict(job.flags))

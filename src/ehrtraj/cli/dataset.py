@@ -16,7 +16,7 @@ TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%
 
 DATASET = Annotated[Path, typer.Argument(help="Folder of the dataset, such as trajectories/v1.", show_default=False)]
 
-_INFO_HELP = """Say what a dataset holds: patients, events and codes by split, table and domain, and its span of time.
+_INFO_HELP = """Show what a dataset contains: patients, events and codes by split, table and event type, and when.
 
 [bold]Examples[/bold]
 

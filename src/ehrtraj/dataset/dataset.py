@@ -44,7 +44,7 @@ class Dataset:
     Attributes:
         layout: its files.
         subjects: a row for each patient, by subject_id: `split`, `shard` and `position` (where the events are),
-            `event_count`, `first_time`, `last_time`, `sex`, `birth_year`, `age_top_coded`, `death_time`,
+            `n_events`, `first_time`, `last_time`, `sex`, `birth_year`, `age_top_coded`, `death_time`,
             `followup_end`.
     """
 
@@ -66,7 +66,7 @@ class Dataset:
 
     @property
     def codes(self) -> pl.DataFrame:
-        """A row for each code: `code`, `description`, `parent_codes`, `unit`, `units`, `domain`, `event_count`, ..."""
+        """A row for each code: `code`, `description`, `parent_codes`, `unit`, `units`, `event_type`, `n_events`, ..."""
         return self.layout.codes
 
     @property
@@ -99,7 +99,7 @@ class Dataset:
         return self._row(subject_id) is not None
 
     def __repr__(self) -> str:
-        events = int(self.subjects["event_count"].sum())
+        events = int(self.subjects["n_events"].sum())
         return f"Dataset({str(self.path)!r}, {len(self):,} patients, {events:,} events)"
 
     def _row(self, subject_id: object) -> int | None:
@@ -120,7 +120,7 @@ class Dataset:
             raise self._unknown(subject_id)
         subject = self.subjects.row(at, named=True)
         file = DataFile(subject["split"], subject["shard"], self.layout.data_path(subject["split"], subject["shard"]))
-        events = read_events(file, subject["position"], subject["event_count"])
+        events = read_events(file, subject["position"], subject["n_events"])
         return Trajectory(subject, events, self.layout)
 
     def _unknown(self, subject_id: object) -> UnknownSubjectError:

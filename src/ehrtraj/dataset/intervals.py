@@ -32,7 +32,7 @@ def when(events: pl.DataFrame) -> str:
 
 
 def item_of() -> pl.Expr:
-    """The item of a code: what follows the domain, without the unit where that is a part of the code."""
+    """The item of a code: what follows the event type, without the unit where that is a part of the code."""
     rest = pl.col("code").str.splitn("//", 2).struct.field("field_1")
     return rest.str.strip_suffix(pl.concat_str(pl.lit("//"), "unit", ignore_nulls=True)).fill_null("")
 
@@ -40,8 +40,8 @@ def item_of() -> pl.Expr:
 def intervals(events: pl.DataFrame, kind: str | None = None) -> pl.DataFrame:
     """Join the starts and ends among events of any number of patients.
 
-    A start belongs to the end of its own pair of domains with the same link_id and source_key, and the same item where
-    one order holds several. A start whose end is not among the events has a null end, and the other way round.
+    A start belongs to the end of its own pair of event types with the same link_id and source_key, and the same item
+    where one order holds several. A start whose end is not among the events has a null end, and the other way round.
 
     Args:
         events: with all columns.
@@ -62,8 +62,8 @@ def intervals(events: pl.DataFrame, kind: str | None = None) -> pl.DataFrame:
     happened = when(events)
     halves = []
     for side in _SIDES:
-        half = events.with_columns(domain=pl.col("code").str.splitn("//", 2).struct.field("field_0")).join(
-            table, left_on="domain", right_on=side, maintain_order="left"
+        half = events.with_columns(event_type=pl.col("code").str.splitn("//", 2).struct.field("field_0")).join(
+            table, left_on="event_type", right_on=side, maintain_order="left"
         )
         half = half.with_columns(item=item_of())
         if side == "start":

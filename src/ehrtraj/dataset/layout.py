@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 
 from ehrtraj.errors import DatasetError
-from ehrtraj.format.names import CODES, DATA, DATASET_JSON, FLAGS, FORMAT, MANIFEST, SUBJECTS
+from ehrtraj.format.event_types import EventType, from_json
+from ehrtraj.format.names import CODES, DATA, DATASET_JSON, EVENT_TYPES, FLAGS, FORMAT, MANIFEST, SUBJECTS
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.paths import dataset_errors
 
@@ -78,6 +79,15 @@ class Layout:
     def flags(self) -> dict[str, int]:
         """Bit of each flag, a power of two."""
         return {name: flag["value"] for name, flag in _read_json(self.root / FLAGS).items()}
+
+    @cached_property
+    def event_types(self) -> dict[str, EventType]:
+        """metadata/event_types.json: what each first part of a code means, and its rank among events of one time."""
+        path = self.root / EVENT_TYPES
+        try:
+            return from_json(_read_json(path))
+        except ValueError as error:
+            raise broken(path, error) from None
 
     @cached_property
     def about(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def chunks(file: DataFile, patients: pl.DataFrame, size: int = CHUNK_EVENTS) -> 
         patients: rows of subjects.parquet, all of this file.
         size: a chunk ends with the patient who fills it; patients are never divided.
     """
-    ordered = patients.sort("position").select("subject_id", "position", "event_count").rows()
+    ordered = patients.sort("position").select("subject_id", "position", "n_events").rows()
     first = 0
     for at, (_, position, count) in enumerate(ordered):
         start, end = ordered[first][1], position + count

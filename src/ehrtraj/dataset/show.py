@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import IO, Any, cast
@@ -15,13 +15,13 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
-from ehrtraj import rules
 from ehrtraj.cli.show.screen import Screen, line, out
 from ehrtraj.dataset.account import Heading, Line, account
 from ehrtraj.dataset.trajectory import Trajectory
+from ehrtraj.format.event_types import EventType
 from ehrtraj.show import release_name, size
 
-# Colours go by domain, so that labs, drugs and stays can be told apart; which has which means nothing.
+# Colours go by event type, so that labs, drugs and stays can be told apart; which has which means nothing.
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
 _DOMAIN_WIDTH, _WHAT_WIDTH = 19, 44
 
@@ -69,13 +69,13 @@ def show_trajectory(
                 screen.print()
             screen.print(line((part.text, "bold")))
         else:
-            screen.print(_styled(part, attributes=attributes), soft_wrap=True)
+            screen.print(_styled(part, trajectory.event_types, attributes=attributes), soft_wrap=True)
 
 
-def _styled(event: Line, *, attributes: bool) -> Text:
+def _styled(event: Line, event_types: Mapping[str, EventType], *, attributes: bool) -> Text:
     name, _, item = event.code.partition("//")
     colour = _COLOURS[sum(name.encode()) % len(_COLOURS)]
-    what = _without_meaning(event.what, name)
+    what = _without_meaning(event.what, event_types.get(name))
     text = line((f"  {event.when:<16}  ", "dim"), (f"{name:<{_DOMAIN_WIDTH}}  ", colour), f"{what:<{_WHAT_WIDTH}}")
     if event.value:
         text.append_text(line("  ", (event.value, "bold")))
@@ -89,9 +89,8 @@ def _styled(event: Line, *, attributes: bool) -> Text:
     return text
 
 
-def _without_meaning(what: str, domain: str) -> str:
-    """What an event is, without what its domain says already: `Senna`, not `Start of a drug's order: Senna`."""
-    known = rules.domains().get(domain)
+def _without_meaning(what: str, known: EventType | None) -> str:
+    """What an event is, without what its event type says already: `Senna`, not `Start of a drug's order: Senna`."""
     return what if known is None else what.removeprefix(f"{known.meaning}: ")
 
 
@@ -111,7 +110,11 @@ def show_summary(screen: Screen, summary: dict[str, Any]) -> None:
     numbers = "in their item's own unit" if summary["standardised"] else "as the source has them"
     screen.print(f"column time: when it {_CLOCKS[summary['clock']]}; numbers: {numbers}")
     screen.print()
-    for title, rows in (("split", summary["splits"]), ("table", summary["tables"]), ("domain", summary["domains"])):
+    for title, rows in (
+        ("split", summary["splits"]),
+        ("table", summary["tables"]),
+        ("event_type", summary["event_types"]),
+    ):
         screen.print(_numbers(title, rows))
         screen.print()
     screen.print(line(("most frequent codes", "bold"), " (ehrtraj codes lists all)"))
@@ -149,6 +152,6 @@ def _codes(rows: list[dict[str, Any]]) -> Table:
     for name in ("events", "patients"):
         table.add_column(name, justify="right")
     for row in rows:
-        counts = (f"{row[name]:,}" for name in ("event_count", "subject_count"))
+        counts = (f"{row[name]:,}" for name in ("n_events", "n_subjects"))
         table.add_row(row["code"], row["description"] or "", row["unit"] or "", *counts)
     return table

@@ -11,7 +11,7 @@ from ehrtraj.format.names import LEDGER
 from ehrtraj.format.splits import SPLITS
 
 _MOST_FREQUENT = 10
-_OF_A_CODE = ["code", "description", "unit", "event_count", "subject_count"]
+_OF_A_CODE = ["code", "description", "unit", "n_events", "n_subjects"]
 
 
 def summarise(ds: Dataset) -> dict[str, Any]:
@@ -19,8 +19,8 @@ def summarise(ds: Dataset) -> dict[str, Any]:
 
     Returns:
         `path`, `name`, `built` (when, by which version), `clock`, `format`, `patients`, `events`, `codes`, `bytes`,
-        `first_time`, `last_time`, and under `splits`, `tables`, `domains` and `most_frequent` (codes) one entry each
-        with its numbers. A code that several tables have counts under the first of them; their events count under each.
+        `first_time`, `last_time`, and under `splits`, `tables`, `event_types` and `most_frequent` (codes) one entry
+        each with its numbers. A code that several tables have counts under the first of them; their events under each.
     """
     manifest, about, subjects = ds.layout.manifest, ds.layout.about, ds.layout.subjects
     return {
@@ -32,37 +32,37 @@ def summarise(ds: Dataset) -> dict[str, Any]:
         "standardised": bool(manifest["settings"]["standardise"]),
         "format": manifest["format"],
         "patients": subjects.height,
-        "events": int(subjects["event_count"].sum()),
+        "events": int(subjects["n_events"].sum()),
         "codes": ds.codes.height,
         "bytes": sum(file["bytes"] for file in manifest["contents"].values()),
         "first_time": subjects["first_time"].min(),
         "last_time": subjects["last_time"].max(),
         "splits": _splits(subjects),
         "tables": _tables(ds),
-        "domains": _counts(ds.codes, "domain"),
+        "event_types": _counts(ds.codes, "event_type"),
         "most_frequent": find_codes(ds, None).head(_MOST_FREQUENT).select(_OF_A_CODE).to_dicts(),
     }
 
 
 def _splits(subjects: pl.DataFrame) -> list[dict[str, Any]]:
-    counts = subjects.group_by("split").agg(patients=pl.len(), events=pl.col("event_count").sum())
+    counts = subjects.group_by("split").agg(patients=pl.len(), events=pl.col("n_events").sum())
     return sorted(counts.to_dicts(), key=lambda row: SPLITS.index(row["split"]))
 
 
 def _counts(codes: pl.DataFrame, by: str) -> list[dict[str, Any]]:
-    counts = codes.group_by(by).agg(codes=pl.len(), events=pl.col("event_count").sum())
+    counts = codes.group_by(by).agg(codes=pl.len(), events=pl.col("n_events").sum())
     return counts.sort("events", by, descending=[True, False]).to_dicts()
 
 
 def _tables(ds: Dataset) -> list[dict[str, Any]]:
-    """Events and codes of each table, with the rows set aside: those are patient rows that became no event."""
+    """Events and codes of each table, with the rejected rows: those are patient rows that became no event."""
     ledger = pl.read_parquet(ds.path / LEDGER, glob=False)
-    aside = ledger.filter(outcome="set_aside").group_by("table").agg(set_aside=pl.col("rows").sum())
+    aside = ledger.filter(outcome="rejected").group_by("table").agg(rejected=pl.col("rows").sum())
     events = ledger.filter(outcome="events").group_by("table").agg(events=pl.col("events").sum())
     codes = ds.codes.group_by(table="source_table").agg(codes=pl.len())
     found = events.join(codes, on="table", how="left").join(aside, on="table", how="left").fill_null(0)
     ordered = found.sort("events", "table", descending=[True, False])
-    return ordered.select(pl.col("table").alias("source_table"), "codes", "events", "set_aside").to_dicts()
+    return ordered.select(pl.col("table").alias("source_table"), "codes", "events", "rejected").to_dicts()
 
 
 def find_codes(ds: Dataset, pattern: str | None) -> pl.DataFrame:
@@ -81,4 +81,4 @@ def find_codes(ds: Dataset, pattern: str | None) -> pl.DataFrame:
         described = pl.col("description").str.to_lowercase().str.contains(word, literal=True).fill_null(value=False)
         parents = pl.col("parent_codes").list.join(" ").str.to_lowercase().str.contains(word, literal=True)
         codes = codes.filter(matches([pattern]) | described | parents)
-    return codes.sort("event_count", "code", descending=[True, False])
+    return codes.sort("n_events", "code", descending=[True, False])

@@ -15,6 +15,7 @@ from ehrtraj.dataset.layout import Layout
 from ehrtraj.dataset.moments import Moment, moment
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.wide import Clock, to_wide
+from ehrtraj.format.event_types import EventType
 
 
 class Trajectory:
@@ -249,3 +250,8 @@ class Trajectory:
     def flags(self) -> dict[str, int]:
         """The bit of each flag in the column `flags`, a power of two."""
         return self._layout.flags
+
+    @property
+    def event_types(self) -> dict[str, EventType]:
+        """What each first part of a code means."""
+        return self._layout.event_types

@@ -141,7 +141,7 @@ def _count_changed(connection: duckdb.DuckDBPyConnection, columns: Sequence[str]
     """Pair events that are in one dataset alone with those of the other, and take the pairs away.
 
     Two are one changed event where they come from the same row: by the row's own key, or by time where its table has
-    none. A row can become several events, of different domains.
+    none. A row can become several events, of different event types.
     """
     place = "subject_id, source_table, split_part(code, '//', 1)"
     for keyed, key in (("source_key IS NOT NULL", f"{place}, source_key"), ("source_key IS NULL", f"{place}, time")):

@@ -33,7 +33,7 @@ _WORKER_BYTES = 700_000_000
 _BASE_BYTES = 500_000_000
 _DATABASE_BYTES = 250_000_000
 
-_PLACE = ("split", "shard", "position", "event_count")
+_PLACE = ("split", "shard", "position", "n_events")
 _BUILT_BY = ("ehrtraj", "recipes", "rules")
 _DESCRIBES = ("description", "parent_codes", "unit")
 
@@ -56,7 +56,7 @@ class DiffReport:
         patients_a: patients that A alone has.
         patients_b: patients that B alone has.
         moved: patients of both who are in another split.
-        codes: codes that differ: `code`, `event_count` in A and B (null where it is not there), and
+        codes: codes that differ: `code`, `n_events` in A and B (null where it is not there), and
             `described_otherwise`.
         events: what differs between the events of the patients of both.
         seconds: wall time.
@@ -225,18 +225,18 @@ def _settings(one: Layout, other: Layout) -> dict[str, tuple[str, str]]:
 
 
 def _codes(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:
-    columns = ["code", "event_count", *(c for c in _DESCRIBES if c in a.columns and c in b.columns)]
+    columns = ["code", "n_events", *(c for c in _DESCRIBES if c in a.columns and c in b.columns)]
     both = a.select(columns).join(b.select(columns), on="code", how="full", coalesce=True, suffix="_b")
     described = pl.any_horizontal(pl.lit(value=False), *(pl.col(c).ne_missing(pl.col(f"{c}_b")) for c in columns[2:]))
-    there = pl.col("event_count").is_not_null() & pl.col("event_count_b").is_not_null()
+    there = pl.col("n_events").is_not_null() & pl.col("n_events_b").is_not_null()
     return (
         both.select(
             "code",
-            event_count_a="event_count",
-            event_count_b="event_count_b",
+            n_events_a="n_events",
+            n_events_b="n_events_b",
             described_otherwise=described & there,
         )
-        .filter(pl.col("event_count_a").ne_missing(pl.col("event_count_b")) | pl.col("described_otherwise"))
+        .filter(pl.col("n_events_a").ne_missing(pl.col("n_events_b")) | pl.col("described_otherwise"))
         .sort("code")
     )
 
@@ -249,7 +249,7 @@ def _events(
     folder: Path,
     progress: Progress | None,
 ) -> EventsDiff:
-    total, done = database.one("SELECT sum(a.event_count) FROM a JOIN b USING (subject_id)"), 0
+    total, done = database.one("SELECT sum(a.n_events) FROM a JOIN b USING (subject_id)"), 0
     workers = limits.workers(_WORKER_BYTES, _BASE_BYTES) if total > _WORTH_PROCESSES else 1
     works = enumerate(_works(database, *layouts))
     tasks = ((number, (*work, columns, folder / str(number))) for number, work in works)

@@ -17,7 +17,7 @@ SCHEMA = pa.schema(
         pa.field("events", pa.int64()),
     ]
 )
-"""A line for each table and outcome: `read` is the sum of the others (`events`, `set_aside`, `not_selected`,
+"""A line for each table and outcome: `read` is the sum of the others (`events`, `rejected`, `not_selected`,
 `dictionary`). `events` counts the events that the rows of that line became."""
 
 
@@ -29,7 +29,7 @@ class TableLedger:
         read: rows in the file.
         became_events: rows that became at least one event.
         events: events they became.
-        set_aside: rows that did not, by reason; each is in `rejects/`.
+        rejected: rows that did not, by reason; each is in `rejected/`.
         not_selected: rows left out because the user chose other patients or tables, by reason.
         dictionary: rows of a dictionary, which describe codes.
     """
@@ -37,13 +37,13 @@ class TableLedger:
     read: int = 0
     became_events: int = 0
     events: int = 0
-    set_aside: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
     not_selected: Counter[str] = field(default_factory=Counter)
     dictionary: int = 0
 
     def missing(self) -> int:
         """Rows that are not accounted for; negative if some are accounted for twice."""
-        accounted = self.became_events + self.set_aside.total() + self.not_selected.total() + self.dictionary
+        accounted = self.became_events + self.rejected.total() + self.not_selected.total() + self.dictionary
         return self.read - accounted
 
 
@@ -56,6 +56,6 @@ def to_table(ledger: Mapping[str, TableLedger]) -> pa.Table:
             lines.append((name, "events", None, entry.became_events, entry.events))
         if entry.dictionary:
             lines.append((name, "dictionary", None, entry.dictionary, None))
-        for outcome, reasons in (("set_aside", entry.set_aside), ("not_selected", entry.not_selected)):
+        for outcome, reasons in (("rejected", entry.rejected), ("not_selected", entry.not_selected)):
             lines.extend((name, outcome, reason, rows, None) for reason, rows in sorted(reasons.items()) if rows)
     return pa.table([list(column) for column in zip(*lines, strict=True)] if lines else [[]] * 5, schema=SCHEMA)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FORMAT = 1
+FORMAT = 2
 """Grows when a dataset's files change so that older code would misread them; `format` in manifest.json."""
 
 MANIFEST = "manifest.json"
@@ -12,6 +12,7 @@ CODES = "metadata/codes.parquet"
 SUBJECTS = "metadata/subjects.parquet"
 SPLITS = "metadata/subject_splits.parquet"
 FLAGS = "metadata/flags.json"
+EVENT_TYPES = "metadata/event_types.json"
 LEDGER = "ledger.parquet"
 NOTES = "notes"
 APPLIED = "rules_applied.parquet"

@@ -13,7 +13,7 @@ _LEADING = [
 
 
 def reject_schema(table: pa.Schema) -> pa.Schema:
-    """Columns of `rejects/<table>.parquet`.
+    """Columns of `rejected/<table>.parquet`.
 
     `reason` and `detail` say why; `line` and `text` are the row as it stands in the file, for rows that could not be
     parsed; the table's own columns hold the row where it could. Where the table has a column of one of these names, as

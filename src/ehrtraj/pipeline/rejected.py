@@ -1,4 +1,4 @@
-"""Rows that were set aside: whole, with the reason, and where they stand."""
+"""Rejected rows: whole, with the reason, and where they stand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ehrtraj.pipeline.stage.parse import BadRow
 
 
 class RejectWriter:
-    """Writes rows set aside to one file, which is only made if there are any."""
+    """Writes rejected rows to one file, which is only made if there are any."""
 
     def __init__(self, path: Path, table: pa.Schema) -> None:
         self._path = path
@@ -38,7 +38,7 @@ class RejectWriter:
         )
 
     def write_text_rows(self, bad: Sequence[BadRow], first_line: int) -> None:
-        """Set aside rows that could not be parsed.
+        """Rejected rows that could not be parsed.
 
         Args:
             bad: the rows of one block.
@@ -54,7 +54,7 @@ class RejectWriter:
         self._write({name: pa.array(column, field.type) for name, field, column in ours}, len(bad))
 
     def write_rows(self, rows: pa.Table, reason: str) -> None:
-        """Set aside rows that were parsed."""
+        """Rejected rows that were parsed."""
         if rows.num_rows:
             columns = {name: rows[name] for name in rows.column_names}
             ours = {self._schema.names[0]: pa.array([reason] * rows.num_rows, pa.string())}

@@ -63,7 +63,7 @@ class WorkPaths:
 
     def reject_piece(self, table: str, piece: str) -> Path:
         """One file of a table's rejects."""
-        return self.root / "rejects" / table.replace("/", ".") / f"{piece}.arrow"
+        return self.root / "rejected" / table.replace("/", ".") / f"{piece}.arrow"
 
     def shard_marker(self, shard: int) -> Path:
         """The file that shows that a shard is done."""

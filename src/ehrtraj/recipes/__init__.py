@@ -15,10 +15,10 @@ from pathlib import Path
 from ehrtraj.errors import RecipeError
 from ehrtraj.files import names_in, read_text_file
 from ehrtraj.release.schema import tables
-from ehrtraj.rules import domains
+from ehrtraj.rules import event_types
 
 _MARKER = re.compile(r"^-- \[(every row|also)\][ \t]*(.*)$", re.MULTILINE)
-_DOMAIN = re.compile(r"'([A-Z0-9_]+)'\s+AS\s+domain\b", re.IGNORECASE)
+_EVENT_TYPE = re.compile(r"'([A-Z0-9_]+)'\s+AS\s+event_type\b", re.IGNORECASE)
 _STATIC = re.compile(r"\bNULL(::TIMESTAMP)?\s+AS\s+time\b", re.IGNORECASE)
 _REASON = re.compile(r"[a-z0-9_]+")
 _VIEW_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -27,7 +27,7 @@ _LITERAL = re.compile(r"'[^']*'")
 HELPERS_OF_A_SHARD = ("encounters", "subjects", "stays")
 HELPERS = ("macros", "dictionaries", *HELPERS_OF_A_SHARD, "codes")
 VIEWS = "views"
-_OWN_TABLES = ("tables.csv", "columns.csv", "domains.csv")
+_OWN_TABLES = ("tables.csv", "columns.csv", "event_types.csv")
 MOST_BYTES = 1 << 20
 """Maximum size of an SQL file. The largest of ours has 8 kB."""
 
@@ -39,14 +39,14 @@ class Statement:
     Attributes:
         every_row: whether it yields exactly one event for each row.
         about: what the event is, in the recipe's words.
-        domain: of the codes it makes.
+        event_type: of the codes it makes.
         sql: the SELECT, without the closing semicolon.
         line: of the file, where the SELECT begins.
     """
 
     every_row: bool
     about: str
-    domain: str
+    event_type: str
     sql: str
     line: int = 1
 
@@ -64,7 +64,7 @@ class Recipe:
         table: full name.
         about: the header's first line.
         left_out: columns that reach no event, with the reason.
-        set_aside: reasons and SQL conditions for rows that cannot become an event, in order.
+        rejected: reasons and SQL conditions for rows that cannot become an event, in order.
         statements: the one for every row first.
         separate: why text_value may lie in a file of its own, if it may: it is a whole note.
         text: the SQL file.
@@ -74,7 +74,7 @@ class Recipe:
     table: str
     about: str
     left_out: dict[str, str]
-    set_aside: tuple[tuple[str, str], ...]
+    rejected: tuple[tuple[str, str], ...]
     statements: tuple[Statement, ...]
     separate: str = ""
     text: str = ""
@@ -83,7 +83,7 @@ class Recipe:
     @property
     def sql(self) -> str:
         """All its SQL."""
-        return "\n".join([s.sql for s in self.statements] + [c for _, c in self.set_aside])
+        return "\n".join([s.sql for s in self.statements] + [c for _, c in self.rejected])
 
     def mentions(self, names: Iterable[str]) -> set[str]:
         """Which of the names stand in its SQL."""
@@ -122,16 +122,16 @@ def parse_recipe(table: str, text: str, file: str = "") -> Recipe:
         sql, semicolon, rest = body.rpartition(";")
         if not semicolon or _COMMENT.sub("", rest).strip():
             raise wrong(marker.start(), f"the statement '{marker[2]}' does not end with a semicolon")
-        domains = set(_DOMAIN.findall(_COMMENT.sub("", sql)))
-        if len(domains) != 1:
+        event_types = set(_EVENT_TYPE.findall(_COMMENT.sub("", sql)))
+        if len(event_types) != 1:
             raise wrong(
                 marker.start(),
-                f"the statement '{marker[2]}' must name one domain, as 'LAB' AS domain "
-                f"(found: {', '.join(sorted(domains)) or 'none'})",
+                f"the statement '{marker[2]}' must name one event type, as 'LAB' AS event_type "
+                f"(found: {', '.join(sorted(event_types)) or 'none'})",
             )
         begins = marker.end() + len(sql) - len(sql.lstrip())
-        about, domain = marker[2].strip(), domains.pop()
-        statements.append(Statement(marker[1] == "every row", about, domain, sql.strip(), _line(text, begins)))
+        about, event_type = marker[2].strip(), event_types.pop()
+        statements.append(Statement(marker[1] == "every row", about, event_type, sql.strip(), _line(text, begins)))
     if [s.every_row for s in statements] != [True] + [False] * (len(statements) - 1):
         raise wrong(markers[0].start(), "exactly one statement, the first, is marked '-- [every row]'")
     found = _read_header(header, wrong)
@@ -139,7 +139,7 @@ def parse_recipe(table: str, text: str, file: str = "") -> Recipe:
         table=table,
         about=header.strip().splitlines()[0].lstrip("- ") if header.strip() else "",
         left_out={column.strip(): why for what, why in found["left out"] for column in what.split(",")},
-        set_aside=tuple(found["set aside"]),
+        rejected=tuple(found["rejected"]),
         statements=tuple(statements),
         separate=next((why for what, why in found["separate"] if what == "text_value"), ""),
         text=text,
@@ -155,14 +155,14 @@ def _read_header(header: str, wrong: Callable[[int, str], RecipeError]) -> dict[
         for key, pairs in found.items():
             if line.startswith(f"-- {key}:"):
                 what, _, why = (part.strip() for part in line.removeprefix(f"-- {key}:").partition("|"))
-                if not what or not why or (key == "set aside" and not _REASON.fullmatch(what)):
+                if not what or not why or (key == "rejected" and not _REASON.fullmatch(what)):
                     raise wrong(at, f"'{line.strip()[:80]}' is not understood: write -- {key}: {_HEADERS[key]}")
                 pairs.append((what, why))
         at += len(line)
     return found
 
 
-_HEADERS = {"left out": "COLUMN | WHY", "set aside": "reason | CONDITION", "separate": "text_value | WHY"}
+_HEADERS = {"left out": "COLUMN | WHY", "rejected": "reason | CONDITION", "separate": "text_value | WHY"}
 
 
 def _line(text: str, at: int) -> int:
@@ -293,7 +293,7 @@ def digest(source: str = "mimiciv", extra: Path | None = None) -> str:
     parts += [(h, helper(h, source, extra)) for h in HELPERS]
     parts += list(views(source, extra).items())
     parts += [(name, repr(table)) for name, table in tables(source, extra).items()]
-    parts += [(domain.name, repr(domain)) for domain in domains(extra).values()]
+    parts += [(event_type.name, repr(event_type)) for event_type in event_types(extra).values()]
     for name, text in parts:
         total.update(name.encode() + b"\0" + text.encode() + b"\0")
     return total.hexdigest()

@@ -90,7 +90,7 @@ def check_allowed(folder: Path, source: str = "mimiciv") -> None:
 def _check_recipe(connection: duckdb.DuckDBPyConnection, recipe: recipes.Recipe) -> None:
     for statement in recipe.statements:
         _check_select(connection, statement.sql, Place(f"recipe {recipe.table}", recipe.file, statement.line))
-    for _, condition in recipe.set_aside:
+    for _, condition in recipe.rejected:
         line = recipe.text.count("\n", 0, recipe.text.index(condition)) + 1
         _check_select(connection, f"SELECT ({condition})", Place(f"recipe {recipe.table}", recipe.file, line))
 

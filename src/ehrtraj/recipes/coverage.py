@@ -21,15 +21,15 @@ class Coverage:
         table: full name.
         since: first release that has it, as `2.0` or `ED 1.0`; empty for a user's own.
         about: what a row is, in the recipe's words; empty where it has none.
-        becomes: domains of its events, or what else becomes of it.
-        set_aside: reasons for which its recipe sets rows aside.
+        becomes: event types of its events, or what else becomes of it.
+        rejected: reasons for which its recipe sets rows aside.
     """
 
     table: str
     since: str
     about: str
     becomes: str
-    set_aside: tuple[str, ...]
+    rejected: tuple[str, ...]
 
 
 def coverage(source: str = "mimiciv", extra: Path | None = None) -> list[Coverage]:
@@ -44,10 +44,10 @@ def coverage(source: str = "mimiciv", extra: Path | None = None) -> list[Coverag
     for name, table in tables(source, extra).items():
         if name in known:
             recipe = known[name]
-            domains = dict.fromkeys(f"`{statement.domain}`" for statement in recipe.statements)
+            event_types = dict.fromkeys(f"`{statement.event_type}`" for statement in recipe.statements)
             about = recipe.about.partition(": ")[2].partition(". ")[0].rstrip(".")
-            reasons = tuple(dict.fromkeys(reason for reason, _ in recipe.set_aside))
-            found.append(Coverage(name, _since(table, source), about, ", ".join(domains), reasons))
+            reasons = tuple(dict.fromkeys(reason for reason, _ in recipe.rejected))
+            found.append(Coverage(name, _since(table, source), about, ", ".join(event_types), reasons))
         else:
             becomes = _DESCRIBES if table.kind == "dictionary" else _NOT_READ
             found.append(Coverage(name, _since(table, source), "", becomes, ()))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from ehrtraj.errors import RecipeError
 from ehrtraj.files import names_in, read_csv_lines, read_text_file
+from ehrtraj.format.event_types import EventType
 
-_DOMAIN = re.compile(r"[A-Z0-9_]+")
+_EVENT_TYPE = re.compile(r"[A-Z0-9_]+")
 _RANK = re.compile(r"[0-9]{1,4}")
 
 
@@ -55,53 +55,38 @@ def own_lines(name: str, folder: Path, columns: list[str] | None = None) -> list
     return lines
 
 
-@dataclass(frozen=True)
-class Domain:
-    """A kind of event: the first part of its code.
-
-    Attributes:
-        name: as in the code.
-        rank: its place among events of the same time.
-        meaning: in plain words.
-    """
-
-    name: str
-    rank: int
-    meaning: str
-
-
 @cache
-def domains(extra: Path | None = None) -> dict[str, Domain]:
-    """All domains by name, in the order of their rank.
+def event_types(extra: Path | None = None) -> dict[str, EventType]:
+    """All event types by name, in the order of their rank.
 
     Args:
-        extra: folder with a user's own `domains.csv`, whose lines come in the place of ours.
+        extra: folder with a user's own `event_types.csv`, whose lines come in the place of ours.
 
     Raises:
         RecipeError: if a user's line cannot be used.
     """
-    lines = read_rules("domains", extra)
+    lines = read_rules("event_types", extra)
     if extra is not None:
-        _check_domains(extra)
-    by_name = {r["domain"]: Domain(r["domain"], int(r["rank"]), r["meaning"]) for r in lines}
+        _check_event_types(extra)
+    by_name = {r["event_type"]: EventType(r["event_type"], int(r["rank"]), r["meaning"]) for r in lines}
     return dict(sorted(by_name.items(), key=lambda pair: pair[1].rank))
 
 
-def _check_domains(extra: Path) -> None:
-    for number, line in own_lines("domains", extra):
-        where = f"{extra / 'domains.csv'}, line {number}"
-        if not _DOMAIN.fullmatch(line["domain"]):
-            raise RecipeError(f"{where}: '{line['domain']}' cannot be a domain: use A-Z, 0-9 and _")
+def _check_event_types(extra: Path) -> None:
+    for number, line in own_lines("event_types", extra):
+        where = f"{extra / 'event_types.csv'}, line {number}"
+        if not _EVENT_TYPE.fullmatch(line["event_type"]):
+            raise RecipeError(f"{where}: '{line['event_type']}' cannot be an event type: use A-Z, 0-9 and _")
         if not _RANK.fullmatch(line["rank"]):
             raise RecipeError(
-                f"{where}: the rank of {line['domain']} is '{line['rank']}', which is no number from 0 to 9999"
+                f"{where}: the rank of {line['event_type']} is '{line['rank']}', which is no number from 0 to 9999"
             )
 
 
 @cache
-def planned_domains() -> frozenset[str]:
-    """Domains whose times say what was planned, not what happened."""
-    return frozenset(line["domain"] for line in read_rules("planned_domains"))
+def planned_event_types() -> frozenset[str]:
+    """Event types whose times say what was planned, not what happened."""
+    return frozenset(line["event_type"] for line in read_rules("planned_event_types"))
 
 
 @cache

@@ -10,10 +10,10 @@ _REST = "*"
 
 
 class ItemFlags:
-    """`item_flags.csv`: by the item, by its first part (`Not Given//*`), or for all others of a domain (`*`).
+    """`item_flags.csv`: by the item, by its first part (`Not Given//*`), or for all others of an event type (`*`).
 
     Attributes:
-        domains: that the table speaks of.
+        event_types: that the table speaks of.
     """
 
     def __init__(self, extra: Path | None = None) -> None:
@@ -25,15 +25,15 @@ class ItemFlags:
         known = rules.flags()
         self._flags: dict[tuple[str, str], int] = {}
         for line in rules.read_rules("item_flags", extra):
-            for domain in line["domains"].split():
-                self._flags[domain, line["item"]] = known[line["flag"]] if line["flag"] else 0
-        self.domains = frozenset(domain for domain, _ in self._flags)
+            for event_type in line["event_types"].split():
+                self._flags[event_type, line["item"]] = known[line["flag"]] if line["flag"] else 0
+        self.event_types = frozenset(event_type for event_type, _ in self._flags)
 
-    def of(self, domain: str, item: str | None) -> int:
+    def of(self, event_type: str, item: str | None) -> int:
         """Return the bits that all events of an item have."""
         if item is None:
             return 0
         for key in (item, f"{item.split('//')[0]}//{_REST}", _REST):
-            if (bits := self._flags.get((domain, key))) is not None:
+            if (bits := self._flags.get((event_type, key))) is not None:
                 return bits
         return 0

@@ -38,14 +38,14 @@ def all_tables(extra: Path | None = None) -> list[RuleTable]:
 def about_item(item: str, extra: Path | None = None) -> list[RuleTable]:
     """Return the lines that speak of an item (`50912`), a code (`LAB//50912`) or a word, whatever their table.
 
-    Lines that hold for all items of a domain are among them where a code is asked for and none names it, and general
-    conversions where they lead to the item's own unit.
+    Lines that hold for all items of an event type are among them where a code is asked for and none names it, and
+    general conversions where they lead to the item's own unit.
     """
-    domain, _, bare = item.partition("//") if "//" in item else ("", "", item)
+    event_type, _, bare = item.partition("//") if "//" in item else ("", "", item)
     found: list[RuleTable] = []
     own_units: set[str] = set()
     for table in all_tables(extra):
-        lines = [line for line in table.lines if _speaks_of(line, domain, bare)]
+        lines = [line for line in table.lines if _speaks_of(line, event_type, bare)]
         if table.name == "conversions":
             lines = [line for line in lines if _leads_to(line, own_units)]
         elif specific := [line for line in lines if line.get("item") != "*"]:
@@ -57,28 +57,28 @@ def about_item(item: str, extra: Path | None = None) -> list[RuleTable]:
 
 
 def _leads_to(conversion: dict[str, str], units: set[str]) -> bool:
-    """Whether a conversion is for the item, or leads to its own unit; an item without one has those of its domain."""
+    """Whether a conversion is for the item, or leads to its unit; an item without one has those of its event type."""
     if conversion["item"] != "*":
         return True
-    return conversion["to_unit"] in units if units else conversion["domain"] != "*"
+    return conversion["to_unit"] in units if units else conversion["event_type"] != "*"
 
 
-def _speaks_of(line: dict[str, str], domain: str, item: str) -> bool:
+def _speaks_of(line: dict[str, str], event_type: str, item: str) -> bool:
     if "item" in line:
-        return any(_is_of(line, prefix, domain, item) for prefix in ("", "of_") if f"{prefix}item" in line)
-    if domain and line.get("begins"):
-        return f"{domain}//{item}".startswith(line["begins"] + "//")
+        return any(_is_of(line, prefix, event_type, item) for prefix in ("", "of_") if f"{prefix}item" in line)
+    if event_type and line.get("begins"):
+        return f"{event_type}//{item}".startswith(line["begins"] + "//")
     cells = [value.lower() for name, value in line.items() if name != "source"]
-    return not domain and item.lower() in cells
+    return not event_type and item.lower() in cells
 
 
-def _is_of(line: dict[str, str], prefix: str, domain: str, item: str) -> bool:
+def _is_of(line: dict[str, str], prefix: str, event_type: str, item: str) -> bool:
     """Whether a line names an item, by itself, by its first part (`Not Given//*`) or as one of all (`*`)."""
-    domains, named = (line.get(f"{prefix}domain") or line["domains"]).split(), line[f"{prefix}item"]
-    if not domain:
+    event_types, named = (line.get(f"{prefix}event_type") or line["event_types"]).split(), line[f"{prefix}item"]
+    if not event_type:
         return named == item
     same = named in (item, "*") or (named.endswith("//*") and item.startswith(named[:-1]))
-    return same and (domain in domains or (named == "*" and "*" in domains))
+    return same and (event_type in event_types or (named == "*" and "*" in event_types))
 
 
 def as_markdown(extra: Path | None = None) -> str:

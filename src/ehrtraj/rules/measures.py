@@ -1,7 +1,7 @@
 """The rule tables of numbers: which unit an item's numbers end in, how they get there, and which numbers cannot be.
 
 `units.csv`, `spellings.csv`, `conversions.csv`, `meant_units.csv`, `limits.csv` and `sentinels.csv`, read into one
-object that answers for a domain, an item and a unit as the source writes it.
+object that answers for an event type, an item and a unit as the source writes it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _conversion(line: dict[str, str]) -> Conversion:
 
 
 class Measures:
-    """The rule tables of numbers, looked up by domain, item and unit as written."""
+    """The rule tables of numbers, looked up by event type, item and unit as written."""
 
     def __init__(self, extra: Path | None = None) -> None:
         """Read the tables.
@@ -102,13 +102,13 @@ class Measures:
             extra: folder with a user's own lines, which win over the package's.
         """
         self.spellings = {line["written"].lower(): line["ucum"] for line in rules.read_rules("spellings", extra)}
-        self.units = {(line["domain"], line["item"]): line["unit"] for line in rules.read_rules("units", extra)}
+        self.units = {(line["event_type"], line["item"]): line["unit"] for line in rules.read_rules("units", extra)}
         self.conversions = {
-            (line["domain"], line["item"], line["from_unit"], line["to_unit"]): _conversion(line)
+            (line["event_type"], line["item"], line["from_unit"], line["to_unit"]): _conversion(line)
             for line in rules.read_rules("conversions", extra)
         }
         self.limits = {
-            (line["domain"], line["item"]): Limits(
+            (line["event_type"], line["item"]): Limits(
                 _number(line["low"], -inf),
                 _number(line["high"], inf),
                 _number(line["suspicious_low"], -inf),
@@ -118,39 +118,39 @@ class Measures:
         }
         self.meant: dict[tuple[str, str], tuple[Meant, ...]] = {}
         for line in rules.read_rules("meant_units", extra):
-            key = line["domain"], line["item"]
+            key = line["event_type"], line["item"]
             one = Meant(float(line["low"]), float(line["high"]), _conversion(line))
             self.meant[key] = (*self.meant.get(key, ()), one)
         self.sentinels = tuple(float(line["value"]) for line in rules.read_rules("sentinels", extra))
-        self.domains = frozenset(domain for domain, _ in self.units)
+        self.event_types = frozenset(event_type for event_type, _ in self.units)
         self._into = {
-            (domain, item, source): target
-            for domain, item, source, target in self.conversions
-            if domain != ANY and item == ANY
+            (event_type, item, source): target
+            for event_type, item, source, target in self.conversions
+            if event_type != ANY and item == ANY
         }
 
-    def own_unit(self, domain: str, item: str) -> str | None:
+    def own_unit(self, event_type: str, item: str) -> str | None:
         """Return the unit that an item's numbers end in; None where no rule says one."""
-        return self.units.get((domain, item)) or self.units.get((domain, ANY)) or None
+        return self.units.get((event_type, item)) or self.units.get((event_type, ANY)) or None
 
     def spelled(self, written: str | None) -> str | None:
         """Return a written unit in UCUM: "" where it says that there is none, None where it is not known."""
         text = (written or "").strip().lower()
         return self.spellings.get(text) if text else ""
 
-    def conversion(self, domain: str, item: str, source: str, target: str) -> Conversion | None:
-        """Return how to get from one UCUM unit to another: by the item, the domain, or in general."""
-        for key in ((domain, item), (domain, ANY), (ANY, ANY)):
+    def conversion(self, event_type: str, item: str, source: str, target: str) -> Conversion | None:
+        """Return how to get from one UCUM unit to another: by the item, the event type, or in general."""
+        for key in ((event_type, item), (event_type, ANY), (ANY, ANY)):
             if found := self.conversions.get((*key, source, target)):
                 return found
         return None
 
-    def rule(self, domain: str, item: str | None, written: str | None) -> Rule:
+    def rule(self, event_type: str, item: str | None, written: str | None) -> Rule:
         """Return what happens to the numbers of an item that stand in a unit as written."""
         if item is None:
             return Rule(None, written, written)
-        spelled, own = self.spelled(written), self.own_unit(domain, item)
-        meant, limits = self.meant.get((domain, item), ()), self.limits.get((domain, item), Limits())
+        spelled, own = self.spelled(written), self.own_unit(event_type, item)
+        meant, limits = self.meant.get((event_type, item), ()), self.limits.get((event_type, item), Limits())
         flags = rules.flags()
         if spelled is None:
             return Rule(item, written, written, suffix=written, flags=flags["unit_unlisted"])
@@ -158,22 +158,22 @@ class Measures:
             assumed = flags["unit_assumed"] if own and not _is_bare(own) else 0
             return Rule(item, own, written, meant=meant, limits=limits, flags=assumed)
         if own is None:
-            return self._without_own_unit(domain, item, written, spelled)
+            return self._without_own_unit(event_type, item, written, spelled)
         if spelled == own:
             return Rule(item, own, written, meant=meant, limits=limits)
-        conversion = self.conversion(domain, item, spelled, own)
+        conversion = self.conversion(event_type, item, spelled, own)
         if conversion is None:
             return Rule(item, spelled, written, suffix=spelled, flags=flags["unit_unlisted"])
         noted = flags["unit_converted"] if conversion.changes else 0
         noted |= flags["weight_used"] if conversion.weight else 0
         return Rule(item, own, written, None, conversion, meant, limits, noted)
 
-    def _without_own_unit(self, domain: str, item: str, written: str | None, spelled: str) -> Rule:
+    def _without_own_unit(self, event_type: str, item: str, written: str | None, spelled: str) -> Rule:
         """An item that may have any unit, as a drug's dose: its unit is always part of the code."""
-        target = self._into.get((domain, ANY, spelled))
+        target = self._into.get((event_type, ANY, spelled))
         if target is None:
             return Rule(item, spelled, written, suffix=spelled)
-        conversion = self.conversions[domain, ANY, spelled, target]
+        conversion = self.conversions[event_type, ANY, spelled, target]
         noted = rules.flags()["unit_converted"] if conversion.changes else 0
         return Rule(item, target, written, suffix=target, conversion=conversion, flags=noted)
 

@@ -14,7 +14,7 @@ from ehrtraj.errors import RecipeError
 from ehrtraj.files import names_in
 
 # What the code itself depends on: not for users to add to.
-_FIXED = ("about", "flags", "domains", "planned_domains", "intervals")
+_FIXED = ("about", "flags", "event_types", "planned_event_types", "intervals")
 _NUMBER = re.compile(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?")
 
 
@@ -31,7 +31,7 @@ def _is_pattern(text: str) -> bool:
 
 
 _Check = tuple[Callable[[str], bool], str]
-_DOMAINS = ("domain", "of_domain", "domains")
+_DOMAINS = ("event_type", "of_event_type", "event_types")
 _NUMBERS = ("low", "high", "suspicious_low", "suspicious_high", "factor", "offset", "value", "tolerance")
 _PATTERN: _Check = (_is_pattern, "a regular expression (RE2)")
 _CHECKS: dict[str, _Check] = {
@@ -63,17 +63,17 @@ _CHECKS_OF_TABLE: dict[tuple[str, str], _Check] = {
 }
 _NEEDED = {
     "spellings": ("written",),
-    "units": ("domain",),
-    "conversions": ("domain", "item", "from_unit", "to_unit"),
-    "meant_units": ("domain", "item", "low", "high"),
-    "limits": ("domain", "item"),
+    "units": ("event_type",),
+    "conversions": ("event_type", "item", "from_unit", "to_unit"),
+    "meant_units": ("event_type", "item", "low", "high"),
+    "limits": ("event_type", "item"),
     "sentinels": ("value",),
-    "concepts": ("domain", "item", "concept"),
-    "text_forms": ("domains", "form", "pattern"),
-    "text_results": ("domains", "text"),
-    "text_remarks": ("domains", "kind", "name", "pattern", "no_result"),
-    "item_flags": ("domains", "item"),
-    "echoes": ("domain", "item", "of_domain", "of_item", "tolerance"),
+    "concepts": ("event_type", "item", "concept"),
+    "text_forms": ("event_types", "form", "pattern"),
+    "text_results": ("event_types", "text"),
+    "text_remarks": ("event_types", "kind", "name", "pattern", "no_result"),
+    "item_flags": ("event_types", "item"),
+    "copied_results": ("event_type", "item", "of_event_type", "of_item", "tolerance"),
     "code_forms": ("form", "parent"),
     "vocabularies": ("setting", "file"),
 }
@@ -85,13 +85,13 @@ def check_own_rules(folder: Path, recipes: Path | None = None) -> None:
 
     Args:
         folder: with the tables.
-        recipes: folder with own recipes, which may have domains of their own.
+        recipes: folder with own recipes, which may have event types of their own.
 
     Raises:
         RecipeError: if a file is no rule table, or a line of it cannot be used.
     """
     known = [line["table"] for line in rules.read_rules("about") if line["table"] not in _FIXED]
-    domains = {"*", *rules.domains(recipes)}
+    event_types = {"*", *rules.event_types(recipes)}
     for name in names_in(folder, RecipeError):
         path = folder / name
         if path.suffix.lower() != ".csv":
@@ -99,15 +99,15 @@ def check_own_rules(folder: Path, recipes: Path | None = None) -> None:
         if name.removesuffix(".csv") not in known:
             raise RecipeError(f"{path} is no rule table that can be added to. There are: {', '.join(sorted(known))}")
         for number, line in rules.own_lines(path.stem, folder):
-            if problem := _problem(path.stem, line, domains):
+            if problem := _problem(path.stem, line, event_types):
                 raise RecipeError(f"{path}, line {number}: {problem}")
 
 
-def _problem(table: str, line: dict[str, str], domains: set[str]) -> str | None:
+def _problem(table: str, line: dict[str, str], event_types: set[str]) -> str | None:
     """What is wrong with a line; None where nothing is."""
     for column in _DOMAINS:
-        if unknown := [name for name in line.get(column, "").split() if name not in domains]:
-            return f"{column} is '{unknown[0]}', and must be a domain of domains.csv"
+        if unknown := [name for name in line.get(column, "").split() if name not in event_types]:
+            return f"{column} is '{unknown[0]}', and must be an event type of event_types.csv"
     for column in _NEEDED[table]:
         if not line[column].strip():
             return f"{column} is empty"

@@ -1,6 +1,6 @@
 """The rule tables of texts: what stands where a number is expected, and what the laboratory remarks about a result.
 
-`text_forms.csv`, `text_results.csv` and `text_remarks.csv`, read into one object for each domain.
+`text_forms.csv`, `text_results.csv` and `text_remarks.csv`, read into one object for each event type.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Remark:
 
 @dataclass
 class TextRules:
-    """The rules for the texts of one domain.
+    """The rules for the texts of one event type.
 
     Attributes:
         forms: in the order in which they are tried.
@@ -65,7 +65,7 @@ class TextRules:
 
 
 def text_rules(extra: Path | None = None) -> dict[str, TextRules]:
-    """Return the rules for texts by domain.
+    """Return the rules for texts by event type.
 
     Args:
         extra: folder with a user's own lines: these forms are tried first, and a remark takes the place of the one of
@@ -74,15 +74,15 @@ def text_rules(extra: Path | None = None) -> dict[str, TextRules]:
     found: dict[str, TextRules] = {}
     for line in rules.read_rules("text_forms", extra, own_first=True):
         form = Form(line["form"], line["operator"], line["pattern"])  # type: ignore[arg-type]
-        for domain in line["domains"].split():
-            found.setdefault(domain, TextRules()).forms.append(form)
+        for event_type in line["event_types"].split():
+            found.setdefault(event_type, TextRules()).forms.append(form)
     for line in rules.read_rules("text_results", extra):
-        for domain in line["domains"].split():
-            found.setdefault(domain, TextRules()).results.append(line["text"].upper())
+        for event_type in line["event_types"].split():
+            found.setdefault(event_type, TextRules()).results.append(line["text"].upper())
     remarks: dict[tuple[str, str, str], Remark] = {}
     for line in rules.read_rules("text_remarks", extra):
         remark = Remark(line["kind"], line["name"], line["pattern"], line["unless"], line["no_result"] == "yes")
-        remarks |= {(domain, remark.kind, remark.name): remark for domain in line["domains"].split()}
-    for (domain, _, _), remark in remarks.items():
-        found.setdefault(domain, TextRules()).remarks.append(remark)
+        remarks |= {(event_type, remark.kind, remark.name): remark for event_type in line["event_types"].split()}
+    for (event_type, _, _), remark in remarks.items():
+        found.setdefault(event_type, TextRules()).remarks.append(remark)
     return found

@@ -112,7 +112,7 @@ def open_cache(place: Path) -> Arrays:
 def _write(layout: Layout, folder: Path) -> None:
     whole = Dataset(layout, layout.subjects)
     ordered = pl.concat([whole.patients_of(file) for file in whole.files])
-    offsets = np.concatenate(([0], np.cumsum(ordered["event_count"].to_numpy()))).astype(np.int64)
+    offsets = np.concatenate(([0], np.cumsum(ordered["n_events"].to_numpy()))).astype(np.int64)
     np.save(folder / "offsets.npy", offsets)
     np.save(folder / "subject_ids.npy", ordered["subject_id"].to_numpy())
     mapped = {

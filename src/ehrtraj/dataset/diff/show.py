@@ -52,10 +52,10 @@ def _first(values: Sequence[object]) -> str:
 
 
 def _show_codes(codes: pl.DataFrame, screen: Screen) -> None:
-    lone_a = codes.filter(pl.col("event_count_b").is_null())
-    lone_b = codes.filter(pl.col("event_count_a").is_null())
-    both = codes.filter(pl.col("event_count_a").is_not_null() & pl.col("event_count_b").is_not_null())
-    counted = both.filter(pl.col("event_count_a") != pl.col("event_count_b"))
+    lone_a = codes.filter(pl.col("n_events_b").is_null())
+    lone_b = codes.filter(pl.col("n_events_a").is_null())
+    both = codes.filter(pl.col("n_events_a").is_not_null() & pl.col("n_events_b").is_not_null())
+    counted = both.filter(pl.col("n_events_a") != pl.col("n_events_b"))
     described = codes["described_otherwise"].sum()
     if not codes.height:
         return
@@ -64,10 +64,10 @@ def _show_codes(codes: pl.DataFrame, screen: Screen) -> None:
         f"codes: {lone_a.height:,} in A alone, {lone_b.height:,} in B alone, {counted.height:,} with another number "
         f"of events, {described:,} described otherwise"
     )
-    changed = codes.filter(pl.col("event_count_a").ne_missing(pl.col("event_count_b")))
+    changed = codes.filter(pl.col("n_events_a").ne_missing(pl.col("n_events_b")))
     if not changed.height:
         return
-    difference = (pl.col("event_count_a").fill_null(0) - pl.col("event_count_b").fill_null(0)).abs()
+    difference = (pl.col("n_events_a").fill_null(0) - pl.col("n_events_b").fill_null(0)).abs()
     table = Table("code", box=None, pad_edge=False, header_style="bold")
     for name in ("events in A", "in B"):
         table.add_column(name, justify="right")

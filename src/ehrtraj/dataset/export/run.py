@@ -119,7 +119,7 @@ def export(
         raise SettingsError(f"{target} lies in the dataset, which stays as it was built: choose another --output")
     job = ExportJob(target, per, kind, history, outside, chosen.flags, excel)
     parts = [
-        Patients(file, tuple(chosen.patients_of(file).select("subject_id", "position", "event_count").rows()))
+        Patients(file, tuple(chosen.patients_of(file).select("subject_id", "position", "n_events").rows()))
         for file in chosen.files
     ]
     fingerprint = _fingerprint(chosen, job, single=single)

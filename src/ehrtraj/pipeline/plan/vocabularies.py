@@ -29,14 +29,14 @@ class VocabularyFile:
         setting: it belongs to.
         name: in `vocabularies.csv`.
         path: where it lies.
-        domains: whose items it maps; none where it maps codes of whatever domain.
+        event_types: whose items it maps; none where it maps codes of whatever event type.
         least_confidence: lines that are less sure by their own account are not used.
     """
 
     setting: str
     name: str
     path: Path
-    domains: tuple[str, ...]
+    event_types: tuple[str, ...]
     least_confidence: float
 
 
@@ -71,7 +71,7 @@ def _find_in(folder: Path, setting: str, expected: list[dict[str, str]]) -> list
             setting,
             line["file"],
             path,
-            tuple(line["domains"].split()),
+            tuple(line["event_types"].split()),
             float(line["least_confidence"] or 0),
         )
         for line in expected

@@ -35,8 +35,8 @@ PARENTS_SCHEMA = pa.schema(
 
 _OBSERVED_SQL = """
 CREATE TABLE observed AS
-SELECT code, min(source_table) AS source_table, sum(event_count)::BIGINT AS event_count,
-       sum(subject_count)::BIGINT AS subject_count, min(described) AS described,
+SELECT code, min(source_table) AS source_table, sum(n_events)::BIGINT AS n_events,
+       sum(n_subjects)::BIGINT AS n_subjects, min(described) AS described,
        list_sort(list_distinct(flatten(list(from_json(units, '["VARCHAR"]'))))) AS units,
        list_distinct(flatten(list(from_json(parents, '["VARCHAR"]')))) AS parents
 FROM shard_codes
@@ -58,9 +58,9 @@ CREATE TABLE unknown AS
 SELECT code
 FROM observed
 ANTI JOIN (
-  SELECT b.code FROM beginnings AS b JOIN known_codes AS k ON b.begins = k.domain || '//' || k.item
+  SELECT b.code FROM beginnings AS b JOIN known_codes AS k ON b.begins = k.event_type || '//' || k.item
 ) USING (code)
-WHERE split_part(code, '//', 1) IN (SELECT DISTINCT domain FROM known_codes);
+WHERE split_part(code, '//', 1) IN (SELECT DISTINCT event_type FROM known_codes);
 
 INSERT INTO parents BY NAME
 SELECT b.code, f.parent || '/' || b.follows AS parent_code, 'code_forms.csv' AS origin
@@ -72,7 +72,7 @@ SELECT code, unnest(parents), source_table FROM observed
 UNION ALL
 SELECT b.code, c.concept, 'concepts.csv'
 FROM beginnings AS b
-JOIN concepts AS c ON b.begins = c.domain || '//' || c.item;
+JOIN concepts AS c ON b.begins = c.event_type || '//' || c.item;
 """
 
 _MAPPED_PARENTS_SQL = """
@@ -117,18 +117,21 @@ WITH named AS (
   WHERE parent_code IS NOT NULL
   GROUP BY code
 ), parted AS (
-  SELECT *, split_part(code, '//', 1) AS domain, nullif(substr(code, length(split_part(code, '//', 1)) + 3), '') AS item
+  SELECT
+    *,
+    split_part(code, '//', 1) AS event_type,
+    nullif(substr(code, length(split_part(code, '//', 1)) + 3), '') AS item
   FROM observed
 )
 SELECT p.code,
        coalesce(n.description, p.described, concat_ws(': ', m.meaning, p.item)) AS description,
        coalesce(a.parent_codes, []::VARCHAR[]) AS parent_codes,
        CASE WHEN len(p.units) = 1 THEN p.units[1] END AS unit,
-       p.units, p.domain, p.source_table, p.event_count, p.subject_count
+       p.units, p.event_type, p.source_table, p.n_events, p.n_subjects
 FROM parted AS p
 LEFT JOIN named AS n USING (code)
 LEFT JOIN above AS a USING (code)
-LEFT JOIN domains AS m USING (domain)
+LEFT JOIN event_types AS m USING (event_type)
 ORDER BY p.code
 """
 
@@ -185,7 +188,7 @@ def describe_codes(
         own_rules: folder with a user's own rules, if any.
         memory: bytes that DuckDB may use.
         threads: at work on it.
-        extra: folder with a user's own recipes and domains, if any.
+        extra: folder with a user's own recipes and event types, if any.
         spill: folder for what does not fit into memory.
 
     Raises:
@@ -242,7 +245,8 @@ def _register(
         connection.register(name, rows)
     for name in ("code_forms", "concepts"):
         connection.register(name, pa.Table.from_pylist(rules.read_rules(name, own_rules)))
-    domains = list(rules.domains(extra).values())
+    event_types = list(rules.event_types(extra).values())
     connection.register(
-        "domains", pa.table({"domain": [d.name for d in domains], "meaning": [d.meaning for d in domains]})
+        "event_types",
+        pa.table({"event_type": [d.name for d in event_types], "meaning": [d.meaning for d in event_types]}),
     )

@@ -30,7 +30,7 @@ def make_ledger(
     wanted, dictionaries = set(wanted), set(dictionaries)
     ledger = {}
     for table in staged:
-        entry = ledger[table.table] = TableLedger(read=table.rows_read, set_aside=Counter(table.rejected))
+        entry = ledger[table.table] = TableLedger(read=table.rows_read, rejected=Counter(table.rejected))
         good = table.rows_read - sum(table.rejected.values()) - table.not_selected
         if table.not_selected:
             entry.not_selected["other_patients"] = table.not_selected
@@ -41,8 +41,8 @@ def make_ledger(
     for shard in shards:
         for name, counts in shard["tables"].items():
             if name in wanted and name in ledger:
-                ledger[name].set_aside.update(counts["set_aside"])
-                ledger[name].became_events += counts["rows"] - sum(counts["set_aside"].values())
+                ledger[name].rejected.update(counts["rejected"])
+                ledger[name].became_events += counts["rows"] - sum(counts["rejected"].values())
                 ledger[name].events += counts["events"]
     return ledger
 

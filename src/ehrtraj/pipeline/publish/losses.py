@@ -51,6 +51,6 @@ def report_losses(ledger: Mapping[str, TableLedger], versions: Mapping[str, Vers
         if more:
             news.note(f"more rows than release {version.text} is published with: {', '.join(more)}")
     for name, entry in ledger.items():
-        unreadable = sum(entry.set_aside.values())
+        unreadable = sum(entry.rejected.values())
         if entry.read and unreadable > entry.read // 2:
-            news.warn(f"{name}: {unreadable:,} of {entry.read:,} rows were set aside: look at rejects/ before using it")
+            news.warn(f"{name}: {unreadable:,} of {entry.read:,} rows were rejected: look at rejected/ before using it")

@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 
 import ehrtraj
 from ehrtraj import rules
+from ehrtraj.format import event_types
 from ehrtraj.format.events import event_schema
 from ehrtraj.format.ledger import TableLedger, to_table
 from ehrtraj.format.manifest import MANIFEST
-from ehrtraj.format.names import FORMAT
+from ehrtraj.format.names import EVENT_TYPES, FORMAT
 from ehrtraj.pipeline.publish.codes import CodeTables
 from ehrtraj.pipeline.rejected import merge_rejects
 from ehrtraj.pipeline.shard.applied import all_applied
@@ -112,7 +113,7 @@ def write_metadata(
     describe: Callable[[list[pa.Table]], CodeTables],
     extra: Path | None = None,
 ) -> dict[str, int]:
-    """Write everything beside the data: codes, subjects, splits, flags, dataset.json, ledger, rejects.
+    """Write everything beside the data: codes, subjects, splits, flags, event types, ledger and rejected rows.
 
     Args:
         space: of the build.
@@ -142,6 +143,7 @@ def write_metadata(
     meds.SubjectSplitSchema.validate(splits)
     _write_parquet(splits, metadata / "subject_splits.parquet")
     _write_json(metadata / "flags.json", _flags_json())
+    _write_json(space.dataset / EVENT_TYPES, event_types.to_json(rules.event_types(extra).values()))
     about = dataset_json(space.final.name, release, source, clock)
     meds.DatasetMetadataSchema.validate(about)
     _write_json(metadata / "dataset.json", about)
@@ -154,7 +156,7 @@ def _merge_all_rejects(space: Workspace, names: Sequence[str], known: Mapping[st
     for name in names:
         folder = space.reject_piece(name, "staged").parent
         pieces = sorted(folder.glob("*.arrow"), key=lambda p: (p.stem != "staged", p.stem))
-        merge_rejects(pieces, known[name].schema, space.dataset / "rejects" / f"{name.rpartition('/')[2]}.parquet")
+        merge_rejects(pieces, known[name].schema, space.dataset / "rejected" / f"{name.rpartition('/')[2]}.parquet")
 
 
 def write_manifest(space: Workspace, content: Mapping[str, Any]) -> None:

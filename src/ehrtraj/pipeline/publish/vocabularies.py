@@ -68,7 +68,7 @@ WHERE trim(text) <> ''
 
 
 def load_concept_maps(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile]) -> None:
-    """Make the table `concept_map`: which concept stands for which item of a domain.
+    """Make the table `concept_map`: which concept stands for which item of an event type.
 
     Args:
         connection: a session that has the table `code_forms`.
@@ -87,9 +87,9 @@ def load_concept_maps(connection: duckdb.DuckDBPyConnection, files: list[Vocabul
         if "sssom_confidence" in lines.columns:
             sure = f"coalesce(TRY_CAST(sssom_confidence AS DOUBLE), 1) >= {file.least_confidence}"
         with _in_words(file.path):
-            for domain in file.domains:
+            for event_type in file.event_types:
                 lines.filter(f"{code} IS NOT NULL AND {item} IS NOT NULL AND {sure}").project(
-                    f"'{domain}//' || trim({item}), {vocabulary}, trim({code}), '{file.name}'"
+                    f"'{event_type}//' || trim({item}), {vocabulary}, trim({code}), '{file.name}'"
                 ).insert_into("concept_map")
 
 

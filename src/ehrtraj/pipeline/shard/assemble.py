@@ -14,7 +14,7 @@ from ehrtraj.format.arrays import NULL, SECOND, Int64s, Texts, to_int64
 from ehrtraj.format.events import INT_COLUMNS, TEXT_COLUMNS
 from ehrtraj.format.splits import split_of
 from ehrtraj.pipeline.shard.convert import Codes
-from ehrtraj.pipeline.shard.echoes import mark_echoes
+from ehrtraj.pipeline.shard.copied_results import mark_copied_results
 from ehrtraj.pipeline.shard.encounters import Encounters, Owners, link_encounters
 from ehrtraj.pipeline.shard.events import Events
 from ehrtraj.pipeline.shard.packing import pack, sort_order
@@ -52,7 +52,7 @@ class Part:
 
 
 def _order_codes(events: Events, codes: Codes) -> list[str]:
-    """Number the codes in the order of domain rank and name, and return their names in that order."""
+    """Number the codes in the order of event type rank and name, and return their names in that order."""
     used = np.zeros(len(codes.names), np.bool_)
     used[events.code] = True
     by_rank = sorted(np.flatnonzero(used).tolist(), key=lambda i: (codes.ranks[i], codes.names[i]))
@@ -192,7 +192,7 @@ def assemble(
         owners: of the admissions and stays of all patients.
         about: results of `encounters.sql`, `subjects.sql` and `stays.sql` for the part's patients.
         patients_known: whether the release has a table of patients.
-        standardiser: marks echoes and times that contradict each other; None marks nothing.
+        standardiser: marks copied results and times that contradict each other; None marks nothing.
         clock: `event` or `available`.
         seed: of the splits.
 
@@ -209,8 +209,8 @@ def assemble(
     subjects, splits, patient = _patients(events, seed)
     link_encounters(events, event_time, owners, Encounters.of(about["encounters"]))
     if standardiser is not None:
-        mark_echoes(events, names, standardiser.echoes, event_time)
-        planned = np.array([name.split("//")[0] in rules.planned_domains() for name in names])
+        mark_copied_results(events, names, standardiser.copied_results, event_time)
+        planned = np.array([name.split("//")[0] in rules.planned_event_types() for name in names])
         flag_times(events, planned, event_time, about["stays"], about["subjects"])
     if patients_known:
         _flag_unknown_subjects(events, subjects, patient, to_int64(about["subjects"]["subject_id"]))

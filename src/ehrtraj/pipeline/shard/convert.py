@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 from ehrtraj import rules
 from ehrtraj.errors import RecipeError
 from ehrtraj.format.arrays import NULL, Bools, Floats, Int64s, Texts, one_array, to_int64
+from ehrtraj.format.event_types import EventType
 from ehrtraj.format.events import INT_COLUMNS, TEXT_COLUMNS
 from ehrtraj.pipeline.shard.events import EventBuffer
 from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.recipes import Statement
-from ehrtraj.rules import Domain
 from ehrtraj.rules.measures import Rule
 
 EVENT_CASTS = {
@@ -38,7 +38,7 @@ EVENT_CASTS = {
 }
 """Columns that a statement may select, and their types in DuckDB."""
 
-EVENT_COLUMNS = {*EVENT_CASTS, "item", "domain"}
+EVENT_COLUMNS = {*EVENT_CASTS, "item", "event_type"}
 _ITEM_TYPES = re.compile(r"VARCHAR|U?(TINY|SMALL|BIG)?INT(EGER)?")
 _ATTRIBUTE_TYPES = re.compile(rf"{_ITEM_TYPES.pattern}|BOOLEAN|FLOAT|DOUBLE|DECIMAL\(.*\)|TIMESTAMP|\"NULL\"|HUGEINT")
 _WEIGHT = "patientweight"
@@ -50,7 +50,7 @@ _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 def type_problem(column: str, kind: str) -> str | None:
     """What is wrong with the type of a column that a statement selects; None where nothing is."""
-    if column in EVENT_CASTS or column == "domain":
+    if column in EVENT_CASTS or column == "event_type":
         return None
     allowed = _ITEM_TYPES if column == "item" else _ATTRIBUTE_TYPES
     return None if allowed.fullmatch(kind) else f"{column} is of the type {kind}: cast it to VARCHAR"
@@ -62,17 +62,17 @@ class Codes:
 
     Attributes:
         names: each code.
-        ranks: the rank of each code's domain.
+        ranks: the rank of each code's event type.
         descriptions: what the source's rows call a code.
         parents: codes of other systems that the source's rows give for a code.
-        domains: kinds of events, a user's own among them.
+        event_types: kinds of events, a user's own among them.
     """
 
     names: list[str] = field(default_factory=list)
     ranks: list[int] = field(default_factory=list)
     descriptions: dict[str, str] = field(default_factory=dict)
     parents: dict[str, set[str]] = field(default_factory=dict)
-    domains: Mapping[str, Domain] = field(default_factory=rules.domains)
+    event_types: Mapping[str, EventType] = field(default_factory=rules.event_types)
     _positions: dict[str, int] = field(default_factory=dict)
 
     def add(self, name: str, rank: int) -> int:
@@ -100,9 +100,9 @@ def append_events(
         codes: receives the codes that are new.
         table: position of the source table among the build's tables.
         statement: of a recipe.
-        result: its columns as `docs/recipes.md` lists them, without `domain`; others are attributes.
+        result: its columns as `docs/recipes.md` lists them, without `event_type`; others are attributes.
         standardiser: applies the rule tables of numbers; None leaves numbers and units as they are.
-        known: items that a dictionary has, by domain: others of that domain are flagged.
+        known: items that a dictionary has, by event type: others of that event type are flagged.
 
     Raises:
         RecipeError: if an event lacks a time that needs one, or flags are null.
@@ -115,7 +115,7 @@ def append_events(
     if not statement.static and (nulls := int((rows["time"] == NULL).sum())):
         raise RecipeError(
             f"'{statement.about}' yields {nulls:,} events without a time: set such rows aside "
-            "(-- set aside: no_time | ...)"
+            "(-- rejected: no_time | ...)"
         )
     for name in INT_COLUMNS:
         if name in columns:
@@ -128,7 +128,7 @@ def append_events(
     if "item" in columns and (nulls := result["item"].null_count):
         raise RecipeError(
             f"'{statement.about}' yields {nulls:,} events without an item, which nothing names: set such rows aside "
-            "(-- set aside: no_code | ...)"
+            "(-- rejected: no_code | ...)"
         )
     rows["linked"].fill("hadm_id" in columns)
     rows["precision"].fill(0)
@@ -137,17 +137,17 @@ def append_events(
     texts = {name: Texts.encode(result[name]) for name in TEXT_COLUMNS if name in columns}
     numbers = _numbers(result)
     attributes = result.select([c for c in columns if c not in EVENT_COLUMNS])
-    if standardiser is not None and numbers is not None and standardiser.has_rules(statement.domain):
-        numbers, read = _standardise(standardiser, statement.domain, result, numbers, rows, texts, codes)
+    if standardiser is not None and numbers is not None and standardiser.has_rules(statement.event_type):
+        numbers, read = _standardise(standardiser, statement.event_type, result, numbers, rows, texts, codes)
         for name, column in read.items():
             attributes = attributes.append_column(name, column)
     else:
-        rows["code"][:] = _code(statement.domain, result, codes)
-    if known and statement.domain in known:
-        with_unit = standardiser is not None and standardiser.has_rules(statement.domain)
-        _flag_unknown(statement.domain, known[statement.domain], rows, codes, with_unit=with_unit)
-    if standardiser is not None and statement.domain in standardiser.items.domains:
-        _flag_items(standardiser, statement.domain, rows, codes)
+        rows["code"][:] = _code(statement.event_type, result, codes)
+    if known and statement.event_type in known:
+        with_unit = standardiser is not None and standardiser.has_rules(statement.event_type)
+        _flag_unknown(statement.event_type, known[statement.event_type], rows, codes, with_unit=with_unit)
+    if standardiser is not None and statement.event_type in standardiser.items.event_types:
+        _flag_items(standardiser, statement.event_type, rows, codes)
     if attributes.num_columns:
         texts["attributes"] = _attributes(attributes)
     _put_numbers(rows, numbers, texts)
@@ -155,22 +155,22 @@ def append_events(
         buffer.put_texts(name, rows, texts.get(name))
 
 
-def _code(domain: str, result: pa.Table, codes: Codes) -> npt.NDArray[np.int32]:
-    rank = codes.domains[domain].rank
-    bare = codes.add(domain, rank) if "item" not in result.column_names else None
+def _code(event_type: str, result: pa.Table, codes: Codes) -> npt.NDArray[np.int32]:
+    rank = codes.event_types[event_type].rank
+    bare = codes.add(event_type, rank) if "item" not in result.column_names else None
     if bare is not None:
         return np.full(result.num_rows, bare, np.int32)
     items = Texts.encode(result["item"])
-    spelled = [codes.add(f"{domain}//{item}", rank) for item in items.values.to_pylist()]
+    spelled = [codes.add(f"{event_type}//{item}", rank) for item in items.values.to_pylist()]
     code = np.array(spelled, np.int32)[items.positions]
     _describe(result, code, codes)
     return code
 
 
-def _flag_items(standardiser: Standardiser, domain: str, rows: dict[str, npt.NDArray[Any]], codes: Codes) -> None:
+def _flag_items(standardiser: Standardiser, event_type: str, rows: dict[str, npt.NDArray[Any]], codes: Codes) -> None:
     """Give events the flags that their code has by itself."""
     used = np.flatnonzero(np.bincount(rows["code"]))
-    bits = {at: standardiser.items.of(domain, codes.names[at].partition("//")[2] or None) for at in used.tolist()}
+    bits = {at: standardiser.items.of(event_type, codes.names[at].partition("//")[2] or None) for at in used.tolist()}
     if any(bits.values()):
         of_code = np.zeros(len(codes.names), np.int64)
         of_code[list(bits)] = list(bits.values())
@@ -178,21 +178,21 @@ def _flag_items(standardiser: Standardiser, domain: str, rows: dict[str, npt.NDA
 
 
 def _flag_unknown(
-    domain: str, known: pa.Array, rows: dict[str, npt.NDArray[Any]], codes: Codes, *, with_unit: bool
+    event_type: str, known: pa.Array, rows: dict[str, npt.NDArray[Any]], codes: Codes, *, with_unit: bool
 ) -> None:
     """Flag events whose item their dictionary does not have.
 
     Only the distinct codes are looked at, and they are hashed, not the dictionary, which is larger by far.
 
     Args:
-        domain: of the events.
+        event_type: of the events.
         known: items that the dictionary has.
         rows: the events, with their codes.
         codes: of the part.
         with_unit: whether a unit may stand behind the item in a code.
     """
     used = np.flatnonzero(np.bincount(rows["code"])).tolist()
-    spelled = {at: _items_of(codes.names[at].removeprefix(f"{domain}//"), with_unit=with_unit) for at in used}
+    spelled = {at: _items_of(codes.names[at].removeprefix(f"{event_type}//"), with_unit=with_unit) for at in used}
     asked = pa.array(sorted({item for items in spelled.values() for item in items}), pa.string())
     found = set(asked.take(pc.index_in(known, value_set=asked).drop_null().unique()).to_pylist())
     unknown = [at for at, items in spelled.items() if found.isdisjoint(items)]
@@ -203,7 +203,7 @@ def _flag_unknown(
 
 
 def _items_of(rest: str, *, with_unit: bool) -> list[str]:
-    """What may be the item of a code without its domain."""
+    """What may be the item of a code without its event type."""
     parts = rest.split("//")
     return ["//".join(parts[:n]) for n in range(1, len(parts) + 1)] if with_unit else [rest]
 
@@ -235,7 +235,7 @@ def _numbers(result: pa.Table) -> Floats | None:
 
 def _standardise(
     standardiser: Standardiser,
-    domain: str,
+    event_type: str,
     result: pa.Table,
     numbers: Floats,
     rows: dict[str, npt.NDArray[Any]],
@@ -244,14 +244,14 @@ def _standardise(
 ) -> tuple[Floats, dict[str, pa.Array]]:
     """Apply the rule tables: sets code, flags and texts of the rows, returns the numbers and new attributes."""
     count = result.num_rows
-    numbers, bounds, read = _read_texts(standardiser, domain, result, numbers, rows, texts)
+    numbers, bounds, read = _read_texts(standardiser, event_type, result, numbers, rows, texts)
     items = Texts.encode(result["item"]) if "item" in result.column_names else _same("", count)
     units = texts.get("unit", Texts(np.full(count, -1, np.int32), pa.array([], pa.string())))
     weights = None
     if _WEIGHT in result.column_names:
         weights = pc.fill_null(result[_WEIGHT], np.nan).to_numpy()
-    found = standardiser.apply(domain, items, units, numbers, weights, bounds)
-    spelled = [codes.add(_spell(domain, rule), codes.domains[domain].rank) for rule in found.rules]
+    found = standardiser.apply(event_type, items, units, numbers, weights, bounds)
+    spelled = [codes.add(_spell(event_type, rule), codes.event_types[event_type].rank) for rule in found.rules]
     rows["code"][:] = np.array(spelled, np.int32)[found.rule_of]
     _describe(result, rows["code"], codes)
     rows["flags"] |= found.flags
@@ -266,17 +266,17 @@ def _standardise(
 
 def _read_texts(
     standardiser: Standardiser,
-    domain: str,
+    event_type: str,
     result: pa.Table,
     numbers: Floats,
     rows: dict[str, npt.NDArray[Any]],
     texts: dict[str, Texts],
 ) -> tuple[Floats, Bools | None, dict[str, pa.Array]]:
     """Read texts beside numbers: sets flags and texts, returns numbers, which are bounds, and new attributes."""
-    if not standardiser.texts.reads(domain):
+    if not standardiser.texts.reads(event_type):
         return numbers, None, {}
     comments = Texts.encode(result[_COMMENTS]) if _COMMENTS in result.column_names else None
-    said = standardiser.texts.read(domain, numbers, texts.get("text_value"), comments)
+    said = standardiser.texts.read(event_type, numbers, texts.get("text_value"), comments)
     if said is None:
         return numbers, None, {}
     rows["flags"] |= said.flags
@@ -299,8 +299,8 @@ def _same(text: str, count: int) -> Texts:
     return Texts(np.zeros(count, np.int32), pa.array([text]))
 
 
-def _spell(domain: str, rule: Rule) -> str:
-    return "//".join(filter(None, (domain, rule.item, rule.suffix)))
+def _spell(event_type: str, rule: Rule) -> str:
+    return "//".join(filter(None, (event_type, rule.item, rule.suffix)))
 
 
 def _put_numbers(rows: dict[str, npt.NDArray[Any]], wide: Floats | None, texts: dict[str, Texts]) -> None:

@@ -43,19 +43,19 @@ class TableCount:
 
     Attributes:
         rows: rows staged.
-        set_aside: rows set aside here, by reason.
+        rejected: rejected rows here, by reason.
         events: events made.
     """
 
     rows: int = 0
-    set_aside: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
     events: int = 0
 
 
 def known_codes(
     connection: duckdb.DuckDBPyConnection, dictionaries: Mapping[str, pa.Table], source: str, extra: Path | None = None
 ) -> pa.Table:
-    """Return the codes that the release's dictionaries have: columns `domain` and `item`, as `dictionaries.sql` says.
+    """Return the codes that the release's dictionaries have: columns `event_type` and `item` of `dictionaries.sql`.
 
     Args:
         connection: a session that has the macros.
@@ -115,7 +115,7 @@ class Extractor:
             recipes: instead of the source's own.
             standardiser: applies the rule tables of numbers; None leaves them as they are.
             dictionaries: of the release, by bare name; those it lacks are empty.
-            extra: folder with a user's own recipes and domains.
+            extra: folder with a user's own recipes and event types.
         """
         self._session = ExitStack()
         self.connection = self._session.enter_context(
@@ -154,21 +154,21 @@ class Extractor:
             known = known_codes(self.connection, dictionaries, self._source, self._extra)
         except duckdb.Error as error:
             raise self._place("dictionaries").refused(error) from error
-        for column in ("domain", "item"):
+        for column in ("event_type", "item"):
             if column not in known.column_names or known[column].type != pa.string():
                 raise self._place("dictionaries").wrong(f"must select {column} as VARCHAR")
         self._known = {
-            domain: one_array(known.filter(pc.equal(known["domain"], domain))["item"])
-            for domain in pc.unique(known["domain"]).to_pylist()
+            event_type: one_array(known.filter(pc.equal(known["event_type"], event_type))["item"])
+            for event_type in pc.unique(known["event_type"]).to_pylist()
         }
         for name, sql in recipe_files.views(self._source, self._extra).items():
             self._create_view(name, sql)
         for recipe in self._recipes.values():
             for statement in recipe.statements:
-                if statement.domain not in rules.domains(self._extra):
+                if statement.event_type not in rules.event_types(self._extra):
                     raise self._place(recipe.table, line=statement.line).wrong(
-                        f"the domain {statement.domain} is not in domains.csv, neither in that of the package nor in "
-                        "your own"
+                        f"the event type {statement.event_type} is not in event_types.csv, neither in that of the "
+                        "package nor in your own"
                     )
 
     def run(
@@ -186,7 +186,7 @@ class Extractor:
 
         Args:
             read: the part's rows of a table by its full name; of a table the release lacks, none.
-            rejects: where each table's rows that are set aside go.
+            rejects: where each table's rejected rows go.
             buffer: receives the events.
             codes: receives the codes that are met.
             notes: receives the texts of notes, which then are not in the events; None leaves them there.
@@ -207,7 +207,7 @@ class Extractor:
                 # Before any statement, of whichever recipe, sees the rows.
                 for name in self._wanted:
                     if name in needed and counts[name].rows:
-                        self._set_aside(self._tables[name], counts[name], rejects.get(name))
+                        self._rejected(self._tables[name], counts[name], rejects.get(name))
                 if step < len(self._wanted):
                     self._run_recipe(step, counts, rejects, buffer, codes, notes)
                 else:
@@ -229,7 +229,7 @@ class Extractor:
             for index, statement in enumerate(recipe.statements):
                 self._wrap(name, index, statement)
             table = self._tables[name].name
-            for reason, condition in recipe.set_aside:
+            for reason, condition in recipe.rejected:
                 try:
                     self.connection.sql(f'SELECT ({condition})::BOOLEAN FROM "{table}"')
                 except duckdb.Error as error:
@@ -261,7 +261,7 @@ class Extractor:
         uses.append(self._reads("\n".join(self._helpers.values())))
         for used in uses:
             for name in [n for n in used if n in self._wanted]:
-                conditions = "\n".join(condition for _, condition in self._recipes[name].set_aside)
+                conditions = "\n".join(condition for _, condition in self._recipes[name].rejected)
                 used.update(self._reads(conditions))
         steps = []
         for step, used in enumerate(uses):
@@ -276,7 +276,7 @@ class Extractor:
         if rows.num_rows and len(extra := find_duplicates(rows, table.duplicate_columns)):
             keep = np.ones(rows.num_rows, np.bool_)
             keep[extra] = False
-            count.set_aside["exact_duplicate"] = len(extra)
+            count.rejected["exact_duplicate"] = len(extra)
             if rejects:
                 rejects.write_rows(rows.take(pa.array(extra)), "exact_duplicate")
             rows = rows.filter(pa.array(keep))
@@ -296,7 +296,7 @@ class Extractor:
         count = counts[name]
         if not count.rows:
             return
-        rows = count.rows - count.set_aside.total()
+        rows = count.rows - count.rejected.total()
         if not rows:
             return
         for index, statement in enumerate(self._recipes[name].statements):
@@ -322,9 +322,9 @@ class Extractor:
                 "an event has a subject_id that no row of the table has: select the table's own"
             )
 
-    def _set_aside(self, table: Table, count: TableCount, rejects: RejectWriter | None) -> None:
+    def _rejected(self, table: Table, count: TableCount, rejects: RejectWriter | None) -> None:
         """Take the rows out that the recipe says cannot become an event."""
-        rules_of = self._recipes[table.full_name].set_aside
+        rules_of = self._recipes[table.full_name].rejected
         if not rules_of:
             return
         # One question for all conditions first: mostly no row meets any.
@@ -336,7 +336,7 @@ class Extractor:
         for i, (reason, _) in enumerate(rules_of):
             rows = out.filter(pc.equal(out["rule"], i)).drop_columns("rule")
             if rows.num_rows:
-                count.set_aside[reason] += rows.num_rows
+                count.rejected[reason] += rows.num_rows
                 if rejects:
                     rejects.write_rows(rows, reason)
         kept = self._arrow(f'SELECT * FROM "{table.name}" WHERE CASE {cases} END IS NULL', table.full_name)
@@ -389,7 +389,7 @@ class Extractor:
         for column in columns:
             if column in EVENT_CASTS:
                 parts.append(f'"{column}"::{EVENT_CASTS[column]} AS "{column}"')
-            elif column != "domain":
+            elif column != "event_type":
                 parts.append(f'"{column}"')
         wrapped = self._wrapped[name, index] = f"SELECT {', '.join(parts)} FROM ({statement.sql})"
         return wrapped

@@ -25,7 +25,7 @@ def flag_times(events: Events, planned: Bools, event_time: Int64s | None, stays:
 
     Args:
         events: in any order; their flags are changed.
-        planned: which codes are of a domain whose times are planned.
+        planned: which codes are of an event type whose times are planned.
         event_time: when they happened, where that is not `events.time`.
         stays: the result of `stays.sql`.
         subjects: the result of `subjects.sql`.

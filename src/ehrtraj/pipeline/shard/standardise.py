@@ -17,7 +17,7 @@ import pyarrow as pa
 from ehrtraj import rules
 from ehrtraj.format.arrays import Bools, Floats, Int32s, Int64s, Texts
 from ehrtraj.pipeline.shard.texts import TextReader
-from ehrtraj.rules.echoes import echoes
+from ehrtraj.rules.copied_results import copied_results
 from ehrtraj.rules.items import ItemFlags
 from ehrtraj.rules.measures import Measures, Rule
 from ehrtraj.rules.texts import text_rules
@@ -67,18 +67,18 @@ class Standardiser:
         self._measures = measures = Measures(extra)
         self.texts = TextReader(text_rules(extra))
         self.items = ItemFlags(extra)
-        self.echoes = echoes(extra)
+        self.copied_results = copied_results(extra)
         self._sentinels = np.array(sorted(measures.sentinels))
         self._known: dict[tuple[str, str | None, str | None, str], Rule] = {}
         self._flags = rules.flags()
 
-    def has_rules(self, domain: str) -> bool:
-        """Whether numbers of a domain are standardised."""
-        return domain in self._measures.domains
+    def has_rules(self, event_type: str) -> bool:
+        """Whether numbers of an event type are standardised."""
+        return event_type in self._measures.event_types
 
     def apply(
         self,
-        domain: str,
+        event_type: str,
         items: Texts,
         units: Texts,
         numbers: Floats,
@@ -88,7 +88,7 @@ class Standardiser:
         """Standardise the numbers of one statement.
 
         Args:
-            domain: of the statement.
+            event_type: of the statement.
             items: of each row.
             units: as written, of each row.
             numbers: of each row, NaN for null.
@@ -96,29 +96,31 @@ class Standardiser:
             bounds: rows whose number is a bound: converted, but not judged, and the source gave no number for them.
         """
         pair = _pairs(items, units)
-        found = self._rules(domain, items, units, pair)
+        found = self._rules(event_type, items, units, pair)
         absent = np.isnan(numbers)
         if any(rule.conversion.weight for rule in found.rules):
             unweighed = ~absent & found.needs_weight() & ~_known_weights(weights, len(numbers))
-            found = found.instead(self._rules(domain, items, units, pair, "without_weight"), unweighed)
+            found = found.instead(self._rules(event_type, items, units, pair, "without_weight"), unweighed)
         if absent.any():
-            found = found.instead(self._rules(domain, items, units, pair, "spelling_only"), absent)
+            found = found.instead(self._rules(event_type, items, units, pair, "spelling_only"), absent)
         return self._judge(found, numbers, weights, bounds)
 
-    def _rules(self, domain: str, items: Texts, units: Texts, pair: Int64s, kind: str = "rule") -> _Found:
+    def _rules(self, event_type: str, items: Texts, units: Texts, pair: Int64s, kind: str = "rule") -> _Found:
         width = len(units.values) + 1
         present, rule_of = _distinct(pair, (len(items.values) + 1) * width)
         item_names = [*(str(v) for v in items.values.to_pylist()), None]
         unit_names = [*units.values.to_pylist(), None]
-        chosen = [self._rule(domain, item_names[at // width - 1], unit_names[at % width - 1], kind) for at in present]
+        chosen = [
+            self._rule(event_type, item_names[at // width - 1], unit_names[at % width - 1], kind) for at in present
+        ]
         return _Found(rule_of, chosen)
 
-    def _rule(self, domain: str, item: str | None, written: str | None, kind: str) -> Rule:
-        key = (domain, item, written, kind)
+    def _rule(self, event_type: str, item: str | None, written: str | None, kind: str) -> Rule:
+        key = (event_type, item, written, kind)
         if key not in self._known:
             measures = self._measures
             self._known[key] = (
-                measures.rule(domain, item, written) if kind == "rule" else getattr(measures, kind)(item, written)
+                measures.rule(event_type, item, written) if kind == "rule" else getattr(measures, kind)(item, written)
             )
         return self._known[key]
 

@@ -91,8 +91,8 @@ class _Meaning:
         kind: position in `_KINDS`, -1 for nothing known.
         number: the number or the bound.
         low, high: of a range.
-        operator: position among the domain's forms.
-        status: position among the domain's remarks, of the one by which this is no result.
+        operator: position among the event type's forms.
+        status: position among the event type's remarks, of the one by which this is no result.
     """
 
     kind: Int32s
@@ -114,15 +114,15 @@ class TextReader:
         self._known = known
         self._flags = rules.flags()
 
-    def reads(self, domain: str) -> bool:
-        """Whether texts of a domain are read."""
-        return domain in self._known
+    def reads(self, event_type: str) -> bool:
+        """Whether texts of an event type are read."""
+        return event_type in self._known
 
-    def read(self, domain: str, numbers: Floats, text: Texts | None, comments: Texts | None) -> Said | None:
+    def read(self, event_type: str, numbers: Floats, text: Texts | None, comments: Texts | None) -> Said | None:
         """Read the texts of one statement.
 
         Args:
-            domain: of the statement.
+            event_type: of the statement.
             numbers: of each row, NaN for null; not changed.
             text: text_value of each row, None where the statement has none.
             comments: the laboratory's remarks, None where the statement has none.
@@ -133,27 +133,27 @@ class TextReader:
         text, comments = text or _no_texts(len(numbers)), comments or _no_texts(len(numbers))
         if not len(text.values) and not len(comments.values):
             return None
-        of_domain = self._known[domain]
+        of_event_type = self._known[event_type]
         said = Said(numbers.copy(), np.zeros(len(numbers), bool), text, text, np.zeros(len(numbers), np.int64))
         rows = np.flatnonzero(np.isnan(numbers) & (text.positions >= 0))
         untold = np.flatnonzero(np.isnan(numbers) & (text.positions < 0) & (comments.positions >= 0))
         raw = np.full(len(numbers), -1, np.int32)
         if len(rows):
-            self._from_value(of_domain, said, rows, raw)
+            self._from_value(of_event_type, said, rows, raw)
         if len(untold):
-            self._from_comments(of_domain, said, untold, comments)
+            self._from_comments(of_event_type, said, untold, comments)
         said.raw = Texts(raw, text.values)
         for texts in (text, comments):
-            self._remarks(of_domain.remarks, said, texts)
+            self._remarks(of_event_type.remarks, said, texts)
         return said
 
-    def _from_value(self, of_domain: TextRules, said: Said, rows: Int64s, raw: Int32s) -> None:
+    def _from_value(self, of_event_type: TextRules, said: Said, rows: Int64s, raw: Int32s) -> None:
         """Rows that have a text and no number."""
         text = said.text
         used, place = _distinct(text.positions[rows], len(text.values))
-        meaning = _examine(of_domain, text.values.take(pa.array(used)))
+        meaning = _examine(of_event_type, text.values.take(pa.array(used)))
         kind = meaning.kind[place]
-        self._note(of_domain, said, rows, place, meaning)
+        self._note(of_event_type, said, rows, place, meaning)
         number, no_result = rows[kind == _NUMBER], rows[kind == _NO_RESULT]
         raw[number] = text.positions[number]
         if len(no_result):
@@ -163,15 +163,15 @@ class TextReader:
         said.text = Texts(positions, text.values)
         said.flags[number] |= self._flags["number_from_text"]
 
-    def _from_comments(self, of_domain: TextRules, said: Said, rows: Int64s, comments: Texts) -> None:
+    def _from_comments(self, of_event_type: TextRules, said: Said, rows: Int64s, comments: Texts) -> None:
         """Rows that have a remark, and neither number nor text."""
         used, place = _distinct(comments.positions[rows], len(comments.values))
         heads = _heads(comments.values.take(pa.array(used)))
-        meaning = _examine(of_domain, heads)
+        meaning = _examine(of_event_type, heads)
         known = np.flatnonzero(np.isin(meaning.kind, (_BOUND, _RANGE, _RESULT)))
         # What a comment says besides a result stays there: a bare number in it may be anything.
         meaning.kind[meaning.kind == _NUMBER] = -1
-        self._note(of_domain, said, rows, place, meaning)
+        self._note(of_event_type, said, rows, place, meaning)
         shown = np.full(len(heads), -1, np.int32)
         shown[known] = len(said.text.values) + np.arange(len(known), dtype=np.int32)
         told = rows[shown[place] >= 0]
@@ -181,7 +181,7 @@ class TextReader:
         said.text = Texts(positions, pa.concat_arrays([values, heads.take(pa.array(known))]))
         said.flags[told] |= self._flags["text_from_comments"]
 
-    def _note(self, of_domain: TextRules, said: Said, rows: Int64s, place: Int32s, meaning: _Meaning) -> None:
+    def _note(self, of_event_type: TextRules, said: Said, rows: Int64s, place: Int32s, meaning: _Meaning) -> None:
         """Write down what the rows' texts mean, but for the texts themselves."""
         kind = meaning.kind[place]
         numeric = (kind == _NUMBER) | (kind == _BOUND)
@@ -198,9 +198,9 @@ class TextReader:
             said.flags[at] |= self._flags[flag]
             if name == "operator":
                 said.bounds[at] = True
-                said.name(name, at, meaning.operator[which], [f.operator for f in of_domain.forms])
+                said.name(name, at, meaning.operator[which], [f.operator for f in of_event_type.forms])
             elif name == "status":
-                said.name(name, at, meaning.status[which], [r.name for r in of_domain.remarks])
+                said.name(name, at, meaning.status[which], [r.name for r in of_event_type.remarks])
             else:
                 said.end(name, at, getattr(meaning, name)[which])
 
@@ -237,22 +237,22 @@ def _heads(comments: pa.Array) -> pa.Array:
     return pc.utf8_trim_whitespace(pc.struct_field(pc.extract_regex(comments.cast(pa.string()), _HEAD), "head"))
 
 
-def _examine(of_domain: TextRules, texts: pa.Array) -> _Meaning:
+def _examine(of_event_type: TextRules, texts: pa.Array) -> _Meaning:
     """Find out what distinct texts mean: the first form that fits, else a word of the vocabulary, else a status."""
     count = len(texts)
     nothing = np.full(count, np.nan)
     kind, whole = np.full(count, -1, np.int32), np.zeros(count, np.int32)
     meaning = _Meaning(kind, nothing.copy(), nothing.copy(), nothing.copy(), whole.copy(), whole.copy())
     texts = texts.cast(pa.string())
-    for number, form in enumerate(of_domain.forms):
+    for number, form in enumerate(of_event_type.forms):
         fits = np.flatnonzero((meaning.kind < 0) & _fits(texts, form.pattern))
         if len(fits):
             meaning.kind[fits] = _KINDS.index(form.kind)
             meaning.operator[fits] = number
             _read_groups(form, texts.take(pa.array(fits)), fits, meaning)
-    is_word = pc.is_in(pc.utf8_upper(texts), pa.array(of_domain.results, pa.string()))
+    is_word = pc.is_in(pc.utf8_upper(texts), pa.array(of_event_type.results, pa.string()))
     meaning.kind[(meaning.kind < 0) & is_word.to_numpy(zero_copy_only=False)] = _RESULT
-    for number, remark in enumerate(of_domain.remarks):
+    for number, remark in enumerate(of_event_type.remarks):
         if remark.no_result and (saying := _says(texts, remark)) is not None:
             new = (meaning.kind < 0) & saying
             meaning.kind[new], meaning.status[new] = _NO_RESULT, number

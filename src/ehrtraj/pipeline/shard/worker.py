@@ -33,7 +33,7 @@ from ehrtraj.pipeline.shard.write import ShardWriter
 from ehrtraj.pipeline.stage.staged import read_staged
 from ehrtraj.pipeline.workspace import WorkPaths
 from ehrtraj.release.schema import Table, tables
-from ehrtraj.rules import domains
+from ehrtraj.rules import event_types
 
 
 @cache
@@ -60,7 +60,7 @@ class ShardWorker:
             dictionaries=read_dictionaries(job.dictionaries, job.source, job.recipes, keys_only=True),
             extra=job.recipes,
         )
-        self._domains = domains(job.recipes)
+        self._event_types = event_types(job.recipes)
         self._owners = {name: self._owners_of(name, tables) for name, tables in OWNERS.items()}
         self._buffer = EventBuffer()
 
@@ -105,7 +105,7 @@ class ShardWorker:
         subjects, applied = [], []
         try:
             for low, high in self._parts(task):
-                spelled = Codes(domains=self._domains)
+                spelled = Codes(event_types=self._event_types)
                 self._buffer.clear(min(rows, job.part_rows) * 6 // 5)
                 counts, about = self._extractor.run(
                     self._reader(task, low, high), rejects, self._buffer, spelled, notes
@@ -127,7 +127,7 @@ class ShardWorker:
                 for name, count in counts.items():
                     total = totals.setdefault(name, TableCount())
                     total.rows += count.rows
-                    total.set_aside += count.set_aside
+                    total.rejected += count.rejected
                     total.events += count.events
                 descriptions |= spelled.descriptions
                 for code, above in spelled.parents.items():
@@ -158,7 +158,7 @@ class ShardWorker:
             "shard": shard,
             "files": {str(p.relative_to(space.root)): p.stat().st_size for p in left},
             "tables": {
-                n: {"rows": c.rows, "set_aside": dict(c.set_aside), "events": c.events} for n, c in totals.items()
+                n: {"rows": c.rows, "rejected": dict(c.rejected), "events": c.events} for n, c in totals.items()
             },
         }
         return ShardResult(space.root, account)
@@ -225,7 +225,7 @@ class ShardWorker:
                 "split": pa.array(np.array(SPLITS)[part.splits]),
                 "shard": pa.array([f"{shard:05d}"] * len(part.subjects)),
                 "position": pa.array(positions, pa.int64()),
-                "event_count": pa.array(np.diff(part.starts), pa.int64()),
+                "n_events": pa.array(np.diff(part.starts), pa.int64()),
                 "first_time": masked(first, pa.timestamp("us")),
                 "last_time": masked(last, pa.timestamp("us")),
             }
@@ -252,8 +252,8 @@ class ShardWorker:
             {
                 "code": pa.array([k[0] for k in keys], pa.string()),
                 "source_table": pa.array([k[1] for k in keys], pa.string()),
-                "event_count": pa.array([codes[k] for k in keys], pa.int64()),
-                "subject_count": pa.array([patients[k] for k in keys], pa.int64()),
+                "n_events": pa.array([codes[k] for k in keys], pa.int64()),
+                "n_subjects": pa.array([patients[k] for k in keys], pa.int64()),
                 "units": pa.array([_as_json(tuple(sorted(units.get(k[0], ())))) for k in keys], pa.string()),
                 "described": pa.array([descriptions.get(k[0]) for k in keys], pa.string()),
                 "parents": pa.array([_as_json(tuple(sorted(parents.get(k[0], ())))) for k in keys], pa.string()),

@@ -1,4 +1,4 @@
-"""Turn a block of CSV into typed columns, and set aside the rows that cannot be.
+"""Turn a block of CSV into typed columns, and reject the rows that cannot be.
 
 The quick reading is pyarrow's. It stops at the first bad value, so a block that fails, or that hides something (a NUL
 byte, a quote that swallows line ends), is read again by halves until each bad row stands alone. Both readings use the
@@ -56,7 +56,7 @@ class Parsed:
 
     Attributes:
         rows: one column for each known column of the table, null where the file lacks it.
-        bad: rows set aside; line numbers count from the block's first line as 0.
+        bad: rejected rows; line numbers count from the block's first line as 0.
         lines: line ends in the block.
     """
 
@@ -94,7 +94,7 @@ class BlockParser:
         return table.rename_columns(self._schema.names)
 
     def parse(self, block: Block) -> Parsed:
-        """Type every row of a block that can be, set aside the others.
+        """Type every row of a block that can be, rejected the others.
 
         Raises:
             UnsoundQuotesError: if the block was cut by counting quotes and that may have been wrong.

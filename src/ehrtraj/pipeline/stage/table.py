@@ -101,7 +101,7 @@ class _Stager:
         rows: int = parsed.rows.num_rows + len(parsed.bad)
         self.account.rows_read += rows
         self.account.not_selected += left_out
-        self._set_aside(parsed.bad)
+        self._rejected(parsed.bad)
         self._next_line += parsed.lines
         for shard, piece in pieces:
             self._held.setdefault(shard, []).append(piece)
@@ -111,7 +111,7 @@ class _Stager:
             self.flush()
         return rows
 
-    def _set_aside(self, bad: list[BadRow]) -> None:
+    def _rejected(self, bad: list[BadRow]) -> None:
         if not bad:
             return
         counts = Counter(self.account.rejected)

@@ -2,7 +2,7 @@
 -- behind the item in a code, the item's name describes it. Their parents are in rules/code_forms.csv and concepts.csv.
 WITH
 -- An item of the ICU belongs to the table named in linksto: an interval has a code for its start and one for its end.
-domain_of(linksto, domain) AS (
+event_type_of(linksto, event_type) AS (
   VALUES
     ('chartevents',      'CHART'),
     ('datetimeevents',   'CHART_DATE'),
@@ -20,9 +20,9 @@ described AS (
     concat_ws(', ', label, fluid, category) AS description
   FROM d_labitems
   UNION ALL
-  SELECT domain || '//' || itemid, label
+  SELECT event_type || '//' || itemid, label
   FROM d_items
-  JOIN domain_of USING (linksto)
+  JOIN event_type_of USING (linksto)
   UNION ALL
   SELECT
     'DIAGNOSIS//' || icd_diagnosis(icd_version, icd_code, '//'),

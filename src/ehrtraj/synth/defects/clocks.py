@@ -47,8 +47,8 @@ def kinds() -> list[Kind]:
         Kind("charted_after_stay", CHART, _in_stay, _after_stay),
         Kind("charted_before_stay", CHART, _in_stay, _before_stay),
         *(
-            Kind("stop_before_start", table, has("starttime", "stoptime"), _stop_before_start(domain))
-            for table, domain in ORDERS.items()
+            Kind("stop_before_start", table, has("starttime", "stoptime"), _stop_before_start(event_type))
+            for table, event_type in ORDERS.items()
         ),
         Kind("date_after_charting", "icu/datetimeevents", has("charttime", "value"), _date_after_charting),
         Kind("storetime_before_charttime", "note/discharge", has("charttime"), _note_stored_early),
@@ -83,7 +83,7 @@ def _storedate_only(rows: Rows) -> Change:
 
 
 def _no_time(*names: str) -> Callable[[Rows], Change]:
-    return lambda rows: Change(dict.fromkeys(names), {"set_aside": "no_time"})
+    return lambda rows: Change(dict.fromkeys(names), {"rejected": "no_time"})
 
 
 def _charttime_missing(rows: Rows) -> Change:
@@ -128,10 +128,12 @@ def _moved(rows: Rows, time: Ints, flag: str) -> Change:
     return Change({"charttime": time, "storetime": stored}, {"time": Moments(time), "flags": (flag,)})
 
 
-def _stop_before_start(domain: str) -> Callable[[Rows], Change]:
+def _stop_before_start(event_type: str) -> Callable[[Rows], Change]:
     def change(rows: Rows) -> Change:
         stop = rows.times("starttime") - HOUR * rows.between(1, 24)
-        return Change({"stoptime": stop}, {"domain": domain, "time": Moments(stop), "flags": ("end_before_start",)})
+        return Change(
+            {"stoptime": stop}, {"event_type": event_type, "time": Moments(stop), "flags": ("end_before_start",)}
+        )
 
     return change
 

@@ -57,7 +57,7 @@ def _spelled(rows: Rows, spell: Spell, codes: list[str] | None = None) -> list[s
 
 
 def _code_missing(_: Rows) -> Change:
-    return Change({"icd_code": None}, {"set_aside": "no_code"})
+    return Change({"icd_code": None}, {"rejected": "no_code"})
 
 
 def _code_unknown() -> Kind:

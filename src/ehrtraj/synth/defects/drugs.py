@@ -16,7 +16,7 @@ from ehrtraj.synth.draw import Bools, Floats
 PRESCRIPTIONS, INPUTS, DETAIL = "hosp/prescriptions", "icu/inputevents", "hosp/emar_detail"
 _PLAIN = re.compile(r"[0-9]+(\.[0-9]+)?")
 _THOUSANDS = re.compile(r"[0-9]{4,6}")
-_START: Event = {"domain": "DRUG_ORDER_START"}
+_START: Event = {"event_type": "DRUG_ORDER_START"}
 
 
 _INTO_OWN_UNIT = {"mcg": 0.001, "g": 1000.0, "L": 1000.0}
@@ -62,7 +62,7 @@ def _rate_unit(rows: Rows) -> Change:
     return Change(
         {"rateuom": units, "rate": rate, "originalrate": _rounded(rows.floats("originalrate") * factor)},
         {
-            "domain": "INPUT_START",
+            "event_type": "INPUT_START",
             "numeric_value": rate / factor,
             "unit": [str(line["ucum"]) for line in lines],
             "raw_unit": units,
@@ -78,7 +78,7 @@ def _rounded(numbers: Floats) -> Floats:
 
 def _rewritten(_: Rows) -> Change:
     """A status that is known at the end only: taking the start away for it would tell of the end."""
-    right = {"domain": "INPUT_END", "statusdescription": "Rewritten"}
+    right = {"event_type": "INPUT_END", "statusdescription": "Rewritten"}
     return Change({"statusdescription": "Rewritten"}, right)
 
 
@@ -87,13 +87,13 @@ def _weighed(rows: Rows) -> Bools:
 
 
 def _placeholder_weight(_: Rows) -> Change:
-    right = {"domain": "INPUT_START", "patientweight": None, "flags": ("weight_placeholder",)}
+    right = {"event_type": "INPUT_START", "patientweight": None, "flags": ("weight_placeholder",)}
     return Change({"patientweight": 1.0}, right)
 
 
 def _weight_differs(rows: Rows) -> Change:
     weight = np.round(rows.floats("patientweight") * 1.3, 1)
-    return Change({"patientweight": weight}, {"domain": "INPUT_START", "patientweight": weight})
+    return Change({"patientweight": weight}, {"event_type": "INPUT_START", "patientweight": weight})
 
 
 def _dose_like(pattern: re.Pattern[str]) -> Callable[[Rows], Bools]:
@@ -143,9 +143,9 @@ def _no_ndc(written: str | None) -> Callable[[Rows], Change]:
 
 
 def _no_home_ndc(_: Rows) -> Change:
-    return Change({"ndc": "0"}, {"domain": "HOME_DRUG", "ndc": None})
+    return Change({"ndc": "0"}, {"event_type": "HOME_DRUG", "ndc": None})
 
 
 def _dose_given_text(rows: Rows) -> Change:
     written = Lines.of("dose_given_text", DETAIL).draw(rows).written
-    return Change({"dose_given": written}, {"domain": "EMAR_DOSE", "numeric_value": None, "text_value": written})
+    return Change({"dose_given": written}, {"event_type": "EMAR_DOSE", "numeric_value": None, "text_value": written})

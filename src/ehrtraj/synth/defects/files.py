@@ -23,11 +23,11 @@ def _unreadable(defect: str, table: str, column: str, reason: str) -> Kind:
     lines = Lines.of(defect, table)
 
     def change(rows: Rows) -> Change:
-        return Change({column: lines.draw(rows).written}, {"set_aside": reason})
+        return Change({column: lines.draw(rows).written}, {"rejected": reason})
 
     # Such rows are rare in any file: one of a patient at most.
     return Kind(defect, table, has(column), change, one_per="subject_id")
 
 
 def _twice(_: Rows) -> Change:
-    return Change({}, {"set_aside": "exact_duplicate"})
+    return Change({}, {"rejected": "exact_duplicate"})

@@ -57,7 +57,7 @@ def _subject_unknown(rows: Rows) -> Change:
 
 
 def _subject_missing(rows: Rows) -> Change:
-    return Change({"subject_id": None}, {"set_aside": "no_subject_id"})
+    return Change({"subject_id": None}, {"rejected": "no_subject_id"})
 
 
 def _admission_lost(table: str) -> list[Kind]:
@@ -114,7 +114,7 @@ def _linked(hadm_id: Ints, flag: str) -> Change:
 
 
 def _bill_unknown(rows: Rows) -> Change:
-    return Change({"hadm_id": _nowhere(rows)}, {"set_aside": "no_admission"})
+    return Change({"hadm_id": _nowhere(rows)}, {"rejected": "no_admission"})
 
 
 def _nowhere(rows: Rows) -> Ints:
@@ -125,7 +125,7 @@ def _nowhere(rows: Rows) -> Ints:
 def _note_missing(kind: str) -> Callable[[Rows], Change]:
     def change(rows: Rows) -> Change:
         names = [f"{subject}-{kind}-{NO_ENTRY}" for subject in rows.ints("subject_id").tolist()]
-        return Change({"note_id": names}, {"set_aside": "no_note"})
+        return Change({"note_id": names}, {"rejected": "no_note"})
 
     return change
 
@@ -133,11 +133,11 @@ def _note_missing(kind: str) -> Callable[[Rows], Change]:
 def _visit_conflict(rows: Rows) -> Change:
     """The way out is told hours later than in transfers and admissions."""
     left = rows.times("outtime") + HOUR * rows.between(1, 5)
-    right = {"domain": "ED_DEPARTURE", "time": Moments(left), "flags": ("visit_conflict",)}
+    right = {"event_type": "ED_DEPARTURE", "time": Moments(left), "flags": ("visit_conflict",)}
     return Change({"outtime": left}, right)
 
 
 def _parent_missing(rows: Rows) -> Change:
     entry = rows.ints("emar_seq") + NO_ENTRY
     names = [f"{subject}-{number}" for subject, number in zip(rows.ints("subject_id"), entry, strict=True)]
-    return Change({"emar_id": names, "emar_seq": entry}, {"set_aside": "no_parent"})
+    return Change({"emar_id": names, "emar_seq": entry}, {"rejected": "no_parent"})

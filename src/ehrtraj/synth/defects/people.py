@@ -45,12 +45,12 @@ def _died_in_hospital(rows: Rows) -> Bools:
 
 
 def _dod_conflict(rows: Rows) -> Change:
-    right = {"domain": "MEDS_DEATH", "time": Moments(_patient(rows, "deathtime")), "flags": ("death_conflict",)}
+    right = {"event_type": "MEDS_DEATH", "time": Moments(_patient(rows, "deathtime")), "flags": ("death_conflict",)}
     return Change({"dod": rows.times("dod") + DAY * rows.between(1, 5)}, right)
 
 
 def _dod_missing(rows: Rows) -> Change:
-    return Change({"dod": None}, {"domain": "MEDS_DEATH", "time": Moments(_patient(rows, "deathtime"))})
+    return Change({"dod": None}, {"event_type": "MEDS_DEATH", "time": Moments(_patient(rows, "deathtime"))})
 
 
 def _died_after_icu(rows: Rows) -> Bools:
@@ -60,7 +60,7 @@ def _died_after_icu(rows: Rows) -> Bools:
 
 def _dod_before_icu(rows: Rows) -> Change:
     dod = midnight(_patient(rows, "last_intime")) - DAY
-    return Change({"dod": dod}, {"domain": "MEDS_DEATH", "time": Moments(day_end(dod)), "time_precision": "day"})
+    return Change({"dod": dod}, {"event_type": "MEDS_DEATH", "time": Moments(day_end(dod)), "time_precision": "day"})
 
 
 def _old(rows: Rows) -> Bools:
@@ -72,7 +72,7 @@ def _age_top_coded(rows: Rows) -> Change:
     births: list[str | None] = [
         f"{year}-01-01 00:00:00" for year in (rows.ints("anchor_year") - CODED_TOP_AGE).tolist()
     ]
-    right = {"domain": "MEDS_BIRTH", "time": births, "flags": ("age_top_coded",)}
+    right = {"event_type": "MEDS_BIRTH", "time": births, "flags": ("age_top_coded",)}
     return Change({"anchor_age": np.full(len(rows), CODED_TOP_AGE)}, right)
 
 
@@ -91,7 +91,7 @@ def _admission_after_death(rows: Rows) -> Change:
             "edregtime": None,
             "edouttime": None,
         },
-        {"domain": "ADMISSION", "hadm_id": hadm, "time": Moments(opened), "flags": ("after_death",)},
+        {"event_type": "ADMISSION", "hadm_id": hadm, "time": Moments(opened), "flags": ("after_death",)},
     )
 
 
@@ -103,7 +103,7 @@ def _died_on_dod(rows: Rows) -> Bools:
 
 
 def _deathtime_missing(rows: Rows) -> Change:
-    right = {"domain": "MEDS_DEATH", "time": Moments(rows.times("dischtime")), "time_precision": "minute"}
+    right = {"event_type": "MEDS_DEATH", "time": Moments(rows.times("dischtime")), "time_precision": "minute"}
     return Change({"deathtime": None}, right)
 
 
@@ -114,7 +114,7 @@ def _died_after_midnight(rows: Rows) -> Bools:
 
 def _discharge_date_only(rows: Rows) -> Change:
     death = rows.times("deathtime")
-    right = {"domain": "DISCHARGE", "time": Moments(death), "flags": ("discharge_at_death",)}
+    right = {"event_type": "DISCHARGE", "time": Moments(death), "flags": ("discharge_at_death",)}
     return Change({"dischtime": midnight(death)}, right)
 
 
@@ -132,7 +132,7 @@ def _overlapping_admissions(rows: Rows) -> Change:
     inside = _admission(rows, "after") + MINUTE * rows.between(60, 1440)
     last = _admission(rows, "end_after")
     discharge = np.where(last == NONE, inside, np.minimum(inside, last - MINUTE))
-    right = {"domain": "DISCHARGE", "time": Moments(discharge), "flags": ("overlapping_stay",)}
+    right = {"event_type": "DISCHARGE", "time": Moments(discharge), "flags": ("overlapping_stay",)}
     return Change({"dischtime": discharge}, right)
 
 
@@ -144,7 +144,7 @@ def _long_away(rows: Rows) -> Bools:
 
 def _discharge_before_admission(rows: Rows) -> Change:
     discharge = rows.times("admittime") - MINUTE * rows.between(1, 720)
-    right = {"domain": "DISCHARGE", "time": Moments(discharge), "flags": ("end_before_start",)}
+    right = {"event_type": "DISCHARGE", "time": Moments(discharge), "flags": ("end_before_start",)}
     return Change({"dischtime": discharge}, right)
 
 
@@ -156,7 +156,7 @@ def _discharged_from_icu(rows: Rows) -> Bools:
 
 def _icu_end_after_discharge(rows: Rows) -> Change:
     end = _admission(rows, "dischtime") + MINUTE * rows.between(1, 600)
-    right = {"domain": "ICU_END", "time": Moments(end), "flags": ("end_after_discharge",)}
+    right = {"event_type": "ICU_END", "time": Moments(end), "flags": ("end_after_discharge",)}
     return Change({"outtime": end, "los": _days(end - rows.times("intime"))}, right)
 
 
@@ -166,7 +166,7 @@ def _overlapping_icu_stays(rows: Rows) -> Change:
     stay = rows.world.fresh_stays(len(rows))
     return Change(
         {"stay_id": stay, "intime": begin, "outtime": end, "los": _days(end - begin)},
-        {"domain": "ICU_START", "stay_id": stay, "time": Moments(begin), "flags": ("overlapping_stay",)},
+        {"event_type": "ICU_START", "stay_id": stay, "time": Moments(begin), "flags": ("overlapping_stay",)},
     )
 
 

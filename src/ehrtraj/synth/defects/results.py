@@ -140,7 +140,7 @@ def _status_in_value(_: Rows, written: Written, right: list[str | None]) -> Chan
 
 def _item_unknown(rows: Rows, written: Written, _: list[str | None]) -> Change:
     items = np.array(written).astype(np.int64)
-    right: Event = {"domain": "LAB", "numeric_value": rows.floats("valuenum"), "flags": ("code_unknown",)}
+    right: Event = {"event_type": "LAB", "numeric_value": rows.floats("valuenum"), "flags": ("code_unknown",)}
     return Change({"itemid": items}, right)
 
 

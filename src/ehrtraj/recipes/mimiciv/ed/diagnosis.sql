@@ -1,15 +1,15 @@
 -- ed/diagnosis: diagnoses billed for a stay in the emergency department, one a row.
 -- They lie at the end of the stay (edstays.outtime) and are not available before it. A code that stands on the
 -- same bill again stays, flagged (mc#1927).
--- set aside: no_code | nullif(trim(icd_code), '') IS NULL
--- set aside: no_stay | NOT EXISTS (FROM ed_stay AS e WHERE e.subject_id = diagnosis.subject_id AND e.stay_id = diagnosis.stay_id)
--- set aside: no_time | NOT EXISTS (FROM ed_stay AS e WHERE e.subject_id = diagnosis.subject_id AND e.stay_id = diagnosis.stay_id AND e.outtime IS NOT NULL)
+-- rejected: no_code | nullif(trim(icd_code), '') IS NULL
+-- rejected: no_stay | NOT EXISTS (FROM ed_stay AS e WHERE e.subject_id = diagnosis.subject_id AND e.stay_id = diagnosis.stay_id)
+-- rejected: no_time | NOT EXISTS (FROM ed_stay AS e WHERE e.subject_id = diagnosis.subject_id AND e.stay_id = diagnosis.stay_id AND e.outtime IS NOT NULL)
 
 -- [every row] a diagnosis: seq_num is its priority on the bill
 SELECT
   d.subject_id,
   e.outtime                                       AS time,
-  'DIAGNOSIS'                                     AS domain,
+  'DIAGNOSIS'                                     AS event_type,
   icd_diagnosis(d.icd_version, d.icd_code, '//')  AS item,
   'minute'                                        AS time_precision,
   e.hadm_id,

@@ -1,12 +1,12 @@
 -- ed/edstays: one stay in the emergency department a row. It is several events, each holding only what was known then.
 -- hadm_id is null where the visit led to no admission (MIMIC documentation).
--- set aside: no_time | intime IS NULL
+-- rejected: no_time | intime IS NULL
 
 -- [every row] the arrival, by how the patient came
 SELECT
   e.subject_id,
   e.intime                      AS time,
-  'ED_ARRIVAL'                  AS domain,
+  'ED_ARRIVAL'                  AS event_type,
   named(e.arrival_transport)    AS item,
   e.hadm_id,
   e.stay_id,
@@ -21,7 +21,7 @@ LEFT JOIN visits AS v ON v.told_by = 'ed/edstays' AND v.subject_id = e.subject_i
 SELECT
   e.subject_id,
   e.intime          AS time,
-  'RACE'            AS domain,
+  'RACE'            AS event_type,
   e.race            AS item,
   e.hadm_id,
   e.stay_id,
@@ -37,7 +37,7 @@ WHERE nullif(trim(e.race), '') IS NOT NULL;
 SELECT
   e.subject_id,
   e.outtime             AS time,
-  'ED_DEPARTURE'        AS domain,
+  'ED_DEPARTURE'        AS event_type,
   named(e.disposition)  AS item,
   e.hadm_id,
   e.stay_id,

@@ -1,12 +1,12 @@
 -- ed/medrecon: drugs that the patient takes at home, as the emergency department asked for them. Reported, not given.
 -- A row for each class (etc_rn) of a drug: the first counts, the others repeat it.
--- set aside: no_time | charttime IS NULL
+-- rejected: no_time | charttime IS NULL
 
 -- [every row] a drug that the patient reports to take: charttime is when it was asked, not when it was taken
 SELECT
   m.subject_id,
   m.charttime               AS time,
-  'HOME_DRUG'               AS domain,
+  'HOME_DRUG'               AS event_type,
   named(m.name)             AS item,
   'minute'                  AS time_precision,
   e.hadm_id,

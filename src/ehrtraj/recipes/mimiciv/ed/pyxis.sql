@@ -1,12 +1,12 @@
 -- ed/pyxis: drugs taken from the dispensing cabinet of the emergency department. Dispensed: whether and how much was
 -- given is not said. A row for each code (gsn_rn) of a drug: the first counts, the others repeat it.
--- set aside: no_time | charttime IS NULL
+-- rejected: no_time | charttime IS NULL
 
 -- [every row] a drug dispensed. The cabinet has a clock of its own: some rows lie before the arrival (mc#1910)
 SELECT
   p.subject_id,
   p.charttime               AS time,
-  'DISPENSE'                AS domain,
+  'DISPENSE'                AS event_type,
   named(p.name)             AS item,
   'minute'                  AS time_precision,
   e.hadm_id,

@@ -1,12 +1,12 @@
 -- ed/triage: the first look at a patient of the emergency department, one a stay, without a time of its own.
 -- It lies at the arrival (edstays.intime).
--- set aside: no_stay | NOT EXISTS (FROM ed_stay AS e WHERE e.subject_id = triage.subject_id AND e.stay_id = triage.stay_id AND e.intime IS NOT NULL)
+-- rejected: no_stay | NOT EXISTS (FROM ed_stay AS e WHERE e.subject_id = triage.subject_id AND e.stay_id = triage.stay_id AND e.intime IS NOT NULL)
 
 -- [every row] the acuity, from 1 (most urgent) to 5
 SELECT
   t.subject_id,
   e.intime           AS time,
-  'ED_TRIAGE'        AS domain,
+  'ED_TRIAGE'        AS event_type,
   'acuity'           AS item,
   t.acuity           AS numeric_value,
   'minute'           AS time_precision,
@@ -21,7 +21,7 @@ LEFT JOIN ed_stay AS e USING (subject_id, stay_id);
 SELECT
   t.subject_id,
   e.intime           AS time,
-  'CHIEF_COMPLAINT'  AS domain,
+  'CHIEF_COMPLAINT'  AS event_type,
   t.chiefcomplaint   AS text_value,
   'minute'           AS time_precision,
   e.hadm_id,
@@ -36,7 +36,7 @@ WHERE t.chiefcomplaint IS NOT NULL;
 SELECT
   t.subject_id,
   e.intime           AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'temperature'      AS item,
   t.temperature      AS numeric_value,
   '°F'               AS unit,
@@ -53,7 +53,7 @@ WHERE t.temperature IS NOT NULL;
 SELECT
   t.subject_id,
   e.intime           AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'heartrate'        AS item,
   t.heartrate        AS numeric_value,
   'bpm'              AS unit,
@@ -70,7 +70,7 @@ WHERE t.heartrate IS NOT NULL;
 SELECT
   t.subject_id,
   e.intime           AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'resprate'         AS item,
   t.resprate         AS numeric_value,
   'insp/min'         AS unit,
@@ -87,7 +87,7 @@ WHERE t.resprate IS NOT NULL;
 SELECT
   t.subject_id,
   e.intime           AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'o2sat'            AS item,
   t.o2sat            AS numeric_value,
   '%'                AS unit,
@@ -104,7 +104,7 @@ WHERE t.o2sat IS NOT NULL;
 SELECT
   t.subject_id,
   e.intime           AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'sbp'              AS item,
   t.sbp              AS numeric_value,
   'mmHg'             AS unit,
@@ -121,7 +121,7 @@ WHERE t.sbp IS NOT NULL;
 SELECT
   t.subject_id,
   e.intime           AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'dbp'              AS item,
   t.dbp              AS numeric_value,
   'mmHg'             AS unit,
@@ -138,7 +138,7 @@ WHERE t.dbp IS NOT NULL;
 SELECT
   t.subject_id,
   e.intime           AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'pain'             AS item,
   pain_score(t.pain) AS numeric_value,
   said(t.pain, pain_score(t.pain)) AS text_value,

@@ -1,11 +1,11 @@
 -- ed/vitalsign: vital signs in the emergency department, a round of them a row, every one to four hours.
--- set aside: no_time | charttime IS NULL
+-- rejected: no_time | charttime IS NULL
 
 -- [every row] the round itself, with the heart's rhythm where it was noted
 SELECT
   v.subject_id,
   v.charttime        AS time,
-  'ED_ROUND'         AS domain,
+  'ED_ROUND'         AS event_type,
   nullif(trim(v.rhythm), '') AS text_value,
   'minute'           AS time_precision,
   e.hadm_id,
@@ -18,7 +18,7 @@ LEFT JOIN ed_stay AS e USING (subject_id, stay_id);
 SELECT
   v.subject_id,
   v.charttime        AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'temperature'      AS item,
   v.temperature      AS numeric_value,
   '°F'               AS unit,
@@ -34,7 +34,7 @@ WHERE v.temperature IS NOT NULL;
 SELECT
   v.subject_id,
   v.charttime        AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'heartrate'        AS item,
   v.heartrate        AS numeric_value,
   'bpm'              AS unit,
@@ -50,7 +50,7 @@ WHERE v.heartrate IS NOT NULL;
 SELECT
   v.subject_id,
   v.charttime        AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'resprate'         AS item,
   v.resprate         AS numeric_value,
   'insp/min'         AS unit,
@@ -66,7 +66,7 @@ WHERE v.resprate IS NOT NULL;
 SELECT
   v.subject_id,
   v.charttime        AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'o2sat'            AS item,
   v.o2sat            AS numeric_value,
   '%'                AS unit,
@@ -82,7 +82,7 @@ WHERE v.o2sat IS NOT NULL;
 SELECT
   v.subject_id,
   v.charttime        AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'sbp'              AS item,
   v.sbp              AS numeric_value,
   'mmHg'             AS unit,
@@ -98,7 +98,7 @@ WHERE v.sbp IS NOT NULL;
 SELECT
   v.subject_id,
   v.charttime        AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'dbp'              AS item,
   v.dbp              AS numeric_value,
   'mmHg'             AS unit,
@@ -114,7 +114,7 @@ WHERE v.dbp IS NOT NULL;
 SELECT
   v.subject_id,
   v.charttime        AS time,
-  'ED_VITAL'         AS domain,
+  'ED_VITAL'         AS event_type,
   'pain'             AS item,
   pain_score(v.pain) AS numeric_value,
   said(v.pain, pain_score(v.pain)) AS text_value,

@@ -1,12 +1,12 @@
 -- hosp/admissions: one stay in the hospital a row. It is several events, each holding only what was known then.
 -- left out: admit_provider_id | who admitted the patient, not what happened to the patient
--- set aside: no_time | admittime IS NULL
+-- rejected: no_time | admittime IS NULL
 
 -- [every row] the admission, and whether an earlier one had not ended (mc#1520)
 SELECT
   a.subject_id,
   a.admittime               AS time,
-  'ADMISSION'               AS domain,
+  'ADMISSION'               AS event_type,
   named(a.admission_type)   AS item,
   'minute'                  AS time_precision,
   a.hadm_id,
@@ -24,7 +24,7 @@ FROM admissions AS a;
 SELECT
   a.subject_id,
   a.edregtime         AS time,
-  'ED_REGISTRATION'   AS domain,
+  'ED_REGISTRATION'   AS event_type,
   'minute'            AS time_precision,
   a.hadm_id,
   v.stay_id,
@@ -41,7 +41,7 @@ WHERE a.edregtime IS NOT NULL;
 SELECT
   a.subject_id,
   a.edouttime   AS time,
-  'ED_OUT'      AS domain,
+  'ED_OUT'      AS event_type,
   'minute'      AS time_precision,
   a.hadm_id,
   v.stay_id,
@@ -59,7 +59,7 @@ WHERE a.edouttime IS NOT NULL;
 SELECT
   subject_id,
   admittime     AS time,
-  'RACE'        AS domain,
+  'RACE'        AS event_type,
   race          AS item,
   'minute'      AS time_precision,
   hadm_id,
@@ -72,7 +72,7 @@ WHERE nullif(trim(race), '') IS NOT NULL;
 SELECT
   subject_id,
   admittime     AS time,
-  'LANGUAGE'    AS domain,
+  'LANGUAGE'    AS event_type,
   language      AS item,
   'minute'      AS time_precision,
   hadm_id,
@@ -85,7 +85,7 @@ WHERE nullif(trim(language), '') IS NOT NULL;
 SELECT
   subject_id,
   admittime           AS time,
-  'MARITAL_STATUS'    AS domain,
+  'MARITAL_STATUS'    AS event_type,
   marital_status      AS item,
   'minute'            AS time_precision,
   hadm_id,
@@ -98,7 +98,7 @@ WHERE nullif(trim(marital_status), '') IS NOT NULL;
 SELECT
   subject_id,
   stay_end(dischtime, deathtime)    AS time,
-  'INSURANCE'                       AS domain,
+  'INSURANCE'                       AS event_type,
   insurance                         AS item,
   'minute'                          AS time_precision,
   hadm_id,
@@ -113,7 +113,7 @@ WHERE nullif(trim(insurance), '') IS NOT NULL AND coalesce(dischtime, deathtime)
 SELECT
   a.subject_id,
   stay_end(a.dischtime, a.deathtime)    AS time,
-  'DISCHARGE'                           AS domain,
+  'DISCHARGE'                           AS event_type,
   named(a.discharge_location)           AS item,
   'minute'                              AS time_precision,
   a.hadm_id,
@@ -135,7 +135,7 @@ WHERE a.dischtime IS NOT NULL;
 SELECT
   subject_id,
   deathtime           AS time,
-  'HOSPITAL_DEATH'    AS domain,
+  'HOSPITAL_DEATH'    AS event_type,
   'minute'            AS time_precision,
   hadm_id,
   hadm_id             AS source_key,

@@ -2,15 +2,15 @@
 -- Coders assign them after discharge, and do not say what was present on admission (mc#918, mc#954, mc#374):
 -- they lie at the discharge and are not available before it. A code that stands on the same bill again stays, flagged
 -- (mc#1927).
--- set aside: no_code | nullif(trim(icd_code), '') IS NULL
--- set aside: no_admission | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = diagnoses_icd.subject_id AND a.hadm_id = diagnoses_icd.hadm_id)
--- set aside: no_time | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = diagnoses_icd.subject_id AND a.hadm_id = diagnoses_icd.hadm_id AND coalesce(a.dischtime, a.deathtime) IS NOT NULL)
+-- rejected: no_code | nullif(trim(icd_code), '') IS NULL
+-- rejected: no_admission | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = diagnoses_icd.subject_id AND a.hadm_id = diagnoses_icd.hadm_id)
+-- rejected: no_time | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = diagnoses_icd.subject_id AND a.hadm_id = diagnoses_icd.hadm_id AND coalesce(a.dischtime, a.deathtime) IS NOT NULL)
 
 -- [every row] a diagnosis: seq_num is its priority on the bill
 SELECT
   d.subject_id,
   stay_end(a.dischtime, a.deathtime)              AS time,
-  'DIAGNOSIS'                                     AS domain,
+  'DIAGNOSIS'                                     AS event_type,
   icd_diagnosis(d.icd_version, d.icd_code, '//')  AS item,
   'minute'                                        AS time_precision,
   d.hadm_id,

@@ -1,14 +1,14 @@
 -- hosp/drgcodes: the diagnosis-related groups billed for an admission, one of each type a row (HCFA and APR).
 -- Grouped from the coded diagnoses, so after discharge: they lie there and are not available before it (mc#918).
--- set aside: no_code | nullif(trim(drg_code), '') IS NULL
--- set aside: no_admission | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = drgcodes.subject_id AND a.hadm_id = drgcodes.hadm_id)
--- set aside: no_time | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = drgcodes.subject_id AND a.hadm_id = drgcodes.hadm_id AND coalesce(a.dischtime, a.deathtime) IS NOT NULL)
+-- rejected: no_code | nullif(trim(drg_code), '') IS NULL
+-- rejected: no_admission | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = drgcodes.subject_id AND a.hadm_id = drgcodes.hadm_id)
+-- rejected: no_time | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = drgcodes.subject_id AND a.hadm_id = drgcodes.hadm_id AND coalesce(a.dischtime, a.deathtime) IS NOT NULL)
 
 -- [every row] a group. Its number changed meaning from one year's list to the next: the description is kept as text
 SELECT
   d.subject_id,
   stay_end(a.dischtime, a.deathtime)              AS time,
-  'DRG'                                           AS domain,
+  'DRG'                                           AS event_type,
   named(d.drg_type) || '//' || trim(d.drg_code)   AS item,
   squeezed(d.description)                         AS text_value,
   'minute'                                        AS time_precision,

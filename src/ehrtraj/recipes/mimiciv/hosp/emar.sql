@@ -2,7 +2,7 @@
 -- The record was introduced from 2011 to 2013: no entry before says nothing (mc#1069).
 -- left out: emar_id | it is <subject_id>-<emar_seq>, in source_key
 -- left out: enter_provider_id | who made the entry, not what happened to the patient
--- set aside: no_time | coalesce(charttime, storetime, scheduletime) IS NULL
+-- rejected: no_time | coalesce(charttime, storetime, scheduletime) IS NULL
 
 -- [every row] the entry. What was done stands first in the code: 'Not Given', 'Hold Dose' or 'Flushed' are entries too,
 -- and no doses. It was due at scheduletime. The medication of IV fluids is mostly not named (1,576 of 35,835 rows in the
@@ -10,7 +10,7 @@
 SELECT
   subject_id,
   coalesce(charttime, storetime, scheduletime)          AS time,
-  'EMAR'                                                AS domain,
+  'EMAR'                                                AS event_type,
   named(event_txt) || '//' || named(medication)         AS item,
   storetime                                             AS available_time,
   'minute'                                              AS time_precision,

@@ -4,14 +4,14 @@
 -- demo have their entry), so the integers join them.
 -- left out: emar_id | it is <subject_id>-<emar_seq>, in source_key
 -- left out: barcode_type, reason_for_no_barcode, non_formulary_visual_verification | how the nurse checked the product
--- set aside: no_parent | NOT EXISTS (FROM emar AS e WHERE e.subject_id = emar_detail.subject_id AND e.emar_seq = emar_detail.emar_seq AND coalesce(e.charttime, e.storetime, e.scheduletime) IS NOT NULL)
+-- rejected: no_parent | NOT EXISTS (FROM emar AS e WHERE e.subject_id = emar_detail.subject_id AND e.emar_seq = emar_detail.emar_seq AND coalesce(e.charttime, e.storetime, e.scheduletime) IS NOT NULL)
 
 -- [every row] a dose: due, or recorded under what was done ('Administered', but also 'Not Given', which may have a dose
 -- beside it). Text where it is no number: '1-2', '___'.
 SELECT
   d.subject_id,
   e.time                                                            AS time,
-  'EMAR_DOSE'                                                       AS domain,
+  'EMAR_DOSE'                                                       AS event_type,
   CASE WHEN d.parent_field_ordinal IS NULL THEN 'DUE'
        ELSE e.event_txt END || '//' || e.medication                 AS item,
   TRY_CAST(d.dose AS DOUBLE)                                        AS numeric_value,
@@ -65,7 +65,7 @@ LEFT JOIN (
 SELECT
   d.subject_id,
   e.time                                        AS time,
-  'EMAR_INFUSION'                               AS domain,
+  'EMAR_INFUSION'                               AS event_type,
   e.event_txt || '//' || e.medication           AS item,
   TRY_CAST(d.infusion_rate AS DOUBLE)           AS numeric_value,
   said(d.infusion_rate, TRY_CAST(d.infusion_rate AS DOUBLE)) AS text_value,

@@ -1,14 +1,14 @@
 -- hosp/hcpcsevents: services billed by HCPCS or CPT, one a row, dated by the day.
 -- A bill of the stay: available at its end, not on the day of the service. The code says what was done, the text beside
 -- it only describes the code.
--- set aside: no_code | nullif(trim(hcpcs_cd), '') IS NULL
--- set aside: no_time | chartdate IS NULL
+-- rejected: no_code | nullif(trim(hcpcs_cd), '') IS NULL
+-- rejected: no_time | chartdate IS NULL
 
 -- [every row] a service: seq_num is its order on the bill
 SELECT
   h.subject_id,
   day_end_in_stay(h.chartdate, a.ended)                   AS time,
-  'HCPCS'                                                 AS domain,
+  'HCPCS'                                                 AS event_type,
   upper(trim(h.hcpcs_cd))                                 AS item,
   not_before(a.ended, day_end_in_stay(h.chartdate, a.ended)) AS available_time,
   'day'                                                   AS time_precision,

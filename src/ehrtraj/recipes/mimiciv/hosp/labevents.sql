@@ -1,15 +1,15 @@
 -- hosp/labevents: results of the hospital's laboratory, one analyte of one specimen a row.
 -- The largest table of the hospital: a plain projection, nothing joined.
 -- left out: order_provider_id | who ordered the test, not what happened to the patient
--- set aside: no_code | itemid IS NULL
--- set aside: no_time | charttime IS NULL AND storetime IS NULL
+-- rejected: no_code | itemid IS NULL
+-- rejected: no_time | charttime IS NULL AND storetime IS NULL
 
 -- [every row] a result: the specimen was taken at charttime, the result known at storetime (MIMIC documentation).
 -- The number is valuenum, also where value is masked as '___' (mc#1354, mc#1921): value stays where it says more.
 SELECT
   subject_id,
   coalesce(charttime, storetime)    AS time,
-  'LAB'                             AS domain,
+  'LAB'                             AS event_type,
   itemid                            AS item,
   valuenum                          AS numeric_value,
   said(value, valuenum)             AS text_value,

@@ -2,7 +2,7 @@
 -- The specimen joins them (link_id): its isolates are told apart by test_seq, organism and isolate_num.
 -- CANCELLED (90760) and NEGATIVE (90856) stand among the organisms and are none (mc#1677, mc#1261): see is_organism.
 -- left out: order_provider_id | who ordered the test, not what happened to the patient
--- set aside: no_time | charttime IS NULL AND chartdate IS NULL
+-- rejected: no_time | charttime IS NULL AND chartdate IS NULL
 
 -- [every row] the result: of the antibiotic if there is one, else the organism, else the test, with the laboratory's
 -- comment (no organism is mostly 'NO GROWTH', but the comment decides). The dilution is the smallest concentration
@@ -10,7 +10,7 @@
 SELECT
   m.subject_id,
   coalesce(m.charttime, day_end_in_stay(m.chartdate, a.ended))    AS time,
-  'MICRO'                                                         AS domain,
+  'MICRO'                                                         AS event_type,
   CASE
     WHEN m.ab_itemid IS NOT NULL OR m.ab_name IS NOT NULL
       THEN 'ANTIBIOTIC//' || coalesce(CAST(m.ab_itemid AS VARCHAR), m.ab_name)
@@ -58,7 +58,7 @@ LEFT JOIN (
 SELECT
   m.subject_id,
   coalesce(m.charttime, day_end_in_stay(m.chartdate, a.ended))    AS time,
-  'MICRO'                                                         AS domain,
+  'MICRO'                                                         AS event_type,
   'ORGANISM//' || coalesce(CAST(m.org_itemid AS VARCHAR), m.org_name) AS item,
   squeezed(m.comments)                                            AS text_value,
   not_before(coalesce(m.storetime, day_end(m.storedate)),
@@ -94,7 +94,7 @@ QUALIFY
 SELECT
   m.subject_id,
   coalesce(m.charttime, day_end_in_stay(m.chartdate, a.ended))    AS time,
-  'MICRO_SPECIMEN'                                                AS domain,
+  'MICRO_SPECIMEN'                                                AS event_type,
   coalesce(CAST(m.spec_itemid AS VARCHAR), named(m.spec_type_desc)) AS item,
   CASE WHEN m.charttime IS NULL THEN 'day' ELSE 'minute' END      AS time_precision,
   m.hadm_id,

@@ -1,13 +1,13 @@
 -- hosp/omr: measurements of the outpatient record (blood pressure, weight, height, BMI, eGFR), one a row, by the day.
 -- It names no admission, so the day's end is all that is known of the time.
--- set aside: no_code | nullif(trim(result_name), '') IS NULL
--- set aside: no_time | chartdate IS NULL
+-- rejected: no_code | nullif(trim(result_name), '') IS NULL
+-- rejected: no_time | chartdate IS NULL
 
 -- [every row] the measurement: 'Weight' and 'Height' without a unit are in pounds and inches (mc#1918)
 SELECT
   subject_id,
   day_end(chartdate)                AS time,
-  'OMR'                             AS domain,
+  'OMR'                             AS event_type,
   named(result_name)                AS item,
   TRY_CAST(result_value AS DOUBLE)  AS numeric_value,
   said(result_value, TRY_CAST(result_value AS DOUBLE)) AS text_value,
@@ -24,7 +24,7 @@ FROM omr;
 SELECT
   subject_id,
   day_end(chartdate)                AS time,
-  'OMR'                             AS domain,
+  'OMR'                             AS event_type,
   result_name || '//SYSTOLIC'       AS item,
   TRY_CAST(split_part(result_value, '/', 1) AS DOUBLE) AS numeric_value,
   'mmHg'                            AS unit,
@@ -38,7 +38,7 @@ WHERE result_name LIKE 'Blood Pressure%' AND TRY_CAST(split_part(result_value, '
 SELECT
   subject_id,
   day_end(chartdate)                AS time,
-  'OMR'                             AS domain,
+  'OMR'                             AS event_type,
   result_name || '//DIASTOLIC'      AS item,
   TRY_CAST(split_part(result_value, '/', 2) AS DOUBLE) AS numeric_value,
   'mmHg'                            AS unit,

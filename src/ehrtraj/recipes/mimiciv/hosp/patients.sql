@@ -1,13 +1,13 @@
 -- hosp/patients: one patient a row: sex, the year from which age is counted, the date of death.
 -- A patient with several rows keeps the one that is least by its columns from left to right (null last), whatever their order
 -- in the file: with more there would be several births.
--- set aside: duplicate_subject | EXISTS (FROM patients AS o WHERE o.subject_id = patients.subject_id AND row(o.gender, o.anchor_age, o.anchor_year, o.anchor_year_group, o.dod) < row(patients.gender, patients.anchor_age, patients.anchor_year, patients.anchor_year_group, patients.dod))
+-- rejected: duplicate_subject | EXISTS (FROM patients AS o WHERE o.subject_id = patients.subject_id AND row(o.gender, o.anchor_age, o.anchor_year, o.anchor_year_group, o.dod) < row(patients.gender, patients.anchor_age, patients.anchor_year, patients.anchor_year_group, patients.dod))
 
 -- [every row] sex
 SELECT
   subject_id,
   NULL::TIMESTAMP   AS time,
-  'GENDER'          AS domain,
+  'GENDER'          AS event_type,
   named(gender)     AS item
 FROM patients;
 
@@ -15,7 +15,7 @@ FROM patients;
 SELECT
   subject_id,
   NULL::TIMESTAMP       AS time,
-  'ANCHOR_YEAR_GROUP'   AS domain,
+  'ANCHOR_YEAR_GROUP'   AS event_type,
   anchor_year_group     AS item
 FROM patients
 WHERE nullif(trim(anchor_year_group), '') IS NOT NULL;
@@ -25,7 +25,7 @@ WHERE nullif(trim(anchor_year_group), '') IS NOT NULL;
 SELECT
   subject_id,
   TRY(make_timestamp(anchor_year - anchor_age, 1, 1, 0, 0, 0.0))  AS time,
-  'MEDS_BIRTH'                                                    AS domain,
+  'MEDS_BIRTH'                                                    AS event_type,
   'year'                                                          AS time_precision,
   CASE WHEN anchor_age > 89 THEN flag('age_top_coded') ELSE 0 END AS flags,
   anchor_age,
@@ -39,7 +39,7 @@ WHERE CAST(anchor_year AS BIGINT) - anchor_age BETWEEN 1 AND 9999;
 SELECT
   p.subject_id,
   coalesce(d.deathtime, d.died_at, day_end(p.dod))       AS time,
-  'MEDS_DEATH'                                           AS domain,
+  'MEDS_DEATH'                                           AS event_type,
   CASE WHEN coalesce(d.deathtime, d.died_at) IS NULL
        THEN 'day' ELSE 'minute' END                      AS time_precision,
   coalesce(d.death_hadm_id, d.died_hadm_id)              AS hadm_id,

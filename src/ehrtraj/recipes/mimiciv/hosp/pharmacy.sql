@@ -2,13 +2,13 @@
 -- poe_id joins it with the order, prescriptions and emar (one order may have several rows here: 15,220 rows and 13,470
 -- orders in the demo). 86 rows there have none: -pharmacy_id joins their start and end and is never an order's number.
 -- left out: expiration_value, expiration_unit, expirationdate | the shelf life of the product, not the patient
--- set aside: no_time | coalesce(starttime, entertime, stoptime, verifiedtime) IS NULL
+-- rejected: no_time | coalesce(starttime, entertime, stoptime, verifiedtime) IS NULL
 
 -- [every row] the medication's start as ordered. It was entered up to hours before, or after: known from then on
 SELECT
   subject_id,
   coalesce(starttime, entertime, stoptime, verifiedtime)            AS time,
-  'PHARMACY_START'                                                  AS domain,
+  'PHARMACY_START'                                                  AS event_type,
   named(medication)                                                 AS item,
   not_before(entertime, coalesce(starttime, entertime, stoptime))   AS available_time,
   hadm_id,
@@ -34,7 +34,7 @@ FROM pharmacy;
 SELECT
   subject_id,
   verifiedtime            AS time,
-  'PHARMACY_VERIFIED'     AS domain,
+  'PHARMACY_VERIFIED'     AS event_type,
   named(medication)       AS item,
   hadm_id,
   pharmacy_id                                               AS source_key,
@@ -46,7 +46,7 @@ WHERE verifiedtime IS NOT NULL;
 SELECT
   subject_id,
   stoptime                          AS time,
-  'PHARMACY_END'                    AS domain,
+  'PHARMACY_END'                    AS event_type,
   named(medication)                 AS item,
   not_before(entertime, stoptime)   AS available_time,
   hadm_id,

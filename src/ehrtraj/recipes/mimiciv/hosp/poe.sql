@@ -3,13 +3,13 @@
 -- left out: discontinued_by_poe_id | known only later: the later order says it itself, in discontinue_of_poe_id
 -- left out: order_status | the state when the data were drawn, not when the order was made
 -- left out: order_provider_id | who ordered, not what happened to the patient
--- set aside: no_time | ordertime IS NULL
+-- rejected: no_time | ordertime IS NULL
 
 -- [every row] the transaction: its type stands first, so that a discontinuation is never taken for an order
 SELECT
   subject_id,
   ordertime             AS time,
-  'ORDER'               AS domain,
+  'ORDER'               AS event_type,
   named(transaction_type) || '//' || named(order_type)
     || CASE WHEN order_subtype IS NULL THEN '' ELSE '//' || order_subtype END AS item,
   hadm_id,

@@ -1,14 +1,14 @@
 -- hosp/poe_detail: what else an order says (code status, where to admit, which tube), one field a row.
 -- left out: poe_id | it is <subject_id>-<poe_seq>, in link_id
--- set aside: no_code | nullif(trim(field_name), '') IS NULL
--- set aside: no_parent | NOT EXISTS (FROM poe AS o WHERE o.subject_id = poe_detail.subject_id AND o.poe_seq = poe_detail.poe_seq AND o.ordertime IS NOT NULL)
+-- rejected: no_code | nullif(trim(field_name), '') IS NULL
+-- rejected: no_parent | NOT EXISTS (FROM poe AS o WHERE o.subject_id = poe_detail.subject_id AND o.poe_seq = poe_detail.poe_seq AND o.ordertime IS NOT NULL)
 
 -- [every row] the field and the choice made, at the time of the order. All fields but one hold choices from a list,
 -- which belong into the code ('Code status//Do not resuscitate'): the time of a consult is text.
 SELECT
   d.subject_id,
   o.ordertime       AS time,
-  'ORDER_DETAIL'    AS domain,
+  'ORDER_DETAIL'    AS event_type,
   named(d.field_name)
     || CASE WHEN d.field_name LIKE '%Time' OR d.field_value IS NULL THEN ''
             ELSE '//' || trim(d.field_value) END                    AS item,

@@ -2,7 +2,7 @@
 -- An order is not a dose given (mc#1862). pharmacy_id joins it with pharmacy, poe_id with the order and emar. Where
 -- poe_id is null (118 of 18,087 rows in the demo, all of 1.0), the order that pharmacy names, else -pharmacy_id.
 -- left out: order_provider_id | who ordered, not what happened to the patient
--- set aside: no_time | starttime IS NULL AND stoptime IS NULL
+-- rejected: no_time | starttime IS NULL AND stoptime IS NULL
 
 -- [every row] the start of the order, with the dose ordered: a number, or text such as '1-2' or '25,000'.
 -- Orders are entered up to hours after the start they name: known from the time the pharmacy got them. (ordertime of
@@ -11,7 +11,7 @@
 SELECT
   r.subject_id,
   coalesce(r.starttime, r.stoptime)                             AS time,
-  'DRUG_ORDER_START'                                            AS domain,
+  'DRUG_ORDER_START'                                            AS event_type,
   named(r.drug)                                                 AS item,
   TRY_CAST(r.dose_val_rx AS DOUBLE)                             AS numeric_value,
   said(r.dose_val_rx, TRY_CAST(r.dose_val_rx AS DOUBLE))        AS text_value,
@@ -47,7 +47,7 @@ LEFT JOIN (
 SELECT
   r.subject_id,
   r.stoptime                              AS time,
-  'DRUG_ORDER_END'                        AS domain,
+  'DRUG_ORDER_END'                        AS event_type,
   named(r.drug)                           AS item,
   not_before(f.entertime, r.stoptime)     AS available_time,
   'minute'                                AS time_precision,

@@ -1,13 +1,13 @@
 -- hosp/procedures_icd: procedures billed for an admission, one a row, dated by the day.
 -- Done on chartdate, but coded after discharge (MIMIC documentation): available only then.
--- set aside: no_code | nullif(trim(icd_code), '') IS NULL
--- set aside: no_time | chartdate IS NULL
+-- rejected: no_code | nullif(trim(icd_code), '') IS NULL
+-- rejected: no_time | chartdate IS NULL
 
 -- [every row] a procedure: seq_num is its order on the bill
 SELECT
   p.subject_id,
   day_end_in_stay(p.chartdate, a.ended)                   AS time,
-  'PROCEDURE'                                             AS domain,
+  'PROCEDURE'                                             AS event_type,
   icd_procedure(p.icd_version, p.icd_code, '//')          AS item,
   not_before(a.ended, day_end_in_stay(p.chartdate, a.ended)) AS available_time,
   'day'                                                   AS time_precision,

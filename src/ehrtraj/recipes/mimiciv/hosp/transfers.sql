@@ -1,13 +1,13 @@
 -- hosp/transfers: one stay in one place of the hospital a row, with a last row for the departure.
 -- hadm_id is null for a visit to the emergency department that led to no admission (MIMIC documentation).
--- set aside: no_time | intime IS NULL
+-- rejected: no_time | intime IS NULL
 
 -- [every row] arrival at the care unit: the row of the departure has none and is TRANSFER//DISCHARGE. A row 'ED' tells of
 -- the visit that edstays tells of, and has its stay_id
 SELECT
   t.subject_id,
   t.intime          AS time,
-  'TRANSFER'        AS domain,
+  'TRANSFER'        AS event_type,
   CASE WHEN t.eventtype = 'discharge' THEN 'DISCHARGE'
        ELSE named(t.careunit) END AS item,
   t.hadm_id,
@@ -24,7 +24,7 @@ LEFT JOIN visits AS v ON v.told_by = 'hosp/transfers' AND v.subject_id = t.subje
 SELECT
   t.subject_id,
   t.outtime         AS time,
-  'TRANSFER_OUT'    AS domain,
+  'TRANSFER_OUT'    AS event_type,
   named(t.careunit) AS item,
   t.hadm_id,
   v.stay_id,

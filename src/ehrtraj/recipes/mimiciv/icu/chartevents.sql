@@ -1,15 +1,15 @@
 -- icu/chartevents: the nurses' and monitors' chart of intensive care, one item at one time a row.
 -- The largest table of all: a plain projection, nothing joined, nothing that is not needed.
 -- left out: caregiver_id | who charted it, not what happened to the patient
--- set aside: no_code | itemid IS NULL
--- set aside: no_time | charttime IS NULL
+-- rejected: no_code | itemid IS NULL
+-- rejected: no_time | charttime IS NULL
 
 -- [every row] a charted value: a warning is the nurse's remark, no reason to drop the value (MIMIC documentation).
 -- Seconds are real here, if rare (1,128 of 668,862 rows in the demo, all of item 220001).
 SELECT
   subject_id,
   charttime                 AS time,
-  'CHART'                   AS domain,
+  'CHART'                   AS event_type,
   itemid                    AS item,
   valuenum                  AS numeric_value,
   said(value, valuenum)     AS text_value,

@@ -1,14 +1,14 @@
 -- icu/datetimeevents: dates that were charted (of a line's insertion, of the last dialysis), one a row.
 -- left out: caregiver_id | who charted it, not what happened to the patient
--- set aside: no_code | itemid IS NULL
--- set aside: no_time | charttime IS NULL
+-- rejected: no_code | itemid IS NULL
+-- rejected: no_time | charttime IS NULL
 
 -- [every row] the charting. The date itself is what was said then, not when it was said: it may lie before charttime or
 -- after it (566 of 15,280 in the demo). valueuom says whether it is a date or has a time.
 SELECT
   subject_id,
   charttime                 AS time,
-  'CHART_DATE'              AS domain,
+  'CHART_DATE'              AS event_type,
   itemid                    AS item,
   storetime                 AS available_time,
   'minute'                  AS time_precision,

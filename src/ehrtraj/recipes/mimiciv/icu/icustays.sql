@@ -1,12 +1,12 @@
 -- icu/icustays: one stay in intensive care a row, made by MIMIC from consecutive rows of transfers.
 -- left out: los | outtime - intime in days
--- set aside: no_time | intime IS NULL
+-- rejected: no_time | intime IS NULL
 
 -- [every row] the start: only the unit of the start is known then, and whether another stay had not ended (mc#1726)
 SELECT
   s.subject_id,
   s.intime                  AS time,
-  'ICU_START'               AS domain,
+  'ICU_START'               AS event_type,
   named(s.first_careunit)   AS item,
   s.hadm_id,
   s.stay_id,
@@ -22,7 +22,7 @@ FROM icustays AS s;
 SELECT
   s.subject_id,
   s.outtime                 AS time,
-  'ICU_END'                 AS domain,
+  'ICU_END'                 AS event_type,
   named(s.last_careunit)    AS item,
   s.hadm_id,
   s.stay_id,

@@ -1,14 +1,14 @@
 -- icu/ingredientevents: what the inputs contain (water, calories, ...), one ingredient of one stretch a row.
 -- orderid (source_key) is that of the row in inputevents it comes from, linkorderid (link_id) that of its chain.
 -- left out: caregiver_id | who charted it, not what happened to the patient
--- set aside: no_code | itemid IS NULL
--- set aside: no_time | starttime IS NULL AND endtime IS NULL
+-- rejected: no_code | itemid IS NULL
+-- rejected: no_time | starttime IS NULL AND endtime IS NULL
 
 -- [every row] the start, with the rate
 SELECT
   subject_id,
   coalesce(starttime, endtime)    AS time,
-  'INGREDIENT_START'              AS domain,
+  'INGREDIENT_START'              AS event_type,
   itemid                          AS item,
   rate                            AS numeric_value,
   rateuom                         AS unit,
@@ -26,7 +26,7 @@ FROM ingredientevents;
 SELECT
   subject_id,
   endtime                         AS time,
-  'INGREDIENT_END'                AS domain,
+  'INGREDIENT_END'                AS event_type,
   itemid                          AS item,
   amount                          AS numeric_value,
   amountuom                       AS unit,

@@ -2,8 +2,8 @@
 -- Drug and solution of one bag share an orderid (source_key), changes of its rate a linkorderid (link_id): an end belongs
 -- to the start of the same item and source_key (no two rows share both, of 20,404 in the demo).
 -- left out: caregiver_id | who charted it, not what happened to the patient
--- set aside: no_code | itemid IS NULL
--- set aside: no_time | starttime IS NULL AND endtime IS NULL
+-- rejected: no_code | itemid IS NULL
+-- rejected: no_time | starttime IS NULL AND endtime IS NULL
 
 -- [every row] the start, with the rate and with what the order and the bag say. A push has no rate and ends a minute
 -- later (9,366 of 20,404 rows in the demo), which is no duration (mc#1588). The weight is the one the dose was
@@ -12,7 +12,7 @@
 SELECT
   subject_id,
   coalesce(starttime, endtime)              AS time,
-  'INPUT_START'                             AS domain,
+  'INPUT_START'                             AS event_type,
   itemid                                    AS item,
   rate                                      AS numeric_value,
   rateuom                                   AS unit,
@@ -40,7 +40,7 @@ FROM inputevents;
 SELECT
   subject_id,
   endtime                                   AS time,
-  'INPUT_END'                               AS domain,
+  'INPUT_END'                               AS event_type,
   itemid                                    AS item,
   amount                                    AS numeric_value,
   amountuom                                 AS unit,

@@ -1,13 +1,13 @@
 -- icu/outputevents: what left the patient (urine, drains), one measurement a row.
 -- left out: caregiver_id | who charted it, not what happened to the patient
--- set aside: no_code | itemid IS NULL
--- set aside: no_time | charttime IS NULL
+-- rejected: no_code | itemid IS NULL
+-- rejected: no_time | charttime IS NULL
 
 -- [every row] an output, as charted: irrigant that went in (227488) keeps its sign, which is a matter of balance
 SELECT
   subject_id,
   charttime                     AS time,
-  'OUTPUT'                      AS domain,
+  'OUTPUT'                      AS event_type,
   itemid                        AS item,
   value                         AS numeric_value,
   nullif(trim(valueuom), '')    AS unit,

@@ -1,13 +1,13 @@
 -- icu/procedureevents: procedures, lines, ventilation and imaging as charted in intensive care, one a row.
 -- left out: caregiver_id | who charted it, not what happened to the patient
--- set aside: no_code | itemid IS NULL
--- set aside: no_time | starttime IS NULL AND endtime IS NULL
+-- rejected: no_code | itemid IS NULL
+-- rejected: no_time | starttime IS NULL AND endtime IS NULL
 
 -- [every row] the start
 SELECT
   subject_id,
   coalesce(starttime, endtime)              AS time,
-  'ICU_PROCEDURE_START'                     AS domain,
+  'ICU_PROCEDURE_START'                     AS event_type,
   itemid                                    AS item,
   storetime                                 AS available_time,
   'minute'                                  AS time_precision,
@@ -27,7 +27,7 @@ FROM procedureevents;
 SELECT
   subject_id,
   endtime                                   AS time,
-  'ICU_PROCEDURE_END'                       AS domain,
+  'ICU_PROCEDURE_END'                       AS event_type,
   itemid                                    AS item,
   value                                     AS numeric_value,
   nullif(valueuom, 'None')                  AS unit,

@@ -3,13 +3,13 @@
 -- mc#1817): a note lies at the end of its day and is known at the end of that day or when it was stored, if later.
 -- left out: note_type, note_seq | note_id has both
 -- separate: text_value | a note is 10 kB, most of a dataset's bytes
--- set aside: no_time | charttime IS NULL
+-- rejected: no_time | charttime IS NULL
 
 -- [every row] the note, by its type: DS a summary, AD an addendum, which has the link_id of its note. Its text is whole.
 SELECT
   n.subject_id,
   day_end(n.charttime)                          AS time,
-  'DISCHARGE_NOTE'                              AS domain,
+  'DISCHARGE_NOTE'                              AS event_type,
   named(split_part(n.note_id, '-', 2))          AS item,
   n.text                                        AS text_value,
   not_before(n.storetime, day_end(n.charttime)) AS available_time,

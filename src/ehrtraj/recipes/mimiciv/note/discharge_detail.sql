@@ -1,13 +1,13 @@
 -- note/discharge_detail: what the record says of a discharge summary, one field a row: its author, its addenda.
 -- A field is known when its note is.
--- set aside: no_code | nullif(trim(field_name), '') IS NULL
--- set aside: no_note | NOT EXISTS (FROM discharge AS n WHERE n.subject_id = discharge_detail.subject_id AND n.note_id = discharge_detail.note_id AND n.charttime IS NOT NULL)
+-- rejected: no_code | nullif(trim(field_name), '') IS NULL
+-- rejected: no_note | NOT EXISTS (FROM discharge AS n WHERE n.subject_id = discharge_detail.subject_id AND n.note_id = discharge_detail.note_id AND n.charttime IS NOT NULL)
 
 -- [every row] a field. The number of a note or of an addendum to it joins the two, both ways
 SELECT
   d.subject_id,
   day_end(n.charttime)                          AS time,
-  'DISCHARGE_DETAIL'                            AS domain,
+  'DISCHARGE_DETAIL'                            AS event_type,
   named(d.field_name)                           AS item,
   d.field_value                                 AS text_value,
   not_before(n.storetime, day_end(n.charttime)) AS available_time,

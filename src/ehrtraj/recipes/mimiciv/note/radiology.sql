@@ -1,14 +1,14 @@
 -- note/radiology: reports of radiology and addenda to them, a whole note a row.
 -- left out: note_type, note_seq | note_id has both
 -- separate: text_value | notes are most of a dataset's bytes
--- set aside: no_time | charttime IS NULL AND storetime IS NULL
+-- rejected: no_time | charttime IS NULL AND storetime IS NULL
 
 -- [every row] the report, by its type: RR a report, AR an addendum, which has the link_id of its report. The examination
 -- was at charttime, the report known at storetime. Its text is whole.
 SELECT
   n.subject_id,
   coalesce(n.charttime, n.storetime)    AS time,
-  'RADIOLOGY_NOTE'                      AS domain,
+  'RADIOLOGY_NOTE'                      AS event_type,
   named(split_part(n.note_id, '-', 2))  AS item,
   n.text                                AS text_value,
   n.storetime                           AS available_time,

@@ -1,14 +1,14 @@
 -- note/radiology_detail: what the record says of a report of radiology, one field a row: the examination's code and name,
 -- the CPT code, addenda. A field is known when its report is.
--- set aside: no_code | nullif(trim(field_name), '') IS NULL
--- set aside: no_note | NOT EXISTS (FROM radiology AS n WHERE n.subject_id = radiology_detail.subject_id AND n.note_id = radiology_detail.note_id AND coalesce(n.charttime, n.storetime) IS NOT NULL)
+-- rejected: no_code | nullif(trim(field_name), '') IS NULL
+-- rejected: no_note | NOT EXISTS (FROM radiology AS n WHERE n.subject_id = radiology_detail.subject_id AND n.note_id = radiology_detail.note_id AND coalesce(n.charttime, n.storetime) IS NOT NULL)
 
 -- [every row] a field. What is a code or a name is part of the event's code; the number of another note is text, and
 -- joins the two by link_id
 SELECT
   d.subject_id,
   coalesce(n.charttime, n.storetime)    AS time,
-  'RADIOLOGY_DETAIL'                    AS domain,
+  'RADIOLOGY_DETAIL'                    AS event_type,
   CASE WHEN d.field_name IN ('exam_code', 'exam_name', 'cpt_code')
        THEN d.field_name || '//' || named(d.field_value)
        ELSE named(d.field_name) END     AS item,

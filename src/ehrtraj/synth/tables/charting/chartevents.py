@@ -137,13 +137,13 @@ def _scaled(numbers: Numbers, line: Ints, value: Floats) -> Floats:
     return np.where(step > 0, np.rint(value / whole) * whole, value)
 
 
-def _echoes(block: Block, plan: Plan) -> tuple[pl.DataFrame, Ints, Ints]:
+def _copied_results(block: Block, plan: Plan) -> tuple[pl.DataFrame, Ints, Ints]:
     """Return results of the laboratory that nurses saw in the chart, their stays, and the lines they go to."""
     source = echo_source(block).drop_nulls(["value", "valuenum"])
     stays = block.icu
     if not len(stays.person):
         source = source.clear()
-    table = catalog.read("chart_echoes.csv")
+    table = catalog.read("chart_copied_results.csv")
     itemid = source["itemid"].to_numpy()
     person, time = source["person"].to_numpy(), source["charttime"].dt.epoch("s").to_numpy()
     # Stays are ordered by patient and time: the last one that began before is the only one that can hold the time.
@@ -167,7 +167,7 @@ def _echoes(block: Block, plan: Plan) -> tuple[pl.DataFrame, Ints, Ints]:
 
 def _frame(rng: np.random.Generator, block: Block, plan: Plan, rounds: Rounds, rows: _Rows) -> pl.DataFrame:
     """Put the rows in order, with the laboratory's results among them, and return the table."""
-    labs, lab_stay, lab_line = _echoes(block, plan)
+    labs, lab_stay, lab_line = _copied_results(block, plan)
     places = plan.numbers.places[rows.line]
     figures = np.flatnonzero(rows.value < 0)
     number, text = _written(rows.number[figures], places[figures])

@@ -1,4 +1,4 @@
-"""The rule table of echoes: items whose values repeat those of another item."""
+"""The rule table of copied results: items whose values repeat those of another item."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ehrtraj import rules
 
 
 @dataclass(frozen=True)
-class Echo:
+class CopiedResult:
     """Values of one code repeat those of another at the same time.
 
     Attributes:
@@ -23,8 +23,11 @@ class Echo:
     tolerance: float
 
 
-def echoes(extra: Path | None = None) -> tuple[Echo, ...]:
+def copied_results(extra: Path | None = None) -> tuple[CopiedResult, ...]:
     """Return all pairs, a user's own in the folder `extra` included."""
-    lines = rules.read_rules("echoes", extra)
-    pairs = {(f"{r['domain']}//{r['item']}", f"{r['of_domain']}//{r['of_item']}"): float(r["tolerance"]) for r in lines}
-    return tuple(Echo(code, of_code, tolerance) for (code, of_code), tolerance in pairs.items())
+    lines = rules.read_rules("copied_results", extra)
+    pairs = {
+        (f"{r['event_type']}//{r['item']}", f"{r['of_event_type']}//{r['of_item']}"): float(r["tolerance"])
+        for r in lines
+    }
+    return tuple(CopiedResult(code, of_code, tolerance) for (code, of_code), tolerance in pairs.items())

@@ -9,13 +9,15 @@ import numpy as np
 from ehrtraj import rules
 from ehrtraj.format.arrays import NULL, SECOND, Floats, Int32s, Int64s
 from ehrtraj.pipeline.shard.events import Events
-from ehrtraj.rules.echoes import Echo
+from ehrtraj.rules.copied_results import CopiedResult
 
 # Numbers are 32-bit floats: equal ones may differ by this much of their size.
 _PRECISION = 1e-6
 
 
-def mark_echoes(events: Events, codes: Sequence[str], pairs: Iterable[Echo], event_time: Int64s | None) -> None:
+def mark_copied_results(
+    events: Events, codes: Sequence[str], pairs: Iterable[CopiedResult], event_time: Int64s | None
+) -> None:
     """Flag events that repeat another one, and give them its link_id.
 
     Where the event that is repeated has no link_id, both get the second at which they happened.
@@ -38,16 +40,16 @@ def mark_echoes(events: Events, codes: Sequence[str], pairs: Iterable[Echo], eve
     code, value = events.code[rows], events.number[rows].astype(np.float64)
     link = events.ints["link_id"]
     for pair in present:
-        echo, origin = np.flatnonzero(code == place[pair.code]), np.flatnonzero(code == place[pair.of_code])
+        copied_result, origin = np.flatnonzero(code == place[pair.code]), np.flatnonzero(code == place[pair.of_code])
         # Of equal ones the one with the smallest link_id, so that the order of the input decides nothing.
         origin = origin[np.argsort(link[rows[origin]], kind="stable")]
-        found = _nearest(moment[echo], value[echo], moment[origin], value[origin], pair.tolerance)
+        found = _nearest(moment[copied_result], value[copied_result], moment[origin], value[origin], pair.tolerance)
         repeats = found >= 0
-        at, of = rows[echo[repeats]], rows[origin[found[repeats]]]
+        at, of = rows[copied_result[repeats]], rows[origin[found[repeats]]]
         unlinked = link[of] == NULL
         link[of[unlinked]] = time[origin[found[repeats]]][unlinked] // SECOND
         link[at] = link[of]
-        events.ints["flags"][at] |= rules.flags()["echo"]
+        events.ints["flags"][at] |= rules.flags()["copied_result"]
 
 
 def _moments(subject: Int64s, time: Int64s) -> Int64s:
