@@ -1,5 +1,7 @@
 """Settings of a build, and where each came from.
 
+`Settings` declares each of them once; everything else is derived (see `declaration`). To add one, add a field.
+
 One setting has one name everywhere: `--max-cpus` on the command line, `EHRTRAJ_MAX_CPUS` in the environment, `max_cpus`
 in a TOML file. The command line wins over the environment, which wins over the file. Only the names in `UNPREFIXED`
 also count without `EHRTRAJ_`: others, such as TABLES or SEED, are set for other programs too.
@@ -8,14 +10,16 @@ also count without `EHRTRAJ_`: others, such as TABLES or SEED, are set for other
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ehrtraj.declaration import PREFIX, Kind, Setting, setting, settings_of
 from ehrtraj.errors import SettingsError
 from ehrtraj.format.names import EXPORT_FORMATS, UNITS
 
@@ -24,23 +28,6 @@ Notes = Literal["inline", "separate", "none"]
 
 _SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
-
-PREFIX = "EHRTRAJ_"
-UNPREFIXED = ("data_dir", "trajectory_version", "max_cpus")
-"""Settings whose environment variable also counts without the prefix."""
-
-# Of the other settings, each changes which events a dataset has, or what is in them.
-_SAME_DATA = (
-    "data_dir",
-    "output",
-    "trajectory_version",
-    "max_cpus",
-    "memory_limit",
-    "overwrite",
-    "export",
-    "allow_incomplete",
-)
 
 MIN_MEMORY = 10**9
 LONGEST_NAME = 200
@@ -49,70 +36,6 @@ DEFAULT_MEMORY = 4 * 10**9
 _ENVIRONMENT, _FILE = "environment ", "file "
 # Nobody means so few bytes: the unit was left out.
 _HARDLY_BYTES = 10_000
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides a build.
-
-    Attributes:
-        data_dir: folder of the release, or one above it.
-        output: folder that receives `<trajectory_version>/`.
-        trajectory_version: name of this run's dataset.
-        max_cpus: most processes and threads at work at once.
-        memory_limit: bytes that the build may use; it plans for less and never grows with the release.
-        tables: `module/table` names to make events of; empty means all.
-        subjects: a file of subject_ids (one a line), or how many patients to draw; None means all.
-        icu_only: only patients with an ICU stay.
-        clock: which time stands in the column `time`.
-        standardise: bring numbers into their item's own unit and judge them by the rule tables.
-        rules: folder with own rule tables, whose lines win over the package's.
-        gem: folder of the General Equivalence Mappings, which give ICD-9 codes their ICD-10 codes as parents.
-        concept_maps: folder of mimic-code's concept maps, which give items LOINC, SNOMED and RxNorm parents.
-        vocabulary: folder of the OMOP vocabularies, which give codes their standard concepts as parents.
-        ed: folder of MIMIC-IV-ED, where it does not lie in `data_dir`.
-        note: folder of MIMIC-IV-Note, where it does not lie in `data_dir`.
-        modules: folders of other modules, `name=folder` each, that do not lie in `data_dir`.
-        notes: where the texts of notes go: into the events, into files of their own, or nowhere.
-        recipes: folder with own recipes and tables, which win over the package's.
-        seed: of the split into train, tuning and held_out, and of the draw of `subjects`.
-        overwrite: replace a finished dataset of the same name.
-        allow_incomplete: build from a release without the tables that every build needs.
-        export: files to write of the finished dataset, as `patient:jsonl`.
-    """
-
-    data_dir: Path
-    output: Path
-    trajectory_version: str
-    max_cpus: int
-    memory_limit: int = DEFAULT_MEMORY
-    tables: tuple[str, ...] = ()
-    subjects: str | None = None
-    icu_only: bool = False
-    clock: Clock = "event"
-    standardise: bool = True
-    rules: Path | None = None
-    gem: Path | None = None
-    concept_maps: Path | None = None
-    vocabulary: Path | None = None
-    ed: Path | None = None
-    note: Path | None = None
-    modules: tuple[str, ...] = ()
-    notes: Notes = "inline"
-    recipes: Path | None = None
-    seed: int = 0
-    overwrite: bool = False
-    allow_incomplete: bool = False
-    export: tuple[str, ...] = ()
-
-
-def module_folders(settings: Settings) -> dict[str, Path | None]:
-    """Folders of the modules that were named, None for those that were not."""
-    own: dict[str, Path | None] = {}
-    for entry in settings.modules:
-        name, _, folder = entry.partition("=")
-        own[name] = Path(folder).expanduser()
-    return {"ed": settings.ed, "note": settings.note} | own
 
 
 def usable_cpus() -> int:
@@ -141,7 +64,7 @@ def capped_cpus(asked: int | None) -> tuple[int, str | None]:
     return usable, f"--max-cpus is {asked:,}, but {usable:,} CPU cores can be used here: using {usable:,}"
 
 
-def parse_size(text: str | int) -> int:
+def parse_size(text: object) -> int:
     """Bytes of a size such as `4GB`, `512 MiB` or `1000000`.
 
     Raises:
@@ -181,70 +104,252 @@ def number_or_file(subjects: str | Path | int) -> int | Path:
     return path
 
 
-def _parse_bool(text: object) -> bool:
-    if isinstance(text, bool):
-        return text
-    word = str(text).strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise SettingsError(f"'{text}' is neither true nor false")
-
-
-def _parse_int(text: object) -> int:
-    try:
-        return int(str(text))
-    except ValueError:
-        raise SettingsError(f"'{text}' is not a whole number") from None
-
-
-def _parse_list(text: object) -> tuple[str, ...]:
-    parts = text if isinstance(text, list | tuple) else str(text).split(",")
-    return tuple(p.strip() for p in map(str, parts) if p.strip())
-
-
-def _parse(name: str, value: object) -> object:
-    if name in ("data_dir", "output", "rules", "gem", "concept_maps", "vocabulary", "ed", "note", "recipes"):
-        return Path(str(value)).expanduser()
-    if name == "memory_limit":
-        return parse_size(str(value))
-    if name in ("max_cpus", "seed"):
-        return _parse_int(value)
-    if name in ("icu_only", "overwrite", "standardise", "allow_incomplete"):
-        return _parse_bool(value)
-    if name in ("tables", "modules", "export"):
-        return _parse_list(value)
-    return str(value)
-
-
-def _check(settings: Settings) -> None:
-    if not _VERSION_NAME.fullmatch(settings.trajectory_version):
+def _check_version(name: str) -> None:
+    if not _VERSION_NAME.fullmatch(name):
         raise SettingsError(
-            f"trajectory version '{settings.trajectory_version}' cannot name a folder: use letters, digits, "
-            "'.', '_', '+' and '-', starting with a letter or digit"
+            f"trajectory version '{name}' cannot name a folder: use letters, digits, '.', '_', '+' and '-', starting "
+            "with a letter or digit"
         )
-    if len(settings.trajectory_version) > LONGEST_NAME:
-        raise SettingsError(
-            f"the trajectory version has {len(settings.trajectory_version)} letters: at most {LONGEST_NAME}"
-        )
-    if settings.subjects is not None:
-        number_or_file(settings.subjects)
-    capped_cpus(settings.max_cpus)
-    check_memory_limit(settings.memory_limit)
-    if settings.clock not in ("event", "available"):
-        raise SettingsError(f"clock is '{settings.clock}': it is 'event' or 'available'")
-    if wrong := [entry for entry in settings.modules if not all(entry.partition("="))]:
+    if len(name) > LONGEST_NAME:
+        raise SettingsError(f"the trajectory version has {len(name)} letters: at most {LONGEST_NAME}")
+
+
+def _check_modules(modules: tuple[str, ...]) -> None:
+    if wrong := [entry for entry in modules if not all(entry.partition("="))]:
         raise SettingsError(f"modules is '{','.join(wrong)}': write a module and its folder, as ecg=mimic-iv-ecg/1.0")
-    if settings.notes not in ("inline", "separate", "none"):
-        raise SettingsError(f"notes is '{settings.notes}': it is 'inline', 'separate' or 'none'")
-    for wanted in settings.export:
+
+
+def _check_export(export: tuple[str, ...]) -> None:
+    for wanted in export:
         unit, colon, kind = wanted.partition(":")
         if unit not in UNITS or (colon and kind not in EXPORT_FORMATS):
             raise SettingsError(
                 f"export is '{wanted}': write what has a file ({', '.join(UNITS)}), a colon and a format "
                 f"({', '.join(EXPORT_FORMATS)}), such as patient:jsonl"
             )
+
+
+def _check_cpus(asked: int) -> None:
+    capped_cpus(asked)
+
+
+def _check_subjects(subjects: str) -> None:
+    number_or_file(subjects)
+
+
+def _listed_subjects(subjects: str | None) -> str | None:
+    """Return the hash of the file of patients: its name says nothing of who is in it."""
+    if subjects is not None and (listed := Path(subjects).expanduser()).is_file():
+        return hashlib.sha256(listed.read_bytes()).hexdigest()
+    return subjects
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that decides a build."""
+
+    data_dir: Path = field(
+        metadata=setting(
+            help="Folder of the release, or one above it.",
+            changes_data=True,
+            content_in="files",
+            positional=True,
+            unprefixed=True,
+        )
+    )
+    output: Path = field(
+        default=Path("trajectories"),
+        metadata=setting(help="Folder that receives the dataset.", changes_data=False, short="-o"),
+    )
+    trajectory_version: str = field(
+        metadata=setting(
+            help="Name of the dataset, a folder in the output.",
+            changes_data=False,
+            check=_check_version,
+            short="-t",
+            unprefixed=True,
+        )
+    )
+    max_cpus: int = field(
+        default_factory=usable_cpus,
+        metadata=setting(
+            help="Maximum number of CPU cores to use.",
+            details="Never more than there are.",
+            changes_data=False,
+            check=_check_cpus,
+            default_text="all",
+            unprefixed=True,
+        ),
+    )
+    memory_limit: int = field(
+        default=DEFAULT_MEMORY,
+        metadata=setting(
+            help="Maximum memory of all processes together, such as 4GB or 1500MB, at least 1GB.",
+            details="With less memory, fewer shards are built at the same time.",
+            changes_data=False,
+            kind=Kind(parse_size, str, str | int | None),
+            check=check_memory_limit,
+            default_text="4GB",
+        ),
+    )
+    tables: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            help="Events of these tables only, such as labevents,icu/chartevents.",
+            changes_data=True,
+            canonical=sorted,
+            default_text="all",
+        ),
+    )
+    subjects: str | None = field(
+        default=None,
+        metadata=setting(
+            help="These patients only: a file of subject_ids, or a number to draw.",
+            details="The file has one ID per line, or is a CSV file with a column `subject_id`. IDs that are not in "
+            "the release are reported.",
+            changes_data=True,
+            canonical=_listed_subjects,
+            kind=Kind(str, str, str | Path | int | None),
+            check=_check_subjects,
+            default_text="all",
+        ),
+    )
+    icu_only: bool = field(
+        default=False,
+        metadata=setting(
+            help="Only patients with an ICU stay, or all.", changes_data=True, switch="--icu-only/--all-patients"
+        ),
+    )
+    clock: Clock = field(
+        default="event",
+        metadata=setting(
+            help="What the column time contains: when it happened (event) or was known (available).",
+            details="`available` is for readers that know one clock.",
+            changes_data=True,
+        ),
+    )
+    standardise: bool = field(
+        default=True,
+        metadata=setting(
+            help="Numbers in their item's own unit, checked; or as they are.",
+            changes_data=True,
+            switch="--standardise/--as-written",
+        ),
+    )
+    rules: Path | None = field(
+        default=None,
+        metadata=setting(
+            help="Folder with custom rule tables, whose lines win over the package's.",
+            changes_data=True,
+            content_in="rules",
+        ),
+    )
+    gem: Path | None = field(
+        default=None,
+        metadata=setting(
+            help="Folder of CMS' General Equivalence Mappings: ICD-10 codes as parents of ICD-9 codes.",
+            changes_data=True,
+            content_in="vocabularies",
+        ),
+    )
+    concept_maps: Path | None = field(
+        default=None,
+        metadata=setting(
+            help="Folder of mimic-code's concept maps: LOINC, SNOMED and RxNorm as parents of items.",
+            changes_data=True,
+            content_in="vocabularies",
+        ),
+    )
+    vocabulary: Path | None = field(
+        default=None,
+        metadata=setting(
+            help="Folder of OMOP vocabularies (CONCEPT.csv, ...): standard concepts as parents.",
+            details="From Athena.",
+            changes_data=True,
+            content_in="vocabularies",
+        ),
+    )
+    ed: Path | None = field(
+        default=None,
+        metadata=setting(
+            help="Folder of MIMIC-IV-ED, where it is not in DATA_DIR.", changes_data=True, content_in="files"
+        ),
+    )
+    note: Path | None = field(
+        default=None,
+        metadata=setting(
+            help="Folder of MIMIC-IV-Note, where it is not in DATA_DIR.", changes_data=True, content_in="files"
+        ),
+    )
+    modules: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            help="Folders of other modules that are elsewhere, such as ecg=mimic-iv-ecg/1.0.",
+            changes_data=True,
+            content_in="files",
+            check=_check_modules,
+        ),
+    )
+    notes: Notes = field(
+        default="inline",
+        metadata=setting(
+            help="Texts of notes: in the events (inline), in files of their own beside them (separate), or left out "
+            "with everything else in the note module (none).",
+            changes_data=True,
+            shorthand=("--no-notes", "none"),
+        ),
+    )
+    recipes: Path | None = field(
+        default=None,
+        metadata=setting(
+            help="Folder with custom recipes and tables, which win over the package's.",
+            changes_data=True,
+            content_in="recipes",
+        ),
+    )
+    seed: int = field(
+        default=0, metadata=setting(help="Random seed for splits and patient sampling.", changes_data=True)
+    )
+    overwrite: bool = field(
+        default=False,
+        metadata=setting(
+            help="Replace a finished dataset of the same name, or keep it.",
+            changes_data=False,
+            switch="--overwrite/--keep",
+        ),
+    )
+    allow_incomplete: bool = field(
+        default=False,
+        metadata=setting(
+            help="Build from a release without patients or admissions.",
+            details="Otherwise the build stops.",
+            # It decides whether there is a dataset, not what is in it.
+            changes_data=False,
+            switch="--allow-incomplete/--complete",
+        ),
+    )
+    export: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            help="Also write files of the dataset beside it, such as patient:jsonl. See `ehrtraj export`.",
+            changes_data=False,
+            check=_check_export,
+        ),
+    )
+
+
+SETTINGS = settings_of(Settings)
+UNPREFIXED = tuple(s.name for s in SETTINGS if s.declared.unprefixed)
+"""Settings whose environment variable also counts without the prefix."""
+
+
+def module_folders(settings: Settings) -> dict[str, Path | None]:
+    """Folders of the modules that were named, None for those that were not."""
+    own: dict[str, Path | None] = {}
+    for entry in settings.modules:
+        name, _, folder = entry.partition("=")
+        own[name] = Path(folder).expanduser()
+    return {"ed": settings.ed, "note": settings.note} | own
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -263,7 +368,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if not isinstance(under_build, dict):
         raise SettingsError(f"{path}: 'build' is not a table of settings: write [build]")
     content |= under_build
-    names = {f.name for f in fields(Settings)}
+    names = {s.name for s in SETTINGS}
     if unknown := sorted(set(content) - names):
         raise SettingsError(f"{path} has no setting named {', '.join(unknown)}; there are: {', '.join(sorted(names))}")
     return content
@@ -289,42 +394,39 @@ def resolve(
     """
     environ = os.environ if environ is None else environ
     from_file = read_config_file(config) if config else {}
-    defaults: dict[str, object] = {
-        f.name: f.default
-        for f in fields(Settings)
-        if f.name not in ("data_dir", "output", "trajectory_version", "max_cpus")
-    }
-    defaults |= {"output": Path("trajectories"), "max_cpus": usable_cpus()}
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for field in fields(Settings):
-        name, upper = field.name, field.name.upper()
+    for wanted in SETTINGS:
+        name = wanted.name
         sources: list[tuple[str, object]] = [
             ("command line", given.get(name)),
-            (f"{_ENVIRONMENT}{PREFIX}{upper}", environ.get(f"{PREFIX}{upper}")),
-            (f"{_ENVIRONMENT}{upper}", environ.get(upper) if name in UNPREFIXED else None),
+            *((f"{_ENVIRONMENT}{variable}", environ.get(variable)) for variable in wanted.variables),
             (f"{_FILE}{config}", from_file.get(name)),
         ]
-        for origin, value in sources:
-            if value is not None and value != "":
-                try:
-                    values[name], origins[name] = _parse(name, value), origin
-                except SettingsError as error:
-                    raise SettingsError(f"{name} ({origin}): {error}") from None
-                break
-        else:
-            if name not in defaults:
-                raise SettingsError(
-                    f"{name} is missing: give --{name.replace('_', '-')}, set {upper} in the environment, "
-                    f"or write {name} in a --config file"
-                    if name != "data_dir"
-                    else "the folder of the release is missing: name it (ehrtraj build DATA_DIR), set DATA_DIR in the "
-                    "environment, or write data_dir in a --config file"
-                )
-            values[name], origins[name] = defaults[name], "default"
-    settings = Settings(**values)
-    _check(settings)
-    return settings, origins
+        values[name], origins[name] = _first_given(wanted, sources)
+    for wanted in SETTINGS:
+        wanted.check(values[wanted.name])
+    return Settings(**values), origins
+
+
+def _first_given(wanted: Setting, sources: list[tuple[str, object]]) -> tuple[object, str]:
+    """Return the value of a setting and where it came from."""
+    for origin, value in sources:
+        if value is not None and value != "":
+            try:
+                return wanted.kind.parse(value), origin
+            except SettingsError as error:
+                raise SettingsError(f"{wanted.name} ({origin}): {error}") from None
+    if not wanted.required:
+        return wanted.default, "default"
+    upper = wanted.variables[-1]
+    if wanted.declared.positional:
+        what, way = "the folder of the release", f"name it (ehrtraj build {upper})"
+    else:
+        what, way = wanted.name, f"give {wanted.option}"
+    raise SettingsError(
+        f"{what} is missing: {way}, set {upper} in the environment, or write {wanted.name} in a --config file"
+    )
 
 
 def spell(value: object) -> str:
@@ -349,9 +451,11 @@ def settings_news(
     notes, warnings = [], []
     variables = {name: origin.removeprefix(_ENVIRONMENT) for name, origin in origins.items() if _ENVIRONMENT in origin}
     written = {n: f"{n} = {spell(getattr(settings, n))} ({variable})" for n, variable in variables.items()}
-    if harmless := [text for name, text in written.items() if name in _SAME_DATA]:
+    # A setting that has no default is given somewhere by everyone, and where is no surprise.
+    surprising = {s.name for s in SETTINGS if s.declared.changes_data and not s.required}
+    if harmless := [text for name, text in written.items() if name not in surprising]:
         notes.append(f"settings from the environment: {', '.join(harmless)}")
-    if serious := [text for name, text in written.items() if name not in _SAME_DATA]:
+    if serious := [text for name, text in written.items() if name in surprising]:
         warnings.append(
             f"settings from the environment that change the data: {', '.join(serious)}. If you did not intend this, "
             "unset the variables or give the options on the command line"
@@ -364,7 +468,7 @@ def settings_news(
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Say which variables with our prefix are no settings, most likely by a slip of the pen."""
-    known = [f"{PREFIX}{f.name.upper()}" for f in fields(Settings)]
+    known = [s.variables[0] for s in SETTINGS]
     warnings = []
     for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in known):
         near = difflib.get_close_matches(name, known, 1)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.application import MAX_CPUS_HELP, app, tidy_end
+from ehrtraj.cli.application import app, tidy_end
 from ehrtraj.cli.show.screen import write_lines
-from ehrtraj.config import Settings, resolve, spell
+from ehrtraj.config import SETTINGS, Settings, resolve, spell
+from ehrtraj.declaration import show_parameters
 from ehrtraj.errors import SettingsError
 
 _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC-IV.
@@ -46,129 +48,42 @@ A build that was cut short goes on where it stopped when the same command is run
 """
 
 
+def _argument(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _parameters() -> Iterator[Parameter]:
+    """Yield what the command line takes for each setting."""
+    for setting in SETTINGS:
+        declared = setting.declared
+        if declared.positional:
+            default = typer.Argument(None, help=setting.help, show_default=False)
+        else:
+            names = [declared.switch or setting.option, *filter(None, [declared.short])]
+            default = typer.Option(None, *names, help=setting.help, show_default=False)
+        yield Parameter(setting.name, Parameter.KEYWORD_ONLY, default=default, annotation=setting.kind.option | None)
+        if declared.shorthand:
+            option, value = declared.shorthand
+            default = typer.Option(False, option, help=f"The same as {setting.option} {value}.")
+            yield Parameter(_argument(option), Parameter.KEYWORD_ONLY, default=default, annotation=bool)
+
+
 @app.command(help=_BUILD_HELP)
+@show_parameters(_parameters())
 def build(
-    data_dir: Annotated[
-        str | None, typer.Argument(help="Folder of the release, or one above it.", show_default=False)
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", help="Folder that receives the dataset. (default trajectories)"),
-    ] = None,
-    trajectory_version: Annotated[
-        str | None,
-        typer.Option("--trajectory-version", "-t", help="Name of the dataset, a folder in the output."),
-    ] = None,
-    max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
-    memory_limit: Annotated[str | None, typer.Option(help="Such as 4GB or 1500MB, at least 1GB. (default 4GB)")] = None,
-    tables: Annotated[
-        str | None,
-        typer.Option(help="Events of these tables only, such as labevents,icu/chartevents. (default all)"),
-    ] = None,
-    subjects: Annotated[
-        str | None,
-        typer.Option(help="These patients only: a file of subject_ids, or a number to draw. (default all)"),
-    ] = None,
-    icu_only: Annotated[
-        bool | None, typer.Option("--icu-only/--all-patients", help="Only patients with an ICU stay, or all.")
-    ] = None,
-    clock: Annotated[
-        str | None,
-        typer.Option(
-            help="What stands in the column time: when it happened (event) or was known (available). (default event)"
-        ),
-    ] = None,
-    standardise: Annotated[
-        bool | None,
-        typer.Option("--standardise/--as-written", help="Numbers in their item's own unit, checked; or as they are."),
-    ] = None,
-    rules: Annotated[
-        str | None, typer.Option(help="Folder with own rule tables, whose lines win over the package's.")
-    ] = None,
-    gem: Annotated[
-        str | None,
-        typer.Option(help="Folder of CMS' General Equivalence Mappings: ICD-10 codes as parents of ICD-9 codes."),
-    ] = None,
-    concept_maps: Annotated[
-        str | None,
-        typer.Option(help="Folder of mimic-code's concept maps: LOINC, SNOMED and RxNorm as parents of items."),
-    ] = None,
-    vocabulary: Annotated[
-        str | None,
-        typer.Option(help="Folder of OMOP vocabularies (CONCEPT.csv, ...): standard concepts as parents."),
-    ] = None,
-    ed: Annotated[
-        str | None, typer.Option(help="Folder of MIMIC-IV-ED, where it does not lie in DATA_DIR.", show_default=False)
-    ] = None,
-    note: Annotated[
-        str | None, typer.Option(help="Folder of MIMIC-IV-Note, where it does not lie in DATA_DIR.", show_default=False)
-    ] = None,
-    modules: Annotated[
-        str | None,
-        typer.Option(
-            help="Folders of other modules that lie elsewhere, such as ecg=mimic-iv-ecg/1.0.", show_default=False
-        ),
-    ] = None,
-    notes: Annotated[
-        str | None,
-        typer.Option(
-            help="Texts of notes: in the events (inline), in files of their own beside them (separate), or left out "
-            "with all that the note module says (none). (default inline)"
-        ),
-    ] = None,
-    no_notes: Annotated[bool, typer.Option("--no-notes", help="The same as --notes none.")] = False,
-    recipes: Annotated[
-        str | None, typer.Option(help="Folder with own recipes and tables, which win over the package's.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the splits and of the draw of patients. (default 0)")] = None,
-    overwrite: Annotated[
-        bool | None,
-        typer.Option("--overwrite/--keep", help="Replace a finished dataset of the same name, or keep it."),
-    ] = None,
-    allow_incomplete: Annotated[
-        bool | None,
-        typer.Option("--allow-incomplete/--complete", help="Build from a release without patients or admissions."),
-    ] = None,
-    export: Annotated[
-        str | None,
-        typer.Option(help="Then write files of it, such as patient:jsonl, beside it. See `ehrtraj export`."),
-    ] = None,
+    *,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with settings.")] = None,
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print every setting and where it comes from, and end.")
     ] = False,
+    **given: object,
 ) -> None:
     """Build a dataset of patient trajectories."""
     from ehrtraj.dataset.export.show import show_export
     from ehrtraj.pipeline.run import run
     from ehrtraj.show import ConsoleReporter, show_result, show_warnings
 
-    given: dict[str, Any] = {
-        "data_dir": data_dir,
-        "output": output,
-        "trajectory_version": trajectory_version,
-        "max_cpus": max_cpus,
-        "memory_limit": memory_limit,
-        "tables": tables,
-        "subjects": subjects,
-        "icu_only": icu_only,
-        "clock": clock,
-        "standardise": standardise,
-        "rules": rules,
-        "gem": gem,
-        "concept_maps": concept_maps,
-        "vocabulary": vocabulary,
-        "ed": ed,
-        "note": note,
-        "modules": modules,
-        "notes": _notes(notes, no_notes=no_notes),
-        "recipes": recipes,
-        "seed": seed,
-        "overwrite": overwrite,
-        "allow_incomplete": allow_incomplete,
-        "export": export,
-    }
-    settings, origins = resolve(given, config)
+    settings, origins = resolve(_without_shorthands(given), config)
     if show_config:
         _print_settings(settings, origins)
         return
@@ -183,10 +98,20 @@ def build(
     show_warnings(result)
 
 
-def _notes(notes: str | None, *, no_notes: bool) -> str | None:
-    if no_notes and notes not in (None, "none"):
-        raise SettingsError(f"--no-notes and --notes {notes} contradict each other: give one of them")
-    return "none" if no_notes else notes
+def _without_shorthands(given: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings with the values that options such as --no-notes stand for."""
+    settings = dict(given)
+    for setting in SETTINGS:
+        if setting.declared.shorthand is None:
+            continue
+        option, value = setting.declared.shorthand
+        if settings.pop(_argument(option)):
+            if settings[setting.name] not in (None, value):
+                raise SettingsError(
+                    f"{option} and {setting.option} {settings[setting.name]} contradict each other: give one of them"
+                )
+            settings[setting.name] = value
+    return settings
 
 
 def _print_settings(settings: Settings, origins: Mapping[str, str]) -> None:
