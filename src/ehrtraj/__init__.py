@@ -7,6 +7,7 @@ from ehrtraj.errors import EhrtrajError
 # The name that type checkers know; importing typing takes longer than all else here, and Ctrl-C is not handled yet.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ehrtraj.api import build
     from ehrtraj.checks.run import check
     from ehrtraj.dataset.dataset import Dataset, open_dataset
     from ehrtraj.dataset.export.read import read_export
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from ehrtraj.dataset.trajectory import Trajectory
     from ehrtraj.diffs.run import diff
     from ehrtraj.pipeline.result import BuildResult
-    from ehrtraj.pipeline.run import build
 
     open = open_dataset
 
@@ -28,7 +28,7 @@ __all__ = [
 # What is asked for is imported then: opening a dataset needs no DuckDB, `ehrtraj --version` nothing at all.
 _WHERE = {
     "BuildResult": ("ehrtraj.pipeline.result", "BuildResult"),
-    "build": ("ehrtraj.pipeline.run", "build"),
+    "build": ("ehrtraj.api", "build"),
     "check": ("ehrtraj.checks.run", "check"),
     "diff": ("ehrtraj.diffs.run", "diff"),
     "export": ("ehrtraj.dataset.export.run", "export"),

@@ -264,7 +264,7 @@ class Settings:
         default=None,
         metadata=setting(
             help="Folder of OMOP vocabularies (CONCEPT.csv, ...): standard concepts as parents.",
-            details="From Athena.",
+            details="Athena offers them for download.",
             changes_data=True,
             content_in="vocabularies",
         ),

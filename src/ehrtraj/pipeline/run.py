@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 import meds
@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 import ehrtraj
-from ehrtraj.config import Settings, capped_cpus, module_folders, resolve, settings_news
+from ehrtraj.config import Settings, capped_cpus, module_folders, settings_news
 from ehrtraj.download.hint import download_notes, naming_what_is_missing
 from ehrtraj.engines.local import run_shards
 from ehrtraj.errors import EhrtrajError, OutputError
@@ -58,98 +58,6 @@ _WORKER_BYTES = 800 * 10**6
 _MOST_ROUND_BYTES = 128 << 20
 
 
-def build(
-    data_dir: str | Path | None = None,
-    output: str | Path | None = None,
-    trajectory_version: str | None = None,
-    *,
-    max_cpus: int | None = None,
-    memory_limit: str | int | None = None,
-    tables: list[str] | str | None = None,
-    subjects: str | Path | int | None = None,
-    icu_only: bool | None = None,
-    clock: Literal["event", "available"] | None = None,
-    standardise: bool | None = None,
-    rules: str | Path | None = None,
-    gem: str | Path | None = None,
-    concept_maps: str | Path | None = None,
-    vocabulary: str | Path | None = None,
-    ed: str | Path | None = None,
-    note: str | Path | None = None,
-    modules: list[str] | str | None = None,
-    notes: Literal["inline", "separate", "none"] | None = None,
-    recipes: str | Path | None = None,
-    seed: int | None = None,
-    overwrite: bool | None = None,
-    allow_incomplete: bool | None = None,
-    export: list[str] | str | None = None,
-    config: str | Path | None = None,
-    reporter: Reporter | None = None,
-) -> BuildResult:
-    """Build a dataset of patient trajectories. The same as `ehrtraj build` on the command line.
-
-    Args:
-        data_dir: folder of the release, or one above it.
-        output: folder that receives `<trajectory_version>/`.
-        trajectory_version: name of the dataset.
-        max_cpus: most processes and threads at work at once; all usable processors by default.
-        memory_limit: such as `4GB`, the default.
-        tables: make events of these only, as `hosp/labevents` or `labevents`.
-        subjects: a file of subject_ids, or how many patients to draw.
-        icu_only: only patients with an ICU stay.
-        clock: `event` (default) or `available`: which time stands in the column `time`.
-        standardise: bring numbers into their item's own unit and judge them by the rule tables; the default.
-        rules: folder with own rule tables, whose lines win over the package's.
-        gem: folder of the General Equivalence Mappings (CMS): ICD-10 codes as parents of ICD-9 codes.
-        concept_maps: folder of mimic-code's concept maps: LOINC, SNOMED and RxNorm as parents of items.
-        vocabulary: folder of the OMOP vocabularies (Athena): standard concepts as parents.
-        ed: folder of MIMIC-IV-ED, where it does not lie in `data_dir`.
-        note: folder of MIMIC-IV-Note, where it does not lie in `data_dir`.
-        modules: folders of other modules, as `ecg=mimic-iv-ecg/1.0`, that do not lie in `data_dir`.
-        notes: texts of notes in the events (`inline`, the default), in files beside them (`separate`), or the note
-            module left out (`none`).
-        recipes: folder with own recipes and tables, which win over the package's.
-        seed: of the splits and of the draw of patients.
-        overwrite: replace a finished dataset of the same name.
-        allow_incomplete: build from a release without `patients` or `admissions`.
-        export: files to write of the finished dataset, as `patient:jsonl`, in folders beside it.
-        config: TOML file with settings.
-        reporter: is told of progress; silent by default.
-
-    What is not given is taken from the environment, then from the file, then from the defaults.
-
-    Raises:
-        EhrtrajError: with a message that names the way out; its subclasses tell settings, input and output apart.
-    """
-    given: dict[str, object] = {
-        "data_dir": data_dir,
-        "output": output,
-        "trajectory_version": trajectory_version,
-        "max_cpus": max_cpus,
-        "memory_limit": memory_limit,
-        "tables": tables,
-        "subjects": subjects,
-        "icu_only": icu_only,
-        "clock": clock,
-        "standardise": standardise,
-        "rules": rules,
-        "gem": gem,
-        "concept_maps": concept_maps,
-        "vocabulary": vocabulary,
-        "ed": ed,
-        "note": note,
-        "modules": modules,
-        "notes": notes,
-        "recipes": recipes,
-        "seed": seed,
-        "overwrite": overwrite,
-        "allow_incomplete": allow_incomplete,
-        "export": export,
-    }
-    settings, origins = resolve(given, Path(config) if config else None)
-    return run(settings, reporter or Reporter(), origins)
-
-
 def run(settings: Settings, reporter: Reporter, origins: Mapping[str, str] | None = None) -> BuildResult:
     """Build a dataset.
 
@@ -159,7 +67,7 @@ def run(settings: Settings, reporter: Reporter, origins: Mapping[str, str] | Non
         origins: where each setting came from, as `resolve` returns it.
 
     Raises:
-        EhrtrajError: see `build`.
+        EhrtrajError: see `ehrtraj.build`.
     """
     cpus, note = capped_cpus(settings.max_cpus)
     settings = replace(settings, max_cpus=cpus)
