@@ -10,7 +10,6 @@ also count without `EHRTRAJ_`: others, such as TABLES or SEED, are set for other
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 import re
 import tomllib
@@ -140,6 +139,8 @@ def _check_subjects(subjects: str) -> None:
 def _listed_subjects(subjects: str | None) -> str | None:
     """Return the hash of the file of patients: its name says nothing of who is in it."""
     if subjects is not None and (listed := Path(subjects).expanduser()).is_file():
+        import hashlib  # takes longer than all else here, and only a build needs it
+
         return hashlib.sha256(listed.read_bytes()).hexdigest()
     return subjects
 

@@ -1,0 +1,271 @@
+"""Settings are declared once: what is derived from the declarations, and whether they are true.
+
+To write the table of settings in README.md anew after a change: python tests/test_declaration.py
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import pytest
+from typer.testing import CliRunner
+
+import ehrtraj
+from ehrtraj.cli import app
+from ehrtraj.config import SETTINGS, module_folders, resolve
+from ehrtraj.declaration import Setting, setting, settings_of
+from ehrtraj.errors import SettingsError
+from ehrtraj.pipeline.fingerprint import fingerprint_of
+from ehrtraj.pipeline.shards import plan_shards
+from ehrtraj.pipeline.vocabularies import find_vocabularies
+from ehrtraj.release.detect import detect
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+BY_NAME = {declared.name: declared for declared in SETTINGS}
+CHANGING = [declared.name for declared in SETTINGS if declared.declared.changes_data]
+NAMING_FILES = [declared.name for declared in SETTINGS if declared.declared.content_in]
+SEPSIS = 10900116
+
+_MAP = "itemid (omop_source_code),label,omop_vocabulary_id,omop_concept_code,sssom_confidence\n"
+_FILES = {
+    "rules/concepts.csv": "domain,item,concept,source\nLAB,50912,LOINC/38483-4,our laboratory\n",
+    "gem/2018_I9gem.txt": "4019  I10     00000\n",
+    "gem/gem_i9pcs.txt": "7935 0QS604Z 10000\n",
+    "concept_maps/d_labitems_to_loinc.csv": _MAP + "50912,Creatinine,LOINC,19991-9,\n",
+    "vocabulary/CONCEPT.csv": "concept_id\tconcept_name\tvocabulary_id\tstandard_concept\tconcept_code\t"
+    "invalid_reason\n1\tSepsis\tICD10CM\t\tA41.9\t\n2\tSepsis\tSNOMED\tS\t91302008\t\n",
+    "vocabulary/CONCEPT_RELATIONSHIP.csv": "concept_id_1\tconcept_id_2\trelationship_id\tinvalid_reason\n"
+    "1\t2\tMaps to\t\n",
+    "recipes/hosp/services.sql": "-- hosp/services: the service that cares for the patient from this time on.\n"
+    "-- left out: prev_service | it is the service of the change before\n"
+    "-- set aside: no_time | transfertime IS NULL\n\n-- [every row] the department takes over\n"
+    "SELECT subject_id, transfertime AS time, 'SERVICE' AS domain, 'ANY' AS item, hadm_id, hadm_id AS link_id,\n"
+    "  curr_service\nFROM services;\n",
+    "subjects.txt": f"{SEPSIS}\n",
+}
+
+
+@pytest.fixture
+def others(handmade: ModuleType, tmp_path: Path) -> dict[str, object]:
+    """For each setting whose type does not show one, a value that is not the default."""
+    folder = tmp_path / "others"
+    for name, text in _FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    release = folder / "release"
+    handmade.write_tables(release, {name: rows[:-1] for name, rows in handmade.release_rows().items()})
+    return {
+        "data_dir": release,
+        "output": tmp_path / "elsewhere",
+        "trajectory_version": "other",
+        "memory_limit": "1GB",
+        "tables": "patients,labevents",
+        "subjects": folder / "subjects.txt",
+        "ed": release / "ed",
+        "note": release / "note",
+        "modules": f"ed={release / 'ed'}",
+        "export": "patient:jsonl",
+    } | {name: folder / name for name in ("rules", "gem", "concept_maps", "vocabulary", "recipes")}
+
+
+def other_value(declared: Setting, others: dict[str, object]) -> object:
+    """A value that differs from the one in `base`; a new setting of another type needs a line in `others`."""
+    if declared.name in others:
+        return others[declared.name]
+    if declared.choices:
+        return next(choice for choice in declared.choices if choice != declared.default)
+    assert isinstance(declared.default, int), f"{declared.name} has no other value here: add one to `others`"
+    return {"standardise": False, "max_cpus": 2}.get(declared.name, type(declared.default)(declared.default + 1))
+
+
+@pytest.fixture
+def base(release: Path, tmp_path: Path) -> dict[str, object]:
+    output = tmp_path / "out"
+    return {
+        "data_dir": release, "output": output, "trajectory_version": "v1", "max_cpus": 1, "standardise": True
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base_built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan_shards, "__defaults__", (4000,))
+        output = tmp_path_factory.mktemp("base")
+        return ehrtraj.build(release, output, "v1", max_cpus=1, standardise=True).path
+
+
+def data_of(dataset: Path) -> dict[str, bytes]:
+    """All files of a dataset but the two that name it and record how it was built."""
+    paths = [path for path in dataset.rglob("*") if path.is_file()]
+    files = {str(path.relative_to(dataset)): path.read_bytes() for path in paths}
+    return {name: data for name, data in files.items() if name not in ("manifest.json", "metadata/dataset.json")}
+
+
+def manifest_of(dataset: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((dataset / "manifest.json").read_text())
+    return content
+
+
+def fingerprint(given: dict[str, object]) -> dict[str, Any]:
+    settings, _ = resolve(given, None, {})
+    release = detect(settings.data_dir, modules=module_folders(settings), extra=settings.recipes)
+    return fingerprint_of(settings, release, find_vocabularies(settings))
+
+
+# What is declared is true --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_setting_is_in_the_fingerprint_if_it_changes_the_data(
+    name: str, base: dict[str, object], others: dict[str, object]
+) -> None:
+    varied = base | {name: other_value(BY_NAME[name], others)}
+    assert resolve(varied, None, {})[0] != resolve(base, None, {})[0]
+    assert (fingerprint(varied) != fingerprint(base)) is BY_NAME[name].declared.changes_data
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_data_change_with_the_settings_that_are_declared_to_change_them(
+    name: str, base: dict[str, object], others: dict[str, object], base_built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_shards, "__defaults__", (4000,))
+    built = ehrtraj.build(**base | {name: other_value(BY_NAME[name], others)}).path
+    assert (data_of(built) != data_of(base_built)) is BY_NAME[name].declared.changes_data
+    assert len(data_of(built)) > 8
+
+
+@pytest.mark.parametrize("name", [*NAMING_FILES, "subjects"])
+def test_what_a_setting_names_is_in_the_fingerprint_by_its_content(
+    name: str, base: dict[str, object], others: dict[str, object], tmp_path: Path
+) -> None:
+    before = fingerprint(base | {name: others[name]})
+    folder = tmp_path / "others"
+
+    def elsewhere(copy: Path) -> dict[str, object]:
+        return base | {name: str(others[name]).replace(str(folder), str(copy))}
+
+    assert fingerprint(elsewhere(shutil.copytree(folder, tmp_path / "moved"))) == before
+    changed = shutil.copytree(folder, tmp_path / "changed")
+    for path in changed.rglob("*"):
+        if path.suffix == ".gz":
+            os.utime(path, (0, 0))
+        elif path.is_file():
+            path.write_text(path.read_text() + "\n")
+    assert fingerprint(elsewhere(changed)) != before
+
+
+def test_whoever_declares_a_setting_decides_whether_it_changes_the_data() -> None:
+    with pytest.raises(TypeError, match="changes_data"):
+        setting(help="A new one.")
+
+
+# What is derived ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toy:
+    folder: Path = field(metadata=setting(help="A folder.", changes_data=True, unprefixed=True))
+    names: tuple[str, ...] = field(default=(), metadata=setting(help="Names.", changes_data=True, default_text="all"))
+    colour: Literal["red", "green"] = field(default="red", metadata=setting(help="A colour.", changes_data=True))
+    count: int | None = field(default=None, metadata=setting(help="How many.", changes_data=False))
+    loud: bool = field(default=True, metadata=setting(help="Loud.", changes_data=False, switch="--loud/--quiet"))
+
+
+def test_everything_follows_from_the_type_and_the_declaration() -> None:
+    folder, names, colour, count, loud = settings_of(Toy)
+    assert [s.required for s in (folder, names, colour, count, loud)] == [True, False, False, False, False]
+    assert folder.variables == ("EHRTRAJ_FOLDER", "FOLDER")
+    assert colour.variables == ("EHRTRAJ_COLOUR",)
+    parsed = [s.kind.parse(text) for s, text in ((folder, "a"), (names, "b, c"), (count, "3"), (loud, "no"))]
+    assert parsed == [Path("a"), ("b", "c"), 3, False]
+    assert [s.kind.option for s in (folder, names, colour, count, loud)] == [str, str, str, int, bool]
+    assert [s.help for s in (names, colour, count, loud)] == [
+        "Names. (default all)",
+        "A colour. (default red)",
+        "How many.",
+        "Loud.",
+    ]
+    with pytest.raises(SettingsError, match="colour is 'blue': it is 'red' or 'green'"):
+        colour.check("blue")
+
+
+def test_the_command_line_has_every_setting_with_its_help() -> None:
+    said = CliRunner().invoke(app, ["build", "--help"], env={"COLUMNS": "300", "NO_COLOR": "1"}).stdout
+    for declared in SETTINGS:
+        names = (
+            ["data_dir"] if declared.declared.positional else (declared.declared.switch or declared.option).split("/")
+        )
+        for name in [*names, declared.declared.short, (declared.declared.shorthand or ("",))[0], declared.help]:
+            assert name in said, name
+
+
+def test_the_function_has_every_setting_with_its_help() -> None:
+    parameters = inspect.signature(ehrtraj.build).parameters
+    assert list(parameters) == [*BY_NAME, "config", "reporter"]
+    assert [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD] == [
+        "data_dir",
+        "output",
+        "trajectory_version",
+    ]
+    described = re.sub(r"\s+", " ", inspect.getdoc(ehrtraj.build) or "")
+    for declared in SETTINGS:
+        assert f"{declared.name}: {declared.help}" in described
+
+
+def test_an_argument_that_is_no_setting_is_refused_as_by_any_function(release: Path, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"build\(\) got an unexpected keyword argument 'sede'"):
+        ehrtraj.build(release, tmp_path, "v1", sede=3)
+    with pytest.raises(TypeError, match="positional argument"):
+        ehrtraj.build(release, tmp_path, "v1", 3)
+    with pytest.raises(TypeError, match="data_dir"):
+        ehrtraj.build(release, tmp_path, data_dir=release)
+    assert not list(tmp_path.iterdir())
+
+
+# The table of settings -----------------------------------------------------------------------------------------------
+
+
+def as_table() -> str:
+    """The table of settings for README.md."""
+    rows = [("setting", "command line", "environment", "default", "changes the data", "meaning")]
+    rows.append(("---",) * len(rows[0]))
+    for declared in SETTINGS:
+        what = declared.declared
+        options = declared.name.upper() if what.positional else what.switch or declared.option
+        listed = [*options.split("/"), *filter(None, (what.short, what.shorthand and what.shorthand[0]))]
+        default = declared.default_text and (what.default_text or f"`{declared.default_text}`")
+        if not declared.required and isinstance(declared.default, bool):
+            default = "yes" if declared.default else "no"
+        rows.append(
+            (
+                f"`{declared.name}`",
+                ", ".join(f"`{option}`" for option in listed),
+                f"`{declared.variables[-1]}`",
+                default,
+                "yes" if what.changes_data else "no",
+                f"{what.help} {what.details}".strip(),
+            )
+        )
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows).replace("|  |", "| |")
+
+
+def test_the_readme_has_the_table_of_settings() -> None:
+    assert as_table() in README.read_text(encoding="utf-8"), "python tests/test_declaration.py writes it anew"
+
+
+def main() -> None:
+    text = README.read_text(encoding="utf-8")
+    table = re.compile(r"^\| setting \|.*\n(?:\|.*\n)*", re.M)
+    README.write_text(table.sub(lambda _: as_table(), text, count=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
