@@ -13,7 +13,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -30,8 +30,12 @@ from ehrtraj.release.detect import detect
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BY_NAME = {declared.name: declared for declared in SETTINGS}
-CHANGING = [declared.name for declared in SETTINGS if declared.declared.changes_data]
-NAMING_FILES = [declared.name for declared in SETTINGS if declared.declared.content_in]
+# Whatever is given as a path, or names files in another way.
+NAMING_FILES = [
+    declared.name
+    for declared in SETTINGS
+    if declared.declared.changes_data and (declared.declared.content_in or Path in get_args(declared.kind.argument))
+]
 SEPSIS = 10900116
 
 _MAP = "itemid (omop_source_code),label,omop_vocabulary_id,omop_concept_code,sssom_confidence\n"
@@ -142,7 +146,7 @@ def test_the_data_change_with_the_settings_that_are_declared_to_change_them(
     assert len(data_of(built)) > 8
 
 
-@pytest.mark.parametrize("name", [*NAMING_FILES, "subjects"])
+@pytest.mark.parametrize("name", NAMING_FILES)
 def test_what_a_setting_names_is_in_the_fingerprint_by_its_content(
     name: str, base: dict[str, object], others: dict[str, object], tmp_path: Path
 ) -> None:
