@@ -23,9 +23,9 @@ from ehrtraj.cli import app
 from ehrtraj.config import SETTINGS, module_folders, resolve
 from ehrtraj.declaration import Setting, setting, settings_of
 from ehrtraj.errors import SettingsError
-from ehrtraj.pipeline.fingerprint import fingerprint_of
-from ehrtraj.pipeline.shards import plan_shards
-from ehrtraj.pipeline.vocabularies import find_vocabularies
+from ehrtraj.pipeline.plan.fingerprint import fingerprint_of
+from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.pipeline.plan.vocabularies import find_vocabularies
 from ehrtraj.release.detect import detect
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -40,7 +40,7 @@ SEPSIS = 10900116
 
 _MAP = "itemid (omop_source_code),label,omop_vocabulary_id,omop_concept_code,sssom_confidence\n"
 _FILES = {
-    "rules/concepts.csv": "domain,item,concept,source\nLAB,50912,LOINC/38483-4,our laboratory\n",
+    "rules/concepts.csv": "event_type,item,concept,source\nLAB,50912,LOINC/38483-4,our laboratory\n",
     "gem/2018_I9gem.txt": "4019  I10     00000\n",
     "gem/gem_i9pcs.txt": "7935 0QS604Z 10000\n",
     "concept_maps/d_labitems_to_loinc.csv": _MAP + "50912,Creatinine,LOINC,19991-9,\n",
@@ -50,8 +50,8 @@ _FILES = {
     "1\t2\tMaps to\t\n",
     "recipes/hosp/services.sql": "-- hosp/services: the service that cares for the patient from this time on.\n"
     "-- left out: prev_service | it is the service of the change before\n"
-    "-- set aside: no_time | transfertime IS NULL\n\n-- [every row] the department takes over\n"
-    "SELECT subject_id, transfertime AS time, 'SERVICE' AS domain, 'ANY' AS item, hadm_id, hadm_id AS link_id,\n"
+    "-- rejected: no_time | transfertime IS NULL\n\n-- [every row] the department takes over\n"
+    "SELECT subject_id, transfertime AS time, 'SERVICE' AS event_type, 'ANY' AS item, hadm_id, hadm_id AS link_id,\n"
     "  curr_service\nFROM services;\n",
     "subjects.txt": f"{SEPSIS}\n",
 }

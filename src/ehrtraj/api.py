@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ehrtraj.config import SETTINGS, resolve
 from ehrtraj.declaration import show_parameters
-from ehrtraj.pipeline.report import Reporter
 from ehrtraj.pipeline.result import BuildResult
 from ehrtraj.pipeline.run import run
+from ehrtraj.runtime.progress import Reporter
 
 _BY_POSITION = ("data_dir", "output", "trajectory_version")
 
