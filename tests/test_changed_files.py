@@ -8,25 +8,28 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 import ehrtraj
+from ehrtraj.engines.base import ignore
 from ehrtraj.errors import ReleaseError
-from ehrtraj.pipeline.plan import tables as selection
+from ehrtraj.pipeline.plan import patients as selection
+from ehrtraj.pipeline.plan.shards import Plan
 from ehrtraj.pipeline.stage import parse
 from ehrtraj.pipeline.stage import table as stage
 from ehrtraj.pipeline.stage.parse import read_table
+from ehrtraj.pipeline.stage.run import commit_table
 from ehrtraj.pipeline.stage.staged import finished
-from ehrtraj.pipeline.stage.table import stage_table
-from ehrtraj.pipeline.workspace import Workspace
+from ehrtraj.pipeline.stage.table import StageWork
 from ehrtraj.release.detect import Release, detect
 from ehrtraj.release.reader import TableStream, read_blocks
 from ehrtraj.release.schema import tables
+from ehrtraj.storage.local import LocalStorage
 
 TABLES = [name for name, table in tables().items() if table.kind != "no_patients"]
 PLANNED = ["hosp/patients", "hosp/admissions", "icu/icustays", "ed/edstays"]
@@ -119,11 +122,11 @@ def test_a_table_that_changes_while_it_is_staged(
     table: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, change: Change, size: int
 ) -> None:
     file = table(name)
-    folder, rejects = tmp_path / "stage" / "table", tmp_path / "rejects.arrow"
+    storage = LocalStorage(tmp_path / "work")
 
     def staged() -> Any:
-        with ThreadPoolExecutor(1) as pool:
-            return stage_table(file, None, folder, rejects, pool, 1, 1 << 20, lambda *_: None)
+        with StageWork(storage, Plan(np.zeros(1, np.int64)), 1, 1 << 20).open(ignore) as run:
+            return commit_table(storage, run(file))
 
     with monkeypatch.context() as patch:
         changing(stage, patch, file.path, change, size)
@@ -131,7 +134,7 @@ def test_a_table_that_changes_while_it_is_staged(
             staged()
     assert str(file.path) in str(raised.value)
     assert "run the same command again" in str(raised.value)
-    assert finished(folder, rejects) is None
+    assert finished(storage, name) is None
     # The file is not the one that was detected any more, whether or not anything writes to it.
     if change is not replaced:
         with pytest.raises(ReleaseError, match=r"changed after the build began|though it was there"):
@@ -206,12 +209,12 @@ def test_a_table_that_changes_between_plan_and_staging(
         return plan
 
     with monkeypatch.context() as patch:
-        patch.setattr("ehrtraj.pipeline.run.plan_build", planned)
+        patch.setattr("ehrtraj.pipeline.plan.run.plan_build", planned)
         with pytest.raises(ReleaseError, match=r"changed after the build began|though it was there") as raised:
             build(release)
     assert str(path) in str(raised.value)
     assert not (release.parent / "out" / "v1").exists()
-    assert Workspace(release.parent / "out", "v1").root.is_dir()
+    assert (release.parent / "out" / ".v1.build").is_dir()
     if not path.exists():
         path.write_bytes(sound)
     # The same command reads the file as it is now, and makes the plan anew.

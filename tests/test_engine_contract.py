@@ -1,23 +1,32 @@
-"""What an engine may do with the shards of a build: run them in any order, twice, at the same time, or too late."""
+"""What an engine may do with the tasks of a build: run them in any order, twice, at the same time, or too late."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ehrtraj
+from ehrtraj.api import build_with
+from ehrtraj.config import resolve
+from ehrtraj.engines.base import Need, Report, Work, ignore
+from ehrtraj.engines.local import LocalEngine
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline import run
 from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.pipeline.shard.commit import commit
-from ehrtraj.pipeline.shard.task import ShardJob, ShardResult, ShardTask
-from ehrtraj.pipeline.shard.worker import ShardWorker
-from ehrtraj.pipeline.workspace import Workspace
+from ehrtraj.pipeline.shard.task import ShardTask
+from ehrtraj.pipeline.shard.worker import ShardWork
+from ehrtraj.release.detect import TableFile
+from ehrtraj.runtime.progress import Reporter
+from ehrtraj.storage.local import LocalStorage
+
+MEMORY = 4 * 10**9
 
 
 @pytest.fixture(autouse=True)
@@ -37,77 +46,136 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-@pytest.mark.parametrize("notes", ["inline", "separate"])
-def test_every_shard_twice_in_any_order_with_late_duplicates(
-    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notes: str
-) -> None:
-    wanted = contents(ehrtraj.build(release, tmp_path / "once", "v1", max_cpus=1, notes=notes).path)
-    refused: list[str] = []
+def build_on(engine: Any, release: Path, output: Path, **given: Any) -> ehrtraj.BuildResult:
+    settings, _ = resolve({"data_dir": release, "output": output, "trajectory_version": "v1", "max_cpus": 1, **given})
+    return build_with(settings, Reporter(), engine=engine)
 
-    def engine(job: ShardJob, tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardResult]:
-        assert len(tasks) >= 3
+
+class Wrapped(LocalEngine):
+    """An engine of one process that does more than it must with the tasks of one kind."""
+
+    def map(self, work: Work[Any, Any], items: Sequence[Any], need: Need, report: Report = ignore) -> Iterator[Any]:
+        """Work on shards as the test says, on tables as usual."""
+        if isinstance(work, ShardWork):
+            return self.shards(work, items)
+        return super().map(work, items, need, report)
+
+    def shards(self, work: ShardWork, tasks: Sequence[ShardTask]) -> Iterator[Any]:
+        """Work on the shards."""
+        raise NotImplementedError
+
+
+class Careless(LocalEngine):
+    """An engine that runs every task twice at the same time, in random order, and brings the second result too late.
+
+    Attributes:
+        refused: tasks that began after their inputs were freed.
+        kinds: what was worked on.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(1, MEMORY)
+        object.__setattr__(self, "root", root)
+        object.__setattr__(self, "refused", [])
+        object.__setattr__(self, "kinds", set())
+
+    def map(self, work: Work[Any, Any], items: Sequence[Any], need: Need, report: Report = ignore) -> Iterator[Any]:
+        """Work on each item twice."""
         dice = random.Random(4)
-        late: list[ShardResult] = []
-        others = [ShardWorker(job), ShardWorker(job)]
-        for task in dice.sample(tasks, len(tasks)):
-            before = {p for files in task.inputs.values() for f in files if (p := f.path)}
-            with ThreadPoolExecutor(2) as pool:
-                first, second = pool.map(lambda worker, t=task: worker.build(t), others)
-            assert first.folder != second.folder
-            assert first.account == second.account
-            assert files_below(first.folder) == files_below(second.folder)
-            assert all(path.is_file() for path in before), "a worker deleted its input"
-            yield first
-            # The driver has committed it and freed its input: an attempt that begins now fails, and changes nothing.
-            with pytest.raises(OutputError, match="is missing"):
-                others[0].build(task)
-            refused.append(str(task.shard))
-            late.append(second)
-        yield from dice.sample(late, len(late))
-        for worker in others:
-            worker.close()
+        late = []
+        with ExitStack() as stack:
+            both = [stack.enter_context(work.open(ignore)) for _ in range(2)]
+            for item in dice.sample(items, len(items)):
+                before = files_below(self.root)
+                with ThreadPoolExecutor(2) as pool:
+                    first, second = pool.map(lambda run, i=item: run(i), both)
+                self.compare(first, second)
+                after = files_below(self.root)
+                assert {n: after.get(n) for n in before} == before, "a task changed or deleted what was there"
+                assert all(n.startswith(("attempts/", "spill/")) for n in set(after) - set(before))
+                yield first
+                if isinstance(item, ShardTask):
+                    # It was committed and its inputs freed: an attempt that begins now fails, and changes nothing.
+                    with pytest.raises(OutputError, match="is missing"):
+                        both[0](item)
+                    self.refused.append(item.shard)
+                self.kinds.add(type(item))
+                late.append(second)
+            yield from dice.sample(late, len(late))
 
-    monkeypatch.setattr(run, "run_shards", engine)
-    result = ehrtraj.build(release, tmp_path / "twice", "v1", max_cpus=1, notes=notes)
+    def compare(self, first: Any, second: Any) -> None:
+        """Two attempts at a task write the same bytes into two folders."""
+        assert first.folder != second.folder
+        assert getattr(first, "account", None) == getattr(second, "account", None)
+        assert files_below(self.root / first.folder) == files_below(self.root / second.folder)
+
+
+@pytest.mark.parametrize("notes", ["inline", "separate"])
+def test_every_task_twice_in_any_order_with_late_duplicates(release: Path, tmp_path: Path, notes: str) -> None:
+    wanted = contents(ehrtraj.build(release, tmp_path / "once", "v1", max_cpus=1, notes=notes).path)
+    engine = Careless(tmp_path / "twice" / ".v1.build")
+    result = build_on(engine, release, tmp_path / "twice", notes=notes)
     assert contents(result.path) == wanted
-    assert len(refused) >= 3
+    assert len(engine.refused) >= 3
+    assert engine.kinds == {TableFile, ShardTask}
     assert sorted(p.name for p in (tmp_path / "twice").iterdir()) == [".v1.lock", "v1"]
+    assert ehrtraj.check(result.path).broken == []
 
 
-def test_an_attempt_that_lacks_a_file_is_not_committed(
-    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def engine(job: ShardJob, tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardResult]:
-        worker = ShardWorker(job)
-        result = worker.build(tasks[0])
-        (file,) = list((result.folder / "dataset" / "data").rglob("*.parquet"))[:1]
-        file.write_bytes(file.read_bytes()[:-1])
-        with pytest.raises(OutputError, match="is missing or incomplete"):
-            commit(Workspace(tmp_path, "v1"), result)
-        assert not list((job.root / "shards").glob("*.json"))
-        worker.close()
-        yield result
+def test_an_attempt_that_lacks_a_file_is_not_committed(release: Path, tmp_path: Path) -> None:
+    class Cut(Wrapped):
+        def shards(self, work: ShardWork, tasks: Sequence[ShardTask]) -> Iterator[Any]:
+            root = Path(work.job.storage.where())
+            with work.open(ignore) as run:
+                result = run(tasks[0])
+            (file,) = list((root / result.folder / "dataset" / "data").rglob("*.parquet"))[:1]
+            file.write_bytes(file.read_bytes()[:-1])
+            with pytest.raises(OutputError, match="is missing or incomplete"):
+                commit(LocalStorage(root), result)
+            assert not list((root / "shards").glob("*.json"))
+            yield result
 
-    monkeypatch.setattr(run, "run_shards", engine)
     with pytest.raises(OutputError, match=r"(?i)run the same command again"):
-        ehrtraj.build(release, tmp_path, "v1", max_cpus=1)
-    monkeypatch.undo()
+        build_on(Cut(1, MEMORY), release, tmp_path)
     ehrtraj.build(release, tmp_path, "v1", max_cpus=1)
 
 
-@pytest.mark.parametrize("table", ["hosp.admissions", "hosp.labevents", "hosp.d_labitems"])
-@pytest.mark.parametrize("how", ["removed", "cut short"])
-def test_a_missing_input_fails_the_shard(
-    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, how: str
-) -> None:
-    def engine(job: ShardJob, tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardResult]:
-        for path in (job.root / "stage" / table).glob("*.arrow"):
-            path.unlink() if how == "removed" else path.write_bytes(path.read_bytes()[:-1])
-        worker = ShardWorker(job)
-        for task in tasks:
-            yield worker.build(task)
+def removed(path: Path) -> None:
+    path.unlink()
 
-    monkeypatch.setattr(run, "run_shards", engine)
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("table", ["hosp.admissions", "hosp.labevents", "hosp.d_labitems"])
+@pytest.mark.parametrize("how", [removed, cut_short])
+def test_a_missing_input_fails_the_shard(
+    release: Path, tmp_path: Path, table: str, how: Callable[[Path], None]
+) -> None:
+    class Losing(Wrapped):
+        def shards(self, work: ShardWork, tasks: Sequence[ShardTask]) -> Iterator[Any]:
+            for path in (Path(work.job.storage.where()) / "stage" / table).glob("*.arrow"):
+                how(path)
+            with work.open(ignore) as run:
+                for task in tasks:
+                    yield run(task)
+
     with pytest.raises(OutputError, match=f"{table}.*is missing or incomplete"):
-        ehrtraj.build(release, tmp_path, "v1", max_cpus=1)
+        build_on(Losing(1, MEMORY), release, tmp_path)
     assert not (tmp_path / "v1").exists()
+
+
+@pytest.mark.parametrize(
+    ("cpus", "memory", "need", "wanted"),
+    [
+        (4, 10**10, Need(10**9), 4),
+        (4, 3 * 10**9, Need(10**9), 2),
+        (4, 10**9, Need(10**9), 1),
+        (4, 10**10, Need(10**9, cores=None), 1),
+        (4, 10**10, Need(10**9, cores=2), 2),
+        (2, 10**10, Need(10**9, cores=3), 1),
+    ],
+)
+def test_as_many_tasks_at_once_as_cores_and_memory_allow(cpus: int, memory: int, need: Need, wanted: int) -> None:
+    assert LocalEngine(cpus, memory).at_once(need) == wanted

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import ehrtraj
-from ehrtraj.pipeline import run
 from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.pipeline.shard.task import ShardJob
+from ehrtraj.pipeline.stage import run as stage
 from ehrtraj.release.reader import read_blocks
 
 Build = Callable[..., Path]
@@ -128,7 +128,7 @@ def test_the_size_of_what_is_read_and_written_at_once_changes_no_byte(
     release: Path, built: Path, build: Build, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(read_blocks, "__defaults__", (size,))
-    monkeypatch.setattr(run, "_MOST_ROUND_BYTES", size)
+    monkeypatch.setattr(stage, "_MOST_ROUND_BYTES", size)
     assert files_of(build(release)) == files_of(built)
 
 

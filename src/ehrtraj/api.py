@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from inspect import Parameter
 from pathlib import Path
 
-from ehrtraj.config import SETTINGS, resolve
+from ehrtraj.config import SETTINGS, Settings, capped_cpus, resolve, settings_news
 from ehrtraj.declaration import show_parameters
+from ehrtraj.download.hint import download_notes, naming_what_is_missing
+from ehrtraj.engines.base import Engine
+from ehrtraj.engines.local import LocalEngine
+from ehrtraj.pipeline.job import BuildJob
+from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.result import BuildResult
 from ehrtraj.pipeline.run import run
 from ehrtraj.runtime.progress import Reporter
+from ehrtraj.storage.base import Storage
+from ehrtraj.storage.local import LocalStorage
 
 _BY_POSITION = ("data_dir", "output", "trajectory_version")
 
@@ -47,7 +55,54 @@ def build(
             raise TypeError(f"build() got an unexpected keyword argument '{name}'")
     by_position = zip(_BY_POSITION, (data_dir, output, trajectory_version), strict=True)
     resolved, origins = resolve(settings | dict(by_position), Path(config) if config else None)
-    return run(resolved, reporter or Reporter(), origins)
+    return build_with(resolved, reporter or Reporter(), origins)
+
+
+def build_with(
+    settings: Settings,
+    reporter: Reporter,
+    origins: Mapping[str, str] | None = None,
+    *,
+    output: Storage | None = None,
+    engine: Engine | None = None,
+) -> BuildResult:
+    """Build a dataset, then write the exports that the settings ask for.
+
+    Args:
+        settings: of the build.
+        reporter: is notified of progress.
+        origins: where each setting came from, as `resolve` returns it.
+        output: receives the dataset; the folder `settings.output` by default.
+        engine: works on the tasks; this machine by default.
+
+    Raises:
+        EhrtrajError: see `build`.
+    """
+    cpus, note = capped_cpus(settings.max_cpus)
+    settings = replace(settings, max_cpus=cpus)
+    news = News(reporter)
+    notes, warnings = settings_news(settings, origins or {})
+    news.note(*([note] if note else []), *notes)
+    news.warn(*warnings)
+    job = BuildJob(
+        settings,
+        output or LocalStorage(settings.output),
+        engine or LocalEngine(cpus, settings.memory_limit),
+        reporter,
+        news,
+        origins or {},
+        explain=naming_what_is_missing,
+        hints=download_notes,
+    )
+    try:
+        result = run(job)
+        if not settings.export:
+            return result
+        from ehrtraj.dataset.export.beside import export_beside
+
+        return replace(result, exports=export_beside(result.path, settings, reporter))
+    finally:
+        reporter.close()
 
 
 def _describe_arguments() -> str:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import polars as pl
 
+from ehrtraj.api import build_with
 from ehrtraj.cli.show.screen import line, out
 from ehrtraj.config import resolve
 from ehrtraj.dataset.dataset import Dataset, open_dataset
 from ehrtraj.dataset.show import show_trajectory
 from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.pipeline.result import BuildResult
-from ehrtraj.pipeline.run import run
 from ehrtraj.release.detect import SYNTHETIC_MARKER
 from ehrtraj.show import ConsoleReporter, show_result, show_warnings
 from ehrtraj.synth.run import synth
@@ -39,7 +39,7 @@ def demo(folder: Path, patients: int, max_cpus: int | None) -> BuildResult:
         out().print()
     given = {"data_dir": release, "output": folder / "trajectories", "trajectory_version": "v1", "max_cpus": max_cpus}
     settings, origins = resolve(given, None)
-    result = run(settings, ConsoleReporter(), origins)
+    result = build_with(settings, ConsoleReporter(), origins)
     show_result(result)
     show_warnings(result)
     someone = _someone(open_dataset(result.path))

@@ -79,8 +79,8 @@ def build(
     **given: object,
 ) -> None:
     """Build a dataset of patient trajectories."""
+    from ehrtraj.api import build_with
     from ehrtraj.dataset.export.show import show_export
-    from ehrtraj.pipeline.run import run
     from ehrtraj.show import ConsoleReporter, show_result, show_warnings
 
     settings, origins = resolve(_without_shorthands(given), config)
@@ -90,7 +90,7 @@ def build(
     with tidy_end(
         ". Finished work is kept: run the same command again to go on (its folder is .<version>.build in the output)"
     ):
-        result = run(settings, ConsoleReporter(), origins)
+        result = build_with(settings, ConsoleReporter(), origins)
     show_result(result)
     for export_result in result.exports:
         show_export(export_result)

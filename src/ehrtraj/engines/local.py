@@ -1,54 +1,68 @@
-"""The engine for one machine: a process for each shard at work."""
+"""The engine of one machine: its processes.
+
+Spawned, not forked: a fork would take along pyarrow's threads and everything the main process holds.
+"""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from ehrtraj.pipeline.shard.task import ShardJob, ShardResult, ShardTask
-from ehrtraj.pipeline.shard.worker import ShardWorker
+from ehrtraj.engines.base import Item, Need, Report, Result, Work, ignore
+from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import stream_tasks
 
-_worker: ShardWorker | None = None
+# What the main process takes beside its workers, measured at 0.15 GB; the rest is head room.
+_BASE_BYTES = 400 * 10**6
 
 
-def _build(job: ShardJob, task: ShardTask) -> ShardResult:
-    """Build a shard in a process that does nothing else; its session is kept for the next shard."""
-    global _worker  # one a process, made once
-    if _worker is None:
-        _worker = ShardWorker(job)
-        atexit.register(_end)
-    return _worker.build(task)
+@dataclass(frozen=True)
+class LocalEngine:
+    """Processes of this machine. See `Engine`.
 
-
-def _end() -> None:
-    """End the session while the interpreter is still complete, which DuckDB asks for."""
-    global _worker
-    if _worker is not None:
-        _worker.close()
-        _worker = None
-
-
-def run_shards(job: ShardJob, tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardResult]:
-    """Build shards, several at a time.
-
-    Args:
-        job: what they have in common.
-        tasks: in the order to work on them.
-        workers: processes at work at once; with one, everything happens in this process.
-
-    Yields:
-        What each attempt wrote, in the order they are finished. The caller commits it.
-
-    Raises:
-        OutputError: if a process was ended from outside, as happens when memory runs out.
+    Attributes:
+        cpus: maximum number of CPU cores.
+        memory_limit: bytes that all processes together may use.
     """
-    workers = min(workers, len(tasks))
-    if workers > 1:
-        for _, result in stream_tasks(_build, ((task.shard, (job, task)) for task in tasks), workers):
-            yield result
-    elif tasks:
-        with contextlib.closing(ShardWorker(job)) as worker:
-            for task in tasks:
-                yield worker.build(task)
+
+    cpus: int
+    memory_limit: int
+
+    def at_once(self, need: Need) -> int:
+        """How many tasks of this size run at the same time; at least 1."""
+        by_cores = self.cpus // (self.cpus if need.cores is None else need.cores)
+        return max(1, min(by_cores, (self.memory_limit - _BASE_BYTES) // need.memory))
+
+    def map(
+        self, work: Work[Item, Result], items: Sequence[Item], need: Need, report: Report = ignore
+    ) -> Iterator[Result]:
+        """Work on each item once. A single worker is this process; several drop what tasks report."""
+        workers = min(self.at_once(need), len(items))
+        if workers > 1:
+            for _, result in stream_tasks(_run, ((at, (work, item)) for at, item in enumerate(items)), workers):
+                yield result
+        elif items:
+            with work.open(report) as run:
+                for item in items:
+                    yield run(item)
+
+    def memory(self) -> PeakMemory:
+        """Measure the memory of this process and its children."""
+        return PeakMemory()
+
+
+_opened: dict[str, Callable[[Any], Any]] = {}
+
+
+def _run(work: Work[Item, Result], item: Item) -> Result:
+    """Work on an item in a process that does nothing else; what was prepared is kept for the next item."""
+    if not _opened:
+        cleanup = contextlib.ExitStack()
+        _opened["run"] = cleanup.enter_context(work.open(ignore))
+        # While the interpreter is still complete, which DuckDB asks for.
+        atexit.register(cleanup.close)
+    result: Result = _opened["run"](item)
+    return result

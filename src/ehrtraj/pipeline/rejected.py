@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ehrtraj.format.rejected import _LEADING, reject_schema
 from ehrtraj.pipeline.stage.parse import BadRow
+from ehrtraj.storage.base import Output, Storage
+from ehrtraj.storage.parquet import ParquetOutput
 
 
 class RejectWriter:
     """Writes rejected rows to one file, which is only made if there are any."""
 
-    def __init__(self, path: Path, table: pa.Schema) -> None:
-        self._path = path
+    def __init__(self, storage: Storage, name: str, table: pa.Schema) -> None:
+        """Prepare to write.
+
+        Args:
+            storage: the working folder.
+            name: of the file.
+            table: schema of the table.
+        """
+        self._storage = storage
+        self._name = name
         self._schema = reject_schema(table)
-        self._sink: pa.OSFile | None = None
+        self._output: Output | None = None
         self._writer: pa.ipc.RecordBatchStreamWriter | None = None
-        path.unlink(missing_ok=True)
 
     def _write(self, columns: dict[str, pa.Array], rows: int) -> None:
         if self._writer is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._sink = pa.OSFile(str(self._path), "wb")
+            self._output = self._storage.create(self._name)
             self._writer = pa.ipc.new_stream(
-                self._sink, self._schema, options=pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+                self._output.sink, self._schema, options=pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
             )
         arrays = [columns.get(f.name) for f in self._schema]
         self._writer.write_table(
@@ -60,29 +66,49 @@ class RejectWriter:
             ours = {self._schema.names[0]: pa.array([reason] * rows.num_rows, pa.string())}
             self._write(columns | ours, rows.num_rows)
 
-    def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None and self._sink is not None:
-            self._writer.close()
-            self._sink.close()
-            self._writer = self._sink = None
+    def close(self) -> int:
+        """Finish the file.
+
+        Returns:
+            Its size in bytes; 0 where there is none.
+        """
+        if self._writer is None or self._output is None:
+            return 0
+        self._writer.close()
+        size = self._output.commit()
+        self._writer = self._output = None
+        return size
+
+    def abandon(self) -> None:
+        """Discard what was written."""
+        if self._output is not None:
+            self._output.abandon()
+        self._writer = self._output = None
 
 
-def merge_rejects(pieces: Sequence[Path], table: pa.Schema, target: Path) -> int:
-    """Put the pieces of one table's rejects into one Parquet file, in their order.
+def merge_rejected(storage: Storage, pieces: Sequence[str], table: pa.Schema, target: str) -> int:
+    """Put the pieces of one table's rejected rows into one Parquet file, in their order.
+
+    Args:
+        storage: the working folder.
+        pieces: names of those that are there.
+        table: schema of the table.
+        target: name of the Parquet file.
 
     Returns:
         Number of rows; 0 means that no file was made.
     """
-    present = [p for p in pieces if p.is_file()]
-    if not present:
+    if not pieces:
         return 0
-    target.parent.mkdir(parents=True, exist_ok=True)
     rows = 0
-    with pq.ParquetWriter(target, reject_schema(table), compression="zstd", compression_level=1) as writer:
-        for piece in present:
-            with pa.memory_map(str(piece)) as source, pa.ipc.open_stream(source) as reader:
+    output = ParquetOutput(storage, target, reject_schema(table), compression="zstd", compression_level=1)
+    try:
+        for piece in pieces:
+            with storage.open_input(piece) as source, pa.ipc.open_stream(source) as reader:
                 for batch in reader:
-                    writer.write_batch(batch)
+                    output.write(batch)
                     rows += batch.num_rows
+        output.close()
+    finally:
+        output.abandon()
     return rows

@@ -18,7 +18,9 @@ from filelock import Timeout
 
 from ehrtraj.errors import OutputError
 from ehrtraj.format.manifest import MANIFEST, files_of_dataset, refuse_in_dataset
-from ehrtraj.storage.files import read_json, write_json
+from ehrtraj.pipeline.layout import ATTEMPTS, DATASET, STATE
+from ehrtraj.storage.base import Storage
+from ehrtraj.storage.documents import read_document, write_document
 from ehrtraj.storage.owned import (
     claim,
     clear_claimed,
@@ -26,79 +28,48 @@ from ehrtraj.storage.owned import (
     refuse_foreign,
     refuse_replacing,
     remove_claimed,
-    remove_entry,
     remove_listed,
     strangers,
 )
 from ehrtraj.storage.safe import locked_file, refuse_link
 
-DATASET = "dataset"
 KIND = "build"
 """Of the work that a working folder is for, in its marker."""
+_REPLACED = "replaced"
+"""Where a dataset that is being replaced waits until the new one has its name."""
 
 
-class WorkPaths:
-    """Where the pieces of a build are below a folder: the working folder, or that of one attempt at a shard.
-
-    Attributes:
-        root: the folder.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    @property
-    def dataset(self) -> Path:
-        """What becomes the dataset."""
-        return self.root / DATASET
-
-    @property
-    def spill(self) -> Path:
-        """Folder for what does not fit into DuckDB's memory."""
-        return self.root / "spill"
-
-    def staged(self, table: str) -> Path:
-        """Folder of a staged table (full name)."""
-        return self.root / "stage" / table.replace("/", ".")
-
-    def reject_piece(self, table: str, piece: str) -> Path:
-        """One file of a table's rejects."""
-        return self.root / "rejected" / table.replace("/", ".") / f"{piece}.arrow"
-
-    def shard_marker(self, shard: int) -> Path:
-        """The file that shows that a shard is done."""
-        return self.root / "shards" / f"{shard:05d}.json"
-
-
-class Workspace(WorkPaths):
-    """Paths of one build and what is known to be finished in it.
+class Workspace:
+    """The working folder of one build, and what is known to be finished in it.
 
     Attributes:
-        root: the working folder.
+        files: what is in the working folder.
+        root: path of the working folder.
+        final: path of the dataset.
         resumed: whether an earlier run of the same build left work to resume.
         warnings: what the user must know about files that were kept.
     """
 
-    def __init__(self, output: Path, version: str) -> None:
-        super().__init__(output / f".{version}.build")
-        self.final = output / version
+    def __init__(self, output: Storage, version: str) -> None:
+        """Name the folder; nothing is created.
+
+        Args:
+            output: the folder that receives the dataset.
+            version: name of the dataset.
+        """
+        self._output = output
+        self._version = version
+        self._work = f".{version}.build"
+        self.files = output.below(self._work)
+        self.root = Path(output.where(self._work))
+        self.final = Path(output.where(version))
         self.resumed = False
         self.warnings: list[str] = []
 
     @property
     def published(self) -> bool:
         """Whether this is what was left of a build whose dataset is in place, and not one to resume."""
-        return self.root.exists() and self.final.exists() and not self.dataset.exists()
-
-    @property
-    def _replaced(self) -> Path:
-        """Where a dataset that is being replaced waits until the new one has its name."""
-        return self.root / "replaced"
-
-    @property
-    def attempts(self) -> Path:
-        """Folder in which each attempt at a shard has a folder of its own."""
-        return self.root / "attempts"
+        return self.root.exists() and self.final.exists() and not (self.root / DATASET).exists()
 
     def check_target(self, inputs: Iterable[Path], modules: Iterable[Path], *, overwrite: bool) -> None:
         """Check, before anything is written, that this build may write here. It deletes nothing.
@@ -153,25 +124,26 @@ class Workspace(WorkPaths):
         """
         claim(self.root, KIND)
         self._drop_replaced()
-        state = self.root / "state.json"
         wanted = json.loads(json.dumps(fingerprint, default=str))
-        if read_json(state) == wanted:
+        if read_document(self.files, STATE) == wanted:
             # What an attempt left that was cut short is of no use.
-            remove_entry(self.attempts)
+            self.files.delete(ATTEMPTS)
             self.resumed = True
             return
-        state.unlink(missing_ok=True)
+        self.files.delete(STATE)
         clear_claimed(self.root)
-        self.dataset.mkdir(parents=True)
-        write_json(state, wanted)
+        (self.root / DATASET).mkdir(parents=True)
+        write_document(self.files, STATE, wanted)
 
     def restore(self) -> None:
         """Put back a dataset whose replacement was cut short before the new one had its name."""
-        if self._replaced.is_dir() and not os.path.lexists(self.final):
-            self._replaced.replace(self.final)
+        if (self.root / _REPLACED).is_dir() and not os.path.lexists(self.final):
+            self._output.move(f"{self._work}/{_REPLACED}", self._version)
 
     def show(self, *, overwrite: bool) -> None:
-        """Give the finished dataset its name. One that had the name before waits in the working folder.
+        """Give the finished dataset its name, once everything is on the disk, so that a power cut leaves none or all.
+
+        One that had the name before waits in the working folder, which is removed in the end.
 
         Args:
             overwrite: replace a dataset of that name.
@@ -179,26 +151,32 @@ class Workspace(WorkPaths):
         Raises:
             OutputError: if what has that name is not a dataset of ours.
         """
+        self.files.sync(DATASET)
         if overwrite:
             self.check_replaceable()
             if self.final.exists():
-                self.final.replace(self._replaced)
-        self.dataset.replace(self.final)
+                self._output.move(self._version, f"{self._work}/{_REPLACED}")
+        self._output.move(f"{self._work}/{DATASET}", self._version)
+        self._output.sync_names()
+        self.remove()
 
     def remove(self) -> None:
         """Remove the working folder, first what would make a half of it look like work to resume."""
-        (self.root / "state.json").unlink(missing_ok=True)
+        self.files.delete(STATE)
         self._drop_replaced()
         remove_claimed(self.root)
 
     def _drop_replaced(self) -> None:
         """Delete a dataset that was replaced. Files in it that its manifest does not list are kept."""
-        if not self._replaced.is_dir():
+        replaced = self.root / _REPLACED
+        if not replaced.is_dir():
             return
-        if not remove_listed(self._replaced, files_of_dataset(self._replaced) or (), last=MANIFEST):
-            kept = self.final.with_name(f"{self.final.name}.replaced-{secrets.token_hex(4)}")
-            self._replaced.replace(kept)
-            self.warnings.append(f"the replaced dataset contained files that are not part of it: they are in {kept}")
+        if not remove_listed(replaced, files_of_dataset(replaced) or (), last=MANIFEST):
+            kept = f"{self._version}.replaced-{secrets.token_hex(4)}"
+            self._output.move(f"{self._work}/{_REPLACED}", kept)
+            self.warnings.append(
+                f"the replaced dataset contained files that are not part of it: they are in {self._output.where(kept)}"
+            )
 
 
 @contextmanager

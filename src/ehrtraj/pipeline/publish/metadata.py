@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import meds
 import pyarrow as pa
 import pyarrow.feather as feather
-import pyarrow.parquet as pq
 
 import ehrtraj
 from ehrtraj import rules
-from ehrtraj.format import event_types
+from ehrtraj.format import event_types, names
 from ehrtraj.format.events import event_schema
 from ehrtraj.format.ledger import TableLedger, to_table
-from ehrtraj.format.manifest import MANIFEST
-from ehrtraj.format.names import EVENT_TYPES, FORMAT
+from ehrtraj.pipeline.layout import DATASET, SHARDS, rejected_folder
 from ehrtraj.pipeline.publish.codes import CodeTables
-from ehrtraj.pipeline.rejected import merge_rejects
+from ehrtraj.pipeline.rejected import merge_rejected
 from ehrtraj.pipeline.shard.applied import all_applied
-from ehrtraj.pipeline.workspace import DATASET, Workspace
+from ehrtraj.pipeline.stage.staged import STAGED
 from ehrtraj.release.schema import Table, tables
-from ehrtraj.storage.owned import remove_entry, strangers
-from ehrtraj.storage.safe import sync_path
+from ehrtraj.storage.base import Storage
+from ehrtraj.storage.parquet import write_parquet
 
 _ABOUT = {
     "mimiciv": {
@@ -41,28 +39,47 @@ _ABOUT = {
 _DEMO_LICENSE = "Open Data Commons Open Database License v1.0"
 
 
-def _read_pieces(folder: Path, kind: str) -> list[pa.Table]:
-    return [feather.read_table(str(p), memory_map=False) for p in sorted(folder.glob(f"*.{kind}.arrow"))]
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What the metadata say about the dataset as a whole.
+
+    Attributes:
+        version: name of the dataset.
+        release: version of the release.
+        source: whose tables.
+        clock: `event` or `available`.
+        extra: folder with a user's own tables, if any.
+    """
+
+    version: str
+    release: str
+    source: str
+    clock: str
+    extra: Path | None = None
 
 
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd")
+def _read_pieces(storage: Storage, kind: str) -> list[pa.Table]:
+    found = []
+    for name in storage.files(SHARDS):
+        if name.endswith(f".{kind}.arrow"):
+            with storage.open_input(name) as source:
+                found.append(feather.read_table(source))
+    return found
 
 
-def dataset_json(version: str, release: str, source: str, clock: str) -> dict[str, Any]:
+def dataset_json(dataset: DatasetInfo) -> dict[str, Any]:
     """MEDS' account of the dataset."""
-    about = dict(_ABOUT[source])
+    release = dataset.release
+    about = dict(_ABOUT[dataset.source])
     if release.startswith("synthetic"):
         about = {"dataset_name": "Synthetic release in the form of MIMIC-IV", "license": "MIT"}
     elif release.startswith("demo"):
         about |= {"dataset_name": "MIMIC-IV demo", "license": _DEMO_LICENSE}
-    own = [
-        n for n in event_schema(clock).names if n not in ("subject_id", "time", "code", "numeric_value", "text_value")
-    ]
+    of_meds = ("subject_id", "time", "code", "numeric_value", "text_value")
+    own = [n for n in event_schema(dataset.clock).names if n not in of_meds]
     return {
         **about,
-        "dataset_version": f"{release} / {version}",
+        "dataset_version": f"{release} / {dataset.version}",
         "etl_name": "ehrtraj",
         "etl_version": ehrtraj.__version__,
         "meds_version": meds.__version__,
@@ -84,107 +101,86 @@ def _flags_json() -> dict[str, Any]:
     }
 
 
-def _write_json(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+def _write_json(storage: Storage, name: str, content: object) -> None:
+    storage.write(name, (json.dumps(content, indent=2, default=str) + "\n").encode())
 
 
-def clear(space: Workspace, accounts: Iterable[Mapping[str, Any]]) -> None:
+def clear(storage: Storage, accounts: Iterable[Mapping[str, Any]]) -> None:
     """Remove everything from the unpublished dataset but the files of finished shards.
 
     A run that was cut short while it published leaves a manifest and metadata, and they may be incomplete.
 
     Args:
-        space: of the build.
+        storage: the working folder.
         accounts: of all shards.
     """
     prefix = f"{DATASET}/"
     kept = {name.removeprefix(prefix) for a in accounts for name in a["files"] if name.startswith(prefix)}
-    for name in strangers(space.dataset, kept):
-        remove_entry(space.dataset / name)
+    for name in storage.strangers(DATASET, kept):
+        storage.delete(f"{prefix}{name.removesuffix('/')}")
 
 
 def write_metadata(
-    space: Workspace,
-    source: str,
-    release: str,
-    clock: str,
+    storage: Storage,
+    dataset: DatasetInfo,
     ledger: Mapping[str, TableLedger],
     describe: Callable[[list[pa.Table]], CodeTables],
-    extra: Path | None = None,
 ) -> dict[str, int]:
     """Write everything beside the data: codes, subjects, splits, flags, event types, ledger and rejected rows.
 
     Args:
-        space: of the build.
-        source: whose tables.
-        release: version of the release.
-        clock: `event` or `available`.
+        storage: the working folder.
+        dataset: what it is.
         ledger: account of every table's rows.
         describe: makes of the codes by shard what is known of each.
-        extra: folder with a user's own tables, if any.
 
     Returns:
-        Numbers for the summary: patients, events, codes.
+        Numbers for the summary: patients and codes.
     """
-    known: dict[str, Table] = tables(source, extra)
-    shards = space.shard_marker(0).parent
-    metadata = space.dataset / "metadata"
+    known: dict[str, Table] = tables(dataset.source, dataset.extra)
+    files = storage.below(DATASET)
     # Both take about as long, and neither holds the other up.
     with ThreadPoolExecutor(1) as pool:
-        merged = pool.submit(_merge_all_rejects, space, list(ledger), known)
-        found = describe(_read_pieces(shards, "codes"))
+        merged = pool.submit(_merge_all_rejected, storage, list(ledger), known)
+        found = describe(_read_pieces(storage, "codes"))
         merged.result()
-    _write_parquet(found.codes, metadata / "codes.parquet")
-    _write_parquet(found.parents, metadata / "parent_codes.parquet")
-    subjects = pa.concat_tables(_read_pieces(shards, "subjects")).sort_by("subject_id")
-    _write_parquet(subjects, metadata / "subjects.parquet")
+    write_parquet(files, names.CODES, found.codes)
+    write_parquet(files, names.PARENT_CODES, found.parents)
+    subjects = pa.concat_tables(_read_pieces(storage, "subjects")).sort_by("subject_id")
+    write_parquet(files, names.SUBJECTS, subjects)
     splits = meds.SubjectSplitSchema.align(subjects.select(["subject_id", "split"]))
     meds.SubjectSplitSchema.validate(splits)
-    _write_parquet(splits, metadata / "subject_splits.parquet")
-    _write_json(metadata / "flags.json", _flags_json())
-    _write_json(space.dataset / EVENT_TYPES, event_types.to_json(rules.event_types(extra).values()))
-    about = dataset_json(space.final.name, release, source, clock)
+    write_parquet(files, names.SPLITS, splits)
+    _write_json(files, names.FLAGS, _flags_json())
+    _write_json(files, names.EVENT_TYPES, event_types.to_json(rules.event_types(dataset.extra).values()))
+    about = dataset_json(dataset)
     meds.DatasetMetadataSchema.validate(about)
-    _write_json(metadata / "dataset.json", about)
-    _write_parquet(to_table(ledger), space.dataset / "ledger.parquet")
-    _write_parquet(all_applied(_read_pieces(shards, "applied")), space.dataset / "rules_applied.parquet")
+    _write_json(files, names.DATASET_JSON, about)
+    write_parquet(files, names.LEDGER, to_table(ledger))
+    write_parquet(files, names.APPLIED, all_applied(_read_pieces(storage, "applied")))
     return {"patients": subjects.num_rows, "codes": found.codes.num_rows}
 
 
-def _merge_all_rejects(space: Workspace, names: Sequence[str], known: Mapping[str, Table]) -> None:
-    for name in names:
-        folder = space.reject_piece(name, "staged").parent
-        pieces = sorted(folder.glob("*.arrow"), key=lambda p: (p.stem != "staged", p.stem))
-        merge_rejects(pieces, known[name].schema, space.dataset / "rejected" / f"{name.rpartition('/')[2]}.parquet")
+def _merge_all_rejected(storage: Storage, tables: Sequence[str], known: Mapping[str, Table]) -> None:
+    for table in tables:
+        pieces = sorted(storage.files(rejected_folder(table)), key=lambda p: (not p.endswith(f"/{STAGED}.arrow"), p))
+        target = f"{DATASET}/{names.REJECTED}/{table.rpartition('/')[2]}.parquet"
+        merge_rejected(storage, pieces, known[table].schema, target)
 
 
-def write_manifest(space: Workspace, content: Mapping[str, Any]) -> None:
-    """Write `manifest.json`: the format, every file of the dataset with its size and hash, then `content`."""
-    files = sorted(p for p in space.dataset.rglob("*") if p.is_file())
+def write_manifest(storage: Storage, content: Mapping[str, Any]) -> None:
+    """Write `manifest.json`: the format, every file of the dataset with its size and hash, then `content`.
+
+    Args:
+        storage: the working folder.
+        content: what else the manifest records.
+    """
+    files = storage.below(DATASET)
+    listed = files.files()
     # Two threads keep up with one disk; hashing lets go of the interpreter.
     with ThreadPoolExecutor(2) as pool:
-        hashes = list(pool.map(_sha256, files))
+        hashes = list(pool.map(files.sha256, listed))
     contents = {
-        p.relative_to(space.dataset).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256}
-        for p, sha256 in zip(files, hashes, strict=True)
+        name: {"bytes": files.size(name), "sha256": sha256} for name, sha256 in zip(listed, hashes, strict=True)
     }
-    _write_json(space.dataset / MANIFEST, {"format": FORMAT, **content, "contents": contents})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def make_visible(space: Workspace, *, overwrite: bool) -> None:
-    """Put the complete dataset under its name, and remove the working folder.
-
-    Everything is on the disk before the one rename that shows it, so that a power cut leaves either nothing or all.
-    """
-    for path in sorted(space.dataset.rglob("*")):
-        sync_path(path)
-    sync_path(space.dataset)
-    space.show(overwrite=overwrite)
-    sync_path(space.final.parent)
-    space.remove()
+    _write_json(files, names.MANIFEST, {"format": names.FORMAT, **content, "contents": contents})

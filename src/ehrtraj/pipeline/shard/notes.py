@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ehrtraj import rules
 from ehrtraj.format.notes import NOTE_SCHEMA
 from ehrtraj.format.splits import SPLITS, split_of
+from ehrtraj.storage.base import Storage
+from ehrtraj.storage.parquet import ParquetOutput
 
 # What a reader decodes to see one patient's notes: 10 kB each.
 _ROW_GROUP = 1 << 10
@@ -20,18 +19,20 @@ _ROW_GROUP = 1 << 10
 class NoteWriter:
     """Takes the texts out of a shard's notes and writes them, a file for each split that has some."""
 
-    def __init__(self, folder: Path, shard: int, seed: int) -> None:
+    def __init__(self, storage: Storage, folder: str, shard: int, seed: int) -> None:
         """Prepare to write.
 
         Args:
+            storage: of the attempt.
             folder: the dataset's `notes` folder.
             shard: number of the shard, its files' name.
             seed: of the splits.
         """
-        self._paths = {split: folder / split / f"{shard:05d}.parquet" for split in SPLITS}
+        self._storage = storage
+        self._names = {split: f"{folder}/{split}/{shard:05d}.parquet" for split in SPLITS}
         self._seed = seed
         self._held: list[pa.Table] = []
-        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._writers: dict[str, ParquetOutput] = {}
 
     def take_texts(self, table: str, result: pa.Table) -> pa.Table:
         """Keep the texts of a statement's events, and return the events without them, flagged.
@@ -77,20 +78,25 @@ class NoteWriter:
 
     def _append(self, split: str, rows: pa.Table, order: np.ndarray[tuple[int], np.dtype[np.intp]]) -> None:
         if split not in self._writers:
-            path = self._paths[split]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._writers[split] = pq.ParquetWriter(
-                path, NOTE_SCHEMA, compression="zstd", use_dictionary=["source_table"], write_statistics=["subject_id"]
+            self._writers[split] = ParquetOutput(
+                self._storage,
+                self._names[split],
+                NOTE_SCHEMA,
+                compression="zstd",
+                use_dictionary=["source_table"],
+                write_statistics=["subject_id"],
             )
         for at in range(0, len(order), _ROW_GROUP):
-            self._writers[split].write_table(rows.take(pa.array(order[at : at + _ROW_GROUP])))
-
-    def paths(self) -> list[Path]:
-        """The files written."""
-        return [path for path in self._paths.values() if path.is_file()]
+            self._writers[split].write(rows.take(pa.array(order[at : at + _ROW_GROUP])))
 
     def close(self) -> None:
         """Finish the files."""
         for writer in self._writers.values():
             writer.close()
+        self._writers = {}
+
+    def abandon(self) -> None:
+        """Discard files that will not be finished."""
+        for writer in self._writers.values():
+            writer.abandon()
         self._writers = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ehrtraj.pipeline.stage.staged import StagedFile
+from ehrtraj.storage.base import Storage
 
 # More rows than this at once would not fit beside each other's copies in a worker's memory: 2 million rows take about
 # 0.7 GB. Patients are never divided.
@@ -28,7 +29,7 @@ class ShardJob:
 
     Attributes:
         source: whose recipes.
-        root: the working folder of the build.
+        storage: the working folder of the build.
         wanted: full names of the tables that become events.
         staged: full names of all staged patient tables.
         clock: `event` or `available`.
@@ -44,7 +45,7 @@ class ShardJob:
     """
 
     source: str
-    root: Path
+    storage: Storage
     wanted: tuple[str, ...]
     staged: tuple[str, ...]
     clock: str
@@ -79,9 +80,9 @@ class ShardResult:
     """What one attempt at a shard wrote. It counts once the driver has committed it.
 
     Attributes:
-        folder: of this attempt alone.
+        folder: of this attempt alone, in the working folder.
         account: rows and events by table, and the sizes of `files` relative to the folder; it becomes the marker.
     """
 
-    folder: Path
+    folder: str
     account: dict[str, Any]

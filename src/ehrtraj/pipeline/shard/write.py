@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ehrtraj.format.arrays import masked, with_nulls
 from ehrtraj.format.events import PRECISIONS, TEXT_COLUMNS, event_schema
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.pipeline.shard.assemble import Part
+from ehrtraj.storage.base import Storage
+from ehrtraj.storage.parquet import ParquetOutput
 
 # A row group is what most readers must decode to see one patient; polars decodes pages of it alone, 2 ms a patient.
 # 128 Ki rows cost 6 % more time to write than one group a file, measured on 1.4 million events, and 64 Ki another 5 %.
@@ -60,20 +60,22 @@ def _gather(values: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> npt.NDArray
 class ShardWriter:
     """Writes one shard's events: a file for each split that has patients in it."""
 
-    def __init__(self, data: Path, shard: int, tables: Sequence[str], clock: str) -> None:
+    def __init__(self, storage: Storage, folder: str, shard: int, tables: Sequence[str], clock: str) -> None:
         """Prepare to write.
 
         Args:
-            data: the dataset's `data` folder.
+            storage: of the attempt.
+            folder: the dataset's `data` folder.
             shard: number of the shard, its files' name.
             tables: full names; `Events.table` is a position in them.
             clock: `event` or `available`.
         """
-        self._paths = {split: data / split / f"{shard:05d}.parquet" for split in SPLITS}
+        self._storage = storage
+        self._names = {split: f"{folder}/{split}/{shard:05d}.parquet" for split in SPLITS}
         self._tables = pa.array(tables, pa.string())
         self._schema = event_schema(clock)
         self._precisions = pa.array(PRECISIONS, pa.string())
-        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._writers: dict[str, ParquetOutput] = {}
         self._rows = dict.fromkeys(SPLITS, 0)
 
     def write(self, part: Part) -> npt.NDArray[np.int64]:
@@ -120,11 +122,10 @@ class ShardWriter:
 
     def _append(self, split: str, rows: pa.Table) -> None:
         if split not in self._writers:
-            path = self._paths[split]
-            path.parent.mkdir(parents=True, exist_ok=True)
             # Statistics where readers can prune by them; all columns would cost 45 ns a row of 150.
-            self._writers[split] = pq.ParquetWriter(
-                path,
+            self._writers[split] = ParquetOutput(
+                self._storage,
+                self._names[split],
                 rows.schema,
                 compression="zstd",
                 compression_level=1,
@@ -132,27 +133,18 @@ class ShardWriter:
                 use_dictionary=_REPEATING + [f.name for f in rows.schema if pa.types.is_dictionary(f.type)],
                 write_statistics=["subject_id", "time", "available_time"],
             )
-        self._writers[split].write_table(rows)
+        self._writers[split].write(rows)
 
-    def close(self) -> dict[str, int]:
-        """Finish the files.
-
-        Returns:
-            Their sizes in bytes by path relative to the data folder.
-        """
+    def close(self) -> None:
+        """Finish the files."""
+        # The columns were handed over as dictionaries; readers shall see the types that MEDS asks for.
         described = base64.b64encode(self._schema.serialize().to_pybytes()).decode()
-        sizes = {}
-        for split, writer in self._writers.items():
-            # The columns were handed over as dictionaries; readers shall see the types that MEDS asks for.
-            writer.add_key_value_metadata({"ARROW:schema": described})
-            writer.close()
-            path = self._paths[split]
-            sizes[f"{split}/{path.name}"] = path.stat().st_size
+        for writer in self._writers.values():
+            writer.close({"ARROW:schema": described})
         self._writers = {}
-        return sizes
 
     def abandon(self) -> None:
-        """Let go of files that will not be finished."""
+        """Discard files that will not be finished."""
         for writer in self._writers.values():
-            writer.close()
+            writer.abandon()
         self._writers = {}

@@ -7,24 +7,26 @@ does not depend on the size of the table, and what is written does not depend on
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from ehrtraj.engines.base import Report
+from ehrtraj.pipeline.layout import new_attempt, rejected_piece, staged_folder
 from ehrtraj.pipeline.plan.shards import Plan
 from ehrtraj.pipeline.rejected import RejectWriter
 from ehrtraj.pipeline.stage.parse import BadRow, BlockParser, Parsed
-from ehrtraj.pipeline.stage.staged import StagedTable, marker_of
+from ehrtraj.pipeline.stage.staged import STAGED, StagedTable
 from ehrtraj.release.detect import TableFile
 from ehrtraj.release.reader import read_blocks
 from ehrtraj.release.records import RecordShape, UnsoundQuotesError
-from ehrtraj.storage.files import size_of, write_json
+from ehrtraj.storage.base import Storage
 
 Progress = Callable[[int, int], None]
 """Called with bytes of the file consumed and rows read since the last call."""
@@ -59,11 +61,15 @@ def _split(rows: pa.Table, plan: Plan | None) -> tuple[list[Piece], int]:
     return [(int(shard[a]), rows.slice(a, b - a)) for a, b in zip(starts, stops, strict=True)], left_out
 
 
-def _write(path: Path, pieces: list[pa.Table]) -> tuple[str, int]:
+def _write(storage: Storage, folder: str, name: str, pieces: list[pa.Table]) -> tuple[str, int]:
     rows = pa.concat_tables(pieces).combine_chunks()
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema, options=_LZ4) as writer:
-        writer.write_table(rows)
-    return path.name, path.stat().st_size
+    output = storage.create(f"{folder}/{name}")
+    try:
+        with pa.ipc.new_file(output.sink, rows.schema, options=_LZ4) as writer:
+            writer.write_table(rows)
+        return name, output.commit()
+    finally:
+        output.abandon()
 
 
 class _Stager:
@@ -71,25 +77,25 @@ class _Stager:
 
     def __init__(
         self,
+        work: StageWork,
         file: TableFile,
-        plan: Plan | None,
-        folder: Path,
-        rejects: Path,
+        attempt: str,
         pool: ThreadPoolExecutor,
-        budget: int,
     ) -> None:
         self.account = StagedTable(file.table.full_name)
         self._parser = BlockParser(file)
-        self._plan = plan
-        self._folder = folder
+        self._plan = work.plan if file.table.kind == "patient" else None
+        self._storage = work.storage
+        self._folder = f"{attempt}/{staged_folder(file.table.full_name)}"
         self._pool = pool
-        self._budget = budget
+        self._budget = work.budget
         self._held: dict[int, list[pa.Table]] = {}
         self._held_bytes = 0
         self._round = 0
         self._writing: list[Future[tuple[str, int]]] = []
         self._next_line = 2
-        self._rejects = RejectWriter(rejects, file.table.schema)
+        name = f"{attempt}/{rejected_piece(file.table.full_name, STAGED)}"
+        self._rejects = RejectWriter(work.storage, name, file.table.schema)
 
     def work(self, block: Any) -> tuple[Parsed, list[Piece], int]:  # noqa: ANN401  # runs in a worker thread
         parsed = self._parser.parse(block)
@@ -123,8 +129,8 @@ class _Stager:
         """Start writing what is held, after the round before it is done."""
         self._finish_writing()
         for shard, pieces in sorted(self._held.items()):
-            path = self._folder / f"{shard:05d}-{self._round:05d}.arrow"
-            self._writing.append(self._pool.submit(_write, path, pieces))
+            name = f"{shard:05d}-{self._round:05d}.arrow"
+            self._writing.append(self._pool.submit(_write, self._storage, self._folder, name, pieces))
         self._held, self._held_bytes, self._round = {}, 0, self._round + 1
 
     def _finish_writing(self) -> None:
@@ -137,82 +143,107 @@ class _Stager:
         """Write what is left."""
         self.flush()
         self._finish_writing()
-        self._rejects.close()
+        self.account.rejected_bytes = self._rejects.close()
 
     def abandon(self) -> None:
         """Wait for running writes after a failure, so that none outlives the build."""
         for future in self._writing:
             future.cancel()
-        self._rejects.close()
+        self._rejects.abandon()
 
 
-def stage_table(
-    file: TableFile,
-    plan: Plan | None,
-    folder: Path,
-    rejects: Path,
-    pool: ThreadPoolExecutor,
-    threads: int,
-    budget: int,
-    progress: Progress,
-) -> StagedTable:
-    """Stage one table.
+@dataclass(frozen=True)
+class StagedAttempt:
+    """What one attempt at staging a table wrote. It counts once the driver has committed it.
 
-    Args:
-        file: the table.
-        plan: the shards; None keeps the table whole, as dictionaries are.
-        folder: where the shards' files go; what is there from an earlier, unfinished run is removed.
-        rejects: file for the rows that cannot be parsed.
-        pool: threads that parse and write.
-        threads: how many there are.
+    Attributes:
+        folder: of this attempt alone, in the working folder.
+        table: the account.
+    """
+
+    folder: str
+    table: StagedTable
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    """How much of a table was read since the last time.
+
+    Attributes:
+        table: full name.
+        consumed: bytes of its file; negative where the file is read again from its start.
+        rows: rows that were split by shard.
+    """
+
+    table: str
+    consumed: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class StageWork:
+    """Staging: the work on one table file.
+
+    Attributes:
+        storage: the working folder.
+        plan: the shards of the patients. Dictionaries, which have no patients, are kept as one.
+        threads: how many parse and write.
         budget: bytes of rows to hold before a round is written.
-        progress: told after each block.
+    """
 
-    Returns:
-        The account, also left as `<folder>.json` once all is written.
+    storage: Storage
+    plan: Plan
+    threads: int
+    budget: int
+
+    @contextmanager
+    def open(self, report: Report) -> Iterator[Callable[[TableFile], StagedAttempt]]:
+        """Start the threads; returns a function that stages a table."""
+        with ThreadPoolExecutor(self.threads) as pool:
+
+            def stage(file: TableFile) -> StagedAttempt:
+                try:
+                    return _stage_table(self, file, pool, report)
+                finally:
+                    # Else what one table's blocks leave behind lies beside the next one's.
+                    pa.default_memory_pool().release_unused()
+
+            yield stage
+
+
+def _stage_table(work: StageWork, file: TableFile, pool: ThreadPoolExecutor, report: Report) -> StagedAttempt:
+    """Stage one table.
 
     Raises:
         ReleaseError: if the file is cut off or damaged, or changed since the release was detected.
         OSError: if a file cannot be written.
     """
+    name = file.table.full_name
     reported = [0, 0]
 
-    def count(consumed: int, rows: int) -> None:
+    def progress(consumed: int, rows: int) -> None:
         reported[0] += consumed
         reported[1] += rows
-        progress(consumed, rows)
+        report(StageProgress(name, consumed, rows))
 
     try:
-        account = _stage_blocks(file, plan, folder, rejects, pool, threads, budget, count, scan=None)
+        return _stage_blocks(work, file, pool, progress, scan=None)
     except UnsoundQuotesError:
         progress(-reported[0], -reported[1])
-        account = _stage_blocks(file, plan, folder, rejects, pool, threads, budget, progress, scan=file.shape)
-    account.rejects_bytes = size_of(rejects)
-    write_json(marker_of(folder), account.to_json())
-    return account
+        return _stage_blocks(work, file, pool, progress, scan=file.shape)
 
 
 def _stage_blocks(
-    file: TableFile,
-    plan: Plan | None,
-    folder: Path,
-    rejects: Path,
-    pool: ThreadPoolExecutor,
-    threads: int,
-    budget: int,
-    progress: Progress,
-    *,
-    scan: RecordShape | None,
-) -> StagedTable:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    stager = _Stager(file, plan, folder, rejects, pool, budget)
+    work: StageWork, file: TableFile, pool: ThreadPoolExecutor, progress: Progress, *, scan: RecordShape | None
+) -> StagedAttempt:
+    attempt = new_attempt(file.table.full_name.replace("/", "."))
+    stager = _Stager(work, file, attempt, pool)
     pending: deque[Future[tuple[Parsed, list[Piece], int]]] = deque()
     try:
         with file.open() as stream:
             seen = 0
             for block in read_blocks(stream, scan=scan):
-                rows = stager.take(pending.popleft().result()) if len(pending) > threads else 0
+                rows = stager.take(pending.popleft().result()) if len(pending) > work.threads else 0
                 pending.append(pool.submit(stager.work, block))
                 progress(stream.consumed - seen, rows)
                 seen = stream.consumed
@@ -227,4 +258,4 @@ def _stage_blocks(
             future.cancel()
         stager.abandon()
         raise
-    return stager.account
+    return StagedAttempt(attempt, stager.account)

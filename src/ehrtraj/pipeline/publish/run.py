@@ -1,0 +1,171 @@
+"""The last step: describe what was built, and give the dataset its name."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+import duckdb
+import meds
+import numpy as np
+import pyarrow as pa
+
+import ehrtraj
+from ehrtraj.engines.base import PeakMemory
+from ehrtraj.errors import EhrtrajError
+from ehrtraj.format.ledger import TableLedger
+from ehrtraj.pipeline.job import BuildJob
+from ehrtraj.pipeline.layout import DATASET
+from ehrtraj.pipeline.plan.patients import Patients
+from ehrtraj.pipeline.plan.run import Inputs
+from ehrtraj.pipeline.publish import metadata
+from ehrtraj.pipeline.publish.codes import CodeTables, describe_codes
+from ehrtraj.pipeline.publish.losses import report_losses, settle_versions
+from ehrtraj.pipeline.result import BuildResult
+from ehrtraj.pipeline.shard.dictionaries import read_dictionaries
+from ehrtraj.pipeline.shard.run import WORKER_BYTES, dictionary_files
+from ehrtraj.pipeline.shard.task import OWNERS
+from ehrtraj.pipeline.stage.staged import StagedTable
+from ehrtraj.pipeline.workspace import Workspace
+from ehrtraj.release.history import projects
+from ehrtraj.storage.base import Storage
+
+
+def publish(
+    job: BuildJob,
+    inputs: Inputs,
+    space: Workspace,
+    patients: Patients,
+    staged: Mapping[str, StagedTable],
+    accounts: Sequence[Mapping[str, Any]],
+    ledger: dict[str, TableLedger],
+    memory: PeakMemory,
+) -> BuildResult:
+    """Write everything beside the events, and give the dataset its name.
+
+    Args:
+        job: the build.
+        inputs: that it read.
+        space: its working folder.
+        patients: of the build.
+        staged: the account of each staged table.
+        accounts: of all shards.
+        ledger: account of every table's rows.
+        memory: that the build took so far.
+
+    Raises:
+        EhrtrajError: if there is no event.
+        OutputError: if the dataset's name is taken by something else.
+    """
+    files, source, settings, news = space.files, inputs.release.source, job.settings, job.news
+    job.reporter.step("publishing")
+    versions = settle_versions(inputs.release, ledger, news)
+    main = next(iter(projects(source)))
+    release = versions[main].text if main in versions else inputs.release.version
+    events = sum(t.events for t in ledger.values())
+    if not events:
+        raise EhrtrajError("no row became an event: there is nothing to publish")
+    report_losses(ledger, versions, source, news)
+    with job.timed("publish"):
+        metadata.clear(files, accounts)
+        describe = partial(_describe_codes, job, inputs, files, staged)
+        dataset = metadata.DatasetInfo(space.final.name, release, source, settings.clock, settings.recipes)
+        numbers = metadata.write_metadata(files, dataset, ledger, describe)
+    result = BuildResult(
+        path=space.final,
+        already_there=False,
+        release=release,
+        patients=numbers["patients"],
+        events=events,
+        ledger=ledger,
+        seconds=time.monotonic() - job.started,
+        peak_memory=memory.peak,
+        bytes=sum(files.size(name) or 0 for name in files.files(DATASET)),
+        notes=tuple(news.notes),
+        warnings=tuple(news.warnings),
+        versions={project: version.text for project, version in versions.items()},
+        requested=patients.requested,
+    )
+    metadata.write_manifest(files, _manifest(job, inputs, staged, patients, result, numbers))
+    space.show(overwrite=settings.overwrite)
+    news.warn(*space.warnings)
+    return replace(result, warnings=tuple(news.warnings))
+
+
+def _describe_codes(
+    job: BuildJob, inputs: Inputs, files: Storage, staged: Mapping[str, StagedTable], pieces: list[pa.Table]
+) -> CodeTables:
+    source, extra = inputs.release.source, job.settings.recipes
+    if inputs.vocabularies:
+        job.reporter.step("looking the codes up in the vocabularies")
+    found = describe_codes(
+        pieces,
+        read_dictionaries(files, dictionary_files(inputs, staged), source, extra),
+        source,
+        inputs.vocabularies,
+        job.settings.rules,
+        WORKER_BYTES,
+        job.settings.max_cpus,
+        extra,
+        files.scratch(),
+    )
+    job.news.note(*found.notes)
+    return found
+
+
+def _manifest(
+    job: BuildJob,
+    inputs: Inputs,
+    staged: Mapping[str, StagedTable],
+    patients: Patients,
+    result: BuildResult,
+    numbers: Mapping[str, int],
+) -> dict[str, Any]:
+    """What `manifest.json` has beside the format and the list of files."""
+    release = inputs.release
+    not_data = ("output", "overwrite")
+    return {
+        "trajectory_version": job.settings.trajectory_version,
+        "release": {
+            "source": release.source,
+            "version": result.release,
+            "root": str(release.root),
+            "downloads": result.versions,
+        },
+        "summary": {"patients": result.patients, "events": result.events, "codes": numbers["codes"]},
+        "files": {
+            name: {
+                "path": release.where(name),
+                "bytes": release.files[name].size,
+                "sha256": table.sha256,
+                "rows": table.rows_read,
+            }
+            for name, table in staged.items()
+        },
+        "missing_tables": list(release.missing),
+        "unverified": [name for name, tables in OWNERS.items() if not set(tables) & set(staged)],
+        "settings": {name: value for name, value in asdict(job.settings).items() if name not in not_data},
+        "settings_from": {name: origin for name, origin in job.origins.items() if origin != "default"},
+        "vocabularies": {
+            file.path.name: {"path": file.path, "bytes": file.path.stat().st_size} for file in inputs.vocabularies
+        },
+        "software": {
+            "ehrtraj": ehrtraj.__version__,
+            "python": platform.python_version(),
+            "duckdb": duckdb.__version__,
+            "pyarrow": pa.__version__,
+            "numpy": np.__version__,
+            "meds": meds.__version__,
+        },
+        "subjects": result.requested and result.requested.to_json(),
+        "shards": patients.plan.count,
+        "seconds": {**{k: round(v, 3) for k, v in job.timings.items()}, "all": round(result.seconds, 3)},
+        "peak_memory_bytes": result.peak_memory,
+        "notes": list(result.notes),
+        "warnings": list(result.warnings),
+        "fingerprint": inputs.fingerprint,
+    }

@@ -1,0 +1,146 @@
+"""What a shard counts beside its events: rows by table, codes, patients, and what the rules did."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ehrtraj.format.arrays import NULL, Int64s, masked
+from ehrtraj.format.splits import SPLITS
+from ehrtraj.pipeline.shard.applied import all_applied, count_applied
+from ehrtraj.pipeline.shard.assemble import Part
+from ehrtraj.pipeline.shard.convert import Codes
+from ehrtraj.pipeline.shard.extract import TableCount
+
+
+@cache
+def _as_json(texts: tuple[str, ...]) -> str:
+    """A list as JSON: thousands of codes share a few lists of units."""
+    return json.dumps(texts)
+
+
+class ShardTally:
+    """Adds up the parts of one shard."""
+
+    def __init__(self, shard: int, wanted: Sequence[str]) -> None:
+        """Start at nothing.
+
+        Args:
+            shard: its number.
+            wanted: full names of the tables that become events; `Events.table` is a position in them.
+        """
+        self._shard = shard
+        self._wanted = wanted
+        self._counts: dict[str, TableCount] = {}
+        self._codes: Counter[tuple[str, str]] = Counter()
+        self._patients: Counter[tuple[str, str]] = Counter()
+        self._units: dict[str, set[str]] = {}
+        self._descriptions: dict[str, str] = {}
+        self._parents: dict[str, set[str]] = {}
+        self._subjects: list[pa.Table] = []
+        self._applied: list[pa.Table] = []
+
+    def add_rows(self, counts: Mapping[str, TableCount], spelled: Codes) -> None:
+        """Add what the recipes made of a part.
+
+        Args:
+            counts: rows and events by table.
+            spelled: the codes of the part.
+        """
+        for name, count in counts.items():
+            total = self._counts.setdefault(name, TableCount())
+            total.rows += count.rows
+            total.rejected += count.rejected
+            total.events += count.events
+        self._descriptions |= spelled.descriptions
+        for code, above in spelled.parents.items():
+            self._parents.setdefault(code, set()).update(above)
+
+    def add_events(self, part: Part, about: pa.Table, positions: Int64s) -> None:
+        """Add the events of a part.
+
+        Args:
+            part: assembled.
+            about: what is known of each patient.
+            positions: of each patient's first event in its file.
+        """
+        self._count_codes(part)
+        self._applied.append(count_applied(part, self._wanted))
+        self._subjects.append(self._subject_rows(part, about, positions))
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """Rows, rejected rows and events of each table."""
+        return {
+            name: {"rows": c.rows, "rejected": dict(c.rejected), "events": c.events} for name, c in self._counts.items()
+        }
+
+    def pieces(self) -> Iterator[tuple[str, pa.Table]]:
+        """Tables that the publishing step puts together from all shards, with the kind of each."""
+        yield "codes", self._code_rows()
+        if self._subjects:
+            yield "subjects", pa.concat_tables(self._subjects)
+        yield "applied", all_applied(self._applied)
+
+    def _count_codes(self, part: Part) -> None:
+        # A code may come from several tables: it counts for the one whose name is first.
+        tables = np.array(self._wanted)
+        by_name = np.argsort(tables)
+        rank = np.argsort(by_name)
+        pair = part.events.code.astype(np.int64) * len(tables) + rank[part.events.table]
+        seen = np.bincount(pair, minlength=len(part.codes) * len(tables)).reshape(-1, len(tables)) > 0
+        first = by_name[seen.argmax(axis=1)]
+        counts = np.bincount(part.events.code, minlength=len(part.codes))
+        for code, table, count, people in zip(
+            part.codes, tables[first].tolist(), counts.tolist(), part.code_patients.tolist(), strict=True
+        ):
+            self._codes[code, table] += count
+            self._patients[code, table] += people
+        unit = part.events.texts["unit"]
+        pairs = np.zeros((len(part.codes), len(unit.values) + 1), np.bool_)
+        pairs[part.events.code, unit.positions] = True
+        values = unit.values.to_pylist()
+        for code, position in zip(*(a.tolist() for a in np.nonzero(pairs[:, :-1])), strict=True):
+            self._units.setdefault(part.codes[code], set()).add(values[position])
+
+    def _subject_rows(self, part: Part, about: pa.Table, positions: npt.NDArray[np.int64]) -> pa.Table:
+        time = part.events.time[part.order]
+        last = time[part.starts[1:] - 1]
+        # Static facts come first: the first time is that of the first event behind them.
+        after = np.add.reduceat(time == NULL, part.starts[:-1]) + part.starts[:-1]
+        first = time[np.minimum(after, part.starts[1:] - 1)]
+        table = pa.table(
+            {
+                "subject_id": pa.array(part.subjects),
+                "split": pa.array(np.array(SPLITS)[part.splits]),
+                "shard": pa.array([f"{self._shard:05d}"] * len(part.subjects)),
+                "position": pa.array(positions, pa.int64()),
+                "n_events": pa.array(np.diff(part.starts), pa.int64()),
+                "first_time": masked(first, pa.timestamp("us")),
+                "last_time": masked(last, pa.timestamp("us")),
+            }
+        )
+        about = about.group_by("subject_id").aggregate([(c, "min") for c in about.column_names if c != "subject_id"])
+        about = about.rename_columns([c.removesuffix("_min") for c in about.column_names])
+        return table.join(about, "subject_id", join_type="left outer").sort_by("subject_id")
+
+    def _code_rows(self) -> pa.Table:
+        keys = sorted(self._codes)
+        parents = {code: _as_json(tuple(sorted(above))) for code, above in self._parents.items()}
+        return pa.table(
+            {
+                "code": pa.array([code for code, _ in keys], pa.string()),
+                "source_table": pa.array([table for _, table in keys], pa.string()),
+                "n_events": pa.array([self._codes[k] for k in keys], pa.int64()),
+                "n_subjects": pa.array([self._patients[k] for k in keys], pa.int64()),
+                "units": pa.array([_as_json(tuple(sorted(self._units.get(c, ())))) for c, _ in keys], pa.string()),
+                "described": pa.array([self._descriptions.get(code) for code, _ in keys], pa.string()),
+                "parents": pa.array([parents.get(code, _as_json(())) for code, _ in keys], pa.string()),
+            }
+        )
