@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import ehrtraj
-from ehrtraj.format.names import EXPORT_FORMATS, UNITS
+from ehrtraj.exports import formats
+from ehrtraj.format.names import UNITS
 from ehrtraj.runtime.memory import PeakMemory
 
 FLOOR, FILES = "polars write_ndjson", "empty files"
@@ -84,7 +85,7 @@ def main() -> None:
     given = parser.parse_args()
     events = int(ehrtraj.open(given.dataset).subjects["n_events"].sum())
     contenders: dict[str, tuple[Any, dict[str, Any]]] = {FLOOR: (floor, {})}
-    contenders |= {kind: (export, {"per": given.per, "format": kind}) for kind in EXPORT_FORMATS}
+    contenders |= {kind: (export, {"per": given.per, "format": kind}) for kind in formats.names()}
     contenders[FILES] = (empty_files, {})
     times: dict[str, list[Timing]] = {name: [] for name in contenders}
     sizes: dict[str, tuple[int, int]] = {}

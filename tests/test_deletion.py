@@ -10,17 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 from typer.testing import CliRunner
 
 import ehrtraj
-from ehrtraj.cli import app
+from ehrtraj.cli.registry import COMMANDS, app
 from ehrtraj.storage.owned import MARKER, claim, remove_claimed, remove_listed, strangers
 
 FEW = ("--tables", "patients")
 
-WRITES = {"build", "export", "label", "synth", "demo", "download"}
-READS = {"verify", "info", "show", "codes", "check", "diff", "tasks", "explain", "rules", "tables"}
+WRITERS = [name for name, command in COMMANDS.items() if command.writes]
 
 Run = Callable[..., str]
 
@@ -69,9 +67,30 @@ def build(place: Path, output: str, version: str, *options: str) -> tuple[str | 
     return ("build", place / "dd", "-o", place / output, "-t", version, "--max-cpus", "1", *FEW, *options)
 
 
-def test_every_command_is_known_to_write_or_not() -> None:
-    names = set(get_command(app).commands)
-    assert names == WRITES | READS, "a new command that writes needs a test here"
+# How each command that writes is asked to write where a person's file is, and the exit code of its refusal.
+ONTO_A_FILE: dict[str, tuple[int, Callable[[Path, Path], tuple[str | Path, ...]]]] = {
+    "build": (4, lambda place, file: ("build", place / "dd", "-o", file, "-t", "v1", *FEW, "--overwrite")),
+    "export": (4, lambda place, file: ("export", place / "trajectories" / "v1", "-o", file, "--overwrite")),
+    "label": (4, lambda place, file: label(place, file.relative_to(place).as_posix(), "--overwrite")),
+    "synth": (4, lambda place, file: ("synth", file, "--patients", "1")),
+    "demo": (4, lambda place, file: ("demo", file, "--patients", "1")),
+    # Nothing listens there, and nothing is made before something is received.
+    "download": (
+        10,
+        lambda place, file: (
+            ("download", "mimiciv", "--to", file, "--base-url", "http://127.0.0.1:9", "--retries", "0")
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_no_command_writes_over_a_file(place: Path, name: str) -> None:
+    """Every command that declares that it writes is tried, and a new one needs its line above."""
+    before = everything(place)
+    code, command = ONTO_A_FILE[name]
+    run(*command(place, place / "home" / "Documents" / "thesis.txt"), code=code)
+    assert everything(place) == before
 
 
 @pytest.mark.parametrize("version", ["hosp", "icu"])

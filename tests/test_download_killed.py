@@ -33,7 +33,7 @@ FOLDER = Path("physionet.org/files/mimiciv/3.1")
 # Starts the command again and again without the time that importing takes: each is a process, which can be killed.
 FORKING_DRIVER = """
 import os, signal, sys
-import ehrtraj.download.run, ehrtraj.download.show
+import ehrtraj.download.run, ehrtraj.cli.show.download
 from ehrtraj.cli import main
 def kill_before(change):
     # As kill -9 would, before the n-th time that a file gets another name or is removed.

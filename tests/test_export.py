@@ -32,14 +32,13 @@ from hypothesis import strategies as st
 
 import ehrtraj
 from ehrtraj import rules
-from ehrtraj.dataset.export import lines, run, source, worker, write
-from ehrtraj.dataset.export.job import ExportJob, Patients
-from ehrtraj.dataset.export.units import folder_of
-from ehrtraj.dataset.export.worker import export_patients
 from ehrtraj.dataset.layout import DataFile
 from ehrtraj.errors import DatasetError, OutputError, SettingsError
+from ehrtraj.exports import data_file, formats, lines, run, text, worker
+from ehrtraj.exports.job import ExportJob, PatientGroup
+from ehrtraj.exports.units import folder_of
+from ehrtraj.exports.worker import export_patients
 from ehrtraj.format.events import EVENT_SCHEMA, PRECISIONS
-from ehrtraj.format.names import EXPORT_FORMATS
 from ehrtraj.runtime.processes import stream_tasks
 from ehrtraj.storage.files import private_files
 
@@ -72,14 +71,14 @@ def counted(events: pl.DataFrame) -> Counter[tuple[Any, ...]]:
 # The same events ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", EXPORT_FORMATS)
+@pytest.mark.parametrize("kind", formats.names())
 @pytest.mark.parametrize("piece", [5, 1 << 16])
 def test_export_then_import_gives_the_same_events(
     several: ehrtraj.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, piece: int
 ) -> None:
     """However much is read and written at once."""
-    monkeypatch.setattr(source.chunks, "__defaults__", (piece * 20,))
-    monkeypatch.setattr(write, "BLOCK", piece)
+    monkeypatch.setattr(data_file.chunks, "__defaults__", (piece * 20,))
+    monkeypatch.setattr(text, "EVENTS_AT_ONCE", piece)
     monkeypatch.setattr(worker._batches, "__defaults__", (piece * 10,))
     result = ehrtraj.export(several, tmp_path / "out", format=kind, max_cpus=1)
     assert (result.files, result.patients) == (8, 8)
@@ -91,7 +90,7 @@ def test_export_then_import_gives_the_same_events(
         assert read.schema == several[subject_id].events.schema
 
 
-@pytest.mark.parametrize("kind", EXPORT_FORMATS)
+@pytest.mark.parametrize("kind", formats.names())
 @pytest.mark.parametrize("per", ["admission", "icustay"])
 def test_admissions_and_what_is_outside_add_up_to_the_patient(
     several: ehrtraj.Dataset, tmp_path: Path, per: Any, kind: Any
@@ -113,9 +112,9 @@ def test_admissions_and_what_is_outside_add_up_to_the_patient(
 
 def test_a_shard_and_a_single_file_have_all_events(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     everything = several.scan().collect()
-    for kind in EXPORT_FORMATS:
+    for kind in formats.names():
         out = tmp_path / kind
-        result = ehrtraj.export(several, out, per="shard", format=kind, max_cpus=1)  # type: ignore[arg-type]
+        result = ehrtraj.export(several, out, per="shard", format=kind, max_cpus=1)
         assert result.files == len(several.files) > 3
         read = [ehrtraj.read_export(out / path) for path in index_of(out)["path"]]
         assert pl.concat(read).equals(everything), kind
@@ -140,8 +139,8 @@ def test_the_other_clock_comes_back_too(release: Path, tmp_path: Path) -> None:
 def test_notes_of_a_dataset_that_keeps_them_apart_are_in_the_files(release: Path, tmp_path: Path) -> None:
     ds = ehrtraj.open(ehrtraj.build(release, tmp_path, "apart", max_cpus=1, notes="separate").path)
     texts = 0
-    for kind in EXPORT_FORMATS:
-        ehrtraj.export(ds, tmp_path / kind, format=kind)  # type: ignore[arg-type]
+    for kind in formats.names():
+        ehrtraj.export(ds, tmp_path / kind, format=kind)
         for subject_id in ds:
             (file,) = (tmp_path / kind / folder_of(subject_id)).iterdir()
             read = ehrtraj.read_export(file)
@@ -209,7 +208,7 @@ def exported(events: pa.Table, folder: Path, **about: Any) -> dict[str, pl.DataF
     ids, first, count = np.unique(subject, return_index=True, return_counts=True)
     spans = tuple(zip(ids.tolist(), first.tolist(), count.tolist(), strict=True))
     job = ExportJob(folder / "out", **({"history": False, "outside": True, "flags": rules.flags()} | about))
-    index = export_patients(job, Patients(DataFile("train", "00000", path), spans))
+    index = export_patients(job, PatientGroup(DataFile("train", "00000", path), spans))
     assert sorted(index["path"].to_pylist()) == sorted(
         p.relative_to(folder / "out").as_posix() for p in (folder / "out").glob("p*/*/*")
     )
@@ -217,7 +216,7 @@ def exported(events: pa.Table, folder: Path, **about: Any) -> dict[str, pl.DataF
 
 
 @settings(deadline=None, max_examples=60)
-@given(events=events_of_anyone(), kind=st.sampled_from(EXPORT_FORMATS), per=PER)
+@given(events=events_of_anyone(), kind=st.sampled_from(formats.names()), per=PER)
 def test_anything_that_an_event_can_hold_comes_back(
     tmp_path_factory: pytest.TempPathFactory, events: pa.Table, kind: Any, per: Any
 ) -> None:
@@ -312,8 +311,8 @@ def test_every_line_is_json_with_iso_times_and_without_nulls(several: ehrtraj.Da
 
 
 def test_other_readers_read_them(several: ehrtraj.Dataset, tmp_path: Path) -> None:
-    for kind in EXPORT_FORMATS:
-        ehrtraj.export(several, tmp_path / kind, format=kind)  # type: ignore[arg-type]
+    for kind in formats.names():
+        ehrtraj.export(several, tmp_path / kind, format=kind)
     everything = several.scan().collect()
     columns = "count(*), count(text_value), max(time), sum(numeric_value)"
     expected = duckdb.sql(f"SELECT {columns} FROM everything").fetchall()
@@ -492,7 +491,7 @@ def test_a_full_disk_is_said_and_gone_on_from(
         return real(handle, piece)
 
     with monkeypatch.context() as patch:
-        patch.setattr(write.os, "write", full)
+        patch.setattr(text.os, "write", full)
         with pytest.raises(OutputError, match=r"is full.*goes on where it stopped"):
             ehrtraj.export(several, tmp_path / "out", max_cpus=1)
     assert ehrtraj.export(several, tmp_path / "out", max_cpus=1).resumed
@@ -500,9 +499,26 @@ def test_a_full_disk_is_said_and_gone_on_from(
     assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
 
 
+def test_a_single_file_that_was_cut_short_is_known_as_ours(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    def stop(_done: int, _total: int) -> None:
+        raise RuntimeError("cut short")
+
+    out = tmp_path / "out"
+    for overwrite in (False, True):
+        with pytest.raises(RuntimeError, match="cut short"):
+            ehrtraj.export(several, out, single=True, overwrite=overwrite, progress=stop)
+        assert [path.name for path in out.glob("events*")] == ["events.parquet.writing"]
+        if overwrite:
+            ehrtraj.export(several, out, per="admission", overwrite=True)
+        else:
+            assert ehrtraj.export(several, out, single=True).resumed
+        assert not (out / "events.parquet.writing").exists()
+    assert not (out / "events.parquet").exists()
+
+
 STOPPED = """
 import os, signal, sys
-from ehrtraj.dataset.export import worker
+from ehrtraj.exports import worker
 real = worker.write_units
 def slowly(*arguments):
     if not os.path.exists(sys.argv[-1] + "/.export/met"):

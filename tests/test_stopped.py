@@ -208,7 +208,7 @@ def test_stopped_at_any_moment(given: Given, tmp_path: Path, name: str) -> None:
 # Loaded before anything else, so that the small dataset is worth several processes.
 SEVERAL_PROCESSES = """
 import importlib, sys
-for name in ("ehrtraj.checks.run", "ehrtraj.diffs.run", "ehrtraj.dataset.export.run"):
+for name in ("ehrtraj.checks.run", "ehrtraj.diffs.run", "ehrtraj.exports.run"):
     importlib.import_module(name)._WORTH_PROCESSES = -1
 from ehrtraj.pipeline.plan import shards
 shards.plan_shards.__defaults__ = (4000,)
@@ -250,7 +250,7 @@ import os, signal, sys, time
 from ehrtraj import interrupt
 interrupt.install()
 from ehrtraj.cli.application import app, tidy_end
-from ehrtraj.cli import run, commands
+from ehrtraj.cli import run
 
 def stop():
     os.kill(os.getpid(), signal.SIGINT)
@@ -287,7 +287,7 @@ with tidy_end(": kept"):
     except KeyboardInterrupt:
         raise RuntimeError("Query interrupted")""",
     "lost, and noticed by what shows progress": """
-from ehrtraj.progress import bar
+from ehrtraj.cli.show.bars import bar
 with tidy_end(": kept"), bar("x") as advance:
     try:
         stop()

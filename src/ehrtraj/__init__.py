@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from ehrtraj.api import build
     from ehrtraj.checks.run import check
     from ehrtraj.dataset.dataset import Dataset, open_dataset
-    from ehrtraj.dataset.export.read import read_export
-    from ehrtraj.dataset.export.run import export
     from ehrtraj.dataset.trajectory import Trajectory
     from ehrtraj.diffs.run import diff
+    from ehrtraj.exports.read import read_export
+    from ehrtraj.exports.run import export
     from ehrtraj.pipeline.result import BuildResult
 
     open = open_dataset
@@ -31,8 +31,8 @@ _WHERE = {
     "build": ("ehrtraj.api", "build"),
     "check": ("ehrtraj.checks.run", "check"),
     "diff": ("ehrtraj.diffs.run", "diff"),
-    "export": ("ehrtraj.dataset.export.run", "export"),
-    "read_export": ("ehrtraj.dataset.export.read", "read_export"),
+    "export": ("ehrtraj.exports.run", "export"),
+    "read_export": ("ehrtraj.exports.read", "read_export"),
     "Dataset": ("ehrtraj.dataset.dataset", "Dataset"),
     "open": ("ehrtraj.dataset.dataset", "open_dataset"),
     "Trajectory": ("ehrtraj.dataset.trajectory", "Trajectory"),

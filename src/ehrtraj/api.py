@@ -98,7 +98,7 @@ def build_with(
         result = run(job)
         if not settings.export:
             return result
-        from ehrtraj.dataset.export.beside import export_beside
+        from ehrtraj.exports.beside import export_beside
 
         return replace(result, exports=export_beside(result.path, settings, reporter))
     finally:

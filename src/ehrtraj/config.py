@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 from ehrtraj.declaration import PREFIX, Kind, Setting, setting, settings_of
 from ehrtraj.errors import SettingsError
-from ehrtraj.format.names import EXPORT_FORMATS, UNITS
+from ehrtraj.exports import formats
+from ehrtraj.format.names import UNITS
 
 Clock = Literal["event", "available"]
 Notes = Literal["inline", "separate", "none"]
@@ -121,10 +122,10 @@ def _check_modules(modules: tuple[str, ...]) -> None:
 def _check_export(export: tuple[str, ...]) -> None:
     for wanted in export:
         unit, colon, kind = wanted.partition(":")
-        if unit not in UNITS or (colon and kind not in EXPORT_FORMATS):
+        if unit not in UNITS or (colon and kind not in formats.names()):
             raise SettingsError(
                 f"export is '{wanted}': write what has a file ({', '.join(UNITS)}), a colon and a format "
-                f"({', '.join(EXPORT_FORMATS)}), such as patient:jsonl"
+                f"({', '.join(formats.names())}), such as patient:jsonl"
             )
 
 

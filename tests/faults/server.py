@@ -16,9 +16,8 @@ import traceback
 
 # Loaded once, here: each fork starts with them. Nothing of them is used before, so that no thread is lost in a fork.
 import ehrtraj.cli
-import ehrtraj.cli.commands
 import ehrtraj.cli.run
-import ehrtraj.dataset.export.run
+import ehrtraj.exports.run
 import ehrtraj.pipeline.run
 from ehrtraj.pipeline.plan import shards
 

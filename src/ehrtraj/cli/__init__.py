@@ -1,4 +1,4 @@
-"""The command line: thin over the library. One module for each command or group of commands.
+"""The command line: thin over the library. One file in `commands/` for each command.
 
 Importing this package imports next to nothing: Ctrl-C is handled before the commands and what they need are loaded.
 """
@@ -9,7 +9,7 @@ from ehrtraj import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ehrtraj.cli.commands import app
+    from ehrtraj.cli.registry import app
 
 __all__ = ["app", "main"]
 
@@ -25,6 +25,6 @@ def main() -> None:
 def __getattr__(name: str) -> object:
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ehrtraj.cli.commands import app
+    from ehrtraj.cli.registry import app
 
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -43,6 +44,30 @@ def _main(
     ] = False,
 ) -> None:
     """Patient trajectories from raw electronic health records: MIMIC-IV to MEDS 0.4."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the file of a command declares, as `COMMAND`. Its name is that of the file.
+
+    Attributes:
+        run: the function, or an application with commands of its own.
+        place: position in --help, ascending; applications come after all functions.
+        writes: whether it writes files that stay. One that does must never replace what ehrtraj did not write.
+        help: what its --help prints; an application has its own.
+    """
+
+    run: Callable[..., None] | typer.Typer
+    place: int
+    writes: bool
+    help: str | None = None
+
+    def add_to(self, application: typer.Typer, name: str) -> None:
+        """Make it a command of an application."""
+        if isinstance(self.run, typer.Typer):
+            application.add_typer(self.run, name=name)
+        else:
+            application.command(name, help=self.help)(self.run)
 
 
 _kept: Callable[[], str] = str

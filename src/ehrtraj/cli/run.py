@@ -13,7 +13,7 @@ import typer
 
 from ehrtraj import interrupt
 from ehrtraj.cli.application import what_was_kept
-from ehrtraj.cli.commands import app
+from ehrtraj.cli.registry import app
 from ehrtraj.cli.show import screen
 from ehrtraj.errors import EhrtrajError
 from ehrtraj.paths import error_of_path

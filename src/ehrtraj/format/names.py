@@ -21,6 +21,3 @@ APPLIED = "rules_applied.parquet"
 
 UNITS = ("patient", "admission", "icustay", "shard")
 """What a file of an export can be about."""
-
-EXPORT_FORMATS = ("jsonl", "json", "csv", "parquet")
-"""Formats of an export's files."""

@@ -15,7 +15,7 @@ from ehrtraj.pipeline.workspace import Workspace
 from ehrtraj.release.subjects import SubjectsFound
 
 if TYPE_CHECKING:
-    from ehrtraj.dataset.export.run import ExportResult
+    from ehrtraj.exports.run import ExportResult
 
 
 @dataclass(frozen=True)

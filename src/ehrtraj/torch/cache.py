@@ -19,7 +19,7 @@ from ehrtraj.dataset.layout import Layout
 from ehrtraj.dataset.reading import chunks, read_events
 from ehrtraj.errors import DatasetError, OutputError
 from ehrtraj.format.names import MANIFEST
-from ehrtraj.progress import bar
+from ehrtraj.runtime.bar import bar
 from ehrtraj.storage.files import private_files
 from ehrtraj.storage.owned import claim, is_claimed, remove_claimed
 from ehrtraj.storage.safe import locked_file

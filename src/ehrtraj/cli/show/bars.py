@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.progress import Progress, ProgressColumn, TextColumn
 
 from ehrtraj.cli.show.screen import Screen, err, line
+from ehrtraj.runtime.bar import bar as draw_bar
 
 
 def text_column(template: str) -> TextColumn:
@@ -25,6 +26,15 @@ def bars(*columns: ProgressColumn, screen: Screen | None = None, speed_estimate_
         disable=not screen.is_terminal,
         speed_estimate_period=speed_estimate_period,
     )
+
+
+def bar(what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+    """Show one bar on a terminal's stderr; elsewhere nothing.
+
+    Returns:
+        A context that gives a function, which takes how much is done and how much there is.
+    """
+    return draw_bar(what, err())
 
 
 @contextmanager

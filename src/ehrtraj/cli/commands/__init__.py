@@ -1,0 +1,1 @@
+"""Commands: each module of this package is one, has its name, and declares it as `COMMAND`."""

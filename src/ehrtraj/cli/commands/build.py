@@ -1,0 +1,124 @@
+"""`ehrtraj build`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from inspect import Parameter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehrtraj.cli.application import Command, tidy_end
+from ehrtraj.cli.show.screen import write_lines
+from ehrtraj.config import SETTINGS, Settings, resolve, spell
+from ehrtraj.declaration import show_parameters
+from ehrtraj.errors import SettingsError
+
+_BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC-IV.
+
+[bold]Examples[/bold]
+
+  ehrtraj build physionet.org/files/mimiciv/3.1 --output trajectories --trajectory-version v1
+
+  ehrtraj build mimic-iv --trajectory-version icu100 --icu-only --subjects 100
+
+  ehrtraj build mimic-iv --trajectory-version labs --tables labevents,diagnoses_icd
+
+  ehrtraj build mimic-iv -t linked --gem gems --concept-maps mimic-code --vocabulary athena
+
+  DATA_DIR=mimic-iv TRAJECTORY_VERSION=v1 MAX_CPUS=8 ehrtraj build --memory-limit 8GB
+
+  ehrtraj build physionet.org --trajectory-version all --notes separate
+
+  ehrtraj build mimiciv/3.1 --ed mimic-iv-ed/2.2 --note mimic-iv-note/2.2 --trajectory-version all
+
+  ehrtraj build mimic-iv --trajectory-version v1 --export patient:jsonl
+
+  ehrtraj build --config settings.toml --show-config
+
+Every setting can also be set in the environment (EHRTRAJ_OUTPUT, EHRTRAJ_MEMORY_LIMIT, ...) or in a TOML file
+(data_dir = "...", max_cpus = 8, ...). DATA_DIR, TRAJECTORY_VERSION and MAX_CPUS count without the prefix too. The
+command line wins over the environment, the environment over the file. A build reports what it took from either.
+
+A build that was cut short goes on where it stopped when the same command is run again.
+
+[bold]Exit codes[/bold]: 0 done or already there; 2 a setting; 3 the input; 4 the output; 5 a recipe; 6 the ledger;
+130 Ctrl-C.
+"""
+
+
+def _argument(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _parameters() -> Iterator[Parameter]:
+    """Yield what the command line takes for each setting."""
+    for setting in SETTINGS:
+        declared = setting.declared
+        if declared.positional:
+            default = typer.Argument(None, help=setting.help, show_default=False)
+        else:
+            names = [declared.switch or setting.option, *filter(None, [declared.short])]
+            default = typer.Option(None, *names, help=setting.help, show_default=False)
+        yield Parameter(setting.name, Parameter.KEYWORD_ONLY, default=default, annotation=setting.kind.option | None)
+        if declared.shorthand:
+            option, value = declared.shorthand
+            default = typer.Option(False, option, help=f"The same as {setting.option} {value}.")
+            yield Parameter(_argument(option), Parameter.KEYWORD_ONLY, default=default, annotation=bool)
+
+
+@show_parameters(_parameters())
+def build(
+    *,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with settings.")] = None,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print every setting and where it comes from, and end.")
+    ] = False,
+    **given: object,
+) -> None:
+    """Build a dataset of patient trajectories."""
+    from ehrtraj.api import build_with
+    from ehrtraj.cli.show.build import ConsoleReporter, show_result, show_warnings
+    from ehrtraj.cli.show.export import show_export
+
+    settings, origins = resolve(_without_shorthands(given), config)
+    if show_config:
+        _print_settings(settings, origins)
+        return
+    with tidy_end(
+        ". Finished work is kept: run the same command again to go on (its folder is .<version>.build in the output)"
+    ):
+        result = build_with(settings, ConsoleReporter(), origins)
+    show_result(result)
+    for export_result in result.exports:
+        show_export(export_result)
+    # Last, where they are seen.
+    show_warnings(result)
+
+
+def _without_shorthands(given: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings with the values that options such as --no-notes stand for."""
+    settings = dict(given)
+    for setting in SETTINGS:
+        if setting.declared.shorthand is None:
+            continue
+        option, value = setting.declared.shorthand
+        if settings.pop(_argument(option)):
+            if settings[setting.name] not in (None, value):
+                raise SettingsError(
+                    f"{option} and {setting.option} {settings[setting.name]} contradict each other: give one of them"
+                )
+            settings[setting.name] = value
+    return settings
+
+
+def _print_settings(settings: Settings, origins: Mapping[str, str]) -> None:
+    rows = [("setting", "value", "from")]
+    for name, origin in origins.items():
+        rows.append((name, spell(getattr(settings, name)), origin))
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    write_lines(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for name, value, origin in rows)
+
+
+COMMAND = Command(build, place=10, writes=True, help=_BUILD_HELP)

@@ -1,0 +1,55 @@
+"""`ehrtraj codes`: the codes of a finished dataset."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ehrtraj.cli.application import Command
+from ehrtraj.cli.arguments import DATASET
+from ehrtraj.cli.show.screen import out, write_exact
+from ehrtraj.errors import DatasetError
+
+_HELP = """List codes with what they mean, their unit and how often they occur, the most frequent first.
+
+PATTERN is a code, a code with * for any text, or a word of the description or of a parent code.
+
+[bold]Examples[/bold]
+
+  ehrtraj codes trajectories/v1 creatinine
+
+  ehrtraj codes trajectories/v1 'LAB//*' --limit 100
+
+  ehrtraj codes trajectories/v1 --csv > codes.csv
+
+[bold]Exit codes[/bold]: 0 done; 7 the dataset, or no such code.
+"""
+
+
+def codes(
+    dataset: DATASET,
+    pattern: Annotated[str | None, typer.Argument(help="Code, pattern or word. (default all)")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most codes to list.")] = 40,
+    as_csv: Annotated[bool, typer.Option("--csv", help="All that match, as CSV with every column.")] = False,
+) -> None:
+    """List codes."""
+    import polars as pl
+
+    import ehrtraj
+    from ehrtraj.cli.show.trajectory import show_codes
+    from ehrtraj.dataset.summary import find_codes
+
+    found = find_codes(ehrtraj.open(dataset), pattern)
+    if found.is_empty():
+        raise DatasetError(
+            f"no code of {dataset} matches {pattern}: try a word of its description, or a pattern with *"
+        )
+    if as_csv:
+        lists = pl.col("parent_codes", "units").list.join(";")
+        write_exact(found.with_columns(lists).write_csv())
+    else:
+        show_codes(out(), found, limit)
+
+
+COMMAND = Command(codes, place=50, writes=False, help=_HELP)

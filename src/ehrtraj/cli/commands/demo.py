@@ -1,0 +1,34 @@
+"""`ehrtraj demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehrtraj.cli.application import MAX_CPUS_HELP, Command, tidy_end
+
+_HELP = """Make invented patients, build them, and show one of them: no download, under a minute.
+
+[bold]Examples[/bold]
+
+  ehrtraj demo
+
+  ehrtraj demo try-it --patients 500
+"""
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder for the release and the dataset.")] = Path("ehrtraj-demo"),
+    patients: Annotated[int, typer.Option("--patients", "-n", help="How many patients.")] = 200,
+    max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
+) -> None:
+    """Make a synthetic release, build it, and show a patient."""
+    from ehrtraj.cli.demo import demo as show
+
+    with tidy_end():
+        show(folder, patients, max_cpus)
+
+
+COMMAND = Command(demo, place=140, writes=True, help=_HELP)

@@ -1,0 +1,94 @@
+"""`ehrtraj rules`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehrtraj.cli.application import Command
+from ehrtraj.cli.show.screen import write_exact, write_lines
+from ehrtraj.errors import SettingsError
+from ehrtraj.rules.listing import about_item, all_tables, as_markdown
+
+rules_app = typer.Typer(
+    name="rules", help="See the rules by which numbers, units and codes are cleaned.", no_args_is_help=True
+)
+
+_RULES_OPTION = typer.Option("--rules", help="Folder with own rule tables.")
+
+
+@rules_app.command("list")
+def rules_list(rules: Annotated[Path | None, _RULES_OPTION] = None) -> None:
+    """List the rule tables, with what each is for and how many lines it has."""
+    tables = all_tables(_existing(rules))
+    width = max(len(table.name) for table in tables)
+    write_lines(f"{table.name:<{width}}  {len(table.lines):>5,}  {table.about}" for table in tables)
+
+
+@rules_app.command("explain")
+def rules_explain(
+    item: Annotated[str, typer.Argument(help="An item (50912), a code (LAB//50912), a flag, a unit or a word.")],
+    rules: Annotated[Path | None, _RULES_OPTION] = None,
+) -> None:
+    """Show every rule that speaks of an item, with its source.
+
+    Examples: ehrtraj rules explain 50912; ehrtraj rules explain CHART//223762; ehrtraj rules explain unit_converted
+    """
+    found = about_item(item, _existing(rules))
+    if not found:
+        raise SettingsError(f"no rule speaks of {item}: `ehrtraj rules list` shows the tables there are")
+    for table in found:
+        write_lines([f"{table.name}: {table.about}"])
+        for rule in table.lines:
+            said = ", ".join(f"{name} {value}" for name, value in rule.items() if value and name != "source")
+            write_lines([f"  {said}", f"      source: {rule['source']}"])
+
+
+@rules_app.command("docs")
+def rules_docs(rules: Annotated[Path | None, _RULES_OPTION] = None) -> None:
+    """Print the page that documents every rule (docs/rules.md), made from the files."""
+    write_exact(as_markdown(_existing(rules)))
+
+
+def _existing(rules: Path | None) -> Path | None:
+    if rules is not None and not rules.is_dir():
+        raise SettingsError(f"rules is {rules}: there is no such folder")
+    return rules
+
+
+_APPLIED_HELP = """Show what the rules did to a dataset: events by rule, table and item, each with an example.
+
+[bold]Examples[/bold]
+
+  ehrtraj rules applied trajectories/v1
+
+  ehrtraj rules applied trajectories/v1 --rule unit_converted --limit 100
+
+  ehrtraj rules applied trajectories/v1 --item 223761
+
+  ehrtraj rules applied trajectories/v1 --csv > applied.csv
+"""
+
+
+@rules_app.command("applied", help=_APPLIED_HELP)
+def rules_applied(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.", show_default=False)],
+    rule: Annotated[str | None, typer.Option(help="Only this one, such as unit_converted.")] = None,
+    item: Annotated[str | None, typer.Option(help="Only this item (50912) or code (LAB//50912).")] = None,
+    limit: Annotated[int, typer.Option(help="Items to show of each rule, those with most events first.")] = 5,
+    csv: Annotated[bool, typer.Option("--csv", help="Print all of it as CSV.")] = False,
+) -> None:
+    """Show what the rules did to a dataset."""
+    from ehrtraj.cli.show.rules import show_applied
+    from ehrtraj.rules.applied import read_applied
+
+    rows = read_applied(dataset, rule, item)
+    if csv:
+        write_exact(rows.write_csv())
+        return
+    show_applied(rows, limit)
+
+
+COMMAND = Command(rules_app, place=160, writes=False)

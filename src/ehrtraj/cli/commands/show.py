@@ -1,0 +1,63 @@
+"""`ehrtraj show`: a patient's timeline."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from ehrtraj.cli.application import Command, tidy_end
+from ehrtraj.cli.arguments import DATASET, TIMES
+
+_HELP = """Show a patient's timeline, by admission: on a terminal in colour, in the pager that PAGER names.
+
+[bold]Examples[/bold]
+
+  ehrtraj show trajectories/v1 10000032
+
+  ehrtraj show trajectories/v1 10000032 --code 'LAB//*' --code 'ICU_*' --from 2180-07-23 --to 2180-07-26
+
+  ehrtraj show trajectories/v1 10000032 --as-of '2180-07-23 14:00' --attributes
+
+  ehrtraj show trajectories/v1 10000032 --days > account.txt
+
+[bold]Exit codes[/bold]: 0 done; 2 an option; 7 the dataset, or no such patient.
+"""
+
+
+def show(
+    dataset: DATASET,
+    subject: Annotated[int, typer.Argument(help="subject_id of the patient.", show_default=False)],
+    code: Annotated[
+        list[str] | None, typer.Option("--code", help="Only events with this code, or matching a pattern; repeatable.")
+    ] = None,
+    begin: Annotated[
+        datetime | None, typer.Option("--from", formats=TIMES, help="Only what happened at this time or later.")
+    ] = None,
+    end: Annotated[datetime | None, typer.Option("--to", formats=TIMES, help="Only what happened before.")] = None,
+    as_of: Annotated[
+        datetime | None, typer.Option("--as-of", formats=TIMES, help="Only what could be known at this time.")
+    ] = None,
+    days: Annotated[bool, typer.Option("--days", help="Times as days from the admission, no dates.")] = False,
+    attributes: Annotated[
+        bool, typer.Option("--attributes", help="With what qualifies each event, and its flags.")
+    ] = False,
+    pager: Annotated[bool, typer.Option("--pager/--no-pager", help="On a terminal, page by page.")] = True,
+) -> None:
+    """Show a patient's timeline."""
+    import ehrtraj
+    from ehrtraj.cli.show.trajectory import paged, show_trajectory
+
+    trajectory = ehrtraj.open(dataset)[subject]
+    if as_of is not None:
+        trajectory = trajectory.as_of(as_of)
+    if begin is not None or end is not None:
+        trajectory = trajectory.between(begin, end)
+    if code:
+        trajectory = trajectory.codes(*code)
+    with tidy_end(), paged(wanted=pager) as screen:
+        show_trajectory(screen, trajectory, days=days, attributes=attributes)
+
+
+COMMAND = Command(show, place=40, writes=False, help=_HELP)

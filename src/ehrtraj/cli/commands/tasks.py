@@ -1,0 +1,37 @@
+"""`ehrtraj tasks`: the ready tasks of `ehrtraj label`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ehrtraj.cli.application import Command
+from ehrtraj.cli.show.screen import write_exact
+
+_HELP = """List the ready tasks, or print the file of one, to read or to change.
+
+[bold]Examples[/bold]
+
+  ehrtraj tasks
+
+  ehrtraj tasks aki_48h > my-aki.yaml
+
+[bold]Exit codes[/bold]: 0 done; 2 no such task.
+"""
+
+
+def tasks(
+    name: Annotated[str | None, typer.Argument(help="Print this one's file.", show_default=False)] = None,
+) -> None:
+    """List the ready tasks, or print one."""
+    from ehrtraj.cli.show.labels import show_tasks
+    from ehrtraj.labels.ready import task_text
+
+    if name is None:
+        show_tasks()
+    else:
+        write_exact(task_text(name))
+
+
+COMMAND = Command(tasks, place=120, writes=False, help=_HELP)

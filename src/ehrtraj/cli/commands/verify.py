@@ -1,0 +1,51 @@
+"""`ehrtraj verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehrtraj.cli.application import MAX_CPUS_HELP, Command, tidy_end
+from ehrtraj.cli.arguments import MODULES, TABLES
+
+_HELP = """Compare a download with its SHA256SUMS.txt, and say what is missing, broken or extra.
+
+[bold]Examples[/bold]
+
+  ehrtraj verify physionet.org/files/mimiciv/3.1
+
+  ehrtraj verify physionet.org --modules hosp
+
+[bold]Exit codes[/bold]: 0 whole (extra files do no harm); 2 a setting; 3 no SHA256SUMS.txt; 20 missing or broken files;
+130 Ctrl-C.
+"""
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of the release, or one above it.", show_default=False)],
+    tables: Annotated[str | None, TABLES] = None,
+    modules: Annotated[str | None, MODULES] = None,
+    max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
+) -> None:
+    """Check a download."""
+    from ehrtraj.cli.show.download import ConsoleDownloadReporter, show_verify
+    from ehrtraj.download.errors import NotWholeError
+    from ehrtraj.download.hint import command
+    from ehrtraj.download.verify import find_releases
+    from ehrtraj.download.verify import verify as check
+
+    with tidy_end():
+        results = [
+            check(found, tables=tables, modules=modules, max_cpus=max_cpus, reporter=ConsoleDownloadReporter())
+            for found in find_releases(folder)
+        ]
+    for result in results:
+        show_verify(result)
+    if faulty := [r for r in results if not r.is_whole]:
+        commands = "\n  ".join(command(r.folder, [*r.missing, *r.broken]) for r in faulty)
+        raise NotWholeError(f"this download is not whole. To complete it:\n  {commands}")
+
+
+COMMAND = Command(verify, place=80, writes=False, help=_HELP)

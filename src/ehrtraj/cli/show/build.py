@@ -1,0 +1,182 @@
+"""What a build shows on the screen: bars while it works on a terminal, and a summary at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pyarrow.parquet as pq
+from rich.progress import BarColumn, TaskID, TimeRemainingColumn
+from rich.table import Table
+
+from ehrtraj import interrupt
+from ehrtraj.cli.show.bars import bars, text_column
+from ehrtraj.cli.show.readable import duration, release_name, size
+from ehrtraj.cli.show.screen import err, line, note, out, warning
+from ehrtraj.pipeline.result import BuildResult
+from ehrtraj.pipeline.shard.applied import SPELLED
+from ehrtraj.runtime.progress import Reporter
+
+
+class ConsoleReporter(Reporter):
+    """Bars on a terminal; elsewhere only notes, a line each, on stderr."""
+
+    def __init__(self) -> None:
+        self._screen = err()
+        self._live = self._screen.is_terminal
+        self._bars = bars(
+            text_column("{task.description}"),
+            BarColumn(bar_width=30),
+            text_column("{task.fields[done]}"),
+            TimeRemainingColumn(compact=True),
+            screen=self._screen,
+        )
+        self._task: TaskID | None = None
+        self._rows = 0
+        self._total_shards = 0
+        self._shards = 0
+
+    def note(self, text: str) -> None:
+        interrupt.check()
+        note(text, self._screen)
+
+    def warn(self, text: str) -> None:
+        warning(text, self._screen)
+
+    def step(self, text: str) -> None:
+        if self._live:
+            self._begin(text, None, "")
+
+    def _begin(self, text: str, total: float | None, done: str) -> None:
+        if not self._live:
+            return
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._bars.start()
+        self._task = self._bars.add_task(text, total=total, done=done)
+
+    def staging(self, total_bytes: int) -> None:
+        self._rows = 0
+        self._begin("reading", total_bytes, "")
+
+    def staged(self, table: str, consumed: int, rows: int) -> None:
+        interrupt.check()
+        self._rows += rows
+        if self._task is not None:
+            self._bars.update(
+                self._task,
+                advance=consumed,
+                description=f"reading {table:<26}",
+                done=f"{self._rows:>13,} rows",
+            )
+
+    def extracting(self, shards: int, rows: int) -> None:
+        self._shards, self._total_shards, self._rows = 0, shards, 0
+        self._begin("making events", rows, f"shard 0/{shards}")
+
+    def extracted(self, rows: int, events: int) -> None:
+        interrupt.check()
+        self._shards += 1
+        self._rows += events
+        if self._task is not None:
+            self._bars.update(
+                self._task,
+                advance=rows,
+                done=f"shard {self._shards}/{self._total_shards}, {self._rows:,} events",
+            )
+
+    def exporting(self, what: str) -> None:
+        self._begin(f"writing {what}", None, "")
+
+    def exported(self, events: int, total: int) -> None:
+        interrupt.check()
+        if self._task is not None:
+            self._bars.update(self._task, completed=events, total=total, done=f"{events:,} events")
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._bars.stop()
+
+
+def _tables(result: BuildResult) -> Table:
+    table = Table("table", box=None, pad_edge=False, header_style="bold")
+    for column in ("rows read", "rows to events", "rejected", "not chosen", "events"):
+        table.add_column(column, justify="right")
+    total: Counter[str] = Counter()
+    for name, entry in sorted(result.ledger.items()):
+        if entry.dictionary:
+            continue
+        cells = {
+            "read": entry.read,
+            "became": entry.became_events,
+            "aside": entry.rejected.total(),
+            "not": entry.not_selected.total(),
+            "events": entry.events,
+        }
+        total.update(cells)
+        table.add_row(name, *(f"{n:,}" for n in cells.values()))
+    table.add_section()
+    table.add_row("all", *(f"{total[k]:,}" for k in ("read", "became", "aside", "not", "events")), style="bold")
+    return table
+
+
+def _reasons(result: BuildResult) -> Table | None:
+    table = Table("table", "rejected because", box=None, pad_edge=False, header_style="bold")
+    table.add_column("rows", justify="right")
+    for name, entry in sorted(result.ledger.items()):
+        for reason, rows in sorted(entry.rejected.items()):
+            table.add_row(name, reason, f"{rows:,}")
+    return table if table.row_count else None
+
+
+_RULES_NAMED = 6
+
+
+def _marked(result: BuildResult) -> str:
+    """How many events the rules marked that marked most; spellings of units are not worth a line."""
+    rows = pq.read_table(result.path / "rules_applied.parquet", columns=["rule", "events"])
+    totals = rows.group_by("rule").aggregate([("events", "sum")]).sort_by([("events_sum", "descending")])
+    pairs = [
+        f"{rule} {events:,}"
+        for rule, events in zip(totals["rule"].to_pylist(), totals["events_sum"].to_pylist(), strict=True)
+        if rule != SPELLED
+    ]
+    more = f" and {len(pairs) - _RULES_NAMED} rules more" if len(pairs) > _RULES_NAMED else ""
+    return ", ".join(pairs[:_RULES_NAMED]) + more
+
+
+def show_result(result: BuildResult) -> None:
+    """Print the summary of a build to stdout."""
+    screen = out()
+    if result.already_there:
+        screen.print(
+            f"{result.path} is already there, built from the same input and settings "
+            f"({result.patients:,} patients, {result.events:,} events): nothing was changed",
+            soft_wrap=True,
+        )
+        return
+    screen.print(_tables(result))
+    if (reasons := _reasons(result)) is not None:
+        screen.print()
+        screen.print(reasons)
+    screen.print()
+    if marked := _marked(result):
+        screen.print(f"events marked by rules: {marked}", soft_wrap=True)
+        screen.print(f"what they did: ehrtraj rules applied {result.path}", soft_wrap=True)
+        screen.print()
+    screen.print(
+        line(
+            (f"{result.patients:,} patients, {result.events:,} events", "bold"),
+            f" from {release_name(result.release)} in {duration(result.seconds)}, at most {size(result.peak_memory)} "
+            f"of memory, {size(result.bytes)} on disk",
+        )
+    )
+    screen.print(f"dataset: {result.path}", soft_wrap=True)
+    if any(entry.rejected for entry in result.ledger.values()):
+        screen.print(f"rejected rows, complete: {result.path / 'rejected'}", soft_wrap=True)
+
+
+def show_warnings(result: BuildResult) -> None:
+    """Print the warnings of a build to stdout: they come last, where they are seen."""
+    screen = out()
+    for text in result.warnings:
+        screen.print(line(("WARNING: ", "bold red"), text), soft_wrap=True)

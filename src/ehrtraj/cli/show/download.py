@@ -1,0 +1,188 @@
+"""What a download and a check show on the screen: bars on a terminal, plain lines elsewhere, a summary at the end."""
+
+from __future__ import annotations
+
+import time
+
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    TaskID,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+
+from ehrtraj.cli.show.bars import bars, text_column
+from ehrtraj.cli.show.readable import duration, size
+from ehrtraj.cli.show.screen import err, line, note, out
+from ehrtraj.download.concept_maps import ConceptMapsResult
+from ehrtraj.download.report import DownloadReporter
+from ehrtraj.download.run import DownloadResult
+from ehrtraj.download.verify import VerifyResult
+
+# Seconds between two lines of progress where there is no terminal: few enough for the log of a night.
+_LINE_EVERY = 60
+_SPEED_OVER = 60
+"""Seconds of the past over which rich takes the speed."""
+_MOST_LISTED = 20
+
+
+class ConsoleDownloadReporter(DownloadReporter):
+    """A bar for each file on its way and one for all; without a terminal a line for each file, on stderr."""
+
+    def __init__(self) -> None:
+        self._screen = err()
+        self._live = self._screen.is_terminal
+        self._bars = bars(
+            text_column("{task.description}"),
+            BarColumn(bar_width=24),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(compact=True),
+            screen=self._screen,
+            speed_estimate_period=_SPEED_OVER,
+        )
+        self._all: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._files: dict[str, tuple[int, int]] = {}
+        self._done = 0
+        self._whole = 0
+        self._received = 0
+        self._quiet_until = 0.0
+        self._begun = self._last_line = time.monotonic()
+
+    def note(self, text: str) -> None:
+        note(text, self._screen)
+
+    def retrying(self, what: str, why: str, seconds: float) -> None:
+        # Short waits are part of any long download, and all connections meet the same trouble: once is enough.
+        now = time.monotonic()
+        if seconds >= 5 and now >= self._quiet_until:
+            self._quiet_until = now + seconds
+            self.note(f"{what}: {why}. Trying again in {duration(seconds)}")
+
+    def checking(self, files: int, total_bytes: int) -> None:
+        if files:
+            self._bars.start()
+            self._all = self._bars.add_task(f"checking {files} files that are there", total=total_bytes)
+
+    def checked(self, path: str, size: int) -> None:
+        if self._all is not None:
+            self._bars.update(self._all, advance=size)
+
+    def begin(self, files: dict[str, tuple[int, int]]) -> None:
+        if self._all is not None:
+            self._bars.remove_task(self._all)
+            self._all = None
+        if not files:
+            return
+        self._files = files
+        self._done = sum(done for _, done in files.values())
+        self._begun = self._last_line = time.monotonic()
+        total = sum(size for size, _ in files.values())
+        before = f", {size(self._done)} of them there already" if self._done else ""
+        self._screen.print(f"fetching {len(files)} files, {size(total)}{before}")
+        self._bars.start()
+        self._all = self._bars.add_task("all files", total=total, completed=self._done)
+
+    def received(self, path: str, count: int) -> None:
+        self._done += count
+        self._received += max(count, 0)
+        if self._live:
+            self._advance(path, count)
+        elif time.monotonic() - self._last_line > _LINE_EVERY:
+            self._line("")
+
+    def _advance(self, path: str, count: int) -> None:
+        if path not in self._tasks:
+            total, done = self._files[path]
+            self._tasks[path] = self._bars.add_task(path, total=total, completed=done)
+        self._bars.update(self._tasks[path], advance=count)
+        if self._all is not None:
+            self._bars.update(self._all, advance=count)
+
+    def whole(self, path: str) -> None:
+        self._whole += 1
+        if (task := self._tasks.pop(path, None)) is not None:
+            self._bars.remove_task(task)
+        if not self._live:
+            self._line(f"{path} is whole. ")
+
+    def _line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        seconds = self._last_line - self._begun
+        speed = self._received / seconds if seconds else 0.0
+        total = sum(total for total, _ in self._files.values())
+        left = f", {duration((total - self._done) / speed)} left" if speed and self._done < total else ""
+        self._screen.print(
+            f"{text}{self._whole} of {len(self._files)} files, {size(self._done)} of {size(total)}, "
+            f"{size(speed)}/s{left}"
+        )
+
+    def close(self) -> None:
+        self._bars.stop()
+
+
+def show_download(result: DownloadResult) -> None:
+    """Print the summary of a download to stdout."""
+    screen = out(soft_wrap=True)
+    speed = f" ({size(result.received / result.seconds)}/s)" if result.received else ""
+    files = len(result.fetched) + len(result.there)
+    what, more = f"{result.name} is whole", f": {files} files"
+    if result.left_out:
+        what, more = f"{files} files of {result.name} are there", f" ({len(result.left_out)} were not asked for)"
+    rest = (
+        f", {size(result.bytes)}, every one with its published SHA-256. Fetched {len(result.fetched)} of "
+        f"them, {size(result.received)} in {duration(result.seconds)}{speed}; {len(result.there)} were there"
+    )
+    screen.print(line((what, "bold"), more, rest))
+    screen.print(f"release: {result.folder}")
+
+
+def show_concept_maps(result: ConceptMapsResult) -> None:
+    """Print where the maps are, and their licence, to stdout."""
+    screen = out(soft_wrap=True)
+    files = (
+        f": {len(result.fetched)} files fetched, {len(result.there)} were there, each with its pinned SHA-256. "
+        "Their licence:"
+    )
+    screen.print(line(("concept maps of MIT-LCP/mimic-code v2.4.0", "bold"), files))
+    screen.print()
+    for text in result.licence.strip().splitlines():
+        screen.print(text, style="dim")
+    screen.print()
+    screen.print(f"for a build: --concept-maps {result.folder}")
+
+
+def show_verify(result: VerifyResult) -> None:
+    """Print what a check found to stdout."""
+    screen = out()
+    table = Table("", "file", box=None, pad_edge=False, show_header=False)
+    for kind, style, paths in (
+        ("broken", "bold red", result.broken),
+        ("missing", "bold red", result.missing),
+        ("extra", "yellow", result.extra),
+    ):
+        for path in paths[:_MOST_LISTED]:
+            more = " (a part of it is there)" if path in result.unfinished else _unpacked(result, path)
+            table.add_row(line((kind, style)), line(path + more))
+        if len(paths) > _MOST_LISTED:
+            table.add_row(line((kind, style)), f"and {len(paths) - _MOST_LISTED} more")
+    if table.row_count:
+        screen.print(table)
+        screen.print()
+    wanted = len(result.right) + len(result.missing) + len(result.broken)
+    found = (
+        f" have their published SHA-256: {len(result.missing)} missing, {len(result.broken)} broken, "
+        f"{len(result.extra)} extra ({size(result.bytes)} in {duration(result.seconds)})"
+    )
+    screen.print(line((f"{len(result.right)} of {wanted} files", "bold"), found), soft_wrap=True)
+    screen.print(f"release: {result.folder}", soft_wrap=True)
+
+
+def _unpacked(result: VerifyResult, path: str) -> str:
+    plain = result.folder / path.removesuffix(".gz")
+    if path in result.missing and path.endswith(".csv.gz") and plain.is_file():
+        return " (unpacked it is there, which no published hash is for)"
+    return ""

@@ -1,0 +1,32 @@
+"""What an export says at its end."""
+
+from __future__ import annotations
+
+from ehrtraj.cli.show.readable import duration, size
+from ehrtraj.cli.show.screen import line, out
+from ehrtraj.exports.run import ExportResult
+from ehrtraj.exports.space import INDEX
+
+
+def show_export(result: ExportResult) -> None:
+    """Print the summary of an export to stdout."""
+    console = out()
+    for note in result.notes:
+        console.print(line(("note: ", "yellow"), note), soft_wrap=True)
+    counts = f"{result.files:,} files, {result.patients:,} patients, {result.events:,} events"
+    if result.already_there:
+        console.print(
+            f"{result.path} is already there, from the same dataset and settings ({counts}): nothing was changed",
+            soft_wrap=True,
+        )
+        return
+    again = ", going on where an earlier run was cut short" if result.resumed else ""
+    console.print(
+        line(
+            (counts, "bold"),
+            f" in {duration(result.seconds)}{again}, at most {size(result.peak_memory)} of memory, "
+            f"{size(result.bytes)}",
+        )
+    )
+    console.print(f"files: {result.path}", soft_wrap=True)
+    console.print(f"index: {result.path / INDEX}", soft_wrap=True)

@@ -1,0 +1,30 @@
+"""Sizes, times and releases, written for a reader."""
+
+from __future__ import annotations
+
+
+def size(count: float) -> str:
+    """Write a number of bytes for a reader, as 1.25 GB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def duration(seconds: float) -> str:
+    """Write a time for a reader, as 41.2 s or 3 min 5 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def release_name(version: str) -> str:
+    """Write a release for a reader, as MIMIC-IV 3.1."""
+    if version == "unknown":
+        return "MIMIC-IV, release unknown,"
+    return (
+        f"a {version.replace(' ', ' MIMIC-IV ')} release" if version.startswith("synthetic") else f"MIMIC-IV {version}"
+    )

@@ -1,0 +1,71 @@
+"""What making a synthetic release shows on the screen."""
+
+from __future__ import annotations
+
+from rich.progress import BarColumn, TaskID, TimeRemainingColumn
+from rich.table import Table
+
+from ehrtraj import interrupt
+from ehrtraj.cli.show.bars import bars, text_column
+from ehrtraj.cli.show.readable import duration, size
+from ehrtraj.cli.show.screen import err, line, out
+from ehrtraj.synth.run import SynthReporter, SynthResult
+
+
+class ConsoleSynthReporter(SynthReporter):
+    """One bar on a terminal, nothing elsewhere."""
+
+    def __init__(self) -> None:
+        screen = self._screen = err()
+        self._bars = bars(
+            text_column("{task.description}"),
+            BarColumn(bar_width=30),
+            text_column("{task.completed:,} of {task.total:,} patients, {task.fields[rows]:,} rows"),
+            TimeRemainingColumn(compact=True),
+            screen=screen,
+        )
+        self._task: TaskID | None = None
+        self._rows = 0
+
+    def note(self, text: str) -> None:
+        self._screen.print(line(("note: ", "yellow"), text))
+
+    def begin(self, patients: int) -> None:
+        self._bars.start()
+        self._task = self._bars.add_task("inventing patients", total=patients, rows=0)
+
+    def advance(self, patients: int, rows: int) -> None:
+        interrupt.check()
+        self._rows += rows
+        if self._task is not None:
+            self._bars.update(self._task, advance=patients, rows=self._rows)
+
+    def close(self) -> None:
+        self._bars.stop()
+
+
+def show_synth(result: SynthResult) -> None:
+    """Print what was written to stdout: rows by module, and what it is not."""
+    console = out()
+    settings = result.settings
+    table = Table("module", "tables", box=None, pad_edge=False, header_style="bold")
+    table.add_column("rows", justify="right")
+    modules: dict[str, list[int]] = {}
+    for name, rows in result.rows.items():
+        modules.setdefault(name.split("/")[0], []).append(rows)
+    for module, counts in modules.items():
+        table.add_row(module, str(len(counts)), f"{sum(counts):,}")
+    console.print(table)
+    console.print()
+    total = sum(result.rows.values())
+    console.print(
+        line(
+            (f"{settings.patients:,} invented patients, {total:,} rows", "bold"),
+            f" in the form of MIMIC-IV {settings.release} in {duration(result.seconds)}, at most "
+            f"{size(result.peak_memory)} of memory, {size(result.bytes)} on disk",
+        )
+    )
+    if settings.defects:
+        console.print(f"{result.defects:,} planted defects, with answers: {result.path / 'answers.parquet'}")
+    console.print(f"release: {result.path}", soft_wrap=True)
+    console.print("Not a copy of real patients, and nothing to learn medicine from.", style="dim")

@@ -1,0 +1,102 @@
+"""Formats of text: many files are cut out of one buffer of lines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from ehrtraj.exports.format import Format
+from ehrtraj.exports.job import ExportJob
+from ehrtraj.exports.lines import offsets_of
+from ehrtraj.exports.units import Unit
+
+# Events spelled at once: their text stays far from the 2 GB that an Arrow array of strings can hold.
+EVENTS_AT_ONCE = 1 << 16
+
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+
+
+def no_opening(_names: list[str], _unit: Unit | None) -> bytes:
+    """Nothing stands before the events of a file."""
+    return b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFormat(Format):
+    """A format in which each event is a piece of text.
+
+    Attributes:
+        lines: returns the text of each event, without null, each with what separates it from the next.
+        opening: returns what comes before the events of a file, given the names of their columns, and the unit of the
+            file where it has one.
+        separator: how `lines` end between two events, but not after the last one of a file.
+        closing: comes after the events of a file.
+    """
+
+    lines: Callable[[pa.Table, ExportJob], pa.Array]
+    opening: Callable[[list[str], Unit | None], bytes] = no_opening
+    separator: bytes = b""
+    closing: bytes = b""
+    dictionaries: bool = True
+
+    def write_units(self, job: ExportJob, rows: pa.Table, units: Sequence[Unit]) -> list[int]:
+        sizes = [0] * len(units)
+        handle, current = -1, -1
+        try:
+            for number, piece in self._pieces(job, rows, units):
+                if number != current:
+                    if handle >= 0:
+                        os.close(handle)
+                    path = f"{job.output}/{units[number].path}.{self.ending}"
+                    handle, current = os.open(path, _FLAGS, 0o600), number
+                write_all(handle, piece)
+                sizes[number] += len(piece)
+        finally:
+            if handle >= 0:
+                os.close(handle)
+        return sizes
+
+    def _pieces(self, job: ExportJob, rows: pa.Table, units: Sequence[Unit]) -> Iterator[tuple[int, memoryview]]:
+        """The bytes of all units, one unit after another, each piece with the number of its unit."""
+        order = np.concatenate([unit.rows for unit in units])
+        ends = np.cumsum([len(unit.rows) for unit in units])
+        in_place = len(order) == rows.num_rows and bool((np.diff(order) == 1).all())
+        closing = memoryview(self.closing)
+        unit = 0
+        opened = False
+        for first in range(0, len(order), EVENTS_AT_ONCE):
+            start, stop = first, min(first + EVENTS_AT_ONCE, len(order))
+            taken = rows.slice(start, stop - start) if in_place else rows.take(pa.array(order[start:stop]))
+            data, at = offsets_of(self.lines(taken, job))
+            while start < stop:
+                if not opened:
+                    yield unit, memoryview(self.opening(rows.column_names, units[unit]))
+                    opened = True
+                end = min(stop, int(ends[unit]))
+                low, high = int(at[start - first]), int(at[end - first])
+                done = end == int(ends[unit])
+                yield unit, data[low : high - len(self.separator) if done else high]
+                if done:
+                    yield unit, closing
+                    unit, opened = unit + 1, False
+                start = end
+
+    def write_tables(self, job: ExportJob, tables: Iterable[pa.Table], path: Path) -> None:
+        with path.open("wb", buffering=0) as file:
+            for number, rows in enumerate(tables):
+                before = self.separator if number else self.opening(rows.column_names, None)
+                write_all(file.fileno(), memoryview(before))
+                data, at = offsets_of(self.lines(rows, job))
+                write_all(file.fileno(), data[int(at[0]) : int(at[-1]) - len(self.separator)])
+            write_all(file.fileno(), memoryview(self.closing))
+
+
+def write_all(handle: int, piece: memoryview) -> None:
+    """Write bytes to an open file: the system may take fewer at a time than it is given."""
+    while len(piece):
+        piece = piece[os.write(handle, piece) :]

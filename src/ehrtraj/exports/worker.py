@@ -1,0 +1,172 @@
+"""Export the patients of one data file, and list the files that were written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ehrtraj.exports import formats
+from ehrtraj.exports.data_file import RowReader, chunks
+from ehrtraj.exports.format import Format
+from ehrtraj.exports.job import ExportJob, PatientGroup
+from ehrtraj.exports.space import ExportSpace
+from ehrtraj.exports.text import EVENTS_AT_ONCE
+from ehrtraj.exports.units import Unit, units_of
+from ehrtraj.format.arrays import NULL
+
+BATCH_ROWS = 1 << 20
+"""Rows whose places are held in memory at once."""
+
+INDEX_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("subject_id", pa.int64()),
+        pa.field("hadm_id", pa.int64()),
+        pa.field("stay_id", pa.int64()),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("events", pa.int64(), nullable=False),
+        pa.field("history_events", pa.int64(), nullable=False),
+        pa.field("first_time", pa.timestamp("us")),
+        pa.field("last_time", pa.timestamp("us")),
+        pa.field("bytes", pa.int64(), nullable=False),
+    ]
+)
+"""Columns of the index: a row for each file. Times are those of the file's own events, without history."""
+
+
+def export_patients(job: ExportJob, patients: PatientGroup) -> pa.Table:
+    """Write the files of some patients, and then their marker.
+
+    Args:
+        job: about the export.
+        patients: of one data file.
+
+    Returns:
+        Their part of the index, which is also the marker's content.
+
+    Raises:
+        DatasetError: if the data file cannot be read.
+        OSError: if a file cannot be written.
+    """
+    form = formats.load(job.format)
+    write = _whole_file if job.per == "shard" else _unit_files
+    with closing(RowReader(patients.file.path, dictionaries=form.dictionaries)) as reader:
+        lines = write(job, form, patients, reader)
+    index = pa.Table.from_pylist(lines, schema=INDEX_SCHEMA)
+    marker = ExportSpace(job.output).marker(patients.name)
+    temporary = marker.with_suffix(".writing")
+    pq.write_table(index, temporary)
+    temporary.replace(marker)
+    return index
+
+
+def _unit_files(job: ExportJob, form: Format, patients: PatientGroup, reader: RowReader) -> list[dict[str, object]]:
+    space = ExportSpace(job.output)
+    folders: set[str] = set()
+    lines = []
+    for spans in chunks(patients.rows):
+        rows = reader.rows(spans)
+        for units in _batches(units_of(job, rows, spans)):
+            paths = [f"{unit.path}.{form.ending}" for unit in units]
+            space.announce(patients.name, paths)
+            sizes = write_units(job, form, rows, units, folders)
+            lines += [_line(patients, *about) for about in zip(units, paths, sizes, strict=True)]
+    return lines
+
+
+def write_units(job: ExportJob, form: Format, rows: pa.Table, units: Sequence[Unit], folders: set[str]) -> list[int]:
+    """Write a file for each unit.
+
+    Args:
+        job: about the export.
+        form: of the files.
+        rows: that the units' positions are in.
+        units: of one chunk.
+        folders: that are known to be there; those that are made are added.
+
+    Returns:
+        Size of each file in bytes.
+    """
+    for unit in units:
+        folder = unit.path.rpartition("/")[0]
+        if folder not in folders:
+            (job.output / folder).mkdir(parents=True, exist_ok=True)
+            folders.add(folder)
+    return form.write_units(job, rows, units)
+
+
+def _batches(units: Iterable[Unit], size: int = BATCH_ROWS) -> Iterator[list[Unit]]:
+    """Units with about `size` rows together: with history, those of one patient can have a hundred times its events."""
+    batch: list[Unit] = []
+    rows = 0
+    for unit in units:
+        batch.append(unit)
+        rows += len(unit.rows)
+        if rows >= size:
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
+
+
+def _line(patients: PatientGroup, unit: Unit, path: str, size: int) -> dict[str, object]:
+    return {
+        "path": path,
+        "subject_id": unit.subject_id,
+        "hadm_id": unit.hadm_id,
+        "stay_id": unit.stay_id,
+        "split": patients.file.split,
+        "events": len(unit.rows),
+        "history_events": unit.history,
+        "first_time": None if unit.first_time == NULL else unit.first_time,
+        "last_time": None if unit.last_time == NULL else unit.last_time,
+        "bytes": size,
+    }
+
+
+def _whole_file(job: ExportJob, form: Format, patients: PatientGroup, reader: RowReader) -> list[dict[str, object]]:
+    """Write all patients into one file, `train/00007.jsonl`."""
+    name = f"{patients.file.split}/{patients.file.shard}.{form.ending}"
+    path = job.output / name
+    ExportSpace(job.output).announce(patients.name, [name])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    form.write_tables(job, _tables(reader, patients), path)
+    line = {"path": name, "split": patients.file.split, "events": patients.events, "history_events": 0}
+    return [line | {"bytes": path.stat().st_size}]
+
+
+def _tables(reader: RowReader, patients: PatientGroup) -> Iterator[pa.Table]:
+    """The events of some patients, piece by piece."""
+    for spans in chunks(patients.rows):
+        rows = reader.rows(spans)
+        for at in range(0, rows.num_rows, EVENTS_AT_ONCE):
+            yield rows.slice(at, EVENTS_AT_ONCE)
+
+
+def write_single(
+    job: ExportJob, form: Format, groups: Iterable[PatientGroup], path: Path, done: Callable[[PatientGroup], None]
+) -> None:
+    """Write the events of many data files into one file.
+
+    Args:
+        job: about the export.
+        form: of the file.
+        groups: patients of each data file.
+        path: of the result.
+        done: is called with the patients of each data file once they are written.
+
+    Raises:
+        DatasetError: if a data file cannot be read.
+    """
+
+    def tables() -> Iterator[pa.Table]:
+        for patients in groups:
+            with closing(RowReader(patients.file.path, dictionaries=form.dictionaries)) as reader:
+                yield from _tables(reader, patients)
+            done(patients)
+
+    form.write_tables(job, tables(), path)
