@@ -54,15 +54,21 @@ class LocalEngine:
         return PeakMemory()
 
 
-_opened: dict[str, Callable[[Any], Any]] = {}
+_opened: list[tuple[Callable[[Any], Any], contextlib.ExitStack]] = []
+"""What this process was prepared for, once, and how that ends."""
 
 
 def _run(work: Work[Item, Result], item: Item) -> Result:
     """Work on an item in a process that does nothing else; what was prepared is kept for the next item."""
     if not _opened:
         cleanup = contextlib.ExitStack()
-        _opened["run"] = cleanup.enter_context(work.open(ignore))
-        # While the interpreter is still complete, which DuckDB asks for.
-        atexit.register(cleanup.close)
-    result: Result = _opened["run"](item)
+        _opened.append((cleanup.enter_context(work.open(ignore)), cleanup))
+        atexit.register(_end)
+    result: Result = _opened[0][0](item)
     return result
+
+
+def _end() -> None:
+    """End the work while the interpreter is still complete, and forget it: DuckDB complains of what is left behind."""
+    _, cleanup = _opened.pop()
+    cleanup.close()
