@@ -10,9 +10,9 @@ from typing import Any
 import polars as pl
 
 from ehrtraj.dataset import intervals as _intervals
-from ehrtraj.dataset.account import as_text
 from ehrtraj.dataset.layout import Layout
 from ehrtraj.dataset.moments import Moment, moment
+from ehrtraj.dataset.narrative import as_text
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.wide import Clock, to_wide
 from ehrtraj.format.event_types import EventType

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from ehrtraj.cli.show.readable import release_name, size
 from ehrtraj.cli.show.screen import Screen, line, out
-from ehrtraj.dataset.account import Heading, Line, account
+from ehrtraj.dataset.narrative import Heading, Line, narrate
 from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.format.event_types import EventType
 
@@ -62,7 +62,7 @@ def show_trajectory(
         attributes: with what qualifies each event, and its flags.
         most: stop after so many lines.
     """
-    parts = account(trajectory, days=days)
+    parts = narrate(trajectory, days=days)
     for part in parts if most is None else islice(parts, most):
         if isinstance(part, Heading):
             if part.text[:7] != "Patient":

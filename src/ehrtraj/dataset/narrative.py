@@ -7,14 +7,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import polars as pl
 
 from ehrtraj.dataset.intervals import when
-
-if TYPE_CHECKING:
-    from ehrtraj.dataset.trajectory import Trajectory
+from ehrtraj.dataset.moments import Moment
 
 _SEXES = {"F": "female", "M": "male"}
 _DATES = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?)?\b")
@@ -50,6 +48,45 @@ class Line:
 
 
 Stay = dict[str, Any]
+
+
+class Patient(Protocol):
+    """What a narrative needs of a `Trajectory`, which has it all."""
+
+    subject_id: int
+    events: pl.DataFrame
+    known: pl.DataFrame
+    known_until: datetime | None
+
+    @property
+    def sex(self) -> str | None:
+        """`F` or `M`."""
+
+    @property
+    def birth_year(self) -> int | None:
+        """Year of birth."""
+
+    @property
+    def death_time(self) -> datetime | None:
+        """When the patient died."""
+
+    @property
+    def admissions(self) -> pl.DataFrame:
+        """A row for each admission."""
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """What each code means."""
+
+    @property
+    def flags(self) -> dict[str, int]:
+        """Bit of each flag."""
+
+    def age(self, at: Moment) -> int | None:
+        """Age in whole years."""
+
+    def __len__(self) -> int:
+        """Number of events."""
 
 
 class _Calendar:
@@ -95,7 +132,7 @@ class _Calendar:
         return _DATES.sub(replaced, text)
 
 
-def account(trajectory: Trajectory, *, days: bool = False) -> Iterator[Heading | Line]:
+def narrate(trajectory: Patient, *, days: bool = False) -> Iterator[Heading | Line]:
     """Tell a trajectory: who it is, then its events in order of time under the admission that they belong to.
 
     Args:
@@ -144,7 +181,7 @@ def _section(
     return current if lasts else None
 
 
-def _who(trajectory: Trajectory, *, days: bool) -> str:
+def _who(trajectory: Patient, *, days: bool) -> str:
     parts = [f"Patient {trajectory.subject_id}"]
     if trajectory.sex is not None:
         parts.append(_SEXES.get(trajectory.sex, trajectory.sex))
@@ -159,7 +196,7 @@ def _who(trajectory: Trajectory, *, days: bool) -> str:
 
 
 def _heading(
-    trajectory: Trajectory, hadm_id: int | None, stay: Stay | None, seen: set[int | None],
+    trajectory: Patient, hadm_id: int | None, stay: Stay | None, seen: set[int | None],
     starts: list[datetime], *, days: bool,
 ) -> str:  # fmt: skip
     if hadm_id is None:
@@ -184,7 +221,7 @@ def _heading(
     return ", ".join(parts)
 
 
-def _line(event: dict[str, Any], trajectory: Trajectory, calendar: _Calendar, origin: datetime | None) -> Line:
+def _line(event: dict[str, Any], trajectory: Patient, calendar: _Calendar, origin: datetime | None) -> Line:
     number, text = event["numeric_value"], event["text_value"]
     value = "" if number is None else f"{number:.7g} {event['unit'] or ''}".strip()
     if text is not None:
@@ -205,10 +242,10 @@ def _attributes(text: str | None) -> str:
     return ", ".join(f"{name} {' '.join(str(value).split())}" for name, value in json.loads(text).items())
 
 
-def as_text(trajectory: Trajectory, *, days: bool, attributes: bool) -> str:
-    """The account as plain text; see `Trajectory.text`."""
+def as_text(trajectory: Patient, *, days: bool, attributes: bool) -> str:
+    """The narrative as plain text; see `Trajectory.text`."""
     lines: list[str] = []
-    for part in account(trajectory, days=days):
+    for part in narrate(trajectory, days=days):
         if isinstance(part, Heading):
             lines += ["", part.text] if lines else [part.text]
             continue
