@@ -29,10 +29,10 @@ from ehrtraj.checks.findings import Findings
 from ehrtraj.checks.invariants import PROMISES
 from ehrtraj.checks.rows import read_rows
 from ehrtraj.checks.scan import ScanJob, scan
-from ehrtraj.config import usable_cpus
 from ehrtraj.dataset.layout import Layout
 from ehrtraj.errors import DatasetError, OutputError, SettingsError
 from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.runtime.limits import usable_cpus
 from ehrtraj.storage.files import private_files
 
 Mutation = Callable[[Path], None]

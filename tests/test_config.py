@@ -11,20 +11,22 @@ import pytest
 
 import ehrtraj
 from ehrtraj.config import (
-    DEFAULT_MEMORY,
-    MIN_MEMORY,
     UNPREFIXED,
     Settings,
-    capped_cpus,
-    parse_size,
     read_config_file,
     resolve,
     settings_news,
-    usable_cpus,
 )
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.verify import verify
 from ehrtraj.errors import SettingsError
+from ehrtraj.runtime.limits import (
+    DEFAULT_MEMORY,
+    MIN_MEMORY,
+    capped_cpus,
+    parse_size,
+    usable_cpus,
+)
 from ehrtraj.runtime.progress import Reporter
 from ehrtraj.synth.run import SynthReporter, synth
 

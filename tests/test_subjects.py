@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 import ehrtraj
-from ehrtraj.config import number_or_file
 from ehrtraj.errors import EhrtrajError, ReleaseError, SettingsError
+from ehrtraj.release.asked import number_or_file
 from ehrtraj.release.subjects import read_subject_file
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ehrtraj.errors import EhrtrajError
+from ehrtraj.version import __version__
 
 # The name that type checkers know; importing typing takes longer than all else here, and Ctrl-C is not handled yet.
 TYPE_CHECKING = False
@@ -14,11 +15,10 @@ if TYPE_CHECKING:
     from ehrtraj.diffs.run import diff
     from ehrtraj.exports.read import read_export
     from ehrtraj.exports.run import export
-    from ehrtraj.pipeline.result import BuildResult
+    from ehrtraj.results import BuildResult
 
     open = open_dataset
 
-__version__ = "0.1.0"
 
 __all__ = [
     "BuildResult", "Dataset", "EhrtrajError", "Trajectory", "__version__", "build", "check", "diff", "export", "open",
@@ -27,7 +27,7 @@ __all__ = [
 
 # What is asked for is imported then: opening a dataset needs no DuckDB, `ehrtraj --version` nothing at all.
 _WHERE = {
-    "BuildResult": ("ehrtraj.pipeline.result", "BuildResult"),
+    "BuildResult": ("ehrtraj.results", "BuildResult"),
     "build": ("ehrtraj.api", "build"),
     "check": ("ehrtraj.checks.run", "check"),
     "diff": ("ehrtraj.diffs.run", "diff"),

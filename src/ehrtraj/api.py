@@ -8,15 +8,16 @@ from dataclasses import replace
 from inspect import Parameter
 from pathlib import Path
 
-from ehrtraj.config import SETTINGS, Settings, capped_cpus, resolve, settings_news
+from ehrtraj.config import SETTINGS, Settings, resolve, settings_news
 from ehrtraj.declaration import show_parameters
 from ehrtraj.download.hint import download_notes, naming_what_is_missing
 from ehrtraj.engines.base import Engine
 from ehrtraj.engines.local import LocalEngine
 from ehrtraj.pipeline.job import BuildJob
 from ehrtraj.pipeline.news import News
-from ehrtraj.pipeline.result import BuildResult
 from ehrtraj.pipeline.run import run
+from ehrtraj.results import BuildResult
+from ehrtraj.runtime.limits import capped_cpus
 from ehrtraj.runtime.progress import Reporter
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.local import LocalStorage
@@ -100,7 +101,10 @@ def build_with(
             return result
         from ehrtraj.exports.beside import export_beside
 
-        return replace(result, exports=export_beside(result.path, settings, reporter))
+        exports = export_beside(
+            result.path, settings.export, reporter, max_cpus=settings.max_cpus, overwrite=settings.overwrite
+        )
+        return replace(result, exports=exports)
     finally:
         reporter.close()
 

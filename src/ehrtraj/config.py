@@ -22,86 +22,17 @@ from ehrtraj.declaration import PREFIX, Kind, Setting, setting, settings_of
 from ehrtraj.errors import SettingsError
 from ehrtraj.exports import formats
 from ehrtraj.format.names import UNITS
+from ehrtraj.release.asked import number_or_file
+from ehrtraj.runtime.limits import DEFAULT_MEMORY, capped_cpus, check_memory_limit, parse_size, usable_cpus
 
 Clock = Literal["event", "available"]
 Notes = Literal["inline", "separate", "none"]
 
-_SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
-MIN_MEMORY = 10**9
 LONGEST_NAME = 200
 """A name may have 255 bytes: what is made beside the dataset has a longer one."""
-DEFAULT_MEMORY = 4 * 10**9
 _ENVIRONMENT, _FILE = "environment ", "file "
-# Nobody means so few bytes: the unit was left out.
-_HARDLY_BYTES = 10_000
-
-
-def usable_cpus() -> int:
-    """Number of processors this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def capped_cpus(asked: int | None) -> tuple[int, str | None]:
-    """Number of CPU cores to work on, and a note for the user where it is less than asked for.
-
-    Args:
-        asked: as given with `--max-cpus`; None for all usable ones.
-
-    Raises:
-        SettingsError: if it is less than 1.
-    """
-    usable = usable_cpus()
-    if asked is None:
-        return usable, None
-    if asked < 1:
-        raise SettingsError(f"max_cpus (--max-cpus) is {asked:,}: it takes 1 or more")
-    if asked <= usable:
-        return asked, None
-    return usable, f"--max-cpus is {asked:,}, but {usable:,} CPU cores can be used here: using {usable:,}"
-
-
-def parse_size(text: object) -> int:
-    """Bytes of a size such as `4GB`, `512 MiB` or `1000000`.
-
-    Raises:
-        SettingsError: if it is not a size.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
-    if not match or match[2].upper() not in _SIZE_UNITS:
-        raise SettingsError(f"'{text}' is not a size: write a number and a unit, such as 4GB or 1500MB")
-    return int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
-
-
-def check_memory_limit(size: int) -> None:
-    """Refuse a memory limit (bytes) that is too small to work with.
-
-    Raises:
-        SettingsError: if it is less than `MIN_MEMORY`, with what may have been meant where it has no unit.
-    """
-    if size < MIN_MEMORY:
-        meant = f" (did you mean {size}GB?)" if size < _HARDLY_BYTES else ""
-        raise SettingsError(f"memory_limit is {size:,} bytes{meant}: it must be at least 1GB (the default is 4GB)")
-
-
-def number_or_file(subjects: str | Path | int) -> int | Path:
-    """What `--subjects` asks for: a number of patients to draw, or a file that is there.
-
-    Raises:
-        SettingsError: if it is neither, or a number below 1.
-    """
-    text = str(subjects)
-    if re.fullmatch(r"[+-]?[0-9]+", text):
-        if int(text) < 1:
-            raise SettingsError(f"--subjects is {text}: it takes a number of patients, 1 or more, or a file")
-        return int(text)
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise SettingsError(f"--subjects is '{text}', neither a number nor a file that is there")
-    return path
 
 
 def _check_version(name: str) -> None:

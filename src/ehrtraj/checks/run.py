@@ -18,11 +18,11 @@ from ehrtraj.checks.scan import ScanJob, scan
 from ehrtraj.checks.tables import open_tables
 from ehrtraj.dataset.database import Database
 from ehrtraj.dataset.layout import check_format
-from ehrtraj.dataset.limits import Limits, find_limits
 from ehrtraj.errors import DatasetError
 from ehrtraj.format import names
 from ehrtraj.format.ledger import SCHEMA as LEDGER_SCHEMA
 from ehrtraj.paths import dataset_errors
+from ehrtraj.runtime.limits import Limits, find_limits
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import stream_tasks
 

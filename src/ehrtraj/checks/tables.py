@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from ehrtraj.checks import spill
 from ehrtraj.checks.findings import EXAMPLES, Findings
 from ehrtraj.dataset.database import Database, open_database
-from ehrtraj.dataset.limits import Limits
 from ehrtraj.format.arrays import NULL
+from ehrtraj.runtime.limits import Limits
 
 # Of this process beside the database, measured.
 _BASE_BYTES = 500_000_000

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-import ehrtraj
 from ehrtraj import interrupt
 from ehrtraj.cli.show.screen import write_lines
+from ehrtraj.version import __version__
 
 app = typer.Typer(
     name="ehrtraj",
@@ -27,7 +27,7 @@ MEMORY_HELP = "Maximum memory of all processes together, such as 4GB. (default 4
 
 def _version(*, wanted: bool) -> None:
     if wanted:
-        write_lines([f"ehrtraj {ehrtraj.__version__}"])
+        write_lines([f"ehrtraj {__version__}"])
         raise typer.Exit
 
 

@@ -12,8 +12,8 @@ from ehrtraj.cli.show.synth import ConsoleSynthReporter, show_synth
 from ehrtraj.config import resolve
 from ehrtraj.dataset.dataset import Dataset, open_dataset
 from ehrtraj.dataset.trajectory import Trajectory
-from ehrtraj.pipeline.result import BuildResult
 from ehrtraj.release.detect import SYNTHETIC_MARKER
+from ehrtraj.results import BuildResult
 from ehrtraj.synth.run import synth
 
 # Enough that the build has something to reject and to flag, as a real release has.

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ehrtraj.config import usable_cpus
 from ehrtraj.dataset.layout import DataFile, Layout, find_layout
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.reading import Chunk, chunks, read_chunk, read_events
 from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.errors import SettingsError, UnknownSubjectError
 from ehrtraj.format.splits import SPLITS, draw
+from ehrtraj.runtime.limits import usable_cpus
 
 _LARGEST = np.iinfo(np.int64).max
 

@@ -12,11 +12,11 @@ from typing import Any
 import polars as pl
 
 from ehrtraj import rules
-from ehrtraj.config import DEFAULT_MEMORY
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.errors import DatasetError
 from ehrtraj.rules.listing import RuleTable, about_item
 from ehrtraj.rules.measures import Measures
+from ehrtraj.runtime.limits import DEFAULT_MEMORY
 from ehrtraj.runtime.session import open_session
 
 # What a row has in common with an event, and how much each says. Below the least no row is taken for the event's.

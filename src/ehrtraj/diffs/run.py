@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from ehrtraj.dataset.database import Database, open_database
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.dataset.layout import READ_ERRORS, DataFile, Layout, broken, find_layout
-from ehrtraj.dataset.limits import Limits, find_limits
 from ehrtraj.diffs.events import EventsDiff, Span, diff_spans
 from ehrtraj.format.names import DATA, SUBJECTS
+from ehrtraj.runtime.limits import Limits, find_limits
 from ehrtraj.runtime.processes import stream_tasks
 
 # Events of either dataset that are compared at once, unless a patient has more. It does not depend on the limits,

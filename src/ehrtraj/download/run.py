@@ -18,7 +18,6 @@ import httpx
 from filelock import Timeout
 
 from ehrtraj import interrupt
-from ehrtraj.config import capped_cpus
 from ehrtraj.download.choose import choose, listed
 from ehrtraj.download.credentials import Credentials, find_credentials
 from ehrtraj.download.errors import DiskSpaceError
@@ -30,6 +29,7 @@ from ehrtraj.download.sums import LOCK_FILE, SUMS_FILE, parse_sums
 from ehrtraj.download.threads import DaemonExecutor, settle
 from ehrtraj.download.web import PasswordWantedError, Patience, Web
 from ehrtraj.errors import EhrtrajError, OutputError, SettingsError
+from ehrtraj.runtime.limits import capped_cpus
 from ehrtraj.storage.files import private_files
 from ehrtraj.storage.safe import locked_file, write_atomically
 

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ehrtraj.config import capped_cpus
 from ehrtraj.download.choose import choose, listed
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.sums import JOURNAL_ENDING, PART_ENDING, SUMS_FILE, read_sums, sha256_of
 from ehrtraj.download.threads import Abandon
 from ehrtraj.errors import ReleaseError
+from ehrtraj.runtime.limits import capped_cpus
 
 _SEARCH_DEPTH = 5
 _WGETS_OWN = ("index.html", "robots.txt")

@@ -21,16 +21,16 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
-import ehrtraj
 from ehrtraj.download.credentials import Credentials
 from ehrtraj.download.errors import NetworkError, PasswordError, ServerBusyError
 from ehrtraj.download.failures import PassingError, passing
 from ehrtraj.download.projects import is_safe
 from ehrtraj.download.report import DownloadReporter
+from ehrtraj.version import __version__
 
 # PhysioNet takes a name and password with a request only from programs whose name begins so, and answers others 403
 # (http_auth_allowed in MIT-LCP/physionet-build, project/utility.py; its issue 1434). What follows says who it is.
-USER_AGENT = f"Wget/1.21 (compatible; ehrtraj/{ehrtraj.__version__})"
+USER_AGENT = f"Wget/1.21 (compatible; ehrtraj/{__version__})"
 
 MOST_REDIRECTS = 5
 LONGEST_PAUSE = 3600

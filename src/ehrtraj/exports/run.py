@@ -8,7 +8,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import ehrtraj
-from ehrtraj.config import capped_cpus, number_or_file
 from ehrtraj.dataset.dataset import Dataset, open_dataset
 from ehrtraj.errors import SettingsError
 from ehrtraj.exports import formats
@@ -28,46 +25,19 @@ from ehrtraj.exports.space import INDEX, METADATA, ExportSpace, exporting, finge
 from ehrtraj.exports.worker import INDEX_SCHEMA, export_patients, write_single
 from ehrtraj.format import names
 from ehrtraj.paths import real
+from ehrtraj.release.asked import number_or_file
 from ehrtraj.release.subjects import SubjectsFound, find_subjects
+from ehrtraj.results import ExportResult
+from ehrtraj.runtime.limits import capped_cpus
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import lean_memory, stream_tasks
+from ehrtraj.version import __version__
 
 # Starting a process costs half a second; so many events are written in that time.
 _WORTH_PROCESSES = 300_000
 
 Progress = Callable[[int, int], None]
 """Receives the number of events written, and of all events."""
-
-
-@dataclass(frozen=True)
-class ExportResult:
-    """What an export did.
-
-    Attributes:
-        path: folder of the export.
-        already_there: whether the same export had been done before, so that nothing was changed.
-        files: number of files of events.
-        patients: number of patients.
-        events: number of events in them, history not counted.
-        bytes: size of the files of events.
-        seconds: wall time.
-        peak_memory: most bytes held by all processes together.
-        resumed: whether it resumed an earlier run.
-        notes: what the user should know.
-        requested: what became of the patients that `subjects` asked for; None where it did not.
-    """
-
-    path: Path
-    already_there: bool
-    files: int
-    patients: int
-    events: int
-    bytes: int
-    seconds: float = 0.0
-    peak_memory: int = 0
-    resumed: bool = False
-    notes: tuple[str, ...] = ()
-    requested: SubjectsFound | None = None
 
 
 def export(
@@ -216,7 +186,7 @@ def _fingerprint(chosen: Dataset, job: ExportJob, *, single: bool) -> dict[str, 
     ids = np.ascontiguousarray(chosen.subjects["subject_id"].to_numpy())
     return fingerprint_of(
         {
-            "ehrtraj": ehrtraj.__version__,
+            "ehrtraj": __version__,
             "dataset": hashlib.sha256((chosen.path / names.MANIFEST).read_bytes()).hexdigest(),
             "patients": hashlib.sha256(ids.tobytes()).hexdigest(),
             "per": job.per,

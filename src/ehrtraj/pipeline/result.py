@@ -4,56 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ehrtraj.errors import OutputError
-from ehrtraj.format.ledger import TableLedger
 from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.workspace import Workspace
-from ehrtraj.release.subjects import SubjectsFound
+from ehrtraj.results import BuildResult
 
 if TYPE_CHECKING:
-    from ehrtraj.exports.run import ExportResult
-
-
-@dataclass(frozen=True)
-class BuildResult:
-    """What a build did.
-
-    Attributes:
-        path: the dataset.
-        already_there: whether the same build had been done before, so that nothing was changed.
-        release: version of the release.
-        patients: number of patients.
-        events: number of events.
-        ledger: account of every table's rows.
-        seconds: wall time.
-        peak_memory: most bytes held by all processes together.
-        bytes: size of the dataset.
-        notes: what the user should know.
-        warnings: what the user must know before using the result.
-        versions: release of each download that was read, by its name.
-        requested: what became of the patients that `subjects` asked for; None where it did not, or if the dataset was
-            already there.
-        exports: what was written of the dataset beside it.
-    """
-
-    path: Path
-    already_there: bool
-    release: str
-    patients: int
-    events: int
-    ledger: dict[str, TableLedger] = field(default_factory=dict)
-    seconds: float = 0.0
-    peak_memory: int = 0
-    bytes: int = 0
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    versions: dict[str, str] = field(default_factory=dict)
-    requested: SubjectsFound | None = None
-    exports: tuple[ExportResult, ...] = ()
+    pass
 
 
 def already_there(

@@ -11,12 +11,13 @@ from ehrtraj.pipeline.plan.overlay import check_own
 from ehrtraj.pipeline.plan.run import Inputs, find_inputs, find_patients, paths_read
 from ehrtraj.pipeline.publish.ledger import check, make_ledger
 from ehrtraj.pipeline.publish.run import publish
-from ehrtraj.pipeline.result import BuildResult, already_there
+from ehrtraj.pipeline.result import already_there
 from ehrtraj.pipeline.shard.commit import shard_is_there
 from ehrtraj.pipeline.shard.run import build_shards, finished_shards
 from ehrtraj.pipeline.shard.task import TABLES_OF_ALL
 from ehrtraj.pipeline.stage.run import stage
 from ehrtraj.pipeline.workspace import Workspace, locked
+from ehrtraj.results import BuildResult
 from ehrtraj.runtime.processes import lean_memory
 from ehrtraj.storage.files import private_files
 

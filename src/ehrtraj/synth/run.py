@@ -15,12 +15,11 @@ from types import ModuleType
 import polars as pl
 import psutil
 
-import ehrtraj
 from ehrtraj import interrupt
-from ehrtraj.config import capped_cpus
 from ehrtraj.errors import OutputError, SettingsError
 from ehrtraj.format.manifest import refuse_in_dataset
 from ehrtraj.release.detect import SYNTHETIC_MARKER
+from ehrtraj.runtime.limits import capped_cpus
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import stream_tasks
 from ehrtraj.storage.files import private_files
@@ -42,6 +41,7 @@ from ehrtraj.synth.tables import (
     orders,
 )
 from ehrtraj.synth.write import GzipFile, Part, pack
+from ehrtraj.version import __version__
 
 MOST_PATIENTS = 370_000
 """subject_ids are spread over ten million numbers, 27 apart; the full release has 364,627 patients."""
@@ -255,9 +255,9 @@ def _write(folder: Path, settings: SynthSettings, cpus: int, reporter: SynthRepo
 def _write_about(folder: Path, settings: SynthSettings, sums: dict[str, str]) -> None:
     lines = "".join(f"{checksum} {name}\n" for name, checksum in sorted(sums.items()))
     (folder / "SHA256SUMS.txt").write_text(lines)
-    about = _ABOUT.format(release=settings.release, version=ehrtraj.__version__)
+    about = _ABOUT.format(release=settings.release, version=__version__)
     (folder / "README.txt").write_text(about)
-    made = {**vars(settings), "ehrtraj": ehrtraj.__version__}
+    made = {**vars(settings), "ehrtraj": __version__}
     (folder / SYNTHETIC_MARKER).write_text(json.dumps(made, indent=1) + "\n")
 
 

@@ -10,7 +10,7 @@ import typer
 
 from ehrtraj.cli.application import MAX_CPUS_HELP, MEMORY_HELP, Command, tidy_end
 from ehrtraj.cli.show.screen import note, write_json
-from ehrtraj.config import usable_cpus
+from ehrtraj.runtime.limits import usable_cpus
 
 DIFFERENT = 1
 

@@ -12,8 +12,8 @@ from ehrtraj import interrupt
 from ehrtraj.cli.show.bars import bars, text_column
 from ehrtraj.cli.show.readable import duration, release_name, size
 from ehrtraj.cli.show.screen import err, line, note, out, warning
-from ehrtraj.pipeline.result import BuildResult
 from ehrtraj.pipeline.shard.applied import SPELLED
+from ehrtraj.results import BuildResult
 from ehrtraj.runtime.progress import Reporter
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ehrtraj.cli.show.readable import duration, size
 from ehrtraj.cli.show.screen import line, out
-from ehrtraj.exports.run import ExportResult
 from ehrtraj.exports.space import INDEX
+from ehrtraj.results import ExportResult
 
 
 def show_export(result: ExportResult) -> None:

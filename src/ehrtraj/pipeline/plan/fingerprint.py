@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import ehrtraj
 from ehrtraj import recipes, rules
 from ehrtraj.config import SETTINGS, Settings
 from ehrtraj.pipeline.plan.vocabularies import VocabularyFile, hashes
 from ehrtraj.pipeline.shard.task import PART_ROWS
 from ehrtraj.release.detect import Release
+from ehrtraj.version import __version__
 
 
 def fingerprint_of(settings: Settings, release: Release, vocabularies: list[VocabularyFile]) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def fingerprint_of(settings: Settings, release: Release, vocabularies: list[Voca
         vocabularies: that it reads, by their hashes.
     """
     return {
-        "ehrtraj": ehrtraj.__version__,
+        "ehrtraj": __version__,
         # What `content_in` of the declarations refers to.
         "recipes": recipes.digest(release.source, settings.recipes),
         "rules": rules.digest(settings.rules),

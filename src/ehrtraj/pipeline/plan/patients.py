@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from ehrtraj import recipes
-from ehrtraj.config import Settings, number_or_file
+from ehrtraj.config import Settings
 from ehrtraj.errors import SettingsError
 from ehrtraj.format.arrays import Int64s, to_int64
 from ehrtraj.format.splits import draw
 from ehrtraj.pipeline.plan.shards import Plan, plan_shards
 from ehrtraj.pipeline.plan.tables import ADMISSIONS, EDSTAYS, ICUSTAYS, PATIENTS
 from ehrtraj.pipeline.stage.parse import read_table
+from ehrtraj.release.asked import number_or_file
 from ehrtraj.release.detect import Release, TableFile
 from ehrtraj.release.subjects import SubjectsFound, find_subjects
 

@@ -14,7 +14,6 @@ import meds
 import pyarrow as pa
 import pyarrow.feather as feather
 
-import ehrtraj
 from ehrtraj import rules
 from ehrtraj.format import event_types, names
 from ehrtraj.format.events import event_schema
@@ -27,6 +26,7 @@ from ehrtraj.pipeline.stage.staged import STAGED
 from ehrtraj.release.schema import Table, tables
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.parquet import write_parquet
+from ehrtraj.version import __version__
 
 _ABOUT = {
     "mimiciv": {
@@ -81,7 +81,7 @@ def dataset_json(dataset: DatasetInfo) -> dict[str, Any]:
         **about,
         "dataset_version": f"{release} / {dataset.version}",
         "etl_name": "ehrtraj",
-        "etl_version": ehrtraj.__version__,
+        "etl_version": __version__,
         "meds_version": meds.__version__,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
         "raw_source_id_columns": ["hadm_id", "stay_id", "source_key", "link_id"],

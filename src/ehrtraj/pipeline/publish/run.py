@@ -14,7 +14,6 @@ import meds
 import numpy as np
 import pyarrow as pa
 
-import ehrtraj
 from ehrtraj.engines.base import PeakMemory
 from ehrtraj.errors import EhrtrajError
 from ehrtraj.format.ledger import TableLedger
@@ -25,14 +24,15 @@ from ehrtraj.pipeline.plan.run import Inputs
 from ehrtraj.pipeline.publish import metadata
 from ehrtraj.pipeline.publish.codes import CodeTables, describe_codes
 from ehrtraj.pipeline.publish.losses import report_losses, settle_versions
-from ehrtraj.pipeline.result import BuildResult
 from ehrtraj.pipeline.shard.dictionaries import read_dictionaries
 from ehrtraj.pipeline.shard.run import WORKER_BYTES, dictionary_files
 from ehrtraj.pipeline.shard.task import OWNERS
 from ehrtraj.pipeline.stage.staged import StagedTable
 from ehrtraj.pipeline.workspace import Workspace
 from ehrtraj.release.history import projects
+from ehrtraj.results import BuildResult
 from ehrtraj.storage.base import Storage
+from ehrtraj.version import __version__
 
 
 def publish(
@@ -154,7 +154,7 @@ def _manifest(
             file.path.name: {"path": file.path, "bytes": file.path.stat().st_size} for file in inputs.vocabularies
         },
         "software": {
-            "ehrtraj": ehrtraj.__version__,
+            "ehrtraj": __version__,
             "python": platform.python_version(),
             "duckdb": duckdb.__version__,
             "pyarrow": pa.__version__,
