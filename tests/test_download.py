@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from ehrtraj.download.choose import choose
 from ehrtraj.download.credentials import Credentials, find_credentials
 from ehrtraj.download.errors import NetworkError, PasswordError
-from ehrtraj.download.part import Block, Identity, Part, block_size, journal_path, part_path
+from ehrtraj.download.part import Identity, PartialBlock, PartialFile, block_size, journal_path, part_path
 from ehrtraj.download.projects import place
 from ehrtraj.download.run import download
 from ehrtraj.download.sums import parse_sums
@@ -196,7 +196,7 @@ def interrupted(folder: Path, release: Path, path: str, url: str, done: list[int
     sha256 = parse_sums((release / "SHA256SUMS.txt").read_text(), "")[path]
     identity = Identity(stat.st_size, sha256, url, "", formatdate(stat.st_mtime, usegmt=True))
     content = (release / path).read_bytes()
-    with Part(folder / path, identity) as part:
+    with PartialFile(folder / path, identity) as part:
         for block, count in zip(part.blocks, done, strict=True):
             part.write(block, content[block.start : block.start + count])
 
@@ -340,10 +340,10 @@ def test_a_list_is_read_in_all_its_spellings() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK, BLOCK + 1, 100 << 20, 3 << 30])
 def test_blocks_cover_a_file(size: int, tmp_path: Path) -> None:
-    with Part(tmp_path / "x", Identity(size, "", "", "", "")) as part:
+    with PartialFile(tmp_path / "x", Identity(size, "", "", "", "")) as part:
         at = 0
         for block in part.blocks:
-            assert block == Block(at, min(block_size(size), size - at))
+            assert block == PartialBlock(at, min(block_size(size), size - at))
             at += block.size
         assert at == size
         assert len(part.blocks) <= 1024
@@ -360,7 +360,7 @@ def test_a_part_opened_again_at_any_moment_knows_what_it_has(data: st.DataObject
         path = Path(folder) / "file"
         whole = False
         while not whole:
-            with Part(path, identity) as part:
+            with PartialFile(path, identity) as part:
                 before = part.done
                 for _ in range(data.draw(st.integers(1, 6), "writes")):
                     block = data.draw(st.sampled_from([b for b in part.blocks if not b.is_whole]), "block")
@@ -374,7 +374,7 @@ def test_a_part_opened_again_at_any_moment_knows_what_it_has(data: st.DataObject
                 assert part.done == before
                 assert part.damaged() == []
                 whole = part.is_whole
-        with Part(path, identity) as part:
+        with PartialFile(path, identity) as part:
             part.finish(None)
         assert path.read_bytes() == content
         assert [p.name for p in Path(folder).iterdir()] == ["file"]

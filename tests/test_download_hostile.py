@@ -21,7 +21,7 @@ import pytest
 
 from ehrtraj.download import errors, web
 from ehrtraj.download.concept_maps import concept_maps, fetch_concept_maps
-from ehrtraj.download.part import Identity, Part, block_size, journal_path, part_path
+from ehrtraj.download.part import Identity, PartialFile, block_size, journal_path, part_path
 from ehrtraj.download.remote import MOST_FILE_BYTES
 from ehrtraj.download.run import download
 from ehrtraj.download.space import check_room
@@ -91,9 +91,9 @@ class TestSizes:
 
     def test_a_part_of_any_size_is_taken_up_again(self, tmp_path: Path) -> None:
         identity = Identity(MOST_FILE_BYTES, "", "", "", "")
-        with Part(tmp_path / "x", identity) as part:
+        with PartialFile(tmp_path / "x", identity) as part:
             part.write(part.blocks[1], b"abc")
-        with Part(tmp_path / "x", identity) as part:
+        with PartialFile(tmp_path / "x", identity) as part:
             assert [(b.start, b.done) for b in part.blocks if b.done] == [(block_size(MOST_FILE_BYTES), 3)]
         assert journal_path(tmp_path / "x").stat().st_size < 100_000
 
@@ -141,7 +141,7 @@ class TestSizes:
         usage = shutil.disk_usage(tmp_path)
         size = 64 << 20
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=size // 2))
-        with Part(tmp_path / "x", Identity(size, "", "", "", "")) as part:
+        with PartialFile(tmp_path / "x", Identity(size, "", "", "", "")) as part:
             part.write(part.blocks[-1], bytes(10))
         with pytest.raises(errors.DiskSpaceError):
             check_room([(tmp_path / "x", size)])

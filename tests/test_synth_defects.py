@@ -14,7 +14,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ehrtraj import rules
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.defects import ANSWERS, KEYS, all_kinds, plant
 from ehrtraj.synth.defects.texts import as_written
 from ehrtraj.synth.life import draw_block
@@ -290,7 +290,7 @@ def planted(seed: int) -> tuple[Tables, pl.DataFrame]:
 
 
 # ---- a block as it is drawn -----------------------------------------------------------------------------------------
-def drawn(block: Block) -> Tables:
+def drawn(block: PatientBlock) -> Tables:
     modules = (encounters, labs, microbiology, omr, orders, coding, charting, fluids, emergency, notes)
     return {table: rows for module in modules for table, rows in module.draw(block).items()}
 

@@ -19,7 +19,7 @@ from ehrtraj.download.errors import (
     MissingOnServerError,
     WrongHashError,
 )
-from ehrtraj.download.part import Block, Part, part_path, remove_part
+from ehrtraj.download.part import PartialBlock, PartialFile, part_path, remove_part
 from ehrtraj.download.projects import Place
 from ehrtraj.download.remote import RemoteFile, look, read_piece
 from ehrtraj.download.report import DownloadReporter
@@ -57,7 +57,7 @@ class Fetched:
 class _File:
     """A file on its way."""
 
-    def __init__(self, remote: RemoteFile, part: Part, fetch: Fetch) -> None:
+    def __init__(self, remote: RemoteFile, part: PartialFile, fetch: Fetch) -> None:
         self.remote = remote
         self.part = part
         self.anew = 0
@@ -65,13 +65,13 @@ class _File:
         self.is_settled = False
         self._fetch = fetch
 
-    def write(self, block: Block, data: bytes) -> None:
+    def write(self, block: PartialBlock, data: bytes) -> None:
         if self.is_settled or len(data) > block.size - block.done:
             raise ChangedOnServerError(f"{self.remote.path}: the server sends more than it said")
         self.part.write(block, data)
         self._fetch.count(self.remote.path, len(data))
 
-    def start_again(self, block: Block) -> None:
+    def start_again(self, block: PartialBlock) -> None:
         if self.is_settled:
             return
         self._fetch.reporter.received(self.remote.path, -block.done)
@@ -94,7 +94,7 @@ class Fetch:
         self._sums = sums
         self._connections = connections
         self._cpus = asyncio.Semaphore(cpus)
-        self._queue: asyncio.Queue[tuple[_File, Block]] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[_File, PartialBlock]] = asyncio.Queue()
         self._all_settled = asyncio.Event()
         self._open = 0
         self._abandon = Abandon()
@@ -184,7 +184,7 @@ class Fetch:
         local = self._local(remote.path)
         own = local.stat().st_size if local.is_file() else None
         identity = remote.identity(self._place, self._sums[remote.path])
-        part = await self._in_thread(lambda: Part(local, identity, one_block=whole_files, proceed=self._abandon))
+        part = await self._in_thread(lambda: PartialFile(local, identity, one_block=whole_files, proceed=self._abandon))
         if part.note:
             self.reporter.note(f"{remote.path}: {part.note}")
         elif own is not None and own >= remote.size:

@@ -74,7 +74,7 @@ class Identity:
 
 
 @dataclass(slots=True)
-class Block:
+class PartialBlock:
     """A range of the file.
 
     Attributes:
@@ -107,7 +107,7 @@ def journal_path(path: Path) -> Path:
     return path.with_name(path.name + JOURNAL_ENDING)
 
 
-class Part:
+class PartialFile:
     """A file on its way.
 
     Attributes:
@@ -142,7 +142,7 @@ class Part:
         size = identity.size
         step = max(size, 1) if one_block else block_size(size)
         self._step = step
-        self.blocks = [Block(start, min(step, size - start)) for start in range(0, size, step)]
+        self.blocks = [PartialBlock(start, min(step, size - start)) for start in range(0, size, step)]
         self._files: tuple[FileIO, FileIO] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         refuse_link(path)
@@ -225,7 +225,7 @@ class Part:
         marks = b"".join(_MARK.pack(block.done, block.crc, 0) for block in self.blocks)
         write_atomically(journal_path(self.path), header.ljust(_HEADER_BYTES) + marks, is_locked=True)
 
-    def write(self, block: Block, data: bytes) -> None:
+    def write(self, block: PartialBlock, data: bytes) -> None:
         """Add bytes to a block, where it ends so far.
 
         Raises:
@@ -238,16 +238,16 @@ class Part:
         block.done += len(data)
         self._mark(block)
 
-    def _mark(self, block: Block) -> None:
+    def _mark(self, block: PartialBlock) -> None:
         at = _HEADER_BYTES + (block.start // self._step) * _MARK.size
         _write_all(self._opened()[1], _MARK.pack(block.done, block.crc, 0), at)
 
-    def reset(self, block: Block) -> None:
+    def reset(self, block: PartialBlock) -> None:
         """Throw a block away."""
         block.done, block.crc, block.furthest = 0, 0, 0
         self._mark(block)
 
-    def damaged(self, proceed: Callable[[], object] = lambda: None) -> list[Block]:
+    def damaged(self, proceed: Callable[[], object] = lambda: None) -> list[PartialBlock]:
         """The blocks that are not on the disk as they came."""
         with _open(part_path(self.path)) as handle:
             return [block for block in self.blocks if _crc_of(handle, block, proceed) != block.crc]
@@ -306,7 +306,7 @@ def _open(path: Path) -> FileIO:
     return FileIO(open_private(path, os.O_RDWR | os.O_CREAT), "r+")
 
 
-def _crc_of(handle: BinaryIO, block: Block, proceed: Callable[[], object]) -> int:
+def _crc_of(handle: BinaryIO, block: PartialBlock, proceed: Callable[[], object]) -> int:
     crc = 0
     for piece in pieces(handle, proceed, block.start, block.done):
         crc = zlib.crc32(piece, crc)

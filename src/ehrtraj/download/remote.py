@@ -19,7 +19,7 @@ from ehrtraj.download.errors import (
     RangeIgnoredError,
 )
 from ehrtraj.download.failures import PassingError
-from ehrtraj.download.part import Block, Identity
+from ehrtraj.download.part import Identity, PartialBlock
 from ehrtraj.download.projects import HOST, Place
 from ehrtraj.download.sums import MOST_LIST_BYTES, SUMS_FILE
 from ehrtraj.download.web import Web
@@ -37,10 +37,10 @@ _LONGEST_URL = 300
 class Taker(Protocol):
     """Where the bytes of a block go."""
 
-    def write(self, block: Block, data: bytes) -> None:
+    def write(self, block: PartialBlock, data: bytes) -> None:
         """Add some to it."""
 
-    def start_again(self, block: Block) -> None:
+    def start_again(self, block: PartialBlock) -> None:
         """Throw away what it has."""
 
 
@@ -149,7 +149,7 @@ async def look(web: Web, place: Place, path: str) -> RemoteFile:
     return found
 
 
-async def read_piece(web: Web, place: Place, remote: RemoteFile, block: Block, take: Taker) -> None:
+async def read_piece(web: Web, place: Place, remote: RemoteFile, block: PartialBlock, take: Taker) -> None:
     """Fetch what a block lacks, or some of it: a line that drops after some bytes is no error.
 
     Args:
@@ -224,7 +224,7 @@ def _contradicts(response: httpx.Response, size: int) -> bool:
     return bool(length) and (not _SIZE.fullmatch(length) or int(length) != size)
 
 
-def _check_range(response: httpx.Response, remote: RemoteFile, block: Block, at: int) -> None:
+def _check_range(response: httpx.Response, remote: RemoteFile, block: PartialBlock, at: int) -> None:
     given = response.headers.get("Content-Range", "it does not say which")
     match = _CONTENT_RANGE.fullmatch(given)
     if match is None or int(match[1]) != at or not at <= int(match[2]) < block.start + block.size:

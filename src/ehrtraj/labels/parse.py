@@ -20,7 +20,7 @@ from ehrtraj.labels.task import (
     Task,
     Window,
 )
-from ehrtraj.labels.yaml_lines import Block, read_yaml
+from ehrtraj.labels.yaml_lines import YamlMapping, read_yaml
 
 _TOP = ("description", "metadata", "predicates", "trigger", "windows")
 _PREDICATE = ("code", "value_min", "value_max", "value_min_inclusive", "value_max_inclusive", "other_cols", "expr")
@@ -69,12 +69,12 @@ class _Parser:
     def _wrong(self, line: int, what: str) -> TaskError:
         return TaskError(f"{self.path}, line {line}: {what}")
 
-    def _not_too_many(self, block: Block, most: int, what: str) -> None:
+    def _not_too_many(self, block: YamlMapping, most: int, what: str) -> None:
         if len(block) > most:
             line = list(block.lines.values())[most]
             raise self._wrong(line, f"{len(block):,} {what} are too many: the maximum is {most}")
 
-    def _only(self, block: Block, allowed: tuple[str, ...], what: str) -> None:
+    def _only(self, block: YamlMapping, allowed: tuple[str, ...], what: str) -> None:
         for key, line in block.lines.items():
             if key in ("static", "patient_demographics"):
                 raise self._wrong(
@@ -83,9 +83,9 @@ class _Parser:
             if key not in allowed:
                 raise self._wrong(line, f"{what} has no '{_shown(key)}': there are {', '.join(allowed)}")
 
-    def _block(self, parent: Block, key: str) -> Block:
+    def _block(self, parent: YamlMapping, key: str) -> YamlMapping:
         value = parent.get(key)
-        if not isinstance(value, Block):
+        if not isinstance(value, YamlMapping):
             line = parent.lines.get(key, parent.line)
             raise self._wrong(line, f"'{key}' is missing" if value is None else f"'{key}' must be a mapping")
         return value
@@ -103,7 +103,7 @@ class _Parser:
         first = description.strip().splitlines()[:1] if isinstance(description, str) else []
         return Task(self.path.stem, "".join(first), predicates, trigger, windows, str(self.path))
 
-    def _predicates(self, block: Block) -> dict[str, Predicate]:
+    def _predicates(self, block: YamlMapping) -> dict[str, Predicate]:
         self._not_too_many(block, _MOST_PREDICATES, "predicates")
         read: dict[str, Predicate] = {}
         for name, line in block.lines.items():
@@ -122,7 +122,7 @@ class _Parser:
             name = error.args[1][0]
             raise self._wrong(read[name].line, f"predicate {name} is made of itself") from None
 
-    def _predicate(self, name: str, line: int, block: Block) -> Predicate:
+    def _predicate(self, name: str, line: int, block: YamlMapping) -> Predicate:
         self._only(block, _PREDICATE, "a predicate")
         if "expr" in block:
             said = re.fullmatch(r"(and|or)\((.*)\)", str(block["expr"]).strip())
@@ -133,7 +133,7 @@ class _Parser:
         if "code" not in block:
             raise self._wrong(line, f"predicate {name} has neither code nor expr")
         codes, regex = self._codes(block["code"], block.lines["code"])
-        other = self._block(block, "other_cols") if "other_cols" in block else Block()
+        other = self._block(block, "other_cols") if "other_cols" in block else YamlMapping()
         return CodePredicate(
             name,
             line,
@@ -149,7 +149,7 @@ class _Parser:
     def _codes(self, given: object, line: int) -> tuple[tuple[str, ...], str | None]:
         if isinstance(given, str) and given:
             return (given,), None
-        if isinstance(given, Block) and len(given) == 1:
+        if isinstance(given, YamlMapping) and len(given) == 1:
             kind, value = next(iter(given.items()))
             if kind == "regex" and isinstance(value, str) and value:
                 return (), value
@@ -162,7 +162,7 @@ class _Parser:
                 return tuple(map(str, value)), None
         raise self._wrong(line, "code must be a code, {regex: ...} or {any: [code, ...]}")
 
-    def _number(self, block: Block, key: str) -> float | None:
+    def _number(self, block: YamlMapping, key: str) -> float | None:
         value = block.get(key)
         if value is None:
             return None
@@ -170,20 +170,20 @@ class _Parser:
             raise self._wrong(block.lines[key], f"{key} must be a number, not '{_shown(value)}'")
         return float(value)
 
-    def _truth(self, block: Block, key: str) -> bool:
+    def _truth(self, block: YamlMapping, key: str) -> bool:
         value = block.get(key)
         if value is not None and not isinstance(value, bool):
             raise self._wrong(block.lines[key], f"{key} must be True or False")
         return bool(value)
 
-    def _word(self, block: Block, key: str) -> str:
+    def _word(self, block: YamlMapping, key: str) -> str:
         """A value that is one word or number, not a list or a mapping, and not long."""
         text = "" if isinstance(block[key], list | dict) else str(block[key])
         if not 0 < len(text) <= _LONGEST_TEXT:
             raise self._wrong(block.lines[key], f"{_shown(key)} must be a word or a number")
         return text
 
-    def _windows(self, block: Block, predicates: dict[str, Predicate]) -> tuple[Window, ...]:
+    def _windows(self, block: YamlMapping, predicates: dict[str, Predicate]) -> tuple[Window, ...]:
         self._not_too_many(block, _MOST_WINDOWS, "windows")
         read = {name: self._window(name, block.lines[name], self._block(block, name), predicates) for name in block}
         for what in ("label", "index_timestamp"):
@@ -208,7 +208,7 @@ class _Parser:
             add(window, ())
         return tuple(ordered.values())
 
-    def _window(self, name: str, line: int, block: Block, predicates: dict[str, Predicate]) -> Window:
+    def _window(self, name: str, line: int, block: YamlMapping, predicates: dict[str, Predicate]) -> Window:
         self._only(block, _WINDOW, "a window")
         for key in ("start", "end", "start_inclusive", "end_inclusive"):
             if key not in block:
@@ -227,7 +227,7 @@ class _Parser:
         has = self._has(self._block(block, "has"), predicates) if block.get("has") else {}
         return Window(name, line, start, end, block["start_inclusive"], block["end_inclusive"], has, label, index)
 
-    def _has(self, block: Block, predicates: dict[str, Predicate]) -> dict[str, tuple[int | None, int | None]]:
+    def _has(self, block: YamlMapping, predicates: dict[str, Predicate]) -> dict[str, tuple[int | None, int | None]]:
         has = {}
         for given, value in block.items():
             name = ANY_EVENT if given == "*" else given
@@ -244,7 +244,7 @@ class _Parser:
             has[name] = (least, most)
         return has
 
-    def _boundary(self, block: Block, side: str, predicates: dict[str, Predicate]) -> Boundary:
+    def _boundary(self, block: YamlMapping, side: str, predicates: dict[str, Predicate]) -> Boundary:
         given, line = block[side], block.lines[side]
         if given is None:
             return Boundary("end", 0, RECORD_START, True) if side == "start" else Boundary("start", 0, RECORD_END)

@@ -18,7 +18,7 @@ _MOST_EXPANDED = 2 * MOST_BYTES
 """Maximum size with every alias replaced by what it stands for: characters, and one for each value."""
 
 
-class Block(dict[str, Any]):
+class YamlMapping(dict[str, Any]):
     """A mapping of a YAML file, with the line of each key."""
 
     lines: dict[str, int]
@@ -85,9 +85,9 @@ def _value(loader: _Loader, node: yaml.Node) -> Any:  # noqa: ANN401  # whatever
     return _scalar(loader, node) if isinstance(node, yaml.ScalarNode) else None
 
 
-def _block(loader: _Loader, node: yaml.MappingNode) -> Block:
+def _block(loader: _Loader, node: yaml.MappingNode) -> YamlMapping:
     loader.flatten_mapping(node)
-    block = Block()
+    block = YamlMapping()
     block.line, block.lines = node.start_mark.line + 1, {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
@@ -119,7 +119,7 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:  # noqa: ANN401  # w
     return None if kind == "null" else node.value
 
 
-def read_yaml(path: Path, text: str) -> Block:
+def read_yaml(path: Path, text: str) -> YamlMapping:
     """Read a file that holds one mapping.
 
     Raises:
@@ -142,6 +142,6 @@ def read_yaml(path: Path, text: str) -> Block:
         raise TaskError(f"{path}, line {line}: it is not YAML: {error.reason} (character {error.character})") from None
     except yaml.YAMLError as error:
         raise TaskError(f"{path}: it is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(content, Block):
+    if not isinstance(content, YamlMapping):
         raise TaskError(f"{path}: it is not a task file: it must hold predicates, trigger and windows")
     return content

@@ -131,7 +131,7 @@ class Transfers:
 
 
 @dataclass(frozen=True)
-class Block:
+class PatientBlock:
     """Everything that the tables of one block of patients agree on."""
 
     streams: Streams
@@ -210,4 +210,14 @@ def _signal_table() -> dict[str, Floats]:
     return table
 
 
-__all__ = ["BLOCK_PATIENTS", "NONE", "Admissions", "Block", "EdStays", "Episodes", "IcuStays", "People", "Transfers"]
+__all__ = [
+    "BLOCK_PATIENTS",
+    "NONE",
+    "Admissions",
+    "EdStays",
+    "Episodes",
+    "IcuStays",
+    "PatientBlock",
+    "People",
+    "Transfers",
+]

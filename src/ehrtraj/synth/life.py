@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import BLOCK_PATIENTS, Admissions, Block, EdStays, Episodes, IcuStays, People, Transfers
+from ehrtraj.synth.block import BLOCK_PATIENTS, Admissions, EdStays, Episodes, IcuStays, PatientBlock, People, Transfers
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Floats, Ints, Streams, pick_rows, repeat
 
 ADMITTED = 223_452 / 364_627
@@ -37,7 +37,7 @@ TOP_AGE = 89
 CODED_TOP_AGE = 91
 
 
-def draw_block(seed: int, number: int) -> Block:
+def draw_block(seed: int, number: int) -> PatientBlock:
     """Return block `number` (from 0) of the patients that belong to `seed`."""
     streams = Streams(seed, number)
     admitted, critical, people = _people(streams)
@@ -46,7 +46,7 @@ def draw_block(seed: int, number: int) -> Block:
     people = _with_death(streams, people, stays, visits)
     levels, phases = _levels(streams, people)
     admissions, ed, episodes, icu, transfers = _places(streams, people, stays, visits, levels)
-    return Block(streams, people, episodes, admissions, ed, icu, transfers, levels, phases)
+    return PatientBlock(streams, people, episodes, admissions, ed, icu, transfers, levels, phases)
 
 
 def _people(streams: Streams) -> tuple[Bools, Bools, People]:

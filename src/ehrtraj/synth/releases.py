@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import BLOCK_PATIENTS, Block
+from ehrtraj.synth.block import BLOCK_PATIENTS, PatientBlock
 from ehrtraj.synth.draw import NONE
 from ehrtraj.synth.life import RECENT_PLACES
 
@@ -88,7 +88,7 @@ def patients_of_block(release: str) -> int:
     return BLOCK_PATIENTS if release in _WITH_RECENT else BLOCK_PATIENTS - int(RECENT_PLACES.sum())
 
 
-def known_subjects(block: Block, release: str, most: int) -> pl.Series | None:
+def known_subjects(block: PatientBlock, release: str, most: int) -> pl.Series | None:
     """Return the subject_ids of the block's first `most` patients that a release knows; None where that is all."""
     if release in _WITH_RECENT and most >= BLOCK_PATIENTS:
         return None
@@ -96,7 +96,7 @@ def known_subjects(block: Block, release: str, most: int) -> pl.Series | None:
     return pl.Series(block.people.subject_id[places[:most]])
 
 
-def without_later_deaths(patients: pl.DataFrame, block: Block, release: str) -> pl.DataFrame:
+def without_later_deaths(patients: pl.DataFrame, block: PatientBlock, release: str) -> pl.DataFrame:
     """Return hosp/patients with the dates of death that a release knows."""
     if release not in _DEATH_IN_HOSPITAL_ONLY:
         return patients

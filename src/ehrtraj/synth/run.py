@@ -40,7 +40,7 @@ from ehrtraj.synth.tables import (
     omr,
     orders,
 )
-from ehrtraj.synth.write import GzipFile, Part, pack
+from ehrtraj.synth.write import GzipFile, TablePart, pack
 from ehrtraj.version import __version__
 
 MOST_PATIENTS = 370_000
@@ -131,7 +131,7 @@ class _BlockParts:
     """One block, written: a part of each file, and the answers to its defects."""
 
     patients: int
-    parts: dict[str, Part]
+    parts: dict[str, TablePart]
     answers: pl.DataFrame
 
 
@@ -313,7 +313,7 @@ def _empty_tables() -> dict[str, pl.DataFrame]:
     return {table: frame.clear() for table, frame in _tables(SynthSettings(1), 0, 1)[0].items()}
 
 
-def _header(form: Shape, table: str) -> Part:
+def _header(form: Shape, table: str) -> TablePart:
     return pack(form.conform(table, _empty_tables()[table]), header=True)
 
 

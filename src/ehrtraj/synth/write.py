@@ -22,7 +22,7 @@ _TIMESTAMP, _DATE = "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"
 
 
 @dataclass(frozen=True)
-class Part:
+class TablePart:
     """Some rows of a table, compressed so that parts can be joined.
 
     Attributes:
@@ -44,7 +44,7 @@ def _as_written(name: str, kind: pl.DataType) -> pl.Expr:
     return column.cast(pl.String).str.strip_suffix(".0") if kind == pl.Float64 else column
 
 
-def pack(frame: pl.DataFrame, *, header: bool = False) -> Part:
+def pack(frame: pl.DataFrame, *, header: bool = False) -> TablePart:
     """Return the rows of a frame, or with `header` its column names alone, as a part of a .csv.gz file."""
     rows = frame.clear() if header else frame
     text = io.BytesIO()
@@ -54,7 +54,7 @@ def pack(frame: pl.DataFrame, *, header: bool = False) -> Part:
     raw = text.getbuffer()
     packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _RAW_DEFLATE)
     data = packer.compress(raw) + packer.flush(isal_zlib.Z_SYNC_FLUSH)
-    return Part(data, isal_zlib.crc32(raw), len(raw), rows.height)
+    return TablePart(data, isal_zlib.crc32(raw), len(raw), rows.height)
 
 
 class GzipFile:
@@ -76,7 +76,7 @@ class GzipFile:
         self._hash.update(data)
         self.bytes += len(data)
 
-    def append(self, part: Part) -> None:
+    def append(self, part: TablePart) -> None:
         """Add the next part."""
         self._put(part.data)
         self._checksum = isal_zlib.crc32_combine(self._checksum, part.checksum, part.size)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import HOUR, Bools, Floats, Ints, minutes, pick, repeat, times
 
 VITALS = (
@@ -27,7 +27,7 @@ ICD10_FROM = (2015 - 1970) * 12 + 9
 ELDERLY = 75
 
 
-def draw(block: Block) -> dict[str, pl.DataFrame]:
+def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
     """Return the tables of the block's ED stays, and keep triage in the block's cache for the notes."""
     block.cache[TRIAGE] = _triage(block)
     return {
@@ -39,7 +39,7 @@ def draw(block: Block) -> dict[str, pl.DataFrame]:
     }
 
 
-def triage(block: Block) -> pl.DataFrame:
+def triage(block: PatientBlock) -> pl.DataFrame:
     """Return the table triage, a row for each ED stay; drawn first if the block's cache has none."""
     return block.cache[TRIAGE] if TRIAGE in block.cache else _triage(block)
 
@@ -69,7 +69,7 @@ def pick_within(rng: np.random.Generator, group: Ints, owners: Ints, weights: Fl
     return np.where(count[group] > 0, order[np.minimum(drawn, np.maximum(last[group], 0))], -1)
 
 
-def home_drugs(block: Block) -> tuple[Ints, Ints]:
+def home_drugs(block: PatientBlock) -> tuple[Ints, Ints]:
     """Return what patients take at home, ordered by patient: the patient's number, the line of ed_home_drugs.csv."""
     rng = block.streams.rng("home drugs")
     people = block.people
@@ -103,7 +103,7 @@ def _home_drug_odds() -> Floats:
     return odds
 
 
-def _triage(block: Block) -> pl.DataFrame:
+def _triage(block: PatientBlock) -> pl.DataFrame:
     rng = block.streams.rng("ed triage")
     ed = block.ed
     stay = np.arange(len(ed.person))
@@ -146,7 +146,7 @@ def _complaint_table() -> tuple[pl.Series, Ints, Floats]:
     return texts, owners, table["weight"].cast(pl.Float64).to_numpy()
 
 
-def _vitals(rng: np.random.Generator, block: Block, stay: Ints, time: Ints, table: str) -> dict[str, pl.Series]:
+def _vitals(rng: np.random.Generator, block: PatientBlock, stay: Ints, time: Ints, table: str) -> dict[str, pl.Series]:
     """Return the columns of vital signs and of pain that the tables triage and vitalsign have in common."""
     number, total = catalog.signal_numbers(), len(stay)
     signals = np.array([number[name] for name in (*VITALS, "pain")])
@@ -187,7 +187,7 @@ def _missing(table: str, column: str) -> float:
     return float(shares[0])
 
 
-def _vitalsign(block: Block) -> pl.DataFrame:
+def _vitalsign(block: PatientBlock) -> pl.DataFrame:
     rng = block.streams.rng("ed vital signs")
     ed = block.ed
     # The first soon after triage, then every hour to four (MIMIC-IV-ED documentation: every 1-4 hours).
@@ -213,7 +213,7 @@ def _vitalsign(block: Block) -> pl.DataFrame:
     )
 
 
-def _rhythm(rng: np.random.Generator, block: Block, person: Ints, heart_rate: Floats) -> pl.Series:
+def _rhythm(rng: np.random.Generator, block: PatientBlock, person: Ints, heart_rate: Floats) -> pl.Series:
     """Return the rhythm on the monitor, written down for few: it goes with the rate, and with atrial fibrillation."""
     total = len(person)
     fibrillation = block.people.conditions[person, catalog.conditions().index("atrial_fibrillation")]
@@ -232,7 +232,7 @@ def _rhythms() -> tuple[pl.Series, Ints, Floats]:
     return texts, owners, np.concatenate([weights for _, weights in kinds])
 
 
-def _diagnosis(block: Block) -> pl.DataFrame:
+def _diagnosis(block: PatientBlock) -> pl.DataFrame:
     rng = block.streams.rng("ed diagnoses")
     ed = block.ed
     illness = block.episodes.illness[ed.episode]
@@ -259,7 +259,7 @@ def _diagnosis(block: Block) -> pl.DataFrame:
     )
 
 
-def _secondary_causes(rng: np.random.Generator, block: Block, person: Ints, illness: Ints) -> Ints:
+def _secondary_causes(rng: np.random.Generator, block: PatientBlock, person: Ints, illness: Ints) -> Ints:
     """Return what a further diagnosis is of: the illness, a chronic condition, or anything."""
     owner, condition = np.nonzero(block.people.conditions)
     line = pick_within(rng, person, owner, np.ones(len(owner)))
@@ -300,7 +300,7 @@ def _code_numbers() -> Ints:
     return np.unique(catalog.read("diagnoses.csv")["icd_code"].to_numpy(), return_inverse=True)[1].astype(np.int64)
 
 
-def _medrecon(block: Block) -> pl.DataFrame:
+def _medrecon(block: PatientBlock) -> pl.DataFrame:
     rng = block.streams.rng("ed home drugs")
     ed = block.ed
     owner, taken = home_drugs(block)
@@ -360,7 +360,7 @@ def _padded(column: str, width: int) -> pl.Expr:
     return pl.col(column).cast(pl.String).str.zfill(width)
 
 
-def _pyxis(block: Block) -> pl.DataFrame:
+def _pyxis(block: PatientBlock) -> pl.DataFrame:
     rng = block.streams.rng("ed dispensing")
     ed = block.ed
     severity = np.minimum(block.episodes.severity[ed.episode], 2.0)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import BLOCK_PATIENTS, Block
+from ehrtraj.synth.block import BLOCK_PATIENTS, PatientBlock
 from ehrtraj.synth.draw import (
     DAY,
     HOUR,
@@ -37,7 +37,7 @@ NOT_DISCHARGED = ("EU OBSERVATION", "DIRECT OBSERVATION", "AMBULATORY OBSERVATIO
 PLANNED = ("ELECTIVE", "SURGICAL SAME DAY ADMISSION")
 
 
-def draw(block: Block) -> dict[str, pl.DataFrame]:
+def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
     """Return the rows of patients, admissions, transfers, services, icustays and edstays of a block."""
     race, races = _races(block)
     left = _left(block)
@@ -60,7 +60,7 @@ def dictionaries() -> dict[str, pl.DataFrame]:
     }
 
 
-def inside_stay(block: Block, person: Ints, time: Ints) -> Bools:
+def inside_stay(block: PatientBlock, person: Ints, time: Ints) -> Bools:
     """Say for each person and time whether the patient was in an admission then, its ED included."""
     stays, first = block.admissions, _first_contact(block)
     # Persons in steps wider than all times: admissions ascend, and one search finds the last that began before.
@@ -71,12 +71,12 @@ def inside_stay(block: Block, person: Ints, time: Ints) -> Bools:
     return inside
 
 
-def _first_contact(block: Block) -> Ints:
+def _first_contact(block: PatientBlock) -> Ints:
     first: Ints = block.episodes.start[: len(block.admissions.person)]
     return first
 
 
-def _patients(block: Block) -> pl.DataFrame:
+def _patients(block: PatientBlock) -> pl.DataFrame:
     people = block.people
     bands = pl.Series([f"{2008 + 3 * group} - {2010 + 3 * group}" for group in range(5)])
     return pl.DataFrame(
@@ -91,7 +91,7 @@ def _patients(block: Block) -> pl.DataFrame:
     )
 
 
-def _races(block: Block) -> tuple[pl.Series, pl.Series]:
+def _races(block: PatientBlock) -> tuple[pl.Series, pl.Series]:
     """Return each patient's race, and what each admission says it is."""
     rng = block.streams.rng("encounters race")
     own = catalog.draw_choice(rng, "race", BLOCK_PATIENTS)
@@ -125,7 +125,7 @@ def _own(rng: np.random.Generator, field: str, old: Bools, person: Ints, again: 
     return values[np.where(old, len(lists[0][0]) + aged, young)]
 
 
-def _admissions(block: Block, race: pl.Series) -> pl.DataFrame:
+def _admissions(block: PatientBlock, race: pl.Series) -> pl.DataFrame:
     rng = block.streams.rng("encounters admissions")
     stays = block.admissions
     person, total = stays.person, len(stays.person)
@@ -156,14 +156,14 @@ def _admissions(block: Block, race: pl.Series) -> pl.DataFrame:
     )
 
 
-def _ed_times(block: Block) -> tuple[Ints, Ints]:
+def _ed_times(block: PatientBlock) -> tuple[Ints, Ints]:
     """Return arrival and departure of each admission's ED stay, in whole minutes; NONE without one."""
     number = block.admissions.ed
     arrival, departure = (minutes(column)[number] for column in (block.ed.arrival, block.ed.departure))
     return np.where(number >= 0, arrival, NONE), np.where(number >= 0, departure, NONE)
 
 
-def _origin(rng: np.random.Generator, block: Block) -> pl.Series:
+def _origin(rng: np.random.Generator, block: PatientBlock) -> pl.Series:
     kind = block.admissions.kind
     planned, ambulatory = kind.is_in(PLANNED).to_numpy(), (kind == "AMBULATORY OBSERVATION").to_numpy()
     fields = ("admission_location_ed", "encounters_location_ambulatory", "encounters_location_planned")
@@ -176,7 +176,7 @@ def _destination(rng: np.random.Generator, kind: pl.Series, age: Floats, died: B
     return _drawn(rng, fields, np.select([died, kind.is_in(NOT_DISCHARGED).to_numpy(), age >= 75], [2, -1, 1], 0))
 
 
-def _left(block: Block) -> Ints:
+def _left(block: PatientBlock) -> Ints:
     """Return when each admission's bed was given up: a little after discharge, still on the same day.
 
     MIMIC-IV demo 2.2: at a median 225 seconds later, a twentieth of them within 16.
@@ -188,7 +188,7 @@ def _left(block: Block) -> Ints:
     return left
 
 
-def _transfers(block: Block, left: Ints) -> pl.DataFrame:
+def _transfers(block: PatientBlock, left: Ints) -> pl.DataFrame:
     moves = block.transfers
     start, end = _transfer_times(block, left)
     return pl.DataFrame(
@@ -204,7 +204,7 @@ def _transfers(block: Block, left: Ints) -> pl.DataFrame:
     )
 
 
-def _transfer_times(block: Block, left: Ints) -> tuple[Ints, Ints]:
+def _transfer_times(block: PatientBlock, left: Ints) -> tuple[Ints, Ints]:
     """Return intime and outtime of each transfer: whole minutes in the ED, and the last bed kept until it is left."""
     moves = block.transfers
     emergency = (moves.kind == "ED").to_numpy()
@@ -219,7 +219,7 @@ def _transfer_times(block: Block, left: Ints) -> tuple[Ints, Ints]:
     return np.where(going, leaving, start), np.where(last, leaving, end)
 
 
-def _services(block: Block) -> pl.DataFrame:
+def _services(block: PatientBlock) -> pl.DataFrame:
     rng = block.streams.rng("encounters services")
     stays, total = block.admissions, len(block.admissions.person)
     length = stays.discharge - stays.admit
@@ -249,7 +249,7 @@ def _services(block: Block) -> pl.DataFrame:
     )
 
 
-def _delay(rng: np.random.Generator, block: Block) -> Ints:
+def _delay(rng: np.random.Generator, block: PatientBlock) -> Ints:
     """Return the seconds from admittime to the first service: about a minute; planned ones may begin hours before."""
     total = len(block.admissions.person)
     after = np.clip(rng.lognormal(np.log(74), 0.4, total), 8, 600)
@@ -265,7 +265,7 @@ def _another(rng: np.random.Generator, service: pl.Series) -> pl.Series:
     return values[pick_rows(rng, weights * different)]
 
 
-def _icustays(block: Block, left: Ints) -> pl.DataFrame:
+def _icustays(block: PatientBlock, left: Ints) -> pl.DataFrame:
     stays = block.icu
     start, _ = _transfer_times(block, left)
     # A stay has the number of its first transfer, and begins with it.
@@ -288,7 +288,7 @@ def _icustays(block: Block, left: Ints) -> pl.DataFrame:
     )
 
 
-def _edstays(block: Block, race: pl.Series, races: pl.Series) -> pl.DataFrame:
+def _edstays(block: PatientBlock, race: pl.Series, races: pl.Series) -> pl.DataFrame:
     rng = block.streams.rng("encounters ed")
     visits, total = block.ed, len(block.ed.person)
     admitted = visits.admission >= 0

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import BLOCK_PATIENTS, Block
+from ehrtraj.synth.block import BLOCK_PATIENTS, PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, NONE, Bools, Floats, Ints, choose, dates, decimals, pick, repeat
 from ehrtraj.synth.tables.encounters import inside_stay
 
@@ -51,7 +51,7 @@ class _Days:
     """The first day of an admission."""
 
 
-def draw(block: Block) -> dict[str, pl.DataFrame]:
+def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
     """Return the rows of omr of a block."""
     rng = block.streams.rng("omr")
     days = _days(rng, block)
@@ -81,7 +81,7 @@ def _combinations() -> tuple[Bools, tuple[str, ...], tuple[Floats, Floats]]:
     return has, names, (np.concatenate([clinic, zeros[1]]), np.concatenate([zeros[0], hospital]))
 
 
-def _days(rng: np.random.Generator, block: Block) -> _Days:
+def _days(rng: np.random.Generator, block: PatientBlock) -> _Days:
     people, stays = block.people, block.admissions
     burden = 0.7 + 0.12 * people.conditions.sum(axis=1)
     mean = VISITS * burden * rng.gamma(LOYALTY, 1 / LOYALTY, BLOCK_PATIENTS)
@@ -118,7 +118,9 @@ def _rows(rng: np.random.Generator, days: _Days) -> tuple[Ints, Ints, Ints]:
     return day[row], result[row], ordinal + 1
 
 
-def _values(rng: np.random.Generator, block: Block, days: _Days, day: Ints, result: Ints, sequence: Ints) -> pl.Series:
+def _values(
+    rng: np.random.Generator, block: PatientBlock, days: _Days, day: Ints, result: Ints, sequence: Ints
+) -> pl.Series:
     names = pl.Series(_combinations()[1])[result]
     number, places = _sizes(rng, block, days)
     kind = {"Weight (Lbs)": 0, "Weight": 0, "Height (Inches)": 1, "Height": 1, "BMI (kg/m2)": 2, "BMI": 2}
@@ -129,7 +131,7 @@ def _values(rng: np.random.Generator, block: Block, days: _Days, day: Ints, resu
     return _filtration(rng, block, days.person[day]).zip_with(names == "eGFR", values)
 
 
-def _sizes(rng: np.random.Generator, block: Block, days: _Days) -> tuple[Floats, Ints]:
+def _sizes(rng: np.random.Generator, block: PatientBlock, days: _Days) -> tuple[Floats, Ints]:
     """Return each day's weight, height and body mass index (columns), and with how many places they are written."""
     total = len(days.person)
     kilograms = _level(rng, block, days, "weight", drift=0.14, scatter=0.04)
@@ -147,7 +149,9 @@ def _sizes(rng: np.random.Generator, block: Block, days: _Days) -> tuple[Floats,
     return np.stack([kilograms * LBS_PER_KG, centimetres / CM_PER_INCH, index], axis=1), places
 
 
-def _level(rng: np.random.Generator, block: Block, days: _Days, name: str, *, drift: float, scatter: float) -> Floats:
+def _level(
+    rng: np.random.Generator, block: PatientBlock, days: _Days, name: str, *, drift: float, scatter: float
+) -> Floats:
     """Return a body measure, which changes over years and not, as other signals do, from hour to hour."""
     signal = catalog.signal_numbers()[name]
     row = catalog.signals().row(signal, named=True)
@@ -158,7 +162,7 @@ def _level(rng: np.random.Generator, block: Block, days: _Days, name: str, *, dr
 
 
 def _pressures(
-    rng: np.random.Generator, block: Block, days: _Days, day: Ints, names: pl.Series, sequence: Ints
+    rng: np.random.Generator, block: PatientBlock, days: _Days, day: Ints, names: pl.Series, sequence: Ints
 ) -> pl.Series:
     """Return blood pressures as 120/80: a reading of the day, and others of that day close to it."""
     total = len(days.person)
@@ -179,7 +183,7 @@ def _pressures(
     return pl.select(pl.format("{}/{}", pl.Series(systolic), pl.Series(diastolic))).to_series()
 
 
-def _filtration(rng: np.random.Generator, block: Block, person: Ints) -> pl.Series:
+def _filtration(rng: np.random.Generator, block: PatientBlock, person: Ints) -> pl.Series:
     kidneys = block.people.conditions[person, catalog.conditions().index("ckd")]
     ill, healthy = (catalog.draw_choice(rng, field, len(person)) for field in ("omr_egfr_ckd", "omr_egfr"))
     return ill.zip_with(pl.Series(kidneys), healthy)

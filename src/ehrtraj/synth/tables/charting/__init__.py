@@ -11,14 +11,14 @@ from __future__ import annotations
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.tables.charting.chartevents import draw_chartevents
 from ehrtraj.synth.tables.charting.datetimeevents import draw_datetimeevents
 from ehrtraj.synth.tables.charting.plan import read_plan
 from ehrtraj.synth.tables.charting.rounds import draw_needs, draw_rounds
 
 
-def draw(block: Block) -> dict[str, pl.DataFrame]:
+def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
     """Return the charted values and dates of the block's ICU stays."""
     plan = read_plan()
     needs = draw_needs(block)

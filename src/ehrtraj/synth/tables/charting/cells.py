@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import MINUTE, Ints, repeat, times
 from ehrtraj.synth.tables.charting.plan import Lines
 from ehrtraj.synth.tables.charting.rounds import ITEM_BITS, ROW_BITS, TIME_BITS, Needs, Rounds, shift_counts
@@ -34,7 +34,7 @@ def draw_cells(
     return cell[kept], line[kept]
 
 
-def in_order(block: Block, rounds: Rounds, visit: Ints, rank: Ints) -> Ints:
+def in_order(block: PatientBlock, rounds: Rounds, visit: Ints, rank: Ints) -> Ints:
     """Return the rows in order of stay, time and item: by sorting keys that end in the row's number."""
     minute = (rounds.time - block.icu.arrival[rounds.stay] // MINUTE * MINUTE) // MINUTE
     head = ((rounds.stay << TIME_BITS) + minute) << (ITEM_BITS + ROW_BITS)
@@ -43,7 +43,7 @@ def in_order(block: Block, rounds: Rounds, visit: Ints, rank: Ints) -> Ints:
     return key & ((1 << ROW_BITS) - 1)
 
 
-def shared_columns(block: Block, rounds: Rounds, visit: Ints) -> dict[str, pl.Series]:
+def shared_columns(block: PatientBlock, rounds: Rounds, visit: Ints) -> dict[str, pl.Series]:
     """Return the columns that all rows of a round have in common."""
     rng = block.streams.rng("chart caregivers")
     stays = block.icu

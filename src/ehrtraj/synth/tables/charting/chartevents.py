@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import MINUTE, Floats, Ints, decimals, repeat
 from ehrtraj.synth.tables.charting.cells import draw_cells, in_order, shared_columns
-from ehrtraj.synth.tables.charting.plan import Halves, Numbers, Plan
+from ehrtraj.synth.tables.charting.plan import ChartingPlan, Halves, Numbers
 from ehrtraj.synth.tables.charting.readings import Readings, draw_readings, heart_states
 from ehrtraj.synth.tables.charting.rounds import ITEM_BITS, TIME_BITS, Needs, Rounds, shift_counts, shift_of
 from ehrtraj.synth.tables.labs import echo_source
@@ -32,7 +32,7 @@ class _Rows:
     """NaN for texts without one."""
 
 
-def draw_chartevents(block: Block, plan: Plan, needs: Needs, rounds: Rounds) -> pl.DataFrame:
+def draw_chartevents(block: PatientBlock, plan: ChartingPlan, needs: Needs, rounds: Rounds) -> pl.DataFrame:
     """Draw the cells of all rounds and what is charted in them, and return chartevents."""
     rng = block.streams.rng("chartevents")
     readings = draw_readings(rng, block, plan, rounds)
@@ -63,8 +63,8 @@ def draw_chartevents(block: Block, plan: Plan, needs: Needs, rounds: Rounds) -> 
 
 def _shares(
     rng: np.random.Generator,
-    block: Block,
-    plan: Plan,
+    block: PatientBlock,
+    plan: ChartingPlan,
     needs: Needs,
     rounds: Rounds,
     readings: Readings,
@@ -91,7 +91,7 @@ def _shares(
     return share
 
 
-def _habits(rng: np.random.Generator, block: Block, plan: Plan, needs: Needs) -> Halves:
+def _habits(rng: np.random.Generator, block: PatientBlock, plan: ChartingPlan, needs: Needs) -> Halves:
     """Return [shifts, channels]: what a nurse would chart again and again in one shift, from 0 to 1."""
     shape = (len(needs.has), len(plan.channel_need))
     stays = rng.random(shape, dtype=np.float32)
@@ -104,7 +104,7 @@ def _habits(rng: np.random.Generator, block: Block, plan: Plan, needs: Needs) ->
     return np.where(same, of_shift, rng.random(of_shift.shape, dtype=np.float32))
 
 
-def _texts(rng: np.random.Generator, plan: Plan, line: Ints, listed: Ints, share: Floats) -> tuple[Ints, Ints]:
+def _texts(rng: np.random.Generator, plan: ChartingPlan, line: Ints, listed: Ints, share: Floats) -> tuple[Ints, Ints]:
     """Return the texts charted, by number; some items have several at once: also say which element each belongs to."""
     values = plan.values
     value = np.minimum(
@@ -137,7 +137,7 @@ def _scaled(numbers: Numbers, line: Ints, value: Floats) -> Floats:
     return np.where(step > 0, np.rint(value / whole) * whole, value)
 
 
-def _copied_results(block: Block, plan: Plan) -> tuple[pl.DataFrame, Ints, Ints]:
+def _copied_results(block: PatientBlock, plan: ChartingPlan) -> tuple[pl.DataFrame, Ints, Ints]:
     """Return results of the laboratory that nurses saw in the chart, their stays, and the lines they go to."""
     source = echo_source(block).drop_nulls(["value", "valuenum"])
     stays = block.icu
@@ -165,7 +165,9 @@ def _copied_results(block: Block, plan: Plan) -> tuple[pl.DataFrame, Ints, Ints]
     return source[kept], holder[kept], line[kept]
 
 
-def _frame(rng: np.random.Generator, block: Block, plan: Plan, rounds: Rounds, rows: _Rows) -> pl.DataFrame:
+def _frame(
+    rng: np.random.Generator, block: PatientBlock, plan: ChartingPlan, rounds: Rounds, rows: _Rows
+) -> pl.DataFrame:
     """Put the rows in order, with the laboratory's results among them, and return the table."""
     labs, lab_stay, lab_line = _copied_results(block, plan)
     places = plan.numbers.places[rows.line]
@@ -205,7 +207,7 @@ def _written(number: Floats, places: Ints) -> tuple[Floats, pl.Series]:
     return decimals(number, np.where(number == np.rint(number), 0, places))
 
 
-def _with_labs(block: Block, rounds: Rounds, stay: Ints, time: Ints, store: Ints) -> Rounds:
+def _with_labs(block: PatientBlock, rounds: Rounds, stay: Ints, time: Ints, store: Ints) -> Rounds:
     """Return the rounds, followed by one for each result of the laboratory."""
     none = np.zeros(len(stay), dtype=np.int64)
     shift = (

@@ -6,14 +6,14 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, times
 from ehrtraj.synth.tables.charting.cells import draw_cells, in_order, shared_columns
-from ehrtraj.synth.tables.charting.plan import Plan, number_column
+from ehrtraj.synth.tables.charting.plan import ChartingPlan, number_column
 from ehrtraj.synth.tables.charting.rounds import Needs, Rounds
 
 
-def draw_datetimeevents(block: Block, plan: Plan, needs: Needs, rounds: Rounds) -> pl.DataFrame:
+def draw_datetimeevents(block: PatientBlock, plan: ChartingPlan, needs: Needs, rounds: Rounds) -> pl.DataFrame:
     """Draw the dates charted in the rounds, and return datetimeevents."""
     rng = block.streams.rng("datetimeevents")
     table = catalog.read("datetime_items.csv").select("itemid", "unit", "before_hours", "cycle_hours")

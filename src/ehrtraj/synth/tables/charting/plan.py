@@ -56,7 +56,7 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ChartingPlan:
     """Everything the catalog says of charting."""
 
     groups: dict[str, int]
@@ -133,7 +133,7 @@ class Numbers:
 
 
 @cache
-def read_plan() -> Plan:
+def read_plan() -> ChartingPlan:
     """Return the catalog of charting as arrays."""
     chart = catalog.read("chart.csv")
     rounds = catalog.read("chart_rounds.csv")
@@ -145,7 +145,7 @@ def read_plan() -> Plan:
     slots, places = _slots(chart, len(groups) + 1)
     channel, channel_need = _channels(chart, needs)
     turn = [-1 if name is None else places[group, name] for group, name in chart.select("number", "turn").iter_rows()]
-    return Plan(
+    return ChartingPlan(
         groups=groups,
         needs=needs,
         rounds=rounds,

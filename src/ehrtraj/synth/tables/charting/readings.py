@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, Bools, Floats, Ints, repeat
-from ehrtraj.synth.tables.charting.plan import DERIVED, STATES, Plan
+from ehrtraj.synth.tables.charting.plan import DERIVED, STATES, ChartingPlan
 from ehrtraj.synth.tables.charting.rounds import Needs, Rounds
 
 FAST, SLOW = 100, 60
@@ -24,7 +24,7 @@ class Readings:
     first: Ints
 
 
-def draw_readings(rng: np.random.Generator, block: Block, plan: Plan, rounds: Rounds) -> Readings:
+def draw_readings(rng: np.random.Generator, block: PatientBlock, plan: ChartingPlan, rounds: Rounds) -> Readings:
     """Draw what each round measures, and reckon what follows from it."""
     slots = plan.slots
     count = slots.count[rounds.group]
@@ -73,7 +73,7 @@ def _derive(name: str, value: Floats, places: list[Ints], controlled: Bools) -> 
     return np.asarray(value[second] + part * (value[first] - value[second]))
 
 
-def _own(block: Block, name: str, stay: Ints, time: Ints, noise: Floats) -> Floats:
+def _own(block: PatientBlock, name: str, stay: Ints, time: Ints, noise: Floats) -> Floats:
     """Return what belongs to the patient or is set for him, and does not change with illness."""
     weight = block.icu.weight[stay]
     if name == "own_weight":
@@ -89,7 +89,7 @@ def _own(block: Block, name: str, stay: Ints, time: Ints, noise: Floats) -> Floa
     return np.asarray(np.clip(own, signal["low"], signal["high"]))
 
 
-def heart_states(plan: Plan, needs: Needs, rounds: Rounds, readings: Readings) -> Ints:
+def heart_states(plan: ChartingPlan, needs: Needs, rounds: Rounds, readings: Readings) -> Ints:
     """Return the rounds' states, those of vital signs by the heart's rhythm."""
     state = rounds.state.copy()
     rows = np.flatnonzero(rounds.group == plan.groups["vitals"])

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Floats, Ints, repeat
-from ehrtraj.synth.tables.charting.plan import OPPOSITE, STATES, Plan, number_column, read_plan
+from ehrtraj.synth.tables.charting.plan import OPPOSITE, STATES, ChartingPlan, number_column, read_plan
 
 RECENT = 2015
 """First year in which all stays of MIMIC-IV demo 2.2 have the later items for mobility and breathing."""
@@ -51,7 +51,7 @@ class Rounds:
     state: Ints
 
 
-def draw_needs(block: Block) -> Needs:
+def draw_needs(block: PatientBlock) -> Needs:
     """Draw what each stay needs to have charted, and for how long."""
     rng = block.streams.rng("chart needs")
     plan, stays = read_plan(), block.icu
@@ -75,7 +75,7 @@ def draw_needs(block: Block) -> Needs:
     return Needs(has, start, end, luck)
 
 
-def _built_in(block: Block, plan: Plan, needs: Needs) -> None:
+def _built_in(block: PatientBlock, plan: ChartingPlan, needs: Needs) -> None:
     """Fill in what the block already knows of its stays."""
     stays = block.icu
     line, bare, breath = (plan.needs[name] for name in ("arterial_line", "no_arterial_line", "ventilated"))
@@ -93,7 +93,7 @@ def _built_in(block: Block, plan: Plan, needs: Needs) -> None:
     needs.end[:, breath] = np.where(ventilated, stays.ventilated_until, stays.departure)
 
 
-def _causes(block: Block) -> dict[str, Bools]:
+def _causes(block: PatientBlock) -> dict[str, Bools]:
     """Return what chart_needs.csv may name as a cause: [stays] each."""
     stays = block.icu
     conditions = block.people.conditions[stays.person]
@@ -107,7 +107,7 @@ def _causes(block: Block) -> dict[str, Bools]:
     return causes | {"pressors": stays.pressors, "dialysis": stays.dialysis}
 
 
-def draw_rounds(block: Block, plan: Plan, needs: Needs) -> Rounds:
+def draw_rounds(block: PatientBlock, plan: ChartingPlan, needs: Needs) -> Rounds:
     """Draw the rounds of all stays."""
     rng = block.streams.rng("chart rounds")
     stays = block.icu
@@ -134,7 +134,9 @@ def draw_rounds(block: Block, plan: Plan, needs: Needs) -> Rounds:
     )
 
 
-def _round_times(rng: np.random.Generator, block: Block, plan: Plan, needs: Needs) -> tuple[Ints, Ints, Ints]:
+def _round_times(
+    rng: np.random.Generator, block: PatientBlock, plan: ChartingPlan, needs: Needs
+) -> tuple[Ints, Ints, Ints]:
     """Return stay, group and time of all rounds: one soon after the beginning, then by the clock; some twice."""
     table, stays = plan.rounds, block.icu
     need = table["need"].replace_strict(plan.needs, return_dtype=pl.Int64).to_numpy()
@@ -180,12 +182,12 @@ def shift_of(time: Ints) -> Ints:
     return (time - SHIFT_BEGINS) // SHIFT
 
 
-def shift_counts(block: Block) -> Ints:
+def shift_counts(block: PatientBlock) -> Ints:
     """Return how many shifts each stay touches."""
     return shift_of(block.icu.departure) - shift_of(block.icu.arrival) + 1
 
 
-def _breathing(block: Block, plan: Plan, needs: Needs, stay: Ints, time: Ints) -> Ints:
+def _breathing(block: PatientBlock, plan: ChartingPlan, needs: Needs, stay: Ints, time: Ints) -> Ints:
     """Return the state of breathing at each time, by its number in STATES."""
     oxygen, breath = plan.needs["oxygen"], plan.needs["ventilated"]
     start, end = needs.start[:, breath], needs.end[:, breath]

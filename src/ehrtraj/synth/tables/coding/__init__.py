@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import dates
 from ehrtraj.synth.tables.coding.books import DIAGNOSES, PROCEDURES, book_of
 from ehrtraj.synth.tables.coding.choice import Rows, coded_stays, whose
@@ -25,7 +25,7 @@ from ehrtraj.synth.tables.coding.payment import drg_codes, hcpcs_codes, hcpcs_ev
 from ehrtraj.synth.tables.coding.procedures import draw_procedures
 
 
-def draw(block: Block) -> dict[str, pl.DataFrame]:
+def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
     """Return diagnoses_icd, procedures_icd, drgcodes and hcpcsevents of a block's admissions."""
     stays = coded_stays(block)
     diagnoses = draw_diagnoses(block, stays)
@@ -50,7 +50,7 @@ def dictionaries() -> dict[str, pl.DataFrame]:
     }
 
 
-def _code_frame(block: Block, file: str, rows: Rows, *, with_day: bool) -> pl.DataFrame:
+def _code_frame(block: PatientBlock, file: str, rows: Rows, *, with_day: bool) -> pl.DataFrame:
     codes = book_of(file)[rows.number]
     columns = {**whose(block, rows.stay), "seq_num": pl.Series(rows.ordinal + 1)}
     if with_day:

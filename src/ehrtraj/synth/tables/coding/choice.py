@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import BLOCK_PATIENTS, Block
+from ehrtraj.synth.block import BLOCK_PATIENTS, PatientBlock
 from ehrtraj.synth.draw import DAY, NONE, Bools, Floats, Ints, repeat
 from ehrtraj.synth.tables.coding.books import Companions, figure
 
@@ -36,7 +36,7 @@ class Stays:
     """[admissions, situations]: 1 where it applies."""
 
 
-def coded_stays(block: Block) -> Stays:
+def coded_stays(block: PatientBlock) -> Stays:
     """Return the block's admissions as a coder sees them."""
     admissions, people = block.admissions, block.people
     person, total = admissions.person, len(admissions.person)
@@ -131,7 +131,7 @@ def choose_some(keys: Floats, weight: Floats, count: Ints) -> tuple[Ints, Ints]:
     return row, order[row, place]
 
 
-def whose(block: Block, stay: Ints) -> dict[str, pl.Series]:
+def whose(block: PatientBlock, stay: Ints) -> dict[str, pl.Series]:
     """Return the columns that say whose rows they are."""
     admissions = block.admissions
     return {
@@ -140,7 +140,7 @@ def whose(block: Block, stay: Ints) -> dict[str, pl.Series]:
     }
 
 
-def on_ventilator(block: Block) -> Bools:
+def on_ventilator(block: PatientBlock) -> Bools:
     """Say in which ICU stays a ventilator was needed."""
     found: Bools = block.icu.ventilated_from != NONE
     return found

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import BLOCK_PATIENTS, Block
+from ehrtraj.synth.block import BLOCK_PATIENTS, PatientBlock
 from ehrtraj.synth.draw import Bools, Floats, Ints
 from ehrtraj.synth.tables.coding.books import (
     DIAGNOSES,
@@ -87,7 +87,7 @@ def _factors(stays: Stays) -> _Factors:
     return _Factors(table, column)
 
 
-def draw_diagnoses(block: Block, stays: Stays) -> Rows:
+def draw_diagnoses(block: PatientBlock, stays: Stays) -> Rows:
     """Return the diagnoses in their sequence, the principal one first."""
     rng = block.streams.rng("diagnoses")
     factors = _factors(stays)
@@ -110,7 +110,7 @@ def _principal(rng: np.random.Generator, stays: Stays, factors: _Factors) -> Row
     return rows_of(stay, number[stay, column], 0.0)
 
 
-def _of_conditions(block: Block, rng: np.random.Generator, stays: Stays, factors: _Factors) -> Rows:
+def _of_conditions(block: PatientBlock, rng: np.random.Generator, stays: Stays, factors: _Factors) -> Rows:
     """One code for each condition. A patient keeps it: the place within the weights is drawn once."""
     names = catalog.conditions()
     menu = menu_of(DIAGNOSES, "secondary", names)
@@ -141,7 +141,7 @@ def _status() -> Bools:
     return book_of(DIAGNOSES)["icd_code"].str.contains("^[VZ]").to_numpy()
 
 
-def _of_any(block: Block, rng: np.random.Generator, stays: Stays, factors: _Factors) -> Rows:
+def _of_any(block: PatientBlock, rng: np.random.Generator, stays: Stays, factors: _Factors) -> Rows:
     """Codes that come with any illness; a patient's history and status (V and Z) are much the same every time."""
     menu = menu_of(DIAGNOSES, "secondary", ("any",))
     number = menu.number[stays.ten]

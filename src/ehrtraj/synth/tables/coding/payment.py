@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, NONE, Bools, Floats, Ints, dates, integers
 from ehrtraj.synth.tables.coding.books import DIAGNOSES, Menu, beginning_with, book_of, figure, padded, shares
 from ehrtraj.synth.tables.coding.choice import (
@@ -72,7 +72,7 @@ def _groups(drg_type: str) -> _Groups:
     )
 
 
-def drg_codes(block: Block, stays: Stays, diagnoses: Rows, operated: Bools) -> pl.DataFrame:
+def drg_codes(block: PatientBlock, stays: Stays, diagnoses: Rows, operated: Bools) -> pl.DataFrame:
     """Return hosp/drgcodes: an APR DRG, an HCFA DRG, both or none, by diagnosis, severity and operation."""
     rng = block.streams.rng("drgcodes")
     total = len(stays.person)
@@ -96,7 +96,7 @@ def drg_codes(block: Block, stays: Stays, diagnoses: Rows, operated: Bools) -> p
     return _refined(block, stays, score, stay[order], pl.concat(titles)[order])
 
 
-def _facts(block: Block, stays: Stays, operated: Bools) -> Ints:
+def _facts(block: PatientBlock, stays: Stays, operated: Bools) -> Ints:
     """Return which of NEEDS are met in each admission: the sum of 2 ** place."""
     icu = block.icu
     ventilated = on_ventilator(block)
@@ -109,7 +109,7 @@ def _facts(block: Block, stays: Stays, operated: Bools) -> Ints:
     return total
 
 
-def _refined(block: Block, stays: Stays, score: Floats, stay: Ints, titles: pl.DataFrame) -> pl.DataFrame:
+def _refined(block: PatientBlock, stays: Stays, score: Floats, stay: Ints, titles: pl.DataFrame) -> pl.DataFrame:
     """Give APR DRGs their severity of illness and risk of mortality; HCFA's carry theirs in the title."""
     decades = (stays.age - 65) / DECADE * figure("apr_mortality_per_decade_over_65")
     risk = score + decades + figure("apr_mortality_of_the_dead") * stays.died
@@ -138,7 +138,7 @@ def _hcpcs_menu(causes: tuple[str, ...]) -> Menu:
     return padded(lines)
 
 
-def hcpcs_events(block: Block, stays: Stays) -> pl.DataFrame:
+def hcpcs_events(block: PatientBlock, stays: Stays) -> pl.DataFrame:
     """Hours under observation, the visits that go with them, and procedures billed by HCPCS."""
     rng = block.streams.rng("hcpcsevents")
     total = len(stays.person)
@@ -170,7 +170,7 @@ def hcpcs_events(block: Block, stays: Stays) -> pl.DataFrame:
     )
 
 
-def _by_kind(block: Block, field: str) -> Floats:
+def _by_kind(block: PatientBlock, field: str) -> Floats:
     """Return a figure that depends on the type of admission, for each admission."""
     kinds = block.admissions.kind.to_numpy()
     found = np.full(len(kinds), np.nan)

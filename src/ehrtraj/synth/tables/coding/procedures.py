@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, NONE, Bools, Ints
 from ehrtraj.synth.tables.coding.books import (
     DIAGNOSES,
@@ -44,7 +44,7 @@ TREATMENTS = (
 )
 
 
-def draw_procedures(block: Block, stays: Stays, diagnosis: Ints) -> tuple[Rows, Bools]:
+def draw_procedures(block: PatientBlock, stays: Stays, diagnosis: Ints) -> tuple[Rows, Bools]:
     """Return the procedures, and which admissions had the one their illness is treated by."""
     rng = block.streams.rng("procedures")
     main, operated, day = _operations(rng, stays, diagnosis)
@@ -101,7 +101,7 @@ def _with_operation(rng: np.random.Generator, stays: Stays, operated: Bools, day
     return [rows_of(stay, menu.number[line[stay], column], 1.0, day[stay])]
 
 
-def _treatments(block: Block, rng: np.random.Generator, stays: Stays) -> list[Rows]:
+def _treatments(block: PatientBlock, rng: np.random.Generator, stays: Stays) -> list[Rows]:
     """Ventilation, dialysis and lines, on the day they began, and what else is done in intensive care."""
     begin = _beginnings(block, rng, stays)
     menu = menu_of(PROCEDURES, "secondary", TREATMENTS)
@@ -121,7 +121,7 @@ def _treatments(block: Block, rng: np.random.Generator, stays: Stays) -> list[Ro
     return [*parts, rows_of(stay, critical.number[stays.ten[stay], column], 3.0, day)]
 
 
-def _beginnings(block: Block, rng: np.random.Generator, stays: Stays) -> dict[str, Ints]:
+def _beginnings(block: PatientBlock, rng: np.random.Generator, stays: Stays) -> dict[str, Ints]:
     """Return the day each treatment began in each admission, NONE where it was not needed."""
     icu, total = block.icu, len(stays.person)
     hours = np.zeros(total)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.tables.fluids.care import OUTPUTS, PROCEDURES, draw_care
 from ehrtraj.synth.tables.fluids.inputevents import ingredient_frame, input_frame, input_lines
 from ehrtraj.synth.tables.fluids.inputs import draw_inputs
@@ -18,7 +18,7 @@ from ehrtraj.synth.tables.fluids.outputs import output_frame
 from ehrtraj.synth.tables.fluids.procedures import draw_processes, procedure_frame
 
 
-def draw(block: Block) -> dict[str, pl.DataFrame]:
+def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
     """Return the rows of inputevents, ingredientevents, outputevents and procedureevents of a block."""
     care = draw_care(block)
     orders = draw_inputs(care)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import HOUR, MINUTE, NONE, Bools, Floats, Ints, minutes, repeat
 
 _STATES = (
@@ -34,7 +34,7 @@ ALMOST_ONE = 1 - 1e-12
 class Care:
     """What decides on the care of each ICU stay."""
 
-    block: Block
+    block: PatientBlock
     states: Floats
     """[stays, states]: 1 where a cause or state holds, columns as _state_names()."""
     begin: Ints
@@ -53,7 +53,7 @@ class Care:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CarePlan:
     """A file of the catalog, read: arrays by kind of care."""
 
     table: pl.DataFrame
@@ -88,11 +88,11 @@ def _staff() -> Ints:
 
 
 @cache
-def read_plan(name: str) -> Plan:
+def read_plan(name: str) -> CarePlan:
     """Return a file of the catalog as arrays."""
     table = catalog.read(name)
     numeric = [column for column, kind in table.schema.items() if kind.is_numeric() or table[column].is_null().all()]
-    return Plan(
+    return CarePlan(
         table=table,
         number={column: floats(table, column) for column in numeric},
         log_rest=_log_rest(name),
@@ -131,7 +131,7 @@ def equals(name: str, column: str, value: str) -> Bools:
     return (catalog.read(name)[column].fill_null("") == value).to_numpy()
 
 
-def draw_care(block: Block) -> Care:
+def draw_care(block: PatientBlock) -> Care:
     """Draw what decides on the care of the block's ICU stays."""
     icu, rng = block.icu, block.streams.rng("fluids care")
     begin, end = _windows(block)
@@ -163,12 +163,12 @@ def draw_care(block: Block) -> Care:
     return Care(block, states, begin, end, nurses, np.cumsum(shifts) - shifts)
 
 
-def _dying(block: Block) -> Bools:
+def _dying(block: PatientBlock) -> Bools:
     dying: Bools = block.episodes.dying[block.icu.admission]
     return dying
 
 
-def _causes(block: Block) -> Bools:
+def _causes(block: PatientBlock) -> Bools:
     """Return which of catalog.causes() hold in each stay."""
     icu, people = block.icu, block.people
     illness = block.episodes.illness[icu.admission][:, None] == np.arange(len(catalog.illnesses()))
@@ -178,7 +178,7 @@ def _causes(block: Block) -> Bools:
     return np.concatenate([people.conditions[icu.person], traits, illness], axis=1)
 
 
-def _windows(block: Block) -> tuple[Ints, Ints]:
+def _windows(block: PatientBlock) -> tuple[Ints, Ints]:
     """Return begin and end of the windows that the block decides; the others are empty."""
     icu = block.icu
     first, last = minutes(icu.arrival + MINUTE - 1), minutes(icu.departure)
@@ -222,7 +222,7 @@ def _add_windows(rng: np.random.Generator, states: Floats, begin: Ints, end: Int
             begin[:, place + 1] = np.where(here, end[:, place], first)
 
 
-def draw_courses(rng: np.random.Generator, care: Care, plan: Plan) -> Courses:
+def draw_courses(rng: np.random.Generator, care: Care, plan: CarePlan) -> Courses:
     """Draw what each stay gets, and from when to when."""
     shape = (len(care.states), plan.table.height)
     allowed = (care.states @ plan.only == plan.only.sum(axis=0)) & (care.states @ plan.never == 0)
@@ -238,7 +238,7 @@ def draw_courses(rng: np.random.Generator, care: Care, plan: Plan) -> Courses:
     return Courses(stay[kept], kind[kept], start[kept], end[kept])
 
 
-def draw_events(rng: np.random.Generator, plan: Plan, courses: Courses) -> tuple[Ints, Ints]:
+def draw_events(rng: np.random.Generator, plan: CarePlan, courses: Courses) -> tuple[Ints, Ints]:
     """Return the course and the time of what happens once, at random, or again and again within each course."""
     every, at_random = plan.number["every_hours"][courses.kind] * HOUR, plan.number["at_random"][courses.kind] == 1
     length = (courses.end - courses.start).astype(np.float64)

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import HOUR, MINUTE, Floats, Ints, minutes, repeat
 from ehrtraj.synth.tables.fluids.care import (
     DOSES,
@@ -126,7 +126,7 @@ def _segments(rng: np.random.Generator, care: Care, courses: Courses) -> _Segmen
 
 
 def _rates(
-    rng: np.random.Generator, block: Block, courses: Courses, course: Ints, time: Ints, passed: Floats
+    rng: np.random.Generator, block: PatientBlock, courses: Courses, course: Ints, time: Ints, passed: Floats
 ) -> Floats:
     """Return ordered rates: they rise at first, follow the severity, and wane at the end but for the dying."""
     pump, kind = _pump(), courses.kind[course]

@@ -9,8 +9,8 @@ from ehrtraj.synth.draw import HOUR, Floats, Ints, times
 from ehrtraj.synth.tables.fluids.care import (
     OUTPUTS,
     Care,
+    CarePlan,
     Courses,
-    Plan,
     draw_courses,
     draw_events,
     read_plan,
@@ -55,7 +55,7 @@ def output_frame(care: Care) -> pl.DataFrame:
     )
 
 
-def _measured(rng: np.random.Generator, plan: Plan, courses: Courses) -> tuple[Ints, Ints]:
+def _measured(rng: np.random.Generator, plan: CarePlan, courses: Courses) -> tuple[Ints, Ints]:
     """Return the course and the time of each measured volume: mostly on the hour, some hours left out."""
     course, time = draw_events(rng, plan, courses)
     again = ~np.isnan(plan.number["every_hours"][courses.kind[course]])
@@ -71,7 +71,9 @@ def _measured(rng: np.random.Generator, plan: Plan, courses: Courses) -> tuple[I
     return course[fresh], time[fresh]
 
 
-def _volumes(rng: np.random.Generator, care: Care, plan: Plan, courses: Courses, course: Ints, time: Ints) -> Floats:
+def _volumes(
+    rng: np.random.Generator, care: Care, plan: CarePlan, courses: Courses, course: Ints, time: Ints
+) -> Floats:
     """Return volumes in ml: urine of a catheter by weight and the hours since it was last measured."""
     kind, stay = courses.kind[course], courses.stay[course]
     passed = np.where(run_begins(course), HOUR, np.diff(time, prepend=time[:1]))

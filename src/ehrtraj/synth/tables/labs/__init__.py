@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.tables.labs.items import read_items
 from ehrtraj.synth.tables.labs.occasions import draw_occasions
 from ehrtraj.synth.tables.labs.rows import lab_frame
@@ -20,7 +20,7 @@ from ehrtraj.synth.tables.labs.values import draw_values
 TABLE = "hosp/labevents"
 
 
-def draw(block: Block) -> dict[str, pl.DataFrame]:
+def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
     """Return hosp/labevents of the block's patients, and keep it in the block's cache for the chart."""
     rng = block.streams.rng(TABLE)
     draws = draw_occasions(block, rng)
@@ -37,7 +37,7 @@ def dictionaries() -> dict[str, pl.DataFrame]:
     return {"hosp/d_labitems": read_items().table.select("itemid", "label", "fluid", "category")}
 
 
-def echo_source(block: Block) -> pl.DataFrame:
+def echo_source(block: PatientBlock) -> pl.DataFrame:
     """Return the results that have a number, for tables that repeat them.
 
     Columns are `person` (number within the block), `hadm_id`, `charttime`, `storetime`, `itemid`, `value`, `valuenum`.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Ints, minutes, repeat
 from ehrtraj.synth.tables.labs.panels import CLINIC, DIRECT, ED, ED_AGAIN, ICU, LATER, LINE, MORNING, VENT, read_panels
 
@@ -27,7 +27,9 @@ class Draws:
     """The only panel that is due, or -1."""
 
 
-def _of_admissions(block: Block, admission: Ints, time: Ints, occasion: int | Ints, panel: Ints | None = None) -> Draws:
+def _of_admissions(
+    block: PatientBlock, admission: Ints, time: Ints, occasion: int | Ints, panel: Ints | None = None
+) -> Draws:
     return Draws(
         person=block.admissions.person[admission],
         episode=admission,
@@ -38,7 +40,7 @@ def _of_admissions(block: Block, admission: Ints, time: Ints, occasion: int | In
     )
 
 
-def draw_occasions(block: Block, rng: np.random.Generator) -> Draws:
+def draw_occasions(block: PatientBlock, rng: np.random.Generator) -> Draws:
     """Draw all occasions, ordered by patient and time."""
     parts = [
         _in_ed(block, rng),
@@ -61,7 +63,7 @@ def draw_occasions(block: Block, rng: np.random.Generator) -> Draws:
     return Draws(**{name: column[order] for name, column in columns.items()})
 
 
-def _in_ed(block: Block, rng: np.random.Generator) -> Draws:
+def _in_ed(block: PatientBlock, rng: np.random.Generator) -> Draws:
     stays = block.ed
     total = len(stays.person)
     first = stays.arrival + np.clip(rng.lognormal(np.log(32 * MINUTE), 0.6, total), 6 * MINUTE, 4 * HOUR)
@@ -84,7 +86,7 @@ def _in_ed(block: Block, rng: np.random.Generator) -> Draws:
     )
 
 
-def _on_arrival(block: Block, rng: np.random.Generator) -> Draws:
+def _on_arrival(block: PatientBlock, rng: np.random.Generator) -> Draws:
     """Draw from those who did not come by the ED, some of them shortly before they are admitted."""
     stays = block.admissions
     time = stays.admit + rng.integers(-HOUR // 2, 3 * HOUR, len(stays.person))
@@ -92,7 +94,7 @@ def _on_arrival(block: Block, rng: np.random.Generator) -> Draws:
     return _of_admissions(block, rows, time[rows], DIRECT)
 
 
-def _on_days(block: Block, rng: np.random.Generator, occasion: int) -> Draws:
+def _on_days(block: PatientBlock, rng: np.random.Generator, occasion: int) -> Draws:
     """Draw once a day, or not: the more ill, the more often."""
     stays = block.admissions
     stay, day = repeat((stays.discharge - stays.admit) // DAY + 2)
@@ -109,7 +111,7 @@ def _on_days(block: Block, rng: np.random.Generator, occasion: int) -> Draws:
     return _of_admissions(block, stay[rows], time[rows], occasion)
 
 
-def _in_icu(block: Block, rng: np.random.Generator) -> Draws:
+def _in_icu(block: PatientBlock, rng: np.random.Generator) -> Draws:
     stay, time = _regularly(block, rng, 6 * HOUR)
     admission = block.icu.admission[stay]
     chance = np.minimum(0.12 + 0.16 * block.severity(admission, time), 0.8)
@@ -117,7 +119,7 @@ def _in_icu(block: Block, rng: np.random.Generator) -> Draws:
     return _of_admissions(block, admission[rows], time[rows], ICU)
 
 
-def _from_lines(block: Block, rng: np.random.Generator) -> Draws:
+def _from_lines(block: PatientBlock, rng: np.random.Generator) -> Draws:
     """Draw arterial blood, where there is a line, more often from those on a ventilator."""
     stays = block.icu
     stay, time = _regularly(block, rng, 4 * HOUR)
@@ -128,7 +130,7 @@ def _from_lines(block: Block, rng: np.random.Generator) -> Draws:
     return _of_admissions(block, stays.admission[stay[rows]], time[rows], np.where(ventilated[rows], VENT, LINE))
 
 
-def _regularly(block: Block, rng: np.random.Generator, interval: int) -> tuple[Ints, Ints]:
+def _regularly(block: PatientBlock, rng: np.random.Generator, interval: int) -> tuple[Ints, Ints]:
     """Return ICU stays and one time in each interval of each stay."""
     stays = block.icu
     stay, ordinal = repeat((stays.departure - stays.arrival) // interval + 1)
@@ -138,7 +140,7 @@ def _regularly(block: Block, rng: np.random.Generator, interval: int) -> tuple[I
     return stay[rows], time[rows]
 
 
-def _in_series(block: Block, rng: np.random.Generator) -> Draws:
+def _in_series(block: PatientBlock, rng: np.random.Generator) -> Draws:
     """Draw what an illness asks for every few hours, on the first day."""
     stays = block.admissions
     every = read_panels().every
@@ -153,7 +155,7 @@ def _in_series(block: Block, rng: np.random.Generator) -> Draws:
     return _of_admissions(block, admission[rows], time[rows], LATER, panel[rows])
 
 
-def _in_clinic(block: Block, rng: np.random.Generator) -> Draws:
+def _in_clinic(block: PatientBlock, rng: np.random.Generator) -> Draws:
     """Draw from outpatients: the more conditions, the more often; and before planned operations."""
     people, stays = block.people, block.admissions
     never = np.ones(len(people.subject_id), dtype=bool)
@@ -179,7 +181,7 @@ def _in_clinic(block: Block, rng: np.random.Generator) -> Draws:
     return Draws(person[rows], nothing, admission[rows], time[rows], np.full(len(rows), CLINIC), nothing)
 
 
-def _in_hospital(block: Block, person: Ints, time: Ints) -> Bools:
+def _in_hospital(block: PatientBlock, person: Ints, time: Ints) -> Bools:
     episodes = block.episodes
     near = (time[:, None] > episodes.start - 12 * HOUR) & (time[:, None] < episodes.end + 12 * HOUR)
     inside: Bools = ((person[:, None] == episodes.person) & near).any(axis=1)

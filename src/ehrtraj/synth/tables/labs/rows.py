@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import MINUTE, Floats, Ints, choose, decimals, pick, pick_rows, times
 from ehrtraj.synth.tables.labs.items import Items, read_items, read_words
 from ehrtraj.synth.tables.labs.occasions import Draws
@@ -21,7 +21,7 @@ _DELAY_SPREAD = 0.42
 
 
 def lab_frame(
-    block: Block,
+    block: PatientBlock,
     rng: np.random.Generator,
     draws: Draws,
     specimens: Specimens,
@@ -93,7 +93,7 @@ def _remark(rng: np.random.Generator, items: Items, item: Ints) -> Ints:
 
 
 def _of_specimens(
-    block: Block, rng: np.random.Generator, draws: Draws, specimens: Specimens, delay: Ints
+    block: PatientBlock, rng: np.random.Generator, draws: Draws, specimens: Specimens, delay: Ints
 ) -> pl.DataFrame:
     """Return the columns that all results of a specimen have in common."""
     draw = specimens.draw
@@ -113,7 +113,7 @@ def _of_specimens(
     )
 
 
-def _registered(block: Block, rng: np.random.Generator, draws: Draws) -> Ints:
+def _registered(block: PatientBlock, rng: np.random.Generator, draws: Draws) -> Ints:
     """Return the admission whose number the laboratory gives to each draw, or -1.
 
     Before the patient is admitted it mostly knows none; the shares are those of MIMIC-IV demo 2.2: 20% in the ED, 1% of

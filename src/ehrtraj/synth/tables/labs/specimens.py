@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import Bools, Ints
 from ehrtraj.synth.tables.labs.items import read_items
 from ehrtraj.synth.tables.labs.occasions import Draws
@@ -23,7 +23,7 @@ class Specimens:
     specimen_id: Ints
 
 
-def _asked(block: Block, rng: np.random.Generator, draws: Draws) -> Bools:
+def _asked(block: PatientBlock, rng: np.random.Generator, draws: Draws) -> Bools:
     """Return [draws, panels]: which panels are asked for."""
     panels, people, names = read_panels(), block.people, catalog.conditions()
     illnesses = panels.factor[len(names) + len(catalog.TRAITS) :]
@@ -41,7 +41,7 @@ def _asked(block: Block, rng: np.random.Generator, draws: Draws) -> Bools:
     return asked
 
 
-def draw_specimens(block: Block, rng: np.random.Generator, draws: Draws) -> tuple[Specimens, Ints, Ints]:
+def draw_specimens(block: PatientBlock, rng: np.random.Generator, draws: Draws) -> tuple[Specimens, Ints, Ints]:
     """Return the specimens, and for each result its specimen and its item, in the order of the table."""
     panels, items = read_panels(), read_items()
     asked = _asked(block, rng, draws)
@@ -67,6 +67,6 @@ def draw_specimens(block: Block, rng: np.random.Generator, draws: Draws) -> tupl
     return Specimens(taken // tubes, taken % tubes, ids), key // len(items.signal), key % len(items.signal)
 
 
-def _true_year(block: Block, draws: Draws) -> Ints:
+def _true_year(block: PatientBlock, draws: Draws) -> Ints:
     year = draws.time.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
     return year - block.people.shift[draws.person]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import Floats, Ints
 from ehrtraj.synth.tables.labs.items import APART, Formula, read_items, read_words
 from ehrtraj.synth.tables.labs.occasions import Draws
@@ -13,7 +13,7 @@ from ehrtraj.synth.tables.labs.specimens import Specimens
 
 
 def draw_values(
-    block: Block, rng: np.random.Generator, draws: Draws, specimens: Specimens, specimen: Ints, item: Ints
+    block: PatientBlock, rng: np.random.Generator, draws: Draws, specimens: Specimens, specimen: Ints, item: Ints
 ) -> Floats:
     """Return the results' numbers, or the numbers of their choices; not a number where inputs are missing."""
     items, words = read_items(), read_words()
@@ -41,7 +41,7 @@ def draw_values(
     return value
 
 
-def _inputs(block: Block, rng: np.random.Generator, draws: Draws, specimens: Specimens) -> dict[str, Floats]:
+def _inputs(block: PatientBlock, rng: np.random.Generator, draws: Draws, specimens: Specimens) -> dict[str, Floats]:
     """Return what formulas use besides results, for each specimen."""
     person, occasion = draws.person, draws.occasion
     # MIMIC-IV demo 2.2: a quarter of blood gases are venous, most of those outside of the wards.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import NONE, integers
 from ehrtraj.synth.tables.microbiology.columns import growth_columns, rows_at, specimen_columns, test_columns
 from ehrtraj.synth.tables.microbiology.results import draw_results
@@ -13,7 +13,7 @@ from ehrtraj.synth.tables.microbiology.specimens import draw_specimens
 from ehrtraj.synth.tables.microbiology.susceptibility import draw_rows
 
 
-def draw(block: Block) -> dict[str, pl.DataFrame]:
+def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
     """Return the rows of microbiologyevents of a block."""
     rng = block.streams.rng("microbiology")
     taken = draw_specimens(rng, block)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, Ints, blank, choose, minutes, times
 from ehrtraj.synth.tables.microbiology.facts import INTERPRETATIONS, read_facts
 from ehrtraj.synth.tables.microbiology.results import Tests
@@ -20,7 +20,7 @@ UNASSIGNED = 0.03
 """Specimens taken in an admission that do not name it (MIMIC-IV demo 2.2: 31 of 944)."""
 
 
-def specimen_columns(rng: np.random.Generator, block: Block, taken: Taken) -> pl.DataFrame:
+def specimen_columns(rng: np.random.Generator, block: PatientBlock, taken: Taken) -> pl.DataFrame:
     """Return the columns that all rows of a specimen have in common, a row for each specimen."""
     stays, total = block.admissions, len(taken.person)
     charted = minutes(taken.time)

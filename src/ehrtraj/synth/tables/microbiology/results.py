@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from ehrtraj.synth.block import BLOCK_PATIENTS, Block
+from ehrtraj.synth.block import BLOCK_PATIENTS, PatientBlock
 from ehrtraj.synth.draw import DAY, Bools, Ints, repeat
 from ehrtraj.synth.tables.microbiology.facts import places, read_facts, runs
 from ehrtraj.synth.tables.microbiology.specimens import Taken
@@ -40,7 +40,7 @@ class Isolates:
     organism: Ints
 
 
-def draw_results(rng: np.random.Generator, block: Block, taken: Taken) -> tuple[Tests, Isolates]:
+def draw_results(rng: np.random.Generator, block: PatientBlock, taken: Taken) -> tuple[Tests, Isolates]:
     """Return the tests that are done on the specimens, and what grew."""
     facts = read_facts()
     first, count = runs(places(facts.tests["specimen"], facts.specimens["specimen"]), facts.specimens.height)
@@ -67,7 +67,7 @@ def draw_results(rng: np.random.Generator, block: Block, taken: Taken) -> tuple[
 
 
 def _isolates(
-    rng: np.random.Generator, block: Block, taken: Taken, specimen: Ints, site: Ints
+    rng: np.random.Generator, block: PatientBlock, taken: Taken, specimen: Ints, site: Ints
 ) -> tuple[Bools, Isolates]:
     """Draw which tests grow something, and what: alike in all specimens of an illness."""
     facts, episodes = read_facts(), block.episodes

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import BLOCK_PATIENTS, Block
+from ehrtraj.synth.block import BLOCK_PATIENTS, PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Floats, Ints, repeat
 from ehrtraj.synth.tables.encounters import inside_stay
 from ehrtraj.synth.tables.microbiology.facts import read_facts
@@ -32,7 +32,7 @@ class Taken:
         return Taken(**{name: column[keep] for name, column in vars(self).items()})
 
 
-def draw_specimens(rng: np.random.Generator, block: Block) -> Taken:
+def draw_specimens(rng: np.random.Generator, block: PatientBlock) -> Taken:
     """Return the specimens of the block."""
     mean, early, person, episode, begin, end = _occasions(block)
     source, kind = np.nonzero(count := rng.poisson(mean))
@@ -56,7 +56,7 @@ def draw_specimens(rng: np.random.Generator, block: Block) -> Taken:
     return taken.only(np.lexsort((taken.kind, taken.time, taken.person)))
 
 
-def _occasions(block: Block) -> tuple[Floats, Floats, Ints, Ints, Ints, Ints]:
+def _occasions(block: PatientBlock) -> tuple[Floats, Floats, Ints, Ints, Ints, Ints]:
     """Return occasions to take specimens, the outpatients' years last.
 
     They are: mean numbers and shares taken at first [occasions, specimens], person, episode, beginning and end.

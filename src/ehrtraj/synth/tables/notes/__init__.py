@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import polars as pl
 
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.tables.notes.discharge import draw_discharge
 from ehrtraj.synth.tables.notes.radiology import draw_radiology
 
 
-def draw(block: Block) -> dict[str, pl.DataFrame]:
+def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
     """Return the notes of the block's patients, and the details of each."""
     return {**draw_discharge(block), **draw_radiology(block)}

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, NONE, Bools, Ints, repeat
 from ehrtraj.synth.tables import encounters
 from ehrtraj.synth.tables.emergency import ELDERLY, home_drugs
@@ -25,7 +25,7 @@ ADDENDUM = 0.004
 AUTHOR = 0.56
 
 
-def draw_discharge(block: Block) -> dict[str, pl.DataFrame]:
+def draw_discharge(block: PatientBlock) -> dict[str, pl.DataFrame]:
     """Return the discharge summaries of the block's admissions, and the details of each."""
     rng = block.streams.rng("note discharge")
     stays = block.admissions
@@ -49,7 +49,9 @@ def draw_discharge(block: Block) -> dict[str, pl.DataFrame]:
     return {"note/discharge": frame, "note/discharge_detail": detail_frame(frame, details)}
 
 
-def _summaries(pages: Pages, rng: np.random.Generator, block: Block, notes: Ints, stay: Ints, lab_times: Ints) -> None:
+def _summaries(
+    pages: Pages, rng: np.random.Generator, block: PatientBlock, notes: Ints, stay: Ints, lab_times: Ints
+) -> None:
     """Write discharge summaries: note notes[i] is that of admission stay[i]."""
     died = block.admissions.death[stay] != NONE
     _beginnings(pages, block, notes, stay)
@@ -60,11 +62,11 @@ def _summaries(pages: Pages, rng: np.random.Generator, block: Block, notes: Ints
     _endings(pages, block, notes, stay, died)
 
 
-def _illness(block: Block, stay: Ints) -> tuple[tuple[str, ...], Ints]:
+def _illness(block: PatientBlock, stay: Ints) -> tuple[tuple[str, ...], Ints]:
     return catalog.illnesses(), block.admissions.illness[stay]
 
 
-def _age(block: Block, stay: Ints) -> tuple[tuple[str, ...], Ints]:
+def _age(block: PatientBlock, stay: Ints) -> tuple[tuple[str, ...], Ints]:
     stays = block.admissions
     return AGES, (block.age(stays.person[stay], stays.admit[stay]) >= ELDERLY).astype(np.int64)
 
@@ -77,7 +79,7 @@ def _services() -> tuple[tuple[str, ...], Ints]:
     return names, np.array([names.index(name) for name in of_illness])
 
 
-def _beginnings(pages: Pages, block: Block, notes: Ints, stay: Ints) -> None:
+def _beginnings(pages: Pages, block: PatientBlock, notes: Ints, stay: Ints) -> None:
     illness = _illness(block, stay)
     services, of_illness = _services()
     pages.add(notes, "head")
@@ -97,7 +99,7 @@ def _beginnings(pages: Pages, block: Block, notes: Ints, stay: Ints) -> None:
     pages.add(notes[~done], "procedure_none")
 
 
-def _conditions(block: Block, notes: Ints, stay: Ints) -> tuple[Ints, Ints, Ints]:
+def _conditions(block: PatientBlock, notes: Ints, stay: Ints) -> tuple[Ints, Ints, Ints]:
     """Return the chronic conditions of the notes' patients: the note, the condition, and its number in the list."""
     has = block.people.conditions[block.admissions.person[stay]]
     row, condition = np.nonzero(has)
@@ -105,7 +107,7 @@ def _conditions(block: Block, notes: Ints, stay: Ints) -> tuple[Ints, Ints, Ints
     return notes[row], condition, ordinal + 1
 
 
-def _histories(pages: Pages, block: Block, notes: Ints, stay: Ints) -> None:
+def _histories(pages: Pages, block: PatientBlock, notes: Ints, stay: Ints) -> None:
     names = catalog.conditions()
     ill, condition, line = _conditions(block, notes, stay)
     healthy = ~block.people.conditions[block.admissions.person[stay]].any(axis=1)
@@ -125,7 +127,7 @@ def _histories(pages: Pages, block: Block, notes: Ints, stay: Ints) -> None:
     pages.add(notes, "social")
 
 
-def _findings(pages: Pages, block: Block, notes: Ints, stay: Ints, died: Bools, lab_times: Ints) -> None:
+def _findings(pages: Pages, block: PatientBlock, notes: Ints, stay: Ints, died: Bools, lab_times: Ints) -> None:
     illness = _illness(block, stay)
     pages.add(notes, "exam_heading")
     pages.add(notes, "exam", *illness)
@@ -143,7 +145,7 @@ def _findings(pages: Pages, block: Block, notes: Ints, stay: Ints, died: Bools, 
         pages.add(notes[has], section, illness[0], illness[1][has])
 
 
-def _courses(pages: Pages, rng: np.random.Generator, block: Block, notes: Ints, stay: Ints, died: Bools) -> None:
+def _courses(pages: Pages, rng: np.random.Generator, block: PatientBlock, notes: Ints, stay: Ints, died: Bools) -> None:
     illness, care = _illness(block, stay), icu_care(block)
     ages, age = _age(block, stay)
     critical = care["stay"][stay] > 0
@@ -169,7 +171,9 @@ def _courses(pages: Pages, rng: np.random.Generator, block: Block, notes: Ints, 
     pages.add(notes[~died], "transitional", ages, age[~died])
 
 
-def _drug_lists(pages: Pages, rng: np.random.Generator, block: Block, notes: Ints, stay: Ints, died: Bools) -> None:
+def _drug_lists(
+    pages: Pages, rng: np.random.Generator, block: PatientBlock, notes: Ints, stay: Ints, died: Bools
+) -> None:
     names = tuple(catalog.read("ed_home_drugs.csv")["name"])
     owner, drug = home_drugs(block)
     person = block.admissions.person[stay]
@@ -191,7 +195,7 @@ def _drug_lists(pages: Pages, rng: np.random.Generator, block: Block, notes: Int
     pages.add(notes[~died & ~new & (still == 0)], "discharge_meds_none")
 
 
-def _endings(pages: Pages, block: Block, notes: Ints, stay: Ints, died: Bools) -> None:
+def _endings(pages: Pages, block: PatientBlock, notes: Ints, stay: Ints, died: Bools) -> None:
     illnesses, illness = _illness(block, stay)
     ages, age = _age(block, stay)
     alive = notes[~died]
@@ -208,7 +212,7 @@ def _endings(pages: Pages, block: Block, notes: Ints, stay: Ints, died: Bools) -
     pages.add(notes[died], "condition_death")
 
 
-def _dispositions(block: Block) -> Ints:
+def _dispositions(block: PatientBlock) -> Ints:
     """Return, by admission, which of DISPOSITIONS goes with its discharge_location."""
     name = "hosp/admissions"
     places = (block.cache[name] if name in block.cache else encounters.draw(block)[name])["discharge_location"]

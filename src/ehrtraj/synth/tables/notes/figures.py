@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Floats, Ints
 from ehrtraj.synth.tables import labs
 from ehrtraj.synth.tables.emergency import triage
@@ -29,7 +29,7 @@ SIGNALS = (
 TRIAGE_COLUMNS = ("temperature", "heartrate", "resprate", "o2sat", "sbp", "dbp")
 
 
-def icu_care(block: Block) -> dict[str, Floats]:
+def icu_care(block: PatientBlock) -> dict[str, Floats]:
     """Return, by admission: seconds in intensive care and on a ventilator, and how many stays needed each help."""
     icu, total = block.icu, len(block.admissions.person)
     on_ventilator = np.where(icu.ventilated_from != NONE, icu.ventilated_until - icu.ventilated_from, 0)
@@ -41,7 +41,7 @@ def icu_care(block: Block) -> dict[str, Floats]:
     return {name: np.bincount(icu.admission, column, total).astype(np.float64) for name, column in columns.items()}
 
 
-def summary_fields(rng: np.random.Generator, block: Block, stay: Ints, results: Results) -> Ints:
+def summary_fields(rng: np.random.Generator, block: PatientBlock, stay: Ints, results: Results) -> Ints:
     """Return [notes, fields] what to fill into the summaries, as places in the vocabulary."""
     stays, care, number = block.admissions, icu_care(block), field_numbers()
     person = stays.person[stay]
@@ -65,7 +65,7 @@ def summary_fields(rng: np.random.Generator, block: Block, stay: Ints, results: 
     return fields
 
 
-def _vitals(rng: np.random.Generator, block: Block, stay: Ints) -> Floats:
+def _vitals(rng: np.random.Generator, block: PatientBlock, stay: Ints) -> Floats:
     """Return [notes, moments * VITALS]: those of triage, or else on admission; and those before leaving."""
     stays, total, width = block.admissions, len(stay), len(SIGNALS)
     signals = np.array([catalog.signal_numbers()[name] for name in SIGNALS])
@@ -92,7 +92,7 @@ class Results:
     """[moments, admissions, panels], NONE for none."""
 
 
-def lab_results(block: Block) -> Results:
+def lab_results(block: PatientBlock) -> Results:
     """Return the admissions' first and last results, from hosp/labevents."""
     table = block.cache[labs.TABLE] if labs.TABLE in block.cache else labs.draw(block)[labs.TABLE]
     slot = _lab_slots()[table["itemid"].to_numpy()]

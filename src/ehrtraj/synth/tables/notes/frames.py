@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import Bools, Ints, repeat, times
 
 
@@ -17,7 +17,7 @@ def with_addenda(rng: np.random.Generator, count: int, share: float) -> tuple[In
 
 def note_frame(
     rng: np.random.Generator,
-    block: Block,
+    block: PatientBlock,
     person: Ints,
     admission: Ints,
     addendum: Bools,

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Floats, Ints, minutes, pick_rows, repeat
 from ehrtraj.synth.tables import encounters
 from ehrtraj.synth.tables.emergency import word_weights
@@ -42,7 +42,7 @@ class _Exams:
     """Number of SETTINGS."""
 
 
-def draw_radiology(block: Block) -> dict[str, pl.DataFrame]:
+def draw_radiology(block: PatientBlock) -> dict[str, pl.DataFrame]:
     """Return the radiology reports of the block's patients, and the details of each."""
     rng = block.streams.rng("note radiology")
     exams = _exams(rng, block)
@@ -62,7 +62,7 @@ def draw_radiology(block: Block) -> dict[str, pl.DataFrame]:
     return {"note/radiology": frame, "note/radiology_detail": detail_frame(frame, details)}
 
 
-def _exams(rng: np.random.Generator, block: Block) -> _Exams:
+def _exams(rng: np.random.Generator, block: PatientBlock) -> _Exams:
     """Draw when exams are done: in the ED, on wards, in intensive care, and in outpatients."""
     stays, ed, icu, people = block.admissions, block.ed, block.icu, block.people
     days, icu_days = (stays.discharge - stays.admit) / DAY, (icu.departure - icu.arrival) / DAY
@@ -101,7 +101,7 @@ def _times(rng: np.random.Generator, mean: Floats, start: Ints, end: Ints) -> tu
     return row, start[row] + (passed * (end - start)[row]).astype(np.int64)
 
 
-def _exam_kinds(rng: np.random.Generator, block: Block, exams: _Exams) -> Ints:
+def _exam_kinds(rng: np.random.Generator, block: PatientBlock, exams: _Exams) -> Ints:
     """Return for each exam the line of note_exams.csv: by where it is done, and by illness and sex."""
     by_setting, by_illness, women_only = _exam_weights()
     illness = np.where(exams.episode >= 0, block.episodes.illness[exams.episode], -1)
@@ -120,7 +120,7 @@ def _exam_weights() -> tuple[Floats, Floats, Bools]:
     return by_setting, by_illness, (table["only"] == "F").fill_null(False).to_numpy()
 
 
-def _reports(pages: Pages, block: Block, exams: _Exams, notes: Ints, kind: Ints) -> None:
+def _reports(pages: Pages, block: PatientBlock, exams: _Exams, notes: Ints, kind: Ints) -> None:
     """Write reports: notes[i] is that of exam i, which is of kind kind[i]."""
     table, families = catalog.read("note_exams.csv"), _families()
     illnesses = catalog.illnesses()
@@ -147,7 +147,7 @@ def _families() -> tuple[str, ...]:
     return tuple(catalog.read("note_exams.csv")["findings"].unique(maintain_order=True))
 
 
-def _shown(block: Block, exams: _Exams, illness: Ints, outpatient: int) -> Ints:
+def _shown(block: PatientBlock, exams: _Exams, illness: Ints, outpatient: int) -> Ints:
     """Return what each exam shows: the illness, a chronic condition of an outpatient, or the ventilator's tube."""
     place = [catalog.conditions().index(name) for name in CHRONIC_FINDINGS]
     chronic = block.people.conditions[exams.person][:, place]
@@ -156,7 +156,7 @@ def _shown(block: Block, exams: _Exams, illness: Ints, outpatient: int) -> Ints:
     return np.where(_ventilated(block, exams), outpatient + 1 + len(CHRONIC_FINDINGS), shown)
 
 
-def _ventilated(block: Block, exams: _Exams) -> Bools:
+def _ventilated(block: PatientBlock, exams: _Exams) -> Bools:
     """Say which exams fall into a time on the ventilator."""
     icu = block.icu
     used = np.flatnonzero(icu.ventilated_from != NONE)
@@ -167,7 +167,7 @@ def _ventilated(block: Block, exams: _Exams) -> Bools:
 
 
 def _exam_details(
-    rng: np.random.Generator, block: Block, exams: _Exams, notes: Ints, kind: Ints
+    rng: np.random.Generator, block: PatientBlock, exams: _Exams, notes: Ints, kind: Ints
 ) -> list[tuple[str, Ints, pl.Series]]:
     """Return code and name of every exam, and for some the CPT code of the time."""
     table = catalog.read("note_exams.csv").select(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.tables.orders.chains import draw_orders
 from ehrtraj.synth.tables.orders.columns import labels_of
 from ehrtraj.synth.tables.orders.emar import emar_detail_frame, emar_frame
@@ -19,7 +19,7 @@ from ehrtraj.synth.tables.orders.poe import poe_detail_frame, poe_frame
 __all__ = ["draw"]
 
 
-def draw(block: Block) -> dict[str, pl.DataFrame]:
+def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
     """Return the orders of the block's patients and everything done about them."""
     orders = draw_orders(block)
     labels = labels_of(block, orders.person, orders.number)

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Floats, Ints, pick, repeat
 from ehrtraj.synth.tables.orders.columns import IDLE, by_time, counted_rows, providers
 from ehrtraj.synth.tables.orders.draws import Shared, share_of
@@ -71,7 +71,7 @@ class _Chains:
     transfer: Ints
 
 
-def draw_orders(block: Block) -> Orders:
+def draw_orders(block: PatientBlock) -> Orders:
     """Draw the block's orders with their changes and ends, one element for each row of poe."""
     rng = block.streams.rng("orders")
     kinds, shared = read_kinds(), Shared(rng)
@@ -107,7 +107,7 @@ def draw_orders(block: Block) -> Orders:
     )
 
 
-def _numbered(block: Block, rng: np.random.Generator, shared: Shared, **columns: Ints) -> Orders:
+def _numbered(block: PatientBlock, rng: np.random.Generator, shared: Shared, **columns: Ints) -> Orders:
     """Put the orders into the order of their patients and times, and number them."""
     person = block.episodes.person[columns["episode"]]
     place = by_time(person, columns["time"])
@@ -132,7 +132,7 @@ def _numbered(block: Block, rng: np.random.Generator, shared: Shared, **columns:
     )
 
 
-def _session(block: Block, shared: Shared, episode: Ints, time: Ints) -> Ints:
+def _session(block: PatientBlock, shared: Shared, episode: Ints, time: Ints) -> Ints:
     """Return when an order wanted at a time is written: together with the others of those minutes."""
     begin, end = block.episodes.start[episode], block.episodes.end[episode]
     session = (time - begin) // SESSION
@@ -141,7 +141,7 @@ def _session(block: Block, shared: Shared, episode: Ints, time: Ints) -> Ints:
     return written
 
 
-def _chains(block: Block, rng: np.random.Generator) -> _Chains:
+def _chains(block: PatientBlock, rng: np.random.Generator) -> _Chains:
     kinds = read_kinds()
     counts = _counts(block, rng)
     episode, kind = np.nonzero(counts)
@@ -168,7 +168,7 @@ def _chains(block: Block, rng: np.random.Generator) -> _Chains:
     )
 
 
-def _counts(block: Block, rng: np.random.Generator) -> Ints:
+def _counts(block: PatientBlock, rng: np.random.Generator) -> Ints:
     """Return how many orders of each kind (column) an episode (row) brings.
 
     Kinds that exclude each other share one draw, so that at most one of them is taken; those taken at home share it
@@ -195,7 +195,7 @@ def _counts(block: Block, rng: np.random.Generator) -> Ints:
     return counts
 
 
-def _present(block: Block) -> Floats:
+def _present(block: PatientBlock) -> Floats:
     """Return which causes (columns, as `cause_names()`) are there in each episode."""
     people, episodes, icu = block.people, block.episodes, block.icu
     admitted = len(block.admissions.person)
@@ -218,7 +218,7 @@ def _present(block: Block) -> Floats:
     return present
 
 
-def _exposure(block: Block) -> Floats:
+def _exposure(block: PatientBlock) -> Floats:
     """Return, for each episode, how much of each unit of PER it has; days of the very ill bring more orders."""
     episodes, icu = block.episodes, block.icu
     admitted = len(block.admissions.person)
@@ -233,7 +233,7 @@ def _exposure(block: Block) -> Floats:
     return exposure
 
 
-def _starts(block: Block, rng: np.random.Generator, episode: Ints, kind: Ints) -> tuple[Ints, Ints]:
+def _starts(block: PatientBlock, rng: np.random.Generator, episode: Ints, kind: Ints) -> tuple[Ints, Ints]:
     """Return when each chain of orders begins, and when it ends at the latest."""
     starts = read_kinds().starts[kind]
     begin, span, wait, end = _windows(block, rng, episode, starts)
@@ -250,7 +250,9 @@ def _starts(block: Block, rng: np.random.Generator, episode: Ints, kind: Ints) -
     return np.clip(start, block.episodes.start[episode], end - 10 * MINUTE), end
 
 
-def _windows(block: Block, rng: np.random.Generator, episode: Ints, starts: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+def _windows(
+    block: PatientBlock, rng: np.random.Generator, episode: Ints, starts: Ints
+) -> tuple[Ints, Ints, Ints, Ints]:
     """Return for each chain where its time begins, how far it may lie after that, evenly and by chance, and its end."""
     admissions, icu, ed = block.admissions, block.icu, block.ed
     admitted, episodes = len(admissions.person), block.episodes
@@ -276,7 +278,7 @@ def _windows(block: Block, rng: np.random.Generator, episode: Ints, starts: Ints
     return begin, np.choose(starts, spans), waits[starts], icu_departure
 
 
-def _moves(block: Block, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
+def _moves(block: PatientBlock, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
     """Return the transfers that an order asks for, when it is written, and its kind."""
     kinds = read_kinds()
     kind = int(np.flatnonzero(kinds.per == PER.index("transfer"))[0])
@@ -289,7 +291,7 @@ def _moves(block: Block, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
     return rows, start, np.full(len(rows), kind)
 
 
-def _natural_end(block: Block, rng: np.random.Generator, chains: _Chains) -> tuple[Ints, Ints]:
+def _natural_end(block: PatientBlock, rng: np.random.Generator, chains: _Chains) -> tuple[Ints, Ints]:
     """Return how long each chain of orders would hold, and how it ends."""
     kinds, kind = read_kinds(), chains.kind
     discharge = block.episodes.end[chains.episode]

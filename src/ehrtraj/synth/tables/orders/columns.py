@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import Bools, Floats, Ints
 
 IDLE = -1
@@ -76,14 +76,14 @@ def counted_rows(person: Ints) -> Ints:
     return counted
 
 
-def labels_of(block: Block, person: Ints, number: Ints) -> pl.Series:
+def labels_of(block: PatientBlock, person: Ints, number: Ints) -> pl.Series:
     """Return the identifiers of the form subject-number."""
     subjects = pl.Series(block.people.subject_id).cast(pl.String) + "-"
     most = int(number.max()) if len(number) else 0
     return subjects[positions(person)] + digits(1024 * (1 + most // 1024))[positions(number)]
 
 
-def hadm_ids(block: Block, episode: Ints) -> pl.Series:
+def hadm_ids(block: PatientBlock, episode: Ints) -> pl.Series:
     """Return hadm_id of episodes; null for visits to the emergency department without admission."""
     admitted = len(block.admissions.person)
     known = pl.concat([pl.Series(block.admissions.hadm_id, dtype=pl.Int64), pl.Series([None], dtype=pl.Int64)])

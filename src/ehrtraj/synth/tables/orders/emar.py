@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import NONE, Bools, Ints, pick, repeat, times
 from ehrtraj.synth.tables.orders.chains import Orders
 from ehrtraj.synth.tables.orders.columns import IDLE, digits, hadm_ids, positions, providers, same, take, with_null
@@ -23,7 +23,9 @@ ADJUSTMENTS = pl.Series(
 )
 
 
-def emar_frame(block: Block, orders: Orders, given: Given, labels: pl.Series, emar_labels: pl.Series) -> pl.DataFrame:
+def emar_frame(
+    block: PatientBlock, orders: Orders, given: Given, labels: pl.Series, emar_labels: pl.Series
+) -> pl.DataFrame:
     """Return emar."""
     rng = block.streams.rng("emar rows")
     count = len(given.person)
@@ -52,7 +54,7 @@ _Texts = dict[str, tuple[pl.Series, Ints]]
 """Columns as values, with null at the end, and which of them each row has."""
 
 
-def emar_detail_frame(block: Block, given: Given, labels: pl.Series) -> pl.DataFrame:
+def emar_detail_frame(block: PatientBlock, given: Given, labels: pl.Series) -> pl.DataFrame:
     """Return for each row of emar what was due, and below it each product that was given."""
     rng = block.streams.rng("emar_detail")
     drugs, events = read_drugs(), read_events()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Ints, minutes, repeat
 from ehrtraj.synth.tables.orders.chains import CHANGE, CHANGED, STOP, Orders
 from ehrtraj.synth.tables.orders.columns import IDLE, by_time, counted_rows, floats
@@ -68,7 +68,7 @@ class Given:
     titrated: Bools
 
 
-def draw_given(block: Block, orders: Orders, fills: Fills) -> Given:
+def draw_given(block: PatientBlock, orders: Orders, fills: Fills) -> Given:
     """Draw every dose that is charted, one element for each row of emar."""
     rng = block.streams.rng("emar")
     runs = _runs(block, rng, orders, fills)
@@ -104,7 +104,7 @@ def draw_given(block: Block, orders: Orders, fills: Fills) -> Given:
     )
 
 
-def _runs(block: Block, rng: np.random.Generator, orders: Orders, fills: Fills) -> _Runs:
+def _runs(block: PatientBlock, rng: np.random.Generator, orders: Orders, fills: Fills) -> _Runs:
     kinds, drugs = read_kinds(), read_drugs()
     fill = np.full(len(orders.person), IDLE)
     first = np.flatnonzero(fills.main)
@@ -140,7 +140,7 @@ def _runs(block: Block, rng: np.random.Generator, orders: Orders, fills: Fills) 
     )
 
 
-def _recorded(block: Block, rng: np.random.Generator) -> Bools:
+def _recorded(block: PatientBlock, rng: np.random.Generator) -> Bools:
     """Say for which episodes emar was in use: it came to the wards one by one."""
     table = catalog.read("order_rollout.csv")
     years, shares = table["true_year"].to_numpy(), floats(table["share"])
@@ -229,7 +229,7 @@ def _rates(rng: np.random.Generator, runs: _Runs, run: Ints, place: Ints, event:
 
 
 def _charted(
-    block: Block, rng: np.random.Generator, orders: Orders, runs: _Runs, run: Ints, due: Ints, event: Ints
+    block: PatientBlock, rng: np.random.Generator, orders: Orders, runs: _Runs, run: Ints, due: Ints, event: Ints
 ) -> tuple[Ints, Ints, Ints]:
     """Return when each dose was due, given and stored: what is due together is mostly given together."""
     order = runs.order[run]

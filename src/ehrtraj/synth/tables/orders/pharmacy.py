@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import HOUR, MINUTE, NONE, Bools, Floats, Ints, pick, repeat, times
 from ehrtraj.synth.tables.orders.chains import (
     AT_DISCHARGE,
@@ -54,7 +54,7 @@ class Fills:
     """The row that doses are charted against: the first of its order."""
 
 
-def draw_fills(block: Block, orders: Orders) -> Fills:
+def draw_fills(block: PatientBlock, orders: Orders) -> Fills:
     """Draw how the pharmacy fills the orders of drugs, one element for each row of pharmacy."""
     rng = block.streams.rng("pharmacy")
     kinds, drugs = read_kinds(), read_drugs()
@@ -93,7 +93,7 @@ def draw_fills(block: Block, orders: Orders) -> Fills:
     return Fills(**{name: column[place] for name, column in columns.items()}, main=(ordinal == 0)[place])
 
 
-def _dose_draws(block: Block, rng: np.random.Generator, orders: Orders, order: Ints, ordinal: Ints) -> Floats:
+def _dose_draws(block: PatientBlock, rng: np.random.Generator, orders: Orders, order: Ints, ordinal: Ints) -> Floats:
     """Return uniform draws for the doses: what a patient takes at home is the same in every admission."""
     drugs_at_home = read_kinds().per[orders.kind[order]] == PER.index("home")
     usual = drugs_at_home & (orders.action[order] == NEW) & (ordinal == 0)
@@ -113,7 +113,7 @@ def _limits(rng: np.random.Generator, dose: Ints, start: Ints, stop: Ints, endin
     return np.where(limited, hours, IDLE), stop, np.where(limited, EXPIRED, ending)
 
 
-def pharmacy_frame(block: Block, orders: Orders, fills: Fills, labels: pl.Series) -> pl.DataFrame:
+def pharmacy_frame(block: PatientBlock, orders: Orders, fills: Fills, labels: pl.Series) -> pl.DataFrame:
     """Return pharmacy."""
     rng = block.streams.rng("pharmacy times")
     drugs, frequencies = read_drugs(), read_frequencies()
@@ -180,7 +180,7 @@ def _duration(fills: Fills, item: Ints, frequency: Ints) -> dict[str, pl.Series]
     return {"duration": take(value, number), "duration_interval": take(frequencies.interval, interval)}
 
 
-def prescriptions_frame(block: Block, orders: Orders, fills: Fills, labels: pl.Series) -> pl.DataFrame:
+def prescriptions_frame(block: PatientBlock, orders: Orders, fills: Fills, labels: pl.Series) -> pl.DataFrame:
     """Return prescriptions: each row of pharmacy, with the carriers and additives of its drug."""
     rng = block.streams.rng("prescriptions")
     drugs = read_drugs()

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth import catalog
-from ehrtraj.synth.block import Block
+from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import HOUR, MINUTE, Floats, Ints, repeat, times
 from ehrtraj.synth.tables.orders.chains import ACTIONS, STOP, Orders
 from ehrtraj.synth.tables.orders.columns import codes_of, floats, hadm_ids, positions, providers, same, take, with_null
@@ -17,7 +17,7 @@ from ehrtraj.synth.tables.orders.draws import pick_within, upper_edges
 from ehrtraj.synth.tables.orders.kinds import read_kinds
 
 
-def poe_frame(block: Block, orders: Orders, labels: pl.Series) -> pl.DataFrame:
+def poe_frame(block: PatientBlock, orders: Orders, labels: pl.Series) -> pl.DataFrame:
     """Return poe."""
     kinds = read_kinds()
     known = with_null(labels)
@@ -81,7 +81,7 @@ def _details() -> _Details:
     )
 
 
-def poe_detail_frame(block: Block, orders: Orders, labels: pl.Series) -> pl.DataFrame:
+def poe_detail_frame(block: PatientBlock, orders: Orders, labels: pl.Series) -> pl.DataFrame:
     """Return poe_detail: the fields of each order, but for those that end another."""
     rng = block.streams.rng("poe_detail")
     details = _details()
@@ -101,7 +101,9 @@ def poe_detail_frame(block: Block, orders: Orders, labels: pl.Series) -> pl.Data
     )
 
 
-def _detail_values(block: Block, rng: np.random.Generator, orders: Orders, order: Ints, value: Ints) -> pl.Series:
+def _detail_values(
+    block: PatientBlock, rng: np.random.Generator, orders: Orders, order: Ints, value: Ints
+) -> pl.Series:
     """Return the values' texts, with services, units and times filled in."""
     details, services = _details(), catalog.read("order_services.csv")
     stands_for = details.stands_for[value]
