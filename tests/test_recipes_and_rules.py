@@ -15,7 +15,8 @@ import pytest
 
 from ehrtraj import recipes, rules
 from ehrtraj.errors import RecipeError
-from ehrtraj.recipes import Recipe, Statement, parse_recipe
+from ehrtraj.recipes import Statement, parse_recipe
+from ehrtraj.recipes.columns import problem_of_columns
 from ehrtraj.release import schema
 from ehrtraj.release.history import history
 
@@ -62,15 +63,6 @@ EVENT_TYPES = {
 NOT_COLUMNS = {"dod", "ndc_written", "status"}
 
 
-def words(sql: str) -> set[str]:
-    """The words of SQL, comments left out."""
-    return set(re.findall(r"\w+", re.sub(r"--[^\n]*", "", sql)))
-
-
-def used_words(recipe: Recipe) -> set[str]:
-    return set().union(*(words(statement.sql) for statement in recipe.statements))
-
-
 def data_rows(name: str) -> list[dict[str, str]]:
     with (files("ehrtraj.release") / "mimiciv" / f"{name}.csv").open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle))
@@ -112,13 +104,24 @@ def test_every_recipe_says_what_a_row_is() -> None:
 
 @pytest.mark.parametrize("name", PATIENT_TABLES)
 def test_every_column_is_used_or_left_out_with_a_reason(name: str) -> None:
-    recipe, columns = RECIPES[name], set(TABLES[name].columns)
-    used = used_words(recipe) & columns
-    left_out = set(recipe.left_out)
-    assert left_out <= columns, f"left out, but no column: {left_out - columns}"
-    assert not left_out & used, f"left out, but used: {left_out & used}"
-    assert columns == used | left_out, f"neither used nor left out: {columns - used - left_out}"
-    assert all(len(reason.split()) > 2 for reason in recipe.left_out.values()), recipe.left_out
+    assert problem_of_columns(RECIPES[name], TABLES[name].columns) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("seq_num, result_value", "seq_num", "neither uses nor leaves out result_value: select it, or add a line"),
+        ("seq_num, result_value", "seq_num, result_value, subject_id", "leaves out subject_id, but uses it"),
+        ("seq_num, result_value", "seq_num, result_value, weight", "leaves out weight, which is not a column"),
+        ("| said for a test", "| no", "does not say in words why seq_num, result_value is left out"),
+        ("AS event_type FROM omr;", "AS event_type FROM omr; -- seq_num", None),
+    ],
+)
+def test_a_recipe_that_forgets_a_column_is_named(old: str, new: str, problem: str | None) -> None:
+    columns = ["subject_id", "chartdate", "seq_num", "result_value"]
+    assert problem_of_columns(parse_recipe("hosp/omr", GOOD), columns) is None
+    found = problem_of_columns(parse_recipe("hosp/omr", GOOD.replace(old, new)), columns)
+    assert found is None if problem is None else problem in str(found)
 
 
 @pytest.mark.parametrize("name", PATIENT_TABLES)

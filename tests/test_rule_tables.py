@@ -13,6 +13,7 @@ import pytest
 from ucumvert import PintUcumRegistry, get_ucum_parser
 
 from ehrtraj import rules
+from ehrtraj.rules.figures import cited_range, problem_of_limits
 from ehrtraj.rules.measures import Measures
 
 Line = dict[str, str]
@@ -310,6 +311,46 @@ def test_limits_hold_together() -> None:
         assert suspicious_high == inf or low < suspicious_high < high, line
         assert line["figures"], line
         assert units.get(_item(line)) or units.get((line["event_type"], "*")), line
+
+
+def test_limits_keep_to_the_figures_they_cite() -> None:
+    for line in rules.read_rules("limits"):
+        assert problem_of_limits(line) is None, line
+
+
+@pytest.mark.parametrize(
+    ("figures", "found"),
+    [
+        ("R 0-300; C 0-350", (0, 350)),
+        ("R -5-4", (-5, 4)),
+        ("R -25-25; E 26-45 (14.2-47)", (-25, 47)),
+        ("C 0-10000 ng/L = 0-10 ng/mL", (0, 10000)),
+        ("M above 0, below 300", (0, 300)),
+        ("R from 0; C 1-200", (0, inf)),
+        ("M up to 30", (-inf, 30)),
+        ("no published range; MIMIC-IV demo 2.2, omr: 14.6 to 4649.4", None),
+        ("", None),
+    ],
+)
+def test_cited_ranges_are_read(figures: str, found: tuple[float, float] | None) -> None:
+    assert cited_range(figures) == found
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({}, None),
+        ({"high": "301"}, "high is 301, outside of every range in figures (0 to 300)"),
+        ({"suspicious_low": "-1"}, "suspicious_low is -1, outside"),
+        ({"high": "301", "source": "assumption of ours"}, None),
+        ({"figures": ""}, "figures has no range"),
+        ({"low": "", "high": ""}, None),
+    ],
+)
+def test_limits_beyond_their_figures_are_named(change: Line, problem: str | None) -> None:
+    line = {"low": "0", "high": "300", "suspicious_low": "", "suspicious_high": "", "figures": "C 0-300", "source": "C"}
+    found = problem_of_limits(line | change)
+    assert found is None if problem is None else problem in str(found)
 
 
 def test_every_item_of_the_published_table_has_limits() -> None:

@@ -1,0 +1,67 @@
+"""The published ranges that a line of `limits.csv` cites, and whether its limits keep to them.
+
+`figures` holds one range for each source, as `R 0-300; C 21.5-40 %; E 14-330; M above 0, below 300`: ranges `a-b`,
+bounds `from a`, `above a`, `up to b` and `below b`. What is given in another unit is repeated in the item's own behind
+an equals sign: `C 0-10000 ng/L = 0-10 ng/mL`. What a dataset of patients holds (`DATASET: ...`) is not a limit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from math import inf
+
+_NUMBER = r"-?[0-9]+(?:[.][0-9]+)?"
+_RANGE = re.compile(rf"({_NUMBER}) ?(?:-|to) ?({_NUMBER})")
+_FROM = re.compile(rf"\b(from|above) ({_NUMBER})")
+_TO = re.compile(rf"\b(?:up to|below) ({_NUMBER})")
+_ASSUMED = "assumption"
+_LOW, _HIGH = ("low", "suspicious_low"), ("high", "suspicious_high")
+
+
+def cited_range(figures: str) -> tuple[float, float] | None:
+    """The union of the ranges in the column `figures`; None where there is none.
+
+    Args:
+        figures: ranges by source, separated by semicolons.
+    """
+    lows: list[float] = []
+    highs: list[float] = []
+    for part in re.split(r"[;,]", figures):
+        if ":" in part:
+            continue
+        for low, high in _RANGE.findall(part):
+            lows.append(float(low))
+            highs.append(float(high))
+        for word, low in _FROM.findall(part):
+            lows.append(float(low))
+            if word == "from":
+                highs.append(inf)
+        highs += [float(high) for high in _TO.findall(part)]
+    if not lows and not highs:
+        return None
+    return min(lows, default=-inf), max(highs, default=inf)
+
+
+def problem_of_limits(line: Mapping[str, str]) -> str | None:
+    """What is wrong with the limits of a line: they go beyond every range that it cites, and do not say so.
+
+    Args:
+        line: of `limits.csv`, with numbers in its limits.
+
+    Returns:
+        A sentence; None where nothing is wrong, or where `source` names the limit an assumption.
+    """
+    if _ASSUMED in line["source"]:
+        return None
+    found = cited_range(line["figures"])
+    if found is None:
+        return "figures has no range: cite those that the limits follow from, such as `C 0-300`"
+    low, high = found
+    for column in (*_LOW, *_HIGH):
+        if line[column] and not low <= float(line[column]) <= high:
+            return (
+                f"{column} is {line[column]}, outside of every range in figures ({low:g} to {high:g}). Correct it, or "
+                f"write in source that it is an {_ASSUMED}"
+            )
+    return None
