@@ -23,7 +23,8 @@ import duckdb
 import pyarrow as pa
 
 import ehrtraj
-from ehrtraj.release.detect import TableFile, detect
+from ehrtraj.release.detect import detect
+from ehrtraj.release.table_file import TableFile
 from ehrtraj.runtime.memory import PeakMemory
 
 _SQL_TYPES = {

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ehrtraj.release import schema
+from ehrtraj.sources.source import packaged
 
 SEPSIS, DIED, HOSPICE, OLDEST = 10900116, 10900234, 10900352, 10900471
 CLINIC, OVERLAP, BORROWED, VISIT = 10900598, 10900613, 10900727, 10900845
@@ -1014,7 +1014,7 @@ def write_tables(folder: Path, tables: Mapping[str, Sequence[Row]], *, plain: bo
         KeyError: if MIMIC-IV has no such table.
         ValueError: if a row names a column that the table has not.
     """
-    known = schema.tables()
+    known = packaged("mimiciv").tables
     for name, rows in tables.items():
         kinds = known[name].columns
         text = io.StringIO(newline="")

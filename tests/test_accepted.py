@@ -16,13 +16,15 @@ import pytest
 import ehrtraj
 from ehrtraj.checks import check
 from ehrtraj.pipeline.plan.shards import plan_shards
-from ehrtraj.release.schema import tables
+from ehrtraj.sources.source import packaged
+
+MIMIC = packaged("mimiciv")
 
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
 Built = Callable[..., tuple[ehrtraj.BuildResult, Any]]
 
-KNOWN = {name: table for name, table in tables().items() if table.kind == "patient"}
+KNOWN = {name: table for name, table in MIMIC.tables.items() if table.kind == "patient"}
 
 
 @pytest.fixture

@@ -26,12 +26,15 @@ from ehrtraj.pipeline.stage.parse import read_table
 from ehrtraj.pipeline.stage.run import commit_table
 from ehrtraj.pipeline.stage.staged import finished
 from ehrtraj.pipeline.stage.table import StageWork
-from ehrtraj.release.detect import Release, detect
+from ehrtraj.release.detect import detect
+from ehrtraj.release.found import Release
 from ehrtraj.release.reader import TableStream, read_blocks
-from ehrtraj.release.schema import tables
+from ehrtraj.sources.source import packaged
 from ehrtraj.storage.local import LocalStorage
 
-TABLES = [name for name, table in tables().items() if table.kind != "no_patients"]
+MIMIC = packaged("mimiciv")
+
+TABLES = [name for name, table in MIMIC.tables.items() if table.kind != "no_patients"]
 PLANNED = ["hosp/patients", "hosp/admissions", "icu/icustays", "ed/edstays"]
 LONG_AGO = 1_600_000_000
 

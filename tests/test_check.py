@@ -29,11 +29,13 @@ from ehrtraj.checks.findings import Findings
 from ehrtraj.checks.invariants import PROMISES
 from ehrtraj.checks.rows import read_rows
 from ehrtraj.checks.scan import ScanJob, scan
-from ehrtraj.dataset.layout import Layout
 from ehrtraj.errors import DatasetError, OutputError, SettingsError
 from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.runtime.limits import usable_cpus
+from ehrtraj.sources.source import packaged
 from ehrtraj.storage.files import private_files
+
+MIMIC = packaged("mimiciv")
 
 Mutation = Callable[[Path], None]
 
@@ -429,13 +431,9 @@ def test_how_much_is_read_at_once_changes_nothing(copy: Path, tmp_path: Path, mo
     flags = {name: flag["value"] for name, flag in json.loads((copy / "metadata/flags.json").read_text()).items()}
     files = [p.relative_to(copy).as_posix() for p in sorted((copy / "data").rglob("*.parquet"))]
 
-    layout = Layout(copy, json.loads((copy / "manifest.json").read_text()))
-    ranks = {name: event_type.rank for name, event_type in layout.event_types.items()}
-    tables = tuple(layout.manifest["files"])
-
     def scanned(folder: Path) -> tuple[list[Account], dict[str, list[dict[str, Any]]]]:
         folder.mkdir()
-        job = ScanJob(copy, True, ranks, tables, "event", flags, frozenset(), folder)
+        job = ScanJob(copy, True, MIMIC.facts, "event", flags, frozenset(), folder)
         accounts = [scan(job, file, number) for number, file in enumerate(files)]
         return accounts, {path.name: by_values(pq.read_table(path)) for path in folder.iterdir()}
 
@@ -491,7 +489,7 @@ def test_limits_do_not_change_what_is_found(copy: Path, monkeypatch: pytest.Monk
 def test_what_a_worker_returns_does_not_grow_with_its_file(good: Path, tmp_path: Path) -> None:
     """Counts by patient and code of every file added up to 40 kB for each patient of the dataset."""
     file = largest(good).relative_to(good).as_posix()
-    account = scan(ScanJob(good, True, {}, (), "event", {}, frozenset([file]), tmp_path), file, 0)
+    account = scan(ScanJob(good, True, MIMIC.facts, "event", {}, frozenset([file]), tmp_path), file, 0)
     account.findings = Findings()
     assert len(pickle.dumps(account)) < 1_000
 

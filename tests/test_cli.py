@@ -123,7 +123,6 @@ def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
         "icu_only": ("", "default"),
         "overwrite": ("", "default"),
         "standardise": ("False", "environment EHRTRAJ_STANDARDISE"),
-        "rules": ("", "default"),
         "gem": ("", "default"),
         "concept_maps": ("", "default"),
         "vocabulary": ("", "default"),
@@ -131,7 +130,8 @@ def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
         "note": ("", "default"),
         "modules": ("", "default"),
         "notes": ("inline", "default"),
-        "recipes": ("", "default"),
+        "source": ("", "default"),
+        "overlay": ("", "default"),
         "export": ("", "default"),
         "allow_incomplete": ("", "default"),
     }

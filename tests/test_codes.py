@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import ehrtraj
-from ehrtraj import recipes, rules
 from ehrtraj.cli import app
 from ehrtraj.errors import OutputError, ReleaseError, SettingsError
 from ehrtraj.pipeline.plan.vocabularies import VocabularyFile, find_vocabularies
 from ehrtraj.pipeline.publish.codes import CodeTables, describe_codes
-from ehrtraj.release.schema import tables
 from ehrtraj.rules.listing import about_item
+from ehrtraj.sources.source import find_source, packaged
+
+MIMIC = packaged("mimiciv")
 
 ROOT = Path(__file__).resolve().parents[1]
 HADM, SUBJECT = 20, 1
@@ -41,7 +42,7 @@ MAP_HEADER = "itemid (omop_source_code),label,omop_vocabulary_id,omop_concept_co
 @pytest.fixture(scope="module")
 def macros() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
-        connection.execute(recipes.helper("macros"))
+        connection.execute(MIMIC.helper("macros"))
         yield connection
 
 
@@ -114,16 +115,16 @@ def test_what_is_no_ndc_stays_as_it_was_written(macros: duckdb.DuckDBPyConnectio
 
 
 def test_every_code_of_the_demo_s_dictionaries_has_the_form_of_its_system(demo: Path) -> None:
-    forms = {(line["begins"], line["form"]) for line in rules.read_rules("code_forms") if line["begins"]}
+    forms = {(line["begins"], line["form"]) for line in MIMIC.rules("code_forms") if line["begins"]}
     with duckdb.connect() as connection:
-        connection.execute(recipes.helper("macros"))
+        connection.execute(MIMIC.helper("macros"))
         for name in ("d_icd_diagnoses", "d_icd_procedures", "d_hcpcs"):
             written = connection.read_csv(str(demo / "hosp" / f"{name}.csv.gz"), all_varchar=True)
             columns = "code" if name == "d_hcpcs" else "icd_code, icd_version::INTEGER AS icd_version"
             written.project(columns).create(name)
         for name in ("d_labitems", "d_items"):
             connection.read_csv(str(demo / ("hosp" if name == "d_labitems" else "icu") / f"{name}.csv.gz")).create(name)
-        known = connection.execute(recipes.helper("dictionaries")).fetchall()
+        known = connection.execute(MIMIC.helper("dictionaries")).fetchall()
     items = Counter(event_type for event_type, item in known if item.isdecimal() and event_type in ITEMS)
     assert items == {"LAB": 1622, **dict.fromkeys(ITEMS - {"LAB"}, 4014)}
     codes = [f"{event_type}//{item}" for event_type, item in known if event_type not in ITEMS]
@@ -136,14 +137,14 @@ def test_every_code_of_the_demo_s_dictionaries_has_the_form_of_its_system(demo: 
 
 
 def test_parents_are_called_as_in_omop_where_it_has_the_system() -> None:
-    lines = rules.read_rules("code_forms")
+    lines = MIMIC.rules("code_forms")
     assert all(line["omop"] in ("", line["parent"]) for line in lines)
     for line in lines:
         re.compile(line["form"])
 
 
 def test_the_form_of_a_code_is_explained() -> None:
-    found = {table.name: table.lines for table in about_item("DIAGNOSIS//ICD10CM//A41.9")}
+    found = {table.name: table.lines for table in about_item("DIAGNOSIS//ICD10CM//A41.9", MIMIC.rules)}
     assert [line["parent"] for line in found["code_forms"]] == ["ICD10CM"]
 
 
@@ -308,7 +309,7 @@ def parents_of(dataset: Path) -> dict[str, list[str]]:
     return {row["code"]: row["parent_codes"] for row in codes_of(dataset)}
 
 
-def described(*codes: str, own_rules: Path | None = None, **folders: Path) -> CodeTables:
+def described(*codes: str, overlay: Path | None = None, **folders: Path) -> CodeTables:
     """What is said of codes, of a release without dictionaries."""
     pieces = pa.table(
         {
@@ -321,13 +322,13 @@ def described(*codes: str, own_rules: Path | None = None, **folders: Path) -> Co
             "parents": ["[]"] * len(codes),
         }
     )
-    dictionaries = {t.name: t.schema.empty_table() for t in tables().values() if t.kind == "dictionary"}
-    return describe_codes([pieces], dictionaries, "mimiciv", files_in(**folders), own_rules)
+    dictionaries = {t.name: t.schema.empty_table() for t in MIMIC.tables.values() if t.kind == "dictionary"}
+    return describe_codes([pieces], dictionaries, find_source(overlay=overlay), files_in(**folders))
 
 
 def files_in(**folders: Path) -> list[VocabularyFile]:
     needed = {"data_dir": "release", "trajectory_version": "v1"}
-    return find_vocabularies(ehrtraj.config.resolve(needed | folders, environ={})[0])
+    return find_vocabularies(ehrtraj.config.resolve(needed | folders, environ={})[0], MIMIC)
 
 
 def parents(found: CodeTables) -> dict[str, list[str]]:
@@ -354,8 +355,10 @@ def test_items_that_measure_the_same_share_a_parent_whatever_unit_their_code_has
 
 
 def test_a_user_s_own_concept_is_a_parent_too(tmp_path: Path) -> None:
-    (tmp_path / "concepts.csv").write_text("event_type,item,concept,source\nLAB,50912,LOINC/38483-4,our laboratory\n")
-    found = parents(described("LAB//50912", own_rules=tmp_path))
+    (tmp_path / "rules").mkdir()
+    line = "LAB,50912,LOINC/38483-4,our laboratory"
+    (tmp_path / "rules" / "concepts.csv").write_text(f"event_type,item,concept,source\n{line}\n")
+    found = parents(described("LAB//50912", overlay=tmp_path))
     assert found["LAB//50912"] == ["LOINC/2160-0", "LOINC/38483-4"]
 
 

@@ -14,6 +14,9 @@ from ehrtraj import rules
 from ehrtraj.pipeline.shard.copied_results import _nearest
 from ehrtraj.rules.copied_results import copied_results
 from ehrtraj.rules.items import ItemFlags
+from ehrtraj.sources.source import packaged
+
+MIMIC = packaged("mimiciv")
 
 SUBJECT = 10_000_001
 HADM, STAY = 20_000_001, 30_000_001
@@ -99,7 +102,7 @@ def test_what_was_planned_is_not_held_against_the_stay(build_rows: Build) -> Non
         set(),
         set(),
     ]
-    assert rules.planned_event_types() <= set(rules.event_types())
+    assert MIMIC.planned <= set(MIMIC.event_types)
 
 
 @pytest.mark.parametrize("hour", ["00:00:00", "23:59:00"])
@@ -191,15 +194,15 @@ def test_an_echo_has_an_equal_at_its_moment(copied_result: list[Any], origin: li
 
 
 def test_copied_result_pairs_are_of_known_event_types_and_share_a_unit() -> None:
-    lines = rules.read_rules("copied_results")
+    lines = MIMIC.rules("copied_results")
     for line in lines:
-        assert {line["event_type"], line["of_event_type"]} <= set(rules.event_types()), line
+        assert {line["event_type"], line["of_event_type"]} <= set(MIMIC.event_types), line
         assert line["item"].isdigit(), line
         assert line["of_item"].isdigit(), line
         assert float(line["tolerance"]) >= 0, line
         assert line["source"].strip(), line
-    assert len(copied_results()) == len(lines)
-    units = {(r["event_type"], r["item"]): r["unit"] for r in rules.read_rules("units")}
+    assert len(copied_results(MIMIC.rules)) == len(lines)
+    units = {(r["event_type"], r["item"]): r["unit"] for r in MIMIC.rules("units")}
     differ = [
         line
         for line in lines
@@ -237,11 +240,11 @@ def test_what_is_and_is_not_a_dose(build_rows: Build, said: str | None, flag: st
 
 
 def test_item_flags_have_sources_and_known_event_types_and_flags() -> None:
-    lines = rules.read_rules("item_flags")
+    lines = MIMIC.rules("item_flags")
     for line in lines:
         assert line["source"].strip(), line
-        assert set(line["event_types"].split()) <= set(rules.event_types()), line
+        assert set(line["event_types"].split()) <= set(MIMIC.event_types), line
         assert line["flag"] in {"", *rules.flags()}, line
-    flags = ItemFlags()
+    flags = ItemFlags(MIMIC.rules)
     assert flags.of("EMAR_DOSE", "DUE//Aspirin") == rules.flags()["not_a_dose"]
     assert flags.of("LAB", "50912") == 0

@@ -17,12 +17,15 @@ import pytest
 import ehrtraj
 from ehrtraj.pipeline.stage.parse import BlockParser, read_table
 from ehrtraj.release import reader
-from ehrtraj.release.detect import TableFile
 from ehrtraj.release.reader import scan_records
 from ehrtraj.release.records import RecordShape, split_records
-from ehrtraj.release.schema import Table, tables
+from ehrtraj.release.schema import Table
+from ehrtraj.release.table_file import TableFile
+from ehrtraj.sources.source import packaged
 
-TABLES = {name: table for name, table in tables().items() if table.kind != "no_patients"}
+MIMIC = packaged("mimiciv")
+
+TABLES = {name: table for name, table in MIMIC.tables.items() if table.kind != "no_patients"}
 WITH_TEXTS = ["note/discharge", "note/radiology", "note/discharge_detail", "hosp/labevents", "hosp/microbiologyevents"]
 LONG_TEXTS = {"text", "comments", "field_value", "long_description"}
 WHOLE = 1 << 20

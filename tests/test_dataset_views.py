@@ -16,10 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ehrtraj
-from ehrtraj import rules
-from ehrtraj.dataset.intervals import intervals, pairs
+from ehrtraj.dataset.intervals import intervals, stays
+from ehrtraj.dataset.layout import numbered
 from ehrtraj.dataset.wide import to_wide
 from ehrtraj.errors import SettingsError
+from ehrtraj.sources.source import packaged
+
+MIMIC = packaged("mimiciv")
+PAIRS = numbered(MIMIC.rules("intervals"))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,7 @@ def item(event: dict[str, Any]) -> str:
 def joined_by_hand(events: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
     """Kind, start and end of every interval, one pair of event types after another, one event after another."""
     found: Counter[tuple[Any, ...]] = Counter()
-    for line in rules.read_rules("intervals"):
+    for line in MIMIC.rules("intervals"):
         open_ones = defaultdict(list)
         for event in events:
             if event_type(event["code"]) == line["start"] and not (
@@ -72,8 +76,8 @@ def test_intervals_are_those_found_one_by_one(ds: ehrtraj.Dataset) -> None:
         table = trajectory.intervals()
         assert as_counted(table) == joined_by_hand(trajectory.events.to_dicts())
         kinds |= set(table["interval"])
-    assert kinds == set(pairs()["interval"]), "the hand-made release has every kind"
-    whole = intervals(ds.scan().collect())
+    assert kinds == set(PAIRS["interval"]), "the hand-made release has every kind"
+    whole = intervals(ds.scan().collect(), PAIRS)
     assert as_counted(whole) == joined_by_hand(ds.scan().collect().to_dicts()), "of many patients at once, too"
 
 
@@ -83,8 +87,8 @@ def test_intervals_of_the_demo_lose_no_event(demo_built: Path) -> None:
     events = ds.scan().collect()
     counts = Counter(map(event_type, events["code"].to_list()))
     departures = events.filter(code="TRANSFER//DISCHARGE").height
-    table = intervals(events)
-    for line in pairs().iter_rows(named=True):
+    table = intervals(events, PAIRS)
+    for line in PAIRS.iter_rows(named=True):
         rows = table.filter(line=line["line"])
         starts, ends = (rows[f"{side}_code"].drop_nulls() for side in ("start", "end"))
         expected = counts[line["start"]] - (departures if line["opens_nothing"] else 0)
@@ -101,14 +105,14 @@ def test_intervals_of_any_part_of_a_trajectory(ds: ehrtraj.Dataset, data: st.Dat
     trajectory = ds[data.draw(st.sampled_from(list(ds)))]
     rows = data.draw(st.lists(st.booleans(), min_size=len(trajectory), max_size=len(trajectory)))
     part = trajectory.events.filter(pl.Series(rows, dtype=pl.Boolean))
-    assert as_counted(intervals(part)) == joined_by_hand(part.to_dicts())
+    assert as_counted(intervals(part, PAIRS)) == joined_by_hand(part.to_dicts())
 
 
 def test_the_rule_table_of_intervals_can_hold_what_it_says() -> None:
     """Event types are known, end after they start in the order of one time, and open or close one thing each."""
-    lines = rules.read_rules("intervals")
+    lines = MIMIC.rules("intervals")
     for line in lines:
-        start, end = (rules.event_types()[line[side]] for side in ("start", "end"))
+        start, end = (MIMIC.event_types[line[side]] for side in ("start", "end"))
         assert start.rank < end.rank, line
         assert line["same_item"] in ("yes", "no"), line
         assert line["interval"], line
@@ -129,18 +133,14 @@ def test_an_infusion_has_what_was_known_at_its_start_and_at_its_end(ds: ehrtraj.
         trajectory.intervals("infusion")
 
 
-def test_a_stay_that_two_modules_tell_of_is_one(monkeypatch: pytest.MonkeyPatch, ds: ehrtraj.Dataset) -> None:
+def test_a_stay_that_two_modules_tell_of_is_one(ds: ehrtraj.Dataset) -> None:
     """Lines of one kind are in order of preference: an admission's stay comes from the first that has one."""
-    from ehrtraj.dataset import intervals as module
-
     preferred = {"start": "TRANSFER", "end": "TRANSFER_OUT", "interval": "ed_stay", "same_item": "no"}
     table = pl.DataFrame([preferred | {"opens_nothing": "DISCHARGE", "start_item": "unit", "end_item": ""}])
-    second = pairs().filter(start="ED_REGISTRATION").drop("line")
+    second = PAIRS.filter(start="ED_REGISTRATION").drop("line")
     both = pl.concat([table.select(second.columns), second]).with_row_index("line")
     events = ds.scan().filter(pl.col("code").str.contains("^(ED_|TRANSFER)")).collect()
-    before = module.stays(events, "ed_stay")
-    monkeypatch.setattr(module, "pairs", lambda: both)
-    after = module.stays(events, "ed_stay")
+    before, after = (stays(events, table, "ed_stay") for table in (PAIRS, both))
     with_transfers = set(events.filter(pl.col("code").str.starts_with("TRANSFER_OUT"))["hadm_id"].drop_nulls())
     for row in before.drop_nulls("hadm_id").iter_rows(named=True):
         tables = set(after.filter(hadm_id=row["hadm_id"])["source_table"])

@@ -10,10 +10,13 @@ from types import ModuleType
 import pytest
 
 from ehrtraj.errors import ReleaseError
-from ehrtraj.release import schema
-from ehrtraj.release.detect import detect, version_by_counts
+from ehrtraj.release.detect import detect
+from ehrtraj.release.versions import version_by_counts
+from ehrtraj.sources.source import packaged
 
-READ = [name for name, table in schema.tables().items() if table.kind != "no_patients"]
+MIMIC = packaged("mimiciv")
+
+READ = [name for name, table in MIMIC.tables.items() if table.kind != "no_patients"]
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def change_header(folder: Path, table: str, old: str, new: str) -> Path:
 def test_the_release_is_found_in_its_folder(release: Path) -> None:
     found = detect(release)
     assert found.root == release
-    assert found.source == "mimiciv"
+    assert found.source == MIMIC
     assert sorted(found.files) == sorted(READ)
     assert found.missing == ()
     assert found.notes == ()
@@ -224,19 +227,21 @@ def test_the_version_is_read_from_the_path(
     assert detect(root).version == version
 
 
-@pytest.mark.parametrize("version", sorted(schema.published_row_counts()))
+@pytest.mark.parametrize("version", sorted(MIMIC.published_row_counts("mimiciv")))
 def test_the_version_is_known_by_the_numbers_of_rows(version: str) -> None:
-    counts = schema.published_row_counts()[version]
-    assert schema.published_row_counts()[version_by_counts(counts) or ""] == counts
+    counts = MIMIC.published_row_counts("mimiciv")[version]
+    assert MIMIC.published_row_counts("mimiciv")[version_by_counts(counts, MIMIC, "mimiciv") or ""] == counts
     # A few tables may differ, half of them not.
     few = dict(list(counts.items())[:2])
-    assert version_by_counts({name: rows + (name in few) for name, rows in counts.items()}) is not None
-    assert version_by_counts({name: rows + 1 for name, rows in counts.items()}) is None
+    assert (
+        version_by_counts({name: rows + (name in few) for name, rows in counts.items()}, MIMIC, "mimiciv") is not None
+    )
+    assert version_by_counts({name: rows + 1 for name, rows in counts.items()}, MIMIC, "mimiciv") is None
 
 
 def test_no_rows_are_of_no_version() -> None:
-    assert version_by_counts({}) is None
-    assert version_by_counts({"patients": 8, "admissions": 7, "labevents": 34}) is None
+    assert version_by_counts({}, MIMIC, "mimiciv") is None
+    assert version_by_counts({"patients": 8, "admissions": 7, "labevents": 34}, MIMIC, "mimiciv") is None
 
 
 def test_the_demo_is_found_by_its_files(demo: Path) -> None:

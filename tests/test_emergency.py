@@ -12,7 +12,9 @@ import duckdb
 import pytest
 
 import ehrtraj
-from ehrtraj import recipes
+from ehrtraj.sources.source import packaged
+
+MIMIC = packaged("mimiciv")
 
 SEPSIS, OLDEST, VISIT = 10900116, 10900471, 10900845
 SEPSIS_HADM, OLDEST_HADM = 29000116, 29000471
@@ -174,11 +176,10 @@ def test_an_impossible_number_becomes_null_and_keeps_its_raw_value(clean: Any) -
 
 
 def test_ed_and_icu_vital_signs_share_their_concepts() -> None:
-    from ehrtraj.rules import read_rules
 
-    concepts = {(line["event_type"], line["item"]): line["concept"] for line in read_rules("concepts")}
-    limits = {(line["event_type"], line["item"]): (line["low"], line["high"]) for line in read_rules("limits")}
-    units = {(line["event_type"], line["item"]): line["unit"] for line in read_rules("units")}
+    concepts = {(line["event_type"], line["item"]): line["concept"] for line in MIMIC.rules("concepts")}
+    limits = {(line["event_type"], line["item"]): (line["low"], line["high"]) for line in MIMIC.rules("limits")}
+    units = {(line["event_type"], line["item"]): line["unit"] for line in MIMIC.rules("units")}
     same = {
         "temperature": "223762",
         "heartrate": "220045",
@@ -208,7 +209,7 @@ def test_pain_is_a_number_where_it_says_one_and_the_words_stay(trajectories: Any
 )  # fmt: skip
 def test_pain_scores(text: str | None, number: float | None) -> None:
     with duckdb.connect() as connection:
-        connection.execute(recipes.helper("macros"))
+        connection.execute(MIMIC.helper("macros"))
         assert connection.execute("SELECT pain_score(?)", [text]).fetchone() == (number,)
 
 

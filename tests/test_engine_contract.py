@@ -22,7 +22,7 @@ from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.pipeline.shard.commit import commit
 from ehrtraj.pipeline.shard.task import ShardTask
 from ehrtraj.pipeline.shard.worker import ShardWork
-from ehrtraj.release.detect import TableFile
+from ehrtraj.release.table_file import TableFile
 from ehrtraj.runtime.progress import Reporter
 from ehrtraj.storage.local import LocalStorage
 

@@ -207,7 +207,9 @@ def exported(events: pa.Table, folder: Path, **about: Any) -> dict[str, pl.DataF
     subject = events["subject_id"].to_numpy()
     ids, first, count = np.unique(subject, return_index=True, return_counts=True)
     spans = tuple(zip(ids.tolist(), first.tolist(), count.tolist(), strict=True))
-    job = ExportJob(folder / "out", **({"history": False, "outside": True, "flags": rules.flags()} | about))
+    job = ExportJob(
+        folder / "out", **({"history": False, "outside": True, "flags": rules.flags(), "icu_modules": ("icu",)} | about)
+    )
     index = export_patients(job, PatientGroup(DataFile("train", "00000", path), spans))
     assert sorted(index["path"].to_pylist()) == sorted(
         p.relative_to(folder / "out").as_posix() for p in (folder / "out").glob("p*/*/*")

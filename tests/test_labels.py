@@ -9,7 +9,6 @@ import stat
 import subprocess
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,13 @@ from ehrtraj.labels import TaskError, derived_events, label, ready_tasks
 from ehrtraj.labels.derive import recipes
 from ehrtraj.labels.parse import parse_task
 from ehrtraj.labels.predicates import Predicates
-from ehrtraj.labels.ready import find_task, read_lines, task_text
+from ehrtraj.labels.ready import find_task, task_text
 from ehrtraj.labels.task import CodePredicate
 from ehrtraj.labels.windows import Axis, settle
+from ehrtraj.release.history import read_lines
+from ehrtraj.sources.source import packaged
+
+MIMIC = packaged("mimiciv")
 
 HERE = Path(__file__).parent
 HOUR = timedelta(hours=1)
@@ -49,7 +52,7 @@ def aces(python: Path, work: list[dict[str, str]]) -> list[Rows]:
 
 def test_aces_gives_the_same_labels_for_every_ready_task(demo_built: Path, consumers: Path, tmp_path: Path) -> None:
     dataset = ehrtraj.open(demo_built)
-    derived = derived_events(dataset, recipes())
+    derived = derived_events(dataset, recipes(MIMIC))
     events = dataset.scan().select("subject_id", "time", "code", "numeric_value").collect()
     pl.concat([events, derived]).sort("subject_id", "time", nulls_last=False).write_parquet(tmp_path / "events.parquet")
     work = []
@@ -80,9 +83,9 @@ def test_derived_codes_and_lists_cite_their_sources() -> None:
         for c in p.codes
         if c.startswith("DERIVED//")
     }
-    assert used <= recipes().keys()
+    assert used <= recipes(MIMIC).keys()
     for table in ("derived.csv", "antibiotics.csv"):
-        text = (files("ehrtraj.tasks") / table).read_text(encoding="utf-8")
+        text = (MIMIC.tasks / table).read_text(encoding="utf-8")
         lines = list(csv.DictReader(text.splitlines()))
         assert all(None not in line and line["source"].strip() for line in lines), table
         keys = [tuple(line.values())[:2] for line in lines]
@@ -109,9 +112,9 @@ def derive_from(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., pl.Da
         pl.DataFrame(events, schema=schema, orient="row").with_columns(unit).write_parquet(path)
         tables = {
             "subjects": pl.DataFrame({"subject_id": [1]}),
-            "antibiotics": pl.DataFrame(read_lines("antibiotics.csv")),
+            "antibiotics": pl.DataFrame(read_lines(MIMIC.tasks / "antibiotics.csv")),
         }
-        sql = (files("ehrtraj.tasks") / recipe).read_text(encoding="utf-8")
+        sql = (MIMIC.tasks / recipe).read_text(encoding="utf-8")
         return run_sql(sql, [path], tables, None, chosen=False).sort("time", "code")
 
     return run

@@ -26,10 +26,12 @@ from ehrtraj.pipeline.publish.ledger import check
 from ehrtraj.pipeline.shard.convert import Codes
 from ehrtraj.pipeline.shard.events import EventBuffer
 from ehrtraj.pipeline.shard.extract import Extractor
-from ehrtraj.recipes import parse_recipe, recipes
-from ehrtraj.release.schema import published_row_counts, tables
+from ehrtraj.recipes import parse_recipe
+from ehrtraj.sources.source import packaged
 
-KNOWN = tables()
+MIMIC = packaged("mimiciv")
+
+KNOWN = MIMIC.tables
 PATIENT_TABLES = [name for name, table in KNOWN.items() if table.kind == "patient"]
 OWN_FLAWS = {
     "hosp/emar_detail": {"no_parent": 1},
@@ -100,9 +102,9 @@ def assert_holds(dataset: Path) -> dict[str, Account]:
         )
         assert account.read == accounted, name
         assert by_table[name] == account.events, name
-        if name in recipes():
+        if name in MIMIC.recipes:
             # The first statement makes one event of each row; where no other has its event type, that can be counted.
-            first, *others = recipes()[name].statements
+            first, *others = MIMIC.recipes[name].statements
             if first.event_type not in {s.event_type for s in others}:
                 assert by_event_type[name, first.event_type] == account.became, name
         path = dataset / "rejected" / f"{name.split('/')[1]}.parquet"
@@ -130,7 +132,7 @@ def duplicates_in(file: Path) -> int:
 
 def test_the_demo(demo_built: Path, demo: Path, tmp_path: Path) -> None:
     ledger = assert_holds(demo_built)
-    published = published_row_counts()["demo 2.2"]
+    published = MIMIC.published_row_counts("mimiciv")["demo 2.2"]
     assert {n.split("/")[1]: a.read for n, a in ledger.items()}.items() >= {
         n: rows for n, rows in published.items() if any(n == t.split("/")[1] for t in ledger)
     }.items()
@@ -237,7 +239,7 @@ def dirt(name: str, good: dict[str, str], unknown_subject: int) -> dict[str, Pla
         made["not UTF-8"] = Planted(record(**{last: "@@"}).replace(b"@@", b"caf\xe9"), "not_utf8")
     if times:
         made["impossible date"] = Planted(record(**{times[0]: "2153-02-30 10:00:00"}), "not_a_time")
-        if any(reason == "no_time" for reason, _ in recipes()[name].rejected) and name not in PARENTS:
+        if any(reason == "no_time" for reason, _ in MIMIC.recipes[name].rejected) and name not in PARENTS:
             made["no time"] = Planted(record(**dict.fromkeys(times, "")), "no_time")
     if name in PARENTS:
         made["no parent"] = Planted(record(**PARENTS[name][1]), PARENTS[name][0])
@@ -367,11 +369,11 @@ def run_recipe(text: str) -> int:
 
     name = "hosp/labevents"
     patient = {n: KNOWN[n] for n in PATIENT_TABLES}
-    extractor = Extractor("mimiciv", patient, [name], 10**8, recipes={name: parse_recipe(name, text)})
+    extractor = Extractor(MIMIC, patient, [name], 10**8, recipes={name: parse_recipe(name, text)})
     buffer = EventBuffer()
     buffer.clear(10)
     try:
-        counts, _ = extractor.run(read, {}, buffer, Codes())
+        counts, _ = extractor.run(read, {}, buffer, Codes(MIMIC.event_types))
     finally:
         extractor.close()
     return counts[name].events

@@ -14,11 +14,13 @@ import ehrtraj
 from ehrtraj.errors import ReleaseError
 from ehrtraj.pipeline.stage.parse import BadRow, read_table
 from ehrtraj.release import reader
-from ehrtraj.release.detect import TableFile
 from ehrtraj.release.reader import read_blocks, read_header
-from ehrtraj.release.schema import tables
+from ehrtraj.release.table_file import TableFile
+from ehrtraj.sources.source import packaged
 
-TABLE = tables()["icu/outputevents"]
+MIMIC = packaged("mimiciv")
+
+TABLE = MIMIC.tables["icu/outputevents"]
 HEADER = (",".join(TABLE.columns) + "\n").encode()
 ROW = b"1,2,3,,2150-01-01 00:00:00,2150-01-01 00:00:00,226559,5,mL\n"
 LIMIT = 2000

@@ -19,10 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ehrtraj
-from ehrtraj import recipes
 from ehrtraj.errors import OutputError, SettingsError
 from ehrtraj.notes import join_notes, read_notes
-from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.pipeline.plan.shards import Entries, plan_shards
+from ehrtraj.sources.source import packaged
+
+MIMIC = packaged("mimiciv")
 
 SEPSIS, VISIT = 10900116, 10900845
 SEPSIS_HADM = 29000116
@@ -31,7 +33,7 @@ DISCHARGED = datetime(2153, 4, 18, 23, 59, 59)
 
 def number(note_id: str) -> int:
     with duckdb.connect() as connection:
-        connection.execute(recipes.helper("macros"))
+        connection.execute(MIMIC.helper("macros"))
         return connection.execute("SELECT note_number(?)", [note_id]).fetchone()[0]
 
 
@@ -259,12 +261,13 @@ def test_a_place_that_does_not_exist_is_named(release: Path, tmp_path: Path) -> 
 
 def test_notes_weigh_by_their_bytes_when_shards_are_cut() -> None:
     patients = np.arange(1, 2001, dtype=np.int64)
-    none = np.empty(0, np.int64)
-    plans = [plan_shards(patients, patients, none, None, 100_000, note_bytes=size) for size in (0, 10**8, 10**9)]
+    people, admissions = Entries(patients, 30), Entries(patients, 700)
+    plans = [plan_shards(people, admissions, [], None, 100_000, note_bytes=size) for size in (0, 10**8, 10**9)]
     # 730 rows a patient; 100 MB of notes are 50 kB a patient, as heavy as 333 rows.
     assert [plan.count for plan in plans] == [15, 22, 82]
     # Notes alone: a patient is known by the rows.
-    alone = plan_shards(np.repeat(patients, 3), none, none, None, 100_000, note_bytes=10**9)
+    repeated, none = Entries(np.repeat(patients, 3), 30), Entries(patients[:0], 700)
+    alone = plan_shards(repeated, none, [], None, 100_000, note_bytes=10**9)
     assert alone.count > 50
 
 

@@ -20,13 +20,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import ehrtraj
-from ehrtraj import recipes, rules
 from ehrtraj.format.splits import SPLITS, draw, split_of
-from ehrtraj.pipeline.plan.shards import Plan, plan_shards
+from ehrtraj.pipeline.plan.shards import Entries, Plan, plan_shards
 from ehrtraj.pipeline.shard.duplicates import find_duplicates
 from ehrtraj.pipeline.shard.encounters import Encounters
 from ehrtraj.pipeline.shard.packing import pack, sort_order
-from ehrtraj.release.schema import tables
+from ehrtraj.sources.source import packaged
+
+MIMIC = packaged("mimiciv")
 
 EPOCH = datetime.datetime(2150, 1, 1)
 SECOND = 1_000_000
@@ -34,7 +35,7 @@ INT64 = 2**63
 quickly = settings(deadline=None, max_examples=80)
 
 
-def int64s(values: list[int]) -> np.ndarray:
+def int64s(values: list[int] | np.ndarray) -> np.ndarray:
     return np.array(values, np.int64)
 
 
@@ -142,7 +143,7 @@ SUBJECTS = st.lists(st.integers(1, 10**8), max_size=60)
 def test_a_plan_covers_every_patient_in_ranges(
     patients: list[int], admissions: list[int], stays: list[int], target: int, others: list[int]
 ) -> None:
-    plan = plan_shards(int64s(patients), int64s(admissions), int64s(stays), None, target)
+    plan = plan_shards(people(patients), admitted(admissions), [Entries(int64s(stays), 4_900)], None, target)
     known = sorted({*patients, *admissions, *stays})
     # Patients that only a table of facts has belong to a shard too.
     everyone = int64s(sorted({*known, *others}))
@@ -154,11 +155,18 @@ def test_a_plan_covers_every_patient_in_ranges(
     assert plan.is_selected(everyone) is None
 
 
+def people(subjects: list[int] | np.ndarray) -> Entries:
+    return Entries(int64s(subjects), 30)
+
+
+def admitted(subjects: list[int] | np.ndarray) -> Entries:
+    return Entries(int64s(subjects), 700)
+
+
 @quickly
 @given(patients=SUBJECTS, chosen=SUBJECTS, target=st.integers(1, 1000))
 def test_a_plan_of_chosen_patients_takes_these_alone(patients: list[int], chosen: list[int], target: int) -> None:
-    none = int64s([])
-    plan = plan_shards(int64s(patients), none, none, int64s(chosen), target)
+    plan = plan_shards(people(patients), admitted([]), [], int64s(chosen), target)
     selected = plan.is_selected(int64s(patients))
     assert selected is not None
     assert selected.tolist() == [p in set(chosen) for p in patients]
@@ -170,7 +178,7 @@ def test_a_plan_of_chosen_patients_takes_these_alone(patients: list[int], chosen
 
 def test_shards_are_of_about_equal_work() -> None:
     patients = np.arange(1, 2001, dtype=np.int64)
-    plan = plan_shards(patients, patients, int64s([]), None, target=73_000)
+    plan = plan_shards(people(patients), admitted(patients), [], None, target=73_000)
     sizes = Counter(plan.shard_of(patients).tolist())
     assert plan.count == 20
     assert set(sizes.values()) == {100}
@@ -264,17 +272,17 @@ def microseconds(time: datetime.datetime) -> int:
 def encounters_of() -> Callable[[list[dict[str, Any]]], Encounters]:
     """Function that makes encounters of admissions, as a build does."""
     connection = duckdb.connect(config={"threads": 1})
-    connection.execute(recipes.helper("macros"))
-    schema = tables()["hosp/admissions"].schema
-    connection.register("edstays", tables()["ed/edstays"].schema.empty_table())
+    connection.execute(MIMIC.helper("macros"))
+    schema = MIMIC.tables["hosp/admissions"].schema
+    connection.register("edstays", MIMIC.tables["ed/edstays"].schema.empty_table())
     empty = schema.empty_table()
     connection.register("admissions", empty)
     for name in ("ed_stay", "arrivals"):
-        connection.execute(f"CREATE VIEW {name} AS {recipes.views()[name]}")
+        connection.execute(f"CREATE VIEW {name} AS {MIMIC.views[name]}")
 
     def make(stays: list[dict[str, Any]]) -> Encounters:
         connection.register("admissions", pa.Table.from_pylist(stays, schema=schema))
-        return Encounters.of(connection.sql(recipes.helper("encounters")).to_arrow_table())
+        return Encounters.of(connection.sql(MIMIC.helper("encounters")).to_arrow_table())
 
     return make
 
@@ -340,7 +348,7 @@ def test_the_minute_in_which_one_stay_ends_and_the_next_begins_belongs_to_neithe
 
 def assert_ordered(dataset: Path) -> None:
     """The published order: subject, no time first, time, rank of the event type, code; nobody in two files."""
-    ranks = {name: event_type.rank for name, event_type in rules.event_types().items()}
+    ranks = {name: event_type.rank for name, event_type in MIMIC.event_types.items()}
     homes: dict[int, Path] = {}
     files = sorted((dataset / "data").rglob("*.parquet"))
     assert files

@@ -18,11 +18,14 @@ import ehrtraj
 from ehrtraj.cli import app
 from ehrtraj.errors import EhrtrajError, OutputError, RecipeError, ReleaseError, SettingsError
 from ehrtraj.recipes.coverage import as_markdown, coverage
+from ehrtraj.sources.source import find_source, packaged
+
+MIMIC = packaged("mimiciv")
 
 ROOT = Path(__file__).resolve().parents[1]
 SEPSIS, CLINIC = 10900116, 10900598
 SEPSIS_HADM = 29000116
-_FILE = re.compile(r"^`my-recipes/([\w./]+)`.*?^```(?:csv|sql)\n(.*?)^```", re.M | re.S)
+_FILE = re.compile(r"^`my-overlay/recipes/([\w./]+)`.*?^```(?:csv|sql)\n(.*?)^```", re.M | re.S)
 
 RECORDS = f"""subject_id,study_id,file_name,ecg_time,path
 {SEPSIS},40689238,40689238,2153-04-12 09:41:00,files/p1090/p10900116/s40689238/40689238
@@ -37,10 +40,10 @@ def mine(tmp_path: Path) -> Path:
     files = dict(_FILE.findall((ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")))
     assert set(files) == {"tables.csv", "columns.csv", "event_types.csv", "ecg/record_list.sql", "hosp/services.sql"}
     for name, text in files.items():
-        path = tmp_path / "my-recipes" / name
+        path = tmp_path / "my-overlay" / "recipes" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    return tmp_path / "my-recipes"
+    return tmp_path / "my-overlay" / "recipes"
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def ecg(tmp_path: Path) -> Path:
 def build(release: Path, tmp_path: Path) -> Callable[..., ehrtraj.BuildResult]:
     def build(recipes: Path, name: str = "v1", **settings: Any) -> ehrtraj.BuildResult:
         settings = {"tables": "record_list,services,patients", "max_cpus": 1} | settings
-        return ehrtraj.build(release, tmp_path / "out", name, recipes=recipes, **settings)
+        return ehrtraj.build(release, tmp_path / "out", name, overlay=recipes.parent, **settings)
 
     return build
 
@@ -96,14 +99,16 @@ def test_a_module_beside_the_others_is_found_by_its_name(release: Path, tmp_path
     beside = Path(shutil.copytree(release, tmp_path / "mimic"))
     (beside / "ecg").mkdir()
     (beside / "ecg" / "record_list.csv.gz").write_bytes(gzip.compress(RECORDS.encode()))
-    result = ehrtraj.build(beside, tmp_path / "out", "v1", max_cpus=1, recipes=mine, tables="record_list")
+    result = ehrtraj.build(beside, tmp_path / "out", "v1", max_cpus=1, overlay=mine.parent, tables="record_list")
     assert result.ledger["ecg/record_list"].became_events == 2
 
 
-def test_other_recipes_are_another_dataset(build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path) -> None:
+def test_other_recipes_are_another_dataset(
+    build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path, tmp_path: Path
+) -> None:
     first = build(mine, modules=f"ecg={ecg}")
     assert build(mine, modules=f"ecg={ecg}").already_there
-    other = Path(shutil.copytree(mine, mine.parent / "other"))
+    other = Path(shutil.copytree(mine, tmp_path / "other" / "recipes"))
     recipe = other / "hosp" / "services.sql"
     recipe.write_text(recipe.read_text().replace("'OTHER'", "'MEDICINE'"))
     with pytest.raises(OutputError, match="recipes differ"):
@@ -160,7 +165,7 @@ def test_a_recipe_without_a_table_and_a_table_without_a_recipe_are_named(
     with pytest.raises(RecipeError, match="no recipe for ecg/record_list"):
         build(mine, modules=f"ecg={ecg}")
     with pytest.raises(SettingsError, match="there is no such folder"):
-        build(tmp_path / "nowhere")
+        build(tmp_path / "nowhere" / "recipes")
     with pytest.raises(SettingsError, match="write a module and its folder"):
         build(mine, modules="ecg")
 
@@ -185,27 +190,26 @@ def test_a_view_that_reads_itself_in_a_circle_is_named(
 
 def test_the_table_of_coverage_in_the_readme_is_that_of_the_recipes() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert as_markdown() in readme, "run `ehrtraj tables --markdown` and put it into README.md"
+    assert as_markdown(MIMIC) in readme, "run `ehrtraj tables --markdown` and put it into README.md"
 
 
 def test_the_table_of_coverage_names_every_table_and_what_becomes_of_it(mine: Path) -> None:
-    from ehrtraj.release.schema import tables
 
-    entries = {entry.table: entry for entry in coverage()}
-    assert list(entries) == list(tables())
+    entries = {entry.table: entry for entry in coverage(MIMIC)}
+    assert list(entries) == list(MIMIC.tables)
     assert all(entry.becomes and entry.since for entry in entries.values())
-    assert all(entry.about for name, entry in entries.items() if tables()[name].kind == "patient")
+    assert all(entry.about for name, entry in entries.items() if MIMIC.tables[name].kind == "patient")
     assert entries["note/discharge"].becomes == "`DISCHARGE_NOTE`"
     assert entries["hosp/omr"].since == "2.0"
     assert entries["ed/triage"].since == "ED 1.0"
     assert "codes" in entries["icu/d_items"].becomes
     assert "not read" in entries["hosp/provider"].becomes
-    own = {entry.table: entry for entry in coverage(extra=mine)}
+    own = {entry.table: entry for entry in coverage(find_source(overlay=mine.parent))}
     assert (own["ecg/record_list"].becomes, own["ecg/record_list"].since) == ("`ECG`", "")
 
 
 def test_the_command_shows_it(mine: Path) -> None:
-    said = CliRunner().invoke(app, ["tables", "--recipes", str(mine)])
+    said = CliRunner().invoke(app, ["tables", "--overlay", str(mine.parent)])
     assert said.exit_code == 0
     assert re.search(r"^ecg/record_list +own +ECG$", said.stdout, re.M)
-    assert CliRunner().invoke(app, ["tables", "--markdown"]).stdout == as_markdown()
+    assert CliRunner().invoke(app, ["tables", "--markdown"]).stdout == as_markdown(MIMIC)

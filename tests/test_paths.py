@@ -77,17 +77,17 @@ for path in READ:
     CASES |= {
         f"build --config {path}": ({2}, [*build, "--config", path]),
         f"build --subjects {path}": ({2, 3, 4}, [*build, "--subjects", path]),
-        f"build --rules {path}": ({2, 3, 4, 5}, [*build, "--rules", path]),
-        f"build --recipes {path}": ({2, 3, 4, 5}, [*build, "--recipes", path]),
+        f"build --overlay {path}": ({2, 3, 4, 5}, [*build, "--overlay", path]),
+        f"build --source {path}": ({2, 3, 4, 5}, [*build, "--source", path]),
         f"build --gem {path}": ({2, 3, 4}, [*build, "--gem", path]),
         f"build --vocabulary {path}": ({2, 3, 4}, [*build, "--vocabulary", path]),
         f"build --concept-maps {path}": ({2, 3, 4}, [*build, "--concept-maps", path]),
         f"export --subjects {path}": ({2, 3, 4}, ["export", "{d}", "-o", "{o}", "--subjects", path]),
         f"label task {path}": ({2, 3, 4}, ["label", "{d}", f"{path}.yaml", "-o", "{o}"]),
-        f"rules list {path}": ({2, 3, 4}, ["rules", "list", "--rules", path]),
-        f"rules docs {path}": ({2, 3, 4}, ["rules", "docs", "--rules", path]),
-        f"rules explain {path}": ({2, 3, 4}, ["rules", "explain", "50912", "--rules", path]),
-        f"tables {path}": ({2, 3, 4}, ["tables", "--recipes", path]),
+        f"rules list {path}": ({2, 3, 4}, ["rules", "list", "--overlay", path]),
+        f"rules docs {path}": ({2, 3, 4}, ["rules", "docs", "--overlay", path]),
+        f"rules explain {path}": ({2, 3, 4}, ["rules", "explain", "50912", "--overlay", path]),
+        f"tables {path}": ({2, 3, 4}, ["tables", "--overlay", path]),
         f"tasks {path}": ({2}, ["tasks", path]),
     }
 for path in (*WRITE, "readonly", "dangling", "loop", "file"):

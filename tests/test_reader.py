@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from ehrtraj.errors import ReleaseError
 from ehrtraj.pipeline.stage.parse import BadRow, BlockParser, read_table
 from ehrtraj.release import reader
-from ehrtraj.release.detect import TableFile
 from ehrtraj.release.reader import BLOCK_BYTES, TableStream, read_blocks, read_header, scan_records
 from ehrtraj.release.schema import ARROW_TYPES, Table
+from ehrtraj.release.table_file import TableFile
 
 COLUMNS = {
     "subject_id": "bigint",

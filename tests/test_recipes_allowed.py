@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 import pytest
 
 import ehrtraj
-from ehrtraj import recipes
 from ehrtraj.errors import RecipeError
 from ehrtraj.pipeline.plan.overlay import check_own_recipes
 from ehrtraj.pipeline.shard import extract
 from ehrtraj.recipes import parse_recipe
+from ehrtraj.sources.source import find_source, packaged
 
 RECIPE = """-- hosp/services: the service that cares for the patient from this time on.
 -- left out: prev_service | it is the service of the change before
@@ -37,27 +38,33 @@ ONE_SELECT = "may only read the tables of the build, in one SELECT that writes n
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with one recipe, beside a file that no recipe may read or replace."""
-    (tmp_path / "secret.csv").write_text("a\n1\n")
-    (tmp_path / "mine" / "hosp").mkdir(parents=True)
-    (tmp_path / "mine" / "views").mkdir()
-    (tmp_path / "mine" / "hosp" / "services.sql").write_text(RECIPE)
-    return tmp_path / "mine"
+    mine = tmp_path / "overlay" / "recipes"
+    (mine / "hosp").mkdir(parents=True)
+    (mine / "views").mkdir()
+    (mine / "hosp" / "services.sql").write_text(RECIPE)
+    (tmp_path / "overlay" / "secret.csv").write_text("a\n1\n")
+    return mine
+
+
+def check(folder: Path) -> None:
+    """Check a folder of recipes as a build does."""
+    check_own_recipes(find_source(overlay=folder.parent), folder)
 
 
 def wrong_with(folder: Path) -> str:
     """What is wrong with a folder."""
     with pytest.raises(RecipeError) as raised:
-        check_own_recipes(folder)
+        check(folder)
     assert raised.value.exit_code == 5
-    assert {path.name for path in folder.parent.iterdir()} == {"mine", "secret.csv"}
+    assert {path.name for path in folder.parent.iterdir()} == {"recipes", "secret.csv"}
     assert (folder.parent / "secret.csv").read_text() == "a\n1\n"
     return str(raised.value)
 
 
 def test_a_recipe_that_keeps_to_the_contract_may_be_used(folder: Path) -> None:
-    check_own_recipes(folder)
+    check(folder)
     (folder / "hosp" / "services.sql").write_bytes(RECIPE.replace("\n", "\r\n").encode("utf-8-sig"))
-    check_own_recipes(folder)
+    check(folder)
 
 
 # In the place of `FROM services`, which is in line 12 of the file; the SELECT begins in line 6.
@@ -191,12 +198,8 @@ def test_lines_of_a_header_that_do_not_end_take_no_time() -> None:
 
 
 def test_every_recipe_of_ours_passes_the_checks_of_a_users(tmp_path: Path) -> None:
-    ours = Path(recipes.__file__).parent / "mimiciv"
-    for path in ours.rglob("*.sql"):
-        copy = tmp_path / path.relative_to(ours)
-        copy.parent.mkdir(exist_ok=True)
-        copy.write_bytes(path.read_bytes())
-    check_own_recipes(tmp_path)
+    shutil.copytree(packaged("mimiciv").folder / "recipes", tmp_path / "recipes")
+    check(tmp_path / "recipes")
 
 
 # In a build -----------------------------------------------------------------------------------------------------------
@@ -205,7 +208,7 @@ def test_every_recipe_of_ours_passes_the_checks_of_a_users(tmp_path: Path) -> No
 def test_a_build_refuses_before_it_writes_anything(release: Path, folder: Path, tmp_path: Path) -> None:
     (folder / "hosp" / "services.sql").write_text(RECIPE.replace("FROM services", "FROM read_csv('/etc/hostname')"))
     with pytest.raises(RecipeError, match=OUT_OF_REACH):
-        ehrtraj.build(release, tmp_path / "out", "v1", recipes=folder)
+        ehrtraj.build(release, tmp_path / "out", "v1", overlay=folder.parent)
     assert not (tmp_path / "out").exists()
 
 
@@ -217,7 +220,7 @@ def test_an_event_of_another_patient_is_refused(subject: str, build_rows: Callab
         "hosp/services": [{"subject_id": 10_000_001, "hadm_id": 1, "transfertime": "2150-01-01 00:00:00"}],
     }
     with pytest.raises(RecipeError, match=r"services.sql, line 6.: an event has a subject_id that no row of the table"):
-        build_rows(rows, recipes=folder)
+        build_rows(rows, overlay=folder.parent)
 
 
 def test_a_statement_that_does_not_end_is_ended(
@@ -231,4 +234,4 @@ def test_a_statement_that_does_not_end_is_ended(
         "hosp/services": [{"subject_id": 10_000_001, "hadm_id": 1, "transfertime": "2150-01-01 00:00:00"}],
     }
     with pytest.raises(RecipeError, match="maximum execution time"):
-        build_rows(rows, recipes=folder)
+        build_rows(rows, overlay=folder.parent)

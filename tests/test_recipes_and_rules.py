@@ -13,22 +13,24 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from ehrtraj import recipes, rules
+from ehrtraj import rules
 from ehrtraj.errors import RecipeError
 from ehrtraj.recipes import Statement, parse_recipe
 from ehrtraj.recipes.columns import problem_of_columns
 from ehrtraj.release import schema
-from ehrtraj.release.history import history
+from ehrtraj.sources.source import packaged
 
-TABLES = schema.tables()
+MIMIC = packaged("mimiciv")
+
+TABLES = MIMIC.tables
 PATIENT_TABLES = [name for name, table in TABLES.items() if table.kind == "patient"]
-RECIPES = recipes.recipes()
+RECIPES = MIMIC.recipes
 STATEMENTS = [
     pytest.param(name, statement, id=f"{name}-{statement.event_type}")
     for name, recipe in RECIPES.items()
     for statement in recipe.statements
 ]
-RULE_TABLES = sorted(f.name.removesuffix(".csv") for f in files("ehrtraj.rules").iterdir() if f.name.endswith(".csv"))
+RULE_TABLES = ["about", *(line["table"] for line in rules.read_general("about"))]
 MOST_FLAGS = 62  # bits that stay positive in an int64, one to spare
 # Columns that say the same as another, which a recipe may use instead.
 SAID_TWICE = {("hosp/prescriptions", "poe_id"): ["poe_seq"], ("hosp/prescriptions", "poe_seq"): ["poe_id"]}
@@ -64,7 +66,7 @@ NOT_COLUMNS = {"dod", "ndc_written", "status"}
 
 
 def data_rows(name: str) -> list[dict[str, str]]:
-    with (files("ehrtraj.release") / "mimiciv" / f"{name}.csv").open(encoding="utf-8", newline="") as handle:
+    with (MIMIC.folder / f"{name}.csv").open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle))
 
 
@@ -73,10 +75,10 @@ def session(rows: dict[str, pa.Table]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": 1})
     values = " ".join(f"WHEN '{name}' THEN {value}" for name, value in rules.flags().items())
     connection.execute(f"CREATE MACRO flag(name) AS CASE name {values} ELSE error('unknown flag') END::BIGINT")
-    connection.execute(recipes.helper("macros"))
+    connection.execute(MIMIC.helper("macros"))
     for name in PATIENT_TABLES:
         connection.register(TABLES[name].name, rows.get(name, TABLES[name].schema.empty_table()))
-    for view, sql in recipes.views().items():
+    for view, sql in MIMIC.views.items():
         connection.execute(f"CREATE VIEW {view} AS {sql}")
     return connection
 
@@ -150,7 +152,7 @@ def test_statements_bind_and_yield_the_columns_of_an_event(
 
 @pytest.mark.parametrize(("name", "statement"), STATEMENTS)
 def test_statements_name_known_event_types_flags_and_precisions(name: str, statement: Statement) -> None:
-    assert statement.event_type in rules.event_types()
+    assert statement.event_type in MIMIC.event_types
     named = set(re.findall(r"\bflag\(\s*'([^']*)'\s*\)", statement.sql))
     assert len(re.findall(r"\bflag\(", statement.sql)) == len(re.findall(r"\bflag\(\s*'", statement.sql))
     assert named <= set(rules.flags()), f"{name} names flags that are not in flags.csv"
@@ -160,7 +162,7 @@ def test_statements_name_known_event_types_flags_and_precisions(name: str, state
 
 def test_every_event_type_is_made_by_a_recipe() -> None:
     made = {statement.event_type for recipe in RECIPES.values() for statement in recipe.statements}
-    assert made == set(rules.event_types())
+    assert made == set(MIMIC.event_types)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_helpers_bind(name: str, columns: list[str], empty: duckdb.DuckDBPyConne
     for table in TABLES.values():
         if table.kind == "dictionary":
             empty.register(table.name, table.schema.empty_table())
-    assert empty.sql(recipes.helper(name)).columns == columns
+    assert empty.sql(MIMIC.helper(name)).columns == columns
 
 
 def test_no_column_is_used_in_vain(handmade: ModuleType) -> None:
@@ -280,7 +282,7 @@ def test_there_are_rule_tables() -> None:
 
 @pytest.mark.parametrize("name", RULE_TABLES)
 def test_every_line_of_a_rule_table_is_whole_and_has_a_source(name: str) -> None:
-    rows = rules.read_rules(name)
+    rows = MIMIC.rules(name)
     assert rows
     for row in rows:
         assert None not in row, f"a line has too many fields: {row}"
@@ -289,14 +291,14 @@ def test_every_line_of_a_rule_table_is_whole_and_has_a_source(name: str) -> None
 
 
 def test_event_types_have_unique_names_and_ranks_and_a_meaning() -> None:
-    rows = rules.read_rules("event_types")
+    rows = MIMIC.rules("event_types")
     assert len({r["event_type"] for r in rows}) == len(rows)
     assert len({int(r["rank"]) for r in rows}) == len(rows)
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]*", r["event_type"]) and r["meaning"].strip() for r in rows)
 
 
 def test_events_of_one_time_stand_in_the_order_of_cause_and_effect() -> None:
-    order = list(rules.event_types())
+    order = list(MIMIC.event_types)
     assert order[-1] == "MEDS_DEATH"
     assert order.index("DISCHARGE") < order.index("HOSPITAL_DEATH")
     static = {
@@ -320,7 +322,7 @@ def test_events_of_one_time_stand_in_the_order_of_cause_and_effect() -> None:
 
 
 def test_flags_have_unique_names_and_bits_that_an_int64_holds() -> None:
-    rows = rules.read_rules("flags")
+    rows = rules.read_general("flags")
     bits = [int(r["bit"]) for r in rows]
     assert len(set(bits)) == len(bits)
     assert all(0 <= bit < MOST_FLAGS for bit in bits)
@@ -332,7 +334,7 @@ def test_flags_have_unique_names_and_bits_that_an_int64_holds() -> None:
 def test_every_flag_is_given_by_a_recipe_the_build_or_a_rule() -> None:
     root = Path(str(files("ehrtraj")))
     texts = " ".join(f.read_text(encoding="utf-8") for f in [*root.rglob("*.sql"), *root.rglob("*.py")])
-    given = {line["flag"] for line in rules.read_rules("item_flags")}
+    given = {line["flag"] for line in MIMIC.rules("item_flags")}
     assert [
         name for name in rules.flags() if f"'{name}'" not in texts and f'"{name}"' not in texts and name not in given
     ] == []
@@ -343,7 +345,7 @@ def test_every_flag_is_given_by_a_recipe_the_build_or_a_rule() -> None:
 
 def test_every_table_has_columns_in_the_releases_and_every_column_a_table_and_a_known_type() -> None:
     listed = {f"{r['module']}/{r['table']}" for r in data_rows("tables")}
-    known = history().tables
+    known = MIMIC.history.tables
     assert set(known) == listed
     assert {kind for table in known.values() for kind in table.columns.values()} <= set(schema.ARROW_TYPES)
 
@@ -368,7 +370,7 @@ def test_key_and_duplicate_columns_are_columns(name: str) -> None:
 
 
 def test_published_row_counts_are_of_known_tables() -> None:
-    counts = schema.published_row_counts()
+    counts = MIMIC.published_row_counts("mimiciv")
     assert "3.1" in counts
     assert "2.2" in counts
     names = {table.name for table in TABLES.values()}

@@ -8,7 +8,6 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,15 @@ import pytest
 import ehrtraj
 from ehrtraj.errors import ReleaseError
 from ehrtraj.release.detect import detect
-from ehrtraj.release.history import belongs, history, projects, version_key
+from ehrtraj.release.history import version_key
+from ehrtraj.sources.source import packaged
 from ehrtraj.synth.run import synth
+
+MIMIC = packaged("mimiciv")
 
 NEWEST = "3.1"
 MODULES = ("hosp", "icu", "ed", "note")
-DATA = files("ehrtraj.release") / "mimiciv"
+DATA = MIMIC.folder
 
 
 # The data files -----------------------------------------------------------------------------------------------
@@ -31,7 +33,7 @@ DATA = files("ehrtraj.release") / "mimiciv"
 
 def test_every_line_of_the_releases_has_a_source() -> None:
     lines = 0
-    for project in projects():
+    for project in MIMIC.projects:
         for file in (DATA / "releases" / project).iterdir():
             for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
                 assert row["source"].strip(), (file.name, row)
@@ -43,7 +45,7 @@ def test_every_line_of_the_releases_has_a_source() -> None:
 
 
 def test_all_published_releases_are_known_in_their_order() -> None:
-    shapes = {project: [shape.release for shape in listed] for project, listed in history().shapes.items()}
+    shapes = {project: [shape.release for shape in listed] for project, listed in MIMIC.history.shapes.items()}
     assert shapes == {
         "mimiciv": ["1.0", "2.0", "2.1", "2.2", "3.0", "3.1"],
         "mimic-iv-ed": ["1.0", "2.0", "2.2"],
@@ -51,25 +53,25 @@ def test_all_published_releases_are_known_in_their_order() -> None:
     }
     for listed in shapes.values():
         assert listed == sorted(listed, key=version_key)
-    for project, release in belongs():
+    for project, release in MIMIC.partners:
         assert release in shapes[project]
-        assert belongs()[project, release] <= set(shapes["mimiciv"])
+        assert MIMIC.partners[project, release] <= set(shapes["mimiciv"])
 
 
 def test_a_release_is_what_the_changes_up_to_it_make() -> None:
-    first, *_, last = history().shapes["mimiciv"]
+    first, *_, last = MIMIC.history.shapes["mimiciv"]
     assert first.modules["hosp/patients"] == "core"
     assert last.modules["hosp/patients"] == "hosp"
     assert "ethnicity" in first.columns["hosp/admissions"]
     assert "race" in last.columns["hosp/admissions"]
     assert "hosp/omr" not in first.columns
     assert "cancelreason" in first.columns["icu/inputevents"] - last.columns["icu/inputevents"]
-    assert history().tables["hosp/admissions"].names["race"] == ("race", "ethnicity")
+    assert MIMIC.history.tables["hosp/admissions"].names["race"] == ("race", "ethnicity")
 
 
 def test_the_headers_of_synthetic_releases_are_those_of_the_data(synthetic: Callable[[str], Path]) -> None:
     """Two descriptions of the releases, made for different ends, agree."""
-    shapes = {shape.release: shape for shape in history().shapes["mimiciv"]}
+    shapes = {shape.release: shape for shape in MIMIC.history.shapes["mimiciv"]}
     for release in ("1.0", "2.2", "3.0", "3.1"):
         found = detect(synthetic(release))
         for name, file in found.files.items():

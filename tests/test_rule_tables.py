@@ -15,6 +15,9 @@ from ucumvert import PintUcumRegistry, get_ucum_parser
 from ehrtraj import rules
 from ehrtraj.rules.figures import cited_range, problem_of_limits
 from ehrtraj.rules.measures import Measures
+from ehrtraj.sources.source import packaged
+
+MIMIC = packaged("mimiciv")
 
 Line = dict[str, str]
 
@@ -103,7 +106,7 @@ UNREADABLE = {"gram/12 gram", "iu/ 0 iu", "units\\ 0 units"}
 
 @pytest.fixture(scope="module")
 def measures() -> Measures:
-    return Measures()
+    return Measures(MIMIC.rules)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +132,7 @@ def _items(text: dict[str, str]) -> set[tuple[str, str]]:
 
 def _all_units() -> set[str]:
     columns = {"spellings": ["ucum"], "units": ["unit"], "conversions": ["from_unit", "to_unit"]}
-    return {line[c] for table, names in columns.items() for line in rules.read_rules(table) for c in names} - {""}
+    return {line[c] for table, names in columns.items() for line in MIMIC.rules(table) for c in names} - {""}
 
 
 # Every line --------------------------------------------------------------------------------------------------------
@@ -137,7 +140,7 @@ def _all_units() -> set[str]:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_line_is_whole_has_a_source_and_stands_once(table: str) -> None:
-    lines = rules.read_rules(table)
+    lines = MIMIC.rules(table)
     assert lines
     for line in lines:
         assert list(line) == TABLES[table], line
@@ -150,9 +153,9 @@ def test_every_line_is_whole_has_a_source_and_stands_once(table: str) -> None:
 
 @pytest.mark.parametrize("table", [table for table, keys in KEYS.items() if "event_type" in keys])
 def test_event_types_and_items_are_known(table: str) -> None:
-    for line in rules.read_rules(table):
+    for line in MIMIC.rules(table):
         event_type, item = _item(line)
-        assert event_type in rules.event_types() or (event_type == "*" and item == "*"), line
+        assert event_type in MIMIC.event_types or (event_type == "*" and item == "*"), line
         if event_type in NUMBERED:
             assert item == "*" or item.isdigit(), line
         if event_type in DRUGS:
@@ -162,7 +165,7 @@ def test_event_types_and_items_are_known(table: str) -> None:
 
 
 def test_only_drugs_have_no_unit_of_their_own() -> None:
-    assert {line["event_type"] for line in rules.read_rules("units") if not line["unit"]} == DRUGS
+    assert {line["event_type"] for line in MIMIC.rules("units") if not line["unit"]} == DRUGS
 
 
 # Units -------------------------------------------------------------------------------------------------------------
@@ -174,12 +177,12 @@ def test_every_unit_is_ucum(unit: str) -> None:
 
 
 def test_every_own_unit_can_be_reached_from_what_is_written() -> None:
-    spelled = {line["ucum"] for line in rules.read_rules("spellings")} - {""}
+    spelled = {line["ucum"] for line in MIMIC.rules("spellings")} - {""}
     targets = defaultdict(set)
-    for line in rules.read_rules("conversions"):
+    for line in MIMIC.rules("conversions"):
         assert line["from_unit"] in spelled, line
         targets[line["to_unit"]].add(_item(line))
-    for line in rules.read_rules("units"):
+    for line in MIMIC.rules("units"):
         unit, event_type = line["unit"], line["event_type"]
         ways = {("*", "*"), (event_type, "*"), _item(line)} & targets[unit]
         if unit and unit not in spelled and not unit.startswith("{") and not ways:
@@ -187,8 +190,8 @@ def test_every_own_unit_can_be_reached_from_what_is_written() -> None:
 
 
 def test_a_conversion_by_item_ends_in_the_items_own_unit() -> None:
-    units = {_item(line): line["unit"] for line in rules.read_rules("units")}
-    for line in rules.read_rules("conversions"):
+    units = {_item(line): line["unit"] for line in MIMIC.rules("units")}
+    for line in MIMIC.rules("conversions"):
         if line["item"] != "*":
             assert units[_item(line)] == line["to_unit"], line
 
@@ -199,7 +202,7 @@ def _converted(ucum: PintUcumRegistry, number: float, source: str, target: str) 
 
 
 def test_conversions_are_those_of_ucum_or_of_what_is_measured(ucum: PintUcumRegistry) -> None:
-    for line in rules.read_rules("conversions"):
+    for line in MIMIC.rules("conversions"):
         factor, offset = float(line["factor"]), float(line["offset"])
         pair = line["from_unit"], line["to_unit"]
         if pair in BY_MEANING:
@@ -212,7 +215,7 @@ def test_conversions_are_those_of_ucum_or_of_what_is_measured(ucum: PintUcumRegi
 
 
 def test_weight_is_used_where_a_rate_has_none() -> None:
-    weighted = [line for line in rules.read_rules("conversions") if line["weight"]]
+    weighted = [line for line in MIMIC.rules("conversions") if line["weight"]]
     assert [(*_item(line), line["from_unit"], line["to_unit"], line["weight"]) for line in weighted] == [
         ("INPUT_START", "221749", "ug/min", "ug/kg/min", "divide")
     ]
@@ -222,9 +225,9 @@ def test_equivalents_are_moles_for_monovalent_ions_only() -> None:
     divalent = _items(
         {"LAB": "50893 50808 51624 50960 50970 51077 51088 51095", "CHART": "225625 225667 220635 225677"}
     )
-    lines = [line for line in rules.read_rules("conversions") if line["from_unit"].startswith("meq")]
+    lines = [line for line in MIMIC.rules("conversions") if line["from_unit"].startswith("meq")]
     assert not {_item(line) for line in lines} & (divalent | {("*", "*"), ("LAB", "*"), ("CHART", "*")})
-    units = {_item(line): line["unit"] for line in rules.read_rules("units")}
+    units = {_item(line): line["unit"] for line in MIMIC.rules("units")}
     assert {units[item] for item in divalent} == {"mg/dL", "mmol/L"}
 
 
@@ -301,8 +304,8 @@ def _bounds(line: Line) -> tuple[float, float, float, float]:
 
 
 def test_limits_hold_together() -> None:
-    units = {_item(line): line["unit"] for line in rules.read_rules("units")}
-    for line in rules.read_rules("limits"):
+    units = {_item(line): line["unit"] for line in MIMIC.rules("units")}
+    for line in MIMIC.rules("limits"):
         low, high, suspicious_low, suspicious_high = _bounds(line)
         assert isfinite(low) or isfinite(high), line
         assert low < high, line
@@ -354,7 +357,7 @@ def test_limits_beyond_their_figures_are_named(change: Line, problem: str | None
 
 
 def test_every_item_of_the_published_table_has_limits() -> None:
-    limited = {_item(line) for line in rules.read_rules("limits")}
+    limited = {_item(line) for line in MIMIC.rules("limits")}
     assert _items(PUBLISHED) - limited == set()
     assert _items(NO_RANGE) & limited == set()
 
@@ -375,7 +378,7 @@ def test_every_item_of_the_published_table_has_limits() -> None:
     ],
 )
 def test_limits_are_the_union_and_the_narrowest(event_type: str, item: str, bounds: tuple[float, ...]) -> None:
-    assert [_bounds(line) for line in rules.read_rules("limits") if _item(line) == (event_type, item)] == [bounds]
+    assert [_bounds(line) for line in MIMIC.rules("limits") if _item(line) == (event_type, item)] == [bounds]
 
 
 @pytest.mark.parametrize("item", ["220045", "220050", "220179", "220051", "220180", "220052", "220181", "220210"])
@@ -384,7 +387,7 @@ def test_zero_is_kept_where_it_may_be_the_death(measures: Measures, item: str) -
 
 
 def test_numbers_meant_in_another_unit_cannot_be_meant_as_written(measures: Measures) -> None:
-    for line in rules.read_rules("meant_units"):
+    for line in MIMIC.rules("meant_units"):
         event_type, item = _item(line)
         low, high = float(line["low"]), float(line["high"])
         assert low < high, line
@@ -401,7 +404,7 @@ def test_numbers_meant_in_another_unit_cannot_be_meant_as_written(measures: Meas
 
 
 def test_sentinels_are_whole_numbers_that_nobody_has_in_an_item_with_limits() -> None:
-    values = [line["value"] for line in rules.read_rules("sentinels")]
+    values = [line["value"] for line in MIMIC.rules("sentinels")]
     assert all(re.fullmatch(r"[1-9]\d{3,}", value) for value in values)
     assert {"999999", "1276103", "8888888", "9999"} <= set(values)
 
@@ -417,7 +420,7 @@ def _loinc_check_digit(body: str) -> int:
 
 
 def test_concepts_are_codes() -> None:
-    for line in rules.read_rules("concepts"):
+    for line in MIMIC.rules("concepts"):
         vocabulary, code = line["concept"].split("/")
         if vocabulary == "LOINC":
             body, digit = code.split("-")
@@ -428,13 +431,13 @@ def test_concepts_are_codes() -> None:
 
 
 def test_items_with_limits_have_a_concept() -> None:
-    limited = {_item(line) for line in rules.read_rules("limits") if line["event_type"] != "OUTPUT"}
-    assert limited - {_item(line) for line in rules.read_rules("concepts")} == NO_CONCEPT
+    limited = {_item(line) for line in MIMIC.rules("limits") if line["event_type"] != "OUTPUT"}
+    assert limited - {_item(line) for line in MIMIC.rules("concepts")} == NO_CONCEPT
 
 
 def test_items_of_one_concept_share_unit_and_limits(measures: Measures) -> None:
     sharing = defaultdict(set)
-    for line in rules.read_rules("concepts"):
+    for line in MIMIC.rules("concepts"):
         item = _item(line)
         if not line["concept"].startswith("RxNorm"):  # a drug's rate and its amount
             sharing[line["concept"]].add((measures.own_unit(*item), measures.limits.get(item)))
@@ -497,16 +500,20 @@ def test_every_laboratory_item_in_the_tables_is_in_the_dictionary(demo: Path) ->
             for file in ("hosp/d_labitems.csv.gz", "icu/d_items.csv.gz")
         )
     for table in ("units", "conversions", "limits", "meant_units", "concepts"):
-        for line in rules.read_rules(table):
+        for line in MIMIC.rules(table):
             event_type, item = _item(line)
             if event_type in NUMBERED and item != "*":
                 assert item in (labs if event_type == "LAB" else items), (table, line)
 
 
 def test_the_files_are_plain_csv() -> None:
-    folder = Path(rules.__file__).parent
+    folders = (Path(rules.__file__).parent, MIMIC.folder / "rules")
     for table, columns in TABLES.items():
-        data = (folder / f"{table}.csv").read_bytes()
-        assert b"\r" not in data, table
-        rows = list(csv.reader(data.decode("utf-8").splitlines()))
-        assert {len(row) for row in rows} == {len(columns)}, table
+        files = [file for folder in folders if (file := folder / f"{table}.csv").is_file()]
+        assert files, table
+        for file in files:
+            data = file.read_bytes()
+            assert b"\r" not in data, file
+            rows = list(csv.reader(data.decode("utf-8").splitlines()))
+            assert {len(row) for row in rows} == {len(columns)}, file
+            assert rows[0] == rules.columns_of(table), file

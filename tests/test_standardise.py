@@ -23,11 +23,14 @@ from ehrtraj.format.arrays import Texts
 from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.rules.listing import as_markdown
 from ehrtraj.rules.measures import Measures
+from ehrtraj.sources.source import find_source, packaged
 from ehrtraj.synth.run import synth
 
+MIMIC = packaged("mimiciv")
+
 SUBJECT = {"subject_id": 10_000_001, "gender": "F", "anchor_age": 60, "anchor_year": 2150}
-MEASURES = Measures()
-STANDARDISER = Standardiser()
+MEASURES = Measures(MIMIC.rules)
+STANDARDISER = Standardiser(MIMIC)
 
 
 def texts(values: list[str | None]) -> Texts:
@@ -139,9 +142,7 @@ def test_a_row_does_not_depend_on_its_neighbours(rows: list[tuple[Any, float]], 
         assert str(got) == str(alone[repr(row)])
 
 
-@pytest.mark.parametrize(
-    "line", rules.read_rules("conversions"), ids=lambda line: f"{line['from_unit']}-{line['to_unit']}"
-)
+@pytest.mark.parametrize("line", MIMIC.rules("conversions"), ids=lambda line: f"{line['from_unit']}-{line['to_unit']}")
 def test_conversions_lead_back(line: dict[str, str]) -> None:
     """A number converted and converted back is the number: no factor is zero, none loses what float64 holds."""
     factor, offset = float(line["factor"] or 1), float(line["offset"] or 0)
@@ -182,14 +183,14 @@ def test_a_build_standardises_unless_told_not_to(build_rows: Callable[..., Any])
 
 
 def test_own_rules_win_and_are_recorded(build_rows: Callable[..., Any], tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
+    own = tmp_path / "own" / "rules"
+    own.mkdir(parents=True)
     header = "event_type,item,low,high,suspicious_low,suspicious_high,figures,source\n"
     (own / "limits.csv").write_text(header + "LAB,50983,100,120,,,,our laboratory\n")
     rows = {"hosp/patients": [SUBJECT], "hosp/labevents": [lab(1, 50983, "140", "mEq/L")]}
-    event = build_rows(rows, standardise=True, rules=own).one(10_000_001, "LAB//50983")
+    event = build_rows(rows, standardise=True, overlay=own.parent).one(10_000_001, "LAB//50983")
     assert (event["numeric_value"], event["raw_value"]) == (None, "140")
-    assert rules.digest(own) != rules.digest()
+    assert find_source(overlay=own.parent).rules_digest() != MIMIC.rules_digest()
 
 
 @pytest.mark.parametrize(
@@ -201,9 +202,10 @@ def test_own_rules_win_and_are_recorded(build_rows: Callable[..., Any], tmp_path
     ],
 )
 def test_own_rules_that_cannot_be_used_are_named(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "limits.csv").write_text(text)
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "limits.csv").write_text(text)
     with pytest.raises(RecipeError, match=message):
-        Measures(tmp_path)
+        Measures(find_source(overlay=tmp_path).rules)
 
 
 @pytest.mark.parametrize(
@@ -223,18 +225,20 @@ def test_own_rules_that_cannot_be_used_are_named(tmp_path: Path, text: str, mess
 def test_a_build_names_the_line_of_an_own_rule_that_cannot_be(
     release: Path, tmp_path: Path, name: str, line: str, message: str
 ) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
-    header = ",".join(rules.read_rules(name)[0]) if name != "limit" else "event_type,item"
+    own = tmp_path / "own" / "rules"
+    own.mkdir(parents=True)
+    header = ",".join(MIMIC.rules(name)[0]) if name != "limit" else "event_type,item"
     (own / f"{name}.csv").write_text(f"{header}\n{line}\n")
     with pytest.raises(RecipeError, match=message):
-        ehrtraj.build(release, tmp_path / "out", "v", rules=own)
+        ehrtraj.build(release, tmp_path / "out", "v", overlay=own.parent)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_of_rules_must_be_there(release: Path, tmp_path: Path) -> None:
+def test_an_overlay_must_be_there_and_have_something_in_it(release: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such folder"):
-        ehrtraj.build(release, tmp_path, "v", rules=tmp_path / "nowhere")
+        ehrtraj.build(release, tmp_path, "v", overlay=tmp_path / "nowhere")
+    with pytest.raises(SettingsError, match="contains neither recipes/ nor rules/"):
+        ehrtraj.build(release, tmp_path, "v", overlay=tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -287,11 +291,11 @@ def test_rules_are_listed_and_explained() -> None:
 
 
 def test_every_rule_table_is_listed() -> None:
-    folder = Path(rules.__file__).parent
-    listed = {line["table"] for line in rules.read_rules("about")} | {"about"}
-    assert listed == {path.stem for path in folder.glob("*.csv")}
+    folders = (Path(rules.__file__).parent, MIMIC.folder / "rules")
+    listed = {line["table"] for line in rules.read_general("about")} | {"about"}
+    assert listed == {path.stem for folder in folders for path in folder.glob("*.csv")}
 
 
 def test_the_documentation_of_the_rules_is_that_of_the_files() -> None:
     page = Path(__file__).resolve().parents[1] / "docs" / "rules.md"
-    assert page.read_text() == as_markdown(), "run `ehrtraj rules docs > docs/rules.md`"
+    assert page.read_text() == as_markdown(MIMIC.rules, "mimiciv"), "run `ehrtraj rules docs > docs/rules.md`"

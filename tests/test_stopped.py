@@ -25,7 +25,7 @@ import typer.main
 import ehrtraj
 from ehrtraj import interrupt
 from ehrtraj.cli import app
-from ehrtraj.release.detect import SYNTHETIC_MARKER
+from ehrtraj.release.versions import SYNTHETIC_MARKER
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="looks for signal handlers in /proc")
 

@@ -21,17 +21,18 @@ from typer.testing import CliRunner
 import ehrtraj
 from ehrtraj.cli import app
 from ehrtraj.errors import OutputError, SettingsError
-from ehrtraj.release import schema
+from ehrtraj.sources.source import packaged
 from ehrtraj.synth import catalog
 from ehrtraj.synth.block import BLOCK_PATIENTS
 from ehrtraj.synth.draw import NONE
 from ehrtraj.synth.life import draw_block
 from ehrtraj.synth.run import synth
 
+MIMIC = packaged("mimiciv")
 PATIENTS = 2 * BLOCK_PATIENTS
 ED = ("edstays", "triage", "vitalsign", "diagnosis", "medrecon", "pyxis")
 NOTE = ("discharge", "discharge_detail", "radiology", "radiology_detail")
-ALL_TABLES = {*schema.tables("mimiciv"), *(f"ed/{name}" for name in ED), *(f"note/{name}" for name in NOTE)}
+ALL_TABLES = {*MIMIC.tables, *(f"ed/{name}" for name in ED), *(f"note/{name}" for name in NOTE)}
 
 
 def read(release: Path, table: str) -> pl.DataFrame:
@@ -89,9 +90,9 @@ def test_every_table_of_every_module_is_there(tables: dict[str, pl.DataFrame]) -
     assert all(frame.height for frame in tables.values())
 
 
-@pytest.mark.parametrize("table", sorted(schema.tables("mimiciv")))
+@pytest.mark.parametrize("table", sorted(MIMIC.tables))
 def test_headers_are_those_the_build_knows(tables: dict[str, pl.DataFrame], table: str) -> None:
-    known = {name.lower() for name in schema.tables("mimiciv")[table].columns}
+    known = {name.lower() for name in MIMIC.tables[table].columns}
     assert {name.lower() for name in tables[table].columns} >= known
 
 
@@ -382,7 +383,7 @@ def test_every_planted_row_is_accounted_for(defective: Path, defective_built: Pa
     answers = pl.read_parquet(defective / "answers.parquet")
     ledger = pl.read_parquet(defective_built / "ledger.parquet")
     read_rows = dict(ledger.filter(pl.col("outcome") == "read").select("table", "rows").iter_rows())
-    built = [name for name in schema.tables("mimiciv") if schema.tables("mimiciv")[name].kind == "patient"]
+    built = [name for name in MIMIC.tables if MIMIC.tables[name].kind == "patient"]
     for table in built:
         assert read_rows[table] == read(defective, table).height, table
     events = pl.scan_parquet(defective_built / "data" / "**" / "*.parquet")
@@ -418,7 +419,7 @@ def _source_keys(planted: pl.DataFrame) -> list[int]:
 def _rejected_keys(path: Path, table: str) -> set[int]:
     """Keys of rejected rows: from their columns, or from their text where they could not be parsed."""
     rejects = pl.read_parquet(path)
-    place = list(schema.tables("mimiciv")[table].columns).index(KEY_COLUMNS[table])
+    place = list(MIMIC.tables[table].columns).index(KEY_COLUMNS[table])
     in_text = rejects["text"].drop_nulls().str.split(",").list.get(place)
     keys = pl.concat([rejects[KEY_COLUMNS[table]].cast(pl.String), in_text])
     return {int(key) for key in keys.drop_nulls()}

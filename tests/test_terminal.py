@@ -95,7 +95,7 @@ def world(handmade: ModuleType, built: Path, tmp_path_factory: pytest.TempPathFa
     damaged = Path(shutil.copytree(dataset, root / "v2"))
     codes = damaged / "metadata" / "codes.parquet"
     pl.read_parquet(codes, glob=False).filter(~pl.col("code").str.contains("owned")).write_parquet(codes)
-    task = (SOURCE / "tasks" / "in_hospital_mortality.yaml").read_text()
+    task = (SOURCE / "sources" / "mimiciv" / "tasks" / "in_hospital_mortality.yaml").read_text()
     quoted = json.dumps(HOSTILE)[1:-1].replace("/", r"\/")
     (root / "task.yaml").write_text(
         re.sub("description: .*?predicates:", TASK.format(quoted).replace("\\", r"\\"), task, flags=re.S)
@@ -167,7 +167,7 @@ COMMANDS: dict[str, Invocations] = {
         (4, lambda w: ["label", w.dataset, "in_hospital_mortality", "-o", w.dataset]),
     ],
     "rules applied": [(0, lambda w: ["rules", "applied", w.dataset, "--limit", 500])],
-    "rules docs": [(2, lambda w: ["rules", "docs", "--rules", w.root / "nowhere"])],
+    "rules docs": [(2, lambda w: ["rules", "docs", "--overlay", w.root / "nowhere"])],
     "rules explain": [(2, lambda w: ["rules", "explain", HOSTILE]), (0, lambda w: ["rules", "explain", "50912"])],
     "rules list": [(0, lambda w: ["rules", "list"])],
     "show": [
@@ -176,7 +176,7 @@ COMMANDS: dict[str, Invocations] = {
         (7, lambda w: ["show", w.root, 1]),
     ],
     "synth": [(4, lambda w: ["synth", w.root]), (2, lambda w: ["synth", w.root / "x", "--release", HOSTILE])],
-    "tables": [(0, lambda w: ["tables"]), (2, lambda w: ["tables", "--recipes", w.root / "nowhere"])],
+    "tables": [(0, lambda w: ["tables"]), (2, lambda w: ["tables", "--overlay", w.root / "nowhere"])],
     "tasks": [(0, lambda w: ["tasks"]), (2, lambda w: ["tasks", HOSTILE])],
     "verify": [(3, lambda w: ["verify", w.release])],
 }
@@ -283,7 +283,7 @@ def test_what_programs_read_is_exact(world: World, run_cli: Callable[..., Said],
     page = run_cli("rules", "docs", encoding=encoding).out
     assert page == (SOURCE.parents[1] / "docs" / "rules.md").read_bytes()
     task = run_cli("tasks", "aki_48h", encoding=encoding).out
-    assert task == (SOURCE / "tasks" / "aki_48h.yaml").read_bytes()
+    assert task == (SOURCE / "sources" / "mimiciv" / "tasks" / "aki_48h.yaml").read_bytes()
 
 
 def test_csv_on_a_terminal_is_escaped(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,11 @@ from ehrtraj import rules
 from ehrtraj.format.arrays import Texts
 from ehrtraj.pipeline.shard.texts import TextReader
 from ehrtraj.rules.texts import text_rules
+from ehrtraj.sources.source import packaged
 
-READER = TextReader(text_rules())
+MIMIC = packaged("mimiciv")
+
+READER = TextReader(text_rules(MIMIC.rules, partial(MIMIC.rules, special_first=True)))
 SUBJECT = {"subject_id": 10_000_001, "gender": "F", "anchor_age": 60, "anchor_year": 2150}
 TABLES = ("text_forms", "text_results", "text_remarks")
 
@@ -151,15 +155,15 @@ def test_nothing_that_the_source_said_is_lost(rows: list[Any]) -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_line_has_a_source_and_known_event_types(table: str) -> None:
-    lines = rules.read_rules(table)
+    lines = MIMIC.rules(table)
     for line in lines:
         assert line["source"].strip(), line
         assert line["event_types"].split(), line
-        assert set(line["event_types"].split()) <= set(rules.event_types()), line
+        assert set(line["event_types"].split()) <= set(MIMIC.event_types), line
     assert len({tuple(v for k, v in line.items() if k != "source") for line in lines}) == len(lines)
 
 
-@pytest.mark.parametrize("form", rules.read_rules("text_forms"), ids=lambda f: f["form"] + f["operator"])
+@pytest.mark.parametrize("form", MIMIC.rules("text_forms"), ids=lambda f: f["form"] + f["operator"])
 def test_a_form_names_the_groups_of_its_kind(form: dict[str, str]) -> None:
     groups = {"number": {"number"}, "bound": {"bound"}, "range": {"low", "high"}, "result": set()}[form["form"]]
     assert set(re.compile(form["pattern"]).groupindex) == groups
@@ -167,7 +171,7 @@ def test_a_form_names_the_groups_of_its_kind(form: dict[str, str]) -> None:
     assert bool(form["operator"]) == (form["form"] == "bound")
 
 
-@pytest.mark.parametrize("remark", rules.read_rules("text_remarks"), ids=lambda r: r["name"])
+@pytest.mark.parametrize("remark", MIMIC.rules("text_remarks"), ids=lambda r: r["name"])
 def test_a_remark_is_a_pattern_and_a_word(remark: dict[str, str]) -> None:
     assert remark["kind"] in ("status", "caveat")
     assert re.fullmatch("[a-z_]+", remark["name"])
@@ -177,7 +181,7 @@ def test_a_remark_is_a_pattern_and_a_word(remark: dict[str, str]) -> None:
 
 
 def test_a_status_is_not_a_word_of_the_vocabulary() -> None:
-    words = [line["text"] for line in rules.read_rules("text_results")]
+    words = [line["text"] for line in MIMIC.rules("text_results")]
     assert words == [word.upper() for word in words]
     got = read("LAB", [(None, None, f"{word}.") for word in words])
     assert [word for word, row in zip(words, got, strict=True) if row.get("text") != word or "status" in row] == []
@@ -212,8 +216,8 @@ def test_a_bound_is_converted_and_can_be_searched_for(build_rows: Callable[..., 
 
 
 def test_own_texts_win(build_rows: Callable[..., Any], tmp_path: Any) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
+    own = tmp_path / "own" / "rules"
+    own.mkdir(parents=True)
     (own / "text_results.csv").write_text("event_types,text,source\nLAB,FULL OF STARS,the laboratory told me\n")
     (own / "text_forms.csv").write_text(
         "event_types,form,operator,pattern,source\nLAB,bound,<,under (?P<bound>[0-9]+),me\n"
@@ -228,8 +232,10 @@ def test_own_texts_win(build_rows: Callable[..., Any], tmp_path: Any) -> None:
             lab(3, valuenum=1, comments="rather pink"),
         ],
     }
-    first, second, third = build_rows(rows, standardise=True, rules=own).of(10_000_001, "LAB//")
+    first, second, third = build_rows(rows, standardise=True, overlay=own.parent).of(10_000_001, "LAB//")
     assert first["text_value"] == "Full of stars"
     assert second["attributes"]["bound"] == 5
     assert (second["attributes"].get("caveat"), third["attributes"]["caveat"]) == (None, "hemolyzed")
-    assert json.loads((tmp_path / "out" / "rows" / "manifest.json").read_text())["settings"]["rules"] == str(own)
+    assert json.loads((tmp_path / "out" / "rows" / "manifest.json").read_text())["settings"]["overlay"] == str(
+        own.parent
+    )

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pyarrow as pa
 import pytest
 
-from ehrtraj import recipes, rules
+from ehrtraj import rules
 from ehrtraj.errors import OutputError, RecipeError
 from ehrtraj.files import names_in, read_csv_lines, read_text_file
 from ehrtraj.pipeline.plan.overlay import check_own_recipes
 from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.pipeline.shard.texts import _examine
-from ehrtraj.release.schema import tables
-from ehrtraj.rules.copied_results import copied_results
 from ehrtraj.rules.measures import Measures
 from ehrtraj.rules.own import check_own_rules
 from ehrtraj.rules.texts import text_rules
+from ehrtraj.sources.source import Source, find_source, packaged
+
+MIMIC = packaged("mimiciv")
 
 Wrong = Callable[[Path], object]
 
@@ -102,12 +105,23 @@ NO_RULES: dict[str, tuple[Wrong, str]] = {
 }
 
 
+def check_rules(folder: Path) -> None:
+    check_own_rules(folder, MIMIC.event_types)
+
+
+def with_rules(folder: Path) -> Source:
+    """A source with a folder of own rule tables."""
+    (folder / "overlay").mkdir()
+    shutil.copytree(folder, folder / "overlay" / "rules", ignore=shutil.ignore_patterns("overlay"))
+    return find_source(overlay=folder / "overlay")
+
+
 @pytest.mark.parametrize("name", NO_RULES)
 def test_a_rule_table_that_cannot_be_read_is_not_ignored(name: str, tmp_path: Path) -> None:
     make, message = NO_RULES[name]
     make(tmp_path / name)
     with pytest.raises(RecipeError, match=message):
-        check_own_rules(tmp_path)
+        check_rules(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -131,26 +145,32 @@ def test_a_rule_table_that_cannot_be_read_is_not_ignored(name: str, tmp_path: Pa
     ],
 )
 def test_a_rule_that_cannot_be_used_is_named(name: str, line: str, message: str, tmp_path: Path) -> None:
-    header = ",".join(rules.read_rules(name)[0])
+    header = ",".join(MIMIC.rules(name)[0])
     (tmp_path / f"{name}.csv").write_text(f"{header}\n\n{line}\n")
     with pytest.raises(RecipeError, match=f"{name}.csv, line 3: .*{message}"):
-        check_own_rules(tmp_path)
+        check_rules(tmp_path)
 
 
-@pytest.mark.parametrize("name", [one["table"] for one in rules.read_rules("about")])
+def all_lines(name: str) -> list[str]:
+    """The lines of a rule table as they are in the files: those that hold everywhere, then the source's."""
+    files = [folder / f"{name}.csv" for folder in (Path(rules.__file__).parent, MIMIC.folder / "rules")]
+    head, *lines = [f.read_text(encoding="utf-8").splitlines(keepends=True) for f in files if f.is_file()]
+    return head + [line for more in lines for line in more[1:]]
+
+
+@pytest.mark.parametrize("name", [one["table"] for one in rules.read_general("about")])
 def test_every_rule_of_ours_passes_the_checks_of_a_users(name: str, tmp_path: Path) -> None:
-    text = (Path(rules.__file__).parent / f"{name}.csv").read_text(encoding="utf-8")
     if name in ("about", "flags", "event_types", "planned_event_types", "intervals"):
         return
-    (tmp_path / f"{name}.csv").write_text(text)
-    check_own_rules(tmp_path)
+    (tmp_path / f"{name}.csv").write_text("".join(all_lines(name)))
+    check_rules(tmp_path)
 
 
 def test_a_conversion_by_weight_of_a_user_is_used(tmp_path: Path) -> None:
-    header = ",".join(rules.read_rules("conversions")[0])
+    header = ",".join(MIMIC.rules("conversions")[0])
     (tmp_path / "conversions.csv").write_text(f"{header}\nLAB,1,mg,mg/kg,1,0,divide,me\n")
-    check_own_rules(tmp_path)
-    assert Measures(tmp_path).conversions["LAB", "1", "mg", "mg/kg"].weight == -1
+    check_rules(tmp_path)
+    assert Measures(with_rules(tmp_path).rules).conversions["LAB", "1", "mg", "mg/kg"].weight == -1
 
 
 # Tables of a folder of recipes ----------------------------------------------------------------------------------------
@@ -176,17 +196,21 @@ GOOD = COLUMN + "ecg,record,subject_id,bigint\n"
     ],
 )
 def test_a_table_that_cannot_be_is_named(tables_csv: str, columns_csv: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "tables.csv").write_text(tables_csv)
-    (tmp_path / "columns.csv").write_text(columns_csv)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "tables.csv").write_text(tables_csv)
+    (tmp_path / "recipes" / "columns.csv").write_text(columns_csv)
+    source = find_source(overlay=tmp_path)
     with pytest.raises(RecipeError, match=message):
-        tables(extra=tmp_path)
+        source.tables  # noqa: B018
 
 
 @pytest.mark.parametrize("line", ["ECG,²,x,me", "ECG,-1,x,me", "ECG,99999999999,x,me", "ecg,1,x,me", "A//B,1,x,me"])
 def test_a_event_type_that_cannot_be_is_named(line: str, tmp_path: Path) -> None:
-    (tmp_path / "event_types.csv").write_text(f"event_type,rank,meaning,source\n{line}\n")
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "event_types.csv").write_text(f"event_type,rank,meaning,source\n{line}\n")
+    source = find_source(overlay=tmp_path)
     with pytest.raises(RecipeError, match=r"event_types.csv, line 2"):
-        rules.event_types(tmp_path)
+        source.event_types  # noqa: B018
 
 
 # Mutations ------------------------------------------------------------------------------------------------------------
@@ -245,24 +269,22 @@ SQL = [
 def test_only_our_errors_come_of_mutated_rule_tables(tmp_path: Path, mutations: ModuleType) -> None:
     count = int(os.environ.get("EHRTRAJ_FUZZ_RULES", "80"))
     chance, used = random.Random(12), 0
-    names = [line["table"] for line in rules.read_rules("about") if line["table"] not in FIXED]
+    names = [line["table"] for line in rules.read_general("about") if line["table"] not in FIXED]
     for number in range(count):
         folder, name = tmp_path / str(number), chance.choice(names)
         folder.mkdir()
-        head, *lines = (
-            (Path(rules.__file__).parent / f"{name}.csv").read_text(encoding="utf-8").splitlines(keepends=True)
-        )
+        head, *lines = all_lines(name)
         text = head + "".join(chance.sample(lines, min(len(lines), 4)))
         (folder / f"{name}.csv").write_bytes(mutations.mutated(chance, text, CELLS))
         try:
-            check_own_rules(folder)
+            check_rules(folder)
         except RecipeError as error:
             assert f"{name}.csv" in str(error)
             continue
         used += 1
-        Standardiser(folder)
-        copied_results(folder)
-        for of_event_type in text_rules(folder).values():
+        source = with_rules(folder)
+        Standardiser(source)
+        for of_event_type in text_rules(source.rules, partial(source.rules, special_first=True)).values():
             _examine(of_event_type, pa.array(["1,000", "<5", "1-2", "NEG", "UNABLE TO REPORT", "x"]))
     assert count // 10 < used < count * 9 // 10
 
@@ -270,14 +292,15 @@ def test_only_our_errors_come_of_mutated_rule_tables(tmp_path: Path, mutations: 
 def test_only_our_errors_come_of_mutated_recipes(tmp_path: Path, mutations: ModuleType) -> None:
     count = int(os.environ.get("EHRTRAJ_FUZZ_RECIPES", "12"))
     chance = random.Random(12)
-    ours = Path(recipes.__file__).parent / "mimiciv"
+    ours = MIMIC.folder / "recipes"
     files = sorted(ours.rglob("*.sql"))
     for number in range(count):
         path = chance.choice(files)
-        mine = tmp_path / str(number) / path.relative_to(ours)
+        folder = tmp_path / str(number) / "recipes"
+        mine = folder / path.relative_to(ours)
         mine.parent.mkdir(parents=True)
         mine.write_bytes(mutations.mutated(chance, path.read_text(encoding="utf-8"), SQL))
         try:
-            check_own_recipes(tmp_path / str(number))
+            check_own_recipes(find_source(overlay=folder.parent), folder)
         except RecipeError as error:
             assert str(mine) in str(error)

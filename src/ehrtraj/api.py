@@ -16,6 +16,7 @@ from ehrtraj.engines.local import LocalEngine
 from ehrtraj.pipeline.job import BuildJob
 from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.run import run
+from ehrtraj.release.detect import which_source
 from ehrtraj.results import BuildResult
 from ehrtraj.runtime.limits import capped_cpus
 from ehrtraj.runtime.progress import Reporter
@@ -85,17 +86,18 @@ def build_with(
     notes, warnings = settings_news(settings, origins or {})
     news.note(*([note] if note else []), *notes)
     news.warn(*warnings)
-    job = BuildJob(
-        settings,
-        output or LocalStorage(settings.output),
-        engine or LocalEngine(cpus, settings.memory_limit),
-        reporter,
-        news,
-        origins or {},
-        explain=naming_what_is_missing,
-        hints=download_notes,
-    )
     try:
+        job = BuildJob(
+            settings,
+            which_source(settings.data_dir, settings.source, settings.overlay),
+            output or LocalStorage(settings.output),
+            engine or LocalEngine(cpus, settings.memory_limit),
+            reporter,
+            news,
+            origins or {},
+            explain=naming_what_is_missing,
+            hints=download_notes,
+        )
         result = run(job)
         if not settings.export:
             return result

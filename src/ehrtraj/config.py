@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ehrtraj.declaration import PREFIX, Kind, Setting, setting, settings_of
 from ehrtraj.errors import SettingsError
@@ -24,6 +24,9 @@ from ehrtraj.exports import formats
 from ehrtraj.format.names import UNITS
 from ehrtraj.release.asked import number_or_file
 from ehrtraj.runtime.limits import DEFAULT_MEMORY, capped_cpus, check_memory_limit, parse_size, usable_cpus
+
+if TYPE_CHECKING:
+    from ehrtraj.sources.source import Source
 
 Clock = Literal["event", "available"]
 Notes = Literal["inline", "separate", "none"]
@@ -169,14 +172,6 @@ class Settings:
             switch="--standardise/--as-written",
         ),
     )
-    rules: Path | None = field(
-        default=None,
-        metadata=setting(
-            help="Folder with custom rule tables, whose lines win over the package's.",
-            changes_data=True,
-            content_in="rules",
-        ),
-    )
     gem: Path | None = field(
         default=None,
         metadata=setting(
@@ -232,12 +227,22 @@ class Settings:
             shorthand=("--no-notes", "none"),
         ),
     )
-    recipes: Path | None = field(
+    source: str | None = field(
         default=None,
         metadata=setting(
-            help="Folder with custom recipes and tables, which win over the package's.",
+            help="Source of the release: a name, or the folder of your own.",
+            details="See docs/sources.md.",
             changes_data=True,
-            content_in="recipes",
+            content_in="source",
+            default_text="found by its tables",
+        ),
+    )
+    overlay: Path | None = field(
+        default=None,
+        metadata=setting(
+            help="Folder with your own recipes/ and rules/, which win over those of the source.",
+            changes_data=True,
+            content_in="source",
         ),
     )
     seed: int = field(
@@ -276,13 +281,21 @@ UNPREFIXED = tuple(s.name for s in SETTINGS if s.declared.unprefixed)
 """Settings whose environment variable also counts without the prefix."""
 
 
-def module_folders(settings: Settings) -> dict[str, Path | None]:
-    """Folders of the modules that were named, None for those that were not."""
+def module_folders(settings: Settings, source: Source) -> dict[str, Path | None]:
+    """Folders of the modules that were named, None for those that were not.
+
+    Raises:
+        SettingsError: if an option names a module that the source does not have.
+    """
+    options = source.declared.module_options
+    for name in ("ed", "note"):
+        if getattr(settings, name) is not None and name not in options:
+            raise SettingsError(f"--{name}: {source.title} has no such module")
     own: dict[str, Path | None] = {}
     for entry in settings.modules:
         name, _, folder = entry.partition("=")
         own[name] = Path(folder).expanduser()
-    return {"ed": settings.ed, "note": settings.note} | own
+    return {module: getattr(settings, name, None) for name, module in options.items()} | own
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, Union, get_args
 
 from ehrtraj.errors import SettingsError
 
-Content = Literal["files", "recipes", "rules", "vocabularies"]
+Content = Literal["files", "source", "vocabularies"]
 """Entries of the fingerprint that hold the content of files which settings name."""
 
 PREFIX = "EHRTRAJ_"

@@ -60,6 +60,7 @@ class BuildResult:
         requested: what became of the patients that `subjects` asked for; None where it did not, or if the dataset was
             already there.
         exports: what was written of the dataset beside it.
+        source: what people call the source of the release; empty if the dataset was already there.
     """
 
     path: Path
@@ -76,3 +77,4 @@ class BuildResult:
     versions: dict[str, str] = field(default_factory=dict)
     requested: SubjectsFound | None = None
     exports: tuple[ExportResult, ...] = ()
+    source: str = ""

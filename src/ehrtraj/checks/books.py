@@ -18,7 +18,7 @@ from ehrtraj.checks.findings import Findings, Place
 from ehrtraj.checks.official import refusal
 from ehrtraj.checks.scan import sha256_of
 from ehrtraj.dataset.database import Database
-from ehrtraj.format.event_types import from_json
+from ehrtraj.format.event_types import EventType, from_json
 from ehrtraj.format.names import APPLIED, DATA, DATASET_JSON, EVENT_TYPES, FLAGS, LEDGER, MANIFEST, NOTES
 
 _SEPARATE = "text_separate"
@@ -67,10 +67,10 @@ def flag_values(content: Mapping[str, Any], findings: Findings) -> dict[str, int
     return values
 
 
-def event_type_ranks(content: Mapping[str, Any], findings: Findings) -> dict[str, int]:
-    """Rank of each event type in event_types.json."""
+def event_types(content: Mapping[str, Any], findings: Findings) -> dict[str, EventType]:
+    """The kinds of events in event_types.json."""
     try:
-        return {event_type.name: event_type.rank for event_type in from_json(content).values()}
+        return from_json(content)
     except ValueError as error:
         findings.one("event_types", str(error), EVENT_TYPES)
         return {}

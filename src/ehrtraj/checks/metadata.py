@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +78,16 @@ def check_codes(root: Path, tables: Database, findings: Findings) -> pa.Table | 
 
 
 def check_own_codes(
-    table: pa.Table, tables: Database, findings: Findings, event_types: Sequence[str], *, standardised: bool
+    table: pa.Table, tables: Database, findings: Findings, known: Collection[str], *, standardised: bool
 ) -> None:
     """What our codes.parquet says more: counts, units and tables.
 
     Args:
-        table: a few rows of codes.parquet.
-        tables: what the data files hold.
+        table: a few rows of it.
+        tables: what is in the data files.
         findings: receives what is wrong.
-        event_types: names of those that the dataset lists.
-        standardised: whether numbers were brought into one unit a code.
+        known: event types of the source.
+        standardised: whether numbers are in their item's own unit.
     """
     if lacking := [c for c in CODE_COLUMNS if c not in table.column_names]:
         findings.one("code_counts", f"has no column {', '.join(lacking)}", CODES)
@@ -95,8 +95,10 @@ def check_own_codes(
     for line in tables.rows(_LINES):
         for words in _wrong_line(dict(zip(CODE_COLUMNS, line, strict=False)), *line[len(CODE_COLUMNS) :]):
             findings.one("code_counts", words, CODES)
+    if not known:
+        findings.skip("it is not known which there are", "event_types")
     others = "SELECT code FROM seen WHERE split_part(code, '//', 1) NOT IN (SELECT unnest(?))"
-    unknown = first(tables, others, "code", [list(event_types)])
+    unknown = first(tables, others, "code", [list(known)]) if known else ([], 0)
     listed("event_types", findings, unknown, "{}: its event type is not in metadata/event_types.json")
     if not standardised:
         findings.skip("numbers were left as written", "one_unit")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ehrtraj.checks.findings import Findings
 from ehrtraj.checks.rows import Rows
 from ehrtraj.format.arrays import Int64s, Texts
 from ehrtraj.format.events import INT_COLUMNS, PRECISIONS, TEXT_COLUMNS
+from ehrtraj.format.source import SourceFacts
 
 # Of an event type or a table that is not known: it is not compared.
 _UNKNOWN = -1
@@ -25,21 +26,20 @@ def check_time_order(rows: Rows, findings: Findings) -> None:
     findings.add("time_order", rows.places(late, "{time} comes after a later time", "time"), len(late))
 
 
-def check_total_order(rows: Rows, findings: Findings, ranks: Mapping[str, int], tables: Sequence[str]) -> None:
+def check_total_order(rows: Rows, findings: Findings, source: SourceFacts) -> None:
     """Patients ascend, and what has the same patient and time is in the published order, without repeats.
 
     Args:
         rows: with all columns of an event.
         findings: receives what is wrong.
-        ranks: place of each event type among events of one time.
-        tables: source tables, in their order.
+        source: what the dataset keeps of its source.
     """
     subject, time = rows.ints("subject_id"), rows.ints("time")
     down = np.flatnonzero(subject[1:] < subject[:-1]) + 1
     findings.add("total_order", rows.places(down, "comes after a patient of a higher subject_id"), len(down))
     tied = np.flatnonzero((subject[1:] == subject[:-1]) & (time[1:] == time[:-1])) + 1
     wrong = []
-    for key in _keys(rows, ranks, tables):
+    for key in _keys(rows, source):
         if not len(tied):
             break
         values = key[tied], key[tied - 1]
@@ -57,12 +57,12 @@ def check_total_order(rows: Rows, findings: Findings, ranks: Mapping[str, int], 
     findings.add("no_repeats", rows.places(tied, "{code} repeats the event before it", "code"), len(tied))
 
 
-def _keys(rows: Rows, ranks: Mapping[str, int], tables: Sequence[str]) -> Iterator[npt.NDArray[Any]]:
+def _keys(rows: Rows, source: SourceFacts) -> Iterator[npt.NDArray[Any]]:
     """What decides between events of one patient and time, the first first; int32 where `_UNKNOWN` may stand."""
     code = rows.texts("code")
-    yield _event_type_ranks(code, ranks)
+    yield _event_type_ranks(code, source.ranks)
     yield _by_name(code)
-    place = {name: number for number, name in enumerate(tables)}
+    place = {name: number for number, name in enumerate(source.tables)}
     table = rows.texts("source_table")
     yield np.array([*(place.get(n, _UNKNOWN) for n in table.values.to_pylist()), _UNKNOWN], np.int32)[table.positions]
     yield rows.ints("source_key")
@@ -79,9 +79,9 @@ def _keys(rows: Rows, ranks: Mapping[str, int], tables: Sequence[str]) -> Iterat
         yield _by_name(rows.texts(name))
 
 
-def _event_type_ranks(code: Texts, ranks: Mapping[str, int]) -> npt.NDArray[np.int32]:
-    names = [str(value).partition("//")[0] for value in code.values.to_pylist()]
-    return np.array([*(ranks.get(name, _UNKNOWN) for name in names), _UNKNOWN], np.int32)[code.positions]
+def _event_type_ranks(code: Texts, known: Mapping[str, int]) -> npt.NDArray[np.int32]:
+    ranks = [known.get(str(value).partition("//")[0], _UNKNOWN) for value in code.values.to_pylist()]
+    return np.array([*ranks, _UNKNOWN], np.int32)[code.positions]
 
 
 def _by_name(texts: Texts) -> Int64s:

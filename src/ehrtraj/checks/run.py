@@ -21,6 +21,7 @@ from ehrtraj.dataset.layout import check_format
 from ehrtraj.errors import DatasetError
 from ehrtraj.format import names
 from ehrtraj.format.ledger import SCHEMA as LEDGER_SCHEMA
+from ehrtraj.format.source import SourceFacts
 from ehrtraj.paths import dataset_errors
 from ehrtraj.runtime.limits import Limits, find_limits
 from ehrtraj.runtime.memory import PeakMemory
@@ -181,17 +182,26 @@ def _is_ours(root: Path) -> bool:
 
 def _job(root: Path, manifest: Mapping[str, Any], findings: Findings, spill: Path, *, ours: bool) -> ScanJob:
     content = books.read_object(root, names.FLAGS, findings) if ours else None
-    listed = (books.read_object(root, names.EVENT_TYPES, findings) if ours else None) or {}
     return ScanJob(
         root=root,
         ours=ours,
-        ranks=books.event_type_ranks(listed, findings),
-        tables=tuple(manifest.get("files", {})),
+        source=_source(root, findings) if ours else SourceFacts(),
         clock=manifest.get("settings", {}).get("clock", "event"),
         flags=books.flag_values(content or {}, findings),
         hashed=frozenset(manifest.get("contents", {})),
         spill=spill,
     )
+
+
+def _source(root: Path, findings: Findings) -> SourceFacts:
+    """What a dataset keeps of its source; nothing, and a finding, where that cannot be read."""
+    event_types = books.event_types(books.read_object(root, names.EVENT_TYPES, findings) or {}, findings)
+    content = books.read_object(root, names.SOURCE, findings)
+    try:
+        return SourceFacts(event_types=event_types) if content is None else SourceFacts.from_json(content, event_types)
+    except ValueError as error:
+        findings.one("readable", str(error), names.SOURCE)
+        return SourceFacts(event_types=event_types)
 
 
 @dataclass
@@ -297,7 +307,7 @@ def _check_beside(
         return counted
     if codes is not None and scanned.whole:
         standardised = bool(manifest.get("settings", {}).get("standardise"))
-        metadata.check_own_codes(codes, tables, findings, list(job.ranks), standardised=standardised)
+        metadata.check_own_codes(codes, tables, findings, job.source.ranks, standardised=standardised)
     advance.step()
     patients.check_encounters(tables, findings, manifest.get("unverified", []))
     patients.check_own_splits(tables, findings, manifest.get("settings", {}).get("seed"))

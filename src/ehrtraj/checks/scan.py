@@ -18,6 +18,7 @@ from ehrtraj.checks.order import check_time_order, check_total_order
 from ehrtraj.checks.rows import Rows, read_rows, text_columns
 from ehrtraj.checks.values import check_not_null, check_values, with_valid_texts
 from ehrtraj.format.events import event_schema
+from ehrtraj.format.source import SourceFacts
 
 # Read at a time of each column, so that the size of a row group does not matter.
 _BUFFER_BYTES = 1 << 20
@@ -37,8 +38,7 @@ class ScanJob:
     Attributes:
         root: of the dataset.
         ours: whether it was made by ehrtraj, and keeps more promises than MEDS asks for.
-        ranks: place of each event type among events of one time.
-        tables: source tables, in the order that decides between events that have all else in common.
+        source: what the dataset keeps of its source.
         clock: `event` or `available`.
         flags: value of each flag by name.
         hashed: files for which there is a SHA-256 to compare with.
@@ -47,8 +47,7 @@ class ScanJob:
 
     root: Path
     ours: bool
-    ranks: Mapping[str, int]
-    tables: tuple[str, ...]
+    source: SourceFacts
     clock: str
     flags: Mapping[str, int]
     hashed: frozenset[str]
@@ -133,7 +132,7 @@ def _read(job: ScanJob, path: Path, schema: pa.Schema, account: Account, number:
             check_not_null(rows, account.findings)
             check_time_order(rows, account.findings)
             if ours:
-                check_total_order(rows, account.findings, job.ranks, job.tables)
+                check_total_order(rows, account.findings, job.source)
                 check_values(rows, account.findings, known_flags, job.clock)
             account.events += len(rows) - rows.before
             counts.add(rows, dict(job.flags))

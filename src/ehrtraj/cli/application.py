@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 
 MAX_CPUS_HELP = "Most processors at work at once. (default all)"
+SOURCE_HELP = "Name of a source, or the folder of your own."
+OVERLAY_HELP = "Folder with your own recipes/ and rules/."
 MEMORY_HELP = "Maximum memory of all processes together, such as 4GB. (default 4GB)"
 
 

@@ -12,7 +12,7 @@ from ehrtraj.cli.show.synth import ConsoleSynthReporter, show_synth
 from ehrtraj.config import resolve
 from ehrtraj.dataset.dataset import Dataset, open_dataset
 from ehrtraj.dataset.trajectory import Trajectory
-from ehrtraj.release.detect import SYNTHETIC_MARKER
+from ehrtraj.release.versions import SYNTHETIC_MARKER
 from ehrtraj.results import BuildResult
 from ehrtraj.synth.run import synth
 

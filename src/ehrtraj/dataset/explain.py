@@ -18,6 +18,7 @@ from ehrtraj.rules.listing import RuleTable, about_item
 from ehrtraj.rules.measures import Measures
 from ehrtraj.runtime.limits import DEFAULT_MEMORY
 from ehrtraj.runtime.session import open_session
+from ehrtraj.sources.source import Source, source_of
 
 # What a row has in common with an event, and how much each says. Below the least no row is taken for the event's.
 _KEY, _ITEM, _TIME, _STAY, _VALUE = 16, 8, 4, 4, 1
@@ -102,17 +103,18 @@ def explain(
     root = release_of(dataset) if release is None else release
     files = {table: root / file["path"] for table, file in dataset.layout.manifest["files"].items()}
     rows: dict[str, pl.DataFrame] = {}
-    measures = Measures()
+    source = source_of(dataset.layout.manifest)
+    measures = Measures(source.rules)
     for table in events["source_table"].unique(maintain_order=True):
         if table in files and files[table].is_file():
             looking(files[table])
-            rows[table] = _rows_of(files[table], subject_id)
+            rows[table] = _rows_of(files[table], dataset, subject_id)
     return [
         Explanation(
             event,
             dataset.layout.descriptions.get(event["code"]),
             marks := _marks(event["flags"]),
-            tuple(_rules_of(event, measures, marks)),
+            tuple(_rules_of(event, measures, marks, source)),
             _best(rows[event["source_table"]], event) if event["source_table"] in rows else (),
         )
         for event in events.iter_rows(named=True)
@@ -133,23 +135,25 @@ def _chosen(dataset: Dataset, subject_id: int, time: datetime | None, code: str 
 
 
 def _marks(flags: int) -> tuple[Mark, ...]:
-    lines = {line["flag"]: line for line in rules.read_rules("flags")}
+    lines = {line["flag"]: line for line in rules.read_general("flags")}
     return tuple(
         Mark(name, lines[name]["meaning"], lines[name]["source"]) for name, bit in rules.flags().items() if flags & bit
     )
 
 
-# Reads the rule tables each time, which is what an explanation costs most.
-_about = cache(about_item)
+@cache
+def _about(item: str, source: Source) -> list[RuleTable]:
+    """The lines of the rule tables about an item. They are read each time, which is what an explanation costs most."""
+    return about_item(item, source.rules)
 
 
-def _rules_of(event: dict[str, Any], measures: Measures, marks: tuple[Mark, ...]) -> list[RuleTable]:
+def _rules_of(event: dict[str, Any], measures: Measures, marks: tuple[Mark, ...], source: Source) -> list[RuleTable]:
     """The lines of the rule tables that gave an event its marks; of conversions the one between its units."""
     parts, names = event["code"].split("//"), {mark.flag for mark in marks}
     from_unit = measures.spelled(event["raw_unit"])
     found: list[RuleTable] = []
     for length in range(len(parts), 1, -1):
-        for table in _about("//".join(parts[:length])):
+        for table in _about("//".join(parts[:length]), source):
             lines = [
                 line
                 for line in table.lines
@@ -160,13 +164,15 @@ def _rules_of(event: dict[str, Any], measures: Measures, marks: tuple[Mark, ...]
     return found
 
 
-def _rows_of(path: Path, subject_id: int) -> pl.DataFrame:
+def _rows_of(path: Path, dataset: Dataset, subject_id: int) -> pl.DataFrame:
     """A patient's rows of a file, as texts."""
+    subject = dataset.subjects.row(by_predicate=pl.col("subject_id") == subject_id, named=True)
+    key = dataset.layout.source.patient_key
     with open_session(memory=DEFAULT_MEMORY, readable=[path]) as connection:
         found = connection.sql(
             "FROM read_csv(?, header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"', "
-            "ignore_errors = true) WHERE subject_id = ?",
-            params=[str(path), str(subject_id)],
+            f'ignore_errors = true) WHERE "{key}" = ?',
+            params=[str(path), str(subject.get("subject_key", subject_id))],
         )
         return pl.DataFrame(found.to_arrow_table())
 

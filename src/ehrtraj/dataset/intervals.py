@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import polars as pl
 
-from ehrtraj import rules
 from ehrtraj.errors import SettingsError
 
 _SIDES = ("start", "end")
 # Within a patient, what a start and its end have in common; `nth` tells apart those that share all the rest.
 _KEYS = ["subject_id", "line", "link_id", "source_key", "match", "nth"]
-
-
-@cache
-def pairs() -> pl.DataFrame:
-    """The rule table `intervals`, each line with its number (`line`)."""
-    return pl.DataFrame(rules.read_rules("intervals")).with_row_index("line").drop("source")
-
-
-@cache
-def kinds() -> tuple[str, ...]:
-    """Names of all kinds of intervals."""
-    return tuple(pairs()["interval"].unique(maintain_order=True))
 
 
 def when(events: pl.DataFrame) -> str:
@@ -37,7 +22,7 @@ def item_of() -> pl.Expr:
     return rest.str.strip_suffix(pl.concat_str(pl.lit("//"), "unit", ignore_nulls=True)).fill_null("")
 
 
-def intervals(events: pl.DataFrame, kind: str | None = None) -> pl.DataFrame:
+def intervals(events: pl.DataFrame, pairs: pl.DataFrame, kind: str | None = None) -> pl.DataFrame:
     """Join the starts and ends among events of any number of patients.
 
     A start belongs to the end of its own pair of event types with the same link_id and source_key, and the same item
@@ -45,6 +30,7 @@ def intervals(events: pl.DataFrame, kind: str | None = None) -> pl.DataFrame:
 
     Args:
         events: with all columns.
+        pairs: the rule table, as `Layout.intervals` has it.
         kind: only intervals of this kind, such as `admission` or `input`.
 
     Returns:
@@ -56,9 +42,10 @@ def intervals(events: pl.DataFrame, kind: str | None = None) -> pl.DataFrame:
     Raises:
         SettingsError: if there is no such kind.
     """
-    if kind is not None and kind not in kinds():
-        raise SettingsError(f"no kind of interval is called '{kind}': there are {', '.join(kinds())}")
-    table = pairs() if kind is None else pairs().filter(interval=kind)
+    kinds = pairs["interval"].unique(maintain_order=True).to_list()
+    if kind is not None and kind not in kinds:
+        raise SettingsError(f"no kind of interval is called '{kind}': there are {', '.join(kinds)}")
+    table = pairs if kind is None else pairs.filter(interval=kind)
     happened = when(events)
     halves = []
     for side in _SIDES:
@@ -96,23 +83,24 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def stays(events: pl.DataFrame, kind: str) -> pl.DataFrame:
+def stays(events: pl.DataFrame, pairs: pl.DataFrame, kind: str) -> pl.DataFrame:
     """The admissions, ICU stays or ED stays among events.
 
     Where several lines of the rule table tell of one kind, an admission's stays come from the first line that has any.
 
     Args:
         events: with all columns.
+        pairs: the rule table, as `Layout.intervals` has it.
         kind: `admission`, `icu_stay` or `ed_stay`.
 
     Returns:
         A row for each stay, by patient and start: `subject_id`, `hadm_id`, `stay_id`, `start`, `end`, what the items of
         the start and the end say, under the names that the rule table gives them, and `source_table`.
     """
-    found = intervals(events, kind)
+    found = intervals(events, pairs, kind)
     preferred = pl.col("line") == pl.col("line").min().over("subject_id", "hadm_id")
     found = found.filter(preferred | pl.col("hadm_id").is_null())
-    names = pairs().filter(interval=kind).row(0, named=True)
+    names = pairs.filter(interval=kind).row(0, named=True)
     said = []
     for side in _SIDES:
         if name := names[f"{side}_item"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import polars as pl
 
 from ehrtraj.errors import DatasetError
-from ehrtraj.format.event_types import EventType, from_json
-from ehrtraj.format.names import CODES, DATA, DATASET_JSON, EVENT_TYPES, FLAGS, FORMAT, MANIFEST, SUBJECTS
+from ehrtraj.format.event_types import from_json
+from ehrtraj.format.names import CODES, DATA, DATASET_JSON, EVENT_TYPES, FLAGS, FORMAT, MANIFEST, SOURCE, SUBJECTS
+from ehrtraj.format.source import SourceFacts
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.paths import dataset_errors
+from ehrtraj.rules import columns_of
 
 _MISSING_SHOWN = 3
 # What polars raises over a file that is not Parquet, is cut short, or lacks a column.
@@ -81,18 +84,25 @@ class Layout:
         return {name: flag["value"] for name, flag in _read_json(self.root / FLAGS).items()}
 
     @cached_property
-    def event_types(self) -> dict[str, EventType]:
-        """metadata/event_types.json: what each first part of a code means, and its rank among events of one time."""
+    def about(self) -> dict[str, Any]:
+        """metadata/dataset.json: MEDS' account of the dataset."""
+        return _read_json(self.root / DATASET_JSON)
+
+    @cached_property
+    def source(self) -> SourceFacts:
+        """metadata/source.json and event_types.json: what the dataset keeps of its source."""
         path = self.root / EVENT_TYPES
         try:
-            return from_json(_read_json(path))
+            event_types = from_json(_read_json(path))
+            path = self.root / SOURCE
+            return SourceFacts.from_json(_read_json(path), event_types)
         except ValueError as error:
             raise broken(path, error) from None
 
     @cached_property
-    def about(self) -> dict[str, Any]:
-        """metadata/dataset.json: MEDS' account of the dataset."""
-        return _read_json(self.root / DATASET_JSON)
+    def intervals(self) -> pl.DataFrame:
+        """The rule table `intervals`, each line with its number (`line`)."""
+        return numbered(self.source.intervals)
 
     @property
     def clock(self) -> str:
@@ -105,6 +115,12 @@ class Layout:
             return pl.read_parquet(path, glob=False)
         except READ_ERRORS as error:
             raise broken(path, error) from None
+
+
+def numbered(intervals: Sequence[Mapping[str, str]]) -> pl.DataFrame:
+    """Lines of the rule table `intervals` as a frame, each with its number (`line`)."""
+    columns = {name: pl.String for name in columns_of("intervals") if name != "source"}
+    return pl.DataFrame(list(intervals), schema=columns).with_row_index("line")
 
 
 def broken(path: Path, error: Exception) -> DatasetError:

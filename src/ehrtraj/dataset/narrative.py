@@ -13,6 +13,7 @@ import polars as pl
 
 from ehrtraj.dataset.intervals import when
 from ehrtraj.dataset.moments import Moment
+from ehrtraj.format.source import SourceFacts
 
 _SEXES = {"F": "female", "M": "male"}
 _DATES = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?)?\b")
@@ -81,6 +82,10 @@ class Patient(Protocol):
     @property
     def flags(self) -> dict[str, int]:
         """Bit of each flag."""
+
+    @property
+    def source(self) -> SourceFacts:
+        """What the dataset keeps of its source."""
 
     def age(self, at: Moment) -> int | None:
         """Age in whole years."""
@@ -205,8 +210,9 @@ def _heading(
     if stay is None or stay["start"] is None:
         return f"Admission {hadm_id}{again}"
     parts = [f"Admission {hadm_id}{again}"]
-    if stay["admission_type"]:
-        parts.append(stay["admission_type"])
+    kind, left_for = _names(trajectory)
+    if stay.get(kind):
+        parts.append(stay[kind])
     start, end = stay["start"], stay["end"]
     if days:
         if start > starts[0]:
@@ -214,11 +220,19 @@ def _heading(
         parts.append("not discharged yet" if end is None else f"discharged on day {(end.date() - start.date()).days}")
     else:
         parts.append(f"{start:%Y-%m-%d %H:%M} to {'...' if end is None else format(end, '%Y-%m-%d %H:%M')}")
-    if stay["discharge_location"]:
-        parts.append(f"to {stay['discharge_location']}")
+    if stay.get(left_for):
+        parts.append(f"to {stay[left_for]}")
     if (age := trajectory.age(start)) is not None:
         parts.append(f"age {age}")
     return ", ".join(parts)
+
+
+def _names(trajectory: Patient) -> tuple[str, str]:
+    """What the columns of an admission are called that say its kind, and where the patient went from it."""
+    for line in trajectory.source.intervals:
+        if line["interval"] == "admission":
+            return line["start_item"], line["end_item"]
+    return "", ""
 
 
 def _line(event: dict[str, Any], trajectory: Patient, calendar: _Calendar, origin: datetime | None) -> Line:

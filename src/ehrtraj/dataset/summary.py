@@ -26,6 +26,7 @@ def summarise(ds: Dataset) -> dict[str, Any]:
     return {
         "path": str(ds.path),
         "name": about["dataset_name"],
+        "source": ds.layout.source.title,
         "release": manifest["release"]["version"],
         "built": {"at": about["created_at"], "ehrtraj": about["etl_version"]},
         "clock": ds.layout.clock,

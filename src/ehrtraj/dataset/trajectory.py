@@ -15,7 +15,7 @@ from ehrtraj.dataset.moments import Moment, moment
 from ehrtraj.dataset.narrative import as_text
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.wide import Clock, to_wide
-from ehrtraj.format.event_types import EventType
+from ehrtraj.format.source import SourceFacts
 
 
 class Trajectory:
@@ -105,17 +105,17 @@ class Trajectory:
         `subject_id`, `hadm_id`, `stay_id` (null), `start`, `end`, `admission_type`, `discharge_location`,
         `source_table`. After `as_of`, an end that was not known yet is null.
         """
-        return _intervals.stays(self.known, "admission")
+        return _intervals.stays(self.known, self._layout.intervals, "admission")
 
     @cached_property
     def icu_stays(self) -> pl.DataFrame:
         """A row for each ICU stay; columns as `admissions`, with `first_careunit` and `last_careunit`."""
-        return _intervals.stays(self.known, "icu_stay")
+        return _intervals.stays(self.known, self._layout.intervals, "icu_stay")
 
     @cached_property
     def ed_stays(self) -> pl.DataFrame:
         """A row for each stay in the emergency department; columns as `admissions`."""
-        return _intervals.stays(self.known, "ed_stay")
+        return _intervals.stays(self.known, self._layout.intervals, "ed_stay")
 
     def between(self, start: Moment | None = None, end: Moment | None = None, *, static: bool = True) -> Trajectory:
         """Return what happened from `start` on and before `end`, by the column time.
@@ -200,7 +200,7 @@ class Trajectory:
         Raises:
             SettingsError: if there is no such kind.
         """
-        return _intervals.intervals(self.events, kind)
+        return _intervals.intervals(self.events, self._layout.intervals, kind)
 
     def to_wide(
         self,
@@ -247,11 +247,11 @@ class Trajectory:
         return self._layout.descriptions
 
     @property
+    def source(self) -> SourceFacts:
+        """What the dataset keeps of its source, such as the meanings of event types."""
+        return self._layout.source
+
+    @property
     def flags(self) -> dict[str, int]:
         """The bit of each flag in the column `flags`, a power of two."""
         return self._layout.flags
-
-    @property
-    def event_types(self) -> dict[str, EventType]:
-        """What each first part of a code means."""
-        return self._layout.event_types

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from ehrtraj.errors import SettingsError
-from ehrtraj.release import schema
+from ehrtraj.sources.source import packaged
 
 TABLE_ENDINGS = (".csv.gz", ".csv")
 
@@ -58,7 +58,7 @@ def choose(
 
 
 def _no_table(table: str, by_table: Iterable[str], what: str) -> str:
-    known = schema.tables()
+    known = packaged("mimiciv").tables
     in_others = any(table in (name, name.rpartition("/")[2]) for name in known)
     why = "which other releases have" if in_others else "nor do others that are known"
     return f"--tables: {what} has no table '{table}', {why}; it has: {', '.join(sorted(by_table))}"

@@ -25,6 +25,7 @@ class ExportJob:
         history: put what was known before an admission or stay began into its file.
         outside: write events outside of any admission or stay, to a file of their own for each patient.
         flags: value of each flag by name.
+        icu_modules: modules of the source whose rows name an ICU stay.
         excel: in CSV, put an apostrophe before texts that a spreadsheet would take for a formula.
     """
 
@@ -34,6 +35,7 @@ class ExportJob:
     history: bool
     outside: bool
     flags: dict[str, int]
+    icu_modules: tuple[str, ...] = ()
     excel: bool = False
 
 

@@ -88,7 +88,7 @@ def export(
     target = Path(output).expanduser()
     if real(target).is_relative_to(real(chosen.path)):
         raise SettingsError(f"{target} lies in the dataset, which stays as it was built: choose another --output")
-    job = ExportJob(target, per, kind, history, outside, chosen.flags, excel)
+    job = ExportJob(target, per, kind, history, outside, chosen.flags, chosen.layout.source.icu_modules, excel)
     groups = [
         PatientGroup(file, tuple(chosen.patients_of(file).select("subject_id", "position", "n_events").rows()))
         for file in chosen.files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,9 +15,9 @@ from ehrtraj.exports.data_file import Span
 from ehrtraj.exports.job import OUTSIDE, ExportJob
 from ehrtraj.format.arrays import NULL, Int64s, one_array, to_int64
 
-# Patients whose numbers share all but the last five digits lie in one folder: MIMIC-IV's make 100 of at most 3,700.
+# Patients whose numbers share all but the last five digits are in one folder: those of MIMIC-IV make 100 folders of at
+# most 3,700.
 _PATIENTS_A_FOLDER = 100_000
-_ICU_MODULE = "icu/"
 
 Rows = npt.NDArray[np.int64]
 
@@ -84,10 +85,11 @@ def _keys(job: ExportJob, rows: pa.Table) -> Int64s:
         return to_int64(rows["hadm_id"])
     stay = to_int64(rows["stay_id"])
     table = one_array(rows["source_table"])
+    pattern = f"^({'|'.join(map(re.escape, job.icu_modules))})/" if job.icu_modules else "^$"
     if pa.types.is_dictionary(table.type):
-        of_icu = pc.starts_with(table.dictionary, _ICU_MODULE).take(table.indices)
+        of_icu = pc.match_substring_regex(table.dictionary, pattern).take(table.indices)
     else:
-        of_icu = pc.starts_with(table, _ICU_MODULE)
+        of_icu = pc.match_substring_regex(table, pattern)
     # stay_id is that of a stay in the emergency department, too.
     known = np.unique(stay[of_icu.to_numpy(zero_copy_only=False)])
     return np.where(np.isin(stay, known), stay, NULL)

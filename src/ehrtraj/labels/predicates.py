@@ -8,7 +8,7 @@ import polars as pl
 
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.dataset.layout import READ_ERRORS, DataFile, broken
-from ehrtraj.labels.derive import PREFIX, derive, recipes
+from ehrtraj.labels.derive import PREFIX, derive
 from ehrtraj.labels.errors import TaskError
 from ehrtraj.labels.task import ANY_EVENT, CodePredicate, Combination, Task
 
@@ -25,19 +25,21 @@ class Predicates:
         unseen: predicates that name no code.
     """
 
-    def __init__(self, task: Task, codes: pl.Series) -> None:
+    def __init__(self, task: Task, codes: pl.Series, derivable: Collection[str] = ()) -> None:
         """Look up which codes are meant.
 
         Args:
             task: whose predicates.
             codes: of a dataset.
+            derivable: codes that can be derived from its events.
 
         Raises:
             TaskError: if a regex is none, or a derived code does not exist.
         """
         self.task = task
+        self._derivable = derivable
         self.plain = [p for p in task.predicates.values() if isinstance(p, CodePredicate)]
-        everything = pl.concat([codes.alias("code"), pl.Series("code", list(recipes()), dtype=pl.String)])
+        everything = pl.concat([codes.alias("code"), pl.Series("code", list(derivable), dtype=pl.String)])
         self.codes = {one.name: self._codes(one, everything) for one in self.plain}
         named = {code for own in self.codes.values() for code in own}
         self.derived = sorted(code for code in named if code.startswith(PREFIX))
@@ -48,9 +50,10 @@ class Predicates:
     def _codes(self, one: CodePredicate, everything: pl.Series) -> list[str]:
         where = self._where(one)
         if one.regex is None:
-            unknown = [code for code in one.codes if code.startswith(PREFIX) and code not in recipes()]
+            unknown = [code for code in one.codes if code.startswith(PREFIX) and code not in self._derivable]
             if unknown:
-                raise TaskError(f"{where}: there is no derived code {unknown[0]}: there are {', '.join(recipes())}")
+                known = ", ".join(self._derivable)
+                raise TaskError(f"{where}: there is no derived code {unknown[0]}: there are {known}")
             return everything.filter(everything.is_in(list(one.codes))).to_list()
         try:
             return everything.filter(everything.str.contains(one.regex)).to_list()

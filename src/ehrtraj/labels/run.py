@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from ehrtraj import interrupt
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.errors import OutputError
 from ehrtraj.format.manifest import refuse_in_dataset
+from ehrtraj.labels.derive import derivable
 from ehrtraj.labels.predicates import Predicates
 from ehrtraj.labels.ready import find_task
 from ehrtraj.labels.task import Task
 from ehrtraj.labels.windows import PATIENTS_AT_ONCE, Axis, Found, settle
 from ehrtraj.paths import check_target
+from ehrtraj.sources.source import source_of
 from ehrtraj.storage.files import private_files
 from ehrtraj.storage.safe import refuse_link
 
@@ -108,8 +111,8 @@ def label(
         TaskError: if the task cannot be read.
         DatasetError: if a data file cannot be read.
     """
-    asked = task if isinstance(task, Task) else find_task(task)
-    predicates = Predicates(asked, dataset.codes["code"])
+    asked = task if isinstance(task, Task) else find_task(task, partial(source_of, dataset.layout.manifest))
+    predicates = Predicates(asked, dataset.codes["code"], derivable(dataset))
     files, parts, early = dataset.files, [pl.DataFrame(schema=_SCHEMA)], 0
     progress(0, len(files))
     for done, file in enumerate(files, start=1):

@@ -12,6 +12,7 @@ from ehrtraj.config import Settings
 from ehrtraj.engines.base import Engine
 from ehrtraj.pipeline.news import News
 from ehrtraj.runtime.progress import Reporter
+from ehrtraj.sources.source import Source
 from ehrtraj.storage.base import Storage
 
 
@@ -29,6 +30,7 @@ class BuildJob:
 
     Attributes:
         settings: of the build.
+        source: of the release.
         output: the folder that receives the dataset.
         engine: works on the tasks.
         reporter: is notified of progress.
@@ -41,6 +43,7 @@ class BuildJob:
     """
 
     settings: Settings
+    source: Source
     output: Storage
     engine: Engine
     reporter: Reporter

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ehrtraj.errors import OutputError
 from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.workspace import Workspace
 from ehrtraj.results import BuildResult
-
-if TYPE_CHECKING:
-    pass
 
 
 def already_there(

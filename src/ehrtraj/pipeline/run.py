@@ -14,7 +14,6 @@ from ehrtraj.pipeline.publish.run import publish
 from ehrtraj.pipeline.result import already_there
 from ehrtraj.pipeline.shard.commit import shard_is_there
 from ehrtraj.pipeline.shard.run import build_shards, finished_shards
-from ehrtraj.pipeline.shard.task import TABLES_OF_ALL
 from ehrtraj.pipeline.stage.run import stage
 from ehrtraj.pipeline.workspace import Workspace, locked
 from ehrtraj.results import BuildResult
@@ -32,7 +31,7 @@ def run(job: BuildJob) -> BuildResult:
         EhrtrajError: with a message that names the way out; its subclasses tell settings, input and output apart.
     """
     settings = job.settings
-    check_own(settings)
+    check_own(job.source)
     lean_memory()
     space = Workspace(job.output, settings.trajectory_version)
     with private_files(), job.engine.memory() as memory, failures_in_words(space.root.parent):
@@ -62,7 +61,7 @@ def _build(job: BuildJob, inputs: Inputs, space: Workspace, memory: PeakMemory) 
     patients = find_patients(job, inputs, files)
     done = finished_shards(files)
     with job.timed("stage"):
-        staged = stage(job, inputs, files, patients.plan, set(done), TABLES_OF_ALL)
+        staged = stage(job, inputs, files, patients.plan, set(done))
     # Staging starts over where its files were lost, which removes what shards wrote.
     done = {number: account for number, account in done.items() if shard_is_there(files, account)}
     with job.timed("extract"):

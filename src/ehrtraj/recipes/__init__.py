@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from ehrtraj.errors import RecipeError
 from ehrtraj.files import names_in, read_text_file
-from ehrtraj.release.schema import tables
-from ehrtraj.rules import event_types
 
 _MARKER = re.compile(r"^-- \[(every row|also)\][ \t]*(.*)$", re.MULTILINE)
 _EVENT_TYPE = re.compile(r"'([A-Z0-9_]+)'\s+AS\s+event_type\b", re.IGNORECASE)
@@ -169,42 +163,46 @@ def _line(text: str, at: int) -> int:
     return text.count("\n", 0, at) + 1
 
 
-def _folder(source: str) -> Traversable:
-    return files("ehrtraj.recipes") / source
-
-
-def _sql_files(folder: Traversable) -> list[tuple[str, Traversable]]:
+def _sql_files(folder: Path) -> list[tuple[str, Path]]:
     modules = sorted((m for m in folder.iterdir() if m.is_dir() and m.name != VIEWS), key=lambda m: m.name)
     return [
-        (f"{module.name}/{file.name.removesuffix('.sql')}", file)
+        (f"{module.name}/{file.stem}", file)
         for module in modules
         for file in sorted(module.iterdir(), key=lambda f: f.name)
-        if file.name.endswith(".sql")
+        if file.suffix == ".sql"
     ]
 
 
-@cache
-def recipes(source: str = "mimiciv", extra: Path | None = None) -> dict[str, Recipe]:
+def read_recipes(
+    folder: Path, tables: Collection[str], own: Path | None = None, *, packaged: bool = True
+) -> dict[str, Recipe]:
     """All recipes of a source by the full name of their table.
 
     Args:
-        source: whose recipes.
-        extra: folder with a user's own, which come in the place of the package's.
+        folder: with the source's recipes.
+        tables: full names of the tables of patients, each of which needs a recipe.
+        own: folder with a user's own, which come in the place of the source's.
+        packaged: whether the source comes with the package: messages name the files of others.
 
     Raises:
         RecipeError: if one breaks the contract, or is of a table that nobody knows.
     """
-    read = {name: parse_recipe(name, file.read_text(encoding="utf-8")) for name, file in _sql_files(_folder(source))}
-    if extra is not None:
-        own = {name: path for name, path in own_sql(extra).items() if "/" in name and not name.startswith(f"{VIEWS}/")}
-        if unknown := sorted(set(own) - {n for n, t in tables(source, extra).items() if t.kind == "patient"}):
+    read = {
+        name: parse_recipe(name, file.read_text(encoding="utf-8"))
+        if packaged
+        else parse_recipe(name, read_sql(file), str(file))
+        for name, file in _sql_files(folder)
+    }
+    if own is not None:
+        mine = {name: path for name, path in own_sql(own).items() if "/" in name and not name.startswith(f"{VIEWS}/")}
+        if unknown := sorted(set(mine) - set(tables)):
             raise RecipeError(
-                f"{extra} has a recipe for {', '.join(unknown)}, which is no table of patients: a new table needs a "
+                f"{own} has a recipe for {', '.join(unknown)}, which is no table of patients: a new table needs a "
                 "line in tables.csv and its columns in columns.csv"
             )
-        read |= {name: parse_recipe(name, read_sql(path), str(path)) for name, path in own.items()}
-    if lacking := [n for n, t in tables(source, extra).items() if t.kind == "patient" and n not in read]:
-        raise RecipeError(f"{extra or 'the package'} has no recipe for {', '.join(lacking)}")
+        read |= {name: parse_recipe(name, read_sql(path), str(path)) for name, path in mine.items()}
+    if lacking := [n for n in tables if n not in read]:
+        raise RecipeError(f"{own or folder} has no recipe for {', '.join(lacking)}")
     return {name: read[name] for name in sorted(read)}
 
 
@@ -239,33 +237,43 @@ def read_sql(path: Path) -> str:
     return read_text_file(path, "the recipe", RecipeError, MOST_BYTES)
 
 
-@cache
-def helper(name: str, source: str = "mimiciv", extra: Path | None = None) -> str:
+def read_helper(name: str, folder: Path, own: Path | None = None) -> str:
     """One of the SQL files beside the recipes, by a name of `HELPERS`.
 
-    A user's own file takes the place of the package's; the user's macros come behind them.
+    A user's own file takes the place of the source's; the user's macros come behind them.
+
+    Args:
+        name: of the file, without its ending.
+        folder: with the source's recipes.
+        own: folder with a user's own.
     """
-    text = (_folder(source) / f"{name}.sql").read_text(encoding="utf-8")
-    own = None if extra is None else own_sql(extra).get(name)
-    if own is None:
+    text = (folder / f"{name}.sql").read_text(encoding="utf-8")
+    mine = None if own is None else own_sql(own).get(name)
+    if mine is None:
         return text
-    return f"{text}\n{read_sql(own)}" if name == "macros" else read_sql(own)
+    return f"{text}\n{read_sql(mine)}" if name == "macros" else read_sql(mine)
 
 
-@cache
-def views(source: str = "mimiciv", extra: Path | None = None) -> dict[str, str]:
-    """What several recipes see as a table, by name: SQL over the tables, each after those that it reads itself."""
-    inside = _folder(source) / VIEWS
-    found = {
-        f.name.removesuffix(".sql"): f.read_text(encoding="utf-8")
-        for f in (inside.iterdir() if inside.is_dir() else ())
-        if f.name.endswith(".sql")
-    }
-    for place, path in ({} if extra is None else own_sql(extra)).items():
+def read_views(folder: Path, tables: Collection[str], own: Path | None = None) -> dict[str, str]:
+    """What several recipes see as a table, by name: SQL over the tables, each after those that it reads itself.
+
+    Args:
+        folder: with the source's recipes.
+        tables: bare names of all tables, which no view may have.
+        own: folder with a user's own.
+
+    Raises:
+        RecipeError: if a user's view has no usable name, or views read each other in a circle.
+    """
+    inside = folder / VIEWS
+    files = [f for f in (inside.iterdir() if inside.is_dir() else ()) if f.suffix == ".sql"]
+    found = {f.stem: f.read_text(encoding="utf-8") for f in files}
+    taken = {name.lower() for name in tables}
+    for place, path in ({} if own is None else own_sql(own)).items():
         if place.startswith(f"{VIEWS}/"):
             if not _VIEW_NAME.fullmatch(path.stem):
                 raise RecipeError(f"{path}: the name of a view must be letters, digits and _, a letter first")
-            if any(path.stem.lower() == table.name.lower() for table in tables(source, extra).values()):
+            if path.stem.lower() in taken:
                 raise RecipeError(f"{path}: there is a table of this name, which recipes read: give the view another")
             found[path.stem] = read_sql(path)
     ordered: dict[str, str] = {}
@@ -278,22 +286,8 @@ def views(source: str = "mimiciv", extra: Path | None = None) -> dict[str, str]:
     return ordered
 
 
-def tables_read(sql: str, names: Iterable[str], source: str = "mimiciv", extra: Path | None = None) -> set[str]:
+def tables_read(sql: str, names: Iterable[str], views: Mapping[str, str]) -> set[str]:
     """Which of the tables (bare names) SQL reads, by itself or through views."""
     names = list(names)
-    known = views(source, extra)
-    behind = [tables_read(known[view], names, source, extra) for view in mentioned(sql, known)]
+    behind = [tables_read(views[view], names, views) for view in mentioned(sql, views)]
     return mentioned(sql, names).union(*behind)
-
-
-def digest(source: str = "mimiciv", extra: Path | None = None) -> str:
-    """SHA-256 over all recipes, helpers and tables, so that changed SQL never meets work made by the old."""
-    total = hashlib.sha256()
-    parts = [(name, recipe.text) for name, recipe in recipes(source, extra).items()]
-    parts += [(h, helper(h, source, extra)) for h in HELPERS]
-    parts += list(views(source, extra).items())
-    parts += [(name, repr(table)) for name, table in tables(source, extra).items()]
-    parts += [(event_type.name, repr(event_type)) for event_type in event_types(extra).values()]
-    for name, text in parts:
-        total.update(name.encode() + b"\0" + text.encode() + b"\0")
-    return total.hexdigest()

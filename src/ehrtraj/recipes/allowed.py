@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,12 +63,12 @@ class Place:
         return self.wrong(f"DuckDB says: {text}", line)
 
 
-def check_allowed(folder: Path, source: str = "mimiciv") -> None:
+def check_allowed(folder: Path, known: Iterable[recipes.Recipe]) -> None:
     """Check that all SQL of a user's folder parses, and is of the kind that a recipe may be.
 
     Args:
         folder: with recipes, views, helpers and macros.
-        source: whose tables they read.
+        known: all recipes of the source, those of the folder among them.
 
     Raises:
         RecipeError: if it is not; the message names the file and the line.
@@ -82,7 +83,7 @@ def check_allowed(folder: Path, source: str = "mimiciv") -> None:
                 _check_macros(connection, text, place)
             elif name in recipes.HELPERS or name.startswith(f"{recipes.VIEWS}/"):
                 _check_select(connection, text, place)
-        for recipe in recipes.recipes(source, folder).values():
+        for recipe in known:
             if recipe.file:
                 _check_recipe(connection, recipe)
 

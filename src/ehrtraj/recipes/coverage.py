@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ehrtraj import recipes
-from ehrtraj.release.history import history, projects
-from ehrtraj.release.schema import Table, tables
+if TYPE_CHECKING:
+    from ehrtraj.release.schema import Table
+    from ehrtraj.sources.source import Source
 
 _NOT_READ = "not read: it holds no patient"
 _DESCRIBES = "describes codes, in metadata/codes.parquet"
@@ -32,16 +32,15 @@ class Coverage:
     rejected: tuple[str, ...]
 
 
-def coverage(source: str = "mimiciv", extra: Path | None = None) -> list[Coverage]:
+def coverage(source: Source) -> list[Coverage]:
     """Every table of a source, and a user's own, in the order of the data file.
 
     Args:
         source: whose tables.
-        extra: folder with a user's own tables and recipes.
     """
-    known = recipes.recipes(source, extra)
+    known = source.recipes
     found = []
-    for name, table in tables(source, extra).items():
+    for name, table in source.tables.items():
         if name in known:
             recipe = known[name]
             event_types = dict.fromkeys(f"`{statement.event_type}`" for statement in recipe.statements)
@@ -54,21 +53,21 @@ def coverage(source: str = "mimiciv", extra: Path | None = None) -> list[Coverag
     return found
 
 
-def _since(table: Table, source: str) -> str:
+def _since(table: Table, source: Source) -> str:
     """The first release that has a table."""
-    main = next(iter(projects(source)))
-    for project, shapes in history(source).shapes.items():
+    main = source.projects[source.main_project]
+    for project, shapes in source.history.shapes.items():
         for shape in shapes:
             if table.full_name in shape.columns:
-                title = projects(source)[project].title.removeprefix(projects(source)[main].title).strip("-")
+                title = source.projects[project].title.removeprefix(main.title).strip("-")
                 return f"{title} {shape.release}".strip()
     return ""
 
 
-def as_markdown(source: str = "mimiciv", extra: Path | None = None) -> str:
+def as_markdown(source: Source) -> str:
     """The table of coverage for a page."""
     lines = ["| table | since | a row is | becomes |", "|---|---|---|---|"]
-    for entry in coverage(source, extra):
+    for entry in coverage(source):
         cells = (f"`{entry.table}`", entry.since, entry.about.replace("|", "\\|"), entry.becomes)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ehrtraj.release.history import history, projects
 from ehrtraj.release.layout import ENDINGS, Layout
-from ehrtraj.release.schema import Table, project_of
+from ehrtraj.release.schema import Table
 
 if TYPE_CHECKING:
-    from ehrtraj.release.detect import Release, TableFile
+    from ehrtraj.release.found import Release
+    from ehrtraj.release.table_file import TableFile
 
 # Beside tables lie descriptions of them, what wget left, and programs of the user.
 _NO_DATA = (".txt", ".md", ".html", ".htm", ".pdf", ".sql", ".py", ".ipynb", ".json", ".yaml", ".toml", ".journal")
@@ -115,7 +115,8 @@ def lacking(release: Release, wanted: Collection[str] | None) -> tuple[list[str]
     Returns:
         Notes on those that the release never had or that are a download of their own, and warnings of the others.
     """
-    shapes = {(s.project, s.release): s for known in history(release.source).shapes.values() for s in known}
+    source = release.source
+    shapes = {(s.project, s.release): s for known in source.history.shapes.values() for s in known}
     expected: set[str] = set()
     there = set()
     for project, version in release.versions.items():
@@ -125,14 +126,14 @@ def lacking(release: Release, wanted: Collection[str] | None) -> tuple[list[str]
             expected |= set(shape.columns)
     missing = [name for name in release.missing if wanted is None or name in wanted]
     serious = [name for name in missing if name in expected]
-    modules = [m for m in release.absent_modules if project_of(m, release.source) in there] if wanted is None else []
+    modules = [m for m in release.absent_modules if source.project_of(m) in there] if wanted is None else []
     notes, warnings = [], []
     if serious:
         warnings.append(f"the release is incomplete: it has no {', '.join(serious)}. These are left out")
     if others := [name for name in missing if name not in expected]:
         notes.append(f"not there, left out: {', '.join(others)}")
     if modules:
-        titles = ", ".join(projects(release.source)[p].title for p in dict.fromkeys(map(project_of, modules)))
+        titles = ", ".join(source.projects[p].title for p in dict.fromkeys(map(source.project_of, modules)))
         warnings.append(f"modules that are not there: {', '.join(modules)}, although other modules of {titles} are")
     if wanted is None and (absent := [m for m in release.absent_modules if m not in modules]):
         notes.append(f"modules that are not there: {', '.join(absent)}")

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-
 from ehrtraj.errors import ReleaseError
-from ehrtraj.release import schema
 from ehrtraj.release.completeness import cut_off, look_alikes
-from ehrtraj.release.history import history, projects
-from ehrtraj.release.layout import Layout, find_file, find_layout
-from ehrtraj.release.reader import Stamp, TableStream
-from ehrtraj.release.records import ColumnKind, RecordShape
+from ehrtraj.release.found import Release
+from ehrtraj.release.layout import Layout, find_file, find_layout, holds_tables
+from ehrtraj.release.reader import TableStream
 from ehrtraj.release.schema import Table
+from ehrtraj.release.table_file import TableFile
 from ehrtraj.release.versions import (
     SYNTHETIC_MARKER,
     UNKNOWN,
@@ -26,100 +22,9 @@ from ehrtraj.release.versions import (
     told_wrong,
     version_by_counts,
 )
+from ehrtraj.sources.source import Source, find_source, packaged, packaged_names
 
-__all__ = ["SYNTHETIC_MARKER", "Release", "TableFile", "detect", "version_by_counts"]
-
-
-@dataclass(frozen=True)
-class TableFile:
-    """A table that is there.
-
-    Attributes:
-        table: what is known of it.
-        path: its file.
-        header: column names as the file writes them.
-        size: bytes of the file.
-        mtime_ns: time of last change.
-        folder: module it lies in, as this release calls it.
-        stamp: the file as it was when its column names were read, by which a change is noticed.
-    """
-
-    table: Table
-    path: Path
-    header: tuple[str, ...]
-    size: int
-    mtime_ns: int
-    folder: str = ""
-    stamp: Stamp | None = None
-
-    def open(self) -> TableStream:
-        """The file's bytes, from its start.
-
-        Raises:
-            ReleaseError: if it cannot be read, or changed since it was detected.
-        """
-        return TableStream(self.path, self.stamp, self.header)
-
-    @property
-    def shape(self) -> RecordShape:
-        """What a record of the file looks like."""
-        ours = {written: column for column, written in self.present.items()}
-        kinds = [_kind(self.table.columns.get(ours.get(name, ""))) for name in self.header]
-        return RecordShape.of(kinds, [self.header.index(self.present[c]) for c in self.table.key_columns])
-
-    @property
-    def present(self) -> dict[str, str]:
-        """Known columns that the file has: our name to the file's, whatever this release calls it."""
-        written = {name.lower(): name for name in self.header}
-        found = {}
-        for column in self.table.columns:
-            if name := next((n for n in self.table.names_of(column) if n.lower() in written), None):
-                found[column] = written[name.lower()]
-        return found
-
-
-def _kind(type_: pa.DataType | None) -> ColumnKind:
-    if type_ is None or pa.types.is_string(type_):
-        return "text"
-    if pa.types.is_timestamp(type_):
-        return "time"
-    return "integer" if pa.types.is_integer(type_) else "number"
-
-
-@dataclass(frozen=True)
-class Release:
-    """A release on disk.
-
-    Attributes:
-        source: `mimiciv`.
-        root: folder that holds the modules of the main download.
-        version: of the main download: `2.2`, `3.1`, `demo 2.2`, or `unknown` where neither path nor files tell.
-        files: tables that are there, by full name.
-        missing: full names of known tables that are not there, in modules that are.
-        notes: what a user should know, one sentence each.
-        warnings: what a user must know before using the result.
-        versions: of each download that is there.
-        absent_modules: modules of the newest release that are not there.
-        extra: folder with a user's own tables and recipes, if any.
-    """
-
-    source: str
-    root: Path
-    version: str
-    files: dict[str, TableFile]
-    missing: tuple[str, ...]
-    notes: tuple[str, ...] = field(default=())
-    warnings: tuple[str, ...] = field(default=())
-    versions: dict[str, Version] = field(default_factory=dict)
-    absent_modules: tuple[str, ...] = ()
-    extra: Path | None = None
-
-    def where(self, name: str) -> str:
-        """The file of a table for a reader: below the root, or from its module on where it lies elsewhere."""
-        path = self.files[name].path
-        if path.is_relative_to(self.root):
-            return str(path.relative_to(self.root))
-        return f"{path.parent.name}/{path.name}"
+__all__ = ["SYNTHETIC_MARKER", "Release", "TableFile", "detect", "version_by_counts", "which_source"]
 
 
 def _table_file(table: Table, path: Path, folder: str) -> TableFile:
@@ -151,13 +56,13 @@ def _files(layout: Layout, tables: Mapping[str, Table]) -> dict[str, TableFile]:
     return files
 
 
-def _column_notes(files: Mapping[str, TableFile], versions: Mapping[str, Version], source: str) -> list[str]:
+def _column_notes(files: Mapping[str, TableFile], versions: Mapping[str, Version], source: Source) -> list[str]:
     """Columns that are not as the release should have them; what the release never had is told in one sentence."""
     notes = []
-    shapes = {(s.project, s.release): s for listed in history(source).shapes.values() for s in listed}
+    shapes = {(s.project, s.release): s for listed in source.history.shapes.values() for s in listed}
     never: list[str] = []
     for name, file in files.items():
-        version = versions[schema.project_of(file.table.module, source)]
+        version = versions[source.project_of(file.table.module)]
         release = version.number if (version.project, version.number) in shapes else (version.fits or ("",))[-1]
         shape = shapes.get((version.project, release))
         had = shape.columns.get(name) if shape else None
@@ -185,35 +90,55 @@ def _other_modules(layout: Layout, tables: Mapping[str, Table]) -> list[str]:
     )
 
 
+def which_source(data_dir: Path, given: str | None = None, overlay: Path | None = None) -> Source:
+    """The source of the release in a folder: the one that is named, or the one whose tables are there.
+
+    Args:
+        data_dir: the release's own folder, a module of it, or one above it.
+        given: name of a source of the package, or the folder of one of the user's own.
+        overlay: a user's folder with recipes and rules.
+
+    Raises:
+        SettingsError: if there is no such source.
+        ReleaseError: if the tables of several sources are there, or of none of several.
+    """
+    names = packaged_names()
+    if given is not None or len(names) == 1:
+        return find_source(given, overlay)
+    found = [name for name in names if holds_tables(data_dir, packaged(name))]
+    if len(found) == 1:
+        return find_source(found[0], overlay)
+    if found:
+        raise ReleaseError(f"{data_dir} holds tables of {' and '.join(found)}: name the source with --source")
+    titles = ", ".join(f"{packaged(name).title} ({', '.join(packaged(name).declared.examples)})" for name in names)
+    raise ReleaseError(f"{data_dir} holds no table of a known source: looked for {titles}")
+
+
 def detect(
-    data_dir: Path,
-    source: str = "mimiciv",
-    *,
-    modules: Mapping[str, Path | None] | None = None,
-    extra: Path | None = None,
+    data_dir: Path, source: Source | None = None, *, modules: Mapping[str, Path | None] | None = None
 ) -> Release:
     """Find the release in `data_dir` or in a folder below it.
 
     Args:
         data_dir: the release's own folder, a module of it, or one above it such as `physionet.org/`.
-        source: whose tables to look for.
+        source: whose tables to look for; by default that whose tables are there.
         modules: folders of single modules that lie elsewhere, as `{"ed": ...}`.
-        extra: folder with a user's own tables and recipes.
 
     Raises:
         ReleaseError: if there is none, more than one, or a table lacks a key column.
     """
-    tables = schema.tables(source, extra)
-    layout = find_layout(data_dir, tables, source, modules)
+    source = source or which_source(data_dir)
+    tables = source.tables
+    layout = find_layout(data_dir, source, modules)
     files = _files(layout, tables)
     by_project: dict[str, list[TableFile]] = {}
     for file in files.values():
-        by_project.setdefault(schema.project_of(file.table.module, source), []).append(file)
+        by_project.setdefault(source.project_of(file.table.module), []).append(file)
     versions = {}
     for project, listed in by_project.items():
         root = listed[0].path.parent.parent
         versions[project] = find_version(project, root, layout.root, listed, source)
-    main = next(iter(projects(source)))
+    main = source.main_project
     there = {file.table.module for file in files.values()}
     notes = [note for version in versions.values() for note in version.notes]
     if others := _other_modules(layout, tables):
@@ -238,13 +163,12 @@ def detect(
         warnings=tuple(warnings),
         versions=versions,
         absent_modules=tuple(dict.fromkeys(t.module for t in read.values() if t.module not in there)),
-        extra=extra,
     )
 
 
-def _by_module(files: list[TableFile], source: str) -> dict[str, tuple[str, ...]]:
+def _by_module(files: list[TableFile], source: Source) -> dict[str, tuple[str, ...]]:
     """For each module of the main download, the releases whose columns it has exactly."""
-    main = next(iter(projects(source)))
+    main = source.main_project
     grouped: dict[str, list[TableFile]] = {}
     for file in files:
         grouped.setdefault(file.folder, []).append(file)

@@ -8,9 +8,9 @@ same lines.
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from ehrtraj.errors import ReleaseError
 
@@ -59,7 +59,7 @@ class Shape:
     """One release of one project.
 
     Attributes:
-        project: `mimiciv`, `mimic-iv-ed`, `mimic-iv-note`.
+        project: the download it is a release of.
         release: its version.
         modules: folder of each table, by the table's full name in the newest release.
         columns: names of each table's columns in this release, in lower case.
@@ -194,8 +194,11 @@ class _Replay:
         }
 
 
-def _lines(source: str, *path: str) -> list[dict[str, str]]:
-    with files("ehrtraj.release").joinpath(source, *path).open(encoding="utf-8") as handle:
+def read_lines(file: Path) -> list[dict[str, str]]:
+    """The lines of a data file of a source; none where there is no such file."""
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle))
 
 
@@ -204,28 +207,12 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-@cache
-def history(source: str = "mimiciv") -> History:
-    """All releases of a source, put together from their files."""
-    shapes: dict[str, tuple[Shape, ...]] = {}
-    tables: dict[str, Known] = {}
-    for project in projects(source):
-        folder = files("ehrtraj.release").joinpath(source, "releases", project)
-        versions = sorted((f.name.removesuffix(".csv") for f in folder.iterdir()), key=version_key)
-        replay = _Replay(project)
-        for version in versions:
-            replay.release(version, _lines(source, "releases", project, f"{version}.csv"))
-        shapes[project] = replay.shapes()
-        tables |= replay.tables()
-    return History(shapes, tables)
-
-
 @dataclass(frozen=True)
 class Project:
     """A download of its own.
 
     Attributes:
-        name: as in PhysioNet's address.
+        name: of the download, as its publisher writes it in addresses.
         title: as people write it.
         modules: folders that it has, in any release.
     """
@@ -235,17 +222,61 @@ class Project:
     modules: tuple[str, ...]
 
 
-@cache
-def projects(source: str = "mimiciv") -> dict[str, Project]:
-    """The downloads that a source is published in, the main one first."""
-    lines = _lines(source, "projects.csv")
+def read_projects(folder: Path) -> dict[str, Project]:
+    """The downloads that a source is published in, the main one first.
+
+    Args:
+        folder: of the source, which holds `projects.csv`.
+    """
+    lines = read_lines(folder / "projects.csv")
     return {r["project"]: Project(r["project"], r["title"], tuple(r["modules"].split())) for r in lines}
 
 
-@cache
-def belongs(source: str = "mimiciv") -> dict[tuple[str, str], frozenset[str]]:
-    """Releases of the main project that a release of another project goes with."""
+def read_history(folder: Path, projects: Iterable[str]) -> History:
+    """All releases of a source, put together from their files.
+
+    Args:
+        folder: of the source, which holds `releases/<project>/<version>.csv`.
+        projects: names of its downloads.
+
+    Raises:
+        ReleaseError: if a download has no release, or one has a change that is none.
+    """
+    shapes: dict[str, tuple[Shape, ...]] = {}
+    tables: dict[str, Known] = {}
+    for project in projects:
+        files = {f.stem: f for f in (folder / "releases" / project).glob("*.csv")}
+        if not files:
+            raise ReleaseError(f"{folder / 'releases' / project} has no file of a release, such as 1.0.csv")
+        replay = _Replay(project)
+        for version in sorted(files, key=version_key):
+            replay.release(version, read_lines(files[version]))
+        shapes[project] = replay.shapes()
+        tables |= replay.tables()
+    return History(shapes, tables)
+
+
+def read_partners(folder: Path) -> dict[tuple[str, str], frozenset[str]]:
+    """Releases of the main download that a release of another one goes with, by the other's name and release.
+
+    Args:
+        folder: of the source, which may hold `belongs.csv`.
+    """
     pairs: dict[tuple[str, str], set[str]] = {}
-    for line in _lines(source, "belongs.csv"):
-        pairs.setdefault((line["project"], line["release"]), set()).add(line["mimiciv_release"])
+    for line in read_lines(folder / "belongs.csv"):
+        pairs.setdefault((line["project"], line["release"]), set()).add(line["main_release"])
     return {key: frozenset(releases) for key, releases in pairs.items()}
+
+
+def read_row_counts(folder: Path, project: str) -> dict[str, dict[str, int]]:
+    """Rows of each table (bare name) of a download as published, by release.
+
+    Args:
+        folder: of the source, which may hold `row_counts.csv`.
+        project: the download.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for row in read_lines(folder / "row_counts.csv"):
+        if row["project"] == project:
+            counts.setdefault(row["release"], {})[row["table"]] = int(row["rows"])
+    return counts

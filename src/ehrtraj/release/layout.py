@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ehrtraj.errors import ReleaseError
-from ehrtraj.release.schema import Table, project_of
+from ehrtraj.release.schema import Table
+from ehrtraj.sources.source import Source
 
 ENDINGS = (".csv.gz", ".csv")
 _SEARCH_DEPTH = 6
@@ -35,15 +36,12 @@ def find_file(folder: Path, name: str) -> Path | None:
     return None
 
 
-def find_layout(
-    data_dir: Path, tables: Mapping[str, Table], source: str, given: Mapping[str, Path | None] | None = None
-) -> Layout:
+def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None] | None = None) -> Layout:
     """Find the modules in a folder and below.
 
     Args:
         data_dir: the release's own folder, a module of it, or one above it such as `physionet.org/`.
-        tables: of the source.
-        source: whose downloads.
+        source: whose tables to look for.
         given: folders that the user named for a module; they come before what lies in `data_dir`.
 
     Raises:
@@ -52,33 +50,44 @@ def find_layout(
     if not data_dir.exists():
         raise ReleaseError(f"no such folder: {data_dir}")
     if not data_dir.is_dir():
-        raise ReleaseError(f"{data_dir} is a file: name the folder that holds hosp/ and icu/")
-    names = _names(tables)
+        raise ReleaseError(f"{data_dir} is a file: name the folder that holds {' and '.join(_example_modules(source))}")
+    names = _names(source.tables)
     start = data_dir.parent if data_dir.name in names else data_dir
     found = _modules(start, names, _SEARCH_DEPTH)
     named = {module: folder for module, folder in (given or {}).items() if folder is not None}
     found = [(module, folder) for module, folder in found if module not in named]
     if unknown := sorted(set(named) - set(names)):
-        raise ReleaseError(f"--modules names {', '.join(unknown)}, of which no table is known: give them in --recipes")
+        raise ReleaseError(f"--modules names {', '.join(unknown)}, of which no table is known: give them in --overlay")
     for module, folder in named.items():
         found.append((module, _named_module(module, folder, names)))
     if not found:
         inside = ", ".join(sorted(p.name for p in data_dir.iterdir())[:8]) or "nothing"
+        examples = ", ".join(f"{name}{ENDINGS[0]}" for name in source.declared.examples)
         raise ReleaseError(
-            f"{data_dir} is not a MIMIC-IV release: neither it nor a folder in it has hosp/patients.csv.gz, "
-            f"icu/chartevents.csv.gz or another of its tables (it holds: {inside})"
+            f"{data_dir} is not a {source.title} release: neither it nor a folder in it has {examples} or another of "
+            f"its tables (it holds: {inside})"
         )
     roots: dict[str, list[Path]] = {}
     for module, folder in found:
-        listed = roots.setdefault(project_of(module, source), [])
+        listed = roots.setdefault(source.project_of(module), [])
         if folder.parent not in listed:
             listed.append(folder.parent)
     # What lies in the folder itself is meant, whatever copies lie further down.
     chosen = {project: [start] if start in folders else folders for project, folders in roots.items()}
-    _check_one_each(data_dir, chosen, names)
+    _check_one_each(data_dir, chosen, source)
     kept = {folder for folders in chosen.values() for folder in folders}
-    main = next(iter(roots)) if "mimiciv" not in roots else "mimiciv"
+    main = source.main_project if source.main_project in roots else next(iter(roots))
     return Layout(chosen[main][0], {module: folder for module, folder in found if folder.parent in kept})
+
+
+def holds_tables(data_dir: Path, source: Source) -> bool:
+    """Whether a module of a source is in a folder or below, or the folder is one."""
+    names = _names(source.tables)
+    return bool(_modules(data_dir.parent if data_dir.name in names else data_dir, names, _SEARCH_DEPTH))
+
+
+def _example_modules(source: Source) -> list[str]:
+    return list(dict.fromkeys(f"{name.partition('/')[0]}/" for name in source.declared.examples))
 
 
 def _names(tables: Mapping[str, Table]) -> dict[str, list[str]]:
@@ -135,11 +144,12 @@ def _named_module(module: str, folder: Path, names: Mapping[str, list[str]]) -> 
     return below[0]
 
 
-def _check_one_each(data_dir: Path, roots: Mapping[str, list[Path]], names: Mapping[str, list[str]]) -> None:
+def _check_one_each(data_dir: Path, roots: Mapping[str, list[Path]], source: Source) -> None:
+    options = source.declared.module_options
     for project, folders in roots.items():
         if len(folders) > 1:
             listed = "\n  ".join(map(str, folders))
             way = "name one of them"
-            if modules := [m for m in names if project.endswith(f"-{m}")]:
-                way = f"name one of them with --{modules[0]}"
+            if named := [name for name, module in options.items() if source.project_of(module) == project]:
+                way = f"name one of them with --{named[0]}"
             raise ReleaseError(f"{data_dir} holds several releases; {way}:\n  {listed}")

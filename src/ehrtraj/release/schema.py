@@ -1,12 +1,9 @@
-"""What is known of a source's tables, read from the data files beside this module and from a user's own folder."""
+"""What is known of a source's tables, read from its data files and from a user's own folder."""
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +11,7 @@ import pyarrow as pa
 
 from ehrtraj.errors import RecipeError
 from ehrtraj.files import names_in, read_csv_lines
-from ehrtraj.release.history import history, projects
+from ehrtraj.release.history import History, read_lines
 
 Kind = Literal["patient", "dictionary", "no_patients"]
 
@@ -25,6 +22,9 @@ ARROW_TYPES: dict[str, pa.DataType] = {
     "string": pa.string(),
     "timestamp": pa.timestamp("us"),
 }
+_NAMES = {kind: name for name, kind in ARROW_TYPES.items()}
+SUBJECT_ID = "subject_id"
+"""The column of every event and staged row that says whose it is."""
 _TABLE_FIELDS = ("module", "table", "kind", "key_columns", "duplicate_columns")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _COLUMN_FIELDS = ("module", "table", "column", "type")
@@ -62,18 +62,19 @@ class Table:
         return f"{self.module}/{self.name}"
 
     @property
+    def key(self) -> str:
+        """The column without which a row is of nobody: of a table of patients, the patient's key."""
+        return self.key_columns[0]
+
+    @property
     def schema(self) -> pa.Schema:
-        """Arrow schema of the staged table."""
-        return pa.schema(list(self.columns.items()))
+        """Arrow schema of the staged table: its columns, and `subject_id` where the patient's key is another column."""
+        added = {} if self.kind != "patient" or self.key == SUBJECT_ID else {SUBJECT_ID: pa.int64()}
+        return pa.schema(list((self.columns | added).items()))
 
     def names_of(self, column: str) -> tuple[str, ...]:
         """What a column is called in any release, newest first."""
         return self.aliases.get(column, (column,))
-
-
-def _read(source: str, file: str) -> list[dict[str, str]]:
-    with (files("ehrtraj.release") / source / file).open(encoding="utf-8") as handle:
-        return list(csv.DictReader(handle))
 
 
 def _read_own(folder: Path, name: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
@@ -83,25 +84,30 @@ def _read_own(folder: Path, name: str, columns: tuple[str, ...]) -> list[tuple[i
     return read_csv_lines(folder / name, list(columns), RecipeError)
 
 
-@cache
-def tables(source: str = "mimiciv", extra: Path | None = None) -> dict[str, Table]:
+def read_tables(folder: Path, history: History, own: Path | None = None) -> dict[str, Table]:
     """All tables of a source by full name, in the order of its data file, a user's own behind them.
 
     Args:
-        source: whose tables.
-        extra: folder with a user's `tables.csv` and `columns.csv`.
+        folder: of the source, which holds `tables.csv`.
+        history: of the source's releases.
+        own: folder with a user's `tables.csv` and `columns.csv`.
 
     Raises:
-        RecipeError: if a user's file cannot be used.
+        RecipeError: if a table has no usable columns, or a user's file cannot be used.
     """
-    known = history(source).tables
     found = {}
-    for row in _read(source, "tables.csv"):
-        was = known[f"{row['module']}/{row['table']}"]
+    for row in read_lines(folder / "tables.csv"):
+        was = history.tables.get(f"{row['module']}/{row['table']}")
+        if was is None:
+            raise RecipeError(f"{folder / 'tables.csv'}: no release has columns of {row['module']}/{row['table']}")
+        if unknown := [t for t in was.columns.values() if t not in ARROW_TYPES]:
+            raise RecipeError(
+                f"{folder / 'releases'}: there is no type '{unknown[0]}'; there are: {', '.join(ARROW_TYPES)}"
+            )
         table = _table(row, {c: ARROW_TYPES[t] for c, t in was.columns.items()})
         renamed = {column: names for column, names in was.names.items() if len(names) > 1}
         found[table.full_name] = replace(table, places=was.places, aliases=renamed, dropped=was.dropped)
-    return found if extra is None else found | _own_tables(extra, found)
+    return found if own is None else found | _own_tables(own, found)
 
 
 def _table(row: dict[str, str], columns: dict[str, pa.DataType]) -> Table:
@@ -116,7 +122,8 @@ def _table(row: dict[str, str], columns: dict[str, pa.DataType]) -> Table:
 
 
 def _own_tables(folder: Path, known: dict[str, Table]) -> dict[str, Table]:
-    """The tables that a user's folder adds, checked."""
+    """The tables that a user's folder adds, checked. Their patients have the same key as those of the source."""
+    key, kind = next((t.key, t.columns[t.key]) for t in known.values() if t.kind == "patient")
     columns: dict[str, dict[str, pa.DataType]] = {}
     for number, row in _read_own(folder, "columns.csv", _COLUMN_FIELDS):
         where = f"{folder / 'columns.csv'}, line {number}"
@@ -139,10 +146,10 @@ def _own_tables(folder: Path, known: dict[str, Table]) -> dict[str, Table]:
         listed = (*table.key_columns, *table.duplicate_columns)
         if lacking := [c for c in listed if c not in table.columns]:
             raise RecipeError(f"{where}: columns.csv has no column {', '.join(lacking)} of {name}")
-        if not table.key_columns or (table.kind == "patient" and table.key_columns[0] != "subject_id"):
-            raise RecipeError(f"{where}: key_columns must begin with subject_id")
-        if table.kind == "patient" and table.columns["subject_id"] != pa.int64():
-            raise RecipeError(f"{where}: subject_id must be a bigint in columns.csv")
+        if not table.key_columns or (table.kind == "patient" and table.key != key):
+            raise RecipeError(f"{where}: key_columns must begin with {key}")
+        if table.kind == "patient" and table.columns[key] != kind:
+            raise RecipeError(f"{where}: {key} must be a {_NAMES[kind]} in columns.csv")
     if unknown := sorted(set(columns) - set(own)):
         raise RecipeError(f"{folder / 'columns.csv'} has columns of {', '.join(unknown)}, which tables.csv lacks")
     return own
@@ -153,18 +160,3 @@ def _check_names(row: dict[str, str], columns: tuple[str, ...], where: str) -> N
     for column in columns:
         if not _NAME.fullmatch(row[column]):
             raise RecipeError(f"{where}: {column} is '{row[column]}': use letters, digits and _, a letter first")
-
-
-def project_of(module: str, source: str = "mimiciv") -> str:
-    """The download that a module belongs to; a user's own module is one by itself."""
-    return next((p.name for p in projects(source).values() if module in p.modules), module)
-
-
-@cache
-def published_row_counts(source: str = "mimiciv", project: str = "mimiciv") -> dict[str, dict[str, int]]:
-    """Rows of each table (bare name) of a download as published, by release."""
-    counts: dict[str, dict[str, int]] = {}
-    for row in _read(source, "row_counts.csv"):
-        if row["project"] == project:
-            counts.setdefault(row["release"], {})[row["table"]] = int(row["rows"])
-    return counts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ehrtraj.errors import ReleaseError
+from ehrtraj.format.keys import number_of
 
 Int64s = npt.NDArray[np.int64]
 
@@ -39,7 +40,7 @@ class SubjectsFound:
     source: str
     requested: int
     found: int
-    missing: tuple[int, ...] = ()
+    missing: tuple[int | str, ...] = ()
     repeated: int = 0
     left_out: int = 0
 
@@ -79,13 +80,15 @@ class SubjectsFound:
         return cls(**{**content, "missing": tuple(content["missing"])})
 
 
-def find_subjects(path: Path, everyone: Int64s, where: str) -> tuple[Int64s, SubjectsFound]:
+def find_subjects(path: Path, everyone: Int64s, where: str, *, key: str | None = None) -> tuple[Int64s, SubjectsFound]:
     """Look up the patients of a file.
 
     Args:
         path: file of subject IDs.
         everyone: subject IDs that there are.
         where: what they are in, as `this release`.
+        key: column of the source that names a patient by text, which the file then contains; None where it contains
+            subject IDs.
 
     Returns:
         Those that are there, sorted, and the account of all.
@@ -93,14 +96,16 @@ def find_subjects(path: Path, everyone: Int64s, where: str) -> tuple[Int64s, Sub
     Raises:
         ReleaseError: if the file cannot be read, or names nobody who is there.
     """
-    listed = read_subject_file(path)
+    written: Sequence[int | str] = read_subject_file(path) if key is None else read_key_file(path, key)
+    listed = [number_of(name) if isinstance(name, str) else name for name in written]
+    names = dict(zip(listed, written, strict=True))
     asked = np.unique(np.array(listed, np.int64))
     if not len(asked):
         raise ReleaseError(f"{path} contains no subject IDs")
     there = np.isin(asked, everyone)
     if not there.any():
         raise ReleaseError(f"none of the {len(asked):,} subject IDs in {path} is in {where}")
-    missing = tuple(asked[~there][:_MISSING_NAMED].tolist())
+    missing = tuple(names[number] for number in asked[~there][:_MISSING_NAMED].tolist())
     return asked[there], SubjectsFound(str(path), len(asked), int(there.sum()), missing, len(listed) - len(asked))
 
 
@@ -112,11 +117,7 @@ def read_subject_file(path: Path) -> list[int]:
     Raises:
         ReleaseError: if the file cannot be read, or a line has no subject ID; it names the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReleaseError(f"cannot read the subjects file {path}: {error}") from None
-    lines = _lines(path, text)
+    lines = _lines(path, _text_of(path))
     number, first = next(lines, (0, [""]))
     names = [cell.strip().lower() for cell in first]
     if _COLUMN in names:
@@ -131,6 +132,41 @@ def read_subject_file(path: Path) -> list[int]:
         if re.search("[0-9]", names[0]):
             return [_subject_id(path, number, first, column), *(_subject_id(path, n, row, 0) for n, row in lines)]
     return [_subject_id(path, n, row, column) for n, row in lines]
+
+
+def read_key_file(path: Path, key: str) -> list[str]:
+    """Patients of a text or CSV file by the keys of text that the source gives them, in its order.
+
+    They are in the column named as in the source, or in the only column.
+
+    Args:
+        path: of the file.
+        key: the column of the source.
+
+    Raises:
+        ReleaseError: if the file cannot be read, or a line has no key; it names the line.
+    """
+    rows = [(number, [cell.strip() for cell in row]) for number, row in _lines(path, _text_of(path))]
+    names = [name.lower() for name in rows[0][1]] if rows else []
+    if len(names) > 1 and key.lower() not in names:
+        raise ReleaseError(
+            f"{path}, line {rows[0][0]}: it has {len(names)} columns, none of which is named {key}: name the column "
+            "of the patients' keys so, or leave it alone in the file"
+        )
+    column = names.index(key.lower()) if key.lower() in names else None
+    found = []
+    for number, row in rows[column is not None :]:
+        if len(row) <= (column or 0) or not row[column or 0]:
+            raise ReleaseError(f"{path}, line {number}: it has no {key}")
+        found.append(row[column or 0])
+    return found
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReleaseError(f"cannot read the subjects file {path}: {error}") from None
 
 
 def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ehrtraj.release import schema
-from ehrtraj.release.history import Shape, belongs, history, projects, version_key
+from ehrtraj.release.history import Shape, version_key
 
 if TYPE_CHECKING:
-    from ehrtraj.release.detect import TableFile
+    import re
+
+    from ehrtraj.release.table_file import TableFile
+    from ehrtraj.sources.declaration import Demo
+    from ehrtraj.sources.source import Source
 
 SYNTHETIC_MARKER = "ehrtraj-synth.json"
 """File that `ehrtraj synth` leaves in what it makes, so that nobody takes it for the real thing."""
 UNKNOWN = "unknown"
 _APART = "Patients and admissions of one may lack in the other"
-_VERSION_IN_PATH = re.compile(r"(?:mimic[a-z-]*(?:-iv)?[a-z-]*[-_]v?)?(\d+\.\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,10 @@ def _difference(shape: Shape, files: Iterable[TableFile]) -> int:
     return total
 
 
-def fits(project: str, files: Iterable[TableFile], source: str) -> tuple[tuple[str, ...], bool]:
+def fits(project: str, files: Iterable[TableFile], source: Source) -> tuple[tuple[str, ...], bool]:
     """Releases of a download that files agree with best, and whether they agree in every column and folder."""
     files = list(files)
-    shapes = history(source).shapes.get(project, ())
+    shapes = source.history.shapes.get(project, ())
     if not shapes or not files:
         return (), False
     differences = {shape.release: _difference(shape, files) for shape in shapes}
@@ -76,9 +77,9 @@ def fits(project: str, files: Iterable[TableFile], source: str) -> tuple[tuple[s
     return tuple(release for release, n in differences.items() if n == least), least == 0
 
 
-def in_path(root: Path) -> str:
+def _in_path(root: Path, pattern: re.Pattern[str] | None) -> str:
     """The version that a folder's path names, `` where it names none."""
-    matches = [match for part in root.parts if (match := _VERSION_IN_PATH.fullmatch(part))]
+    matches = [match for part in root.parts if pattern is not None and (match := pattern.fullmatch(part))]
     return matches[-1][1] if matches else ""
 
 
@@ -87,7 +88,7 @@ def _listed(releases: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def find_version(project: str, root: Path, main_root: Path, files: list[TableFile], source: str) -> Version:
+def find_version(project: str, root: Path, main_root: Path, files: list[TableFile], source: Source) -> Version:
     """Find out which release of a download lies in a folder.
 
     Args:
@@ -98,24 +99,31 @@ def find_version(project: str, root: Path, main_root: Path, files: list[TableFil
         source: whose releases.
     """
     best, exact = fits(project, files, source)
-    known = [shape.release for shape in history(source).shapes.get(project, ())]
-    main = next(iter(projects(source)))
+    known = [shape.release for shape in source.history.shapes.get(project, ())]
+    main = source.main_project
     if (marker := root / SYNTHETIC_MARKER).is_file():
         number = json.loads(marker.read_text(encoding="utf-8")).get("release", UNKNOWN)
         number = number if project == main or number in best else (best[-1] if best else UNKNOWN)
         return Version(project, f"synthetic {number}", best, exact)
-    demo = (root / "demo_subject_id.csv").is_file() or any("demo" in p and "mimic" in p for p in root.parts[-2:])
     # Tables that were named may lie in the download's folder itself, without one of their module.
-    named = in_path(files[0].path.parent) if project == main or root != main_root else ""
-    if demo:
-        return Version(project, f"demo {named or '2.2'}", best, exact)
+    named = (
+        _in_path(files[0].path.parent, source.declared.version_in_path) if project == main or root != main_root else ""
+    )
+    if (demo := source.declared.demo) is not None and _is_demo(root, demo):
+        return Version(project, f"demo {named or demo.version}", best, exact)
     return _by_path_and_columns(project, named, best, known, source, exact=exact)
 
 
+def _is_demo(root: Path, demo: Demo) -> bool:
+    """Whether a folder is that of a demonstration, by a file in it or by its path."""
+    pattern = demo.in_path
+    return (root / demo.file).is_file() or any(pattern is not None and pattern.match(p) for p in root.parts[-2:])
+
+
 def _by_path_and_columns(
-    project: str, named: str, best: tuple[str, ...], known: list[str], source: str, *, exact: bool
+    project: str, named: str, best: tuple[str, ...], known: list[str], source: Source, *, exact: bool
 ) -> Version:
-    title = projects(source)[project].title if project in projects(source) else project
+    title = source.projects[project].title if project in source.projects else project
     if not known:
         return Version(project, named or UNKNOWN, (), exact=True)
     if named and named not in known:
@@ -134,7 +142,7 @@ def _by_path_and_columns(
     return Version(project, best[0] if len(best) == 1 and exact else UNKNOWN, best, exact, claimed=False)
 
 
-def told_wrong(version: Version, there: Mapping[str, int], source: str) -> tuple[list[str], list[str]]:
+def told_wrong(version: Version, there: Mapping[str, int], source: Source) -> tuple[list[str], list[str]]:
     """What a release says wrongly in tables that are there: notes and warnings, a sentence each.
 
     Where the release is not known, what may be wrong is a note, if the table is as large as a whole release's.
@@ -144,11 +152,11 @@ def told_wrong(version: Version, there: Mapping[str, int], source: str) -> tuple
         there: rows of the tables that are there, by full name; 0 for not counted yet.
         source: whose releases.
     """
-    whole = [c for release, c in schema.published_row_counts(source, version.project).items() if "demo" not in release]
-    title = projects(source)[version.project].title if version.project in projects(source) else version.project
+    whole = [c for release, c in source.published_row_counts(version.project).items() if "demo" not in release]
+    title = source.projects[version.project].title if version.project in source.projects else version.project
     notes: list[str] = []
     warnings: list[str] = []
-    for shape in history(source).shapes.get(version.project, ()):
+    for shape in source.history.shapes.get(version.project, ()):
         for remark in shape.remarks:
             if shape.release not in version.candidates or remark.table not in there:
                 continue
@@ -161,7 +169,7 @@ def told_wrong(version: Version, there: Mapping[str, int], source: str) -> tuple
     return notes, warnings
 
 
-def mixed(versions: Mapping[str, Version], by_module: Mapping[str, tuple[str, ...]], source: str) -> list[str]:
+def mixed(versions: Mapping[str, Version], by_module: Mapping[str, tuple[str, ...]], source: Source) -> list[str]:
     """Modules that come from releases which do not belong together, a sentence each.
 
     Args:
@@ -169,33 +177,33 @@ def mixed(versions: Mapping[str, Version], by_module: Mapping[str, tuple[str, ..
         by_module: for each module of the main download, the releases whose columns it has.
         source: whose releases.
     """
-    main = next(iter(projects(source)))
+    main = source.main_project
     found = []
     if by_module and not frozenset.intersection(*map(frozenset, by_module.values())):
         said = "; ".join(f"{module} has the columns of {_listed(releases)}" for module, releases in by_module.items())
-        found.append(f"these modules of {projects(source)[main].title} do not belong together: {said}. {_APART}")
+        found.append(f"these modules of {source.projects[main].title} do not belong together: {said}. {_APART}")
     if main not in versions:
         return found
-    pairs = belongs(source)
-    known_here = {shape.release for shape in history(source).shapes[main]}
+    pairs = source.partners
+    known_here = {shape.release for shape in source.history.shapes[main]}
     # A release that nobody knows is taken for those whose columns it has.
     ours = set(versions[main].candidates) & known_here or set(versions[main].fits)
     for project, version in versions.items():
-        if project == main or project not in projects(source):
+        if project == main or project not in source.projects:
             continue
         allowed = {release: pairs.get((project, release), frozenset()) for release in version.candidates}
         known = [release for release, partners in allowed.items() if partners]
         if known and not ours & frozenset().union(*allowed.values()):
-            title = projects(source)[project].title
+            title = source.projects[project].title
             partners = sorted(frozenset().union(*allowed.values()), key=version_key)
             found.append(
-                f"{title} {_listed(known)} and {projects(source)[main].title} {_listed(versions[main].candidates)} do "
+                f"{title} {_listed(known)} and {source.projects[main].title} {_listed(versions[main].candidates)} do "
                 f"not belong together: it goes with {_listed(partners)}. {_APART}"
             )
     return found
 
 
-def version_by_counts(rows: dict[str, int], source: str = "mimiciv", project: str = "mimiciv") -> str | None:
+def version_by_counts(rows: dict[str, int], source: Source, project: str) -> str | None:
     """The published release whose row counts agree with these for most tables, or None.
 
     Args:
@@ -204,13 +212,13 @@ def version_by_counts(rows: dict[str, int], source: str = "mimiciv", project: st
         project: the download.
     """
     best: tuple[int, str] = (0, "")
-    for release, counts in schema.published_row_counts(source, project).items():
+    for release, counts in source.published_row_counts(project).items():
         same = sum(counts.get(name) == n for name, n in rows.items())
         best = max(best, (same, release))
     return best[1] if rows and best[0] * 2 > len(rows) else None
 
 
-def settle(version: Version, rows: dict[str, int], source: str) -> Version:
+def settle(version: Version, rows: dict[str, int], source: Source) -> Version:
     """The version after the rows were counted, which has the last word.
 
     Args:

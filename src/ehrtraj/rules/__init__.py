@@ -3,44 +3,66 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
+from collections.abc import Callable
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from ehrtraj.errors import RecipeError
-from ehrtraj.files import names_in, read_csv_lines, read_text_file
+from ehrtraj.files import names_in, read_csv_lines
 from ehrtraj.format.event_types import EventType
 
 _EVENT_TYPE = re.compile(r"[A-Z0-9_]+")
 _RANK = re.compile(r"[0-9]{1,4}")
 
 
-def read_rules(name: str, extra: Path | None = None, *, own_first: bool = False) -> list[dict[str, str]]:
+Read = Callable[[str], list[dict[str, str]]]
+"""Reads a rule table by its name, `Source.rules`: lines that hold everywhere, then the source's, then the user's."""
+
+_GENERAL = Path(__file__).parent
+
+
+def columns_of(name: str) -> list[str]:
+    """Columns of a rule table, as `about.csv` lists them."""
+    return next(line["columns"].split() for line in read_general("about") if line["table"] == name)
+
+
+def read_general(name: str) -> list[dict[str, str]]:
+    """The lines of one rule table that hold for every source, `name` without its ending; none where it has none."""
+    return _read(_GENERAL / f"{name}.csv")
+
+
+def _read(file: Path) -> list[dict[str, str]]:
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def read_rules(name: str, folder: Path, own: Path | None = None, *, own_first: bool = False) -> list[dict[str, str]]:
     """The lines of one rule table, `name` without its ending.
 
     Args:
         name: of the table.
-        extra: folder in which a file of the same name may have a user's own lines: they come last, so that they win
+        folder: with the rule tables of a source, whose lines come behind those that hold everywhere.
+        own: folder in which a file of the same name may have a user's own lines: they come last, so that they win
             where a later line replaces an earlier one.
-        own_first: put them first instead: they win where the first line that fits counts.
+        own_first: put the more special lines first instead: they win where the first line that fits counts.
+
+    Raises:
+        RecipeError: if the user's file cannot be read, or a line is not one of such a table.
     """
-    with (files("ehrtraj.rules") / f"{name}.csv").open(encoding="utf-8") as handle:
-        lines = list(csv.DictReader(handle))
-    if extra is None:
-        return lines
-    added = [line for _, line in own_lines(name, extra, list(lines[0]))]
-    return added + lines if own_first else lines + added
+    mine = [] if own is None else [line for _, line in own_lines(name, own)]
+    parts = [read_general(name), _read(folder / f"{name}.csv"), mine]
+    return [line for part in (reversed(parts) if own_first else parts) for line in part]
 
 
-def own_lines(name: str, folder: Path, columns: list[str] | None = None) -> list[tuple[int, dict[str, str]]]:
+def own_lines(name: str, folder: Path) -> list[tuple[int, dict[str, str]]]:
     """Return the lines of a user's rule table, each with its number in the file; none where there is no such file.
 
     Args:
         name: of the table.
         folder: that may hold it.
-        columns: of the table; those of ours where they are not given.
 
     Raises:
         RecipeError: if the file cannot be read, or a line is not one of such a table.
@@ -48,33 +70,33 @@ def own_lines(name: str, folder: Path, columns: list[str] | None = None) -> list
     if f"{name}.csv" not in names_in(folder, RecipeError):
         return []
     path = folder / f"{name}.csv"
-    lines = read_csv_lines(path, columns or list(read_rules(name)[0]), RecipeError)
+    lines = read_csv_lines(path, columns_of(name), RecipeError)
     for number, line in lines:
         if not line["source"].strip():
             raise RecipeError(f"{path}, line {number}: no source. Say where the rule comes from")
     return lines
 
 
-@cache
-def event_types(extra: Path | None = None) -> dict[str, EventType]:
+def read_event_types(folder: Path, own: Path | None = None) -> dict[str, EventType]:
     """All event types by name, in the order of their rank.
 
     Args:
-        extra: folder with a user's own `event_types.csv`, whose lines come in the place of ours.
+        folder: with the rule tables of a source.
+        own: folder with a user's own `event_types.csv`, whose lines come in the place of the source's.
 
     Raises:
         RecipeError: if a user's line cannot be used.
     """
-    lines = read_rules("event_types", extra)
-    if extra is not None:
-        _check_event_types(extra)
+    lines = read_rules("event_types", folder, own)
+    if own is not None:
+        _check_event_types(own)
     by_name = {r["event_type"]: EventType(r["event_type"], int(r["rank"]), r["meaning"]) for r in lines}
     return dict(sorted(by_name.items(), key=lambda pair: pair[1].rank))
 
 
-def _check_event_types(extra: Path) -> None:
-    for number, line in own_lines("event_types", extra):
-        where = f"{extra / 'event_types.csv'}, line {number}"
+def _check_event_types(own: Path) -> None:
+    for number, line in own_lines("event_types", own):
+        where = f"{own / 'event_types.csv'}, line {number}"
         if not _EVENT_TYPE.fullmatch(line["event_type"]):
             raise RecipeError(f"{where}: '{line['event_type']}' cannot be an event type: use A-Z, 0-9 and _")
         if not _RANK.fullmatch(line["rank"]):
@@ -84,26 +106,6 @@ def _check_event_types(extra: Path) -> None:
 
 
 @cache
-def planned_event_types() -> frozenset[str]:
-    """Event types whose times say what was planned, not what happened."""
-    return frozenset(line["event_type"] for line in read_rules("planned_event_types"))
-
-
-@cache
 def flags() -> dict[str, int]:
     """Value (a power of two) of each flag."""
-    return {r["flag"]: 1 << int(r["bit"]) for r in read_rules("flags")}
-
-
-def digest(extra: Path | None = None) -> str:
-    """SHA-256 over all rule tables, a user's own in the folder `extra` included."""
-    total = hashlib.sha256()
-    if extra is not None:
-        for name in names_in(extra, RecipeError):
-            if name.endswith(".csv"):
-                text = read_text_file(extra / name, "the table", RecipeError)
-                total.update(name.encode() + b"\0" + text.encode() + b"\0")
-    for file in sorted(files("ehrtraj.rules").iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".csv"):
-            total.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return total.hexdigest()
+    return {r["flag"]: 1 << int(r["bit"]) for r in read_general("flags")}

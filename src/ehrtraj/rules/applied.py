@@ -50,5 +50,5 @@ def read_applied(dataset: Path, rule: str | None = None, item: str | None = None
 
 def meaning_of(rule: str) -> str:
     """Return what a rule's mark says."""
-    meanings = {line["flag"]: line["meaning"] for line in rules.read_rules("flags")}
+    meanings = {line["flag"]: line["meaning"] for line in rules.read_general("flags")}
     return meanings.get(rule, _SPELLED)

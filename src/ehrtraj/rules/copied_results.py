@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from ehrtraj import rules
+from ehrtraj.rules import Read
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,9 @@ class CopiedResult:
     tolerance: float
 
 
-def copied_results(extra: Path | None = None) -> tuple[CopiedResult, ...]:
-    """Return all pairs, a user's own in the folder `extra` included."""
-    lines = rules.read_rules("copied_results", extra)
+def copied_results(read: Read) -> tuple[CopiedResult, ...]:
+    """Return all pairs of a source, those of its user included."""
+    lines = read("copied_results")
     pairs = {
         (f"{r['event_type']}//{r['item']}", f"{r['of_event_type']}//{r['of_item']}"): float(r["tolerance"])
         for r in lines

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ehrtraj import rules
+from ehrtraj.rules import Read
 
 _REST = "*"
 
@@ -16,15 +15,15 @@ class ItemFlags:
         event_types: that the table speaks of.
     """
 
-    def __init__(self, extra: Path | None = None) -> None:
+    def __init__(self, read: Read) -> None:
         """Read the table.
 
         Args:
-            extra: folder with a user's own lines, which win over the package's.
+            read: reads a rule table of the source.
         """
         known = rules.flags()
         self._flags: dict[tuple[str, str], int] = {}
-        for line in rules.read_rules("item_flags", extra):
+        for line in read("item_flags"):
             for event_type in line["event_types"].split():
                 self._flags[event_type, line["item"]] = known[line["flag"]] if line["flag"] else 0
         self.event_types = frozenset(event_type for event_type, _ in self._flags)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from ehrtraj import rules
+from ehrtraj.rules import Read, columns_of, read_general
 
 
 @dataclass(frozen=True)
@@ -25,17 +24,19 @@ class RuleTable:
     lines: list[dict[str, str]]
 
 
-def all_tables(extra: Path | None = None) -> list[RuleTable]:
-    """Return every rule table, a user's own lines included."""
+def all_tables(read: Read) -> list[RuleTable]:
+    """Return every rule table of a source, a user's own lines included.
+
+    Args:
+        read: reads a rule table of the source.
+    """
     return [
-        RuleTable(
-            entry["table"], entry["about"], tuple(entry["flags"].split()), rules.read_rules(entry["table"], extra)
-        )
-        for entry in rules.read_rules("about")
+        RuleTable(entry["table"], entry["about"], tuple(entry["flags"].split()), read(entry["table"]))
+        for entry in read_general("about")
     ]
 
 
-def about_item(item: str, extra: Path | None = None) -> list[RuleTable]:
+def about_item(item: str, read: Read) -> list[RuleTable]:
     """Return the lines that speak of an item (`50912`), a code (`LAB//50912`) or a word, whatever their table.
 
     Lines that hold for all items of an event type are among them where a code is asked for and none names it, and
@@ -44,7 +45,7 @@ def about_item(item: str, extra: Path | None = None) -> list[RuleTable]:
     event_type, _, bare = item.partition("//") if "//" in item else ("", "", item)
     found: list[RuleTable] = []
     own_units: set[str] = set()
-    for table in all_tables(extra):
+    for table in all_tables(read):
         lines = [line for line in table.lines if _speaks_of(line, event_type, bare)]
         if table.name == "conversions":
             lines = [line for line in lines if _leads_to(line, own_units)]
@@ -81,14 +82,15 @@ def _is_of(line: dict[str, str], prefix: str, event_type: str, item: str) -> boo
     return same and (event_type in event_types or (named == "*" and "*" in event_types))
 
 
-def as_markdown(extra: Path | None = None) -> str:
+def as_markdown(read: Read, source: str) -> str:
     """Return the page that documents every rule, made from the files."""
     parts = [
         "# Rules\n",
-        "Made from `src/ehrtraj/rules/*.csv` by `ehrtraj rules docs`: change a rule there, not here.\n",
+        "Made by `ehrtraj rules docs` from `src/ehrtraj/rules/*.csv`, which hold for every source, and\n"
+        f"`src/ehrtraj/sources/{source}/rules/*.csv`: change a rule there, not here.\n",
     ]
-    for table in all_tables(extra):
-        columns = list(table.lines[0])
+    for table in all_tables(read):
+        columns = columns_of(table.name)
         parts += [f"\n## {table.name}\n", f"{table.about}. {len(table.lines):,} lines.\n"]
         parts += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
         parts += ["| " + " | ".join(_cell(line[name]) for name in columns) + " |" for line in table.lines]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from pathlib import Path
 
 from ehrtraj import rules
+from ehrtraj.rules import Read
 
 ANY = "*"
 
@@ -95,17 +95,17 @@ def _conversion(line: dict[str, str]) -> Conversion:
 class Measures:
     """The rule tables of numbers, looked up by event type, item and unit as written."""
 
-    def __init__(self, extra: Path | None = None) -> None:
+    def __init__(self, read: Read) -> None:
         """Read the tables.
 
         Args:
-            extra: folder with a user's own lines, which win over the package's.
+            read: reads a rule table of the source.
         """
-        self.spellings = {line["written"].lower(): line["ucum"] for line in rules.read_rules("spellings", extra)}
-        self.units = {(line["event_type"], line["item"]): line["unit"] for line in rules.read_rules("units", extra)}
+        self.spellings = {line["written"].lower(): line["ucum"] for line in read("spellings")}
+        self.units = {(line["event_type"], line["item"]): line["unit"] for line in read("units")}
         self.conversions = {
             (line["event_type"], line["item"], line["from_unit"], line["to_unit"]): _conversion(line)
-            for line in rules.read_rules("conversions", extra)
+            for line in read("conversions")
         }
         self.limits = {
             (line["event_type"], line["item"]): Limits(
@@ -114,14 +114,14 @@ class Measures:
                 _number(line["suspicious_low"], -inf),
                 _number(line["suspicious_high"], inf),
             )
-            for line in rules.read_rules("limits", extra)
+            for line in read("limits")
         }
         self.meant: dict[tuple[str, str], tuple[Meant, ...]] = {}
-        for line in rules.read_rules("meant_units", extra):
+        for line in read("meant_units"):
             key = line["event_type"], line["item"]
             one = Meant(float(line["low"]), float(line["high"]), _conversion(line))
             self.meant[key] = (*self.meant.get(key, ()), one)
-        self.sentinels = tuple(float(line["value"]) for line in rules.read_rules("sentinels", extra))
+        self.sentinels = tuple(float(line["value"]) for line in read("sentinels"))
         self.event_types = frozenset(event_type for event_type, _ in self.units)
         self._into = {
             (event_type, item, source): target

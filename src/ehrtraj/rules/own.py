@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +15,8 @@ from ehrtraj.files import names_in
 
 # What the code itself depends on: not for users to add to.
 _FIXED = ("about", "flags", "event_types", "planned_event_types", "intervals")
+VOCABULARY_SETTINGS = ("gem", "concept_maps", "vocabulary")
+"""Settings that each name a folder of vocabularies."""
 _NUMBER = re.compile(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?")
 
 
@@ -57,7 +59,7 @@ _CHECKS_OF_TABLE: dict[tuple[str, str], _Check] = {
     ("text_forms", "form"): (lambda text: text in _GROUPS, "number, bound, range or result"),
     ("code_forms", "form"): _PATTERN,
     ("vocabularies", "setting"): (
-        lambda text: text in {line["setting"] for line in rules.read_rules("vocabularies")},
+        lambda text: text in VOCABULARY_SETTINGS,
         "a setting that names a folder of vocabularies",
     ),
 }
@@ -80,18 +82,18 @@ _NEEDED = {
 """Columns that must not be empty."""
 
 
-def check_own_rules(folder: Path, recipes: Path | None = None) -> None:
+def check_own_rules(folder: Path, event_types: Collection[str]) -> None:
     """Check a folder of own rule tables.
 
     Args:
         folder: with the tables.
-        recipes: folder with own recipes, which may have event types of their own.
+        event_types: that there are, a user's own among them.
 
     Raises:
         RecipeError: if a file is no rule table, or a line of it cannot be used.
     """
-    known = [line["table"] for line in rules.read_rules("about") if line["table"] not in _FIXED]
-    event_types = {"*", *rules.event_types(recipes)}
+    known = [line["table"] for line in rules.read_general("about") if line["table"] not in _FIXED]
+    event_types = {"*", *event_types}
     for name in names_in(folder, RecipeError):
         path = folder / name
         if path.suffix.lower() != ".csv":

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-from ehrtraj import rules
+from ehrtraj.rules import Read
 
 FormKind = Literal["number", "bound", "range", "result"]
 
@@ -64,23 +63,23 @@ class TextRules:
     remarks: list[Remark] = field(default_factory=list)
 
 
-def text_rules(extra: Path | None = None) -> dict[str, TextRules]:
+def text_rules(read: Read, read_special_first: Read) -> dict[str, TextRules]:
     """Return the rules for texts by event type.
 
     Args:
-        extra: folder with a user's own lines: these forms are tried first, and a remark takes the place of the one of
-            the same kind and name.
+        read: reads a rule table of the source; a later remark takes the place of one of the same kind and name.
+        read_special_first: the same with the user's lines first: the first form that fits counts.
     """
     found: dict[str, TextRules] = {}
-    for line in rules.read_rules("text_forms", extra, own_first=True):
+    for line in read_special_first("text_forms"):
         form = Form(line["form"], line["operator"], line["pattern"])  # type: ignore[arg-type]
         for event_type in line["event_types"].split():
             found.setdefault(event_type, TextRules()).forms.append(form)
-    for line in rules.read_rules("text_results", extra):
+    for line in read("text_results"):
         for event_type in line["event_types"].split():
             found.setdefault(event_type, TextRules()).results.append(line["text"].upper())
     remarks: dict[tuple[str, str, str], Remark] = {}
-    for line in rules.read_rules("text_remarks", extra):
+    for line in read("text_remarks"):
         remark = Remark(line["kind"], line["name"], line["pattern"], line["unless"], line["no_result"] == "yes")
         remarks |= {(event_type, remark.kind, remark.name): remark for event_type in line["event_types"].split()}
     for (event_type, _, _), remark in remarks.items():

@@ -18,7 +18,7 @@ import psutil
 from ehrtraj import interrupt
 from ehrtraj.errors import OutputError, SettingsError
 from ehrtraj.format.manifest import refuse_in_dataset
-from ehrtraj.release.detect import SYNTHETIC_MARKER
+from ehrtraj.release.versions import SYNTHETIC_MARKER
 from ehrtraj.runtime.limits import capped_cpus
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import stream_tasks

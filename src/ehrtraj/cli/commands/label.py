@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ehrtraj.cli.application import Command, tidy_end
 from ehrtraj.cli.arguments import DATASET
+
+if TYPE_CHECKING:
+    from ehrtraj.sources.source import Source
 
 _HELP = """Label patients by a task: a file of labels as MEDS has them (LabelSchema), for training and testing.
 
@@ -42,7 +45,7 @@ def label(
     from ehrtraj.labels.run import check_output
     from ehrtraj.labels.run import label as find
 
-    asked = find_task(task)
+    asked = find_task(task, lambda: _source_of(dataset))
     path = output or Path("labels") / f"{asked.name}.parquet"
     check_output(path.expanduser(), overwrite=overwrite)
     opened = ehrtraj.open(dataset)
@@ -52,6 +55,18 @@ def label(
             labels = find(opened, asked, progress=tell)
         written = labels.write(path, overwrite=overwrite)
     show_labels(labels, written)
+
+
+def _source_of(dataset: Path) -> Source:
+    """The source of a dataset; where that cannot be opened, which is reported later, the first of the package."""
+    import ehrtraj
+    from ehrtraj.errors import DatasetError
+    from ehrtraj.sources.source import find_source, source_of
+
+    try:
+        return source_of(ehrtraj.open(dataset).layout.manifest)
+    except DatasetError:
+        return find_source()
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -7,22 +7,25 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.application import Command
+from ehrtraj.cli.application import OVERLAY_HELP, SOURCE_HELP, Command
 from ehrtraj.cli.show.screen import write_exact, write_lines
 from ehrtraj.errors import SettingsError
-from ehrtraj.rules.listing import about_item, all_tables, as_markdown
 
 rules_app = typer.Typer(
     name="rules", help="See the rules by which numbers, units and codes are cleaned.", no_args_is_help=True
 )
 
-_RULES_OPTION = typer.Option("--rules", help="Folder with own rule tables.")
+_OVERLAY = typer.Option("--overlay", help=OVERLAY_HELP)
+_SOURCE = typer.Option("--source", help=SOURCE_HELP)
 
 
 @rules_app.command("list")
-def rules_list(rules: Annotated[Path | None, _RULES_OPTION] = None) -> None:
+def rules_list(overlay: Annotated[Path | None, _OVERLAY] = None, source: Annotated[str | None, _SOURCE] = None) -> None:
     """List the rule tables, with what each is for and how many lines it has."""
-    tables = all_tables(_existing(rules))
+    from ehrtraj.rules.listing import all_tables
+    from ehrtraj.sources.source import find_source
+
+    tables = all_tables(find_source(source, overlay).rules)
     width = max(len(table.name) for table in tables)
     write_lines(f"{table.name:<{width}}  {len(table.lines):>5,}  {table.about}" for table in tables)
 
@@ -30,13 +33,17 @@ def rules_list(rules: Annotated[Path | None, _RULES_OPTION] = None) -> None:
 @rules_app.command("explain")
 def rules_explain(
     item: Annotated[str, typer.Argument(help="An item (50912), a code (LAB//50912), a flag, a unit or a word.")],
-    rules: Annotated[Path | None, _RULES_OPTION] = None,
+    overlay: Annotated[Path | None, _OVERLAY] = None,
+    source: Annotated[str | None, _SOURCE] = None,
 ) -> None:
     """Show every rule that speaks of an item, with its source.
 
     Examples: ehrtraj rules explain 50912; ehrtraj rules explain CHART//223762; ehrtraj rules explain unit_converted
     """
-    found = about_item(item, _existing(rules))
+    from ehrtraj.rules.listing import about_item
+    from ehrtraj.sources.source import find_source
+
+    found = about_item(item, find_source(source, overlay).rules)
     if not found:
         raise SettingsError(f"no rule speaks of {item}: `ehrtraj rules list` shows the tables there are")
     for table in found:
@@ -47,15 +54,13 @@ def rules_explain(
 
 
 @rules_app.command("docs")
-def rules_docs(rules: Annotated[Path | None, _RULES_OPTION] = None) -> None:
+def rules_docs(overlay: Annotated[Path | None, _OVERLAY] = None, source: Annotated[str | None, _SOURCE] = None) -> None:
     """Print the page that documents every rule (docs/rules.md), made from the files."""
-    write_exact(as_markdown(_existing(rules)))
+    from ehrtraj.rules.listing import as_markdown
+    from ehrtraj.sources.source import find_source
 
-
-def _existing(rules: Path | None) -> Path | None:
-    if rules is not None and not rules.is_dir():
-        raise SettingsError(f"rules is {rules}: there is no such folder")
-    return rules
+    found = find_source(source, overlay)
+    write_exact(as_markdown(found.rules, found.name))
 
 
 _APPLIED_HELP = """Show what the rules did to a dataset: events by rule, table and item, each with an example.

@@ -39,7 +39,7 @@ def synth(
 ) -> None:
     """Write a synthetic release."""
     from ehrtraj.cli.show.synth import ConsoleSynthReporter, show_synth
-    from ehrtraj.release.detect import SYNTHETIC_MARKER
+    from ehrtraj.release.versions import SYNTHETIC_MARKER
     from ehrtraj.synth.run import synth as write
 
     def kept() -> str:

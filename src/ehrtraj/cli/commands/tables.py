@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.application import Command
+from ehrtraj.cli.application import OVERLAY_HELP, SOURCE_HELP, Command
 from ehrtraj.cli.show.screen import write_exact, write_lines
 
 _HELP = """Say what becomes of every table of every module.
@@ -16,26 +16,26 @@ _HELP = """Say what becomes of every table of every module.
 
   ehrtraj tables
 
-  ehrtraj tables --recipes my-recipes
+  ehrtraj tables --overlay my-overlay
 
   ehrtraj tables --markdown
 """
 
 
 def tables(
-    recipes: Annotated[Path | None, typer.Option("--recipes", help="Folder with own recipes and tables.")] = None,
+    overlay: Annotated[Path | None, typer.Option("--overlay", help=OVERLAY_HELP)] = None,
+    source: Annotated[str | None, typer.Option("--source", help=SOURCE_HELP)] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="As a table for a page: that of README.md.")] = False,
 ) -> None:
     """Say what becomes of every table."""
-    from ehrtraj.errors import SettingsError
     from ehrtraj.recipes.coverage import as_markdown, coverage
+    from ehrtraj.sources.source import find_source
 
-    if recipes is not None and not recipes.is_dir():
-        raise SettingsError(f"recipes is {recipes}: there is no such folder")
+    found = find_source(source, overlay)
     if markdown:
-        write_exact(as_markdown(extra=recipes))
+        write_exact(as_markdown(found))
         return
-    entries = coverage(extra=recipes)
+    entries = coverage(found)
     width = max(len(entry.table) for entry in entries)
     write_lines(
         f"{entry.table:<{width}}  {entry.since or 'own':<8}  {entry.becomes.replace('`', '')}" for entry in entries

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.application import Command
+from ehrtraj.cli.application import SOURCE_HELP, Command
 from ehrtraj.cli.show.screen import write_exact
 
 _HELP = """List the ready tasks, or print the file of one, to read or to change.
@@ -23,15 +23,18 @@ _HELP = """List the ready tasks, or print the file of one, to read or to change.
 
 def tasks(
     name: Annotated[str | None, typer.Argument(help="Print this one's file.", show_default=False)] = None,
+    source: Annotated[str | None, typer.Option(help=SOURCE_HELP, show_default=False)] = None,
 ) -> None:
     """List the ready tasks, or print one."""
     from ehrtraj.cli.show.labels import show_tasks
     from ehrtraj.labels.ready import task_text
+    from ehrtraj.sources.source import find_source
 
+    found = find_source(source)
     if name is None:
-        show_tasks()
+        show_tasks(found)
     else:
-        write_exact(task_text(name))
+        write_exact(task_text(name, found))
 
 
 COMMAND = Command(tasks, place=120, writes=False, help=_HELP)

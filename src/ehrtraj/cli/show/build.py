@@ -166,8 +166,8 @@ def show_result(result: BuildResult) -> None:
     screen.print(
         line(
             (f"{result.patients:,} patients, {result.events:,} events", "bold"),
-            f" from {release_name(result.release)} in {duration(result.seconds)}, at most {size(result.peak_memory)} "
-            f"of memory, {size(result.bytes)} on disk",
+            f" from {release_name(result.source, result.release)} in {duration(result.seconds)}, at most "
+            f"{size(result.peak_memory)} of memory, {size(result.bytes)} on disk",
         )
     )
     screen.print(f"dataset: {result.path}", soft_wrap=True)

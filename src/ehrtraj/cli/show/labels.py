@@ -9,6 +9,7 @@ from rich.table import Table
 from ehrtraj.cli.show.screen import line, note, out
 from ehrtraj.labels.ready import ready_tasks
 from ehrtraj.labels.run import Labels
+from ehrtraj.sources.source import Source
 
 
 def show_labels(labels: Labels, path: Path) -> None:
@@ -42,9 +43,9 @@ def notes(labels: Labels) -> list[str]:
     return told
 
 
-def show_tasks() -> None:
-    """Print the ready tasks."""
+def show_tasks(source: Source) -> None:
+    """Print the ready tasks of a source."""
     table = Table("task", "what", box=None, pad_edge=False, header_style="bold")
-    for name, task in ready_tasks().items():
+    for name, task in ready_tasks(source).items():
         table.add_row(name, task.description)
     out().print(table)

@@ -21,10 +21,15 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def release_name(version: str) -> str:
-    """Write a release for a reader, as MIMIC-IV 3.1."""
+def release_name(title: str, version: str) -> str:
+    """Write a release for a reader.
+
+    Args:
+        title: what people call its source.
+        version: such as `3.1` or `demo 2.2`.
+    """
     if version == "unknown":
-        return "MIMIC-IV, release unknown,"
+        return f"{title}, release unknown,"
     return (
-        f"a {version.replace(' ', ' MIMIC-IV ')} release" if version.startswith("synthetic") else f"MIMIC-IV {version}"
+        f"a {version.replace(' ', f' {title} ')} release" if version.startswith("synthetic") else f"{title} {version}"
     )

@@ -19,7 +19,6 @@ from ehrtraj.cli.show.readable import release_name, size
 from ehrtraj.cli.show.screen import Screen, line, out
 from ehrtraj.dataset.narrative import Heading, Line, narrate
 from ehrtraj.dataset.trajectory import Trajectory
-from ehrtraj.format.event_types import EventType
 
 # Colours go by event type, so that labs, drugs and stays can be told apart; which has which means nothing.
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
@@ -69,13 +68,13 @@ def show_trajectory(
                 screen.print()
             screen.print(line((part.text, "bold")))
         else:
-            screen.print(_styled(part, trajectory.event_types, attributes=attributes), soft_wrap=True)
+            screen.print(_styled(part, trajectory.source.meanings, attributes=attributes), soft_wrap=True)
 
 
-def _styled(event: Line, event_types: Mapping[str, EventType], *, attributes: bool) -> Text:
+def _styled(event: Line, meanings: Mapping[str, str], *, attributes: bool) -> Text:
     name, _, item = event.code.partition("//")
     colour = _COLOURS[sum(name.encode()) % len(_COLOURS)]
-    what = _without_meaning(event.what, event_types.get(name))
+    what = _without_meaning(event.what, meanings.get(name))
     text = line((f"  {event.when:<16}  ", "dim"), (f"{name:<{_DOMAIN_WIDTH}}  ", colour), f"{what:<{_WHAT_WIDTH}}")
     if event.value:
         text.append_text(line("  ", (event.value, "bold")))
@@ -89,20 +88,17 @@ def _styled(event: Line, event_types: Mapping[str, EventType], *, attributes: bo
     return text
 
 
-def _without_meaning(what: str, known: EventType | None) -> str:
+def _without_meaning(what: str, meaning: str | None) -> str:
     """What an event is, without what its event type says already: `Senna`, not `Start of a drug's order: Senna`."""
-    return what if known is None else what.removeprefix(f"{known.meaning}: ")
+    return what if meaning is None else what.removeprefix(f"{meaning}: ")
 
 
 def show_summary(screen: Screen, summary: dict[str, Any]) -> None:
     """Print what `ehrtraj.dataset.summary.summarise` found."""
-    built = summary["built"]
+    built, name = summary["built"], release_name(summary["source"], summary["release"])
     first, last = (f"{summary[name]:%Y}" for name in ("first_time", "last_time"))
     screen.print(line((summary["path"], "bold")), soft_wrap=True)
-    screen.print(
-        f"from {release_name(summary['release'])} by ehrtraj {built['ehrtraj']} on {built['at'][:10]}, "
-        f"{size(summary['bytes'])}"
-    )
+    screen.print(f"from {name} by ehrtraj {built['ehrtraj']} on {built['at'][:10]}, {size(summary['bytes'])}")
     screen.print(
         f"{summary['patients']:,} patients, {summary['events']:,} events of {summary['codes']:,} codes, "
         f"from {first} to {last}, births included: dates are shifted, each patient's by an own number of days"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ehrtraj import recipes, rules
 from ehrtraj.config import SETTINGS, Settings
 from ehrtraj.pipeline.plan.vocabularies import VocabularyFile, hashes
 from ehrtraj.pipeline.shard.task import PART_ROWS
-from ehrtraj.release.detect import Release
+from ehrtraj.release.found import Release
 from ehrtraj.version import __version__
 
 
@@ -23,8 +22,7 @@ def fingerprint_of(settings: Settings, release: Release, vocabularies: list[Voca
     return {
         "ehrtraj": __version__,
         # What `content_in` of the declarations refers to.
-        "recipes": recipes.digest(release.source, settings.recipes),
-        "rules": rules.digest(settings.rules),
+        "source": [release.source.name, release.source.recipes_digest(), release.source.rules_digest()],
         "vocabularies": hashes(vocabularies),
         "files": {name: [release.where(name), f.size, f.mtime_ns] for name, f in release.files.items()},
         "settings": {

@@ -1,72 +1,83 @@
-"""A user's own rules and recipes, checked before a build reads anything else."""
+"""A user's own source and overlay, checked before a build reads anything else."""
 
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 
 from ehrtraj import recipes
-from ehrtraj.config import Settings
-from ehrtraj.errors import SettingsError
 from ehrtraj.pipeline.shard.extract import Extractor
 from ehrtraj.recipes.allowed import Place, check_allowed
-from ehrtraj.release.schema import tables
 from ehrtraj.rules.own import check_own_rules
+from ehrtraj.sources.check import check_source
+from ehrtraj.sources.source import Source
 
 _MEMORY = 256 << 20
-_HELPERS = tuple(name for name in recipes.HELPERS if name != "macros")
+_COLUMNS = {
+    "dictionaries": {"event_type": "VARCHAR", "item": "VARCHAR"},
+    "encounters": {"subject_id": "BIGINT", "start": "TIMESTAMP", "stop": "TIMESTAMP", "hadm_id": "BIGINT"},
+    "subjects": {
+        "subject_id": "BIGINT",
+        "sex": "VARCHAR",
+        "birth_year": "INTEGER",
+        "age_top_coded": "BOOLEAN",
+        "death_time": "TIMESTAMP",
+        "followup_end": "TIMESTAMP",
+    },
+    "stays": {"kind": "VARCHAR", "id": "BIGINT", "start": "TIMESTAMP", "stop": "TIMESTAMP"},
+    "codes": {"code": "VARCHAR", "description": "VARCHAR"},
+}
+"""Columns that the build relies on, of each helper."""
 
 
-def check_own(settings: Settings) -> None:
-    """Check the folders of own rules and recipes.
+def check_own(source: Source) -> None:
+    """Check a source of the user's own, and what a user's overlay adds to a source.
 
     Raises:
-        SettingsError: if one is not there.
-        RecipeError: if something in it cannot be used; the message names the file and the line.
+        RecipeError: if something in them cannot be used; the message names the file and the line.
     """
-    for name, folder in (("rules", settings.rules), ("recipes", settings.recipes)):
-        if folder is not None and not folder.is_dir():
-            raise SettingsError(f"{name} is {folder}: there is no such folder")
-    if settings.rules is not None:
-        check_own_rules(settings.rules, settings.recipes)
-    if settings.recipes is not None:
-        check_own_recipes(settings.recipes)
+    if not source.is_packaged:
+        check_source(source)
+        plain = replace(source, overlay=None)
+        check_own_recipes(plain, plain.folder / "recipes")
+    if source.own_rules is not None:
+        check_own_rules(source.own_rules, source.event_types)
+    if source.own_recipes is not None:
+        check_own_recipes(source, source.own_recipes)
 
 
-def check_own_recipes(folder: Path, source: str = "mimiciv") -> None:
+def check_own_recipes(source: Source, folder: Path) -> None:
     """Check that all SQL of a folder may run, and that DuckDB can run it over the tables.
 
     Args:
+        source: whose recipes they are, or whose overlay they are in.
         folder: with a user's own recipes and tables.
-        source: whose tables there are besides.
 
     Raises:
         RecipeError: if something cannot be used.
     """
-    check_allowed(folder, source)
-    known = tables(source, folder)
-    patient = {name: table for name, table in known.items() if table.kind == "patient"}
-    with closing(Extractor(source, patient, list(patient), _MEMORY, extra=folder)) as extractor:
+    check_allowed(folder, source.recipes.values())
+    patient = source.tables_of("patient")
+    with closing(Extractor(source, patient, list(patient), _MEMORY)) as extractor:
         extractor.bind()
-        for table in known.values():
-            if table.kind == "dictionary":
-                extractor.connection.register(table.name, table.schema.empty_table())
+        for table in source.tables_of("dictionary").values():
+            extractor.connection.register(table.name, table.schema.empty_table())
         for name, path in recipes.own_sql(folder).items():
-            if name in _HELPERS:
-                _check_helper(extractor.connection, name, path, source)
+            if name in _COLUMNS:
+                _check_helper(extractor.connection, name, path)
 
 
-def _check_helper(connection: duckdb.DuckDBPyConnection, name: str, path: Path, source: str) -> None:
-    """Compare the columns of a user's helper with those of the package's, which the build relies on."""
-    ours = connection.sql(recipes.helper(name, source))
+def _check_helper(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
+    """Check that a helper selects the columns that the build relies on."""
     place = Place(f"recipe {name}", str(path))
     try:
         own = connection.sql(recipes.read_sql(path))
     except duckdb.Error as error:
         raise place.refused(error, padded=True) from error
     found = dict(zip(own.columns, map(str, own.types), strict=True))
-    for column, kind in zip(ours.columns, map(str, ours.types), strict=True):
+    for column, kind in _COLUMNS[name].items():
         if found.get(column) != kind:
             raise place.wrong(f"must select {column} as {kind}, not {found.get(column, 'nothing of this name')}")

@@ -7,21 +7,21 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ehrtraj import recipes
 from ehrtraj.config import Settings
-from ehrtraj.errors import SettingsError
+from ehrtraj.errors import ReleaseError, SettingsError
 from ehrtraj.format.arrays import Int64s, to_int64
 from ehrtraj.format.splits import draw
-from ehrtraj.pipeline.plan.shards import Plan, plan_shards
-from ehrtraj.pipeline.plan.tables import ADMISSIONS, EDSTAYS, ICUSTAYS, PATIENTS
+from ehrtraj.pipeline.plan.shards import Entries, Plan, plan_shards
 from ehrtraj.pipeline.stage.parse import read_table
 from ehrtraj.release.asked import number_or_file
-from ehrtraj.release.detect import Release, TableFile
+from ehrtraj.release.found import Release
+from ehrtraj.release.schema import SUBJECT_ID
 from ehrtraj.release.subjects import SubjectsFound, find_subjects
-
-# gzip makes MIMIC's notes about this much smaller.
-_GZIP_RATIO = 3.5
+from ehrtraj.release.table_file import TableFile
+from ehrtraj.sources.declaration import Role
+from ehrtraj.sources.source import Source
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,49 @@ class Patients:
         return cls(Plan.from_json(content), requested and SubjectsFound.from_json(requested))
 
 
-def _read_columns(file: TableFile | None, *columns: str) -> list[Int64s]:
-    """Integer columns of a whole table, rows that cannot be read left out; empty where the table is not there."""
-    if file is None:
-        return [np.empty(0, np.int64) for _ in columns]
+def _read_columns(file: TableFile, *columns: str) -> pa.Table:
+    """Columns of a complete table, rows that cannot be read left out."""
     parts = [parsed.rows for parsed in read_table(file, columns=columns)]
-    rows = pa.concat_tables([file.table.schema.empty_table().select(list(columns)), *parts])
-    return [to_int64(rows[c]) for c in columns]
+    return pa.concat_tables([file.table.schema.empty_table().select(list(columns)), *parts])
+
+
+def _entries(release: Release, role: Role | None) -> Entries:
+    """Whose each entry of a table is; none where the table is not there."""
+    file = None if role is None else release.files.get(role.table)
+    if role is None or file is None:
+        return Entries(np.empty(0, np.int64), 0)
+    return Entries(_subjects_of(file), role.rows)
+
+
+def _subjects_of(file: TableFile) -> Int64s:
+    return to_int64(_read_columns(file, SUBJECT_ID)[SUBJECT_ID])
+
+
+def _check_keys(release: Release) -> None:
+    """Refuse patients whose keys of text have the same number.
+
+    Raises:
+        ReleaseError: if there are such.
+    """
+    role = release.source.roles.patients
+    file = release.files.get(role.table)
+    if file is None or not _has_text_keys(release.source):
+        return
+    pairs = _read_columns(file, role.key, SUBJECT_ID).group_by([role.key, SUBJECT_ID]).aggregate([])
+    owners = pairs.group_by(SUBJECT_ID).aggregate([(role.key, "count"), (role.key, "min"), (role.key, "max")])
+    shared = owners.filter(pc.greater(owners[f"{role.key}_count"], 1)).to_pylist()
+    if shared:
+        one, other, number = (shared[0][name] for name in (f"{role.key}_min", f"{role.key}_max", SUBJECT_ID))
+        raise ReleaseError(
+            f"{file.path}: the patients '{one}' and '{other}' have the same subject_id, {number}, which is "
+            f"computed from {role.key}: events of the two could not be told apart. Change one of the keys in all tables"
+        )
+
+
+def _has_text_keys(source: Source) -> bool:
+    """Whether a source names its patients by text."""
+    role = source.roles.patients
+    return bool(pa.types.is_string(source.tables[role.table].columns[role.key]))
 
 
 def plan_build(release: Release, settings: Settings) -> Patients:
@@ -63,31 +99,35 @@ def plan_build(release: Release, settings: Settings) -> Patients:
         ReleaseError: if the file of subjects cannot be read.
         SettingsError: if no patient is left.
     """
-    (patients,) = _read_columns(release.files.get(PATIENTS), "subject_id")
-    (admissions,) = _read_columns(release.files.get(ADMISSIONS), "subject_id")
-    (stays,) = _read_columns(release.files.get(ICUSTAYS), "subject_id")
-    (visits,) = _read_columns(release.files.get(EDSTAYS), "subject_id")
+    roles = release.source.roles
+    _check_keys(release)
+    patients, encounters = _entries(release, roles.patients), _entries(release, roles.encounters)
+    icu_stays, ed_stays = _entries(release, roles.icu_stays), _entries(release, roles.ed_stays)
     others = np.empty(0, np.int64)
-    if not len(patients) and not len(admissions):
+    if not len(patients.subject_ids) and not len(encounters.subject_ids):
         # No table says who there is: every table of patients is asked, and a patient counts once for each row.
-        others = np.concatenate([others, *(_read_columns(f, "subject_id")[0] for f in _large_tables(release))])
-    everyone = np.unique(np.concatenate([patients, admissions, stays, visits, others]))
-    selected, requested = _select(settings, everyone, stays)
-    people = np.concatenate([patients, others])
-    plan = plan_shards(people, admissions, stays, selected, visits=visits, note_bytes=_note_bytes(release, settings))
+        others = np.concatenate([others, *map(_subjects_of, _large_tables(release))])
+    people = Entries(np.concatenate([patients.subject_ids, others]), roles.patients.rows)
+    stays = (icu_stays, ed_stays)
+    everyone = np.unique(np.concatenate([e.subject_ids for e in (people, encounters, *stays)]))
+    selected, requested = _select(settings, release.source, everyone, icu_stays.subject_ids)
+    plan = plan_shards(people, encounters, stays, selected, note_bytes=_note_bytes(release, settings))
     return Patients(plan, requested)
 
 
-def _select(settings: Settings, everyone: Int64s, stays: Int64s) -> tuple[Int64s | None, SubjectsFound | None]:
+def _select(
+    settings: Settings, source: Source, everyone: Int64s, icu_stays: Int64s
+) -> tuple[Int64s | None, SubjectsFound | None]:
     """The chosen subject_ids, None for all, and what became of those that were asked for."""
-    among = np.unique(stays) if settings.icu_only else everyone
+    among = np.unique(icu_stays) if settings.icu_only else everyone
     if settings.subjects is None:
         selected, requested = among if settings.icu_only else None, None
     elif isinstance(asked := number_or_file(settings.subjects), int):
         selected = draw(among, asked, settings.seed)
         requested = SubjectsFound("", asked, len(selected))
     else:
-        there, requested = find_subjects(asked, everyone, "this release")
+        key = source.roles.patients.key if _has_text_keys(source) else None
+        there, requested = find_subjects(asked, everyone, "this release", key=key)
         selected = np.intersect1d(there, among)
         requested = replace(requested, left_out=len(there) - len(selected))
     if selected is not None and not len(selected):
@@ -99,8 +139,9 @@ def _select(settings: Settings, everyone: Int64s, stays: Int64s) -> tuple[Int64s
 
 def _large_tables(release: Release) -> list[TableFile]:
     """Tables of patients that no stay of which the plan knows accounts for."""
-    counted = (PATIENTS, ADMISSIONS, ICUSTAYS, EDSTAYS)
-    stays = {name.partition("/")[0] for name in release.files if name in (ICUSTAYS, EDSTAYS)}
+    roles = release.source.roles
+    counted = {*roles.needed, *(role.table for role in roles.stays)}
+    stays = {role.table.partition("/")[0] for role in roles.stays if role.table in release.files}
     return [
         file
         for name, file in release.files.items()
@@ -112,6 +153,6 @@ def _note_bytes(release: Release, settings: Settings) -> int:
     """About how many bytes of notes there are."""
     if settings.notes == "none":
         return 0
-    recipe = recipes.recipes(release.source, release.extra)
+    recipe, ratio = release.source.recipes, release.source.declared.gzip_ratio_of_notes
     files = [file for name, file in release.files.items() if name in recipe and recipe[name].separate]
-    return sum(round(f.size * (_GZIP_RATIO if f.path.suffix == ".gz" else 1)) for f in files)
+    return sum(round(f.size * (ratio if f.path.suffix == ".gz" else 1)) for f in files)

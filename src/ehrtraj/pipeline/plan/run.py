@@ -13,7 +13,8 @@ from ehrtraj.pipeline.plan.fingerprint import fingerprint_of
 from ehrtraj.pipeline.plan.patients import Patients, plan_build
 from ehrtraj.pipeline.plan.tables import Selection, choose_tables
 from ehrtraj.pipeline.plan.vocabularies import VocabularyFile, find_vocabularies
-from ehrtraj.release.detect import Release, detect
+from ehrtraj.release.detect import detect
+from ehrtraj.release.found import Release
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import read_document, write_document
 
@@ -54,9 +55,9 @@ def find_inputs(job: BuildJob) -> Inputs:
     """
     settings = job.settings
     with job.explain(settings.data_dir):
-        release = detect(settings.data_dir, modules=module_folders(settings), extra=settings.recipes)
+        release = detect(settings.data_dir, job.source, modules=module_folders(settings, job.source))
         selection = choose_tables(release, settings)
-    vocabularies = find_vocabularies(settings)
+    vocabularies = find_vocabularies(settings, job.source)
     if vocabularies:
         job.reporter.step("reading the vocabularies")
     return Inputs(release, selection, vocabularies, fingerprint_of(settings, release, vocabularies))
@@ -65,7 +66,7 @@ def find_inputs(job: BuildJob) -> Inputs:
 def paths_read(job: BuildJob, inputs: Inputs) -> list[Path]:
     """Every file and folder that the build reads, which it must not write to."""
     settings = job.settings
-    folders = (settings.rules, settings.recipes, settings.gem, settings.concept_maps, settings.vocabulary)
+    folders = (settings.overlay, settings.gem, settings.concept_maps, settings.vocabulary)
     named = [Path(settings.subjects).expanduser()] if settings.subjects else []
     paths = [inputs.release.root, *(f for f in folders if f is not None), *(f for f in named if f.exists())]
     return [*paths, *(f.path for f in inputs.release.files.values()), *(file.path for file in inputs.vocabularies)]

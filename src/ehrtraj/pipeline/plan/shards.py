@@ -6,6 +6,7 @@ subject_id: a block of rows then falls into one or two shards, and staging write
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +19,21 @@ from ehrtraj.format.arrays import Int64s
 # (0.25 s) is little beside its work.
 SHARD_ROWS = 1_100_000
 
-# What an estimate of a patient's rows is made of, from the published row counts of MIMIC-IV 3.1: hosp has
-# 386 million rows of labs, drugs and orders in 546,028 admissions, icu 460 million rows in 94,458 stays.
-_ROWS_A_PATIENT = 30
-_ROWS_AN_ADMISSION = 700
-_ROWS_A_STAY = 4_900
-# MIMIC-IV-ED 2.2: 7.9 million rows in 425,087 stays, which become twice as many events.
-_ROWS_A_VISIT = 40
 # A note weighs as much as so many bytes of rows: a row takes about 450, and a text is held three times at most.
 BYTES_A_ROW = 150
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The entries of one table, by which the rows of a patient are estimated.
+
+    Attributes:
+        subject_ids: patient of each, in any order.
+        rows: rows of all tables that come with one.
+    """
+
+    subject_ids: Int64s
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -74,47 +81,38 @@ class Plan:
 
 
 def plan_shards(
-    subject_ids: Int64s,
-    admissions: Int64s,
-    stays: Int64s,
+    people: Entries,
+    encounters: Entries,
+    stays: Sequence[Entries],
     selected: Int64s | None,
     target: int = SHARD_ROWS,
     *,
-    visits: Int64s | None = None,
     note_bytes: int = 0,
 ) -> Plan:
     """Cut the patients into shards of about `target` rows each.
 
     Args:
-        subject_ids: all patients, in any order; one that stands there again has more rows of no stay.
-        admissions: subject_id of each admission.
-        stays: subject_id of each ICU stay.
+        people: all patients; one that stands there again has more rows of no stay.
+        encounters: stays in a hospital.
+        stays: stays in its parts, such as intensive care.
         selected: the chosen patients, None for all.
         target: rows in a shard.
-        visits: subject_id of each stay in the emergency department.
-        note_bytes: of all notes, which are taken to lie with the admissions, or with the patients' rows.
+        note_bytes: of all notes, which are taken to lie with the encounters, or with the patients' rows.
     """
-    visits = np.empty(0, np.int64) if visits is None else visits
-    everyone = np.unique(np.concatenate([subject_ids, admissions, stays, visits]))
+    everyone = np.unique(np.concatenate([e.subject_ids for e in (people, encounters, *stays)]))
     if selected is not None:
         selected = np.unique(selected)
         everyone = everyone[np.isin(everyone, selected)]
     if not len(everyone):
         return Plan(np.zeros(1, np.int64), selected)
-    listed = subject_ids[np.isin(subject_ids, everyone)]
+    listed = people.subject_ids[np.isin(people.subject_ids, everyone)]
     again = np.bincount(np.searchsorted(everyone, listed), minlength=len(everyone)) - 1
-    rows = _ROWS_A_PATIENT + np.maximum(again, 0)
-    holders = admissions if len(admissions) else subject_ids
-    a_note = note_bytes // BYTES_A_ROW // max(len(holders), 1)
-    weights = (
-        (admissions, _ROWS_AN_ADMISSION),
-        (stays, _ROWS_A_STAY),
-        (visits, _ROWS_A_VISIT),
-        (holders, a_note),
-    )
-    for who, each in weights:
-        who = who[np.isin(who, everyone)]
-        rows += each * np.bincount(np.searchsorted(everyone, who), minlength=len(everyone))
+    rows = people.rows + np.maximum(again, 0)
+    holders = encounters.subject_ids if len(encounters.subject_ids) else people.subject_ids
+    notes = Entries(holders, note_bytes // BYTES_A_ROW // max(len(holders), 1))
+    for entries in (encounters, *stays, notes):
+        who = entries.subject_ids[np.isin(entries.subject_ids, everyone)]
+        rows += entries.rows * np.bincount(np.searchsorted(everyone, who), minlength=len(everyone))
     before = np.concatenate([[0], np.cumsum(rows)[:-1]])
     count = max(1, min(int(np.ceil(rows.sum() / target)), len(everyone), np.iinfo(np.uint16).max))
     shard = before * count // max(int(rows.sum()), 1)

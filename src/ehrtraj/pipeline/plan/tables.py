@@ -10,10 +10,8 @@ from ehrtraj.config import Settings
 from ehrtraj.errors import ReleaseError, SettingsError
 from ehrtraj.recipes import Recipe
 from ehrtraj.release.completeness import lacking
-from ehrtraj.release.detect import Release
-from ehrtraj.release.schema import tables
-
-PATIENTS, ADMISSIONS, ICUSTAYS, EDSTAYS = "hosp/patients", "hosp/admissions", "icu/icustays", "ed/edstays"
+from ehrtraj.release.found import Release
+from ehrtraj.sources.source import Source
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ def choose_tables(release: Release, settings: Settings) -> Selection:
         ReleaseError: if one is asked for that the release lacks, or nothing is left.
     """
     _check_complete(release, settings)
-    with_recipe = recipes.recipes(release.source, release.extra)
-    known = tables(release.source, release.extra)
+    source = release.source
+    with_recipe, known = source.recipes, source.tables
     there = [n for n in known if n in release.files]
     notes = []
     if settings.notes == "none" and (of_notes := _note_tables(there, with_recipe)):
@@ -73,11 +71,11 @@ def choose_tables(release: Release, settings: Settings) -> Selection:
         wanted = [n for n in there if n in with_recipe]
     if not wanted:
         raise ReleaseError(f"the release in {release.root} has no table that holds events")
-    if settings.icu_only and ICUSTAYS not in there:
-        raise ReleaseError("--icu-only needs icu/icustays, which is not there")
-    helpers = "\n".join(recipes.helper(h, release.source, release.extra) for h in recipes.HELPERS_OF_A_SHARD)
+    if settings.icu_only:
+        _check_icu_stays(source, there)
+    helpers = "\n".join(source.helper(h) for h in recipes.HELPERS_OF_A_SHARD)
     sql = "\n".join([helpers, *(with_recipe[name].sql for name in wanted)])
-    joined = recipes.tables_read(sql, (t.name for t in known.values()), release.source, release.extra)
+    joined = source.tables_read(sql, (t.name for t in known.values()))
     dictionaries = [n for n in there if known[n].kind == "dictionary"]
     read = {*wanted, *(n for n in there if known[n].name in joined), *dictionaries}
     needed = {n for n, table in known.items() if table.name in joined} if settings.tables else None
@@ -90,12 +88,21 @@ def _check_complete(release: Release, settings: Settings) -> None:
     """Refuse a release without the tables that every build needs."""
     if settings.allow_incomplete:
         return
-    if absent := [name for name in (PATIENTS, ADMISSIONS) if name not in release.files]:
+    if absent := [name for name in release.source.roles.needed if name not in release.files]:
         raise ReleaseError(
             f"the release in {release.root} has no {' and no '.join(absent)}: births, deaths and the times of stays "
             "come from there. Download what is missing, give a folder above all modules, or build without it: "
             "--allow-incomplete"
         )
+
+
+def _check_icu_stays(source: Source, there: Iterable[str]) -> None:
+    """Refuse to choose by ICU stays where there are none."""
+    stays = source.roles.icu_stays
+    if stays is None:
+        raise SettingsError(f"--icu-only: {source.title} has no table of ICU stays")
+    if stays.table not in there:
+        raise ReleaseError(f"--icu-only needs {stays.table}, which is not there")
 
 
 def _note_tables(there: Iterable[str], with_recipe: Mapping[str, Recipe]) -> list[str]:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ehrtraj import rules
 from ehrtraj.config import Settings
 from ehrtraj.errors import SettingsError
-
-SETTINGS = ("gem", "concept_maps", "vocabulary")
-
+from ehrtraj.rules.own import VOCABULARY_SETTINGS
+from ehrtraj.sources.source import Source
 
 # Both files of OMOP say nothing without the other: of the other settings any file will do.
 _WHOLE = ("vocabulary",)
-
-
-# Where the maps lie in a clone of mimic-code.
-_PLACES = (".", "mimic-iv/mapping", "mimic-iv/concepts/concept_map")
 
 
 @dataclass(frozen=True)
@@ -40,29 +35,29 @@ class VocabularyFile:
     least_confidence: float
 
 
-def find_vocabularies(settings: Settings) -> list[VocabularyFile]:
+def find_vocabularies(settings: Settings, source: Source) -> list[VocabularyFile]:
     """Find the files of the settings `gem`, `concept_maps` and `vocabulary`.
 
     Raises:
         SettingsError: if a folder is not there, or does not hold what it should.
     """
-    lines = rules.read_rules("vocabularies", settings.rules)
+    lines = source.rules("vocabularies")
     found = []
-    for setting in SETTINGS:
+    for setting in VOCABULARY_SETTINGS:
         folder: Path | None = getattr(settings, setting)
         if folder is not None:
             expected = [line for line in lines if line["setting"] == setting]
-            found += _find_in(folder, setting, expected)
+            found += _find_in(folder, setting, expected, source.declared.vocabulary_places)
     return found
 
 
-def _find_in(folder: Path, setting: str, expected: list[dict[str, str]]) -> list[VocabularyFile]:
+def _find_in(folder: Path, setting: str, expected: list[dict[str, str]], places: Iterable[str]) -> list[VocabularyFile]:
     option = f"--{setting.replace('_', '-')}"
     wanted = ", ".join(line["file"] for line in expected)
     sources = "; ".join(sorted({line["source"] for line in expected}))
     if not folder.is_dir():
         raise SettingsError(f"{option} is {folder}: there is no such folder. It should hold {wanted} ({sources})")
-    paths = {line["file"]: _find_file(folder, line["file"], option) for line in expected}
+    paths = {line["file"]: _find_file(folder, line["file"], option, places) for line in expected}
     missing = [name for name, path in paths.items() if path is None]
     if len(missing) == len(paths) or (missing and setting in _WHOLE):
         raise SettingsError(f"{option} is {folder}, which does not hold {', '.join(missing)}. Get it from: {sources}")
@@ -79,8 +74,8 @@ def _find_in(folder: Path, setting: str, expected: list[dict[str, str]]) -> list
     ]
 
 
-def _find_file(folder: Path, name: str, option: str) -> Path | None:
-    for place in _PLACES:
+def _find_file(folder: Path, name: str, option: str, places: Iterable[str]) -> Path | None:
+    for place in places:
         matches = sorted(path for path in (folder / place).glob(name) if path.is_file())
         if len(matches) > 1:
             raise SettingsError(f"{option} is {folder}, which holds {len(matches)} files {name}: keep one of them")

@@ -14,11 +14,13 @@ import duckdb
 import meds
 import pyarrow as pa
 
-from ehrtraj import recipes, rules
+from ehrtraj.format import keys
 from ehrtraj.pipeline.plan.vocabularies import VocabularyFile
 from ehrtraj.pipeline.publish.vocabularies import load_concept_maps, load_gem, load_omop
 from ehrtraj.pipeline.shard.extract import known_codes
+from ehrtraj.rules import columns_of
 from ehrtraj.runtime.session import open_session
+from ehrtraj.sources.source import Source
 
 PARENTS_SCHEMA = pa.schema(
     [
@@ -170,12 +172,10 @@ class CodeTables:
 def describe_codes(
     pieces: Sequence[pa.Table],
     dictionaries: Mapping[str, pa.Table],
-    source: str,
+    source: Source,
     vocabularies: Sequence[VocabularyFile] = (),
-    own_rules: Path | None = None,
     memory: int = 10**9,
     threads: int = 1,
-    extra: Path | None = None,
     spill: Path | None = None,
 ) -> CodeTables:
     """Every observed code with its description, parents, unit and counts.
@@ -183,12 +183,10 @@ def describe_codes(
     Args:
         pieces: codes by shard.
         dictionaries: the release's dictionaries by bare table name; those it lacks are empty.
-        source: whose `codes.sql` to use.
+        source: whose `codes.sql` and rules to use.
         vocabularies: files that give more parents.
-        own_rules: folder with a user's own rules, if any.
         memory: bytes that DuckDB may use.
         threads: at work on it.
-        extra: folder with a user's own recipes and event types, if any.
         spill: folder for what does not fit into memory.
 
     Raises:
@@ -198,10 +196,11 @@ def describe_codes(
     omop = {f.name: f.path for f in files if f.setting == "vocabulary"}
     readable = [file.path for file in files]
     with open_session(threads=threads, memory=memory, spill=spill, readable=readable) as connection:
-        connection.execute(recipes.helper("macros", source, extra))
-        connection.register("known_codes", known_codes(connection, dictionaries, source, extra))
-        _register(connection, dictionaries, own_rules, extra)
-        described = connection.sql(recipes.helper("codes", source, extra)).to_arrow_table()
+        connection.execute(keys.MACRO)
+        connection.execute(source.helper("macros"))
+        connection.register("known_codes", known_codes(connection, dictionaries, source))
+        _register(connection, dictionaries, source)
+        described = connection.sql(source.helper("codes")).to_arrow_table()
         connection.register("described", described)
         connection.register("shard_codes", pa.concat_tables(pieces))
         connection.execute(_OBSERVED_SQL)
@@ -235,17 +234,14 @@ def _notes(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile]) -
     return tuple(notes)
 
 
-def _register(
-    connection: duckdb.DuckDBPyConnection,
-    dictionaries: Mapping[str, pa.Table],
-    own_rules: Path | None,
-    extra: Path | None,
-) -> None:
+def _register(connection: duckdb.DuckDBPyConnection, dictionaries: Mapping[str, pa.Table], source: Source) -> None:
     for name, rows in dictionaries.items():
         connection.register(name, rows)
     for name in ("code_forms", "concepts"):
-        connection.register(name, pa.Table.from_pylist(rules.read_rules(name, own_rules)))
-    event_types = list(rules.event_types(extra).values())
+        lines = source.rules(name)
+        columns = {column: [line[column] for line in lines] for column in columns_of(name)}
+        connection.register(name, pa.table({c: pa.array(values, pa.string()) for c, values in columns.items()}))
+    event_types = list(source.event_types.values())
     connection.register(
         "event_types",
         pa.table({"event_type": [d.name for d in event_types], "meaning": [d.meaning for d in event_types]}),

@@ -9,8 +9,8 @@ from typing import Any
 from ehrtraj.errors import LedgerError
 from ehrtraj.format.ledger import TableLedger
 from ehrtraj.pipeline.stage.staged import StagedTable
-from ehrtraj.release import schema
 from ehrtraj.release.versions import Version
+from ehrtraj.sources.source import Source
 
 
 def make_ledger(
@@ -61,23 +61,23 @@ def check(ledger: Mapping[str, TableLedger]) -> None:
         )
 
 
-def rows_read(ledger: Mapping[str, TableLedger], project: str, source: str) -> dict[str, int]:
+def rows_read(ledger: Mapping[str, TableLedger], project: str, source: Source) -> dict[str, int]:
     """Rows read of the tables of one download, by bare table name."""
     return {
         name.rpartition("/")[2]: entry.read
         for name, entry in ledger.items()
-        if schema.project_of(name.partition("/")[0], source) == project
+        if source.project_of(name.partition("/")[0]) == project
     }
 
 
 def compare_with_published(
-    ledger: Mapping[str, TableLedger], version: Version, source: str
+    ledger: Mapping[str, TableLedger], version: Version, source: Source
 ) -> dict[str, tuple[int, int]]:
     """Tables of a download whose rows read differ from what its release is published to have.
 
     Returns:
         Rows read and rows published by bare table name; empty if the release is not known for sure.
     """
-    published = schema.published_row_counts(source, version.project).get(version.text, {}) if version.claimed else {}
+    published = source.published_row_counts(version.project).get(version.text, {}) if version.claimed else {}
     read = rows_read(ledger, version.project, source)
     return {n: (read[n], rows) for n, rows in published.items() if n in read and read[n] != rows}

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from ehrtraj.format.ledger import TableLedger
 from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.publish.ledger import compare_with_published, rows_read
-from ehrtraj.release.detect import Release
+from ehrtraj.release.found import Release
 from ehrtraj.release.versions import UNKNOWN, Version, mixed, settle, told_wrong
+from ehrtraj.sources.source import Source
 
 
 def settle_versions(release: Release, ledger: Mapping[str, TableLedger], news: News) -> dict[str, Version]:
@@ -33,7 +34,9 @@ def settle_versions(release: Release, ledger: Mapping[str, TableLedger], news: N
     return settled
 
 
-def report_losses(ledger: Mapping[str, TableLedger], versions: Mapping[str, Version], source: str, news: News) -> None:
+def report_losses(
+    ledger: Mapping[str, TableLedger], versions: Mapping[str, Version], source: Source, news: News
+) -> None:
     """Report tables with other rows than were published, and tables most of which is rejected.
 
     Args:

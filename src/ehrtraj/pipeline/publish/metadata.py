@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import meds
@@ -23,20 +22,11 @@ from ehrtraj.pipeline.publish.codes import CodeTables
 from ehrtraj.pipeline.rejected import merge_rejected
 from ehrtraj.pipeline.shard.applied import all_applied
 from ehrtraj.pipeline.stage.staged import STAGED
-from ehrtraj.release.schema import Table, tables
+from ehrtraj.release.schema import Table
+from ehrtraj.sources.source import Source
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.parquet import write_parquet
 from ehrtraj.version import __version__
-
-_ABOUT = {
-    "mimiciv": {
-        "dataset_name": "MIMIC-IV",
-        "license": "PhysioNet Credentialed Health Data License 1.5.0",
-        "location_uri": "https://physionet.org/content/mimiciv/",
-        "description_uri": "https://mimic.mit.edu/docs/iv/",
-    }
-}
-_DEMO_LICENSE = "Open Data Commons Open Database License v1.0"
 
 
 @dataclass(frozen=True)
@@ -48,14 +38,12 @@ class DatasetInfo:
         release: version of the release.
         source: whose tables.
         clock: `event` or `available`.
-        extra: folder with a user's own tables, if any.
     """
 
     version: str
     release: str
-    source: str
+    source: Source
     clock: str
-    extra: Path | None = None
 
 
 def _read_pieces(storage: Storage, kind: str) -> list[pa.Table]:
@@ -69,17 +57,11 @@ def _read_pieces(storage: Storage, kind: str) -> list[pa.Table]:
 
 def dataset_json(dataset: DatasetInfo) -> dict[str, Any]:
     """MEDS' account of the dataset."""
-    release = dataset.release
-    about = dict(_ABOUT[dataset.source])
-    if release.startswith("synthetic"):
-        about = {"dataset_name": "Synthetic release in the form of MIMIC-IV", "license": "MIT"}
-    elif release.startswith("demo"):
-        about |= {"dataset_name": "MIMIC-IV demo", "license": _DEMO_LICENSE}
     of_meds = ("subject_id", "time", "code", "numeric_value", "text_value")
     own = [n for n in event_schema(dataset.clock).names if n not in of_meds]
     return {
-        **about,
-        "dataset_version": f"{release} / {dataset.version}",
+        **dataset.source.about(dataset.release),
+        "dataset_version": f"{dataset.release} / {dataset.version}",
         "etl_name": "ehrtraj",
         "etl_version": __version__,
         "meds_version": meds.__version__,
@@ -97,7 +79,7 @@ def dataset_json(dataset: DatasetInfo) -> dict[str, Any]:
 def _flags_json() -> dict[str, Any]:
     return {
         row["flag"]: {"value": 1 << int(row["bit"]), "meaning": row["meaning"], "source": row["source"]}
-        for row in rules.read_rules("flags")
+        for row in rules.read_general("flags")
     }
 
 
@@ -137,11 +119,10 @@ def write_metadata(
     Returns:
         Numbers for the summary: patients and codes.
     """
-    known: dict[str, Table] = tables(dataset.source, dataset.extra)
     files = storage.below(DATASET)
     # Both take about as long, and neither holds the other up.
     with ThreadPoolExecutor(1) as pool:
-        merged = pool.submit(_merge_all_rejected, storage, list(ledger), known)
+        merged = pool.submit(_merge_all_rejected, storage, list(ledger), dataset.source.tables)
         found = describe(_read_pieces(storage, "codes"))
         merged.result()
     write_parquet(files, names.CODES, found.codes)
@@ -152,7 +133,8 @@ def write_metadata(
     meds.SubjectSplitSchema.validate(splits)
     write_parquet(files, names.SPLITS, splits)
     _write_json(files, names.FLAGS, _flags_json())
-    _write_json(files, names.EVENT_TYPES, event_types.to_json(rules.event_types(dataset.extra).values()))
+    _write_json(files, names.EVENT_TYPES, event_types.to_json(dataset.source.event_types.values()))
+    _write_json(files, names.SOURCE, dataset.source.facts.to_json())
     about = dataset_json(dataset)
     meds.DatasetMetadataSchema.validate(about)
     _write_json(files, names.DATASET_JSON, about)

@@ -26,10 +26,8 @@ from ehrtraj.pipeline.publish.codes import CodeTables, describe_codes
 from ehrtraj.pipeline.publish.losses import report_losses, settle_versions
 from ehrtraj.pipeline.shard.dictionaries import read_dictionaries
 from ehrtraj.pipeline.shard.run import WORKER_BYTES, dictionary_files
-from ehrtraj.pipeline.shard.task import OWNERS
 from ehrtraj.pipeline.stage.staged import StagedTable
 from ehrtraj.pipeline.workspace import Workspace
-from ehrtraj.release.history import projects
 from ehrtraj.results import BuildResult
 from ehrtraj.storage.base import Storage
 from ehrtraj.version import __version__
@@ -61,10 +59,10 @@ def publish(
         EhrtrajError: if there is no event.
         OutputError: if the dataset's name is taken by something else.
     """
-    files, source, settings, news = space.files, inputs.release.source, job.settings, job.news
+    files, source, settings, news = space.files, job.source, job.settings, job.news
     job.reporter.step("publishing")
     versions = settle_versions(inputs.release, ledger, news)
-    main = next(iter(projects(source)))
+    main = source.main_project
     release = versions[main].text if main in versions else inputs.release.version
     events = sum(t.events for t in ledger.values())
     if not events:
@@ -73,7 +71,7 @@ def publish(
     with job.timed("publish"):
         metadata.clear(files, accounts)
         describe = partial(_describe_codes, job, inputs, files, staged)
-        dataset = metadata.DatasetInfo(space.final.name, release, source, settings.clock, settings.recipes)
+        dataset = metadata.DatasetInfo(space.final.name, release, source, settings.clock)
         numbers = metadata.write_metadata(files, dataset, ledger, describe)
     result = BuildResult(
         path=space.final,
@@ -89,6 +87,7 @@ def publish(
         warnings=tuple(news.warnings),
         versions={project: version.text for project, version in versions.items()},
         requested=patients.requested,
+        source=source.title,
     )
     metadata.write_manifest(files, _manifest(job, inputs, staged, patients, result, numbers))
     space.show(overwrite=settings.overwrite)
@@ -99,18 +98,15 @@ def publish(
 def _describe_codes(
     job: BuildJob, inputs: Inputs, files: Storage, staged: Mapping[str, StagedTable], pieces: list[pa.Table]
 ) -> CodeTables:
-    source, extra = inputs.release.source, job.settings.recipes
     if inputs.vocabularies:
         job.reporter.step("looking the codes up in the vocabularies")
     found = describe_codes(
         pieces,
-        read_dictionaries(files, dictionary_files(inputs, staged), source, extra),
-        source,
+        read_dictionaries(files, dictionary_files(inputs, staged), job.source),
+        job.source,
         inputs.vocabularies,
-        job.settings.rules,
         WORKER_BYTES,
         job.settings.max_cpus,
-        extra,
         files.scratch(),
     )
     job.news.note(*found.notes)
@@ -126,12 +122,13 @@ def _manifest(
     numbers: Mapping[str, int],
 ) -> dict[str, Any]:
     """What `manifest.json` has beside the format and the list of files."""
-    release = inputs.release
+    release, source = inputs.release, job.source
     not_data = ("output", "overwrite")
     return {
         "trajectory_version": job.settings.trajectory_version,
         "release": {
-            "source": release.source,
+            "source": source.name,
+            **({} if source.is_packaged else {"source_folder": source.folder}),
             "version": result.release,
             "root": str(release.root),
             "downloads": result.versions,
@@ -147,7 +144,9 @@ def _manifest(
             for name, table in staged.items()
         },
         "missing_tables": list(release.missing),
-        "unverified": [name for name, tables in OWNERS.items() if not set(tables) & set(staged)],
+        "unverified": [
+            name for name, roles in source.roles.owners.items() if not {role.table for role in roles} & set(staged)
+        ],
         "settings": {name: value for name, value in asdict(job.settings).items() if name not in not_data},
         "settings_from": {name: origin for name, origin in job.origins.items() if origin != "default"},
         "vocabularies": {

@@ -1,6 +1,6 @@
 """Vocabularies: files of codes that the user has, which give the observed codes more parents. None is bundled.
 
-`rules/vocabularies.csv` says which files are looked for under which setting, and where they come from.
+The rule table `vocabularies` lists which files are looked for under which setting, and where they come from.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ def assemble(
     link_encounters(events, event_time, owners, Encounters.of(about["encounters"]))
     if standardiser is not None:
         mark_copied_results(events, names, standardiser.copied_results, event_time)
-        planned = np.array([name.split("//")[0] in rules.planned_event_types() for name in names])
+        planned = np.array([name.split("//")[0] in standardiser.planned for name in names])
         flag_times(events, planned, event_time, about["stays"], about["subjects"])
     if patients_known:
         _flag_unknown_subjects(events, subjects, patient, to_int64(about["subjects"]["subject_id"]))

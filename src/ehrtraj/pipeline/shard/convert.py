@@ -41,10 +41,6 @@ EVENT_CASTS = {
 EVENT_COLUMNS = {*EVENT_CASTS, "item", "event_type"}
 _ITEM_TYPES = re.compile(r"VARCHAR|U?(TINY|SMALL|BIG)?INT(EGER)?")
 _ATTRIBUTE_TYPES = re.compile(rf"{_ITEM_TYPES.pattern}|BOOLEAN|FLOAT|DOUBLE|DECIMAL\(.*\)|TIMESTAMP|\"NULL\"|HUGEINT")
-_WEIGHT = "patientweight"
-"""Attribute that conversions by body weight read, kg."""
-_COMMENTS = "comments"
-"""Attribute in which the laboratory remarks on a result."""
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 
@@ -61,18 +57,18 @@ class Codes:
     """Codes met in a part, and how to spell them.
 
     Attributes:
+        event_types: kinds of events, a user's own among them.
         names: each code.
         ranks: the rank of each code's event type.
         descriptions: what the source's rows call a code.
         parents: codes of other systems that the source's rows give for a code.
-        event_types: kinds of events, a user's own among them.
     """
 
+    event_types: Mapping[str, EventType]
     names: list[str] = field(default_factory=list)
     ranks: list[int] = field(default_factory=list)
     descriptions: dict[str, str] = field(default_factory=dict)
     parents: dict[str, set[str]] = field(default_factory=dict)
-    event_types: Mapping[str, EventType] = field(default_factory=rules.event_types)
     _positions: dict[str, int] = field(default_factory=dict)
 
     def add(self, name: str, rank: int) -> int:
@@ -248,8 +244,8 @@ def _standardise(
     items = Texts.encode(result["item"]) if "item" in result.column_names else _same("", count)
     units = texts.get("unit", Texts(np.full(count, -1, np.int32), pa.array([], pa.string())))
     weights = None
-    if _WEIGHT in result.column_names:
-        weights = pc.fill_null(result[_WEIGHT], np.nan).to_numpy()
+    if standardiser.weight in result.column_names:
+        weights = pc.fill_null(result[standardiser.weight], np.nan).to_numpy()
     found = standardiser.apply(event_type, items, units, numbers, weights, bounds)
     spelled = [codes.add(_spell(event_type, rule), codes.event_types[event_type].rank) for rule in found.rules]
     rows["code"][:] = np.array(spelled, np.int32)[found.rule_of]
@@ -275,7 +271,8 @@ def _read_texts(
     """Read texts beside numbers: sets flags and texts, returns numbers, which are bounds, and new attributes."""
     if not standardiser.texts.reads(event_type):
         return numbers, None, {}
-    comments = Texts.encode(result[_COMMENTS]) if _COMMENTS in result.column_names else None
+    name = standardiser.comments
+    comments = Texts.encode(result[name]) if name in result.column_names else None
     said = standardiser.texts.read(event_type, numbers, texts.get("text_value"), comments)
     if said is None:
         return numbers, None, {}

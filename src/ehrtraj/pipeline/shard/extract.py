@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from ehrtraj import recipes as recipe_files
 from ehrtraj import rules
 from ehrtraj.errors import LedgerError
+from ehrtraj.format import keys
 from ehrtraj.format.arrays import one_array
 from ehrtraj.format.events import PRECISIONS
 from ehrtraj.pipeline.rejected import RejectWriter
@@ -29,8 +30,8 @@ from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.recipes import Recipe, Statement
 from ehrtraj.recipes.allowed import Place
 from ehrtraj.release.schema import Table
-from ehrtraj.release.schema import tables as known_tables
 from ehrtraj.runtime.session import open_session
+from ehrtraj.sources.source import Source
 
 _MANY_ROWS = 60_000
 MOST_SECONDS = 3600
@@ -53,7 +54,7 @@ class TableCount:
 
 
 def known_codes(
-    connection: duckdb.DuckDBPyConnection, dictionaries: Mapping[str, pa.Table], source: str, extra: Path | None = None
+    connection: duckdb.DuckDBPyConnection, dictionaries: Mapping[str, pa.Table], source: Source
 ) -> pa.Table:
     """Return the codes that the release's dictionaries have: columns `event_type` and `item` of `dictionaries.sql`.
 
@@ -61,12 +62,11 @@ def known_codes(
         connection: a session that has the macros.
         dictionaries: of the release, by bare name; those it lacks are empty.
         source: whose `dictionaries.sql` to use.
-        extra: folder with a user's own.
     """
-    absent = {t.name: t.schema.empty_table() for t in known_tables(source, extra).values() if t.kind == "dictionary"}
+    absent = {t.name: t.schema.empty_table() for t in source.tables_of("dictionary").values()}
     for name, rows in {**absent, **dictionaries}.items():
         connection.register(name, rows)
-    found = connection.sql(recipe_files.helper("dictionaries", source, extra)).to_arrow_table()
+    found = connection.sql(source.helper("dictionaries")).to_arrow_table()
     for name in absent:
         connection.unregister(name)
     return found
@@ -94,7 +94,7 @@ class Extractor:
 
     def __init__(
         self,
-        source: str,
+        source: Source,
         tables: Mapping[str, Table],
         wanted: Sequence[str],
         memory: int,
@@ -102,7 +102,6 @@ class Extractor:
         recipes: Mapping[str, Recipe] | None = None,
         standardiser: Standardiser | None = None,
         dictionaries: Mapping[str, pa.Table] | None = None,
-        extra: Path | None = None,
     ) -> None:
         """Open a session.
 
@@ -115,13 +114,12 @@ class Extractor:
             recipes: instead of the source's own.
             standardiser: applies the rule tables of numbers; None leaves them as they are.
             dictionaries: of the release, by bare name; those it lacks are empty.
-            extra: folder with a user's own recipes and event types.
         """
         self._session = ExitStack()
         self.connection = self._session.enter_context(
             open_session(threads=1, memory=memory, spill=spill, seconds=MOST_SECONDS)
         )
-        self._source, self._extra = source, extra
+        self._source = source
         self._tables = tables
         self._wanted = list(wanted)
         self._standardiser = standardiser
@@ -129,8 +127,8 @@ class Extractor:
         self._slots = {name: _Slot(table.schema) for name, table in tables.items()}
         for name, slot in self._slots.items():
             self.connection.register(tables[name].name, slot)
-        self._recipes = recipe_files.recipes(source, extra) if recipes is None else recipes
-        self._helpers = {h: recipe_files.helper(h, source, extra) for h in recipe_files.HELPERS_OF_A_SHARD}
+        self._recipes = source.recipes if recipes is None else recipes
+        self._helpers = {h: source.helper(h) for h in recipe_files.HELPERS_OF_A_SHARD}
         self._wrapped: dict[tuple[str, int], str] = {}
         try:
             self._prepare(dictionaries or {})
@@ -146,12 +144,13 @@ class Extractor:
             f"CREATE MACRO flag(name) AS CASE name {values} ELSE error('unknown flag: ' || name) END::BIGINT"
         )
         self.connection.execute(f"CREATE TYPE time_precision AS ENUM ({', '.join(map(repr, PRECISIONS))})")
+        self.connection.execute(keys.MACRO)
         try:
-            self.connection.execute(recipe_files.helper("macros", self._source, self._extra))
+            self.connection.execute(self._source.helper("macros"))
         except duckdb.Error as error:
             raise self._place("macros").refused(error) from error
         try:
-            known = known_codes(self.connection, dictionaries, self._source, self._extra)
+            known = known_codes(self.connection, dictionaries, self._source)
         except duckdb.Error as error:
             raise self._place("dictionaries").refused(error) from error
         for column in ("event_type", "item"):
@@ -161,11 +160,11 @@ class Extractor:
             event_type: one_array(known.filter(pc.equal(known["event_type"], event_type))["item"])
             for event_type in pc.unique(known["event_type"]).to_pylist()
         }
-        for name, sql in recipe_files.views(self._source, self._extra).items():
+        for name, sql in self._source.views.items():
             self._create_view(name, sql)
         for recipe in self._recipes.values():
             for statement in recipe.statements:
-                if statement.event_type not in rules.event_types(self._extra):
+                if statement.event_type not in self._source.event_types:
                     raise self._place(recipe.table, line=statement.line).wrong(
                         f"the event type {statement.event_type} is not in event_types.csv, neither in that of the "
                         "package nor in your own"
@@ -238,10 +237,11 @@ class Extractor:
     def _place(self, name: str, part: str = "", line: int = 1) -> Place:
         """Where SQL comes from: a recipe by the full name of its table, a helper or a view."""
         what = f"recipe {name}, {part}" if part else f"recipe {name}"
-        own = {} if self._extra is None else recipe_files.own_sql(self._extra)
+        folder = self._source.own_recipes
+        own = {} if folder is None else recipe_files.own_sql(folder)
         file = self._recipes[name].file if name in self._recipes else str(own.get(name, ""))
         if own and not file:
-            what += f" (of the package, over views and macros of {self._extra})"
+            what += f" (of the package, over views and macros of {folder})"
         return Place(what, file, line)
 
     def _create_view(self, name: str, sql: str) -> None:
@@ -253,7 +253,7 @@ class Extractor:
     def _reads(self, sql: str) -> set[str]:
         """Full names of the tables that SQL reads."""
         by_name = {t.name: full for full, t in self._tables.items()}
-        return {by_name[n] for n in recipe_files.tables_read(sql, by_name, self._source, self._extra)}
+        return {by_name[n] for n in self._source.tables_read(sql, by_name)}
 
     def _plan(self) -> list[tuple[list[str], list[str]]]:
         """For each recipe, and for the helpers at the end, the tables to load before and to let go after."""

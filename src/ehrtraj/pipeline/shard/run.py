@@ -11,7 +11,7 @@ from ehrtraj.pipeline.layout import SHARDS
 from ehrtraj.pipeline.plan.run import Inputs
 from ehrtraj.pipeline.plan.shards import Plan
 from ehrtraj.pipeline.shard.commit import commit, free_inputs, shard_is_there
-from ehrtraj.pipeline.shard.task import TABLES_OF_ALL, ShardJob, ShardTask
+from ehrtraj.pipeline.shard.task import ShardJob, ShardTask
 from ehrtraj.pipeline.shard.worker import ShardWork
 from ehrtraj.pipeline.stage.staged import StagedFile, StagedTable, inputs_of
 from ehrtraj.storage.base import Storage
@@ -60,7 +60,7 @@ def build_shards(
     Raises:
         EhrtrajError: if a recipe breaks its contract, or a file of the working folder is missing.
     """
-    tasks = _tasks(inputs, plan, staged)
+    tasks, shared = _tasks(inputs, plan, staged), job.source.roles.of_all_shards
     need = Need(WORKER_BYTES)
     workers, cpus = job.engine.at_once(need), job.settings.max_cpus
     if workers < cpus:
@@ -69,7 +69,7 @@ def build_shards(
         )
     for shard in set(done) & set(tasks):
         # Killed between a shard's marker and this step, an earlier run left them.
-        free_inputs(storage, tasks[shard], kept=TABLES_OF_ALL)
+        free_inputs(storage, tasks[shard], kept=shared)
     # The largest first, so that none is left alone at the end.
     todo = sorted((t for s, t in tasks.items() if s not in done), key=lambda t: (-t.rows, t.shard))
     job.reporter.extracting(len(todo), sum(task.rows for task in todo))
@@ -77,7 +77,7 @@ def build_shards(
     for result in job.engine.map(ShardWork(shard_job(job, inputs, storage, staged)), todo, need):
         account = accounts[result.account["shard"]] = commit(storage, result)
         task = tasks[account["shard"]]
-        free_inputs(storage, task, kept=TABLES_OF_ALL)
+        free_inputs(storage, task, kept=shared)
         job.reporter.extracted(task.rows, sum(t["events"] for t in account["tables"].values()))
     return [accounts[s] for s in sorted(accounts)]
 
@@ -102,17 +102,15 @@ def shard_job(job: BuildJob, inputs: Inputs, storage: Storage, staged: Mapping[s
     """What all shards of a build have in common."""
     settings = job.settings
     return ShardJob(
-        source=inputs.release.source,
+        source=job.source,
         storage=storage,
         wanted=inputs.selection.wanted,
         staged=tuple(inputs.patient_tables),
         clock=settings.clock,
         seed=settings.seed,
         memory=WORKER_BYTES,
-        of_all={n: inputs_of(staged[n]) for n in sorted(TABLES_OF_ALL & set(inputs.patient_tables))},
+        of_all={n: inputs_of(staged[n]) for n in sorted(job.source.roles.of_all_shards & set(inputs.patient_tables))},
         dictionaries=dictionary_files(inputs, staged),
         standardise=settings.standardise,
-        rules=settings.rules,
-        recipes=settings.recipes,
         notes=settings.notes,
     )

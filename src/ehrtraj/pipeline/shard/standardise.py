@@ -9,7 +9,7 @@ in raw_value and raw_unit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from ehrtraj.rules.copied_results import copied_results
 from ehrtraj.rules.items import ItemFlags
 from ehrtraj.rules.measures import Measures, Rule
 from ehrtraj.rules.texts import text_rules
+from ehrtraj.sources.source import Source
 
 # A pair's rule is found in a table of all pairs where that is small, which costs 2 ns a row; else by sorting.
 _LARGEST_TABLE = 1 << 22
@@ -56,18 +57,29 @@ class Standardised:
 
 
 class Standardiser:
-    """Applies the rule tables of numbers, remembering each pair of item and unit it has met."""
+    """Applies the rule tables of numbers, remembering each pair of item and unit it has met.
 
-    def __init__(self, extra: Path | None = None) -> None:
+    Attributes:
+        texts: reads what stands where a number is expected.
+        items: flags that codes carry by themselves.
+        copied results: items whose values repeat those of another.
+        planned: event types whose times show what was planned.
+        weight: column of a statement with the patient's weight in kg, which conversions of doses need.
+        comments: column of a statement with what a laboratory remarks on a result.
+    """
+
+    def __init__(self, source: Source) -> None:
         """Read the rule tables.
 
         Args:
-            extra: folder with a user's own lines, which win over the package's.
+            source: whose rules to apply.
         """
-        self._measures = measures = Measures(extra)
-        self.texts = TextReader(text_rules(extra))
-        self.items = ItemFlags(extra)
-        self.copied_results = copied_results(extra)
+        self._measures = measures = Measures(source.rules)
+        self.texts = TextReader(text_rules(source.rules, partial(source.rules, special_first=True)))
+        self.items = ItemFlags(source.rules)
+        self.copied_results = copied_results(source.rules)
+        self.planned = source.planned
+        self.weight, self.comments = source.declared.weight, source.declared.comments
         self._sentinels = np.array(sorted(measures.sentinels))
         self._known: dict[tuple[str, str | None, str | None, str], Rule] = {}
         self._flags = rules.flags()

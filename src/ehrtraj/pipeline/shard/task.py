@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ehrtraj.pipeline.stage.staged import StagedFile
+from ehrtraj.sources.source import Source
 from ehrtraj.storage.base import Storage
 
 # More rows than this at once would not fit beside each other's copies in a worker's memory: 2 million rows take about
@@ -15,36 +15,26 @@ from ehrtraj.storage.base import Storage
 PART_ROWS = 2_000_000
 
 
-OWNERS = {"hadm_id": ("hosp/admissions",), "stay_id": ("icu/icustays", "ed/edstays")}
-"""Tables that show whose each admission and stay is."""
-
-
-TABLES_OF_ALL = frozenset(table for tables in OWNERS.values() for table in tables)
-"""Every shard reads these of all shards, so their files stay when their own shard is done."""
-
-
 @dataclass(frozen=True)
 class ShardJob:
     """What every shard of a build has in common; sent to each worker once.
 
     Attributes:
-        source: whose recipes.
+        source: whose recipes and rules.
         storage: the working folder of the build.
         wanted: full names of the tables that become events.
         staged: full names of all staged patient tables.
         clock: `event` or `available`.
         seed: of the splits.
         memory: bytes for DuckDB.
-        of_all: staged files of the tables in TABLES_OF_ALL that are there, of all shards, by full name.
+        of_all: staged files of the tables of encounters and stays that are there, of all shards, by full name.
         dictionaries: staged files of each dictionary, by full name.
         standardise: apply the rule tables of numbers.
-        rules: folder with a user's own rules, if any.
-        recipes: folder with a user's own recipes and tables, if any.
         notes: `separate` where the texts of notes lie beside the events.
         part_rows: most rows to work on at once.
     """
 
-    source: str
+    source: Source
     storage: Storage
     wanted: tuple[str, ...]
     staged: tuple[str, ...]
@@ -54,8 +44,6 @@ class ShardJob:
     of_all: Mapping[str, tuple[StagedFile, ...]] = field(default_factory=dict)
     dictionaries: Mapping[str, tuple[StagedFile, ...]] = field(default_factory=dict)
     standardise: bool = True
-    rules: Path | None = None
-    recipes: Path | None = None
     notes: str = "inline"
     part_rows: int = PART_ROWS
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from ehrtraj.engines.base import Report
 from ehrtraj.format.arrays import to_int64
+from ehrtraj.format.keys import numbers_of
 from ehrtraj.pipeline.shard.assemble import assemble
 from ehrtraj.pipeline.shard.convert import Codes
 from ehrtraj.pipeline.shard.dictionaries import read_dictionaries
@@ -21,10 +22,10 @@ from ehrtraj.pipeline.shard.extract import Extractor
 from ehrtraj.pipeline.shard.output import ShardOutput
 from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.pipeline.shard.tally import ShardTally
-from ehrtraj.pipeline.shard.task import OWNERS, ShardJob, ShardResult, ShardTask
+from ehrtraj.pipeline.shard.task import ShardJob, ShardResult, ShardTask
 from ehrtraj.pipeline.stage.staged import StagedFile, read_staged
-from ehrtraj.release.schema import Table, tables
-from ehrtraj.rules import event_types
+from ehrtraj.release.schema import SUBJECT_ID, Table
+from ehrtraj.sources.declaration import Role
 
 
 class ShardWorker:
@@ -32,9 +33,8 @@ class ShardWorker:
 
     def __init__(self, job: ShardJob) -> None:
         self._job = job
-        known = tables(job.source, job.recipes)
-        self._tables: dict[str, Table] = {n: t for n, t in known.items() if t.kind == "patient"}
-        self._standardiser = Standardiser(job.rules) if job.standardise else None
+        self._tables: dict[str, Table] = job.source.tables_of("patient")
+        self._standardiser = Standardiser(job.source) if job.standardise else None
         self._extractor = Extractor(
             job.source,
             self._tables,
@@ -42,24 +42,25 @@ class ShardWorker:
             job.memory,
             job.storage.scratch(),
             standardiser=self._standardiser,
-            dictionaries=read_dictionaries(job.storage, job.dictionaries, job.source, job.recipes, keys_only=True),
-            extra=job.recipes,
+            dictionaries=read_dictionaries(job.storage, job.dictionaries, job.source, keys_only=True),
         )
-        self._event_types = event_types(job.recipes)
-        self._owners = {name: self._owners_of(name, tables) for name, tables in OWNERS.items()}
+        self._event_types = job.source.event_types
+        self._owners = {name: self._owners_of(roles) for name, roles in job.source.roles.owners.items()}
         self._buffer = EventBuffer()
 
     def close(self) -> None:
         """End the DuckDB session."""
         self._extractor.close()
 
-    def _owners_of(self, name: str, tables: Sequence[str]) -> Owners:
-        """Whose each admission or stay is, of all shards."""
-        files = {table: self._job.of_all[table] for table in tables if table in self._job.of_all}
-        parts = [pa.table({name: pa.array([], pa.int64()), "subject_id": pa.array([], pa.int64())})]
-        parts += [self._read(table, found, [name, "subject_id"]) for table, found in files.items()]
-        rows = pa.concat_tables(parts)
-        return Owners.of(to_int64(rows[name]), to_int64(rows["subject_id"]))
+    def _owners_of(self, roles: Sequence[Role]) -> Owners:
+        """Whose each encounter or stay is, of all shards."""
+        parts = [pa.table({"number": pa.array([], pa.int64()), SUBJECT_ID: pa.array([], pa.int64())})]
+        for role in roles:
+            if role.table in self._job.of_all:
+                rows = self._read(role.table, self._job.of_all[role.table], [role.key, SUBJECT_ID])
+                parts.append(pa.table({"number": numbers_of(rows[role.key]), SUBJECT_ID: rows[SUBJECT_ID]}))
+        found = pa.concat_tables(parts)
+        return Owners.of(to_int64(found["number"]), to_int64(found[SUBJECT_ID]))
 
     def _read(self, name: str, files: Sequence[StagedFile], columns: Sequence[str] | None = None) -> pa.Table:
         return read_staged(self._job.storage, files, self._tables[name].schema, columns)
@@ -105,7 +106,7 @@ class ShardWorker:
             spelled,
             self._owners,
             about,
-            patients_known="hosp/patients" in job.staged,
+            patients_known=job.source.roles.patients.table in job.staged,
             standardiser=self._standardiser,
             clock=job.clock,
             seed=job.seed,

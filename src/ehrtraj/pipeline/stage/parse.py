@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from ehrtraj.format.keys import numbers_of
 from ehrtraj.release import reader
-from ehrtraj.release.detect import TableFile
 from ehrtraj.release.reader import BLOCK_BYTES, Block, Skipped, read_blocks
 from ehrtraj.release.records import (
     RecordShape,
@@ -26,6 +26,8 @@ from ehrtraj.release.records import (
     quotes_end_on_their_line,
     sound_records,
 )
+from ehrtraj.release.schema import SUBJECT_ID
+from ehrtraj.release.table_file import TableFile
 
 BROKEN_QUOTE = "broken_quote"
 TOO_LONG = "too_long"
@@ -70,7 +72,8 @@ class BlockParser:
 
     def __init__(self, file: TableFile) -> None:
         self._schema = file.table.schema
-        self._key = file.table.key_columns[0]
+        self._names = list(file.table.columns)
+        self._key = file.table.key
         self._header = list(file.header)
         self._shape = file.shape
         written = file.present
@@ -91,7 +94,13 @@ class BlockParser:
     def _read(self, data: bytes) -> pa.Table:
         options = pacsv.ReadOptions(use_threads=False, column_names=self._header, block_size=len(data) + 1)
         table = pacsv.read_csv(pa.BufferReader(data), options, self._parse, self._convert)
-        return table.rename_columns(self._schema.names)
+        return table.rename_columns(self._names)
+
+    def _with_subjects(self, rows: pa.Table) -> pa.Table:
+        """The rows with their `subject_id`, where the patient's key is another column."""
+        if rows.num_columns == len(self._schema):
+            return rows
+        return rows.append_column(self._schema.field(SUBJECT_ID), numbers_of(rows[self._key]))
 
     def parse(self, block: Block) -> Parsed:
         """Type every row of a block that can be, rejected the others.
@@ -108,8 +117,9 @@ class BlockParser:
         broken = {start: (end, BROKEN_QUOTE, _BROKEN_DETAIL) for start, end in block.broken}
         if rows is None:
             tables, bad = self._with_care(data, sound, judge=not block.scanned)
-            rows, broken = pa.concat_tables([self._schema.empty_table(), *tables]), broken | bad
-        return Parsed(rows, _bad_rows(data, broken), _count_lines(data))
+            empty = self._schema.empty_table().select(self._names)
+            rows, broken = pa.concat_tables([empty, *tables]), broken | bad
+        return Parsed(self._with_subjects(rows), _bad_rows(data, broken), _count_lines(data))
 
     def _quickly(self, data: bytes, *, judge: bool) -> pa.Table | None:
         """The rows of data in which all are good, else None."""

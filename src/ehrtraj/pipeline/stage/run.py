@@ -17,9 +17,7 @@ from ehrtraj.storage.documents import write_document
 _MOST_ROUND_BYTES = 128 << 20
 
 
-def stage(
-    job: BuildJob, inputs: Inputs, storage: Storage, plan: Plan, done: set[int], shared: Collection[str]
-) -> dict[str, StagedTable]:
+def stage(job: BuildJob, inputs: Inputs, storage: Storage, plan: Plan, done: set[int]) -> dict[str, StagedTable]:
     """Stage the tables of a build that are not staged yet.
 
     Args:
@@ -28,7 +26,6 @@ def stage(
         storage: the working folder.
         plan: the shards.
         done: shards that are built, whose staged rows may be gone. Emptied if everything must start over.
-        shared: tables that every shard reads, whose rows are never gone.
 
     Returns:
         The account of each table, by full name, in the order of the release.
@@ -36,7 +33,7 @@ def stage(
     Raises:
         ReleaseError: if a file is damaged or changed while it was read.
     """
-    names = inputs.selection.staged
+    names, shared = inputs.selection.staged, job.source.roles.of_all_shards
     staged = _find(storage, names, done, shared)
     if done and len(staged) < len(names):
         # A staged table was lost after shards were made of it: shards delete what they have used, so start over.

@@ -23,9 +23,9 @@ from ehrtraj.pipeline.plan.shards import Plan
 from ehrtraj.pipeline.rejected import RejectWriter
 from ehrtraj.pipeline.stage.parse import BadRow, BlockParser, Parsed
 from ehrtraj.pipeline.stage.staged import STAGED, StagedTable
-from ehrtraj.release.detect import TableFile
 from ehrtraj.release.reader import read_blocks
 from ehrtraj.release.records import RecordShape, UnsoundQuotesError
+from ehrtraj.release.table_file import TableFile
 from ehrtraj.storage.base import Storage
 
 Progress = Callable[[int, int], None]

@@ -1,0 +1,1 @@
+-- Macros that the recipes share: there are none.
