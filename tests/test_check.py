@@ -258,7 +258,7 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "codes.parquet is gone": (lambda d: (d / "metadata/codes.parquet").unlink(), {"readable"}),
     "flags.json is no JSON": (lambda d: (d / "metadata/flags.json").write_text("{"), {"readable", "flags"}),
     "event_types.json is gone": (
-        lambda d: (d / "metadata/event_types.json").unlink(), {"readable", "event_types"}
+        lambda d: (d / "metadata/event_types.json").unlink(), {"readable"}
     ),
     "an event type without a rank": (
         in_json("metadata/event_types.json", lambda e: e["LAB"].pop("rank")), {"event_types"}

@@ -26,7 +26,8 @@ from ehrtraj.errors import SettingsError
 from ehrtraj.pipeline.plan.fingerprint import fingerprint_of
 from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.pipeline.plan.vocabularies import find_vocabularies
-from ehrtraj.release.detect import detect
+from ehrtraj.release.detect import detect, which_source
+from ehrtraj.sources.source import packaged
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BY_NAME = {declared.name: declared for declared in SETTINGS}
@@ -40,7 +41,7 @@ SEPSIS = 10900116
 
 _MAP = "itemid (omop_source_code),label,omop_vocabulary_id,omop_concept_code,sssom_confidence\n"
 _FILES = {
-    "rules/concepts.csv": "event_type,item,concept,source\nLAB,50912,LOINC/38483-4,our laboratory\n",
+    "overlay/rules/concepts.csv": "event_type,item,concept,source\nLAB,50912,LOINC/38483-4,our laboratory\n",
     "gem/2018_I9gem.txt": "4019  I10     00000\n",
     "gem/gem_i9pcs.txt": "7935 0QS604Z 10000\n",
     "concept_maps/d_labitems_to_loinc.csv": _MAP + "50912,Creatinine,LOINC,19991-9,\n",
@@ -48,7 +49,7 @@ _FILES = {
     "invalid_reason\n1\tSepsis\tICD10CM\t\tA41.9\t\n2\tSepsis\tSNOMED\tS\t91302008\t\n",
     "vocabulary/CONCEPT_RELATIONSHIP.csv": "concept_id_1\tconcept_id_2\trelationship_id\tinvalid_reason\n"
     "1\t2\tMaps to\t\n",
-    "recipes/hosp/services.sql": "-- hosp/services: the service that cares for the patient from this time on.\n"
+    "overlay/recipes/hosp/services.sql": "-- hosp/services: the service that cares for the patient from this time on.\n"
     "-- left out: prev_service | it is the service of the change before\n"
     "-- rejected: no_time | transfertime IS NULL\n\n-- [every row] the department takes over\n"
     "SELECT subject_id, transfertime AS time, 'SERVICE' AS event_type, 'ANY' AS item, hadm_id, hadm_id AS link_id,\n"
@@ -68,6 +69,7 @@ def others(handmade: ModuleType, tmp_path: Path) -> dict[str, object]:
     handmade.write_tables(release, {name: rows[:-1] for name, rows in handmade.release_rows().items()})
     return {
         "data_dir": release,
+        "source": _another_source(folder / "source"),
         "output": tmp_path / "elsewhere",
         "trajectory_version": "other",
         "memory_limit": "1GB",
@@ -77,7 +79,15 @@ def others(handmade: ModuleType, tmp_path: Path) -> dict[str, object]:
         "note": release / "note",
         "modules": f"ed={release / 'ed'}",
         "export": "patient:jsonl",
-    } | {name: folder / name for name in ("rules", "gem", "concept_maps", "vocabulary", "recipes")}
+    } | {name: folder / name for name in ("overlay", "gem", "concept_maps", "vocabulary")}
+
+
+def _another_source(folder: Path) -> Path:
+    """MIMIC-IV with another event type for services, as a source of the user's own."""
+    shutil.copytree(packaged("mimiciv").folder, folder)
+    types = folder / "rules" / "event_types.csv"
+    types.write_text(types.read_text().replace("SERVICE,220,", "SERVICE,221,"))
+    return folder
 
 
 def other_value(declared: Setting, others: dict[str, object]) -> object:
@@ -120,8 +130,9 @@ def manifest_of(dataset: Path) -> dict[str, Any]:
 
 def fingerprint(given: dict[str, object]) -> dict[str, Any]:
     settings, _ = resolve(given, None, {})
-    release = detect(settings.data_dir, modules=module_folders(settings), extra=settings.recipes)
-    return fingerprint_of(settings, release, find_vocabularies(settings))
+    source = which_source(settings.data_dir, settings.source, settings.overlay)
+    release = detect(settings.data_dir, source, modules=module_folders(settings, source))
+    return fingerprint_of(settings, release, find_vocabularies(settings, source))
 
 
 # What is declared is true --------------------------------------------------------------------------------------------

@@ -111,10 +111,10 @@ def test_other_recipes_are_another_dataset(
     other = Path(shutil.copytree(mine, tmp_path / "other" / "recipes"))
     recipe = other / "hosp" / "services.sql"
     recipe.write_text(recipe.read_text().replace("'OTHER'", "'MEDICINE'"))
-    with pytest.raises(OutputError, match="recipes differ"):
+    with pytest.raises(OutputError, match="source differ"):
         build(other, modules=f"ecg={ecg}")
     hashes = [
-        json.loads((r.path / "manifest.json").read_text())["fingerprint"]["recipes"]
+        json.loads((r.path / "manifest.json").read_text())["fingerprint"]["source"][1]
         for r in (first, build(other, "v2", modules=f"ecg={ecg}"))
     ]
     assert hashes[0] != hashes[1]

@@ -317,7 +317,7 @@ def test_limits_hold_together() -> None:
 
 
 def test_limits_keep_to_the_figures_they_cite() -> None:
-    for line in rules.read_rules("limits"):
+    for line in MIMIC.rules("limits"):
         assert problem_of_limits(line) is None, line
 
 

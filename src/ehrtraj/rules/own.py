@@ -12,9 +12,13 @@ import pyarrow.compute as pc
 from ehrtraj import rules
 from ehrtraj.errors import RecipeError
 from ehrtraj.files import names_in
+from ehrtraj.rules.figures import problem_of_limits
+from ehrtraj.rules.ucum import is_ucum
 
 # What the code itself depends on: not for users to add to.
-_FIXED = ("about", "flags", "event_types", "planned_event_types", "intervals")
+_FIXED = ("about", "flags")
+# What a source decides: an overlay adds event types with its tables.
+_OF_SOURCES = ("event_types", "planned_event_types", "intervals")
 VOCABULARY_SETTINGS = ("gem", "concept_maps", "vocabulary")
 """Settings that each name a folder of vocabularies."""
 _NUMBER = re.compile(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?")
@@ -33,8 +37,9 @@ def _is_pattern(text: str) -> bool:
 
 
 _Check = tuple[Callable[[str], bool], str]
-_DOMAINS = ("event_type", "of_event_type", "event_types")
+_EVENT_TYPES = ("event_type", "of_event_type", "event_types")
 _NUMBERS = ("low", "high", "suspicious_low", "suspicious_high", "factor", "offset", "value", "tolerance")
+_UNITS = ("ucum", "unit", "from_unit", "to_unit")
 _PATTERN: _Check = (_is_pattern, "a regular expression (RE2)")
 _CHECKS: dict[str, _Check] = {
     **dict.fromkeys(_NUMBERS, (_is_number, "a number")),
@@ -82,17 +87,19 @@ _NEEDED = {
 """Columns that must not be empty."""
 
 
-def check_own_rules(folder: Path, event_types: Collection[str]) -> None:
-    """Check a folder of own rule tables.
+def check_own_rules(folder: Path, event_types: Collection[str], *, of_source: bool = False) -> None:
+    """Check a folder of custom rule tables.
 
     Args:
         folder: with the tables.
-        event_types: that there are, a user's own among them.
+        event_types: that there are, custom ones among them.
+        of_source: whether they are those of a source, and not of an overlay.
 
     Raises:
         RecipeError: if a file is no rule table, or a line of it cannot be used.
     """
-    known = [line["table"] for line in rules.read_general("about") if line["table"] not in _FIXED]
+    fixed = _FIXED if of_source else (*_FIXED, *_OF_SOURCES)
+    known = [line["table"] for line in rules.read_general("about") if line["table"] not in fixed]
     event_types = {"*", *event_types}
     for name in names_in(folder, RecipeError):
         path = folder / name
@@ -107,10 +114,10 @@ def check_own_rules(folder: Path, event_types: Collection[str]) -> None:
 
 def _problem(table: str, line: dict[str, str], event_types: set[str]) -> str | None:
     """What is wrong with a line; None where nothing is."""
-    for column in _DOMAINS:
+    for column in _EVENT_TYPES:
         if unknown := [name for name in line.get(column, "").split() if name not in event_types]:
             return f"{column} is '{unknown[0]}', and must be an event type of event_types.csv"
-    for column in _NEEDED[table]:
+    for column in _NEEDED.get(table, ()):
         if not line[column].strip():
             return f"{column} is empty"
     for column, text in line.items():
@@ -122,6 +129,11 @@ def _problem(table: str, line: dict[str, str], event_types: set[str]) -> str | N
         return f"low is {low}, above high, which is {high}"
     if "factor" in line and not (line["factor"] and line["offset"] and float(line["factor"])):
         return "factor and offset are needed (1 and 0 change nothing), and factor is not 0"
+    for column in _UNITS:
+        if line.get(column) and not is_ucum(line[column]):
+            return f"{column} is '{line[column]}', which is not a unit in UCUM"
+    if table == "limits":
+        return problem_of_limits(line)
     return _problem_of_form(line) if table == "text_forms" else None
 
 

@@ -11,6 +11,8 @@ import duckdb
 from ehrtraj import recipes
 from ehrtraj.pipeline.shard.extract import Extractor
 from ehrtraj.recipes.allowed import Place, check_allowed
+from ehrtraj.recipes.columns import problem_of_columns
+from ehrtraj.release.schema import SUBJECT_ID
 from ehrtraj.rules.own import check_own_rules
 from ehrtraj.sources.check import check_source
 from ehrtraj.sources.source import Source
@@ -42,6 +44,7 @@ def check_own(source: Source) -> None:
     if not source.is_packaged:
         check_source(source)
         plain = replace(source, overlay=None)
+        check_own_rules(plain.folder / "rules", plain.event_types, of_source=True)
         check_own_recipes(plain, plain.folder / "recipes")
     if source.own_rules is not None:
         check_own_rules(source.own_rules, source.event_types)
@@ -68,6 +71,16 @@ def check_own_recipes(source: Source, folder: Path) -> None:
         for name, path in recipes.own_sql(folder).items():
             if name in _COLUMNS:
                 _check_helper(extractor.connection, name, path)
+            elif name in patient:
+                _check_columns(source, name, path)
+
+
+def _check_columns(source: Source, table: str, path: Path) -> None:
+    """Check that a recipe uses every column of its table or leaves it out with a reason, as ours do."""
+    # A key of another name became subject_id when the table was staged.
+    columns = [name for name in source.tables[table].columns if name != source.roles.patients.key or name == SUBJECT_ID]
+    if problem := problem_of_columns(source.recipes[table], columns):
+        raise Place(f"recipe {table}", str(path)).wrong(problem)
 
 
 def _check_helper(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
