@@ -343,6 +343,10 @@ def test_an_overlay_is_laid_over_any_source(clinic: Path, tmp_path: Path) -> Non
     (tmp_path / "mine" / "rules" / "limits.csv").write_text(f"{limits}\nTEST,weight,1,60,,,1-60,me\n")
     recipe = (TOY / "recipes" / "clinic" / "person.sql").read_text().replace("coalesce(sex, 'UNKNOWN')", "'X'")
     (tmp_path / "mine" / "recipes" / "clinic" / "person.sql").write_text(recipe)
+    with pytest.raises(RecipeError, match=r"person\.sql.*neither uses nor leaves out sex"):
+        ehrtraj.build(clinic, tmp_path, "v", source=TOY, overlay=tmp_path / "mine", max_cpus=1)
+    recipe = "-- left out: sex | it is not told here\n" + recipe
+    (tmp_path / "mine" / "recipes" / "clinic" / "person.sql").write_text(recipe)
     built = ehrtraj.build(
         clinic, tmp_path, "v", source=TOY, overlay=tmp_path / "mine", max_cpus=1, standardise=True
     ).path

@@ -44,8 +44,8 @@ def check_own(source: Source) -> None:
     if not source.is_packaged:
         check_source(source)
         plain = replace(source, overlay=None)
-        check_own_rules(plain.folder / "rules", plain.event_types, of_source=True)
         check_own_recipes(plain, plain.folder / "recipes")
+        check_own_rules(plain.folder / "rules", plain.event_types, of_source=True)
     if source.own_rules is not None:
         check_own_rules(source.own_rules, source.event_types)
     if source.own_recipes is not None:
