@@ -19,7 +19,7 @@ import ehrtraj
 from ehrtraj.engines.base import ignore
 from ehrtraj.errors import ReleaseError
 from ehrtraj.pipeline.plan import patients as selection
-from ehrtraj.pipeline.plan.shards import Plan
+from ehrtraj.pipeline.plan.shards import ShardPlan
 from ehrtraj.pipeline.stage import parse
 from ehrtraj.pipeline.stage import table as stage
 from ehrtraj.pipeline.stage.parse import read_table
@@ -128,7 +128,7 @@ def test_a_table_that_changes_while_it_is_staged(
     storage = LocalStorage(tmp_path / "work")
 
     def staged() -> Any:
-        with StageWork(storage, Plan(np.zeros(1, np.int64)), 1, 1 << 20).open(ignore) as run:
+        with StageWork(storage, ShardPlan(np.zeros(1, np.int64)), 1, 1 << 20).open(ignore) as run:
             return commit_table(storage, run(file))
 
     with monkeypatch.context() as patch:

@@ -22,7 +22,7 @@ import pytest
 import ehrtraj
 from ehrtraj.errors import LedgerError
 from ehrtraj.format.ledger import TableLedger
-from ehrtraj.pipeline.publish.ledger import check
+from ehrtraj.pipeline.publish.ledger import check_balance
 from ehrtraj.pipeline.shard.convert import Codes
 from ehrtraj.pipeline.shard.events import EventBuffer
 from ehrtraj.pipeline.shard.extract import Extractor
@@ -396,9 +396,9 @@ def test_a_recipe_that_loses_or_multiplies_rows_stops_the_build(how: str) -> Non
     ],
 )
 def test_a_row_that_is_not_accounted_for_once_stops_the_build(entry: TableLedger) -> None:
-    check({"hosp/omr": TableLedger(read=2, became_events=1, rejected=Counter(no_time=1))})
+    check_balance({"hosp/omr": TableLedger(read=2, became_events=1, rejected=Counter(no_time=1))})
     with pytest.raises(LedgerError, match="icu/outputevents"):
-        check({"hosp/omr": TableLedger(), "icu/outputevents": entry})
+        check_balance({"hosp/omr": TableLedger(), "icu/outputevents": entry})
 
 
 # A part of the release -----------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import ehrtraj
-from ehrtraj.format.splits import SPLITS, draw, split_of
-from ehrtraj.pipeline.plan.shards import Entries, Plan, plan_shards
+from ehrtraj.format.splits import SPLITS, sample_subjects, split_of
+from ehrtraj.pipeline.plan.shards import Entries, ShardPlan, plan_shards
 from ehrtraj.pipeline.shard.duplicates import find_duplicates
 from ehrtraj.pipeline.shard.encounters import Encounters
 from ehrtraj.pipeline.shard.packing import pack, sort_order
@@ -170,7 +170,7 @@ def test_a_plan_of_chosen_patients_takes_these_alone(patients: list[int], chosen
     selected = plan.is_selected(int64s(patients))
     assert selected is not None
     assert selected.tolist() == [p in set(chosen) for p in patients]
-    again = Plan.from_json(plan.to_json())
+    again = ShardPlan.from_json(plan.to_json())
     assert again.starts.tolist() == plan.starts.tolist()
     assert again.selected is not None
     assert again.selected.tolist() == sorted(set(chosen))
@@ -211,20 +211,23 @@ def test_another_seed_makes_other_splits() -> None:
 @quickly
 @given(patients=st.lists(st.integers(1, 10**8), unique=True, max_size=60), seed=st.integers(0, 99), data=st.data())
 def test_a_larger_draw_contains_a_smaller_one(patients: list[int], seed: int, data: st.DataObject) -> None:
-    small = data.draw(st.integers(0, len(patients)))
-    large = data.draw(st.integers(small, len(patients) + 5))
-    first, second = draw(int64s(patients), small, seed).tolist(), draw(int64s(patients), large, seed).tolist()
+    small = data.sample_subjects(st.integers(0, len(patients)))
+    large = data.sample_subjects(st.integers(small, len(patients) + 5))
+    first, second = (
+        sample_subjects(int64s(patients), small, seed).tolist(),
+        sample_subjects(int64s(patients), large, seed).tolist(),
+    )
     assert len(first) == small
     assert len(second) == min(large, len(patients))
     assert set(first) <= set(second) <= set(patients)
     assert first == sorted(first)
     # The order of the list does not matter.
-    assert draw(int64s(patients[::-1]), small, seed).tolist() == first
+    assert sample_subjects(int64s(patients[::-1]), small, seed).tolist() == first
 
 
 def test_who_is_drawn_does_not_depend_on_the_split() -> None:
     patients = np.arange(10_000_000, 10_050_000, dtype=np.int64)
-    drawn = draw(patients, 5000, 0)
+    drawn = sample_subjects(patients, 5000, 0)
     assert (split_of(drawn, 0) == 0).mean() == pytest.approx(0.8, abs=0.02)
 
 

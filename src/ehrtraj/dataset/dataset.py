@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ehrtraj.dataset.layout import DataFile, Layout, find_layout
+from ehrtraj.dataset.layout import DataFile, DatasetLayout, find_layout
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.reading import Chunk, chunks, read_chunk, read_events
 from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.errors import SettingsError, UnknownSubjectError
-from ehrtraj.format.splits import SPLITS, draw
+from ehrtraj.format.splits import SPLITS, sample_subjects
 from ehrtraj.runtime.limits import usable_cpus
 
 _LARGEST = np.iinfo(np.int64).max
@@ -48,7 +48,7 @@ class Dataset:
             `followup_end`.
     """
 
-    def __init__(self, layout: Layout, subjects: pl.DataFrame) -> None:
+    def __init__(self, layout: DatasetLayout, subjects: pl.DataFrame) -> None:
         """Take some patients of a dataset; `ehrtraj.open` takes all.
 
         Args:
@@ -194,7 +194,7 @@ class Dataset:
         """
         if n < 0:
             raise SettingsError(f"cannot draw {n} patients")
-        drawn = draw(self._ids, n, seed)
+        drawn = sample_subjects(self._ids, n, seed)
         return Dataset(self.layout, self.subjects.filter(pl.col("subject_id").is_in(drawn)))
 
     def filter(

@@ -40,7 +40,7 @@ class DataFile:
 
 
 @dataclass(frozen=True)
-class Layout:
+class DatasetLayout:
     """Where everything of a dataset is, and what its manifest says.
 
     Attributes:
@@ -133,7 +133,7 @@ def broken(path: Path, error: Exception) -> DatasetError:
     return DatasetError(f"{path} is damaged ({reason}): copy the dataset again, or build it again with --overwrite")
 
 
-def find_layout(path: str | Path) -> Layout:
+def find_layout(path: str | Path) -> DatasetLayout:
     """Find a dataset and check that all of it is there, by names and sizes (contents are not read).
 
     Args:
@@ -146,7 +146,7 @@ def find_layout(path: str | Path) -> Layout:
         return _find(Path(path).expanduser())
 
 
-def _find(root: Path) -> Layout:
+def _find(root: Path) -> DatasetLayout:
     if not root.is_dir():
         there = "is a file" if root.exists() else "there is no such folder"
         raise DatasetError(f"{root}: {there}. Name the folder of a dataset, such as trajectories/v1")
@@ -154,7 +154,7 @@ def _find(root: Path) -> Layout:
         raise _no_dataset(root)
     manifest = _read_json(root / MANIFEST)
     check_format(root, manifest)
-    layout = Layout(root, manifest)
+    layout = DatasetLayout(root, manifest)
     _check_whole(layout)
     return layout
 
@@ -200,7 +200,7 @@ def _no_dataset(root: Path) -> DatasetError:
     return DatasetError(f"{root} is not a dataset: it has no {MANIFEST}. `ehrtraj build` makes one from a release")
 
 
-def _check_whole(layout: Layout) -> None:
+def _check_whole(layout: DatasetLayout) -> None:
     """Check that every file that the manifest names is there, in its size.
 
     Raises:

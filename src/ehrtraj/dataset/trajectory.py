@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from ehrtraj.dataset import intervals as _intervals
-from ehrtraj.dataset.layout import Layout
+from ehrtraj.dataset.layout import DatasetLayout
 from ehrtraj.dataset.moments import Moment, moment
 from ehrtraj.dataset.narrative import as_text
 from ehrtraj.dataset.patterns import matches
@@ -36,7 +36,7 @@ class Trajectory:
         self,
         subject: Mapping[str, Any],
         events: pl.DataFrame,
-        layout: Layout,
+        layout: DatasetLayout,
         known_until: datetime | None = None,
         known: pl.DataFrame | None = None,
     ) -> None:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ehrtraj.dataset.database import Database, open_database
 from ehrtraj.dataset.dataset import Dataset
-from ehrtraj.dataset.layout import READ_ERRORS, DataFile, Layout, broken, find_layout
+from ehrtraj.dataset.layout import READ_ERRORS, DataFile, DatasetLayout, broken, find_layout
 from ehrtraj.diffs.events import EventsDiff, Span, diff_spans
 from ehrtraj.format.names import DATA, SUBJECTS
 from ehrtraj.runtime.limits import Limits, find_limits
@@ -118,7 +118,7 @@ class _Side:
         chosen: rows of its subjects.parquet, where it was opened before and perhaps filtered; None for all.
     """
 
-    layout: Layout
+    layout: DatasetLayout
     chosen: pl.DataFrame | None
 
     @classmethod
@@ -210,10 +210,10 @@ def _patients(database: Database, source: str) -> tuple[int, ...]:
     return tuple(who for (who,) in database.rows(f"SELECT subject_id {source} ORDER BY subject_id"))
 
 
-def _settings(one: Layout, other: Layout) -> dict[str, tuple[str, str]]:
+def _settings(one: DatasetLayout, other: DatasetLayout) -> dict[str, tuple[str, str]]:
     """What decided the datasets that is not the same."""
 
-    def said(layout: Layout) -> dict[str, str]:
+    def said(layout: DatasetLayout) -> dict[str, str]:
         manifest = layout.manifest
         fingerprint = manifest.get("fingerprint", {})
         about = {"release": manifest.get("release", {}).get("version")}
@@ -243,7 +243,7 @@ def _codes(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:
 
 def _events(
     database: Database,
-    layouts: tuple[Layout, Layout],
+    layouts: tuple[DatasetLayout, DatasetLayout],
     columns: list[str],
     limits: Limits,
     folder: Path,
@@ -268,7 +268,7 @@ def _events(
     return found
 
 
-def _works(database: Database, one: Layout, other: Layout) -> Iterator[Work]:
+def _works(database: Database, one: DatasetLayout, other: DatasetLayout) -> Iterator[Work]:
     """Patients of both, in the order of A's files, a few hundred thousand events at a time."""
     places = ", ".join(f"{side}.{name}" for side in ("a", "b") for name in _PLACE)
     a: list[Span] = []
@@ -286,7 +286,7 @@ def _works(database: Database, one: Layout, other: Layout) -> Iterator[Work]:
         yield a, b
 
 
-def _extend(spans: list[Span], layout: Layout, split: str, shard: str, position: int, count: int) -> None:
+def _extend(spans: list[Span], layout: DatasetLayout, split: str, shard: str, position: int, count: int) -> None:
     """Add a patient's events, to the span before where they follow it in the same file."""
     if spans:
         file, start, length = spans[-1]

@@ -35,7 +35,7 @@ def split_of(subject_ids: Int64s, seed: int) -> npt.NDArray[np.uint8]:
     return np.searchsorted(_SPLIT_UPPER, stable_uniform(subject_ids, seed, purpose=0), side="right").astype(np.uint8)
 
 
-def draw(subject_ids: Int64s, count: int, seed: int) -> Int64s:
+def sample_subjects(subject_ids: Int64s, count: int, seed: int) -> Int64s:
     """`count` of the subject_ids, by a stable hash: a larger draw contains a smaller one."""
     order = np.argsort(stable_uniform(subject_ids, seed, purpose=1), kind="stable")
     return np.sort(subject_ids[order[:count]])

@@ -9,7 +9,7 @@ from ehrtraj.pipeline.failures import failures_in_words
 from ehrtraj.pipeline.job import BuildJob
 from ehrtraj.pipeline.plan.overlay import check_own
 from ehrtraj.pipeline.plan.run import Inputs, find_inputs, find_patients, paths_read
-from ehrtraj.pipeline.publish.ledger import check, make_ledger
+from ehrtraj.pipeline.publish.ledger import check_balance, make_ledger
 from ehrtraj.pipeline.publish.run import publish
 from ehrtraj.pipeline.result import already_there
 from ehrtraj.pipeline.shard.commit import shard_is_there
@@ -67,5 +67,5 @@ def _build(job: BuildJob, inputs: Inputs, space: Workspace, memory: PeakMemory) 
     with job.timed("extract"):
         accounts = build_shards(job, inputs, files, patients.plan, staged, done)
     ledger = make_ledger(staged.values(), accounts, selection.wanted, selection.dictionaries)
-    check(ledger)
+    check_balance(ledger)
     return publish(job, inputs, space, patients, staged, accounts, ledger, memory)

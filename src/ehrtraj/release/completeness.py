@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ehrtraj.release.layout import ENDINGS, Layout
+from ehrtraj.release.layout import ENDINGS, ReleaseLayout
 from ehrtraj.release.schema import Table
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _ends_with_line_break(path: Path) -> bool:
         return handle.read(1) in (b"\n", b"")
 
 
-def look_alikes(layout: Layout, tables: Mapping[str, Table], read: Collection[Path]) -> list[str]:
+def look_alikes(layout: ReleaseLayout, tables: Mapping[str, Table], read: Collection[Path]) -> list[str]:
     """Warn of files and folders that are called like a table or a module, but are not read.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ehrtraj.errors import ReleaseError
 from ehrtraj.release.completeness import cut_off, look_alikes
 from ehrtraj.release.found import Release
-from ehrtraj.release.layout import Layout, find_file, find_layout, holds_tables
+from ehrtraj.release.layout import ReleaseLayout, find_file, find_layout, holds_tables
 from ehrtraj.release.reader import TableStream
 from ehrtraj.release.schema import Table
 from ehrtraj.release.table_file import TableFile
@@ -42,7 +42,7 @@ def _table_file(table: Table, path: Path, folder: str) -> TableFile:
     return TableFile(table, path, header, stamp.size, stamp.mtime_ns, folder, stamp)
 
 
-def _files(layout: Layout, tables: Mapping[str, Table]) -> dict[str, TableFile]:
+def _files(layout: ReleaseLayout, tables: Mapping[str, Table]) -> dict[str, TableFile]:
     """Every table that is read and is there; where it lies in two places, the newest release's counts."""
     files = {}
     for name, table in tables.items():
@@ -81,7 +81,7 @@ def _column_notes(files: Mapping[str, TableFile], versions: Mapping[str, Version
     return notes
 
 
-def _other_modules(layout: Layout, tables: Mapping[str, Table]) -> list[str]:
+def _other_modules(layout: ReleaseLayout, tables: Mapping[str, Table]) -> list[str]:
     """Folders beside the modules that hold tables nobody knows."""
     known = {module for table in tables.values() for module in table.places or (table.module,)}
     roots = {folder.parent for folder in layout.folders.values()}

@@ -15,7 +15,7 @@ _SEARCH_DEPTH = 6
 
 
 @dataclass(frozen=True)
-class Layout:
+class ReleaseLayout:
     """Where the modules lie.
 
     Attributes:
@@ -36,7 +36,7 @@ def find_file(folder: Path, name: str) -> Path | None:
     return None
 
 
-def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None] | None = None) -> Layout:
+def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None] | None = None) -> ReleaseLayout:
     """Find the modules in a folder and below.
 
     Args:
@@ -77,7 +77,7 @@ def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None]
     _check_one_each(data_dir, chosen, source)
     kept = {folder for folders in chosen.values() for folder in folders}
     main = source.main_project if source.main_project in roots else next(iter(roots))
-    return Layout(chosen[main][0], {module: folder for module, folder in found if folder.parent in kept})
+    return ReleaseLayout(chosen[main][0], {module: folder for module, folder in found if folder.parent in kept})
 
 
 def holds_tables(data_dir: Path, source: Source) -> bool:

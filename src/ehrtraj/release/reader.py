@@ -33,7 +33,7 @@ from ehrtraj.release.records import (
 )
 
 __all__ = [
-    "Block",
+    "CsvBlock",
     "Skipped",
     "Stamp",
     "TableStream",
@@ -261,7 +261,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class Block:
+class CsvBlock:
     """Complete records of a table.
 
     Attributes:
@@ -297,7 +297,7 @@ def _last_cut(before: bytes, data: bytes) -> int:
     return end
 
 
-def read_blocks(stream: TableStream, size: int = BLOCK_BYTES, *, scan: RecordShape | None = None) -> Iterator[Block]:
+def read_blocks(stream: TableStream, size: int = BLOCK_BYTES, *, scan: RecordShape | None = None) -> Iterator[CsvBlock]:
     """Cut a table into blocks of complete records, its line of column names left out.
 
     Args:
@@ -315,19 +315,19 @@ def read_blocks(stream: TableStream, size: int = BLOCK_BYTES, *, scan: RecordSha
     stream.check_unchanged()
 
 
-def _count_quotes(stream: TableStream, carry: bytes, size: int) -> Iterator[Block]:
+def _count_quotes(stream: TableStream, carry: bytes, size: int) -> Iterator[CsvBlock]:
     index = 0
     while chunk := stream.read(size):
         cut = _last_cut(carry, chunk)
         _check_length(len(carry) + (cut or len(chunk)))
         if cut:
-            yield Block(index, carry + chunk[:cut])
+            yield CsvBlock(index, carry + chunk[:cut])
             index, carry = index + 1, chunk[cut:]
         else:
             carry += chunk
     if carry:
         _check_length(len(carry))
-        yield Block(index, carry)
+        yield CsvBlock(index, carry)
 
 
 def _check_length(block: int) -> None:
@@ -348,7 +348,7 @@ class _Scan:
         self._added = 0
         self._index = 0
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[CsvBlock]:
         wanted = LONGEST_RECORD + START_BYTES + self._size
         self._fill(wanted)
         while self._data:
@@ -361,9 +361,9 @@ class _Scan:
             # Where nothing could be told of what is there, more is needed, however much that is.
             self._fill(wanted if cut or too_long else len(self._data) + self._size)
 
-    def _block(self, data: bytes, broken: list[tuple[int, int]], skipped: Skipped | None = None) -> Block:
+    def _block(self, data: bytes, broken: list[tuple[int, int]], skipped: Skipped | None = None) -> CsvBlock:
         self._index += 1
-        return Block(self._index - 1, data, scanned=True, broken=tuple(broken), skipped=skipped)
+        return CsvBlock(self._index - 1, data, scanned=True, broken=tuple(broken), skipped=skipped)
 
     def _fill(self, length: int) -> None:
         chunks, there = [self._data], len(self._data)
@@ -391,7 +391,7 @@ class _Scan:
                 break
         return cut, broken, False
 
-    def _skip(self) -> Block:
+    def _skip(self) -> CsvBlock:
         """Pass over the record that begins here, up to the next line that starts like a record."""
         kept, length, lines, digest = b"", 0, 0, hashlib.sha256()
         more = True

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ehrtraj.dataset.dataset import Dataset
-from ehrtraj.dataset.layout import Layout
+from ehrtraj.dataset.layout import DatasetLayout
 from ehrtraj.dataset.reading import chunks, read_events
 from ehrtraj.errors import DatasetError, OutputError
 from ehrtraj.format.names import MANIFEST
@@ -52,7 +52,7 @@ class Arrays:
     subject_ids: npt.NDArray[np.int64]
 
 
-def find_cache(layout: Layout, folder: str | Path | None = None) -> Path:
+def find_cache(layout: DatasetLayout, folder: str | Path | None = None) -> Path:
     """Find a dataset's cache, or make it. Of several processes one makes it, the others wait.
 
     Args:
@@ -80,7 +80,7 @@ def find_cache(layout: Layout, folder: str | Path | None = None) -> Path:
     return place
 
 
-def _make(layout: Layout, place: Path, *, alone: bool) -> None:
+def _make(layout: DatasetLayout, place: Path, *, alone: bool) -> None:
     """Write a cache under another name, then give it its own. What a process that was killed has left goes first."""
     temporary = place.with_name(f".{place.name}")
     for old in place.parent.iterdir() if alone else [temporary]:
@@ -109,7 +109,7 @@ def open_cache(place: Path) -> Arrays:
     return Arrays(**arrays)
 
 
-def _write(layout: Layout, folder: Path) -> None:
+def _write(layout: DatasetLayout, folder: Path) -> None:
     whole = Dataset(layout, layout.subjects)
     ordered = pl.concat([whole.patients_of(file) for file in whole.files])
     offsets = np.concatenate(([0], np.cumsum(ordered["n_events"].to_numpy()))).astype(np.int64)

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from ehrtraj.config import Settings
 from ehrtraj.errors import ReleaseError, SettingsError
 from ehrtraj.format.arrays import Int64s, to_int64
-from ehrtraj.format.splits import draw
-from ehrtraj.pipeline.plan.shards import Entries, Plan, plan_shards
+from ehrtraj.format.splits import sample_subjects
+from ehrtraj.pipeline.plan.shards import Entries, ShardPlan, plan_shards
 from ehrtraj.pipeline.stage.parse import read_table
 from ehrtraj.release.asked import number_or_file
 from ehrtraj.release.found import Release
@@ -33,7 +33,7 @@ class Patients:
         requested: what became of those that `--subjects` asks for, if it does.
     """
 
-    plan: Plan
+    plan: ShardPlan
     requested: SubjectsFound | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Patients:
     def from_json(cls, content: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
         requested = content["requested"]
-        return cls(Plan.from_json(content), requested and SubjectsFound.from_json(requested))
+        return cls(ShardPlan.from_json(content), requested and SubjectsFound.from_json(requested))
 
 
 def _read_columns(file: TableFile, *columns: str) -> pa.Table:
@@ -123,7 +123,7 @@ def _select(
     if settings.subjects is None:
         selected, requested = among if settings.icu_only else None, None
     elif isinstance(asked := number_or_file(settings.subjects), int):
-        selected = draw(among, asked, settings.seed)
+        selected = sample_subjects(among, asked, settings.seed)
         requested = SubjectsFound("", asked, len(selected))
     else:
         key = source.roles.patients.key if _has_text_keys(source) else None

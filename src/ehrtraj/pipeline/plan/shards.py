@@ -37,7 +37,7 @@ class Entries:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ShardPlan:
     """Which patients belong to which shard.
 
     Attributes:
@@ -71,7 +71,7 @@ class Plan:
         }
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Plan:
+    def from_json(cls, content: dict[str, Any]) -> ShardPlan:
         """The inverse of `to_json`."""
         selected = content["selected"]
         return cls(
@@ -88,7 +88,7 @@ def plan_shards(
     target: int = SHARD_ROWS,
     *,
     note_bytes: int = 0,
-) -> Plan:
+) -> ShardPlan:
     """Cut the patients into shards of about `target` rows each.
 
     Args:
@@ -104,7 +104,7 @@ def plan_shards(
         selected = np.unique(selected)
         everyone = everyone[np.isin(everyone, selected)]
     if not len(everyone):
-        return Plan(np.zeros(1, np.int64), selected)
+        return ShardPlan(np.zeros(1, np.int64), selected)
     listed = people.subject_ids[np.isin(people.subject_ids, everyone)]
     again = np.bincount(np.searchsorted(everyone, listed), minlength=len(everyone)) - 1
     rows = people.rows + np.maximum(again, 0)
@@ -117,4 +117,4 @@ def plan_shards(
     count = max(1, min(int(np.ceil(rows.sum() / target)), len(everyone), np.iinfo(np.uint16).max))
     shard = before * count // max(int(rows.sum()), 1)
     first = np.concatenate([[True], shard[1:] != shard[:-1]])
-    return Plan(everyone[first], selected)
+    return ShardPlan(everyone[first], selected)

@@ -47,7 +47,7 @@ def make_ledger(
     return ledger
 
 
-def check(ledger: Mapping[str, TableLedger]) -> None:
+def check_balance(ledger: Mapping[str, TableLedger]) -> None:
     """Hold the ledger to its identity.
 
     Raises:

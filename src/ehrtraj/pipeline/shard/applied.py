@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from ehrtraj import rules
 from ehrtraj.format.arrays import NULL, Int64s, Texts
-from ehrtraj.pipeline.shard.assemble import Part
+from ehrtraj.pipeline.shard.assemble import OrderedEvents
 
 SPELLED = "unit_spelled"
 """Rule of events whose unit is only written otherwise than in the source: it needs no flag, since raw_unit says so."""
@@ -38,7 +38,7 @@ APPLIED_SCHEMA = pa.schema(
 _SAME = ["rule", "source_table", "code", "raw_unit", "unit"]
 
 
-def count_applied(part: Part, tables: Sequence[str]) -> pa.Table:
+def count_applied(part: OrderedEvents, tables: Sequence[str]) -> pa.Table:
     """Count the events of a part that each rule touched.
 
     Args:
@@ -75,7 +75,7 @@ def _firsts(groups: Texts) -> Int64s:
     return first
 
 
-def _described(part: Part, tables: Sequence[str], rows: Int64s, count: Int64s) -> pa.Table:
+def _described(part: OrderedEvents, tables: Sequence[str], rows: Int64s, count: Int64s) -> pa.Table:
     """Say what each group is, by its first event."""
     events = part.events
     time, number = events.time[rows], events.number[rows]

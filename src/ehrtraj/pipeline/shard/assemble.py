@@ -26,7 +26,7 @@ _LARGEST_TABLE = 64 << 20
 
 
 @dataclass
-class Part:
+class OrderedEvents:
     """The events of some patients, and their order.
 
     Attributes:
@@ -183,7 +183,7 @@ def assemble(
     standardiser: Standardiser | None,
     clock: str,
     seed: int,
-) -> Part | None:
+) -> OrderedEvents | None:
     """Bring the events of a part's statements into one order.
 
     Args:
@@ -214,7 +214,7 @@ def assemble(
         flag_times(events, planned, event_time, about["stays"], about["subjects"])
     if patients_known:
         _flag_unknown_subjects(events, subjects, patient, to_int64(about["subjects"]["subject_id"]))
-    return Part(
+    return OrderedEvents(
         events=events,
         order=_order(events, patient, event_time),
         codes=names,

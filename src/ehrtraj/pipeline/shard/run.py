@@ -9,7 +9,7 @@ from ehrtraj.engines.base import Need
 from ehrtraj.pipeline.job import BuildJob
 from ehrtraj.pipeline.layout import SHARDS
 from ehrtraj.pipeline.plan.run import Inputs
-from ehrtraj.pipeline.plan.shards import Plan
+from ehrtraj.pipeline.plan.shards import ShardPlan
 from ehrtraj.pipeline.shard.commit import commit, free_inputs, shard_is_there
 from ehrtraj.pipeline.shard.task import ShardJob, ShardTask
 from ehrtraj.pipeline.shard.worker import ShardWork
@@ -40,7 +40,7 @@ def build_shards(
     job: BuildJob,
     inputs: Inputs,
     storage: Storage,
-    plan: Plan,
+    plan: ShardPlan,
     staged: Mapping[str, StagedTable],
     done: Mapping[int, dict[str, Any]],
 ) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ def build_shards(
     return [accounts[s] for s in sorted(accounts)]
 
 
-def _tasks(inputs: Inputs, plan: Plan, staged: Mapping[str, StagedTable]) -> dict[int, ShardTask]:
+def _tasks(inputs: Inputs, plan: ShardPlan, staged: Mapping[str, StagedTable]) -> dict[int, ShardTask]:
     """Every shard that has rows, with its staged files."""
     files: dict[int, dict[str, tuple[StagedFile, ...]]] = {shard: {} for shard in range(plan.count)}
     rows = dict.fromkeys(range(plan.count), 0)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from ehrtraj.format.arrays import NULL, Int64s, masked
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.pipeline.shard.applied import all_applied, count_applied
-from ehrtraj.pipeline.shard.assemble import Part
+from ehrtraj.pipeline.shard.assemble import OrderedEvents
 from ehrtraj.pipeline.shard.convert import Codes
 from ehrtraj.pipeline.shard.extract import TableCount
 
@@ -63,7 +63,7 @@ class ShardTally:
         for code, above in spelled.parents.items():
             self._parents.setdefault(code, set()).update(above)
 
-    def add_events(self, part: Part, about: pa.Table, positions: Int64s) -> None:
+    def add_events(self, part: OrderedEvents, about: pa.Table, positions: Int64s) -> None:
         """Add the events of a part.
 
         Args:
@@ -88,7 +88,7 @@ class ShardTally:
             yield "subjects", pa.concat_tables(self._subjects)
         yield "applied", all_applied(self._applied)
 
-    def _count_codes(self, part: Part) -> None:
+    def _count_codes(self, part: OrderedEvents) -> None:
         # A code may come from several tables: it counts for the one whose name is first.
         tables = np.array(self._wanted)
         by_name = np.argsort(tables)
@@ -109,7 +109,7 @@ class ShardTally:
         for code, position in zip(*(a.tolist() for a in np.nonzero(pairs[:, :-1])), strict=True):
             self._units.setdefault(part.codes[code], set()).add(values[position])
 
-    def _subject_rows(self, part: Part, about: pa.Table, positions: npt.NDArray[np.int64]) -> pa.Table:
+    def _subject_rows(self, part: OrderedEvents, about: pa.Table, positions: npt.NDArray[np.int64]) -> pa.Table:
         time = part.events.time[part.order]
         last = time[part.starts[1:] - 1]
         # Static facts come first: the first time is that of the first event behind them.

@@ -13,7 +13,7 @@ import pyarrow as pa
 from ehrtraj.format.arrays import masked, with_nulls
 from ehrtraj.format.events import PRECISIONS, TEXT_COLUMNS, event_schema
 from ehrtraj.format.splits import SPLITS
-from ehrtraj.pipeline.shard.assemble import Part
+from ehrtraj.pipeline.shard.assemble import OrderedEvents
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.parquet import ParquetOutput
 
@@ -78,7 +78,7 @@ class ShardWriter:
         self._writers: dict[str, ParquetOutput] = {}
         self._rows = dict.fromkeys(SPLITS, 0)
 
-    def write(self, part: Part) -> npt.NDArray[np.int64]:
+    def write(self, part: OrderedEvents) -> npt.NDArray[np.int64]:
         """Append a part.
 
         Returns:
@@ -96,7 +96,7 @@ class ShardWriter:
             self._rows[split] += stop - start
         return positions
 
-    def _columns(self, part: Part, rows: npt.NDArray[np.intp]) -> pa.Table:
+    def _columns(self, part: OrderedEvents, rows: npt.NDArray[np.intp]) -> pa.Table:
         events = part.events
         number = _gather(events.number, rows)
         columns = {

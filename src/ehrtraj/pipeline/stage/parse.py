@@ -17,7 +17,7 @@ import pyarrow.csv as pacsv
 
 from ehrtraj.format.keys import numbers_of
 from ehrtraj.release import reader
-from ehrtraj.release.reader import BLOCK_BYTES, Block, Skipped, read_blocks
+from ehrtraj.release.reader import BLOCK_BYTES, CsvBlock, Skipped, read_blocks
 from ehrtraj.release.records import (
     RecordShape,
     UnsoundQuotesError,
@@ -102,7 +102,7 @@ class BlockParser:
             return rows
         return rows.append_column(self._schema.field(SUBJECT_ID), numbers_of(rows[self._key]))
 
-    def parse(self, block: Block) -> Parsed:
+    def parse(self, block: CsvBlock) -> Parsed:
         """Type every row of a block that can be, rejected the others.
 
         Raises:

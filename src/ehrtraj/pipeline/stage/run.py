@@ -8,7 +8,7 @@ from ehrtraj.engines.base import Need
 from ehrtraj.pipeline.job import BuildJob
 from ehrtraj.pipeline.layout import DATASET, SHARDS, rejected_piece, staged_folder, staged_marker
 from ehrtraj.pipeline.plan.run import Inputs
-from ehrtraj.pipeline.plan.shards import Plan
+from ehrtraj.pipeline.plan.shards import ShardPlan
 from ehrtraj.pipeline.stage.staged import STAGED, StagedTable, finished
 from ehrtraj.pipeline.stage.table import StagedAttempt, StageProgress, StageWork
 from ehrtraj.storage.base import Storage
@@ -17,7 +17,7 @@ from ehrtraj.storage.documents import write_document
 _MOST_ROUND_BYTES = 128 << 20
 
 
-def stage(job: BuildJob, inputs: Inputs, storage: Storage, plan: Plan, done: set[int]) -> dict[str, StagedTable]:
+def stage(job: BuildJob, inputs: Inputs, storage: Storage, plan: ShardPlan, done: set[int]) -> dict[str, StagedTable]:
     """Stage the tables of a build that are not staged yet.
 
     Args:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from ehrtraj.engines.base import Report
 from ehrtraj.pipeline.layout import new_attempt, rejected_piece, staged_folder
-from ehrtraj.pipeline.plan.shards import Plan
+from ehrtraj.pipeline.plan.shards import ShardPlan
 from ehrtraj.pipeline.rejected import RejectWriter
 from ehrtraj.pipeline.stage.parse import BadRow, BlockParser, Parsed
 from ehrtraj.pipeline.stage.staged import STAGED, StagedTable
@@ -39,7 +39,7 @@ _SHORT_RUN = 64
 Piece = tuple[int, pa.Table]
 
 
-def _split(rows: pa.Table, plan: Plan | None) -> tuple[list[Piece], int]:
+def _split(rows: pa.Table, plan: ShardPlan | None) -> tuple[list[Piece], int]:
     """Rows by shard, in the order of the file, and how many were left out because their patient was not chosen."""
     if plan is None:
         return [(0, rows)], 0
@@ -192,7 +192,7 @@ class StageWork:
     """
 
     storage: Storage
-    plan: Plan
+    plan: ShardPlan
     threads: int
     budget: int
 
