@@ -53,3 +53,67 @@ def test_only_the_command_line_imports_the_command_line() -> None:
         package = ".".join(["ehrtraj", *place.parent.parts])
         wrong += [f"{place}: {name}" for name in imported(path.read_text("utf-8"), package) if belongs(name)]
     assert wrong == []
+
+
+# From what everything may use to what uses everything. A module imports its own package and those of lower layers.
+LAYERS = (
+    ("errors", "version", "interrupt"),
+    ("files", "paths", "declaration"),
+    ("storage", "runtime"),
+    ("format", "engines"),
+    ("rules", "release.schema", "release.history", "release.asked"),
+    ("recipes",),
+    ("sources",),
+    ("release",),
+    ("results",),
+    ("dataset", "notes"),
+    ("checks", "diffs", "exports", "labels", "torch", "download", "synth"),
+    ("config",),
+    ("pipeline",),
+    ("api",),
+    ("cli",),
+    ("__main__",),
+)
+PLACE = {name: number for number, names in enumerate(LAYERS) for name in names}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in ROOT.rglob("*.py")
+    if path != ROOT / "__init__.py"
+}
+
+
+def layer(module: str) -> str:
+    """The entry of `LAYERS` that a module belongs to: the longest one that it begins with."""
+    fits = [name for name in PLACE if f"{module}.".startswith(f"{name}.")]
+    return max(fits, key=len, default="")
+
+
+def modules_imported(module: str) -> set[str]:
+    """Modules of ours that a module imports, without `ehrtraj.`; the root itself re-exports what is public."""
+    path = MODULES[module]
+    package = ".".join(["ehrtraj", *path.relative_to(ROOT).parent.parts])
+    names = [n.removeprefix("ehrtraj.") for n in imported(path.read_text("utf-8"), package) if n.startswith("ehrtraj.")]
+    return {name if name in MODULES else name.rpartition(".")[0] for name in names} - {""}
+
+
+def test_every_module_has_a_layer() -> None:
+    assert sorted(module for module in MODULES if not layer(module)) == []
+
+
+def test_imports_go_from_higher_layers_to_lower_ones() -> None:
+    wrong = []
+    for module in MODULES:
+        for other in modules_imported(module):
+            ours, theirs = layer(module), layer(other)
+            same = ours.partition(".")[0] == theirs.partition(".")[0]
+            if not same and PLACE[theirs] >= PLACE[ours]:
+                wrong.append(f"{module} imports {other}")
+    assert wrong == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    left = {module: modules_imported(module) - {module} for module in MODULES}
+    while ready := [module for module, needs in left.items() if not needs & set(left)]:
+        for module in ready:
+            del left[module]
+    assert left == {}

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import ehrtraj
 from ehrtraj.cli import app
 from ehrtraj.errors import EhrtrajError, OutputError, RecipeError, ReleaseError, SettingsError
-from ehrtraj.recipes.coverage import as_markdown, coverage
+from ehrtraj.sources.coverage import as_markdown, coverage
 from ehrtraj.sources.source import find_source, packaged
 
 MIMIC = packaged("mimiciv")

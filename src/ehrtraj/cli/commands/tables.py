@@ -28,7 +28,7 @@ def tables(
     markdown: Annotated[bool, typer.Option("--markdown", help="As a table for a page: that of README.md.")] = False,
 ) -> None:
     """Say what becomes of every table."""
-    from ehrtraj.recipes.coverage import as_markdown, coverage
+    from ehrtraj.sources.coverage import as_markdown, coverage
     from ehrtraj.sources.source import find_source
 
     found = find_source(source, overlay)
