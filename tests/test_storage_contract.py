@@ -19,7 +19,7 @@ from ehrtraj.config import resolve
 from ehrtraj.errors import OutputError
 from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.runtime.progress import Reporter
-from ehrtraj.storage.base import Storage
+from ehrtraj.storage.base import LockedError, Storage
 from ehrtraj.storage.documents import read_document, write_document
 from ehrtraj.storage.local import LocalStorage
 
@@ -120,6 +120,16 @@ def test_a_storage_can_be_sent_to_another_process(storage: Storage) -> None:
     assert copy.where("b").endswith("a/b")
 
 
+def test_a_lock_is_held_once(storage: Storage) -> None:
+    with storage.lock(".lock"):
+        with pytest.raises(LockedError), storage.lock(".lock"):
+            pass
+        with storage.lock(".other"):
+            pass
+    with storage.lock(".lock"):
+        pass
+
+
 class Failing(LocalStorage):
     """A storage whose n-th call fails, as every call after it, until it is mended."""
 
@@ -153,7 +163,7 @@ def _counted(method: str) -> Callable[..., Any]:
 
 METHODS = (
     "size", "files", "read", "open_input", "sha256", "create", "write", "put_if_absent", "move", "delete", "strangers",
-    "sync", "sync_names",
+    "lock", "sync", "sync_names",
 )  # fmt: skip
 for _name in METHODS:
     setattr(Failing, _name, _counted(_name))

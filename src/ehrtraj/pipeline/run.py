@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ehrtraj.engines.base import PeakMemory
 from ehrtraj.pipeline.failures import failures_in_words
 from ehrtraj.pipeline.job import BuildJob
@@ -40,7 +38,7 @@ def run(job: BuildJob) -> BuildResult:
         if done and not space.published:
             return done
         space.check_target(paths_read(job, inputs), inputs.modules, overwrite=settings.overwrite)
-        with locked(Path(job.output.where()), settings.trajectory_version):
+        with locked(job.output, settings.trajectory_version):
             space.restore()
             if done := already_there(space, inputs.fingerprint, job.news, overwrite=settings.overwrite):
                 # A build that was killed after its last step but one leaves its working folder.

@@ -14,12 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
-
 from ehrtraj.errors import OutputError
 from ehrtraj.format.manifest import MANIFEST, files_of_dataset, refuse_in_dataset
 from ehrtraj.pipeline.layout import ATTEMPTS, DATASET, STATE
-from ehrtraj.storage.base import Storage
+from ehrtraj.storage.base import LockedError, Storage
 from ehrtraj.storage.documents import read_document, write_document
 from ehrtraj.storage.owned import (
     claim,
@@ -31,7 +29,7 @@ from ehrtraj.storage.owned import (
     remove_listed,
     strangers,
 )
-from ehrtraj.storage.safe import locked_file, refuse_link
+from ehrtraj.storage.safe import refuse_link
 
 KIND = "build"
 """Of the work that a working folder is for, in its marker."""
@@ -180,23 +178,17 @@ class Workspace:
 
 
 @contextmanager
-def locked(output: Path, version: str) -> Iterator[None]:
-    """Hold the one place that a version is built in. The lock goes with the process, however that ends.
+def locked(output: Storage, version: str) -> Iterator[None]:
+    """Hold the one place that a version is built in.
 
     Raises:
         OutputError: if another build holds it, or the output cannot be written.
     """
     try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the output folder {output}: {error.strerror}") from None
-    path = output / f".{version}.lock"
-    try:
-        # The empty file stays: removing it would let two builds lock two files of the same name.
-        with locked_file(path):
+        with output.lock(f".{version}.lock"):
             yield
-    except Timeout:
+    except LockedError:
         raise OutputError(
-            f"another build of '{version}' is running in {output}: wait for it, or give this one another "
+            f"another build of '{version}' is running in {output.where()}: wait for it, or give this one another "
             "--trajectory-version"
         ) from None

@@ -6,10 +6,15 @@ Files have names relative to the storage's root, with `/`. A file appears under 
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, Self
 
 import pyarrow as pa
+
+
+class LockedError(Exception):
+    """Another process holds the lock."""
 
 
 class Output(Protocol):
@@ -70,6 +75,13 @@ class Storage(Protocol):
 
     def strangers(self, folder: str, listed: Collection[str]) -> list[str]:
         """What a folder contains beside the listed files and the folders they need."""
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Hold the lock of a name. It goes with the process, however that ends.
+
+        Raises:
+            LockedError: if another process holds it.
+        """
 
     def sync(self, name: str = "") -> None:
         """Return once a file, or a folder with all it contains, survives a power cut."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
+from filelock import Timeout
 
+from ehrtraj.errors import OutputError
+from ehrtraj.storage.base import LockedError
 from ehrtraj.storage.owned import remove_entry, strangers
-from ehrtraj.storage.safe import sync_path, write_atomically
+from ehrtraj.storage.safe import locked_file, sync_path, write_atomically
 
 _SCRATCH = "spill"
 
@@ -121,6 +125,23 @@ class LocalStorage:
     def strangers(self, folder: str, listed: Collection[str]) -> list[str]:
         """What a folder contains beside the listed files and the folders they need."""
         return strangers(self.root / folder, listed)
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold the lock of a name. Its empty file stays: removing it would let two processes lock two such files.
+
+        Raises:
+            LockedError: if another process holds it.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the output folder {self.root}: {error.strerror}") from None
+        try:
+            with locked_file(self.root / name):
+                yield
+        except Timeout:
+            raise LockedError from None
 
     def sync(self, name: str = "") -> None:
         """Return once a file, or a folder with all it contains, survives a power cut."""
