@@ -48,7 +48,9 @@ def folder(tmp_path: Path) -> Path:
 
 def check(folder: Path) -> None:
     """Check a folder of recipes as a build does."""
-    check_own_recipes(find_source(overlay=folder.parent), folder)
+    source = find_source(overlay=folder.parent)
+    assert source.own_recipes is not None
+    check_own_recipes(source, source.own_recipes)
 
 
 def wrong_with(folder: Path) -> str:

@@ -258,13 +258,15 @@ def test_a_source_is_found_by_its_name_its_folder_or_its_tables(
         module.which_source(TOY)
 
 
-def test_a_source_crosses_to_another_process_without_what_was_read() -> None:
-    source = find_source(str(TOY))
-    size = len(pickle.dumps(source))
-    assert source.recipes
-    assert len(pickle.dumps(source)) == size < 300
-    assert pickle.loads(pickle.dumps(source)) == source
-    assert pickle.loads(pickle.dumps(source)).tables.keys() == source.tables.keys()
+def test_a_source_crosses_to_another_process_without_what_was_made_of_its_files() -> None:
+    for source in (find_source(str(TOY)), find_source(str(TOY), TOY), packaged("mimiciv")):
+        size = len(pickle.dumps(source))
+        assert source.recipes
+        assert len(pickle.dumps(source)) == size
+        assert pickle.loads(pickle.dumps(source)) == source
+        assert pickle.loads(pickle.dumps(source)).tables.keys() == source.tables.keys()
+    # The package is everywhere: its name is enough.
+    assert len(pickle.dumps(packaged("mimiciv"))) < 100
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from ehrtraj.rules.measures import Measures
 from ehrtraj.rules.own import check_own_rules
 from ehrtraj.rules.texts import text_rules
 from ehrtraj.sources.source import Source, find_source, packaged
+from ehrtraj.user_files import keep_folder
 
 MIMIC = packaged("mimiciv")
 
@@ -106,7 +107,7 @@ NO_RULES: dict[str, tuple[Wrong, str]] = {
 
 
 def check_rules(folder: Path) -> None:
-    check_own_rules(folder, MIMIC.event_types)
+    check_own_rules(keep_folder(folder), MIMIC.event_types)
 
 
 def with_rules(folder: Path) -> Source:
@@ -301,6 +302,8 @@ def test_only_our_errors_come_of_mutated_recipes(tmp_path: Path, mutations: Modu
         mine.parent.mkdir(parents=True)
         mine.write_bytes(mutations.mutated(chance, path.read_text(encoding="utf-8"), SQL))
         try:
-            check_own_recipes(find_source(overlay=folder.parent), folder)
+            source = find_source(overlay=folder.parent)
+            assert source.own_recipes is not None
+            check_own_recipes(source, source.own_recipes)
         except RecipeError as error:
             assert str(mine) in str(error)

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import stat
-from pathlib import Path
 
-from ehrtraj.errors import EhrtrajError
-
-MOST_BYTES = 4 << 20
-"""Maximum size of such a file. The largest of ours has 170 kB."""
+from ehrtraj.errors import EhrtrajError, RecipeError
+from ehrtraj.user_files import MOST_BYTES, File, UserFile, keep_file, list_folder
 
 
-def read_text_file(path: Path, what: str, error: type[EhrtrajError], most: int = MOST_BYTES) -> str:
+def read_text_file(path: File, what: str, error: type[EhrtrajError], most: int = MOST_BYTES) -> str:
     """Return the text of a file, with line feeds at the end of lines and without a byte order mark.
 
     Args:
-        path: of the file.
+        path: the file.
         what: it is, for messages: "the task file".
         error: class of the error to raise.
         most: maximum size, bytes.
@@ -26,12 +21,12 @@ def read_text_file(path: Path, what: str, error: type[EhrtrajError], most: int =
     Raises:
         EhrtrajError: of the class `error`, if the file is missing, a folder, a pipe, too large, not UTF-8 or binary.
     """
-    try:
-        mode, content = _read(path, most + 1)
-    except (OSError, ValueError) as problem:
-        raise error(f"{what} {path} cannot be read: {_reason(path, problem)}") from None
-    if not stat.S_ISREG(mode):
-        raise error(f"{what} {path} is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}")
+    file = path if isinstance(path, UserFile) else keep_file(path, most)
+    if file.problem:
+        raise error(f"{what} {path} cannot be read: {file.problem}")
+    if not file.is_file():
+        raise error(f"{what} {path} is {'a folder' if file.is_dir() else 'not a regular file'}")
+    content = file.content
     if len(content) > most:
         raise error(f"{what} {path} is too large: the maximum is {most:,} bytes")
     try:
@@ -45,27 +40,18 @@ def read_text_file(path: Path, what: str, error: type[EhrtrajError], most: int =
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _read(path: Path, most: int) -> tuple[int, bytes]:
-    """Return the mode of a file, and its content where it is a regular one, up to so many bytes."""
-    # A pipe that nobody writes to would never open otherwise.
-    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    try:
-        mode = os.fstat(number).st_mode
-        if not stat.S_ISREG(mode):
-            return mode, b""
-        with open(number, "rb", closefd=False) as handle:  # a descriptor, not a path
-            return mode, handle.read(most)
-    finally:
-        os.close(number)
+def read_source_file(file: File) -> str:
+    """Return the text of a file of a source: of the package as it is, of a user's own after the checks.
+
+    Raises:
+        RecipeError: if a user's file is missing, too large, not UTF-8 or binary.
+    """
+    if isinstance(file, UserFile):
+        return read_text_file(file, "the file", RecipeError)
+    return file.read_text(encoding="utf-8")
 
 
-def _reason(path: Path, problem: Exception) -> str:
-    if isinstance(problem, FileNotFoundError) and path.is_symlink():
-        return f"it is a link to {path.readlink()}, which does not exist"
-    return (problem.strerror if isinstance(problem, OSError) else None) or str(problem)
-
-
-def read_csv_lines(path: Path, columns: list[str], error: type[EhrtrajError]) -> list[tuple[int, dict[str, str]]]:
+def read_csv_lines(path: File, columns: list[str], error: type[EhrtrajError]) -> list[tuple[int, dict[str, str]]]:
     """Return the lines of a CSV file that must have these columns, each with its number in the file.
 
     Raises:
@@ -90,13 +76,13 @@ def read_csv_lines(path: Path, columns: list[str], error: type[EhrtrajError]) ->
         raise error(f"{path}, line {begun}: {problem}") from None
 
 
-def names_in(folder: Path, error: type[EhrtrajError]) -> list[str]:
+def names_in(folder: File, error: type[EhrtrajError]) -> list[str]:
     """Return the names of what a folder holds, in order, hidden files left out.
 
     Raises:
         EhrtrajError: of the class `error`, if it cannot be read.
     """
-    try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208  # names alone
-    except OSError as problem:
-        raise error(f"the folder {folder} cannot be read: {_reason(folder, problem)}") from None
+    found = folder if isinstance(folder, UserFile) else list_folder(folder)
+    if found.problem:
+        raise error(f"the folder {folder} cannot be read: {found.problem}")
+    return [file.name for file in found.inside]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from ehrtraj.errors import RecipeError
-from ehrtraj.files import names_in, read_text_file
+from ehrtraj.files import names_in, read_source_file, read_text_file
+from ehrtraj.user_files import File, UserFile
 
 _MARKER = re.compile(r"^-- \[(every row|also)\][ \t]*(.*)$", re.MULTILINE)
 _EVENT_TYPE = re.compile(r"'([A-Z0-9_]+)'\s+AS\s+event_type\b", re.IGNORECASE)
@@ -163,36 +162,26 @@ def _line(text: str, at: int) -> int:
     return text.count("\n", 0, at) + 1
 
 
-def _sql_files(folder: Path) -> list[tuple[str, Path]]:
-    modules = sorted((m for m in folder.iterdir() if m.is_dir() and m.name != VIEWS), key=lambda m: m.name)
-    return [
-        (f"{module.name}/{file.stem}", file)
-        for module in modules
-        for file in sorted(module.iterdir(), key=lambda f: f.name)
-        if file.suffix == ".sql"
-    ]
+def _sql_files(folder: File) -> list[tuple[str, File]]:
+    found: list[tuple[str, File]] = []
+    for module in folder.iterdir():
+        if module.is_dir() and module.name != VIEWS:
+            found += [(f"{module.name}/{file.stem}", file) for file in module.iterdir() if file.suffix == ".sql"]
+    return sorted(found, key=lambda pair: pair[0])
 
 
-def read_recipes(
-    folder: Path, tables: Collection[str], own: Path | None = None, *, packaged: bool = True
-) -> dict[str, Recipe]:
+def read_recipes(folder: File, tables: Collection[str], own: UserFile | None = None) -> dict[str, Recipe]:
     """All recipes of a source by the full name of their table.
 
     Args:
         folder: with the source's recipes.
         tables: full names of the tables of patients, each of which needs a recipe.
         own: folder with a user's own, which come in the place of the source's.
-        packaged: whether the source comes with the package: messages name the files of others.
 
     Raises:
         RecipeError: if one breaks the contract, or is of a table that nobody knows.
     """
-    read = {
-        name: parse_recipe(name, file.read_text(encoding="utf-8"))
-        if packaged
-        else parse_recipe(name, read_sql(file), str(file))
-        for name, file in _sql_files(folder)
-    }
+    read = {name: _read_recipe(name, file) for name, file in _sql_files(folder)}
     if own is not None:
         mine = {name: path for name, path in own_sql(own).items() if "/" in name and not name.startswith(f"{VIEWS}/")}
         if unknown := sorted(set(mine) - set(tables)):
@@ -200,44 +189,53 @@ def read_recipes(
                 f"{own} has a recipe for {', '.join(unknown)}, which is no table of patients: a new table needs a "
                 "line in tables.csv and its columns in columns.csv"
             )
-        read |= {name: parse_recipe(name, read_sql(path), str(path)) for name, path in mine.items()}
+        read |= {name: _read_recipe(name, path) for name, path in mine.items()}
     if lacking := [n for n in tables if n not in read]:
         raise RecipeError(f"{own or folder} has no recipe for {', '.join(lacking)}")
     return {name: read[name] for name in sorted(read)}
 
 
-def own_sql(folder: Path) -> dict[str, Path]:
+def _read_recipe(table: str, file: File) -> Recipe:
+    """Read a recipe. Messages name the file of a user."""
+    if isinstance(file, UserFile):
+        return parse_recipe(table, read_sql(file), str(file))
+    return parse_recipe(table, read_source_file(file))
+
+
+def own_sql(folder: UserFile) -> dict[str, UserFile]:
     """The SQL files of a user's folder by their place in it: `hosp/services`, `views/arrivals`, `macros`.
 
     Raises:
         RecipeError: if it cannot be read, or holds an SQL or CSV file that no build would use.
     """
-    found = {}
+    found: dict[str, UserFile] = {}
     for top in names_in(folder, RecipeError):
         path = folder / top
-        if not os.path.exists(path):  # noqa: PTH110  # never raises
+        if not path.exists():
             raise RecipeError(f"{path} cannot be read: it is a dangling link, or in a folder without permission")
         is_module = path.is_dir() and path.suffix.lower() not in (".sql", ".csv")
         inside = [f"{top}/{name}" for name in names_in(path, RecipeError)] if is_module else [top]
         for name in inside:
-            stem, ending = os.path.splitext(name)  # noqa: PTH122  # of a path in the folder
+            file = folder / name
+            ending = file.suffix
+            stem = name.removesuffix(ending)
             known = name in _OWN_TABLES or (ending == ".sql" and (stem in HELPERS or "/" in name))
             if ending.lower() in (".sql", ".csv") and not known:
                 raise RecipeError(
-                    f"{folder / name} is not used: a folder of recipes holds {', '.join(_OWN_TABLES)}, "
+                    f"{file} is not used: a folder of recipes holds {', '.join(_OWN_TABLES)}, "
                     f"{', '.join(f'{h}.sql' for h in HELPERS)}, {VIEWS}/*.sql and <module>/<table>.sql"
                 )
             if ending == ".sql":
-                found[stem] = folder / name
+                found[stem] = file
     return found
 
 
-def read_sql(path: Path) -> str:
+def read_sql(path: File) -> str:
     """Return the text of a user's SQL file."""
     return read_text_file(path, "the recipe", RecipeError, MOST_BYTES)
 
 
-def read_helper(name: str, folder: Path, own: Path | None = None) -> str:
+def read_helper(name: str, folder: File, own: UserFile | None = None) -> str:
     """One of the SQL files beside the recipes, by a name of `HELPERS`.
 
     A user's own file takes the place of the source's; the user's macros come behind them.
@@ -247,14 +245,14 @@ def read_helper(name: str, folder: Path, own: Path | None = None) -> str:
         folder: with the source's recipes.
         own: folder with a user's own.
     """
-    text = (folder / f"{name}.sql").read_text(encoding="utf-8")
+    text = read_source_file(folder / f"{name}.sql")
     mine = None if own is None else own_sql(own).get(name)
     if mine is None:
         return text
     return f"{text}\n{read_sql(mine)}" if name == "macros" else read_sql(mine)
 
 
-def read_views(folder: Path, tables: Collection[str], own: Path | None = None) -> dict[str, str]:
+def read_views(folder: File, tables: Collection[str], own: UserFile | None = None) -> dict[str, str]:
     """What several recipes see as a table, by name: SQL over the tables, each after those that it reads itself.
 
     Args:
@@ -267,7 +265,7 @@ def read_views(folder: Path, tables: Collection[str], own: Path | None = None) -
     """
     inside = folder / VIEWS
     files = [f for f in (inside.iterdir() if inside.is_dir() else ()) if f.suffix == ".sql"]
-    found = {f.stem: f.read_text(encoding="utf-8") for f in files}
+    found = {f.stem: read_source_file(f) for f in files}
     taken = {name.lower() for name in tables}
     for place, path in ({} if own is None else own_sql(own)).items():
         if place.startswith(f"{VIEWS}/"):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 
 from ehrtraj import recipes
 from ehrtraj.errors import RecipeError
 from ehrtraj.runtime.session import is_one_select, open_session
+from ehrtraj.user_files import UserFile
 
 _TOKEN = re.compile(r"""'|"|--|\n|/\*|\*/|[(\[{]|[)\]}]""")
 _ENDS = {"'": "'", '"': '"', "--": "\n", "/*": "*/"}
@@ -63,7 +63,7 @@ class Place:
         return self.wrong(f"DuckDB says: {text}", line)
 
 
-def check_allowed(folder: Path, known: Iterable[recipes.Recipe]) -> None:
+def check_allowed(folder: UserFile, known: Iterable[recipes.Recipe]) -> None:
     """Check that all SQL of a user's folder parses, and is of the kind that a recipe may be.
 
     Args:

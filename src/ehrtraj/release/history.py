@@ -8,11 +8,13 @@ same lines.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ehrtraj.errors import ReleaseError
+from ehrtraj.files import read_source_file
+from ehrtraj.user_files import File
 
 _CHANGES = ("column", "move", "rename", "type", "drop", "caveat", "warning", "mend")
 
@@ -194,12 +196,9 @@ class _Replay:
         }
 
 
-def read_lines(file: Path) -> list[dict[str, str]]:
+def read_lines(file: File) -> list[dict[str, str]]:
     """The lines of a data file of a source; none where there is no such file."""
-    if not file.is_file():
-        return []
-    with file.open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
+    return list(csv.DictReader(io.StringIO(read_source_file(file)))) if file.is_file() else []
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -222,7 +221,7 @@ class Project:
     modules: tuple[str, ...]
 
 
-def read_projects(folder: Path) -> dict[str, Project]:
+def read_projects(folder: File) -> dict[str, Project]:
     """The downloads that a source is published in, the main one first.
 
     Args:
@@ -232,7 +231,7 @@ def read_projects(folder: Path) -> dict[str, Project]:
     return {r["project"]: Project(r["project"], r["title"], tuple(r["modules"].split())) for r in lines}
 
 
-def read_history(folder: Path, projects: Iterable[str]) -> History:
+def read_history(folder: File, projects: Iterable[str]) -> History:
     """All releases of a source, put together from their files.
 
     Args:
@@ -245,9 +244,10 @@ def read_history(folder: Path, projects: Iterable[str]) -> History:
     shapes: dict[str, tuple[Shape, ...]] = {}
     tables: dict[str, Known] = {}
     for project in projects:
-        files = {f.stem: f for f in (folder / "releases" / project).glob("*.csv")}
+        inside = folder / "releases" / project
+        files = {f.stem: f for f in (inside.iterdir() if inside.is_dir() else ()) if f.suffix == ".csv"}
         if not files:
-            raise ReleaseError(f"{folder / 'releases' / project} has no file of a release, such as 1.0.csv")
+            raise ReleaseError(f"{inside} has no file of a release, such as 1.0.csv")
         replay = _Replay(project)
         for version in sorted(files, key=version_key):
             replay.release(version, read_lines(files[version]))
@@ -256,7 +256,7 @@ def read_history(folder: Path, projects: Iterable[str]) -> History:
     return History(shapes, tables)
 
 
-def read_partners(folder: Path) -> dict[tuple[str, str], frozenset[str]]:
+def read_partners(folder: File) -> dict[tuple[str, str], frozenset[str]]:
     """Releases of the main download that a release of another one goes with, by the other's name and release.
 
     Args:
@@ -268,7 +268,7 @@ def read_partners(folder: Path) -> dict[tuple[str, str], frozenset[str]]:
     return {key: frozenset(releases) for key, releases in pairs.items()}
 
 
-def read_row_counts(folder: Path, project: str) -> dict[str, dict[str, int]]:
+def read_row_counts(folder: File, project: str) -> dict[str, dict[str, int]]:
     """Rows of each table (bare name) of a download as published, by release.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow as pa
 from ehrtraj.errors import RecipeError
 from ehrtraj.files import names_in, read_csv_lines
 from ehrtraj.release.history import History, read_lines
+from ehrtraj.user_files import File, UserFile
 
 Kind = Literal["patient", "dictionary", "no_patients"]
 
@@ -77,14 +77,14 @@ class Table:
         return self.aliases.get(column, (column,))
 
 
-def _read_own(folder: Path, name: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+def _read_own(folder: UserFile, name: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """The lines of a user's file, which must have these columns; none where there is no such file."""
     if name not in names_in(folder, RecipeError):
         return []
     return read_csv_lines(folder / name, list(columns), RecipeError)
 
 
-def read_tables(folder: Path, history: History, own: Path | None = None) -> dict[str, Table]:
+def read_tables(folder: File, history: History, own: UserFile | None = None) -> dict[str, Table]:
     """All tables of a source by full name, in the order of its data file, a user's own behind them.
 
     Args:
@@ -121,7 +121,7 @@ def _table(row: dict[str, str], columns: dict[str, pa.DataType]) -> Table:
     )
 
 
-def _own_tables(folder: Path, known: dict[str, Table]) -> dict[str, Table]:
+def _own_tables(folder: UserFile, known: dict[str, Table]) -> dict[str, Table]:
     """The tables that a user's folder adds, checked. Their patients have the same key as those of the source."""
     key, kind = next((t.key, t.columns[t.key]) for t in known.values() if t.kind == "patient")
     columns: dict[str, dict[str, pa.DataType]] = {}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from ehrtraj.errors import RecipeError
-from ehrtraj.files import names_in, read_csv_lines
+from ehrtraj.files import names_in, read_csv_lines, read_source_file
 from ehrtraj.format.event_types import EventType
+from ehrtraj.user_files import File, UserFile
 
 _EVENT_TYPE = re.compile(r"[A-Z0-9_]+")
 _RANK = re.compile(r"[0-9]{1,4}")
@@ -32,14 +34,13 @@ def read_general(name: str) -> list[dict[str, str]]:
     return _read(_GENERAL / f"{name}.csv")
 
 
-def _read(file: Path) -> list[dict[str, str]]:
-    if not file.is_file():
-        return []
-    with file.open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
+def _read(file: File) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(read_source_file(file)))) if file.is_file() else []
 
 
-def read_rules(name: str, folder: Path, own: Path | None = None, *, own_first: bool = False) -> list[dict[str, str]]:
+def read_rules(
+    name: str, folder: File, own: UserFile | None = None, *, own_first: bool = False
+) -> list[dict[str, str]]:
     """The lines of one rule table, `name` without its ending.
 
     Args:
@@ -57,7 +58,7 @@ def read_rules(name: str, folder: Path, own: Path | None = None, *, own_first: b
     return [line for part in (reversed(parts) if own_first else parts) for line in part]
 
 
-def own_lines(name: str, folder: Path) -> list[tuple[int, dict[str, str]]]:
+def own_lines(name: str, folder: UserFile) -> list[tuple[int, dict[str, str]]]:
     """Return the lines of a user's rule table, each with its number in the file; none where there is no such file.
 
     Args:
@@ -77,7 +78,7 @@ def own_lines(name: str, folder: Path) -> list[tuple[int, dict[str, str]]]:
     return lines
 
 
-def read_event_types(folder: Path, own: Path | None = None) -> dict[str, EventType]:
+def read_event_types(folder: File, own: UserFile | None = None) -> dict[str, EventType]:
     """All event types by name, in the order of their rank.
 
     Args:
@@ -94,7 +95,7 @@ def read_event_types(folder: Path, own: Path | None = None) -> dict[str, EventTy
     return dict(sorted(by_name.items(), key=lambda pair: pair[1].rank))
 
 
-def _check_event_types(own: Path) -> None:
+def _check_event_types(own: UserFile) -> None:
     for number, line in own_lines("event_types", own):
         where = f"{own / 'event_types.csv'}, line {number}"
         if not _EVENT_TYPE.fullmatch(line["event_type"]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +13,7 @@ from ehrtraj.errors import RecipeError
 from ehrtraj.files import names_in
 from ehrtraj.rules.figures import problem_of_limits
 from ehrtraj.rules.ucum import is_ucum
+from ehrtraj.user_files import UserFile
 
 # What the code itself depends on: not for users to add to.
 _FIXED = ("about", "flags")
@@ -87,7 +87,7 @@ _NEEDED = {
 """Columns that must not be empty."""
 
 
-def check_own_rules(folder: Path, event_types: Collection[str], *, of_source: bool = False) -> None:
+def check_own_rules(folder: UserFile, event_types: Collection[str], *, of_source: bool = False) -> None:
     """Check a folder of custom rule tables.
 
     Args:

@@ -6,10 +6,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ehrtraj.errors import RecipeError
+from ehrtraj.files import read_text_file
+from ehrtraj.user_files import File
 
 FILE = "source.toml"
 
@@ -115,7 +116,7 @@ class Declaration:
     vocabulary_places: tuple[str, ...]
 
 
-def read_declaration(folder: Path) -> Declaration:
+def read_declaration(folder: File) -> Declaration:
     """Read the `source.toml` of a source's folder.
 
     Raises:
@@ -123,10 +124,8 @@ def read_declaration(folder: Path) -> Declaration:
     """
     file = folder / FILE
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{folder} is not the folder of a source: cannot read {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(read_text_file(file, "the declaration", RecipeError))
+    except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{file} is not TOML: {error}") from None
     try:
         return _declaration(content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from ehrtraj.errors import SettingsError
 from ehrtraj.format.source import SourceFacts
 from ehrtraj.release import history as releases
 from ehrtraj.sources.declaration import FILE, Declaration, Roles, read_declaration
+from ehrtraj.user_files import File, UserFile, keep_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,13 +26,17 @@ if TYPE_CHECKING:
 
 _PACKAGED = Path(__file__).parent
 _RECIPES, _RULES, _TASKS = "recipes", "rules", "tasks"
+_OVERLAY = (_RECIPES, _RULES)
+_SOURCE = (FILE, "tables.csv", "projects.csv", "belongs.csv", "row_counts.csv", "releases", _RECIPES, _RULES)
+"""What is kept of a user's folders."""
 
 
 @dataclass(frozen=True)
 class Source:
     """One source, with what a user adds to it.
 
-    It reads each file when it is first asked for, and once. Another process that receives it reads them again.
+    It reads each file of the package when it is first asked for, and once. A user's files are in it as they were
+    when it was made: other processes and machines that receive it do not read them again.
 
     Attributes:
         name: of the source: that of its folder.
@@ -40,12 +45,12 @@ class Source:
     """
 
     name: str
-    folder: Path
-    overlay: Path | None = None
+    folder: File
+    overlay: UserFile | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Not what was read: it is larger than the files, and a process reads them once.
-        return _same, (self.name, self.folder, self.overlay)
+        # Not what was made of the files: it is larger than they are. The package may be elsewhere in another process.
+        return _same, (self.name, None if self.is_packaged else self.folder, self.overlay)
 
     @cached_property
     def declared(self) -> Declaration:
@@ -65,7 +70,7 @@ class Source:
     @property
     def is_packaged(self) -> bool:
         """Whether it comes with the package, whatever its overlay."""
-        return self.folder == _PACKAGED / self.name
+        return not isinstance(self.folder, UserFile)
 
     # Releases --------------------------------------------------------------------------------------------------------
 
@@ -124,16 +129,16 @@ class Source:
         return {name: table for name, table in self.tables.items() if table.kind == kind}
 
     @property
-    def own_recipes(self) -> Path | None:
+    def own_recipes(self) -> UserFile | None:
         """The user's folder of recipes and tables; None where there is none."""
         return self._own(_RECIPES)
 
     @property
-    def own_rules(self) -> Path | None:
+    def own_rules(self) -> UserFile | None:
         """The user's folder of rule tables; None where there is none."""
         return self._own(_RULES)
 
-    def _own(self, name: str) -> Path | None:
+    def _own(self, name: str) -> UserFile | None:
         folder = None if self.overlay is None else self.overlay / name
         return folder if folder is not None and folder.is_dir() else None
 
@@ -145,7 +150,7 @@ class Source:
             RecipeError: if one breaks the contract, or is of a table that nobody knows.
         """
         folder, tables = self.folder / _RECIPES, self.tables_of("patient")
-        return recipe_files.read_recipes(folder, tables, self.own_recipes, packaged=self.is_packaged)
+        return recipe_files.read_recipes(folder, tables, self.own_recipes)
 
     @cached_property
     def views(self) -> dict[str, str]:
@@ -189,8 +194,9 @@ class Source:
 
     @property
     def tasks(self) -> Path:
-        """Folder of its ready tasks; there may be none."""
-        return self.folder / _TASKS
+        """Folder of its ready tasks, on disk; there may be none."""
+        folder = self.folder.path if isinstance(self.folder, UserFile) else self.folder
+        return folder / _TASKS
 
     # What depends on all of it ---------------------------------------------------------------------------------------
 
@@ -236,10 +242,10 @@ def _digest(parts: Iterable[tuple[str, str]]) -> str:
     return total.hexdigest()
 
 
-@cache
-def _same(name: str, folder: Path, overlay: Path | None) -> Source:
-    """The one such source of this process."""
-    return Source(name, folder, overlay)
+@lru_cache(maxsize=16)
+def _same(name: str, folder: UserFile | None = None, overlay: UserFile | None = None) -> Source:
+    """The one source of this process with these files; None for the folder of the package."""
+    return Source(name, folder or _PACKAGED / name, overlay)
 
 
 def packaged_names() -> tuple[str, ...]:
@@ -255,7 +261,7 @@ def packaged(name: str) -> Source:
     """
     if name not in packaged_names():
         raise SettingsError(f"there is no source '{name}': there are {', '.join(packaged_names())}")
-    return _same(name, _PACKAGED / name, None)
+    return _same(name)
 
 
 def find_source(given: str | None = None, overlay: Path | None = None) -> Source:
@@ -272,15 +278,18 @@ def find_source(given: str | None = None, overlay: Path | None = None) -> Source
     names = packaged_names()
     if overlay is not None:
         check_overlay_folder(overlay)
+    added = None if overlay is None else keep_folder(overlay, _OVERLAY)
     if given is None or given in names:
-        name = given or names[0]
-        return packaged(name) if overlay is None else Source(name, _PACKAGED / name, overlay)
+        return _same(given or names[0], overlay=added)
     folder = Path(given).expanduser()
     if not (folder / FILE).is_file():
         raise SettingsError(
             f"there is no source '{given}': name one of {', '.join(names)}, or a folder that contains a {FILE}"
         )
-    return Source(folder.resolve().name, folder.resolve(), overlay)
+    folder = folder.resolve()
+    if folder == _PACKAGED / folder.name:
+        return _same(folder.name, overlay=added)
+    return _same(folder.name, keep_folder(folder, _SOURCE), added)
 
 
 def source_of(manifest: Mapping[str, Any]) -> Source:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import duckdb
 
@@ -16,6 +15,7 @@ from ehrtraj.release.schema import SUBJECT_ID
 from ehrtraj.rules.own import check_own_rules
 from ehrtraj.sources.check import check_source
 from ehrtraj.sources.source import Source
+from ehrtraj.user_files import UserFile
 
 _MEMORY = 256 << 20
 _COLUMNS = {
@@ -41,18 +41,18 @@ def check_own(source: Source) -> None:
     Raises:
         RecipeError: if something in them cannot be used; the message names the file and the line.
     """
-    if not source.is_packaged:
+    if isinstance(source.folder, UserFile):
         check_source(source)
         plain = replace(source, overlay=None)
-        check_own_recipes(plain, plain.folder / "recipes")
-        check_own_rules(plain.folder / "rules", plain.event_types, of_source=True)
+        check_own_recipes(plain, source.folder / "recipes")
+        check_own_rules(source.folder / "rules", plain.event_types, of_source=True)
     if source.own_rules is not None:
         check_own_rules(source.own_rules, source.event_types)
     if source.own_recipes is not None:
         check_own_recipes(source, source.own_recipes)
 
 
-def check_own_recipes(source: Source, folder: Path) -> None:
+def check_own_recipes(source: Source, folder: UserFile) -> None:
     """Check that all SQL of a folder may run, and that DuckDB can run it over the tables.
 
     Args:
@@ -75,7 +75,7 @@ def check_own_recipes(source: Source, folder: Path) -> None:
                 _check_columns(source, name, path)
 
 
-def _check_columns(source: Source, table: str, path: Path) -> None:
+def _check_columns(source: Source, table: str, path: UserFile) -> None:
     """Check that a recipe uses every column of its table or leaves it out with a reason, as ours do."""
     # A key of another name became subject_id when the table was staged.
     columns = [name for name in source.tables[table].columns if name != source.roles.patients.key or name == SUBJECT_ID]
@@ -83,7 +83,7 @@ def _check_columns(source: Source, table: str, path: Path) -> None:
         raise Place(f"recipe {table}", str(path)).wrong(problem)
 
 
-def _check_helper(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
+def _check_helper(connection: duckdb.DuckDBPyConnection, name: str, path: UserFile) -> None:
     """Check that a helper selects the columns that the build relies on."""
     place = Place(f"recipe {name}", str(path))
     try:

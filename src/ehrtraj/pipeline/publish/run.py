@@ -128,7 +128,7 @@ def _manifest(
         "trajectory_version": job.settings.trajectory_version,
         "release": {
             "source": source.name,
-            **({} if source.is_packaged else {"source_folder": source.folder}),
+            **({} if source.is_packaged else {"source_folder": str(source.folder)}),
             "version": result.release,
             "root": str(release.root),
             "downloads": result.versions,
