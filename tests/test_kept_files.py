@@ -1,0 +1,171 @@
+"""Recipes and rules of a user are read once: a build keeps to them, whatever happens to their folders meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ehrtraj
+from ehrtraj.errors import OutputError, RecipeError
+from ehrtraj.pipeline.plan import patients
+from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.sources.source import find_source, packaged
+
+MIMIC = packaged("mimiciv").folder
+RECIPE = "recipes/hosp/services.sql"
+LIMITS = "event_type,item,low,high,suspicious_low,suspicious_high,figures,source\nLAB,50912,0,1.5,,,,me\n"
+
+Change = Callable[[Path], object]
+Folders = dict[str, Path]
+
+
+def edited(folder: Path) -> None:
+    """Change the recipe of services, so that its codes are others."""
+    text = (folder / RECIPE).read_text()
+    (folder / RECIPE).write_text(text.replace("named(curr_service)", "named('X')"))
+    assert (folder / RECIPE).read_text() != text
+
+
+def spoiled(folder: Path) -> None:
+    for path in folder.rglob("*.*"):
+        path.write_text("nonsense")
+
+
+CHANGES: dict[str, Change] = {"removed": shutil.rmtree, "edited": edited, "spoiled": spoiled}
+
+
+@pytest.fixture
+def overlay(tmp_path: Path) -> Folders:
+    """An overlay with a recipe, a macro, a view and a rule table."""
+    folder = tmp_path / "overlay"
+    for name in (RECIPE, "recipes/encounters.sql"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(str(MIMIC / name), folder / name)
+    (folder / "recipes" / "views").mkdir()
+    (folder / "recipes" / "views" / "moves.sql").write_text("SELECT * FROM services")
+    (folder / "recipes" / "macros.sql").write_text("CREATE MACRO mine(a) AS upper(a);\n")
+    recipe = (folder / RECIPE).read_text().replace("FROM services", "FROM moves")
+    (folder / RECIPE).write_text(recipe.replace("named(curr_service)", "mine(named(curr_service))"))
+    (folder / "rules").mkdir()
+    (folder / "rules" / "limits.csv").write_text(LIMITS)
+    return {"overlay": folder}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Folders:
+    """A source of the user's own: that of the package under another name."""
+    return {"source": Path(shutil.copytree(str(MIMIC), tmp_path / "mine"))}
+
+
+@pytest.fixture(params=["overlay", "source"])
+def folders(request: pytest.FixtureRequest) -> Folders:
+    found: Folders = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def build(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ehrtraj.BuildResult]:
+    monkeypatch.setattr(plan_shards, "__defaults__", (200,))
+
+    def build(name: str, **settings: Any) -> ehrtraj.BuildResult:
+        tables = ["patients", "admissions", "services", "labevents"]
+        given = {"max_cpus": 1, "tables": tables, "standardise": True} | settings
+        return ehrtraj.build(release, tmp_path / "out", name, **given)
+
+    return build
+
+
+def contents(dataset: Path) -> dict[str, str]:
+    return {
+        path.relative_to(dataset).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(dataset.rglob("*.parquet"))
+    }
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_build_keeps_to_the_files_that_it_planned_with(
+    build: Callable[..., ehrtraj.BuildResult],
+    folders: Folders,
+    change: str,
+    cpus: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan_build = patients.plan_build
+
+    def planned(*args: Any) -> Any:
+        plan = plan_build(*args)
+        for folder in folders.values():
+            CHANGES[change](folder)
+        return plan
+
+    wanted = contents(build("unchanged", **folders, max_cpus=cpus).path)
+    assert len([name for name in wanted if name.startswith("data/")]) > 2
+    monkeypatch.setattr("ehrtraj.pipeline.plan.run.plan_build", planned)
+    built = build("changed", **folders, max_cpus=cpus).path
+    assert contents(built) == wanted
+    assert ehrtraj.check(built, max_cpus=1).broken == []
+
+
+def test_a_process_without_the_folders_has_the_same_source(overlay: Folders, source: Folders) -> None:
+    folders = overlay | source
+    found = find_source(str(source["source"]), overlay["overlay"])
+    sent = pickle.dumps(found)
+    digests = f"{found.recipes_digest()} {found.rules_digest()}"
+    for folder in folders.values():
+        shutil.rmtree(folder)
+    code = "import pickle, sys; s = pickle.load(sys.stdin.buffer); print(s.recipes_digest(), s.rules_digest())"
+    run = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=True)
+    assert run.stdout.decode().strip() == digests
+
+
+def test_the_next_build_in_a_process_notices_what_was_edited(
+    build: Callable[..., ehrtraj.BuildResult], folders: Folders
+) -> None:
+    first = build("v1", **folders)
+    assert build("v1", **folders).already_there
+    for folder in folders.values():
+        edited(folder)
+    with pytest.raises(OutputError, match="differ"):
+        build("v1", **folders)
+    second = build("v1", **folders, overwrite=True)
+    assert not second.already_there
+    codes = ehrtraj.open(first.path).scan().collect()["code"]
+    assert {code for code in codes if code.startswith("SERVICE")} == {"SERVICE//X"}
+
+
+@pytest.mark.parametrize("name", [RECIPE, "rules/limits.csv"])
+def test_a_mistake_is_named_by_the_path_and_line_of_the_user(
+    build: Callable[..., ehrtraj.BuildResult], overlay: Folders, name: str
+) -> None:
+    path = overlay["overlay"] / name
+    path.write_bytes(path.read_bytes() + b"\n\xe9\n")
+    line = path.read_bytes().count(b"\n")
+    with pytest.raises(RecipeError, match=f"{path}, line {line}: not UTF-8"):
+        build("v1", **overlay)
+    path.unlink()
+    path.symlink_to("gone")
+    with pytest.raises(RecipeError, match=f"{path} cannot be read: it is a link to gone, which does not exist"):
+        build("v1", **overlay)
+
+
+def test_only_what_a_build_reads_is_kept(overlay: Folders, source: Folders) -> None:
+    for folder in (overlay | source).values():
+        (folder / "recipes" / "notes.txt").write_bytes(os.urandom(1 << 16))
+        (folder / "recipes" / ".hidden.sql").write_bytes(os.urandom(1 << 16))
+        (folder / "data").mkdir()
+        (folder / "data" / "rows.csv").write_bytes(os.urandom(1 << 16))
+    found = find_source(overlay=overlay["overlay"])
+    kept = len(pickle.dumps(find_source(str(source["source"]), overlay["overlay"])))
+    files = [path for folder in (overlay | source).values() for path in folder.rglob("*.*")]
+    assert kept < sum(path.stat().st_size for path in files if path.suffix in (".csv", ".sql", ".toml"))
+    assert found.recipes
