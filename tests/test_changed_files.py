@@ -243,6 +243,19 @@ def test_a_table_that_disappears_before_it_is_detected(release: Path, monkeypatc
         build(release)
 
 
+def test_the_identity_of_a_file_is_its_size_and_time_and_not_its_inode(release: Path) -> None:
+    path = release / "hosp" / "omr.csv"
+    before = detect(release).files["hosp/omr"]
+    replaced(path)
+    copied = detect(release).files["hosp/omr"]
+    assert copied.stamp != before.stamp
+    assert copied.identity == before.identity == (path.stat().st_size, path.stat().st_mtime_ns)
+    files = json.loads((build(release) / "manifest.json").read_text())["fingerprint"]["files"]
+    assert files["hosp/omr"] == ["hosp/omr.csv", *copied.identity]
+    grown(path)
+    assert detect(release).files["hosp/omr"].identity != before.identity
+
+
 @pytest.mark.parametrize("seconds", [4_102_444_800, 0, -5])
 def test_times_in_the_future_and_before_1970_are_times(release: Path, seconds: int) -> None:
     path = release / "hosp" / "omr.csv"

@@ -17,7 +17,7 @@ import pytest
 import ehrtraj
 from ehrtraj.pipeline.stage.parse import BlockParser, read_table
 from ehrtraj.release import reader
-from ehrtraj.release.reader import scan_records
+from ehrtraj.release.reader import Stamp, scan_records
 from ehrtraj.release.records import RecordShape, split_records
 from ehrtraj.release.schema import Table
 from ehrtraj.release.table_file import TableFile
@@ -45,7 +45,7 @@ def read(path: Path, table: Table, data: bytes, size: int = WHOLE) -> tuple[list
     """Rows, and line, reason and text of those that cannot be parsed."""
     path.write_bytes(data)
     rows, bad, line = [], [], 2
-    for parsed in read_table(TableFile(table, path, tuple(table.columns), len(data), 0), size):
+    for parsed in read_table(TableFile(table, path, tuple(table.columns), Stamp.of(path.stat())), size):
         rows += parsed.rows.to_pylist()
         bad += [(b.line + line, b.reason, b.text) for b in parsed.bad]
         line += parsed.lines

@@ -14,7 +14,7 @@ import ehrtraj
 from ehrtraj.errors import ReleaseError
 from ehrtraj.pipeline.stage.parse import BadRow, read_table
 from ehrtraj.release import reader
-from ehrtraj.release.reader import read_blocks, read_header
+from ehrtraj.release.reader import Stamp, read_blocks, read_header
 from ehrtraj.release.table_file import TableFile
 from ehrtraj.sources.source import packaged
 
@@ -37,7 +37,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 def read(path: Path, data: bytes, size: int) -> tuple[list[dict[str, Any]], list[BadRow]]:
     path.write_bytes(gzip.compress(data, 1) if path.suffix == ".gz" else data)
     rows, bad, line = [], [], 2
-    for parsed in read_table(TableFile(TABLE, path, tuple(TABLE.columns), len(data), 0), size):
+    for parsed in read_table(TableFile(TABLE, path, tuple(TABLE.columns), Stamp.of(path.stat())), size):
         rows += parsed.rows.to_pylist()
         bad += [BadRow(b.line + line, b.text, b.reason, b.detail) for b in parsed.bad]
         line += parsed.lines
@@ -107,7 +107,7 @@ def test_memory_does_not_depend_on_the_length_of_a_record(tmp_path: Path, monkey
         for _ in range(40):
             file.write(b"a" * (1 << 20))
         file.write(b"\n" + ROW)
-    table = TableFile(TABLE, path, tuple(TABLE.columns), 0, 0)
+    table = TableFile(TABLE, path, tuple(TABLE.columns), Stamp.of(path.stat()))
     tracemalloc.start()
     try:
         with table.open() as stream:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ehrtraj.errors import ReleaseError
 from ehrtraj.pipeline.stage.parse import BadRow, BlockParser, read_table
 from ehrtraj.release import reader
-from ehrtraj.release.reader import BLOCK_BYTES, TableStream, read_blocks, read_header, scan_records
+from ehrtraj.release.reader import BLOCK_BYTES, Stamp, TableStream, read_blocks, read_header, scan_records
 from ehrtraj.release.schema import ARROW_TYPES, Table
 from ehrtraj.release.table_file import TableFile
 
@@ -65,7 +65,7 @@ def to_csv(rows: Rows, line_end: str = "\n", quoting: int = csv.QUOTE_MINIMAL) -
 
 def table_file(path: Path, data: bytes) -> TableFile:
     path.write_bytes(data)
-    return TableFile(TABLE, path, tuple(read_header(path)), len(data), 0)
+    return TableFile(TABLE, path, tuple(read_header(path)), Stamp.of(path.stat()))
 
 
 def read(path: Path, data: bytes, size: int = WHOLE) -> tuple[list[dict[str, Any]], list[BadRow]]:

@@ -39,7 +39,7 @@ def _table_file(table: Table, path: Path, folder: str) -> TableFile:
             f"{path}: its first line lacks the column {', '.join(lacking)}, without which {table.full_name} cannot be "
             f"read (it has: {shown}). Download the file again, or move it elsewhere to build without it"
         )
-    return TableFile(table, path, header, stamp.size, stamp.mtime_ns, folder, stamp)
+    return TableFile(table, path, header, stamp, folder)
 
 
 def _files(layout: ReleaseLayout, tables: Mapping[str, Table]) -> dict[str, TableFile]:

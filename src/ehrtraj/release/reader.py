@@ -55,7 +55,7 @@ _LONGEST_HEADER = 1 << 16
 
 @dataclass(frozen=True)
 class Stamp:
-    """What shows whether a file is still the same.
+    """What shows whether a file is still the same. A file elsewhere than on a disk needs another such class.
 
     Attributes:
         size: its bytes.
@@ -71,6 +71,14 @@ class Stamp:
     def of(cls, stat: os.stat_result) -> Stamp:
         """The stamp in what `os.stat` returns."""
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """The version of the content: what changes with it, and is the same wherever and however often it is read.
+
+        The inode is left out: some network file systems number a file anew each time it is opened.
+        """
+        return self.size, self.mtime_ns
 
 
 class _HashedFile(io.FileIO):
@@ -123,8 +131,7 @@ class TableStream:
         except OSError as error:
             hint = ", though it was there when the build began: put it back, then run the same command again"
             raise ReleaseError(f"cannot read {path}: {error.strerror}{hint if detected else ''}") from None
-        # The inode is left out: some network file systems number a file anew each time it is opened.
-        if detected and (detected.size, detected.mtime_ns) != (self.stamp.size, self.stamp.mtime_ns):
+        if detected and detected.identity != self.stamp.identity:
             self._file.close()
             raise self._changed("after the build began")
         self._stream: IO[bytes] = self._file

@@ -20,19 +20,25 @@ class TableFile:
         table: what is known of it.
         path: its file.
         header: column names as the file writes them.
-        size: bytes of the file.
-        mtime_ns: time of last change.
-        folder: module it lies in, as this release calls it.
         stamp: the file as it was when its column names were read, by which a change is noticed.
+        folder: module it lies in, as this release calls it.
     """
 
     table: Table
     path: Path
     header: tuple[str, ...]
-    size: int
-    mtime_ns: int
+    stamp: Stamp
     folder: str = ""
-    stamp: Stamp | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.stamp.size
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """The version of the file's content."""
+        return self.stamp.identity
 
     def open(self) -> TableStream:
         """The file's bytes, from its start.

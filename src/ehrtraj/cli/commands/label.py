@@ -11,6 +11,7 @@ from ehrtraj.cli.application import Command, tidy_end
 from ehrtraj.cli.arguments import DATASET
 
 if TYPE_CHECKING:
+    from ehrtraj.release.reader import Stamp
     from ehrtraj.sources.source import Source
 
 _HELP = """Label patients by a task: a file of labels as MEDS has them (LabelSchema), for training and testing.
@@ -69,13 +70,14 @@ def _source_of(dataset: Path) -> Source:
         return find_source()
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: Path) -> Stamp | None:
     """Tell one version of a file from another; None where there is none."""
+    from ehrtraj.release.reader import Stamp
+
     try:
-        found = path.expanduser().stat()
+        return Stamp.of(path.expanduser().stat())
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
 
 
 COMMAND = Command(label, place=110, writes=True, help=_HELP)

@@ -16,7 +16,7 @@ def fingerprint_of(settings: Settings, release: Release, vocabularies: list[Voca
 
     Args:
         settings: of the build.
-        release: that it reads, by the size and time of its files.
+        release: that it reads, by the identity of its files.
         vocabularies: that it reads, by their hashes.
     """
     return {
@@ -24,7 +24,7 @@ def fingerprint_of(settings: Settings, release: Release, vocabularies: list[Voca
         # What `content_in` of the declarations refers to.
         "source": [release.source.name, release.source.recipes_digest(), release.source.rules_digest()],
         "vocabularies": hashes(vocabularies),
-        "files": {name: [release.where(name), f.size, f.mtime_ns] for name, f in release.files.items()},
+        "files": {name: [release.where(name), *f.identity] for name, f in release.files.items()},
         "settings": {
             s.name: s.canonical(getattr(settings, s.name))
             for s in SETTINGS
