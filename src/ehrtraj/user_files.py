@@ -100,23 +100,36 @@ def keep_file(path: Path, most: int = MOST_BYTES) -> UserFile:
     return UserFile(path, _kind_of(mode), content)
 
 
-def keep_folder(path: Path, names: Collection[str] | None = None, depth: int = 3) -> UserFile:
+def keep_parts(path: Path, names: Collection[str]) -> UserFile:
+    """Read the files and folders of these names in a folder, and nothing else that may be there.
+
+    Args:
+        path: of the folder.
+        names: of what to read; of a folder two levels are read.
+    """
+    named = (_look(path / name) for name in names)
+    return UserFile(path, _kind(path), inside=tuple(_keep(one, 2) for one in named if one.exists()))
+
+
+def keep_folder(path: Path, depth: int = 1) -> UserFile:
     """Read a folder, with the content of its CSV, SQL and TOML files.
 
     Args:
         path: of the folder.
-        names: what to read of it; everything by default.
         depth: how many levels of folders to read.
     """
     folder = list_folder(path)
-    kept = (_keep(one, depth - 1) for one in folder.inside if names is None or one.name in names)
-    return replace(folder, inside=tuple(kept))
+    return replace(folder, inside=tuple(_keep(one, depth - 1) for one in folder.inside))
 
 
 def _keep(file: UserFile, depth: int) -> UserFile:
     if file.is_dir():
-        return keep_folder(file.path, depth=depth) if depth else file
+        return keep_folder(file.path, depth) if depth else file
     return keep_file(file.path) if file.suffix.lower() in _ENDINGS else file
+
+
+def _look(path: Path) -> UserFile:
+    return UserFile(path, _kind(path))
 
 
 def list_folder(path: Path) -> UserFile:
@@ -126,7 +139,7 @@ def list_folder(path: Path) -> UserFile:
     except OSError as problem:
         return UserFile(path, _kind(path), problem=_reason(path, problem))
     shown = (path / name for name in names if not name.startswith("."))
-    return UserFile(path, "folder", inside=tuple(UserFile(one, _kind(one)) for one in shown))
+    return UserFile(path, "folder", inside=tuple(map(_look, shown)))
 
 
 def _kind(path: Path) -> Kind:

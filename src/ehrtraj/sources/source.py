@@ -13,7 +13,7 @@ from ehrtraj.errors import SettingsError
 from ehrtraj.format.source import SourceFacts
 from ehrtraj.release import history as releases
 from ehrtraj.sources.declaration import FILE, Declaration, Roles, read_declaration
-from ehrtraj.user_files import File, UserFile, keep_folder
+from ehrtraj.user_files import File, UserFile, keep_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -278,7 +278,7 @@ def find_source(given: str | None = None, overlay: Path | None = None) -> Source
     names = packaged_names()
     if overlay is not None:
         check_overlay_folder(overlay)
-    added = None if overlay is None else keep_folder(overlay, _OVERLAY)
+    added = None if overlay is None else keep_parts(overlay, _OVERLAY)
     if given is None or given in names:
         return _same(given or names[0], overlay=added)
     folder = Path(given).expanduser()
@@ -289,7 +289,7 @@ def find_source(given: str | None = None, overlay: Path | None = None) -> Source
     folder = folder.resolve()
     if folder == _PACKAGED / folder.name:
         return _same(folder.name, overlay=added)
-    return _same(folder.name, keep_folder(folder, _SOURCE), added)
+    return _same(folder.name, keep_parts(folder, _SOURCE), added)
 
 
 def source_of(manifest: Mapping[str, Any]) -> Source:
