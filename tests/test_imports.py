@@ -58,6 +58,7 @@ def test_only_the_command_line_imports_the_command_line() -> None:
 # From what everything may use to what uses everything. A module imports its own package and those of lower layers.
 LAYERS = (
     ("errors", "version", "interrupt"),
+    ("user_files",),
     ("files", "paths", "declaration"),
     ("storage", "runtime"),
     ("format", "engines"),

@@ -22,7 +22,7 @@ from ehrtraj.sources.source import find_source, packaged
 
 MIMIC = packaged("mimiciv").folder
 RECIPE = "recipes/hosp/services.sql"
-LIMITS = "event_type,item,low,high,suspicious_low,suspicious_high,figures,source\nLAB,50912,0,1.5,,,,me\n"
+LIMITS = "event_type,item,low,high,suspicious_low,suspicious_high,figures,source\nLAB,50912,0,1.5,,,0-1.5,me\n"
 
 Change = Callable[[Path], object]
 Folders = dict[str, Path]
@@ -31,7 +31,7 @@ Folders = dict[str, Path]
 def edited(folder: Path) -> None:
     """Change the recipe of services, so that its codes are others."""
     text = (folder / RECIPE).read_text()
-    (folder / RECIPE).write_text(text.replace("named(curr_service)", "named('X')"))
+    (folder / RECIPE).write_text(text.replace("named(curr_service)", "named(left(curr_service, 1))"))
     assert (folder / RECIPE).read_text() != text
 
 
