@@ -31,7 +31,7 @@ Folders = dict[str, Path]
 def edited(folder: Path) -> None:
     """Change the recipe of services, so that its codes are others."""
     text = (folder / RECIPE).read_text()
-    (folder / RECIPE).write_text(text.replace("named(curr_service)", "named(left(curr_service, 1))"))
+    (folder / RECIPE).write_text(text.replace("named(curr_service)", "named(left('X' || curr_service, 1))"))
     assert (folder / RECIPE).read_text() != text
 
 
