@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from ehrtraj.errors import RecipeError
 from ehrtraj.files import names_in, read_source_file, read_text_file
+from ehrtraj.recipes.header import read_header
 from ehrtraj.user_files import File, UserFile
 
 _MARKER = re.compile(r"^-- \[(every row|also)\][ \t]*(.*)$", re.MULTILINE)
 _EVENT_TYPE = re.compile(r"'([A-Z0-9_]+)'\s+AS\s+event_type\b", re.IGNORECASE)
 _STATIC = re.compile(r"\bNULL(::TIMESTAMP)?\s+AS\s+time\b", re.IGNORECASE)
-_REASON = re.compile(r"[a-z0-9_]+")
 _VIEW_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COMMENT = re.compile(r"--[^\n]*")
 _LITERAL = re.compile(r"'[^']*'")
@@ -60,6 +60,8 @@ class Recipe:
         rejected: reasons and SQL conditions for rows that cannot become an event, in order.
         statements: the one for every row first.
         separate: why text_value may lie in a file of its own, if it may: it is a whole note.
+        keys: key columns of its table and columns in which exact duplicates agree, where the recipe declares the table.
+        event_types: that it declares, as lines of `event_types.csv`.
         text: the SQL file.
         file: path of a user's file; empty for the package's own.
     """
@@ -70,6 +72,8 @@ class Recipe:
     rejected: tuple[tuple[str, str], ...]
     statements: tuple[Statement, ...]
     separate: str = ""
+    keys: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    event_types: tuple[dict[str, str], ...] = ()
     text: str = ""
     file: str = ""
 
@@ -127,35 +131,19 @@ def parse_recipe(table: str, text: str, file: str = "") -> Recipe:
         statements.append(Statement(marker[1] == "every row", about, event_type, sql.strip(), _line(text, begins)))
     if [s.every_row for s in statements] != [True] + [False] * (len(statements) - 1):
         raise wrong(markers[0].start(), "exactly one statement, the first, is marked '-- [every row]'")
-    found = _read_header(header, wrong)
+    declared = read_header(header, wrong)
     return Recipe(
         table=table,
         about=header.strip().splitlines()[0].lstrip("- ") if header.strip() else "",
-        left_out={column.strip(): why for what, why in found["left out"] for column in what.split(",")},
-        rejected=tuple(found["rejected"]),
+        left_out=declared.left_out,
+        rejected=declared.rejected,
         statements=tuple(statements),
-        separate=next((why for what, why in found["separate"] if what == "text_value"), ""),
+        separate=declared.separate,
+        keys=declared.keys,
+        event_types=declared.event_types,
         text=text,
         file=file,
     )
-
-
-def _read_header(header: str, wrong: Callable[[int, str], RecipeError]) -> dict[str, list[tuple[str, str]]]:
-    """The two parts of each line of a header that says something for the build, by what it says."""
-    found: dict[str, list[tuple[str, str]]] = {key: [] for key in _HEADERS}
-    at = 0
-    for line in header.splitlines(keepends=True):
-        for key, pairs in found.items():
-            if line.startswith(f"-- {key}:"):
-                what, _, why = (part.strip() for part in line.removeprefix(f"-- {key}:").partition("|"))
-                if not what or not why or (key == "rejected" and not _REASON.fullmatch(what)):
-                    raise wrong(at, f"'{line.strip()[:80]}' is not understood: write -- {key}: {_HEADERS[key]}")
-                pairs.append((what, why))
-        at += len(line)
-    return found
-
-
-_HEADERS = {"left out": "COLUMN | WHY", "rejected": "reason | CONDITION", "separate": "text_value | WHY"}
 
 
 def _line(text: str, at: int) -> int:
@@ -170,29 +158,57 @@ def _sql_files(folder: File) -> list[tuple[str, File]]:
     return sorted(found, key=lambda pair: pair[0])
 
 
-def read_recipes(folder: File, tables: Collection[str], own: UserFile | None = None) -> dict[str, Recipe]:
+def read_recipes(folder: File) -> dict[str, Recipe]:
     """All recipes of a source by the full name of their table.
 
     Args:
-        folder: with the source's recipes.
-        tables: full names of the tables of patients, each of which needs a recipe.
-        own: folder with a user's own, which come in the place of the source's.
+        folder: with the recipes.
 
     Raises:
-        RecipeError: if one breaks the contract, or is of a table that nobody knows.
+        RecipeError: if one breaks the contract.
     """
-    read = {name: _read_recipe(name, file) for name, file in _sql_files(folder)}
-    if own is not None:
-        mine = {name: path for name, path in own_sql(own).items() if "/" in name and not name.startswith(f"{VIEWS}/")}
-        if unknown := sorted(set(mine) - set(tables)):
-            raise RecipeError(
-                f"{own} has a recipe for {', '.join(unknown)}, which is no table of patients: a new table needs a "
-                "line in tables.csv and its columns in columns.csv"
-            )
-        read |= {name: _read_recipe(name, path) for name, path in mine.items()}
-    if lacking := [n for n in tables if n not in read]:
-        raise RecipeError(f"{own or folder} has no recipe for {', '.join(lacking)}")
-    return {name: read[name] for name in sorted(read)}
+    if not folder.is_dir():
+        return {}
+    return {name: _read_recipe(name, file) for name, file in _sql_files(folder)}
+
+
+def read_own_recipes(folder: UserFile) -> dict[str, Recipe]:
+    """The recipes of a user's folder by the full name of their table.
+
+    Args:
+        folder: with the recipes.
+
+    Raises:
+        RecipeError: if one breaks the contract, or the folder holds what no build would use.
+    """
+    mine = {name: path for name, path in own_sql(folder).items() if "/" in name and not name.startswith(f"{VIEWS}/")}
+    return {name: _read_recipe(name, path) for name, path in mine.items()}
+
+
+def recipes_of(
+    tables: Collection[str], read: Mapping[str, Recipe], mine: Mapping[str, Recipe], folder: File
+) -> dict[str, Recipe]:
+    """The recipe of each table.
+
+    Args:
+        tables: full names of the tables of patients, each of which needs a recipe.
+        read: recipes of a source.
+        mine: a user's own, which come in the place of the source's.
+        folder: for messages: the user's, or the source's where there is none.
+
+    Raises:
+        RecipeError: if a table has no recipe, or a user's recipe no table.
+    """
+    if unknown := sorted(set(mine) - set(tables)):
+        raise RecipeError(
+            f"{folder} has a recipe for {', '.join(unknown)}, which is no table of patients: a new table needs a line "
+            "'-- keys: COLUMNS | COLUMNS OF DUPLICATES' in its recipe, or one in tables.csv, and its columns in "
+            "columns.csv"
+        )
+    merged = {**read, **mine}
+    if lacking := [n for n in tables if n not in merged]:
+        raise RecipeError(f"{folder} has no recipe for {', '.join(lacking)}")
+    return {name: merged[name] for name in sorted(merged)}
 
 
 def _read_recipe(table: str, file: File) -> Recipe:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
@@ -12,6 +13,9 @@ from ehrtraj.errors import RecipeError
 from ehrtraj.files import names_in, read_csv_lines
 from ehrtraj.release.history import History, read_lines
 from ehrtraj.user_files import File, UserFile
+
+if TYPE_CHECKING:
+    from ehrtraj.recipes import Recipe
 
 Kind = Literal["patient", "dictionary", "no_patients"]
 
@@ -84,30 +88,56 @@ def _read_own(folder: UserFile, name: str, columns: tuple[str, ...]) -> list[tup
     return read_csv_lines(folder / name, list(columns), RecipeError)
 
 
-def read_tables(folder: File, history: History, own: UserFile | None = None) -> dict[str, Table]:
-    """All tables of a source by full name, in the order of its data file, a user's own behind them.
+def read_tables(folder: File, history: History, recipes: Mapping[str, Recipe]) -> dict[str, Table]:
+    """All tables of a source by full name: those of its data file in the order of that, then those of its recipes.
 
     Args:
         folder: of the source, which holds `tables.csv`.
         history: of the source's releases.
-        own: folder with a user's `tables.csv` and `columns.csv`.
+        recipes: of the source, some of which may declare their table.
 
     Raises:
-        RecipeError: if a table has no usable columns, or a user's file cannot be used.
+        RecipeError: if a table has no usable columns, or is declared twice.
     """
-    found = {}
-    for row in read_lines(folder / "tables.csv"):
-        was = history.tables.get(f"{row['module']}/{row['table']}")
+    found: dict[str, Table] = {}
+    listed = [(f"{folder / 'tables.csv'}", row) for row in read_lines(folder / "tables.csv")]
+    for where, row in listed + [(where, row) for _, where, row in _declared_tables(recipes)]:
+        name = f"{row['module']}/{row['table']}"
+        was = history.tables.get(name)
         if was is None:
-            raise RecipeError(f"{folder / 'tables.csv'}: no release has columns of {row['module']}/{row['table']}")
+            raise RecipeError(f"{where}: no release has columns of {name}")
+        if name in found:
+            raise RecipeError(f"{where}: {name} is declared already: remove its line in tables.csv, or its keys here")
         if unknown := [t for t in was.columns.values() if t not in ARROW_TYPES]:
             raise RecipeError(
                 f"{folder / 'releases'}: there is no type '{unknown[0]}'; there are: {', '.join(ARROW_TYPES)}"
             )
         table = _table(row, {c: ARROW_TYPES[t] for c, t in was.columns.items()})
+        if lacking := _lacking_columns(table):
+            raise RecipeError(f"{where}: no release has a column {', '.join(lacking)} of {name}")
         renamed = {column: names for column, names in was.names.items() if len(names) > 1}
-        found[table.full_name] = replace(table, places=was.places, aliases=renamed, dropped=was.dropped)
-    return found if own is None else found | _own_tables(own, found)
+        found[name] = replace(table, places=was.places, aliases=renamed, dropped=was.dropped)
+    return found
+
+
+def _declared_tables(recipes: Mapping[str, Recipe]) -> list[tuple[str, str, dict[str, str]]]:
+    """Tables that recipes declare: full name, place for messages, and a line as those of `tables.csv`."""
+    found = []
+    for name, recipe in recipes.items():
+        if recipe.keys is not None:
+            module, _, table = name.partition("/")
+            keys, same = map(" ".join, recipe.keys)
+            row = dict(zip(_TABLE_FIELDS, (module, table, "patient", keys, same), strict=True))
+            found.append((name, recipe.file or f"recipe {name}", row))
+    return found
+
+
+def _keys_of(table: Table) -> tuple[str, str]:
+    return " ".join(table.key_columns), " ".join(table.duplicate_columns)
+
+
+def _lacking_columns(table: Table) -> list[str]:
+    return [c for c in (*table.key_columns, *table.duplicate_columns) if c not in table.columns]
 
 
 def _table(row: dict[str, str], columns: dict[str, pa.DataType]) -> Table:
@@ -121,9 +151,51 @@ def _table(row: dict[str, str], columns: dict[str, pa.DataType]) -> Table:
     )
 
 
-def _own_tables(folder: UserFile, known: dict[str, Table]) -> dict[str, Table]:
-    """The tables that a user's folder adds, checked. Their patients have the same key as those of the source."""
+def read_own_tables(folder: UserFile, known: Mapping[str, Table], recipes: Mapping[str, Recipe]) -> dict[str, Table]:
+    """The tables that a user's folder adds, checked. Their patients have the same key as those of the source.
+
+    Args:
+        folder: with a user's `tables.csv` and `columns.csv`.
+        known: tables of the source.
+        recipes: of the folder, some of which may declare their table.
+
+    Raises:
+        RecipeError: if something in it cannot be used.
+    """
     key, kind = next((t.key, t.columns[t.key]) for t in known.values() if t.kind == "patient")
+    columns = _own_columns(folder)
+    lines = [(f"{folder / 'tables.csv'}, line {n}", row) for n, row in _read_own(folder, "tables.csv", _TABLE_FIELDS)]
+    for name, where, row in _declared_tables(recipes):
+        # A recipe that replaces the source's may have been copied with all of its header.
+        if name not in known:
+            lines.append((where, row))
+        elif (row["key_columns"], row["duplicate_columns"]) != _keys_of(known[name]):
+            raise RecipeError(f"{where}: the keys of {name} are those of the source: remove the line -- keys:")
+    own: dict[str, Table] = {}
+    for where, row in lines:
+        name = f"{row['module']}/{row['table']}"
+        _check_names(row, ("module", "table"), where)
+        if row["kind"] not in ("patient", "dictionary"):
+            raise RecipeError(f"{where}: kind is '{row['kind']}': it is patient or dictionary")
+        if any(row["table"] == table.name for table in (*known.values(), *own.values())):
+            raise RecipeError(f"{where}: there is a table named {row['table']} already, and names are used bare in SQL")
+        table = own[name] = _table(row, columns.get(name, {}))
+        if lacking := _lacking_columns(table):
+            raise RecipeError(f"{where}: columns.csv has no column {', '.join(lacking)} of {name}")
+        if not table.key_columns or (table.kind == "patient" and table.key != key):
+            raise RecipeError(f"{where}: key_columns must begin with {key}")
+        if table.kind == "patient" and table.columns[key] != kind:
+            raise RecipeError(f"{where}: {key} must be a {_NAMES[kind]} in columns.csv")
+    if unknown := sorted(set(columns) - set(own)):
+        raise RecipeError(
+            f"{folder / 'columns.csv'} has columns of {', '.join(unknown)}, which tables.csv lacks and no recipe "
+            "declares with -- keys:"
+        )
+    return own
+
+
+def _own_columns(folder: UserFile) -> dict[str, dict[str, pa.DataType]]:
+    """The columns of each table that a user's folder adds, by the table's full name."""
     columns: dict[str, dict[str, pa.DataType]] = {}
     for number, row in _read_own(folder, "columns.csv", _COLUMN_FIELDS):
         where = f"{folder / 'columns.csv'}, line {number}"
@@ -134,25 +206,7 @@ def _own_tables(folder: UserFile, known: dict[str, Table]) -> dict[str, Table]:
         if row["column"].lower() in map(str.lower, of_table):
             raise RecipeError(f"{where}: {row['table']} has the column {row['column']} twice")
         of_table[row["column"]] = ARROW_TYPES[row["type"]]
-    own: dict[str, Table] = {}
-    for number, row in _read_own(folder, "tables.csv", _TABLE_FIELDS):
-        where, name = f"{folder / 'tables.csv'}, line {number}", f"{row['module']}/{row['table']}"
-        _check_names(row, ("module", "table"), where)
-        if row["kind"] not in ("patient", "dictionary"):
-            raise RecipeError(f"{where}: kind is '{row['kind']}': it is patient or dictionary")
-        if any(row["table"] == table.name for table in (known | own).values()):
-            raise RecipeError(f"{where}: there is a table named {row['table']} already, and names are used bare in SQL")
-        table = own[name] = _table(row, columns.get(name, {}))
-        listed = (*table.key_columns, *table.duplicate_columns)
-        if lacking := [c for c in listed if c not in table.columns]:
-            raise RecipeError(f"{where}: columns.csv has no column {', '.join(lacking)} of {name}")
-        if not table.key_columns or (table.kind == "patient" and table.key != key):
-            raise RecipeError(f"{where}: key_columns must begin with {key}")
-        if table.kind == "patient" and table.columns[key] != kind:
-            raise RecipeError(f"{where}: {key} must be a {_NAMES[kind]} in columns.csv")
-    if unknown := sorted(set(columns) - set(own)):
-        raise RecipeError(f"{folder / 'columns.csv'} has columns of {', '.join(unknown)}, which tables.csv lacks")
-    return own
+    return columns
 
 
 def _check_names(row: dict[str, str], columns: tuple[str, ...], where: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -78,32 +78,35 @@ def own_lines(name: str, folder: UserFile) -> list[tuple[int, dict[str, str]]]:
     return lines
 
 
-def read_event_types(folder: File, own: UserFile | None = None) -> dict[str, EventType]:
+def event_types_of(lines: Iterable[Mapping[str, str]]) -> dict[str, EventType]:
     """All event types by name, in the order of their rank.
 
     Args:
-        folder: with the rule tables of a source.
-        own: folder with a user's own `event_types.csv`, whose lines come in the place of the source's.
-
-    Raises:
-        RecipeError: if a user's line cannot be used.
+        lines: as those of `event_types.csv`, later ones in the place of earlier ones of the same name.
     """
-    lines = read_rules("event_types", folder, own)
-    if own is not None:
-        _check_event_types(own)
     by_name = {r["event_type"]: EventType(r["event_type"], int(r["rank"]), r["meaning"]) for r in lines}
     return dict(sorted(by_name.items(), key=lambda pair: pair[1].rank))
 
 
-def _check_event_types(own: UserFile) -> None:
-    for number, line in own_lines("event_types", own):
-        where = f"{own / 'event_types.csv'}, line {number}"
+def read_own_event_types(folder: UserFile) -> list[dict[str, str]]:
+    """The lines of a user's `event_types.csv`, which is among the recipes that need it.
+
+    Args:
+        folder: with a user's own recipes.
+
+    Raises:
+        RecipeError: if a line cannot be used.
+    """
+    lines = own_lines("event_types", folder)
+    for number, line in lines:
+        where = f"{folder / 'event_types.csv'}, line {number}"
         if not _EVENT_TYPE.fullmatch(line["event_type"]):
             raise RecipeError(f"{where}: '{line['event_type']}' cannot be an event type: use A-Z, 0-9 and _")
         if not _RANK.fullmatch(line["rank"]):
             raise RecipeError(
                 f"{where}: the rank of {line['event_type']} is '{line['rank']}', which is no number from 0 to 9999"
             )
+    return [line for _, line in lines]
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ehrtraj import recipes as recipe_files
 from ehrtraj import rules as rule_files
-from ehrtraj.errors import SettingsError
+from ehrtraj.errors import RecipeError, SettingsError
 from ehrtraj.format.source import SourceFacts
 from ehrtraj.release import history as releases
 from ehrtraj.sources.declaration import FILE, Declaration, Roles, read_declaration
@@ -29,6 +29,7 @@ _RECIPES, _RULES, _TASKS = "recipes", "rules", "tasks"
 _OVERLAY = (_RECIPES, _RULES)
 _SOURCE = (FILE, "tables.csv", "projects.csv", "belongs.csv", "row_counts.csv", "releases", _RECIPES, _RULES)
 """What is kept of a user's folders."""
+_EVENT_TYPES = "event_types"
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,12 @@ class Source:
         Raises:
             RecipeError: if a user's table cannot be used.
         """
-        from ehrtraj.release.schema import read_tables
+        from ehrtraj.release.schema import read_own_tables, read_tables
 
-        return read_tables(self.folder, self.history, self.own_recipes)
+        found = read_tables(self.folder, self.history, self._plain_recipes)
+        return (
+            found if self.own_recipes is None else found | read_own_tables(self.own_recipes, found, self._added_recipes)
+        )
 
     def tables_of(self, kind: str) -> dict[str, Table]:
         """Its tables of one kind: `patient` or `dictionary`."""
@@ -149,8 +153,18 @@ class Source:
         Raises:
             RecipeError: if one breaks the contract, or is of a table that nobody knows.
         """
-        folder, tables = self.folder / _RECIPES, self.tables_of("patient")
-        return recipe_files.read_recipes(folder, tables, self.own_recipes)
+        folder = self.own_recipes or self.folder / _RECIPES
+        return recipe_files.recipes_of(self.tables_of("patient"), self._plain_recipes, self._added_recipes, folder)
+
+    @cached_property
+    def _plain_recipes(self) -> dict[str, Recipe]:
+        """Those of the source itself."""
+        return recipe_files.read_recipes(self.folder / _RECIPES)
+
+    @cached_property
+    def _added_recipes(self) -> dict[str, Recipe]:
+        """Those of the user's overlay."""
+        return {} if self.own_recipes is None else recipe_files.read_own_recipes(self.own_recipes)
 
     @cached_property
     def views(self) -> dict[str, str]:
@@ -176,7 +190,8 @@ class Source:
         Raises:
             RecipeError: if the user's file cannot be used.
         """
-        return rule_files.read_rules(name, self.folder / _RULES, self.own_rules, own_first=special_first)
+        lines = rule_files.read_rules(name, self.folder / _RULES, self.own_rules, own_first=special_first)
+        return lines + _event_types_of(self._plain_recipes, lines) if name == _EVENT_TYPES else lines
 
     @cached_property
     def event_types(self) -> dict[str, EventType]:
@@ -185,7 +200,11 @@ class Source:
         Raises:
             RecipeError: if a user's line cannot be used.
         """
-        return rule_files.read_event_types(self.folder / _RULES, self.own_recipes)
+        lines = self.rules(_EVENT_TYPES)
+        if self.own_recipes is not None:
+            mine = rule_files.read_own_event_types(self.own_recipes)
+            lines += mine + _event_types_of(self._added_recipes, mine)
+        return rule_files.event_types_of(lines)
 
     @cached_property
     def planned(self) -> frozenset[str]:
@@ -230,7 +249,20 @@ class Source:
 
     def _about_rules(self) -> list[dict[str, str]]:
         # Event types have a user's lines in the folder of recipes, and are in the digest of these.
-        return [line for line in rule_files.read_general("about") if line["table"] != "event_types"]
+        return [line for line in rule_files.read_general("about") if line["table"] != _EVENT_TYPES]
+
+
+def _event_types_of(recipes: Mapping[str, Recipe], others: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Lines of the event types that recipes declare, none of which the lines beside them may have too."""
+    found: list[dict[str, str]] = []
+    declared = {line["event_type"] for line in others}
+    for name, recipe in recipes.items():
+        for line in recipe.event_types:
+            if line["event_type"] in declared:
+                raise RecipeError(f"{recipe.file or f'recipe {name}'}: {line['event_type']} is declared a second time")
+            declared.add(line["event_type"])
+            found.append(line)
+    return found
 
 
 def _digest(parts: Iterable[tuple[str, str]]) -> str:

@@ -7,11 +7,13 @@ file) and `release_values.csv` (values it writes otherwise) in `catalog/`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
+from ehrtraj.sources.source import packaged
 from ehrtraj.synth import catalog
 from ehrtraj.synth.block import BLOCK_PATIENTS, PatientBlock
 from ehrtraj.synth.draw import NONE
@@ -81,6 +83,27 @@ def shape(release: str) -> Shape:
     for table, column, value, becomes in spelled.select("table", "column", "value", "becomes").iter_rows():
         values.setdefault(table, {}).setdefault(column, {})[value] = becomes
     return Shape(release, absent, columns, files, values)
+
+
+def tables_not_drawn(release: str, drawn: Collection[str]) -> dict[str, list[str]]:
+    """Return the files of a release for which nothing is drawn, with their columns.
+
+    A table may be in the source's data before it is drawn here. An empty file keeps the release complete.
+
+    Args:
+        release: its number.
+        drawn: full names of all tables that some release has rows of.
+    """
+    source = packaged("mimiciv")
+    found = {}
+    for project, shapes in source.history.shapes.items():
+        fitting = [s for s in shapes if release in source.partners.get((project, s.release), {s.release})]
+        for table in sorted(set(fitting[-1].columns) - set(drawn)) if fitting else ():
+            known = source.history.tables[table]
+            names = [*(name for column in known.columns for name in known.names[column]), *known.dropped]
+            columns = [name for name in names if name in fitting[-1].columns[table]]
+            found[f"{fitting[-1].modules[table]}/{known.name}"] = columns
+    return found
 
 
 def patients_of_block(release: str) -> int:

@@ -27,7 +27,15 @@ from ehrtraj.storage.owned import MARKER, claim, is_claimed, remove_claimed
 from ehrtraj.storage.safe import refuse_link
 from ehrtraj.synth import defects
 from ehrtraj.synth.life import draw_block
-from ehrtraj.synth.releases import RELEASES, Shape, known_subjects, patients_of_block, shape, without_later_deaths
+from ehrtraj.synth.releases import (
+    RELEASES,
+    Shape,
+    known_subjects,
+    patients_of_block,
+    shape,
+    tables_not_drawn,
+    without_later_deaths,
+)
 from ehrtraj.synth.tables import (
     charting,
     coding,
@@ -232,6 +240,9 @@ def _write(folder: Path, settings: SynthSettings, cpus: int, reporter: SynthRepo
                 files[table] = GzipFile(folder / f"{form.file(table)}.csv.gz")
                 files[table].append(pack(form.conform(table, frame), header=True))
                 files[table].append(pack(form.conform(table, frame)))
+        for table, columns in tables_not_drawn(settings.release, {*files, *_empty_tables(), *form.absent}).items():
+            files[table] = GzipFile(folder / f"{table}.csv.gz")
+            files[table].append(pack(pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), header=True))
         reporter.begin(settings.patients)
         for block in _blocks(settings, cpus):
             for table, part in block.parts.items():

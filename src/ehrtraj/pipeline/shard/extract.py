@@ -167,7 +167,8 @@ class Extractor:
                 if statement.event_type not in self._source.event_types:
                     raise self._place(recipe.table, line=statement.line).wrong(
                         f"the event type {statement.event_type} is not in event_types.csv, neither in that of the "
-                        "package nor in your own"
+                        "package nor in your own, and no recipe declares it: add a line "
+                        f"'-- event type: {statement.event_type} | RANK | MEANING | SOURCE'"
                     )
 
     def run(
