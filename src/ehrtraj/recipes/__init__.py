@@ -185,29 +185,27 @@ def read_own_recipes(folder: UserFile) -> dict[str, Recipe]:
     return {name: _read_recipe(name, path) for name, path in mine.items()}
 
 
-def recipes_of(
-    tables: Collection[str], read: Mapping[str, Recipe], mine: Mapping[str, Recipe], folder: File
-) -> dict[str, Recipe]:
+def recipes_of(tables: Collection[str], read: Mapping[File, Mapping[str, Recipe]]) -> dict[str, Recipe]:
     """The recipe of each table.
 
     Args:
         tables: full names of the tables of patients, each of which needs a recipe.
-        read: recipes of a source.
-        mine: a user's own, which come in the place of the source's.
-        folder: for messages: the user's, or the source's where there is none.
+        read: recipes by the folder that they are in: a source's, then a user's own, which come in their place.
 
     Raises:
-        RecipeError: if a table has no recipe, or a user's recipe no table.
+        RecipeError: if a table has no recipe, or a recipe no table.
     """
-    if unknown := sorted(set(mine) - set(tables)):
-        raise RecipeError(
-            f"{folder} has a recipe for {', '.join(unknown)}, which is no table of patients: a new table needs a line "
-            "'-- keys: COLUMNS | COLUMNS OF DUPLICATES' in its recipe, or one in tables.csv, and its columns in "
-            "columns.csv"
-        )
-    merged = {**read, **mine}
+    merged: dict[str, Recipe] = {}
+    for folder, recipes in read.items():
+        if unknown := sorted(set(recipes) - set(tables)):
+            raise RecipeError(
+                f"{folder} has a recipe for {', '.join(unknown)}, which is no table of patients: a new table needs a "
+                "line '-- keys: COLUMNS | COLUMNS OF DUPLICATES' in its recipe, or one in tables.csv, and its columns "
+                "in columns.csv (those of a source in releases/)"
+            )
+        merged |= recipes
     if lacking := [n for n in tables if n not in merged]:
-        raise RecipeError(f"{folder} has no recipe for {', '.join(lacking)}")
+        raise RecipeError(f"{list(read)[-1]} has no recipe for {', '.join(lacking)}")
     return {name: merged[name] for name in sorted(merged)}
 
 

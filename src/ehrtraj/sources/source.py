@@ -153,8 +153,10 @@ class Source:
         Raises:
             RecipeError: if one breaks the contract, or is of a table that nobody knows.
         """
-        folder = self.own_recipes or self.folder / _RECIPES
-        return recipe_files.recipes_of(self.tables_of("patient"), self._plain_recipes, self._added_recipes, folder)
+        read = {self.folder / _RECIPES: self._plain_recipes}
+        if self.own_recipes is not None:
+            read[self.own_recipes] = self._added_recipes
+        return recipe_files.recipes_of(self.tables_of("patient"), read)
 
     @cached_property
     def _plain_recipes(self) -> dict[str, Recipe]:
