@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check consumers faults bench clean
+.PHONY: demo docs test check consumers faults bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -22,6 +22,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: .venv/installed
 	rm -rf demo-output
 	$(BIN)/ehrtraj demo demo-output
+
+# Outputs of examples in docs/, docs/rules.md, and the table of coverage in README.md.
+docs: .venv/installed
+	$(BIN)/python tests/test_docs.py
 
 consumers: .envs/consumers/installed
 

@@ -47,6 +47,16 @@ SUMMARY = """ \nName:  ___                     Unit No:   ___\n \nAdmission Date
 REPORT = 'EXAMINATION:  CHEST (PORTABLE AP)\n\nINDICATION:  ___ year old // "? pneumonia"\n\nIMPRESSION:\n\nNo.\n'
 ADDENDUM = "ADDENDUM:\n\n"
 
+REJECTED = {
+    ("icu/chartevents", "exact_duplicate"): 2,
+    ("hosp/omr", "exact_duplicate"): 1,
+    ("hosp/labevents", "no_time"): 1,
+    ("hosp/poe_detail", "no_parent"): 1,
+    ("hosp/emar_detail", "no_parent"): 1,
+    ("note/discharge_detail", "no_note"): 1,
+}
+"""Rows that cannot become events, by table and reason."""
+
 _NUMBERED = {"hosp/labevents": "labevent_id", "hosp/microbiologyevents": "microevent_id"}
 _ORDERS = ("poe_id", "emar_id", "discontinue_of_poe_id", "discontinued_by_poe_id")
 

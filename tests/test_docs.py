@@ -1,7 +1,8 @@
 """The examples of the documentation, run: what a page shows is what comes out.
 
 A page's ```pycon blocks are run in one session, its ```console blocks by the shell, in a folder that holds the dataset
-of the hand-made release as trajectories/v1. To write the pages anew after a change: python tests/test_docs.py
+of the hand-made release as trajectories/v1. To write the pages anew after a change, and the tables that commands make
+of recipes and rules: make docs
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ from types import ModuleType
 import pytest
 
 import ehrtraj
+from ehrtraj.recipes import coverage
+from ehrtraj.rules import listing
+from ehrtraj.sources.source import packaged
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = ("dataset.md", "export.md", "check.md", "learning.md", "torch.md")
 NEEDS = {"torch.md": "torch"}
 
 _BLOCK = re.compile(r"^```(pycon|console)\n(.*?)^```", re.M | re.S)
+_COVERAGE = re.compile(r"^\| table \| since \|.*\n(?:\|.*\n)*", re.M)
 _STATEMENT = re.compile(r"^>>> .*\n(?:\.\.\. .*\n)*", re.M)
 
 
@@ -97,7 +102,7 @@ def test_a_page_shows_what_comes_out(page: str, handmade: ModuleType, tmp_path: 
     with in_a_folder_with_a_dataset(handmade, tmp_path):
         now = run_page(text)
     assert without_what_differs_each_time(now) == without_what_differs_each_time(text), (
-        f"docs/{page} has drifted: python tests/test_docs.py writes it anew"
+        f"docs/{page} has drifted: `make docs` writes it anew"
     )
 
 
@@ -110,6 +115,17 @@ def main() -> None:
         runs_here = [page for page in PAGES if page not in NEEDS or importlib.util.find_spec(NEEDS[page])]
         for page in sys.argv[1:] or runs_here:
             (DOCS / page).write_text(run_page((DOCS / page).read_text()))
+    if not sys.argv[1:]:
+        write_tables()
+
+
+def write_tables() -> None:
+    """Write what `ehrtraj rules docs` and `ehrtraj tables --markdown` make to where the tests look for it."""
+    mimic, readme = packaged("mimiciv"), DOCS.parent / "README.md"
+    (DOCS / "rules.md").write_text(listing.as_markdown(mimic.rules, mimic.name))
+    text, found = _COVERAGE.subn(lambda _: coverage.as_markdown(mimic), readme.read_text())
+    assert found == 1
+    readme.write_text(text)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,22 @@ def test_the_example_adds_a_table_and_replaces_a_recipe(
     assert codes["ECG"]["description"] == "Electrocardiogram of twelve leads"
 
 
+def test_the_header_of_the_recipe_may_declare_the_table_instead(
+    build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path, read_events: Callable[[Path], Any]
+) -> None:
+    listed = build(mine, modules=f"ecg={ecg}")
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    (header,) = re.findall(r"^```sql\n(-- keys:.*\n-- event type:.*\n)```", page, re.M)
+    recipe = mine / "ecg" / "record_list.sql"
+    about, line_end, rest = recipe.read_text().partition("\n")
+    recipe.write_text(f"{about}{line_end}{header}{rest}")
+    for name in ("tables.csv", "event_types.csv"):
+        (mine / name).unlink()
+    declared = build(mine, "v2", modules=f"ecg={ecg}")
+    assert read_events(declared.path).equals(read_events(listed.path))
+    assert declared.ledger == listed.ledger
+
+
 def test_a_dataset_with_a_custom_table_is_checked_shown_and_compared(
     build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path
 ) -> None:
@@ -190,7 +206,7 @@ def test_a_view_that_reads_itself_in_a_circle_is_named(
 
 def test_the_table_of_coverage_in_the_readme_is_that_of_the_recipes() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert as_markdown(MIMIC) in readme, "run `ehrtraj tables --markdown` and put it into README.md"
+    assert as_markdown(MIMIC) in readme, "`make docs` writes it anew"
 
 
 def test_the_table_of_coverage_names_every_table_and_what_becomes_of_it(mine: Path) -> None:

@@ -298,4 +298,4 @@ def test_every_rule_table_is_listed() -> None:
 
 def test_the_documentation_of_the_rules_is_that_of_the_files() -> None:
     page = Path(__file__).resolve().parents[1] / "docs" / "rules.md"
-    assert page.read_text() == as_markdown(MIMIC.rules, "mimiciv"), "run `ehrtraj rules docs > docs/rules.md`"
+    assert page.read_text() == as_markdown(MIMIC.rules, "mimiciv"), "`make docs` writes it anew"
