@@ -121,12 +121,13 @@ class Source:
         Raises:
             RecipeError: if a user's table cannot be used.
         """
-        from ehrtraj.release.schema import read_own_tables, read_tables
+        from ehrtraj.release.own_tables import read_own_tables
+        from ehrtraj.release.schema import read_tables
 
         found = read_tables(self.folder, self.history, self._plain_recipes)
-        return (
-            found if self.own_recipes is None else found | read_own_tables(self.own_recipes, found, self._added_recipes)
-        )
+        if self.own_recipes is None:
+            return found
+        return found | read_own_tables(self.own_recipes, found, self._added_recipes)
 
     def tables_of(self, kind: str) -> dict[str, Table]:
         """Its tables of one kind: `patient` or `dictionary`."""

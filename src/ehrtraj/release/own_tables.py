@@ -1,0 +1,111 @@
+"""The tables that a user's overlay adds, checked: a mistake is named with its file and line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from ehrtraj.errors import RecipeError
+from ehrtraj.files import names_in, read_csv_lines
+from ehrtraj.release.schema import ARROW_TYPES, TABLE_FIELDS, Table, declared_tables, table_of
+from ehrtraj.user_files import UserFile
+
+if TYPE_CHECKING:
+    from ehrtraj.recipes import Recipe
+
+_TYPE_NAMES = {kind: name for name, kind in ARROW_TYPES.items()}
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_COLUMN_FIELDS = ("module", "table", "column", "type")
+
+
+def read_own_tables(folder: UserFile, known: Mapping[str, Table], recipes: Mapping[str, Recipe]) -> dict[str, Table]:
+    """The tables that a user's folder adds. Their patients have the same key as those of the source.
+
+    Args:
+        folder: with a user's `tables.csv` and `columns.csv`.
+        known: tables of the source.
+        recipes: of the folder, some of which may declare their table.
+
+    Raises:
+        RecipeError: if something in it cannot be used.
+    """
+    patients = next(table for table in known.values() if table.kind == "patient")
+    columns = _own_columns(folder)
+    own: dict[str, Table] = {}
+    for where, row in [*_listed_tables(folder), *_added_tables(known, recipes)]:
+        table = table_of(row, columns.get(f"{row['module']}/{row['table']}", {}))
+        _check_table(table, where, patients, [*known.values(), *own.values()])
+        own[table.full_name] = table
+    if unknown := sorted(set(columns) - set(own)):
+        raise RecipeError(
+            f"{folder / 'columns.csv'} has columns of {', '.join(unknown)}, which tables.csv lacks and no recipe "
+            "declares with -- keys:"
+        )
+    return own
+
+
+def _listed_tables(folder: UserFile) -> list[tuple[str, dict[str, str]]]:
+    lines = _read_own(folder, "tables.csv", TABLE_FIELDS)
+    return [(f"{folder / 'tables.csv'}, line {number}", row) for number, row in lines]
+
+
+def _added_tables(known: Mapping[str, Table], recipes: Mapping[str, Recipe]) -> list[tuple[str, dict[str, str]]]:
+    """The tables that recipes declare, less those of the source: to change a recipe, you copy it with its header."""
+    added = []
+    for where, row in declared_tables(recipes):
+        declared = table_of(row, {})
+        same = known.get(declared.full_name)
+        if same is None:
+            added.append((where, row))
+        elif (declared.key_columns, declared.duplicate_columns) != (same.key_columns, same.duplicate_columns):
+            raise RecipeError(
+                f"{where}: the keys of {same.full_name} are those of the source: remove the line -- keys:"
+            )
+    return added
+
+
+def _check_table(table: Table, where: str, patients: Table, others: Iterable[Table]) -> None:
+    _check_names({"module": table.module, "table": table.name}, ("module", "table"), where)
+    if table.kind not in ("patient", "dictionary"):
+        raise RecipeError(f"{where}: kind is '{table.kind}': it is patient or dictionary")
+    if any(table.name == other.name for other in others):
+        raise RecipeError(f"{where}: there is a table named {table.name} already, and names are used bare in SQL")
+    if lacking := table.lacking_columns:
+        raise RecipeError(f"{where}: columns.csv has no column {', '.join(lacking)} of {table.full_name}")
+    key, kind = patients.key, patients.columns[patients.key]
+    if not table.key_columns or (table.kind == "patient" and table.key != key):
+        raise RecipeError(f"{where}: key_columns must begin with {key}")
+    if table.kind == "patient" and table.columns[key] != kind:
+        raise RecipeError(f"{where}: {key} must be a {_TYPE_NAMES[kind]} in columns.csv")
+
+
+def _read_own(folder: UserFile, name: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """The lines of a user's file, which must have these columns; none where there is no such file."""
+    if name not in names_in(folder, RecipeError):
+        return []
+    return read_csv_lines(folder / name, list(columns), RecipeError)
+
+
+def _own_columns(folder: UserFile) -> dict[str, dict[str, pa.DataType]]:
+    """The columns of each table that a user's folder adds, by the table's full name."""
+    columns: dict[str, dict[str, pa.DataType]] = {}
+    for number, row in _read_own(folder, "columns.csv", _COLUMN_FIELDS):
+        where = f"{folder / 'columns.csv'}, line {number}"
+        if row["type"] not in ARROW_TYPES:
+            raise RecipeError(f"{where}: there is no type '{row['type']}'; there are: {', '.join(ARROW_TYPES)}")
+        _check_names(row, ("column",), where)
+        of_table = columns.setdefault(f"{row['module']}/{row['table']}", {})
+        if row["column"].lower() in map(str.lower, of_table):
+            raise RecipeError(f"{where}: {row['table']} has the column {row['column']} twice")
+        of_table[row["column"]] = ARROW_TYPES[row["type"]]
+    return columns
+
+
+def _check_names(row: dict[str, str], columns: tuple[str, ...], where: str) -> None:
+    """Refuse a name that could not be one of a column, a file or a folder."""
+    for column in columns:
+        if not _NAME.fullmatch(row[column]):
+            raise RecipeError(f"{where}: {column} is '{row[column]}': use letters, digits and _, a letter first")
