@@ -6,8 +6,9 @@ A table of patients takes
 2. its recipe, whose header declares the key columns and any event type of its own;
 3. rows in `examples/handmade_release.py`, which use each of its columns.
 
-A limit takes a line with its citation, and another with the item's unit where there is none yet. A format of exports
-takes one file, see `test_export_formats.py`. `make docs` then writes the generated pages.
+A limit takes a line with its citation in `rules/limits.csv`, and where the item has none yet, its unit in `units.csv`
+and its concept in `concepts.csv`. A format of exports takes one file, see `test_export_formats.py`. `make docs` then
+writes the generated pages.
 """
 
 from __future__ import annotations
@@ -221,14 +222,15 @@ def test_a_declaration_that_was_copied_into_an_overlay_may_stay(folder: Path, tm
 # A limit --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_limit_takes_a_line_with_its_citation(
+def test_a_limit_takes_a_line_with_its_citation_and_a_concept(
     folder: Path, handmade: ModuleType, tmp_path: Path, trajectories_of: Callable[[Path], Any]
 ) -> None:
-    limited = {line["item"] for line in MIMIC.rules("limits")}
+    known = {line["item"] for name in ("limits", "concepts") for line in MIMIC.rules(name)}
     units = [(u["item"], u["unit"]) for u in MIMIC.rules("units") if u["event_type"] == "LAB"]
-    item, unit = next((item, unit) for item, unit in units if unit == "ng/mL" and item not in limited)
+    item, unit = next((item, unit) for item, unit in units if unit == "ng/mL" and item not in known)
     append(folder / "rules" / "limits.csv", f'LAB,{item},0,1000,5,200,C 0-1000; E 5-200,"C, E: invented"\n')
-    assert changed_files(folder) == ["rules/limits.csv"]
+    append(folder / "rules" / "concepts.csv", f"LAB,{item},LOINC/0-0,invented\n")
+    assert changed_files(folder) == ["rules/concepts.csv", "rules/limits.csv"]
     assert problem_of_limits(find_source(str(folder)).rules("limits")[-1]) is None
 
     rows = [
