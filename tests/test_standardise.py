@@ -186,7 +186,7 @@ def test_own_rules_win_and_are_recorded(build_rows: Callable[..., Any], tmp_path
     own = tmp_path / "own" / "rules"
     own.mkdir(parents=True)
     header = "event_type,item,low,high,suspicious_low,suspicious_high,figures,source\n"
-    (own / "limits.csv").write_text(header + "LAB,50983,100,120,,,,our laboratory\n")
+    (own / "limits.csv").write_text(header + "LAB,50983,100,120,,,100-120,our laboratory\n")
     rows = {"hosp/patients": [SUBJECT], "hosp/labevents": [lab(1, 50983, "140", "mEq/L")]}
     event = build_rows(rows, standardise=True, overlay=own.parent).one(10_000_001, "LAB//50983")
     assert (event["numeric_value"], event["raw_value"]) == (None, "140")
