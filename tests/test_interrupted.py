@@ -26,6 +26,7 @@ import pytest
 import ehrtraj
 from ehrtraj.errors import OutputError
 from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.sources.source import packaged
 
 COPIES = 8
 # By the estimate of a patient's rows this gives four shards.
@@ -125,6 +126,17 @@ def shard_files(output: Path) -> dict[str, tuple[int, int]]:
     data = output / ".v1.build" / "dataset" / "data"
     markers = (output / ".v1.build" / "shards").glob("[!.]*.json")
     return {str(p.relative_to(data)): stamp(p) for m in markers for p in data.glob(f"*/{m.stem}.parquet")}
+
+
+def free_what_resuming_frees(output: Path) -> None:
+    """Delete unfinished attempts and the staged rows of finished shards, which a kill may have left."""
+    work = output / ".v1.build"
+    shutil.rmtree(work / "attempts", ignore_errors=True)
+    shared = {table.replace("/", ".") for table in packaged("mimiciv").roles.of_all_shards}
+    for marker in extracted(output):
+        for path in (work / "stage").glob(f"*/{Path(marker).stem}-*.arrow"):
+            if path.parent.name not in shared:
+                path.unlink()
 
 
 def wait_until(condition: Callable[[], object], process: Any, seconds: float = 30) -> None:
@@ -583,6 +595,7 @@ def test_on_a_full_disk_it_says_so_and_goes_on_when_there_is_room(
     process = start(crowd, output, "--max-cpus", "1")
     wait_until(lambda: extracted(output), process)
     kill_group(process)
+    free_what_resuming_frees(output)
     space = os.statvfs(output)
     disk(f"size={(space.f_blocks - space.f_bfree) * space.f_frsize + 8192}")
     done = shard_files(output)
