@@ -1,8 +1,8 @@
-"""The examples of the documentation, run: what a page shows is what comes out.
+"""The documentation: its examples are run, and what a page shows is what comes out.
 
 A page's ```pycon blocks are run in one session, its ```console blocks by the shell, in a folder that holds the dataset
-of the hand-made release as trajectories/v1. To write the pages anew after a change, and the tables that commands make
-of recipes and rules: make docs
+of the hand-made release as trajectories/v1. An example whose output is an error ends with the comment `# error`. To
+write the outputs anew after a change: python tests/test_docs.py
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib.util
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -19,21 +20,30 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import typer
 
 import ehrtraj
-from ehrtraj.recipes import coverage
-from ehrtraj.rules import listing
-from ehrtraj.sources.source import packaged
+from ehrtraj.cli import app
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = ("dataset.md", "export.md", "check.md", "learning.md", "torch.md")
-NEEDS = {"torch.md": "torch"}
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = {path.relative_to(ROOT).as_posix(): path for path in (*ROOT.glob("*.md"), *sorted(DOCS.rglob("*.md")))}
 
-_BLOCK = re.compile(r"^```(pycon|console)\n(.*?)^```", re.M | re.S)
-_COVERAGE = re.compile(r"^\| table \| since \|.*\n(?:\|.*\n)*", re.M)
+_BLOCK = re.compile(r"^```(pycon|console)\n(.*?)^```$", re.M | re.S)
+_SHELL = re.compile(r"^```(sh|console)\n(.*?)^```$", re.M | re.S)
 _STATEMENT = re.compile(r"^>>> .*\n(?:\.\.\. .*\n)*", re.M)
+_RAISED = re.compile(r"^(Traceback|error: |[\w.]*Error: )", re.M)
+_MARK = "  # error"
+
+RUN = [name for name, path in PAGES.items() if _BLOCK.search(path.read_text(encoding="utf-8"))]
+
+
+def needs(page: str) -> str | None:
+    """The module that a page's examples need and that is not among the dependencies, if it has one."""
+    return "torch" if "import torch" in (text := PAGES[page].read_text()) or "from torch" in text else None
 
 
 def run_statement(source: str, session: dict[str, object]) -> str:
@@ -93,39 +103,185 @@ def in_a_folder_with_a_dataset(handmade: ModuleType, folder: Path) -> Iterator[N
         yield
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", RUN)
 def test_a_page_shows_what_comes_out(page: str, handmade: ModuleType, tmp_path: Path) -> None:
-    if page in NEEDS:
-        pytest.importorskip(NEEDS[page], reason=f"{NEEDS[page]} is in the environment of `make consumers`")
-    text = (DOCS / page).read_text()
-    assert len(_BLOCK.findall(text)) > 5
+    if needed := needs(page):
+        pytest.importorskip(needed, reason=f"{needed} is in the environment of `make consumers`")
+    text = PAGES[page].read_text()
     with in_a_folder_with_a_dataset(handmade, tmp_path):
         now = run_page(text)
     assert without_what_differs_each_time(now) == without_what_differs_each_time(text), (
-        f"docs/{page} has drifted: `make docs` writes it anew"
+        f"{page} has drifted: python tests/test_docs.py writes it anew"
     )
 
 
+def test_the_pages_about_using_a_dataset_are_run() -> None:
+    names = {Path(page).stem for page in RUN}
+    assert names >= {"dataset", "export", "check", "learning", "torch"}
+
+
+# Fences and errors ---------------------------------------------------------------------------------------------------
+
+
+def problem_of_fences(text: str) -> str | None:
+    """What is wrong with the fences of a page: one without a language, or one that is not closed."""
+    opened = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.startswith("```"):
+            continue
+        if not opened and line == "```":
+            return f"line {number} begins a block without a language, or ends one that was not begun"
+        if opened and line != "```":
+            return f"line {number} begins a block, but that of line {opened} is not closed"
+        opened = 0 if opened else number
+    return f"the block of line {opened} is not closed" if opened else None
+
+
+def examples(text: str) -> Iterator[tuple[str, str]]:
+    """Each example of a page: what is typed, and what comes out."""
+    for kind, block in _BLOCK.findall(text):
+        begins = re.compile(r"^\$ .*\n", re.M) if kind == "console" else _STATEMENT
+        typed = list(begins.finditer(block))
+        for this, after in zip(typed, [*typed[1:], None], strict=True):
+            yield this[0].rstrip("\n"), block[this.end() : after.start() if after else len(block)]
+
+
+def problems_of_errors(text: str) -> list[str]:
+    """Examples that show an error without being marked, or are marked and show none."""
+    return [typed for typed, output in examples(text) if bool(_RAISED.search(output)) != typed.endswith(_MARK)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_fences_are_closed_and_have_a_language(page: str) -> None:
+    assert problem_of_fences(PAGES[page].read_text()) is None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_example_shows_an_error_where_it_is_marked_as_one(page: str) -> None:
+    assert problems_of_errors(PAGES[page].read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("```sh\nls\n```\n", None),
+        ("```console\n$ ls\n```console\n$ ls\n```\n", "line 3 begins a block, but that of line 1 is not closed"),
+        ("```sh\nls\n", "the block of line 1 is not closed"),
+        ("ls\n```\n", "line 2 begins a block without a language, or ends one that was not begun"),
+    ],
+)
+def test_a_fence_that_is_missing_is_found(text: str, problem: str | None) -> None:
+    assert problem_of_fences(text) == problem
+
+
+def test_an_error_that_nobody_expects_is_found() -> None:
+    raised = "Traceback (most recent call last):\n    ...\nNameError: name 'events' is not defined\n"
+    assert problems_of_errors(f"```pycon\n>>> 1\n1\n>>> events\n{raised}```\n") == [">>> events"]
+    assert problems_of_errors(f"```pycon\n>>> events  # error\n{raised}```\n") == []
+    assert problems_of_errors("```pycon\n>>> 1  # error\n1\n```\n") == [">>> 1  # error"]
+    assert problems_of_errors("```console\n$ ehrtraj info x\nerror: no x\n```\n") == ["$ ehrtraj info x"]
+
+
+# Commands ------------------------------------------------------------------------------------------------------------
+
+
+def commands_in(lines: str) -> list[list[str]]:
+    """The calls of ehrtraj in lines of a shell, as words, without what is around them."""
+    found = []
+    for line in lines.replace("\\\n", " ").splitlines():
+        if "ehrtraj " not in line:
+            continue
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+        lexer.whitespace_split = True
+        call: list[str] | None = None
+        for word in (*lexer, ";"):
+            if set(word) <= set("|&;<>"):
+                found += [call] if call else []
+                call = None
+            elif call is not None:
+                call.append(word)
+            elif word == "ehrtraj":
+                call = []
+    return found
+
+
+def find_command(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that words name, and the words behind its name."""
+    command: Any = typer.main.get_command(app)
+    while words and hasattr(command, "commands"):
+        assert words[0] in command.commands, f"ehrtraj has no command {words[0]}"
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+def parse(words: list[str]) -> None:
+    """Parse a call as the command line does, without running it."""
+    if words[0].startswith("-"):
+        return
+    command, rest = find_command(words)
+    with contextlib.suppress(typer.Exit):
+        command.make_context(command.name, rest)
+
+
+@pytest.mark.parametrize("page", [name for name, path in PAGES.items() if _SHELL.search(path.read_text())])
+def test_commands_of_a_page_can_be_parsed(page: str) -> None:
+    for kind, block in _SHELL.findall(PAGES[page].read_text()):
+        typed = "\n".join(re.findall(r"^\$ (.*)$", block, re.M)) if kind == "console" else block
+        for words in commands_in(typed):
+            parse(words)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_within_sentences_have_options_that_exist(page: str) -> None:
+    for text in re.findall(r"(?<!`)`ehrtraj ([a-z][^`]*)`(?!`)", PAGES[page].read_text()):
+        name, *rest = re.findall(r"[^\s|]+", text)
+        command, rest = find_command([name, *rest])
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word for word in rest if word.startswith("-")} <= {*options, "--help"}, text
+
+
+def commands_with_help() -> Iterator[tuple[str, str]]:
+    """The name and the --help text of each command."""
+    waiting = [("ehrtraj", typer.main.get_command(app))]
+    while waiting:
+        name, command = waiting.pop(0)
+        yield name, command.help or ""
+        waiting += [(f"{name} {key}", value) for key, value in getattr(command, "commands", {}).items()]
+
+
+@pytest.mark.parametrize(("name", "text"), list(commands_with_help()), ids=lambda value: value.partition("\n")[0])
+def test_examples_of_help_can_be_parsed(name: str, text: str) -> None:
+    shown = re.findall(r"^ +((?:[A-Z_]+=\S+ )*ehrtraj .*|Examples: .*)$|^(Examples: .*)$", text, re.M)
+    calls = [words for found in shown for words in commands_in("".join(found).removeprefix("Examples: "))]
+    assert calls or "xample" not in text
+    for words in calls:
+        parse(words)
+
+
+def test_a_command_that_cannot_be_parsed_is_found() -> None:
+    (words,) = commands_in("MAX_CPUS=2 ehrtraj build mimic -t v1 --fast | tail  # quickly")
+    assert words == ["build", "mimic", "-t", "v1", "--fast"]
+    with pytest.raises(Exception, match="No such option: --fast"):
+        parse(words)
+    with pytest.raises(AssertionError, match="no command biuld"):
+        parse(["biuld"])
+
+
 def main() -> None:
-    spec = importlib.util.spec_from_file_location("handmade_release", DOCS.parent / "examples" / "handmade_release.py")
+    spec = importlib.util.spec_from_file_location("handmade_release", ROOT / "examples" / "handmade_release.py")
     handmade = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = handmade
     spec.loader.exec_module(handmade)
-    with tempfile.TemporaryDirectory() as folder, in_a_folder_with_a_dataset(handmade, Path(folder)):
-        runs_here = [page for page in PAGES if page not in NEEDS or importlib.util.find_spec(NEEDS[page])]
-        for page in sys.argv[1:] or runs_here:
-            (DOCS / page).write_text(run_page((DOCS / page).read_text()))
-    if not sys.argv[1:]:
-        write_tables()
-
-
-def write_tables() -> None:
-    """Write what `ehrtraj rules docs` and `ehrtraj tables --markdown` make to where the tests look for it."""
-    mimic, readme = packaged("mimiciv"), DOCS.parent / "README.md"
-    (DOCS / "rules.md").write_text(listing.as_markdown(mimic.rules, mimic.name))
-    text, found = _COVERAGE.subn(lambda _: coverage.as_markdown(mimic), readme.read_text())
-    assert found == 1
-    readme.write_text(text)
+    given = [path.resolve() for path in map(Path, sys.argv[1:])]
+    for page in RUN:
+        path, needed = PAGES[page], needs(page)
+        if path not in given if given else needed and not importlib.util.find_spec(needed):
+            continue
+        with tempfile.TemporaryDirectory() as folder, in_a_folder_with_a_dataset(handmade, Path(folder)):
+            text = path.read_text()
+            now = run_page(text)
+        if without_what_differs_each_time(now) != without_what_differs_each_time(text):
+            path.write_text(now)
 
 
 if __name__ == "__main__":
