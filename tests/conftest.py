@@ -65,6 +65,12 @@ def handmade() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def generated_pages() -> ModuleType:
+    """The module `generated_pages.py`: what the generated pages of the documentation should be."""
+    return _load(ROOT / "tests" / "generated_pages.py")
+
+
+@pytest.fixture(scope="session")
 def loopback() -> ModuleType:
     """The module `loopback_server.py`: a server that behaves as PhysioNet's, with faults on demand."""
     return _load(ROOT / "tests" / "loopback_server.py")

@@ -383,9 +383,9 @@ def test_every_promise_is_broken_by_some_test() -> None:
 
 
 def test_every_promise_is_documented() -> None:
-    page = (Path(__file__).resolve().parents[1] / "docs" / "check.md").read_text()
+    page = (Path(__file__).resolve().parents[1] / "docs" / "reference" / "checks.md").read_text()
     rows = [f"| `{p.name}` | {p.words} | {p.scope} |" for p in PROMISES.values()]
-    assert "\n".join(["| promise | what holds | of |", "|---|---|---|", *rows, ""]) in page
+    assert "\n".join(["| check | what must hold | of |", "| --- | --- | --- |", *rows, ""]) in page
 
 
 def flip_last_byte(path: Path) -> None:

@@ -1,7 +1,4 @@
-"""Settings are declared once: what is derived from the declarations, and whether they are true.
-
-To write the table of settings in README.md anew after a change: python tests/test_declaration.py
-"""
+"""Settings are declared once: what is derived from the declarations, and whether they are true."""
 
 from __future__ import annotations
 
@@ -29,7 +26,6 @@ from ehrtraj.pipeline.plan.vocabularies import find_vocabularies
 from ehrtraj.release.detect import detect, which_source
 from ehrtraj.sources.source import packaged
 
-README = Path(__file__).resolve().parents[1] / "README.md"
 BY_NAME = {declared.name: declared for declared in SETTINGS}
 # Whatever is given as a path, or names files in another way.
 NAMING_FILES = [
@@ -243,44 +239,3 @@ def test_an_argument_that_is_no_setting_is_refused_as_by_any_function(release: P
     with pytest.raises(TypeError, match="data_dir"):
         ehrtraj.build(release, tmp_path, data_dir=release)
     assert not list(tmp_path.iterdir())
-
-
-# The table of settings -----------------------------------------------------------------------------------------------
-
-
-def as_table() -> str:
-    """The table of settings for README.md."""
-    rows = [("setting", "command line", "environment", "default", "changes the data", "meaning")]
-    rows.append(("---",) * len(rows[0]))
-    for declared in SETTINGS:
-        what = declared.declared
-        options = declared.name.upper() if what.positional else what.switch or declared.option
-        listed = [*options.split("/"), *filter(None, (what.short, what.shorthand and what.shorthand[0]))]
-        default = declared.default_text and (what.default_text or f"`{declared.default_text}`")
-        if not declared.required and isinstance(declared.default, bool):
-            default = "yes" if declared.default else "no"
-        rows.append(
-            (
-                f"`{declared.name}`",
-                ", ".join(f"`{option}`" for option in listed),
-                f"`{declared.variables[-1]}`",
-                default,
-                "yes" if what.changes_data else "no",
-                f"{what.help} {what.details}".strip(),
-            )
-        )
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows).replace("|  |", "| |")
-
-
-def test_the_readme_has_the_table_of_settings() -> None:
-    assert as_table() in README.read_text(encoding="utf-8"), "python tests/test_declaration.py writes it anew"
-
-
-def main() -> None:
-    text = README.read_text(encoding="utf-8")
-    table = re.compile(r"^\| setting \|.*\n(?:\|.*\n)*", re.M)
-    README.write_text(table.sub(lambda _: as_table(), text, count=1), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,7 @@
 
 A page's ```pycon blocks are run in one session, its ```console blocks by the shell, in a folder that holds the dataset
 of the hand-made release as trajectories/v1. An example whose output is an error ends with the comment `# error`. To
-write the outputs anew after a change: python tests/test_docs.py
+write the outputs anew after a change: make docs
 """
 
 from __future__ import annotations
@@ -111,13 +111,14 @@ def test_a_page_shows_what_comes_out(page: str, handmade: ModuleType, tmp_path: 
     with in_a_folder_with_a_dataset(handmade, tmp_path):
         now = run_page(text)
     assert without_what_differs_each_time(now) == without_what_differs_each_time(text), (
-        f"{page} has drifted: python tests/test_docs.py writes it anew"
+        f"{page} has drifted: `make docs` writes it anew"
     )
 
 
 def test_the_pages_about_using_a_dataset_are_run() -> None:
     names = {Path(page).stem for page in RUN}
-    assert names >= {"dataset", "export", "check", "learning", "torch"}
+    expected = {"python", "reading", "first-study", "export", "check-and-diff", "labels", "pytorch", "README"}
+    assert names >= expected
 
 
 # Fences and errors ---------------------------------------------------------------------------------------------------
@@ -180,6 +181,53 @@ def test_an_error_that_nobody_expects_is_found() -> None:
     assert problems_of_errors(f"```pycon\n>>> events  # error\n{raised}```\n") == []
     assert problems_of_errors("```pycon\n>>> 1  # error\n1\n```\n") == [">>> 1  # error"]
     assert problems_of_errors("```console\n$ ehrtraj info x\nerror: no x\n```\n") == ["$ ehrtraj info x"]
+
+
+# Links and generated pages -------------------------------------------------------------------------------------------
+
+_LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([\w./:?=&-]*)(#[\w-]+)?\)")
+
+
+def anchors_of(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"(?ms)^```.*?^```$", "", text), re.M)
+    return {"#" + re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    path = PAGES[page]
+    for target, anchor in _LINK.findall(re.sub(r"(?ms)^```.*?^```$", "", path.read_text())):
+        if "://" in target:
+            continue
+        linked = (path.parent / target).resolve() if target else path
+        assert linked.exists(), f"{target} does not exist"
+        assert not anchor or anchor in anchors_of(linked.read_text()), f"{target} has no heading {anchor}"
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    files = [path for kind in ("py", "csv", "toml", "sql") for path in (ROOT / "src").rglob(f"*.{kind}")]
+    named = {name for path in files for name in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8"))}
+    assert len(named) > 5
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+
+def test_every_page_begins_with_its_title_and_its_purpose() -> None:
+    for page, path in PAGES.items():
+        title, empty, purpose = path.read_text().splitlines()[:3]
+        assert title.startswith("# "), page
+        assert not empty, page
+        assert purpose, page
+
+
+@pytest.mark.parametrize("page", ["settings.md", "tables.md", "checks.md", "rules.md", "cli.md"])
+def test_a_generated_page_is_that_of_the_code(page: str, generated_pages: ModuleType) -> None:
+    text = (DOCS / "reference" / page).read_text(encoding="utf-8")
+    assert text == generated_pages.PAGES[page](text), "`make docs` writes it anew"
+
+
+def test_every_generated_page_is_compared(generated_pages: ModuleType) -> None:
+    assert list(generated_pages.PAGES) == ["settings.md", "tables.md", "checks.md", "rules.md", "cli.md"]
 
 
 # Commands ------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A user's own tables and recipes: the example of docs/recipes.md as it stands there, and what can be wrong in one."""
+"""A user's own tables and recipes: the example of docs/guides/custom-tables.md, and what can be wrong in one."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ RECORDS = f"""subject_id,study_id,file_name,ecg_time,path
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    """The folder of docs/recipes.md, written out."""
-    files = dict(_FILE.findall((ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")))
+    """The folder of docs/guides/custom-tables.md, written out."""
+    files = dict(_FILE.findall((ROOT / "docs" / "guides" / "custom-tables.md").read_text(encoding="utf-8")))
     assert set(files) == {"tables.csv", "columns.csv", "event_types.csv", "ecg/record_list.sql", "hosp/services.sql"}
     for name, text in files.items():
         path = tmp_path / "my-overlay" / "recipes" / name
@@ -88,7 +88,7 @@ def test_the_header_of_the_recipe_may_declare_the_table_instead(
     build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path, read_events: Callable[[Path], Any]
 ) -> None:
     listed = build(mine, modules=f"ecg={ecg}")
-    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "custom-tables.md").read_text(encoding="utf-8")
     (header,) = re.findall(r"^```sql\n(-- keys:.*\n-- event type:.*\n)```", page, re.M)
     recipe = mine / "ecg" / "record_list.sql"
     about, line_end, rest = recipe.read_text().partition("\n")
@@ -202,11 +202,6 @@ def test_a_view_that_reads_itself_in_a_circle_is_named(
 
 
 # The table of coverage ----------------------------------------------------------------------------------------
-
-
-def test_the_table_of_coverage_in_the_readme_is_that_of_the_recipes() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert as_markdown(MIMIC) in readme, "`make docs` writes it anew"
 
 
 def test_the_table_of_coverage_names_every_table_and_what_becomes_of_it(mine: Path) -> None:

@@ -281,7 +281,7 @@ def test_what_programs_read_is_exact(world: World, run_cli: Callable[..., Said],
     assert info.isascii()
     assert json.loads(info)["path"] == str(world.dataset)
     page = run_cli("rules", "docs", encoding=encoding).out
-    assert page == (SOURCE.parents[1] / "docs" / "rules.md").read_bytes()
+    assert page == (SOURCE.parents[1] / "docs" / "reference" / "rules.md").read_bytes()
     task = run_cli("tasks", "aki_48h", encoding=encoding).out
     assert task == (SOURCE / "sources" / "mimiciv" / "tasks" / "aki_48h.yaml").read_bytes()
 

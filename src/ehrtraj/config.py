@@ -231,7 +231,7 @@ class Settings:
         default=None,
         metadata=setting(
             help="Source of the release: a name, or the folder of your own.",
-            details="See docs/sources.md.",
+            details="See docs/reference/sources.md.",
             changes_data=True,
             content_in="source",
             default_text="found by its tables",

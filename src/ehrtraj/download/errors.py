@@ -1,4 +1,4 @@
-"""What can go wrong in a download. Each has an exit code of its own (docs/download.md lists them)."""
+"""What can go wrong in a download. Each has an exit code of its own (docs/guides/download.md lists them)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read a task file in the language of ACES (es-aces 0.7), as far as docs/learning.md says."""
+"""Read a task file in the language of ACES (es-aces 0.7), as far as docs/guides/labels.md says."""
 
 from __future__ import annotations
 

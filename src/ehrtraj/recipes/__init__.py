@@ -1,4 +1,4 @@
-"""Recipes: which events a table's rows become, one SQL file a table. `docs/recipes.md` is their contract."""
+"""Recipes: which events a table's rows become, one SQL file a table. `docs/reference/recipes.md` is their contract."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def parse_recipe(table: str, text: str, file: str = "") -> Recipe:
         file: path of a user's file, for messages.
 
     Raises:
-        RecipeError: if it breaks the contract in `docs/recipes.md`.
+        RecipeError: if it breaks the contract in `docs/reference/recipes.md`.
     """
 
     def wrong(at: int, what: str) -> RecipeError:

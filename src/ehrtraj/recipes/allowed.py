@@ -19,7 +19,7 @@ _DEEPEST = 200
 _ERROR_LINE = re.compile(r"^LINE ([0-9]+):", re.MULTILINE)
 _MACRO = re.compile(r"\s*CREATE\s+(OR\s+REPLACE\s+)?(TEMP\s+|TEMPORARY\s+)?(MACRO|FUNCTION)\b", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*")
-_MAY = "SQL of a recipe may only read the tables of the build, in one SELECT that writes nothing (docs/recipes.md)"
+_MAY = "SQL of a recipe may only read the tables of the build, in one SELECT that writes nothing (docs/reference/recipes.md)"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Place:
         line = int(found[1]) if padded and (found := _ERROR_LINE.search(text)) else None
         if isinstance(error, duckdb.PermissionException) or "the configuration has been locked" in text:
             return self.wrong(
-                "files, the network, extensions and settings are out of reach of a recipe (docs/recipes.md). "
+                "files, the network, extensions and settings are out of reach of a recipe (docs/reference/recipes.md). "
                 f"DuckDB says: {text}",
                 line,
             )
@@ -112,7 +112,7 @@ def _check_macros(connection: duckdb.DuckDBPyConnection, text: str, place: Place
         raise place.refused(error, padded=True) from None
     for statement in statements:
         if not _MACRO.match(_COMMENT.sub("", statement.query)):
-            raise place.wrong("macros.sql may only hold CREATE MACRO statements (docs/recipes.md)")
+            raise place.wrong("macros.sql may only hold CREATE MACRO statements (docs/reference/recipes.md)")
 
 
 def _depth(sql: str) -> int:

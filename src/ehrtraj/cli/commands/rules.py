@@ -55,7 +55,7 @@ def rules_explain(
 
 @rules_app.command("docs")
 def rules_docs(overlay: Annotated[Path | None, _OVERLAY] = None, source: Annotated[str | None, _SOURCE] = None) -> None:
-    """Print the page that documents every rule (docs/rules.md), made from the files."""
+    """Print the page that documents every rule (docs/reference/rules.md), made from the files."""
     from ehrtraj.rules.listing import as_markdown
     from ehrtraj.sources.source import find_source
 

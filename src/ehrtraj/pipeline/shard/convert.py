@@ -96,7 +96,7 @@ def append_events(
         codes: receives the codes that are new.
         table: position of the source table among the build's tables.
         statement: of a recipe.
-        result: its columns as `docs/recipes.md` lists them, without `event_type`; others are attributes.
+        result: its columns as `docs/reference/recipes.md` lists them, without `event_type`; others are attributes.
         standardiser: applies the rule tables of numbers; None leaves numbers and units as they are.
         known: items that a dictionary has, by event type: others of that event type are flagged.
 

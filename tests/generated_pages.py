@@ -1,0 +1,140 @@
+"""Pages and tables of the documentation that are generated from the code.
+
+To write them anew after a change: make docs
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ehrtraj.checks.invariants import PROMISES
+from ehrtraj.cli import app
+from ehrtraj.config import SETTINGS
+from ehrtraj.rules import listing
+from ehrtraj.sources import coverage
+from ehrtraj.sources.source import packaged
+
+REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
+MIMIC = packaged("mimiciv")
+
+
+def rows_of(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ("---",) * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines).replace("|  |", "| |")
+
+
+# Settings and checks -------------------------------------------------------------------------------------------------
+
+
+def settings() -> str:
+    """The table of settings."""
+    rows = []
+    for declared in SETTINGS:
+        what = declared.declared
+        options = declared.name.upper() if what.positional else what.switch or declared.option
+        listed = [*options.split("/"), *filter(None, (what.short, what.shorthand and what.shorthand[0]))]
+        default = declared.default_text and (what.default_text or f"`{declared.default_text}`")
+        if not declared.required and isinstance(declared.default, bool):
+            default = "yes" if declared.default else "no"
+        rows.append(
+            (
+                f"`{declared.name}`",
+                ", ".join(f"`{option}`" for option in listed),
+                f"`{declared.variables[-1]}`",
+                default,
+                "yes" if what.changes_data else "no",
+                f"{what.help} {what.details}".strip(),
+            )
+        )
+    return rows_of(("setting", "command line", "environment", "default", "changes the data", "meaning"), rows)
+
+
+def checks() -> str:
+    """The table of what `ehrtraj check` verifies."""
+    return rows_of(("check", "what must hold", "of"), [(f"`{p.name}`", p.words, p.scope) for p in PROMISES.values()])
+
+
+# The command line ----------------------------------------------------------------------------------------------------
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command with its full name, in the order of --help."""
+    waiting = [("ehrtraj", typer.main.get_command(app))]
+    while waiting:
+        name, command = waiting.pop(0)
+        if hasattr(command, "commands"):
+            waiting = [(f"{name} {key}", value) for key, value in command.commands.items()] + waiting
+        else:
+            yield name, command
+
+
+def cli() -> str:
+    """The reference of all commands."""
+    lines = [
+        "# Commands\n",
+        "Every command with its arguments and options, generated from its `--help` (`make docs`).",
+    ]
+    for name, command in commands():
+        lines += [f"\n## {name}\n", _help(command.help or "").rstrip(), "", _parameters(command).rstrip()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _help(text: str) -> str:
+    """A command's help: its examples as a block, its headings in bold."""
+    text = re.sub(r"(?m)^\[bold\]Examples\[/bold\]\n(?:\n| .*\n?)+", _as_block, text.strip())
+    return re.sub(r"\[/?bold\]", "**", text)
+
+
+def _as_block(examples: re.Match[str]) -> str:
+    calls = re.findall(r"^ +(.+)$", examples[0], re.M)
+    return "\n".join(["```sh", *calls, "```", "", ""])
+
+
+def _parameters(command: Any) -> str:
+    rows = []
+    for parameter in command.params:
+        is_argument = parameter.param_type_name == "argument"
+        names = [parameter.metavar or parameter.name.upper()] if is_argument else parameter.opts
+        rows.append((", ".join(f"`{name}`" for name in (*names, *parameter.secondary_opts)), _one_line(parameter.help)))
+    return rows_of(("argument or option", "meaning"), rows) if rows else ""
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+# Where they are ------------------------------------------------------------------------------------------------------
+
+
+def _put(table: str, text: str) -> str:
+    """A page with a table in the place of that with the same first column."""
+    first = re.escape(table.partition("|")[2].partition("|")[0])
+    text, found = re.subn(rf"^\|{first}\|.*\n(?:\|.*\n)*", lambda _: table, text, flags=re.M)
+    assert found == 1, f"the page has {found} tables that begin with {first}"
+    return text
+
+
+PAGES: dict[str, Callable[[str], str]] = {
+    "settings.md": lambda text: _put(settings(), text),
+    "tables.md": lambda text: _put(coverage.as_markdown(MIMIC), text),
+    "checks.md": lambda text: _put(checks(), text),
+    "rules.md": lambda _: listing.as_markdown(MIMIC.rules, MIMIC.name),
+    "cli.md": lambda _: cli(),
+}
+"""What each generated page should be, given the text of the page."""
+
+
+def main() -> None:
+    for name, make in PAGES.items():
+        path = REFERENCE / name
+        path.write_text(make(path.read_text(encoding="utf-8") if path.exists() else ""), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
