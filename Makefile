@@ -29,6 +29,17 @@ docs: .venv/installed
 
 consumers: .envs/consumers/installed
 
+.envs/docs/installed: pyproject.toml
+	$(PYTHON) -m venv .envs/docs
+	.envs/docs/bin/pip install --quiet -e '.[docs]'
+	touch $@
+
+# Writes pages that are generated from the code and outputs of examples, then builds site/, where a broken link is an error.
+docs: .venv/installed .envs/docs/installed
+	$(BIN)/python tests/generated_pages.py
+	$(BIN)/python tests/test_docs.py
+	NO_MKDOCS_2_WARNING=1 .envs/docs/bin/mkdocs build --strict --quiet
+
 check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,4 +68,4 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/learning.py --help
 
 clean:
-	rm -rf .venv .envs demo-output
+	rm -rf .venv .envs demo-output site

@@ -1,4 +1,4 @@
-"""Whether consecutive events are in order: by time as MEDS asks, and in the order that `docs/decisions/total-order.md` publishes."""
+"""Whether consecutive events are in order: by time as MEDS asks, and as `docs/decisions/total-order.md` has it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,8 @@ class Trajectory:
 
     Attributes:
         subject_id: the patient.
-        events: a polars frame with a row for each event, static facts (null time) first; columns as in docs/reference/dataset-files.md.
+        events: a polars frame with a row for each event, static facts (null time) first; its columns are in
+            docs/reference/dataset-files.md.
         split: `train`, `tuning` or `held_out`.
         known_until: the time that `as_of` has cut at; None where nothing is hidden.
         known: all events of the patient, cut by `as_of` alone.

@@ -19,7 +19,10 @@ _DEEPEST = 200
 _ERROR_LINE = re.compile(r"^LINE ([0-9]+):", re.MULTILINE)
 _MACRO = re.compile(r"\s*CREATE\s+(OR\s+REPLACE\s+)?(TEMP\s+|TEMPORARY\s+)?(MACRO|FUNCTION)\b", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*")
-_MAY = "SQL of a recipe may only read the tables of the build, in one SELECT that writes nothing (docs/reference/recipes.md)"
+_MAY = (
+    "SQL of a recipe may only read the tables of the build, in one SELECT that writes nothing "
+    "(docs/reference/recipes.md)"
+)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from ehrtraj.rules import Read, columns_of, read_general
@@ -98,4 +99,6 @@ def as_markdown(read: Read, source: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Text as a table shows it: what separates cells, or would make a link of brackets, is escaped."""
+    text = text.replace("|", "\\|").replace("\n", " ")
+    return re.sub(r"\](?=[\[(])", r"]\\", text)
