@@ -23,10 +23,6 @@ demo: .venv/installed
 	rm -rf demo-output
 	$(BIN)/ehrtraj demo demo-output
 
-# Outputs of examples in docs/, docs/rules.md, and the table of coverage in README.md.
-docs: .venv/installed
-	$(BIN)/python tests/test_docs.py
-
 consumers: .envs/consumers/installed
 
 .envs/docs/installed: pyproject.toml

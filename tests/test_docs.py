@@ -323,7 +323,9 @@ def main() -> None:
     given = [path.resolve() for path in map(Path, sys.argv[1:])]
     for page in RUN:
         path, needed = PAGES[page], needs(page)
-        if path not in given if given else needed and not importlib.util.find_spec(needed):
+        if given and path not in given:
+            continue
+        if needed and not importlib.util.find_spec(needed):
             continue
         with tempfile.TemporaryDirectory() as folder, in_a_folder_with_a_dataset(handmade, Path(folder)):
             text = path.read_text()
