@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo docs test check consumers faults bench clean
+.PHONY: demo docs test check consumers faults bench dist clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -63,5 +63,10 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/check.py --help
 	$(BIN)/python benchmarks/learning.py --help
 
+# The sdist, and the wheel that is built from it.
+dist: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
 clean:
-	rm -rf .venv .envs demo-output site
+	rm -rf .venv .envs demo-output site dist
