@@ -156,7 +156,7 @@ def _kind_of(mode: int) -> Kind:
 def _read(path: Path, most: int) -> tuple[int, bytes]:
     """Return the mode of a file, and its content where it is a regular one, up to so many bytes."""
     # A pipe that nobody writes to would never open otherwise.
-    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         mode = os.fstat(number).st_mode
         if not stat.S_ISREG(mode):

@@ -18,7 +18,8 @@ from ehrtraj.exports.units import Unit
 # Events spelled at once: their text stays far from the 2 GB that an Arrow array of strings can hold.
 EVENTS_AT_ONCE = 1 << 16
 
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+# Windows has no O_NOFOLLOW. Without O_BINARY, it writes every line feed as two bytes.
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 def no_opening(_names: list[str], _unit: Unit | None) -> bytes:

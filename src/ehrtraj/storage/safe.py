@@ -106,9 +106,11 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = False, is_locked: 
 
 def sync_path(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk. Windows cannot sync folders."""
-    if os.name == "nt" and path.is_dir():
+    is_windows = os.name == "nt"
+    if is_windows and path.is_dir():
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows syncs only what is open for writing.
+    descriptor = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

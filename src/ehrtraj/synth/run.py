@@ -265,11 +265,11 @@ def _write(folder: Path, settings: SynthSettings, cpus: int, reporter: SynthRepo
 
 def _write_about(folder: Path, settings: SynthSettings, sums: dict[str, str]) -> None:
     lines = "".join(f"{checksum} {name}\n" for name, checksum in sorted(sums.items()))
-    (folder / "SHA256SUMS.txt").write_text(lines)
+    (folder / "SHA256SUMS.txt").write_text(lines, encoding="utf-8", newline="\n")
     about = _ABOUT.format(release=settings.release, version=__version__)
-    (folder / "README.txt").write_text(about)
+    (folder / "README.txt").write_text(about, encoding="utf-8", newline="\n")
     made = {**vars(settings), "ehrtraj": __version__}
-    (folder / SYNTHETIC_MARKER).write_text(json.dumps(made, indent=1) + "\n")
+    (folder / SYNTHETIC_MARKER).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8", newline="\n")
 
 
 def _blocks(settings: SynthSettings, cpus: int) -> Iterator[_BlockParts]:
