@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo docs test check consumers faults bench dist clean
+.PHONY: demo docs test check consumers coverage faults bench dist clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -46,6 +46,12 @@ test: check consumers
 	$(BIN)/pytest -n auto --dist loadfile
 	.envs/consumers/bin/python -m pytest tests/test_torch.py tests/test_docs.py -k torch
 
+# Which branches of the code the tests run, in worker processes too. It takes longer than the tests alone. A part of them:
+# make coverage TESTS=tests/test_check.py.
+TESTS ?= tests
+coverage: .venv/installed
+	$(BIN)/pytest $(TESTS) -n auto --dist loadfile --cov --cov-report=term:skip-covered
+
 # Killed at every change to files that a build or an export makes, and a disk that fails there: hours. Fewer points of
 # each: make faults POINTS=200.
 POINTS ?= all
@@ -69,4 +75,4 @@ dist: .venv/installed
 	$(BIN)/python -m build --no-isolation
 
 clean:
-	rm -rf .venv .envs demo-output site dist
+	rm -rf .venv .envs demo-output site dist .coverage*
