@@ -54,7 +54,8 @@ def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fresh")
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
     commands = folder / ("Scripts" if os.name == "nt" else "bin")
-    run(commands / "python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", dist / WHEEL, cwd=folder)
+    pip = (commands / "python", "-m", "pip", "--disable-pip-version-check")
+    run(*pip, "install", "--quiet", "--no-index", "--no-deps", "--no-compile", dist / WHEEL, cwd=folder)
     site = run(commands / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
     shared = [path for path in sys.path if Path(path).name == "site-packages"]
     (Path(site) / "dependencies.pth").write_text("\n".join(shared) + "\n", encoding="utf-8")
