@@ -34,6 +34,8 @@ NAMING_FILES = [
     if declared.declared.changes_data and (declared.declared.content_in or Path in get_args(declared.kind.argument))
 ]
 SEPSIS = 10900116
+# What each setting has something to change in.
+TABLES = "patients,admissions,icustays,services,labevents,diagnoses_icd,procedures_icd,edstays,discharge"
 
 _MAP = "itemid (omop_source_code),label,omop_vocabulary_id,omop_concept_code,sssom_confidence\n"
 _FILES = {
@@ -100,7 +102,8 @@ def other_value(declared: Setting, others: dict[str, object]) -> object:
 def base(release: Path, tmp_path: Path) -> dict[str, object]:
     output = tmp_path / "out"
     return {
-        "data_dir": release, "output": output, "trajectory_version": "v1", "max_cpus": 1, "standardise": True
+        "data_dir": release, "output": output, "trajectory_version": "v1", "max_cpus": 1, "standardise": True,
+        "tables": TABLES,
     }  # fmt: skip
 
 
@@ -109,7 +112,7 @@ def base_built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan_shards, "__defaults__", (4000,))
         output = tmp_path_factory.mktemp("base")
-        return ehrtraj.build(release, output, "v1", max_cpus=1, standardise=True).path
+        return ehrtraj.build(release, output, "v1", max_cpus=1, standardise=True, tables=TABLES).path
 
 
 def data_of(dataset: Path) -> dict[str, bytes]:
