@@ -211,8 +211,8 @@ def test_another_seed_makes_other_splits() -> None:
 @quickly
 @given(patients=st.lists(st.integers(1, 10**8), unique=True, max_size=60), seed=st.integers(0, 99), data=st.data())
 def test_a_larger_draw_contains_a_smaller_one(patients: list[int], seed: int, data: st.DataObject) -> None:
-    small = data.sample_subjects(st.integers(0, len(patients)))
-    large = data.sample_subjects(st.integers(small, len(patients) + 5))
+    small = data.draw(st.integers(0, len(patients)))
+    large = data.draw(st.integers(small, len(patients) + 5))
     first, second = (
         sample_subjects(int64s(patients), small, seed).tolist(),
         sample_subjects(int64s(patients), large, seed).tolist(),

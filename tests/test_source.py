@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -222,6 +222,7 @@ def test_two_keys_of_the_same_number_are_refused(clinic: Path, tmp_path: Path, m
         ehrtraj.build(clinic, tmp_path, "v", source=TOY, max_cpus=1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\0")), max_size=20))
 def test_a_key_has_one_number_in_sql_and_in_python(texts: list[str | None]) -> None:
     with duckdb.connect() as connection:
