@@ -43,7 +43,7 @@ check: .venv/installed
 
 # A file of tests stays in one process, since its tests share what they have built.
 test: check consumers
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 	.envs/consumers/bin/python -m pytest tests/test_torch.py tests/test_docs.py -k torch
 
 # Which branches of the code the tests run, in worker processes too. It takes longer than the tests alone. A part of them:

@@ -26,6 +26,16 @@ SETTINGS = [field.name.upper() for field in fields(Settings)]
 
 Event = dict[str, Any]
 
+# Files that take a minute or more, the slowest first. A file stays in one process, so one of them that began last would
+# leave the other processors idle.
+SLOW_FILES = ("test_interrupted.py", "test_faults.py", "test_fuzz.py", "test_consumers.py", "test_download_killed.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow files."""
+    places = {name: place for place, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(SLOW_FILES)))
+
 
 def _load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
