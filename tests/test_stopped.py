@@ -205,6 +205,28 @@ def test_stopped_at_any_moment(given: Given, tmp_path: Path, name: str) -> None:
         assert list((tmp_path / "tmp").iterdir()) == [], "temporary files are left"
 
 
+# Sends itself a second signal while the first one is handled.
+TWICE = """
+import os, signal, time
+from ehrtraj import interrupt
+interrupt.install()
+write = os.write
+def written(number, data):
+    count = write(number, data)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.01)
+    return count
+os.write = written
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(10)
+"""
+
+
+def test_a_second_signal_at_once_says_nothing_more() -> None:
+    ended = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (130, "stopped\n")
+
+
 # Loaded before anything else, so that the small dataset is worth several processes.
 SEVERAL_PROCESSES = """
 import importlib, sys

@@ -27,6 +27,7 @@ class _State:
     held = 0
     requested_at: float | None = None
     ending: int | None = None
+    stopping = False
 
 
 def install() -> None:
@@ -115,6 +116,10 @@ def _handle(_number: int, _frame: object) -> None:
 
 
 def _stop_at_once() -> None:
+    if _State.stopping:
+        # A second signal came before the first one ended the process.
+        return
+    _State.stopping = True
     try:
         # On a terminal the line begins with ^C.
         os.write(2, b"\nstopped\n" if os.isatty(2) else b"stopped\n")
