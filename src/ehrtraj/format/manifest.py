@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ehrtraj.errors import OutputError
+from ehrtraj.format.names import MANIFEST
 from ehrtraj.paths import real
 from ehrtraj.storage.files import read_json
-
-MANIFEST = "manifest.json"
 
 
 def refuse_in_dataset(path: Path) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ehrtraj.errors import OutputError
-from ehrtraj.format.manifest import MANIFEST, files_of_dataset, refuse_in_dataset
+from ehrtraj.format.manifest import files_of_dataset, refuse_in_dataset
+from ehrtraj.format.names import MANIFEST
 from ehrtraj.pipeline.layout import ATTEMPTS, DATASET, STATE
 from ehrtraj.storage.base import LockedError, Storage
 from ehrtraj.storage.documents import read_document, write_document

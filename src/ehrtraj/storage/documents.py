@@ -8,9 +8,9 @@ from typing import Any
 from ehrtraj.storage.base import Storage
 
 
-def as_json(content: object) -> bytes:
+def as_json(content: object, indent: int = 1) -> bytes:
     """Bytes of a JSON file. What JSON does not know, such as paths and dates, becomes text."""
-    return (json.dumps(content, indent=1, default=str) + "\n").encode()
+    return (json.dumps(content, indent=indent, default=str) + "\n").encode()
 
 
 def write_document(storage: Storage, name: str, content: object) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ehrtraj.storage.documents import as_json
 from ehrtraj.storage.safe import write_atomically
 
 
@@ -16,7 +17,7 @@ def write_json(path: Path, content: object) -> None:
     """Write JSON so that the file is either complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Every caller holds the lock of its folder.
-    write_atomically(path, (json.dumps(content, indent=1, default=str) + "\n").encode(), is_locked=True)
+    write_atomically(path, as_json(content), is_locked=True)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -26,11 +27,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, 0 where there is none."""
-    return path.stat().st_size if path.is_file() else 0
 
 
 @contextmanager

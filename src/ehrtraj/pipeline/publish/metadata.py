@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from ehrtraj.pipeline.stage.staged import STAGED
 from ehrtraj.release.schema import Table
 from ehrtraj.sources.source import Source
 from ehrtraj.storage.base import Storage
+from ehrtraj.storage.documents import as_json
 from ehrtraj.storage.parquet import write_parquet
 from ehrtraj.version import __version__
 
@@ -84,7 +84,7 @@ def _flags_json() -> dict[str, Any]:
 
 
 def _write_json(storage: Storage, name: str, content: object) -> None:
-    storage.write(name, (json.dumps(content, indent=2, default=str) + "\n").encode())
+    storage.write(name, as_json(content, indent=2))
 
 
 def clear(storage: Storage, accounts: Iterable[Mapping[str, Any]]) -> None:
