@@ -612,12 +612,12 @@ def ehrtraj_check(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_the_command_says_what_is_wrong_and_where(copy: Path, good: Path) -> None:
     said = ehrtraj_check(good)
     assert (said.returncode, said.stderr) == (0, "")
-    assert f"{len(PROMISES)} promises kept, none broken" in said.stdout
+    assert f"{len(PROMISES)} checks passed, 0 failed" in said.stdout
     with private_files():
         put("flags", 1 << 60)(copy)
     said = ehrtraj_check(copy)
     assert said.returncode == 1
-    assert "2 broken" in said.stdout
+    assert "2 failed" in said.stdout
     assert "flags is 1152921504606846976: a bit has no name" in said.stdout
     assert "row " in said.stdout
     assert "patient 109" in said.stdout

@@ -494,7 +494,7 @@ def test_a_full_disk_is_said_and_gone_on_from(
 
     with monkeypatch.context() as patch:
         patch.setattr(text.os, "write", full)
-        with pytest.raises(OutputError, match=r"is full.*goes on where it stopped"):
+        with pytest.raises(OutputError, match=r"is full.*resumes where it stopped"):
             ehrtraj.export(several, tmp_path / "out", max_cpus=1)
     assert ehrtraj.export(several, tmp_path / "out", max_cpus=1).resumed
     ehrtraj.export(several, tmp_path / "whole", max_cpus=1)

@@ -239,7 +239,7 @@ def resumed(
     os.umask(before)
 
 
-RESUMED = "going on where it stopped"
+RESUMED = "resuming where it stopped"
 
 # How far a build is let go before it is killed: finished tables, finished shards, and whether it has begun to publish.
 POINTS = [(0, 0, 0), (4, 0, 0), (13, 0, 0), (24, 0, 0), (TABLES, 0, 0), (0, 1, 0), (0, 2, 0), (0, 3, 0), (0, 0, 1)]

@@ -56,7 +56,7 @@ def _all() -> dict[str, Promise]:
         "event_types": "the first part of a code is a known event type",
         "code_counts": "events, patients, units and tables in codes.parquet are those of the events",
         "split_hash": "splits are those of the hash of subject_id and the seed",
-        "split_folders": "a patient lies in the folder of its split",
+        "split_folders": "a patient is in the folder of its split",
         "subjects": "subjects.parquet has each patient's file, position, events and times",
         "ledger": "rows read are rows that became events, were rejected, not chosen, or dictionaries",
         "ledger_events": "the ledger's events are those in the files",

@@ -184,7 +184,7 @@ def exporting(output: Path, inputs: Iterable[Path]) -> Iterator[ExportSpace]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
-                f"the disk that holds {output} is full. Free some space and run the same command again: it goes on "
+                f"the disk that holds {output} is full. Free some space and run the same command again: it resumes "
                 "where it stopped"
             ) from error
         if (found := error_of_path(error, output)) is not None:

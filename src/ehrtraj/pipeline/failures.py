@@ -28,14 +28,14 @@ def failures_in_words(output: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
-                f"the disk that holds {output} is full. Free some space and run the same command again: it goes on "
+                f"the disk that holds {output} is full. Free some space and run the same command again: it resumes "
                 "where it stopped"
             ) from error
         # Where pyarrow fails to write, the error names no file: what reads the release has errors of its own.
         if error.filename is not None and (found := error_of_path(error, output)) is not None:
             raise found from error
         raise OutputError(
-            f"cannot work in {output}: {error}. Check the disk, then run the same command again: it goes on where it "
+            f"cannot work in {output}: {error}. Check the disk, then run the same command again: it resumes where it "
             "stopped"
         ) from error
     except pa.ArrowMemoryError as error:

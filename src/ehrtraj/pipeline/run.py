@@ -55,7 +55,7 @@ def _build(job: BuildJob, inputs: Inputs, space: Workspace, memory: PeakMemory) 
     job.news.note(*release.notes, *job.hints(release.root), *selection.notes)
     job.news.warn(*release.warnings, *selection.warnings)
     if space.resumed:
-        job.news.note("an earlier run of this build was cut short: going on where it stopped")
+        job.news.note("an earlier run of this build was interrupted: resuming where it stopped")
     patients = find_patients(job, inputs, files)
     done = finished_shards(files)
     with job.timed("stage"):

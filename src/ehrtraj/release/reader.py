@@ -182,8 +182,8 @@ class TableStream:
             self.check_unchanged()
             raise ReleaseError(
                 f"{self.path} is cut off: it ends in the middle, after {self.consumed:,} bytes. "
-                "Download it again (`ehrtraj download` and wget -c go on where it ends), then run the same command: "
-                "it begins anew"
+                "Download it again (`ehrtraj download` and wget -c resume it), then run the same command: "
+                "the build starts over"
             ) from None
         except (OSError, zlib.error, igzip_lib.error) as error:  # type: ignore[misc]
             self.check_unchanged()

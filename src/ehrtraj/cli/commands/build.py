@@ -41,7 +41,7 @@ Every setting can also be set in the environment (EHRTRAJ_OUTPUT, EHRTRAJ_MEMORY
 (data_dir = "...", max_cpus = 8, ...). DATA_DIR, TRAJECTORY_VERSION and MAX_CPUS count without the prefix too. The
 command line wins over the environment, the environment over the file. A build reports what it took from either.
 
-A build that was cut short goes on where it stopped when the same command is run again.
+An interrupted build resumes when you run the same command again.
 
 [bold]Exit codes[/bold]: 0 done or already there; 2 a setting; 3 the input; 4 the output; 5 a recipe; 6 the ledger;
 130 Ctrl-C.
@@ -87,7 +87,7 @@ def build(
         _print_settings(settings, origins)
         return
     with tidy_end(
-        ". Finished work is kept: run the same command again to go on (its folder is .<version>.build in the output)"
+        ". Finished work is kept: run the same command again to resume (its folder is .<version>.build in the output)"
     ):
         result = build_with(settings, ConsoleReporter(), origins)
     show_result(result)

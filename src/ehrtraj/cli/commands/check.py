@@ -12,7 +12,7 @@ from ehrtraj.cli.show.screen import note, write_json
 
 BROKEN = 1
 
-_CHECK_HELP = """Verify every promise about a dataset on its files, and say what is wrong and where.
+_CHECK_HELP = """Check a dataset on its files, and report what is wrong and where.
 
 [bold]Examples[/bold]
 
@@ -36,7 +36,7 @@ def check(
     max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
     memory_limit: Annotated[str | None, typer.Option(help=MEMORY_HELP)] = None,
 ) -> None:
-    """Verify every promise about a dataset."""
+    """Check a dataset on its files."""
     from ehrtraj.checks.run import check as verify
     from ehrtraj.cli.show.bars import bar
     from ehrtraj.cli.show.check import show_report

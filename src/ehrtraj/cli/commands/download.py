@@ -72,7 +72,7 @@ def download(
 
     if project is None and not concept_maps:
         raise SettingsError("name a project to fetch, such as mimiciv, or give --concept-maps")
-    with tidy_end(". What was fetched is kept: run the same command again to go on"):
+    with tidy_end(". What was fetched is kept: run the same command again to resume"):
         if concept_maps:
             show_concept_maps(
                 fetch_concept_maps(

@@ -10,7 +10,7 @@ import typer
 from ehrtraj.cli.application import MAX_CPUS_HELP, Command, tidy_end
 from ehrtraj.exports import formats
 
-KEPT = ". Finished work is kept: run the same command again to go on"
+KEPT = ". Finished work is kept: run the same command again to resume"
 
 _EXPORT_HELP = """Write a file for each patient, admission or ICU stay of a dataset.
 
@@ -25,7 +25,7 @@ _EXPORT_HELP = """Write a file for each patient, admission or ICU stay of a data
   ehrtraj export trajectories/v1 --single --output one-file
 
 Files lie in p100/p10000032/ and the like; index.csv lists them with patient, admission, stay, times and number of
-events. An export that was cut short goes on where it stopped when the same command is run again.
+events. An interrupted export resumes when you run the same command again.
 
 [bold]Exit codes[/bold]: 0 done or already there; 2 a setting; 4 the output; 7 the dataset; 130 Ctrl-C.
 """

@@ -27,10 +27,11 @@ def show_report(report: CheckReport) -> None:
         for place in report.findings.places[name]:
             screen.print(f"  {place}", soft_wrap=True)
     _show_skipped(report, screen)
-    state = (f"{len(report.broken)} broken", "bold red") if report.broken else "none broken"
+    failed = f"{len(report.broken)} failed"
+    state = (failed, "bold red") if report.broken else failed
     took = f"; {duration(report.seconds)}, at most {size(report.peak_memory)} of memory"
     screen.print()
-    screen.print(line((f"{len(report.kept)} promises kept", "bold"), ", ", state, took))
+    screen.print(line((f"{len(report.kept)} checks passed", "bold"), ", ", state, took))
 
 
 def _broken(report: CheckReport) -> Table:

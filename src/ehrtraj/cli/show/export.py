@@ -20,7 +20,7 @@ def show_export(result: ExportResult) -> None:
             soft_wrap=True,
         )
         return
-    again = ", going on where an earlier run was cut short" if result.resumed else ""
+    again = "; it resumed an interrupted run" if result.resumed else ""
     console.print(
         line(
             (counts, "bold"),
