@@ -12,9 +12,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The readers of the field that the result is tried with. They hold other versions of polars, so they live apart. PyTorch
 # is there alone: with what it brings it has 0.7 to 5 GB.
-.envs/consumers/installed: tests/consumers/requirements.txt
+.envs/consumers/installed: tests/dataset/consumers/requirements.txt
 	$(PYTHON) -m venv .envs/consumers
-	.envs/consumers/bin/pip install --quiet -r tests/consumers/requirements.txt
+	.envs/consumers/bin/pip install --quiet -r tests/dataset/consumers/requirements.txt
 	.envs/consumers/bin/pip install --quiet --no-deps -e .
 	touch $@
 
@@ -44,10 +44,10 @@ check: .venv/installed
 # A file of tests stays in one process, since its tests share what they have built.
 test: check consumers
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
-	.envs/consumers/bin/python -m pytest tests/test_torch.py tests/test_docs.py -k torch
+	.envs/consumers/bin/python -m pytest tests/torch/test_torch.py tests/test_docs.py -k torch
 
 # Which branches of the code the tests run, in worker processes too. It takes longer than the tests alone. A part of them:
-# make coverage TESTS=tests/test_check.py.
+# make coverage TESTS=tests/checks/test_check.py.
 TESTS ?= tests
 coverage: .venv/installed
 	$(BIN)/pytest $(TESTS) -n auto --dist loadfile --cov --cov-report=term:skip-covered

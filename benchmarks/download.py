@@ -2,11 +2,11 @@
 
     python benchmarks/download.py [--megabytes 10] [--kilobytes-per-second 50] [--connections 8] [--kills 0]
 
-The server is tests/loopback_server.py in a process of its own, as slow for each connection as PhysioNet was measured to
-be. The release is half one large file, so that ranges of one file at once count, and half smaller ones. Where wget is
-installed, it fetches the same files as the rival everyone uses. With --kills the command is killed so often with
-SIGKILL at random moments on the way, and the bytes that the server sent are compared with the size. What to quote are
-the ratios; with few megabytes the start and the last block weigh more than they would in a real release.
+The server is tests/download/loopback_server.py in a separate process. Each of its connections is as slow as PhysioNet's
+were measured to be. One half of the release is one large file, which is downloaded in several ranges at once; the other
+half is smaller files. If wget is installed, it downloads the same files for comparison. With --kills N the command is
+killed N times by SIGKILL at random moments, and the bytes that the server sent are compared with the size. Quote the
+ratios. With few megabytes, the start and the last block weigh more than they would in a real release.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PASSWORD = "not-a-secret"
 
 def loopback() -> ModuleType:
     """The module of the tests' server."""
-    path = Path(__file__).resolve().parents[1] / "tests" / "loopback_server.py"
+    path = Path(__file__).resolve().parents[1] / "tests" / "download" / "loopback_server.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader

@@ -83,7 +83,7 @@ def generated_pages() -> ModuleType:
 @pytest.fixture(scope="session")
 def loopback() -> ModuleType:
     """The module `loopback_server.py`: a server that behaves as PhysioNet's, with faults on demand."""
-    return _load(ROOT / "tests" / "loopback_server.py")
+    return _load(ROOT / "tests" / "download" / "loopback_server.py")
 
 
 @pytest.fixture(scope="session")

@@ -149,7 +149,7 @@ class TestConceptMaps:
 
     @pytest.fixture
     def maps(self) -> Path:
-        folder = Path(__file__).parents[1].parent / "shared" / "concept_maps"
+        folder = Path(__file__).parents[2].parent / "shared" / "concept_maps"
         if not folder.is_dir():
             pytest.skip(f"the concept maps are not in {folder}: get them with `ehrtraj download --concept-maps`")
         return folder

@@ -41,7 +41,7 @@ Rows = list[tuple[int, datetime, bool]]
 def aces(python: Path, work: list[dict[str, str]]) -> list[Rows]:
     """What ACES finds; rows without a time stand for windows whose bound never comes."""
     lines = "".join(json.dumps(one) + "\n" for one in work)
-    script = HERE / "consumers" / "aces_labels.py"
+    script = HERE.parent / "dataset" / "consumers" / "aces_labels.py"
     done = subprocess.run([python, script], input=lines, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [sorted(pl.read_parquet(one["out"]).drop_nulls().rows()) for one in work]

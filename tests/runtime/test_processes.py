@@ -22,7 +22,7 @@ from ehrtraj.runtime.processes import stream_tasks
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """New processes find this module, and the tasks in it, by the path that they inherit."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
 
 
 def twice(number: int) -> int:

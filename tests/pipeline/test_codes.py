@@ -28,7 +28,7 @@ from ehrtraj.sources.source import find_source, packaged
 
 MIMIC = packaged("mimiciv")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HADM, SUBJECT = 20, 1
 STAY = {"subject_id": SUBJECT, "hadm_id": HADM}
 ADMISSION = STAY | {"admittime": "2150-01-01 08:00:00", "dischtime": "2150-01-09 12:00:00"}

@@ -22,7 +22,7 @@ from ehrtraj.sources.source import find_source, packaged
 
 MIMIC = packaged("mimiciv")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SEPSIS, CLINIC = 10900116, 10900598
 SEPSIS_HADM = 29000116
 _FILE = re.compile(r"^`my-overlay/recipes/([\w./]+)`.*?^```(?:csv|sql)\n(.*?)^```", re.M | re.S)

@@ -343,7 +343,7 @@ def test_every_exit_code_is_documented() -> None:
     """docs/guides/download.md has a line for each error."""
     from ehrtraj.download import errors
 
-    page = (Path(__file__).parents[1] / "docs" / "guides" / "download.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "download.md").read_text()
     codes = {error.exit_code for error in vars(errors).values() if isinstance(error, type) and error.exit_code >= 10}
     assert codes == set(range(10, 21))
     assert all(f"| {code} |" in page for code in codes)

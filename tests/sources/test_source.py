@@ -30,8 +30,8 @@ from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.release.detect import detect, which_source
 from ehrtraj.sources.source import find_source, packaged, packaged_names
 
-ROOT = Path(__file__).resolve().parents[1]
-TOY = ROOT / "tests" / "toy_source"
+ROOT = Path(__file__).resolve().parents[2]
+TOY = ROOT / "tests" / "sources" / "toy_source"
 PERSONS = 40
 START = datetime(2150, 1, 1, 8)
 

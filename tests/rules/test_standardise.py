@@ -297,5 +297,5 @@ def test_every_rule_table_is_listed() -> None:
 
 
 def test_the_documentation_of_the_rules_is_that_of_the_files() -> None:
-    page = Path(__file__).resolve().parents[1] / "docs" / "reference" / "rules.md"
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "rules.md"
     assert page.read_text() == as_markdown(MIMIC.rules, "mimiciv"), "`make docs` writes it anew"

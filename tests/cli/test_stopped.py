@@ -1,7 +1,7 @@
 """Commands that are stopped by Ctrl-C or SIGTERM, at any moment: one line, 130, nothing half-written.
 
 Moments are spread over the time that each command takes here, from when it handles signals at all. More of them:
-EHRTRAJ_STOPS=50 pytest tests/test_stopped.py
+EHRTRAJ_STOPS=50 pytest tests/cli/test_stopped.py
 """
 
 from __future__ import annotations

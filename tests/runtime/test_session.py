@@ -15,7 +15,7 @@ from ehrtraj.dataset.query import run_sql
 from ehrtraj.errors import OutputError, SettingsError
 from ehrtraj.runtime.session import is_one_select, open_session, quoted
 
-SOURCE = Path(__file__).resolve().parents[1] / "src" / "ehrtraj"
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "ehrtraj"
 
 
 def duckdb_functions(text: str) -> set[str]:

@@ -97,7 +97,7 @@ def test_a_build_as_written_applies_no_rule_of_values(tmp_path: Path, release: P
 
 
 def test_what_the_documentation_says_of_the_demo_is_so(demo_built: Path) -> None:
-    page = (Path(__file__).parents[1] / "docs" / "reference" / "rules-on-the-demo.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "rules-on-the-demo.md").read_text(encoding="utf-8")
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.count("|") == 5]
     said = {(rule, table): int(events.replace(",", "")) for rule, table, events, _ in cells if "/" in table}
     account = pl.read_parquet(demo_built / "rules_applied.parquet")
