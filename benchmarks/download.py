@@ -80,7 +80,7 @@ def timed(url: str, work: Path, connections: int) -> float:
     if start(url, work, connections).wait():
         raise SystemExit("the download failed")
     seconds = time.monotonic() - begun
-    if not verify(work / "physionet.org/files/mimiciv/3.1").is_whole:
+    if not verify(work / "physionet.org/files/mimiciv/3.1").is_complete:
         raise SystemExit("the download is not whole")
     shutil.rmtree(work)
     return seconds
@@ -119,7 +119,7 @@ def killed(url: str, work: Path, connections: int, kills: int, expected: float, 
         process.send_signal(signal.SIGKILL)
         if process.wait() == 0:
             print("it ended before it could be killed: more megabytes are needed", file=sys.stderr)
-    if start(url, work, connections).wait() or not verify(work / "physionet.org/files/mimiciv/3.1").is_whole:
+    if start(url, work, connections).wait() or not verify(work / "physionet.org/files/mimiciv/3.1").is_complete:
         raise SystemExit("the download is not whole")
     return sent() - at_first
 

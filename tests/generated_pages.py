@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from ehrtraj.checks.invariants import PROMISES
+from ehrtraj.checks.invariants import INVARIANTS
 from ehrtraj.cli import app
 from ehrtraj.config import SETTINGS
 from ehrtraj.rules import listing
@@ -57,7 +57,7 @@ def settings() -> str:
 
 def checks() -> str:
     """The table of what `ehrtraj check` verifies."""
-    return rows_of(("check", "what must hold", "of"), [(f"`{p.name}`", p.words, p.scope) for p in PROMISES.values()])
+    return rows_of(("check", "what must hold", "of"), [(f"`{p.name}`", p.words, p.scope) for p in INVARIANTS.values()])
 
 
 # The command line ----------------------------------------------------------------------------------------------------

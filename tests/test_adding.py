@@ -55,7 +55,7 @@ SELECT
   subject_id,
   recorded_time    AS time,
   'ALLERGY'        AS event_type,
-  named(substance) AS item,
+  name_or_unknown(substance) AS item,
   NULL::BIGINT     AS hadm_id,
   allergy_id       AS source_key
 FROM allergies;

@@ -116,7 +116,7 @@ def contents(dataset: Path) -> dict[str, str]:
     return found
 
 
-def is_whole(dataset: Path) -> bool:
+def is_complete(dataset: Path) -> bool:
     """Whether the manifest lists exactly the files that are there, with their hashes."""
     listed = json.loads((dataset / "manifest.json").read_text())["contents"]
     files = {p.relative_to(dataset).as_posix(): p for p in dataset.rglob("*") if p.is_file()}
@@ -144,7 +144,7 @@ def test_a_build_killed_anywhere_ends_the_same(server: Server, place: Path, smal
     undisturbed = server.run(*command)
     assert undisturbed["status"] == 0, undisturbed
     wanted = contents(place / "v1")
-    assert is_whole(place / "v1")
+    assert is_complete(place / "v1")
     assert len([name for name in wanted if name.startswith("data/")]) >= 4, "several shards are needed"
     assert all(count > 20 for count in undisturbed["kinds"][:5]), dict(zip(KINDS, undisturbed["kinds"], strict=False))
     points = chosen(undisturbed["passed"], 26)
@@ -154,11 +154,11 @@ def test_a_build_killed_anywhere_ends_the_same(server: Server, place: Path, smal
         assert killed["status"] == -signal.SIGKILL, (point, killed)
         if (place / "v1").exists():
             assert contents(place / "v1") == wanted, point
-            assert is_whole(place / "v1"), point
+            assert is_complete(place / "v1"), point
         again = server.run(*command)
         assert again["status"] == 0, (point, again)
         assert contents(place / "v1") == wanted, point
-        assert is_whole(place / "v1"), point
+        assert is_complete(place / "v1"), point
         assert not leftovers(place, "v1", ".v1.lock"), point
     print(f"build: killed at {len(points)} of {undisturbed['passed']} points")
 
@@ -185,13 +185,13 @@ def test_a_dataset_is_never_lost_when_its_replacement_is_killed(
         # Asked for with its own settings, the old one is there, unless the new one already has its name.
         asked = server.run(*old)
         assert contents(place / "v1") == (before if asked["status"] == 0 else after), (point, asked)
-        assert is_whole(place / "v1"), point
+        assert is_complete(place / "v1"), point
         if asked["status"]:
             assert "was built from other input or settings" in asked["stderr"], asked
         again = server.run(*new, "--overwrite")
         assert again["status"] == 0, (point, again)
         assert contents(place / "v1") == after, point
-        assert is_whole(place / "v1"), point
+        assert is_complete(place / "v1"), point
         assert not leftovers(place, "v1", ".v1.lock"), point
     print(f"build --overwrite: killed at {len(points)} of {undisturbed['passed']} points")
 
@@ -236,5 +236,5 @@ def test_a_disk_that_fails_anywhere_gives_a_message(
         again = server.run(*command)
         assert again["status"] == 0, (point, again)
         assert contents(place / "v1") == wanted, point
-        assert is_whole(place / "v1"), point
+        assert is_complete(place / "v1"), point
     print(f"build: errno {number} at {len(points)} of {undisturbed['passed']} points")

@@ -63,7 +63,7 @@ LAYERS = (
     ("storage", "runtime"),
     ("format", "engines"),
     ("rules", "recipes", "release.history", "release.asked"),
-    ("release.schema", "release.own_tables"),
+    ("release.schema", "release.custom_tables"),
     ("sources",),
     ("release",),
     ("results",),

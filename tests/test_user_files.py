@@ -16,11 +16,11 @@ import pytest
 from ehrtraj import rules
 from ehrtraj.errors import OutputError, RecipeError
 from ehrtraj.files import names_in, read_csv_lines, read_text_file
-from ehrtraj.pipeline.plan.overlay import check_own_recipes
+from ehrtraj.pipeline.plan.overlay import check_overlay_recipes
 from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.pipeline.shard.texts import _examine
 from ehrtraj.rules.measures import Measures
-from ehrtraj.rules.own import check_own_rules
+from ehrtraj.rules.overlay import check_overlay_rules
 from ehrtraj.rules.texts import text_rules
 from ehrtraj.sources.source import Source, find_source, packaged
 from ehrtraj.user_files import keep_folder
@@ -107,7 +107,7 @@ NO_RULES: dict[str, tuple[Wrong, str]] = {
 
 
 def check_rules(folder: Path) -> None:
-    check_own_rules(keep_folder(folder), MIMIC.event_types)
+    check_overlay_rules(keep_folder(folder), MIMIC.event_types)
 
 
 def with_rules(folder: Path) -> Source:
@@ -303,7 +303,7 @@ def test_only_our_errors_come_of_mutated_recipes(tmp_path: Path, mutations: Modu
         mine.write_bytes(mutations.mutated(chance, path.read_text(encoding="utf-8"), SQL))
         try:
             source = find_source(overlay=folder.parent)
-            assert source.own_recipes is not None
-            check_own_recipes(source, source.own_recipes)
+            assert source.overlay_recipes is not None
+            check_overlay_recipes(source, source.overlay_recipes)
         except RecipeError as error:
             assert str(mine) in str(error)

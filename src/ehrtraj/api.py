@@ -101,9 +101,9 @@ def build_with(
         result = run(job)
         if not settings.export:
             return result
-        from ehrtraj.exports.beside import export_beside
+        from ehrtraj.exports.after_build import export_after_build
 
-        exports = export_beside(
+        exports = export_after_build(
             result.path, settings.export, reporter, max_cpus=settings.max_cpus, overwrite=settings.overwrite
         )
         return replace(result, exports=exports)

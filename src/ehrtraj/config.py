@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ehrtraj.declaration import PREFIX, Kind, Setting, setting, settings_of
+from ehrtraj.declaration import PREFIX, Setting, ValueType, setting, settings_of
 from ehrtraj.errors import SettingsError
 from ehrtraj.exports import formats
 from ehrtraj.format.names import UNITS
@@ -123,7 +123,7 @@ class Settings:
             help="Maximum memory of all processes together, such as 4GB or 1500MB, at least 1GB.",
             details="With less memory, fewer shards are built at the same time.",
             changes_data=False,
-            kind=Kind(parse_size, str, str | int | None),
+            kind=ValueType(parse_size, str, str | int | None),
             check=check_memory_limit,
             default_text="4GB",
         ),
@@ -145,7 +145,7 @@ class Settings:
             "the release are reported.",
             changes_data=True,
             canonical=_listed_subjects,
-            kind=Kind(str, str, str | Path | int | None),
+            kind=ValueType(str, str, str | Path | int | None),
             check=_check_subjects,
             default_text="all",
         ),

@@ -26,7 +26,7 @@ _P = ParamSpec("_P")
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
-class Kind(NamedTuple):
+class ValueType(NamedTuple):
     """How the values of a type are given.
 
     Attributes:
@@ -65,7 +65,7 @@ class Declaration:
     changes_data: bool
     content_in: Content | None = None
     canonical: Callable[[Any], object] | None = None
-    kind: Kind | None = None
+    kind: ValueType | None = None
     check: Callable[[Any], None] | None = None
     details: str = ""
     default_text: str = ""
@@ -100,7 +100,7 @@ class Setting:
     """
 
     name: str
-    kind: Kind
+    kind: ValueType
     choices: tuple[str, ...]
     field: Field[Any]
     declared: Declaration
@@ -164,7 +164,7 @@ def settings_of(declared_in: type) -> tuple[Setting, ...]:
         (value_type,) = _without_none(hints[field.name])
         choices = get_args(value_type) if get_origin(value_type) is Literal else ()
         kind = declaration.kind or (
-            Kind(str, str, value_type | None) if choices else _KINDS[get_origin(value_type) or value_type]
+            ValueType(str, str, value_type | None) if choices else _KINDS[get_origin(value_type) or value_type]
         )
         found.append(Setting(field.name, kind, choices, field, declaration))
     return tuple(found)
@@ -221,10 +221,10 @@ def _parse_list(value: object) -> tuple[str, ...]:
     return tuple(p.strip() for p in map(str, parts) if p.strip())
 
 
-_KINDS: dict[type, Kind] = {
-    Path: Kind(_parse_path, str, str | Path | None),
-    bool: Kind(_parse_bool, bool, bool | None),
-    int: Kind(_parse_int, int, int | None),
-    tuple: Kind(_parse_list, str, list[str] | str | None),
-    str: Kind(str, str, str | None),
+_KINDS: dict[type, ValueType] = {
+    Path: ValueType(_parse_path, str, str | Path | None),
+    bool: ValueType(_parse_bool, bool, bool | None),
+    int: ValueType(_parse_int, int, int | None),
+    tuple: ValueType(_parse_list, str, list[str] | str | None),
+    str: ValueType(str, str, str | None),
 }

@@ -131,7 +131,7 @@ def silence() -> None:
     """Print no traceback of what fails because the process was told to stop, such as a callback or another thread."""
     import threading
 
-    tell, tell_of_thread = sys.unraisablehook, threading.excepthook
+    tell, notify_of_thread = sys.unraisablehook, threading.excepthook
 
     def quiet(what: sys.UnraisableHookArgs) -> None:
         if not requested():
@@ -139,6 +139,6 @@ def silence() -> None:
 
     def quiet_thread(what: threading.ExceptHookArgs) -> None:
         if not requested():
-            tell_of_thread(what)
+            notify_of_thread(what)
 
     sys.unraisablehook, threading.excepthook = quiet, quiet_thread

@@ -150,9 +150,9 @@ def test_without_admissions_nobody_can_tell_whose_one_is(checked: Built) -> None
     labs = [row | {"labevent_id": who, "subject_id": who} for who in (1, 2)]
     result, found = checked({"hosp/patients": [patient(1), patient(2)], "hosp/labevents": labs})
     assert [found.one(who, "LAB//50912")["hadm_id"] for who in (1, 2)] == [5, 5]
-    promises = check(result.path, max_cpus=1).to_json()["promises"]
-    assert promises["encounters"]["state"] == "not applicable"
-    assert "hadm_id" in promises["encounters"]["because"]
+    invariants = check(result.path, max_cpus=1).to_json()["invariants"]
+    assert invariants["encounters"]["state"] == "not applicable"
+    assert "hadm_id" in invariants["encounters"]["because"]
 
 
 @pytest.mark.parametrize("settings", [{"standardise": True}, {"clock": "available"}], ids=str)

@@ -1,4 +1,4 @@
-"""A good dataset keeps every promise; broken in any one way, it is named, with the place."""
+"""A good dataset keeps every invariant; broken in any one way, it is named, with the place."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ import pytest
 
 import ehrtraj
 from ehrtraj.checks import check, run, spill
-from ehrtraj.checks.account import Account
 from ehrtraj.checks.findings import Findings
-from ehrtraj.checks.invariants import PROMISES
+from ehrtraj.checks.invariants import INVARIANTS
 from ehrtraj.checks.rows import read_rows
 from ehrtraj.checks.scan import ScanJob, scan
+from ehrtraj.checks.tally import FileTally
 from ehrtraj.errors import DatasetError, OutputError, SettingsError
 from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.runtime.limits import usable_cpus
@@ -251,7 +251,7 @@ COUNTED = {"code_counts", "subjects", "ledger_events", "summary"}
 LOST = {"readable", "splits_covered", "rules_applied", "notes", *COUNTED}
 """What is broken without one of the data files."""
 
-# What is done to a dataset, and the promises that it breaks, beside the hashes, which every change breaks.
+# What is done to a dataset, and the invariants that it breaks, beside the hashes, which every change breaks.
 MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "a data file is cut short": (truncate, LOST),
     "a data file is gone": (lambda d: largest(d).unlink(), LOST),
@@ -364,7 +364,7 @@ def broken(dataset: Path) -> set[str]:
 def test_a_good_dataset_keeps_every_promise(good: Path, built: Path) -> None:
     report = check(good)
     assert (report.broken, report.findings.skipped) == ([], {})
-    assert report.kept == list(PROMISES)
+    assert report.kept == list(INVARIANTS)
     assert (report.patients, report.files) == (8, len(list((good / "data").rglob("*.parquet"))))
     assert check(built).broken == []
     assert list(check(built).findings.skipped) == ["one_unit"], "its numbers were left as written"
@@ -379,12 +379,12 @@ def test_what_is_broken_is_named(copy: Path, what: str) -> None:
 
 
 def test_every_promise_is_broken_by_some_test() -> None:
-    assert set().union(*(names for _, names in MUTATIONS.values())) | {"hashes"} == set(PROMISES)
+    assert set().union(*(names for _, names in MUTATIONS.values())) | {"hashes"} == set(INVARIANTS)
 
 
 def test_every_promise_is_documented() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "checks.md").read_text()
-    rows = [f"| `{p.name}` | {p.words} | {p.scope} |" for p in PROMISES.values()]
+    rows = [f"| `{p.name}` | {p.words} | {p.scope} |" for p in INVARIANTS.values()]
     assert "\n".join(["| check | what must hold | of |", "| --- | --- | --- |", *rows, ""]) in page
 
 
@@ -431,7 +431,7 @@ def test_how_much_is_read_at_once_changes_nothing(copy: Path, tmp_path: Path, mo
     flags = {name: flag["value"] for name, flag in json.loads((copy / "metadata/flags.json").read_text()).items()}
     files = [p.relative_to(copy).as_posix() for p in sorted((copy / "data").rglob("*.parquet"))]
 
-    def scanned(folder: Path) -> tuple[list[Account], dict[str, list[dict[str, Any]]]]:
+    def scanned(folder: Path) -> tuple[list[FileTally], dict[str, list[dict[str, Any]]]]:
         folder.mkdir()
         job = ScanJob(copy, True, MIMIC.facts, "event", flags, frozenset(), folder)
         accounts = [scan(job, file, number) for number, file in enumerate(files)]
@@ -497,7 +497,7 @@ def test_what_a_worker_returns_does_not_grow_with_its_file(good: Path, tmp_path:
 def test_counts_are_private_and_removed(copy: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modes = []
 
-    def watched(job: ScanJob, file: str, number: int | None) -> Account:
+    def watched(job: ScanJob, file: str, number: int | None) -> FileTally:
         account = scan(job, file, number)
         modes.extend((path.name.partition("-")[0], path.stat().st_mode & 0o777) for path in temporary.iterdir())
         return account
@@ -612,7 +612,7 @@ def ehrtraj_check(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_the_command_says_what_is_wrong_and_where(copy: Path, good: Path) -> None:
     said = ehrtraj_check(good)
     assert (said.returncode, said.stderr) == (0, "")
-    assert f"{len(PROMISES)} checks passed, 0 failed" in said.stdout
+    assert f"{len(INVARIANTS)} checks passed, 0 failed" in said.stdout
     with private_files():
         put("flags", 1 << 60)(copy)
     said = ehrtraj_check(copy)
@@ -629,8 +629,8 @@ def test_the_report_as_json(copy: Path) -> None:
     said = ehrtraj_check(copy, "--json")
     content = json.loads(said.stdout)
     assert said.returncode == 1
-    assert {n for n, p in content["promises"].items() if p["state"] == "broken"} == {"flags", "hashes"}
-    assert content["promises"]["flags"]["count"] == 1
+    assert {n for n, p in content["invariants"].items() if p["state"] == "broken"} == {"flags", "hashes"}
+    assert content["invariants"]["flags"]["count"] == 1
 
 
 def test_what_is_no_dataset(good: Path, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_release_is_fetched_whole_as_wget_would_lay_it(server: Any, release: P
     assert sent(server) == {p: n for p, n in SIZES.items() if n}
     assert (folder / LABS).stat().st_mtime == 1_700_000_000
     assert [p.name for p in folder.rglob("*.part*")] == []
-    assert verify(folder).is_whole
+    assert verify(folder).is_complete
     modes = {stat.S_IMODE(p.stat().st_mode) & 0o077 for p in (tmp_path / "out").rglob("*")}
     assert modes == {0}
 
@@ -132,7 +132,7 @@ def test_only_some_tables_or_modules(server: Any, tmp_path: Path) -> None:
     assert sorted(result.left_out) == [PATIENTS, CHART, "icu/d_items.csv.gz"]
     result = fetch(server, tmp_path / "out", modules=["icu"])
     assert sorted(result.fetched) == [CHART, "icu/d_items.csv.gz"]
-    assert verify(folder, modules="icu", tables="hosp/labevents").is_whole
+    assert verify(folder, modules="icu", tables="hosp/labevents").is_complete
     assert verify(folder).missing == (PATIENTS,)
     with pytest.raises(SettingsError, match=r"no table 'labs'.* it has: .*hosp/labevents"):
         fetch(server, tmp_path / "out", tables="labs")
@@ -363,17 +363,17 @@ def test_a_part_opened_again_at_any_moment_knows_what_it_has(data: st.DataObject
             with PartialFile(path, identity) as part:
                 before = part.done
                 for _ in range(data.draw(st.integers(1, 6), "writes")):
-                    block = data.draw(st.sampled_from([b for b in part.blocks if not b.is_whole]), "block")
+                    block = data.draw(st.sampled_from([b for b in part.blocks if not b.is_complete]), "block")
                     count = data.draw(st.sampled_from([1, BLOCK // 2, BLOCK]), "count")
                     count = min(count, block.size - block.done)
                     at = block.start + block.done
                     part.write(block, content[at : at + count])
                     before += count
-                    if part.is_whole:
+                    if part.is_complete:
                         break
                 assert part.done == before
                 assert part.damaged() == []
-                whole = part.is_whole
+                whole = part.is_complete
         with PartialFile(path, identity) as part:
             part.finish(None)
         assert path.read_bytes() == content

@@ -59,9 +59,9 @@ def fetch(server: Any, to: Path, **settings: Any) -> Any:
     return download("mimiciv", to=to, base_url=server.url, **settings)
 
 
-def is_whole(release: Path, out: Path) -> bool:
+def is_complete(release: Path, out: Path) -> bool:
     folder = out / FOLDER
-    return verify(folder).is_whole and all((release / p).read_bytes() == (folder / p).read_bytes() for p in SIZES)
+    return verify(folder).is_complete and all((release / p).read_bytes() == (folder / p).read_bytes() for p in SIZES)
 
 
 def slow_headers(handler: Any) -> None:
@@ -115,7 +115,7 @@ def test_what_passes_is_waited_for(
 ) -> None:
     server.faults.append(loopback.on_paths(PASSING[fault], path))
     fetch(server, tmp_path / "out", timeout=0.5)
-    assert is_whole(release, tmp_path / "out")
+    assert is_complete(release, tmp_path / "out")
 
 
 def test_another_range_than_was_asked_for(server: Any, loopback: ModuleType, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_line_that_drops_all_the_time_still_gets_there(
 ) -> None:
     server.faults.append(loopback.on_paths(lambda h: h.serve(stop_after=70_000), LABS, times=9))
     fetch(server, tmp_path / "out", retries=0)
-    assert is_whole(release, tmp_path / "out")
+    assert is_complete(release, tmp_path / "out")
     assert sum(n for path, n in server.sent.items() if path.endswith(LABS)) == SIZES[LABS]
 
 
@@ -137,7 +137,7 @@ def test_wrong_bytes_are_fetched_anew(server: Any, loopback: ModuleType, release
     server.etags = False
     server.faults.append(loopback.on_paths(wrong_bytes, LABS, times=4))
     fetch(server, tmp_path / "out")
-    assert is_whole(release, tmp_path / "out")
+    assert is_complete(release, tmp_path / "out")
 
 
 def test_wrong_bytes_again_and_again(server: Any, loopback: ModuleType, release: Path, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_time_to_wait_holds_back_every_connection(
     server.faults += [note, loopback.on_paths(refuse, LABS)]
     server.bytes_per_second = 1_000_000
     fetch(server, tmp_path / "out")
-    assert is_whole(release, tmp_path / "out")
+    assert is_complete(release, tmp_path / "out")
     # Requests on their way when the server refused are not meant.
     assert not [m for m in moments if refused[0] + 1 < m < refused[0] + 1.99]
     assert max(moments) >= refused[0] + 2
@@ -242,7 +242,7 @@ def test_the_password_of_netrc(server: Any, release: Path, tmp_path: Path, monke
     (tmp_path / ".netrc").write_text(f"machine 127.0.0.1 login someone password {PASSWORD}")
     (tmp_path / ".netrc").chmod(0o600)
     fetch(server, tmp_path / "out", user=None)
-    assert is_whole(release, tmp_path / "out")
+    assert is_complete(release, tmp_path / "out")
 
 
 def test_nobody_there(loopback: ModuleType, release: Path, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_server_that_tells_no_size_in_advance(
 ) -> None:
     server.faults.append(loopback.on_paths(answer, ".gz", times=99, method="HEAD"))
     fetch(server, tmp_path / "out")
-    assert is_whole(release, tmp_path / "out")
+    assert is_complete(release, tmp_path / "out")
 
 
 @pytest.fixture
@@ -296,7 +296,7 @@ def test_a_disk_that_is_full_in_the_middle(
         fetch(server, small_disk)
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
     fetch(server, small_disk)
-    assert is_whole(release, small_disk)
+    assert is_complete(release, small_disk)
 
 
 def test_a_folder_that_cannot_be_written(server: Any, tmp_path: Path) -> None:
@@ -331,16 +331,16 @@ def test_a_server_that_ignores_ranges(server: Any, release: Path, tmp_path: Path
     with pytest.raises(errors.RangeIgnoredError, match="--whole-files") as refused:
         fetch(server, tmp_path / "out")
     assert refused.value.exit_code == 16
-    fetch(server, tmp_path / "out", whole_files=True)
-    assert is_whole(release, tmp_path / "out")
+    fetch(server, tmp_path / "out", complete_files=True)
+    assert is_complete(release, tmp_path / "out")
 
 
 def test_whole_files_go_on_where_the_server_can(
     server: Any, loopback: ModuleType, release: Path, tmp_path: Path
 ) -> None:
     server.faults.append(loopback.on_paths(lambda h: h.serve(stop_after=300_000), LABS))
-    fetch(server, tmp_path / "out", whole_files=True)
-    assert is_whole(release, tmp_path / "out")
+    fetch(server, tmp_path / "out", complete_files=True)
+    assert is_complete(release, tmp_path / "out")
     assert sum(n for path, n in server.sent.items() if path.endswith(LABS)) == SIZES[LABS]
 
 
@@ -349,8 +349,8 @@ def test_whole_files_begin_again_where_the_server_cannot(
 ) -> None:
     server.faults.append(loopback.on_paths(lambda h: h.serve(stop_after=300_000), LABS))
     server.faults.append(loopback.on_paths(lambda h: h.serve(ignore_range=True), LABS, times=99))
-    fetch(server, tmp_path / "out", whole_files=True)
-    assert is_whole(release, tmp_path / "out")
+    fetch(server, tmp_path / "out", complete_files=True)
+    assert is_complete(release, tmp_path / "out")
 
 
 @pytest.mark.parametrize("etags", [True, False])
@@ -371,7 +371,7 @@ def test_a_file_that_changes_meanwhile(
     assert refused.value.exit_code == 17
     assert verify(tmp_path / "out" / FOLDER).missing == (LABS,)
     fetch(server, tmp_path / "out")
-    assert is_whole(release, tmp_path / "out")
+    assert is_complete(release, tmp_path / "out")
 
 
 def test_a_redirect_takes_no_password_to_another_server(
@@ -387,7 +387,7 @@ def test_a_redirect_takes_no_password_to_another_server(
 
         server.faults.append(redirect)
         fetch(server, tmp_path / "out")
-        assert is_whole(release, tmp_path / "out")
+        assert is_complete(release, tmp_path / "out")
         assert len(other.requests) >= len(SIZES)
         for _, _, headers in other.requests:
             assert "Authorization" not in headers
@@ -430,7 +430,7 @@ def test_a_certificate_that_nobody_vouches_for(
         assert server.requests == []
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         fetch(server, tmp_path / "out", timeout=5)
-        assert is_whole(release, tmp_path / "out")
+        assert is_complete(release, tmp_path / "out")
 
 
 @pytest.mark.parametrize("setting", [{"connections": 0}, {"connections": 17}, {"timeout": 0}, {"retries": -1}])

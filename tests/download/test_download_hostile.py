@@ -290,7 +290,7 @@ class TestLists:
             fetch(server, tmp_path / "out")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        assert verify(tmp_path / "out" / FOLDER).is_whole
+        assert verify(tmp_path / "out" / FOLDER).is_complete
 
 
 @pytest.mark.parametrize("content", [b"[" * 1024, b"{" * 5000, b"9" * 1024, b'{"identity": 1}'.ljust(1024)])
@@ -370,7 +370,7 @@ class TestLinks:
         fetch(server, tmp_path / "out")
         assert mine.read_bytes() == MINE
         assert not link.is_symlink()
-        assert verify(tmp_path / "out" / FOLDER).is_whole
+        assert verify(tmp_path / "out" / FOLDER).is_complete
 
     @pytest.mark.parametrize("name", [LABS, f"{LABS}.part"])
     def test_a_second_name_of_a_file_is_refused(self, server: Any, mine: Path, tmp_path: Path, name: str) -> None:

@@ -161,7 +161,7 @@ def test_killed_twenty_times_it_ends_whole_and_fetches_little_twice(server: Any,
         server.bytes_per_second = 0
         driver.start(out)
         assert driver.end() == 0
-    assert verify(out / FOLDER).is_whole
+    assert verify(out / FOLDER).is_complete
     total = sum(SIZES.values())
     assert total <= received(server) <= 1.1 * total, f"seed {seed}: {received(server):,} of {total:,}"
 
@@ -183,7 +183,7 @@ def test_killed_before_any_change_of_a_file_it_goes_on(loopback: ModuleType, ser
                 assert not named or set(named) <= set(verify(out / FOLDER).right)
                 driver.start(out)
                 assert driver.end() == 0
-            assert verify(out / FOLDER).is_whole
+            assert verify(out / FOLDER).is_complete
             assert not [p for p in out.rglob("*") if ".part" in p.name or p.name.endswith(".new")]
             if not code:
                 break
@@ -219,7 +219,7 @@ def test_stopped_it_it_keeps_what_it_has(server: Any, tmp_path: Path, number: in
     assert process.returncode == 0, err
     assert "of them there already" in err
     assert received(server) <= 1.1 * sum(SIZES.values())
-    assert verify(tmp_path / "out" / FOLDER).is_whole
+    assert verify(tmp_path / "out" / FOLDER).is_complete
 
 
 def test_the_password_is_nowhere(server: Any, tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_the_password_is_asked_for_on_a_terminal(server: Any, tmp_path: Path) ->
     assert "all files" in shown
     assert "hosp/labevents.csv.gz" in shown
     assert "mimiciv 3.1 is whole" in shown
-    assert verify(tmp_path / "out" / FOLDER).is_whole
+    assert verify(tmp_path / "out" / FOLDER).is_complete
 
 
 def test_ctrl_c_ends_the_question_for_the_password(server: Any, tmp_path: Path) -> None:

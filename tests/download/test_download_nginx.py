@@ -84,7 +84,7 @@ def wait_for(port: int, running: subprocess.Popen[bytes]) -> None:
 def test_a_release_from_nginx(nginx: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHYSIONET_PASSWORD", "secret")
     result = download("mimiciv", user="someone", to=tmp_path / "out", base_url=nginx)
-    assert verify(result.folder).is_whole
+    assert verify(result.folder).is_complete
     assert len(result.fetched) == 3
     requests = (tmp_path / "nginx" / "requests").read_text().splitlines()
     parts = [line for line in requests if "GET /mimiciv/3.1/hosp/labevents.csv.gz" in line]
@@ -113,7 +113,7 @@ def test_what_wget_left_is_completed_from_nginx(nginx: str, tmp_path: Path, monk
     prefix = path.stat().st_size
     assert 200_000 < prefix < 1_600_000
     result = download("mimiciv", user="someone", to=tmp_path / "out", base_url=nginx)
-    assert verify(result.folder).is_whole
+    assert verify(result.folder).is_complete
     assert result.received == 1_600_000 - prefix + 4000
 
 

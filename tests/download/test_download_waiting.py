@@ -101,7 +101,7 @@ class TestWaiting:
 
         server.faults.append(third)
         fetch(server, tmp_path / "out", retries=12, reporter=ShortOfPatience(1))
-        assert verify(tmp_path / "out" / FOLDER).is_whole
+        assert verify(tmp_path / "out" / FOLDER).is_complete
 
     @pytest.mark.parametrize(("status", "is_kept_up"), [(0, True), (500, False)])
     def test_while_others_receive_a_dropped_line_does_not_count(self, status: int, is_kept_up: bool) -> None:
@@ -132,7 +132,7 @@ class TestWaiting:
             loopback.on_paths(lambda h: h.serve(ignore_range=True, stop_after=100_000), LABS, times=50)
         )
         with pytest.raises(errors.NetworkError, match="dropped"):
-            fetch(server, tmp_path / "out", whole_files=True, retries=2)
+            fetch(server, tmp_path / "out", complete_files=True, retries=2)
         assert len([1 for method, path, _ in server.requests if path.endswith(LABS) and method == "GET"]) < 20
 
     @pytest.mark.parametrize("code", [socket.EAI_NONAME, socket.EAI_AGAIN])
@@ -185,7 +185,7 @@ class TestWaiting:
         url = server.url.replace("127.0.0.1", "localhost")
         download("mimiciv", to=tmp_path / "out", base_url=url, retries=12)
         assert lost == 6
-        assert verify(tmp_path / "out" / FOLDER).is_whole
+        assert verify(tmp_path / "out" / FOLDER).is_complete
 
 
 HANGING = """

@@ -32,7 +32,7 @@ def whole(release: Path, loopback: ModuleType, tmp_path: Path) -> Path:
 
 def test_a_whole_download_is_found_whole(whole: Path) -> None:
     found = verify(whole)
-    assert found.is_whole
+    assert found.is_complete
     assert len(found.right) == len(list(whole.rglob("*.csv.gz")))
     assert (found.missing, found.broken, found.extra, found.unfinished) == ((), (), (), ())
     assert found.bytes == sum(p.stat().st_size for p in whole.rglob("*.csv.gz"))
@@ -49,13 +49,13 @@ def test_what_is_missing_broken_and_extra(whole: Path) -> None:
     (whole / ".hidden").mkdir()
     (whole / ".hidden" / "x").write_text("x")
     found = verify(whole, max_cpus=2)
-    assert not found.is_whole
+    assert not found.is_complete
     assert set(found.missing) == {"hosp/labevents.csv.gz", "hosp/patients.csv.gz"}
     assert found.unfinished == ("hosp/patients.csv.gz",)
     assert found.broken == ("icu/d_items.csv.gz",)
     assert found.extra == ("mine.txt",)
-    assert verify(whole, tables="chartevents").is_whole
-    assert not verify(whole, modules="icu").is_whole
+    assert verify(whole, tables="chartevents").is_complete
+    assert not verify(whole, modules="icu").is_complete
 
 
 def test_the_real_demo_against_its_published_list(demo: Path) -> None:
@@ -118,7 +118,7 @@ def test_the_command_that_a_build_names_completes_the_download(
     with loopback.LoopbackServer(server_folder.parents[1]) as server:
         result = download(name, release=release, to=to, tables=tables, base_url=server.url)
     assert result.fetched == ("icu/chartevents.csv.gz",)
-    assert verify(whole).is_whole
+    assert verify(whole).is_complete
     assert "not whole" not in notes_of_build(whole, tmp_path / "again")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import ehrtraj
 from ehrtraj.errors import RecipeError
-from ehrtraj.pipeline.plan.overlay import check_own_recipes
+from ehrtraj.pipeline.plan.overlay import check_overlay_recipes
 from ehrtraj.pipeline.shard import extract
 from ehrtraj.recipes import parse_recipe
 from ehrtraj.sources.source import find_source, packaged
@@ -49,8 +49,8 @@ def folder(tmp_path: Path) -> Path:
 def check(folder: Path) -> None:
     """Check a folder of recipes as a build does."""
     source = find_source(overlay=folder.parent)
-    assert source.own_recipes is not None
-    check_own_recipes(source, source.own_recipes)
+    assert source.overlay_recipes is not None
+    check_overlay_recipes(source, source.overlay_recipes)
 
 
 def wrong_with(folder: Path) -> str:

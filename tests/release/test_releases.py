@@ -17,7 +17,7 @@ import pytest
 import ehrtraj
 from ehrtraj.errors import ReleaseError
 from ehrtraj.release.detect import detect
-from ehrtraj.release.history import Shape, version_key
+from ehrtraj.release.history import ReleaseShape, version_key
 from ehrtraj.sources.source import packaged
 from ehrtraj.synth.run import synth
 
@@ -101,7 +101,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
 def alike(release: str, module: str = "") -> tuple[str, ...]:
     """Releases that have the same columns as another, in all of its tables or in those of a module."""
 
-    def columns(shape: Shape) -> dict[str, frozenset[str]]:
+    def columns(shape: ReleaseShape) -> dict[str, frozenset[str]]:
         return {name: names for name, names in shape.columns.items() if shape.modules[name].startswith(module)}
 
     shapes = {shape.release: columns(shape) for shape in MIMIC.history.shapes["mimiciv"]}

@@ -391,7 +391,7 @@ def test_numbers_meant_in_another_unit_cannot_be_meant_as_written(measures: Meas
         event_type, item = _item(line)
         low, high = float(line["low"]), float(line["high"])
         assert low < high, line
-        assert measures.own_unit(event_type, item), line
+        assert measures.item_unit(event_type, item), line
         limits = measures.limits.get((event_type, item))
         if limits is None:
             continue
@@ -440,7 +440,7 @@ def test_items_of_one_concept_share_unit_and_limits(measures: Measures) -> None:
     for line in MIMIC.rules("concepts"):
         item = _item(line)
         if not line["concept"].startswith("RxNorm"):  # a drug's rate and its amount
-            sharing[line["concept"]].add((measures.own_unit(*item), measures.limits.get(item)))
+            sharing[line["concept"]].add((measures.item_unit(*item), measures.limits.get(item)))
     assert {concept: found for concept, found in sharing.items() if len(found) > 1} == {}
 
 
@@ -475,7 +475,7 @@ def test_every_numeric_item_of_the_demo_has_a_unit_or_a_reason(
         kinds = {str(item): kind for item, kind in dictionary.project("itemid, param_type").fetchall()}
     without = defaultdict(list)
     for event_type, item, written, low, high in demo_numbers:
-        if event_type in measures.event_types - DRUGS and not measures.own_unit(event_type, item):
+        if event_type in measures.event_types - DRUGS and not measures.item_unit(event_type, item):
             without[event_type, item].append((written, low, high))
     # The answers of lists have numbers, ticks are 1 or 0: no measurements, unless they are a score.
     answers = {key for key in without if key[0] == "CHART" and kinds[key[1]] in ("Text", "Checkbox")}

@@ -31,7 +31,9 @@ Folders = dict[str, Path]
 def edited(folder: Path) -> None:
     """Change the recipe of services, so that its codes are others."""
     text = (folder / RECIPE).read_text()
-    (folder / RECIPE).write_text(text.replace("named(curr_service)", "named(left('X' || curr_service, 1))"))
+    (folder / RECIPE).write_text(
+        text.replace("name_or_unknown(curr_service)", "name_or_unknown(left('X' || curr_service, 1))")
+    )
     assert (folder / RECIPE).read_text() != text
 
 
@@ -49,7 +51,7 @@ def overlay(tmp_path: Path) -> Folders:
     (folder / "recipes" / "views" / "moves.sql").write_text("SELECT * FROM services")
     (folder / "recipes" / "macros.sql").write_text("CREATE MACRO mine(a) AS upper(a);\n")
     recipe = (folder / RECIPE).read_text().replace("FROM services", "FROM moves")
-    (folder / RECIPE).write_text(recipe.replace("named(curr_service)", "mine(named(curr_service))"))
+    (folder / RECIPE).write_text(recipe.replace("name_or_unknown(curr_service)", "mine(name_or_unknown(curr_service))"))
     (folder / "rules").mkdir()
     (folder / "rules" / "limits.csv").write_text(LIMITS)
     return {"overlay": folder}

@@ -14,7 +14,7 @@ import meds
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrtraj.checks.findings import Findings, Place
+from ehrtraj.checks.findings import Finding, Findings
 from ehrtraj.checks.official import refusal
 from ehrtraj.checks.scan import sha256_of
 from ehrtraj.dataset.database import Database
@@ -225,7 +225,7 @@ def check_private(root: Path, findings: Findings) -> None:
     for path in _walk(root):
         mode, wanted = stat.S_IMODE(path.lstat().st_mode), 0o700 if path.is_dir() else 0o600
         if mode != wanted:
-            place = Place(f"is {mode:04o}, not {wanted:04o}", path.relative_to(root).as_posix())
+            place = Finding(f"is {mode:04o}, not {wanted:04o}", path.relative_to(root).as_posix())
             findings.add("private", [place], 1)
 
 

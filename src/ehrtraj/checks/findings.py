@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ehrtraj.checks.invariants import PROMISES
+from ehrtraj.checks.invariants import INVARIANTS
 
 EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Place:
+class Finding:
     """One thing that is wrong.
 
     Attributes:
@@ -37,52 +37,52 @@ class Place:
 
 @dataclass
 class Findings:
-    """Broken promises.
+    """Broken invariants.
 
     Attributes:
         counts: how often each was broken.
         places: the first few places of each.
-        skipped: promises that could not be looked at, and why.
+        skipped: invariants that could not be looked at, and why.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
-    places: dict[str, list[Place]] = field(default_factory=dict)
+    places: dict[str, list[Finding]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
-    def add(self, promise: str, places: Iterable[Place], count: int) -> None:
-        """Add breaks of a promise; of the places only as many are asked for as are kept."""
-        if promise not in PROMISES:
-            raise KeyError(promise)
+    def add(self, invariant: str, places: Iterable[Finding], count: int) -> None:
+        """Add breaks of a invariant; of the places only as many are asked for as are kept."""
+        if invariant not in INVARIANTS:
+            raise KeyError(invariant)
         if not count:
             return
-        self.counts[promise] = self.counts.get(promise, 0) + count
-        kept = self.places.setdefault(promise, [])
+        self.counts[invariant] = self.counts.get(invariant, 0) + count
+        kept = self.places.setdefault(invariant, [])
         for place in places:
             if len(kept) >= EXAMPLES:
                 break
             kept.append(place)
 
-    def one(self, promise: str, words: str, file: str | None = None, subject_id: int | None = None) -> None:
-        """Add one break of a promise."""
-        self.add(promise, [Place(words, file, None, subject_id)], 1)
+    def one(self, invariant: str, words: str, file: str | None = None, subject_id: int | None = None) -> None:
+        """Add one break of a invariant."""
+        self.add(invariant, [Finding(words, file, None, subject_id)], 1)
 
-    def skip(self, why: str, *promises: str) -> None:
-        """Say that promises could not be looked at."""
-        for promise in promises:
-            self.skipped.setdefault(promise, why)
+    def skip(self, why: str, *invariants: str) -> None:
+        """Say that invariants could not be looked at."""
+        for invariant in invariants:
+            self.skipped.setdefault(invariant, why)
 
     def take(self, other: Findings) -> None:
         """Add another's findings."""
-        for promise, count in other.counts.items():
-            self.add(promise, other.places[promise], count)
-        for promise, why in other.skipped.items():
-            self.skipped.setdefault(promise, why)
+        for invariant, count in other.counts.items():
+            self.add(invariant, other.places[invariant], count)
+        for invariant, why in other.skipped.items():
+            self.skipped.setdefault(invariant, why)
 
     def take_in_order(self, other: Findings) -> None:
         """Add those of another file, whichever is finished first: the places kept are those of the first files."""
-        for promise, count in other.counts.items():
-            places = [*self.places.get(promise, []), *other.places[promise]]
-            self.counts[promise] = self.counts.get(promise, 0) + count
-            self.places[promise] = sorted(places, key=lambda place: place.file or "")[:EXAMPLES]
-        for promise, why in other.skipped.items():
-            self.skipped.setdefault(promise, why)
+        for invariant, count in other.counts.items():
+            places = [*self.places.get(invariant, []), *other.places[invariant]]
+            self.counts[invariant] = self.counts.get(invariant, 0) + count
+            self.places[invariant] = sorted(places, key=lambda place: place.file or "")[:EXAMPLES]
+        for invariant, why in other.skipped.items():
+            self.skipped.setdefault(invariant, why)

@@ -1,4 +1,4 @@
-"""What a dataset promises: the names under which `ehrtraj check` reports."""
+"""What a dataset invariants: the names under which `ehrtraj check` reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Scope = Literal["MEDS", "ehrtraj"]
 
 
 @dataclass(frozen=True)
-class Promise:
+class Invariant:
     """One thing that readers may rely on.
 
     Attributes:
@@ -23,7 +23,7 @@ class Promise:
     scope: Scope
 
 
-def _all() -> dict[str, Promise]:
+def _all() -> dict[str, Invariant]:
     meds = {
         "readable": "every file is there and whole",
         "schema": "data files have the columns and types of MEDS",
@@ -67,10 +67,10 @@ def _all() -> dict[str, Promise]:
         "hashes": "files have the size and SHA-256 that the manifest says, and no other file is there",
         "private": "folders are 0700 and files 0600",
     }
-    promises = [Promise(name, words, "MEDS") for name, words in meds.items()]
-    promises += [Promise(name, words, "ehrtraj") for name, words in ours.items()]
-    return {promise.name: promise for promise in promises}
+    invariants = [Invariant(name, words, "MEDS") for name, words in meds.items()]
+    invariants += [Invariant(name, words, "ehrtraj") for name, words in ours.items()]
+    return {invariant.name: invariant for invariant in invariants}
 
 
-PROMISES = _all()
-"""Every promise by its name, in the order in which they are reported."""
+INVARIANTS = _all()
+"""Every invariant by its name, in the order in which they are reported."""

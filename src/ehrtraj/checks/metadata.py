@@ -10,7 +10,7 @@ import meds
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrtraj.checks.findings import Findings, Place
+from ehrtraj.checks.findings import Finding, Findings
 from ehrtraj.checks.official import refusal
 from ehrtraj.checks.tables import first, load
 from ehrtraj.dataset.database import Database
@@ -51,11 +51,11 @@ def has_columns(table: pa.Table, name: str, findings: Findings, *columns: str) -
 
 
 def listed(
-    promise: str, findings: Findings, wrong: tuple[Sequence[Sequence[Any]], int], words: str, file: str | None = None
+    invariant: str, findings: Findings, wrong: tuple[Sequence[Sequence[Any]], int], words: str, file: str | None = None
 ) -> None:
     """Add what the first column of a query names, and how many rows it has."""
     rows, count = wrong
-    findings.add(promise, [Place(words.format(row[0]), file) for row in rows], count)
+    findings.add(invariant, [Finding(words.format(row[0]), file) for row in rows], count)
 
 
 def check_codes(root: Path, tables: Database, findings: Findings) -> pa.Table | None:
@@ -77,7 +77,7 @@ def check_codes(root: Path, tables: Database, findings: Findings) -> pa.Table | 
     return table
 
 
-def check_own_codes(
+def check_ehrtraj_codes(
     table: pa.Table, tables: Database, findings: Findings, known: Collection[str], *, standardised: bool
 ) -> None:
     """What our codes.parquet says more: counts, units and tables.
@@ -104,7 +104,7 @@ def check_own_codes(
         findings.skip("numbers were left as written", "one_unit")
         return
     rows, count = first(tables, "SELECT code, number_units FROM detailed WHERE len(number_units) > 1", "code")
-    places = [Place(f"{code}: {', '.join(unit or 'none' for unit in units)}") for code, units in rows]
+    places = [Finding(f"{code}: {', '.join(unit or 'none' for unit in units)}") for code, units in rows]
     findings.add("one_unit", places, count)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ehrtraj import rules
 from ehrtraj.checks.findings import Findings
-from ehrtraj.checks.rows import Rows
+from ehrtraj.checks.rows import EventBatch
 from ehrtraj.format.arrays import Int64s, Texts
 from ehrtraj.format.events import INT_COLUMNS, PRECISIONS, TEXT_COLUMNS
 from ehrtraj.format.source import SourceFacts
@@ -19,14 +19,14 @@ from ehrtraj.format.source import SourceFacts
 _UNKNOWN = -1
 
 
-def check_time_order(rows: Rows, findings: Findings) -> None:
+def check_time_order(rows: EventBatch, findings: Findings) -> None:
     """Times of a patient ascend; `NULL` is less than every time."""
     subject, time = rows.ints("subject_id"), rows.ints("time")
     late = np.flatnonzero((subject[1:] == subject[:-1]) & (time[1:] < time[:-1])) + 1
     findings.add("time_order", rows.places(late, "{time} comes after a later time", "time"), len(late))
 
 
-def check_total_order(rows: Rows, findings: Findings, source: SourceFacts) -> None:
+def check_total_order(rows: EventBatch, findings: Findings, source: SourceFacts) -> None:
     """Patients ascend, and what has the same patient and time is in the published order, without repeats.
 
     Args:
@@ -57,7 +57,7 @@ def check_total_order(rows: Rows, findings: Findings, source: SourceFacts) -> No
     findings.add("no_repeats", rows.places(tied, "{code} repeats the event before it", "code"), len(tied))
 
 
-def _keys(rows: Rows, source: SourceFacts) -> Iterator[npt.NDArray[Any]]:
+def _keys(rows: EventBatch, source: SourceFacts) -> Iterator[npt.NDArray[Any]]:
     """What decides between events of one patient and time, the first first; int32 where `_UNKNOWN` may stand."""
     code = rows.texts("code")
     yield _event_type_ranks(code, source.ranks)

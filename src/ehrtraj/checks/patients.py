@@ -9,12 +9,12 @@ from typing import Any
 import meds
 import numpy as np
 
-from ehrtraj.checks.account import ENCOUNTERS
-from ehrtraj.checks.findings import Findings, Place
+from ehrtraj.checks.findings import Finding, Findings
 from ehrtraj.checks.metadata import has_columns, listed
 from ehrtraj.checks.official import refusal
 from ehrtraj.checks.rows import shown_time
 from ehrtraj.checks.tables import first, load
+from ehrtraj.checks.tally import ENCOUNTERS
 from ehrtraj.dataset.database import Database
 from ehrtraj.format import splits
 from ehrtraj.format.arrays import NULL
@@ -47,14 +47,14 @@ def check_pieces(tables: Database, findings: Findings) -> None:
         JOIN files f ON f.number = r.file WHERE h.runs > 1 AND r.position > h.position
     """
     rows, count = first(tables, again, "file, position")
-    places = [Place("other patients' events lie between", file, at, who) for file, at, who, _ in rows]
+    places = [Finding("other patients' events lie between", file, at, who) for file, at, who, _ in rows]
     findings.add("contiguous", places, count)
     twice = """
         SELECT p.name AS first_file, f.name, h.position, h.subject_id, h.file
         FROM held h JOIN patients p USING (subject_id) JOIN files f ON f.number = h.file WHERE h.file <> p.file
     """
     rows, count = first(tables, twice, "file, position")
-    places = [Place(f"is in {other} too", file, at, who) for other, file, at, who, _ in rows]
+    places = [Finding(f"is in {other} too", file, at, who) for other, file, at, who, _ in rows]
     findings.add("one_file", places, count)
 
 
@@ -80,7 +80,8 @@ def check_encounters(tables: Database, findings: Findings, unverified: Collectio
         """
         rows, count = first(tables, shared, "encounter, subject_id", [kind])
         places = [
-            Place(f"{name} {encounter} is of patient {before} too", None, None, who) for encounter, who, before in rows
+            Finding(f"{name} {encounter} is of patient {before} too", None, None, who)
+            for encounter, who, before in rows
         ]
         findings.add("encounters", places, count)
 
@@ -110,14 +111,14 @@ def check_splits(root: Path, tables: Database, findings: Findings, *, ours: bool
         listed("splits_covered", findings, first(tables, more, "subject_id"), "patient {} has no events", SPLITS)
 
 
-def check_own_splits(tables: Database, findings: Findings, seed: int | None) -> None:
+def check_split_hashes(tables: Database, findings: Findings, seed: int | None) -> None:
     """Splits by the hash, and each patient in its split's folder."""
     elsewhere = """
         SELECT p.name, p.position, subject_id, s.split, p.file FROM patients p JOIN chosen_splits s USING (subject_id)
         WHERE p.folder <> s.split
     """
     rows, count = first(tables, elsewhere, "file, position")
-    places = [Place(f"its split is {split}", file, at, who) for file, at, who, split, _ in rows]
+    places = [Finding(f"its split is {split}", file, at, who) for file, at, who, split, _ in rows]
     findings.add("split_folders", places, count)
     if seed is None:
         findings.skip("the manifest has no seed", "split_hash")
@@ -169,22 +170,22 @@ def _wrong_subject(
     number: int,
     file: str | None,
     *seen: Any,  # noqa: ANN401  # position, events, first_time, last_time and split, all None without events
-) -> Iterator[Place]:
+) -> Iterator[Finding]:
     if file is None:
-        yield Place("has no events", SUBJECTS, number, who)
+        yield Finding("has no events", SUBJECTS, number, who)
         return
     seen_position, seen_events, seen_first, seen_last, seen_split = seen
     said = (f"data/{split}/{shard}.parquet", position, events)
     if said != (file, seen_position, seen_events):
         words = f"{_number(events)} events from row {_number(position)} of {said[0]} on"
         seen_words = f"there are {seen_events:,} from row {seen_position:,} of {file} on"
-        yield Place(f"{words}; {seen_words}", SUBJECTS, number, who)
+        yield Finding(f"{words}; {seen_words}", SUBJECTS, number, who)
     if seen_split is not None and split != seen_split:
-        yield Place(f"split is {split}, in {SPLITS} {seen_split}", SUBJECTS, number, who)
+        yield Finding(f"split is {split}, in {SPLITS} {seen_split}", SUBJECTS, number, who)
     for name, saying, value in (("first_time", first_time, seen_first), ("last_time", last_time, seen_last)):
         if saying != value:
             words = f"{name} is {shown_time(saying)}, in the file {shown_time(value)}"
-            yield Place(words, SUBJECTS, number, who)
+            yield Finding(words, SUBJECTS, number, who)
 
 
 def _number(value: int | None) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ehrtraj.checks.findings import Place
+from ehrtraj.checks.findings import Finding
 from ehrtraj.format.arrays import NULL, Int64s, Texts, one_array, to_int64
 
 # Rows that are looked at together: those of a row group of ours.
@@ -24,7 +24,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 @dataclass
-class Rows:
+class EventBatch:
     """Consecutive events, and the one before them where there is one.
 
     Attributes:
@@ -78,12 +78,12 @@ class Rows:
         """Positions of the rows for which something holds, the row before left out."""
         return np.flatnonzero(where[self.before :]) + self.before
 
-    def places(self, at: Iterable[int], words: str, *columns: str) -> Iterator[Place]:
+    def places(self, at: Iterable[int], words: str, *columns: str) -> Iterator[Finding]:
         """Where rows are, with `words` in which `{column}` stands for the value there."""
         for row in at:
             values = {c: self.table[c][row].as_py() for c in columns}
             subject = self.table["subject_id"][row].as_py()
-            yield Place(words.format(**values), self.file, self.start + int(row), subject)
+            yield Finding(words.format(**values), self.file, self.start + int(row), subject)
 
 
 def text_columns(schema: pa.Schema) -> list[str]:
@@ -91,7 +91,9 @@ def text_columns(schema: pa.Schema) -> list[str]:
     return [f.name for f in schema if f.type in _TEXT_TYPES]
 
 
-def read_rows(file: pq.ParquetFile, name: str, columns: list[str], batch_rows: int = BATCH_ROWS) -> Iterator[Rows]:
+def read_rows(
+    file: pq.ParquetFile, name: str, columns: list[str], batch_rows: int = BATCH_ROWS
+) -> Iterator[EventBatch]:
     """Read a data file piece by piece.
 
     Args:
@@ -109,7 +111,7 @@ def read_rows(file: pq.ParquetFile, name: str, columns: list[str], batch_rows: i
             continue
         before = 0 if last is None else 1
         table = piece if last is None else pa.concat_tables([last, piece]).unify_dictionaries().combine_chunks()
-        yield Rows(name, at - before, before, table)
+        yield EventBatch(name, at - before, before, table)
         at += piece.num_rows
         last = piece.slice(piece.num_rows - 1)
 

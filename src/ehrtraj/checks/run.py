@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ehrtraj.checks import books, metadata, patients
-from ehrtraj.checks.account import Account
 from ehrtraj.checks.findings import Findings
-from ehrtraj.checks.invariants import PROMISES
+from ehrtraj.checks.invariants import INVARIANTS
 from ehrtraj.checks.scan import ScanJob, scan
 from ehrtraj.checks.tables import open_tables
+from ehrtraj.checks.tally import FileTally
 from ehrtraj.dataset.database import Database
 from ehrtraj.dataset.layout import check_format
 from ehrtraj.errors import DatasetError
@@ -23,7 +23,7 @@ from ehrtraj.format import names
 from ehrtraj.format.ledger import SCHEMA as LEDGER_SCHEMA
 from ehrtraj.format.source import SourceFacts
 from ehrtraj.paths import dataset_errors
-from ehrtraj.runtime.limits import Limits, find_limits
+from ehrtraj.runtime.limits import ResourceLimits, find_limits
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import stream_tasks
 
@@ -72,33 +72,33 @@ class CheckReport:
 
     @property
     def broken(self) -> list[str]:
-        """Promises that do not hold, in the order of `PROMISES`."""
-        return [name for name in PROMISES if name in self.findings.counts]
+        """Promises that do not hold, in the order of `INVARIANTS`."""
+        return [name for name in INVARIANTS if name in self.findings.counts]
 
     @property
     def kept(self) -> list[str]:
         """Promises that were looked at and hold."""
-        return [n for n in PROMISES if n not in self.findings.counts and n not in self.findings.skipped]
+        return [n for n in INVARIANTS if n not in self.findings.counts and n not in self.findings.skipped]
 
     def to_json(self) -> dict[str, Any]:
-        """The report for programs: each promise with its state, count and first places."""
+        """The report for programs: each invariant with its state, count and first places."""
         findings = self.findings
-        promises: dict[str, dict[str, Any]] = {}
-        for name, promise in PROMISES.items():
+        invariants: dict[str, dict[str, Any]] = {}
+        for name, invariant in INVARIANTS.items():
             state = "kept" if name in self.kept else "broken" if name in self.broken else "not applicable"
-            promises[name] = {"scope": promise.scope, "promise": promise.words, "state": state}
+            invariants[name] = {"scope": invariant.scope, "invariant": invariant.words, "state": state}
             if name in findings.counts:
                 places = [vars(place) for place in findings.places[name]]
-                promises[name] |= {"count": findings.counts[name], "first": places}
+                invariants[name] |= {"count": findings.counts[name], "first": places}
             elif name in findings.skipped:
-                promises[name] |= {"because": findings.skipped[name]}
+                invariants[name] |= {"because": findings.skipped[name]}
         return {
             "dataset": str(self.path),
             "made_by_ehrtraj": self.ours,
             "patients": self.patients,
             "events": self.events,
             "files": self.files,
-            "promises": promises,
+            "invariants": invariants,
         }
 
 
@@ -109,7 +109,7 @@ def check(
     memory_limit: str | int | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Verify every promise about a dataset on its files. The same as `ehrtraj check`.
+    """Verify every invariant about a dataset on its files. The same as `ehrtraj check`.
 
     A dataset of MEDS that ehrtraj did not make is held to the rules of MEDS alone. Files are read piece by piece, and
     what is counted is kept in a private temporary folder (`TMPDIR`): memory does not grow with the dataset.
@@ -220,7 +220,7 @@ class _Scanned:
     hashes: dict[str, tuple[int, str | None]] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
 
-    def add(self, account: Account) -> None:
+    def add(self, account: FileTally) -> None:
         """Add a file."""
         self.events += account.events
         self.whole = self.whole and account.whole
@@ -252,7 +252,7 @@ class _Advance:
 
 
 def _scan_all(
-    job: ScanJob, files: Sequence[str], sizes: Mapping[str, int], limits: Limits, advance: _Advance
+    job: ScanJob, files: Sequence[str], sizes: Mapping[str, int], limits: ResourceLimits, advance: _Advance
 ) -> _Scanned:
     """Read all data files, `files`, and the others of `sizes`."""
     numbers = {file: number for number, file in enumerate(files)}
@@ -302,15 +302,15 @@ def _check_beside(
     if about is not None:
         books.check_dataset_json(about, findings)
     if not job.ours:
-        own = [name for name, promise in PROMISES.items() if promise.scope == "ehrtraj"]
+        own = [name for name, invariant in INVARIANTS.items() if invariant.scope == "ehrtraj"]
         findings.skip("the dataset was not made by ehrtraj", *own)
         return counted
     if codes is not None and scanned.whole:
         standardised = bool(manifest.get("settings", {}).get("standardise"))
-        metadata.check_own_codes(codes, tables, findings, job.source.ranks, standardised=standardised)
+        metadata.check_ehrtraj_codes(codes, tables, findings, job.source.ranks, standardised=standardised)
     advance.step()
     patients.check_encounters(tables, findings, manifest.get("unverified", []))
-    patients.check_own_splits(tables, findings, manifest.get("settings", {}).get("seed"))
+    patients.check_split_hashes(tables, findings, manifest.get("settings", {}).get("seed"))
     patients.check_subjects(root, tables, findings)
     advance.step()
     ledger = metadata.read_table(root, names.LEDGER, findings, *LEDGER_SCHEMA.names)

@@ -12,10 +12,10 @@ import meds
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrtraj.checks.account import Account, Counts
 from ehrtraj.checks.official import refusal
 from ehrtraj.checks.order import check_time_order, check_total_order
-from ehrtraj.checks.rows import Rows, read_rows, text_columns
+from ehrtraj.checks.rows import EventBatch, read_rows, text_columns
+from ehrtraj.checks.tally import Counts, FileTally
 from ehrtraj.checks.values import check_not_null, check_values, with_valid_texts
 from ehrtraj.format.events import event_schema
 from ehrtraj.format.source import SourceFacts
@@ -37,7 +37,7 @@ class ScanJob:
 
     Attributes:
         root: of the dataset.
-        ours: whether it was made by ehrtraj, and keeps more promises than MEDS asks for.
+        ours: whether it was made by ehrtraj, and keeps more invariants than MEDS asks for.
         source: what the dataset keeps of its source.
         clock: `event` or `available`.
         flags: value of each flag by name.
@@ -60,7 +60,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def scan(job: ScanJob, file: str, number: int | None) -> Account:
+def scan(job: ScanJob, file: str, number: int | None) -> FileTally:
     """Look at every event of a data file. What is counted by patient and code goes into `job.spill`.
 
     Args:
@@ -71,7 +71,7 @@ def scan(job: ScanJob, file: str, number: int | None) -> Account:
     Returns:
         The file's account, with what is wrong.
     """
-    account = Account(file)
+    account = FileTally(file)
     path = job.root / file
     try:
         account.bytes = path.stat().st_size
@@ -93,7 +93,7 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _check_schema(job: ScanJob, schema: pa.Schema, account: Account) -> None:
+def _check_schema(job: ScanJob, schema: pa.Schema, account: FileTally) -> None:
     if (why := refusal(meds.DataSchema, schema)) is not None:
         account.findings.one("schema", why, account.file)
     wanted = event_schema(job.clock)
@@ -112,7 +112,7 @@ def _difference(schema: pa.Schema, wanted: pa.Schema) -> str:
     return "the columns are in another order"
 
 
-def _read(job: ScanJob, path: Path, schema: pa.Schema, account: Account, number: int) -> None:
+def _read(job: ScanJob, path: Path, schema: pa.Schema, account: FileTally, number: int) -> None:
     wanted = event_schema(job.clock)
     ours = job.ours and all(n in schema.names and schema.field(n).type == wanted.field(n).type for n in wanted.names)
     if job.ours and not ours:
@@ -140,7 +140,7 @@ def _read(job: ScanJob, path: Path, schema: pa.Schema, account: Account, number:
             _check_once(counts, account)
 
 
-def _as_meds(rows: Rows) -> Rows:
+def _as_meds(rows: EventBatch) -> EventBatch:
     """The core columns in MEDS' types, so that what they say can be looked at where a file has others."""
     table = rows.table
     kinds = {"subject_id": pa.int64(), "time": pa.timestamp("us"), "code": pa.dictionary(pa.int32(), pa.string())}
@@ -148,10 +148,10 @@ def _as_meds(rows: Rows) -> Rows:
         at = table.column_names.index(name)
         if table[name].type != kind:
             table = table.set_column(at, name, table[name].cast(kind, safe=False))
-    return Rows(rows.file, rows.start, rows.before, table)
+    return EventBatch(rows.file, rows.start, rows.before, table)
 
 
-def _check_once(counts: Counts, account: Account) -> None:
+def _check_once(counts: Counts, account: FileTally) -> None:
     """Nobody is born or dies twice: as many events as patients."""
     for code, (events, patients) in counts.once.items():
         if events != patients:

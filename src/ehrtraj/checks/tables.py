@@ -17,7 +17,7 @@ from ehrtraj.checks import spill
 from ehrtraj.checks.findings import EXAMPLES, Findings
 from ehrtraj.dataset.database import Database, open_database
 from ehrtraj.format.arrays import NULL
-from ehrtraj.runtime.limits import Limits
+from ehrtraj.runtime.limits import ResourceLimits
 
 # Of this process beside the database, measured.
 _BASE_BYTES = 500_000_000
@@ -46,7 +46,7 @@ FROM (SELECT DISTINCT * FROM details) GROUP BY code
 
 
 @contextmanager
-def open_tables(folder: Path, files: Sequence[str], limits: Limits) -> Iterator[Database]:
+def open_tables(folder: Path, files: Sequence[str], limits: ResourceLimits) -> Iterator[Database]:
     """Open a database of what all data files hold together.
 
     Its tables: `files` (number, name, folder); `runs`, `encounters` and `marks` as in `spill.SCHEMAS`; `held` and

@@ -10,20 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrtraj.checks.findings import Findings
-from ehrtraj.checks.rows import Bools, Rows
+from ehrtraj.checks.rows import Bools, EventBatch
 from ehrtraj.format.arrays import NULL
 from ehrtraj.format.events import PRECISIONS
 
 
-def check_not_null(rows: Rows, findings: Findings) -> None:
+def check_not_null(rows: EventBatch, findings: Findings) -> None:
     """subject_id and code have a value."""
     for name in ("subject_id", "code"):
         at = rows.new(rows.null(name))
         findings.add("not_null", rows.places(at, f"{name} is null"), len(at))
 
 
-def check_values(rows: Rows, findings: Findings, known_flags: int, clock: str) -> None:
-    """Every promise about single events.
+def check_values(rows: EventBatch, findings: Findings, known_flags: int, clock: str) -> None:
+    """Every invariant about single events.
 
     Args:
         rows: with all columns of an event.
@@ -38,7 +38,7 @@ def check_values(rows: Rows, findings: Findings, known_flags: int, clock: str) -
     _check_attributes(rows, findings)
 
 
-def with_valid_texts(rows: Rows, findings: Findings) -> Rows:
+def with_valid_texts(rows: EventBatch, findings: Findings) -> EventBatch:
     """The rows with texts that are UTF-8: what is not is a finding, and replaced for all that looks at them next."""
     try:
         rows.table.validate(full=True)
@@ -50,7 +50,7 @@ def with_valid_texts(rows: Rows, findings: Findings) -> Rows:
     for at, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(at, field, pa.chunked_array(map(_replaced, table[at].chunks), field.type))
-    return Rows(rows.file, rows.start, rows.before, table)
+    return EventBatch(rows.file, rows.start, rows.before, table)
 
 
 def _replaced(column: pa.DictionaryArray) -> pa.DictionaryArray:
@@ -63,12 +63,12 @@ def _bytes(texts: pa.Array) -> list[bytes | None]:
     return values
 
 
-def _check_numbers(rows: Rows, findings: Findings) -> None:
+def _check_numbers(rows: EventBatch, findings: Findings) -> None:
     at = rows.new(~rows.null("numeric_value") & ~np.isfinite(rows.numbers()))
     findings.add("finite", rows.places(at, "numeric_value is {numeric_value}", "numeric_value"), len(at))
 
 
-def _check_times(rows: Rows, findings: Findings, clock: str) -> None:
+def _check_times(rows: EventBatch, findings: Findings, clock: str) -> None:
     time, available = rows.ints("time"), rows.ints("available_time")
     happened = rows.ints("event_time") if clock == "available" else time
     unknown = rows.new((time != NULL) & (available == NULL))
@@ -86,13 +86,13 @@ def _check_times(rows: Rows, findings: Findings, clock: str) -> None:
     findings.add("time_precision", rows.places(at, "time_precision is {time_precision}", "time_precision"), len(at))
 
 
-def _check_flags(rows: Rows, findings: Findings, known_flags: int) -> None:
+def _check_flags(rows: EventBatch, findings: Findings, known_flags: int) -> None:
     flags = rows.ints("flags")
     at = rows.new((flags == NULL) | (flags & ~np.int64(known_flags) != 0))
     findings.add("flags", rows.places(at, "flags is {flags}: a bit has no name", "flags"), len(at))
 
 
-def _check_raw(rows: Rows, findings: Findings) -> None:
+def _check_raw(rows: EventBatch, findings: Findings) -> None:
     raw = rows.texts("raw_value")
     there = raw.positions >= 0
     unexplained = rows.new(there & (rows.ints("flags") == 0))
@@ -105,7 +105,7 @@ def _check_raw(rows: Rows, findings: Findings) -> None:
     findings.add("raw_value", rows.places(at, "raw_unit {raw_unit} is the unit", "raw_unit"), len(at))
 
 
-def _plain(rows: Rows, *columns: str) -> list[pa.ChunkedArray]:
+def _plain(rows: EventBatch, *columns: str) -> list[pa.ChunkedArray]:
     return [rows.table[c].cast(pa.string()) for c in columns]
 
 
@@ -121,7 +121,7 @@ def _as_numbers(texts: pa.Array) -> npt.NDArray[np.float64]:
     return np.array([number(text) for text in texts.to_pylist()], np.float64)
 
 
-def _check_attributes(rows: Rows, findings: Findings) -> None:
+def _check_attributes(rows: EventBatch, findings: Findings) -> None:
     texts = rows.texts("attributes")
     used = np.unique(texts.positions[rows.before :])
     used = used[used >= 0]

@@ -37,7 +37,7 @@ def run() -> NoReturn:
         code = interrupt.EXIT_CODE
         # What the stopped frames held is released, and generators among it clean up.
         gc.collect()
-        screen.say_after_interrupt(f"stopped{what_was_kept()}")
+        screen.print_after_interrupt(f"stopped{what_was_kept()}")
     code = _flush() or code
     interrupt.finish(code)
     sys.exit(code)

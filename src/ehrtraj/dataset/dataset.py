@@ -77,7 +77,7 @@ class Dataset:
     @property
     def files(self) -> tuple[DataFile, ...]:
         """The data files that hold these patients, by split (train first) and shard."""
-        if self._is_whole():
+        if self._is_complete():
             return self.layout.files
         held = set(self.subjects.select("split", "shard").unique().rows())
         return tuple(file for file in self.layout.files if (file.split, file.shard) in held)
@@ -86,7 +86,7 @@ class Dataset:
         """The rows of `subjects` whose events are in a file, in its order."""
         return self.subjects.filter(split=file.split, shard=file.shard).sort("position")
 
-    def _is_whole(self) -> bool:
+    def _is_complete(self) -> bool:
         return self.subjects.height == self.layout.subjects.height
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ class Dataset:
         return Trajectory(subject, events, self.layout)
 
     def _unknown(self, subject_id: object) -> UnknownSubjectError:
-        if not self._is_whole() and subject_id in Dataset(self.layout, self.layout.subjects):
+        if not self._is_complete() and subject_id in Dataset(self.layout, self.layout.subjects):
             return UnknownSubjectError(
                 f"patient {subject_id} is in {self.path}, but not among the {len(self):,} chosen"
             )
@@ -162,7 +162,7 @@ class Dataset:
     def scan(self) -> pl.LazyFrame:
         """All events as a polars LazyFrame: only the columns and row groups that a query needs are read."""
         events = pl.scan_parquet([file.path for file in self.layout.files], glob=False)
-        if self._is_whole():
+        if self._is_complete():
             return events
         events = pl.scan_parquet([file.path for file in self.files], glob=False)
         return events.filter(pl.col("subject_id").is_in(self.subjects["subject_id"].implode()))
@@ -184,7 +184,7 @@ class Dataset:
 
         tables = {"codes": self.codes, "subjects": self.subjects}
         paths = [file.path for file in self.layout.files]
-        return run_sql(query, paths, tables, parameters, chosen=not self._is_whole())
+        return run_sql(query, paths, tables, parameters, chosen=not self._is_complete())
 
     def sample(self, n: int, seed: int = 0) -> Dataset:
         """Draw `n` patients (all, if there are fewer). A larger draw of the same seed contains a smaller one.

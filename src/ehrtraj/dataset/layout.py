@@ -155,7 +155,7 @@ def _find(root: Path) -> DatasetLayout:
     manifest = _read_json(root / MANIFEST)
     check_format(root, manifest)
     layout = DatasetLayout(root, manifest)
-    _check_whole(layout)
+    _check_complete(layout)
     return layout
 
 
@@ -200,7 +200,7 @@ def _no_dataset(root: Path) -> DatasetError:
     return DatasetError(f"{root} is not a dataset: it has no {MANIFEST}. `ehrtraj build` makes one from a release")
 
 
-def _check_whole(layout: DatasetLayout) -> None:
+def _check_complete(layout: DatasetLayout) -> None:
     """Check that every file that the manifest names is there, in its size.
 
     Raises:

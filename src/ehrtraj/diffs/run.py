@@ -19,7 +19,7 @@ from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.dataset.layout import READ_ERRORS, DataFile, DatasetLayout, broken, find_layout
 from ehrtraj.diffs.events import EventsDiff, Span, diff_spans
 from ehrtraj.format.names import DATA, SUBJECTS
-from ehrtraj.runtime.limits import Limits, find_limits
+from ehrtraj.runtime.limits import ResourceLimits, find_limits
 from ehrtraj.runtime.processes import stream_tasks
 
 # Events of either dataset that are compared at once, unless a patient has more. It does not depend on the limits,
@@ -245,7 +245,7 @@ def _events(
     database: Database,
     layouts: tuple[DatasetLayout, DatasetLayout],
     columns: list[str],
-    limits: Limits,
+    limits: ResourceLimits,
     folder: Path,
     progress: Progress | None,
 ) -> EventsDiff:

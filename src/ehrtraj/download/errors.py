@@ -73,7 +73,7 @@ class ServerBusyError(EhrtrajError):
     exit_code = 19
 
 
-class NotWholeError(EhrtrajError):
+class IncompleteDownloadError(EhrtrajError):
     """A download on disk lacks files, or has broken ones."""
 
     exit_code = 20

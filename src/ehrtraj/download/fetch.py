@@ -20,7 +20,7 @@ from ehrtraj.download.errors import (
     WrongHashError,
 )
 from ehrtraj.download.part import PartialBlock, PartialFile, part_path, remove_part
-from ehrtraj.download.projects import Place
+from ehrtraj.download.projects import DownloadTarget
 from ehrtraj.download.remote import RemoteFile, look, read_piece
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.space import check_room
@@ -87,7 +87,13 @@ class Fetch:
     """
 
     def __init__(
-        self, web: Web, place: Place, sums: dict[str, str], reporter: DownloadReporter, connections: int, cpus: int
+        self,
+        web: Web,
+        place: DownloadTarget,
+        sums: dict[str, str],
+        reporter: DownloadReporter,
+        connections: int,
+        cpus: int,
     ) -> None:
         self._web = web
         self._place = place
@@ -101,12 +107,12 @@ class Fetch:
         self.reporter = reporter
         self.result = Fetched()
 
-    async def run(self, wanted: Sequence[str], *, whole_files: bool) -> Fetched:
+    async def run(self, wanted: Sequence[str], *, complete_files: bool) -> Fetched:
         """Fetch the files that are not there whole.
 
         Args:
             wanted: paths in the release.
-            whole_files: each file in one piece, for a server that cannot do otherwise.
+            complete_files: each file in one piece, for a server that cannot do otherwise.
 
         Raises:
             DiskSpaceError: if there is no room; before anything is fetched or written.
@@ -120,7 +126,7 @@ class Fetch:
             found = sorted(filter(None, remotes), key=lambda r: -r.size)
             check_room((self._local(r.path), r.size) for r in found)
             for remote in found:
-                files.append(await self._take_up(remote, whole_files=whole_files))  # noqa: PERF401  # to be closed
+                files.append(await self._take_up(remote, complete_files=complete_files))  # noqa: PERF401  # to be closed
             await self._fetch_all(files)
         finally:
             self._abandon.now()
@@ -180,11 +186,13 @@ class Fetch:
             self.result.failed[path] = error
             return None
 
-    async def _take_up(self, remote: RemoteFile, *, whole_files: bool) -> _File:
+    async def _take_up(self, remote: RemoteFile, *, complete_files: bool) -> _File:
         local = self._local(remote.path)
         own = local.stat().st_size if local.is_file() else None
         identity = remote.identity(self._place, self._sums[remote.path])
-        part = await self._in_thread(lambda: PartialFile(local, identity, one_block=whole_files, proceed=self._abandon))
+        part = await self._in_thread(
+            lambda: PartialFile(local, identity, one_block=complete_files, proceed=self._abandon)
+        )
         if part.note:
             self.reporter.note(f"{remote.path}: {part.note}")
         elif own is not None and own >= remote.size:
@@ -199,9 +207,9 @@ class Fetch:
         async with asyncio.TaskGroup() as group:
             for file in files:
                 for block in file.part.blocks:
-                    if not block.is_whole:
+                    if not block.is_complete:
                         self._queue.put_nowait((file, block))
-                if file.part.is_whole:
+                if file.part.is_complete:
                     file.is_finishing = True
                     group.create_task(self._finish(file))
             workers = [group.create_task(self._work(group)) for _ in range(self._connections)]
@@ -213,14 +221,14 @@ class Fetch:
         while True:
             file, block = await self._queue.get()
             try:
-                while not block.is_whole and not file.is_settled:
+                while not block.is_complete and not file.is_settled:
                     await self._web.patiently(
                         lambda f=file, b=block: read_piece(self._web, self._place, f.remote, b, f),  # type: ignore[misc]
                         file.remote.path,
                     )
             except _OF_ONE_FILE as error:
                 self._fail(file, error)
-            if file.part.is_whole and not file.is_finishing:
+            if file.part.is_complete and not file.is_finishing:
                 file.is_finishing = True
                 group.create_task(self._finish(file))
 

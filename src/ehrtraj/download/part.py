@@ -92,7 +92,7 @@ class PartialBlock:
     furthest: int = 0
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether all of it is there."""
         return self.done == self.size
 
@@ -158,9 +158,9 @@ class PartialFile:
         return sum(block.done for block in self.blocks)
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether all bytes are there."""
-        return all(block.is_whole for block in self.blocks)
+        return all(block.is_complete for block in self.blocks)
 
     def _opened(self) -> tuple[FileIO, FileIO]:
         """The part and its journal, opened when bytes come: a list may name more files than can be open at once."""
@@ -217,7 +217,7 @@ class PartialFile:
                 for piece in pieces(handle, proceed, block.start, block.size):
                     block.crc = zlib.crc32(piece, block.crc)
                     block.done += len(piece)
-                if not block.is_whole:
+                if not block.is_complete:
                     return
 
     def _write_journal(self) -> None:

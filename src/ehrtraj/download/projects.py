@@ -63,7 +63,7 @@ def project(name: str) -> Project:
 
 
 @dataclass(frozen=True)
-class Place:
+class DownloadTarget:
     """One release, on the server and on disk.
 
     Attributes:
@@ -88,7 +88,7 @@ class Place:
         return self.url + quote(path)
 
 
-def place(name: str, release: str | None, to: Path, base_url: str | None) -> Place:
+def place(name: str, release: str | None, to: Path, base_url: str | None) -> DownloadTarget:
     """Where a release comes from and goes to.
 
     Args:
@@ -106,7 +106,7 @@ def place(name: str, release: str | None, to: Path, base_url: str | None) -> Pla
     if not _RELEASE.fullmatch(number):
         raise SettingsError(f"--release is '{number}': it is a number such as {found.release}")
     url = f"{checked_base_url(base_url or BASE_URL)}/{found.name}/{number}/"
-    return Place(found, number, url, _folder(to, (HOST, "files", found.name, number)))
+    return DownloadTarget(found, number, url, _folder(to, (HOST, "files", found.name, number)))
 
 
 def _folder(to: Path, parts: tuple[str, ...]) -> Path:

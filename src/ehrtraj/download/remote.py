@@ -20,7 +20,7 @@ from ehrtraj.download.errors import (
 )
 from ehrtraj.download.failures import PassingError
 from ehrtraj.download.part import Identity, PartialBlock
-from ehrtraj.download.projects import HOST, Place
+from ehrtraj.download.projects import HOST, DownloadTarget
 from ehrtraj.download.sums import MOST_LIST_BYTES, SUMS_FILE
 from ehrtraj.download.web import Web
 
@@ -60,7 +60,7 @@ class RemoteFile:
     etag: str
     last_modified: str
 
-    def identity(self, place: Place, sha256: str) -> Identity:
+    def identity(self, place: DownloadTarget, sha256: str) -> Identity:
         """What a part of it has to agree with."""
         url = place.file_url(self.path)
         if len(url) > _LONGEST_URL or not url.isascii():
@@ -87,7 +87,7 @@ async def small_file(web: Web, url: str, most: int = MOST_LIST_BYTES) -> httpx.R
     return await web.patiently(read, url.rpartition("/")[2])
 
 
-async def list_of_files(web: Web, place: Place) -> bytes:
+async def list_of_files(web: Web, place: DownloadTarget) -> bytes:
     """SHA256SUMS.txt of a release.
 
     Raises:
@@ -106,7 +106,7 @@ async def list_of_files(web: Web, place: Place) -> bytes:
     return response.content
 
 
-def _check(response: httpx.Response, place: Place, path: str) -> None:
+def _check(response: httpx.Response, place: DownloadTarget, path: str) -> None:
     if response.status_code == 403:
         raise NoAccessError(
             f"{response.url.host} refuses {place.project.name} {place.release} to this account (403). Sign the data "
@@ -117,7 +117,7 @@ def _check(response: httpx.Response, place: Place, path: str) -> None:
         raise MissingOnServerError(f"{path}: {SUMS_FILE} names it, but the server does not have it")
 
 
-async def look(web: Web, place: Place, path: str) -> RemoteFile:
+async def look(web: Web, place: DownloadTarget, path: str) -> RemoteFile:
     """Size and version of a file, without its content.
 
     Raises:
@@ -149,7 +149,7 @@ async def look(web: Web, place: Place, path: str) -> RemoteFile:
     return found
 
 
-async def read_piece(web: Web, place: Place, remote: RemoteFile, block: PartialBlock, take: Taker) -> None:
+async def read_piece(web: Web, place: DownloadTarget, remote: RemoteFile, block: PartialBlock, take: Taker) -> None:
     """Fetch what a block lacks, or some of it: a line that drops after some bytes is no error.
 
     Args:

@@ -22,7 +22,7 @@ from ehrtraj.download.choose import choose, listed
 from ehrtraj.download.credentials import Credentials, find_credentials
 from ehrtraj.download.errors import DiskSpaceError
 from ehrtraj.download.fetch import Fetch, Fetched
-from ehrtraj.download.projects import Place, place
+from ehrtraj.download.projects import DownloadTarget, place
 from ehrtraj.download.remote import list_of_files
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.sums import LOCK_FILE, SUMS_FILE, parse_sums
@@ -72,13 +72,13 @@ class DownloadSettings:
     Attributes:
         connections: open at once, 1 to 16.
         patience: how long the server is waited for.
-        whole_files: each file in one piece.
+        complete_files: each file in one piece.
         cpus: threads that hash at once.
     """
 
     connections: int = DEFAULT_CONNECTIONS
     patience: Patience = field(default_factory=Patience)
-    whole_files: bool = False
+    complete_files: bool = False
     cpus: int = 1
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ def download(
     base_url: str | None = None,
     timeout: float = Patience.timeout,
     retries: int = Patience.retries,
-    whole_files: bool = False,
+    complete_files: bool = False,
     max_cpus: int | None = None,
     credentials: Callable[[str, str | None], Credentials] = find_credentials,
     reporter: DownloadReporter | None = None,
@@ -120,7 +120,7 @@ def download(
         base_url: of a mirror, in place of `https://physionet.org/files`.
         timeout: seconds without a byte after which a connection counts as dead.
         retries: tries after the first that may bring nothing.
-        whole_files: each file in one piece, for a server that ignores ranges.
+        complete_files: each file in one piece, for a server that ignores ranges.
         max_cpus: threads that hash at once; all usable processors by default.
         credentials: gives name and password for a host; by default PHYSIONET_PASSWORD, ~/.netrc, or a prompt.
         reporter: is told of progress; silent by default.
@@ -132,7 +132,7 @@ def download(
     with errors_in_words(Path(to)):
         where = place(project, release, Path(to), base_url)
     cpus, note = capped_cpus(max_cpus)
-    settings = DownloadSettings(connections, Patience(timeout, retries), whole_files, cpus)
+    settings = DownloadSettings(connections, Patience(timeout, retries), complete_files, cpus)
     reporter = reporter or DownloadReporter()
     if note:
         reporter.note(note)
@@ -151,7 +151,7 @@ class _Download:
 
     def __init__(
         self,
-        where: Place,
+        where: DownloadTarget,
         settings: DownloadSettings,
         user: str | None,
         credentials: Callable[[str, str | None], Credentials],
@@ -231,7 +231,7 @@ class _Download:
 
     async def _fetch(self, web: Web, sums: dict[str, str], wanted: list[str]) -> Fetched:
         fetch = Fetch(web, self._place, sums, self._reporter, self._settings.connections, self._settings.cpus)
-        return await fetch.run(wanted, whole_files=self._settings.whole_files)
+        return await fetch.run(wanted, complete_files=self._settings.complete_files)
 
     def _keep_list(self, listing: bytes) -> None:
         path = self._place.folder / SUMS_FILE

@@ -46,7 +46,7 @@ class VerifyResult:
     seconds: float
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether every file is there with its published hash. Extra files do no harm."""
         return not self.missing and not self.broken
 

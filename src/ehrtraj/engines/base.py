@@ -51,7 +51,7 @@ class Work(Protocol[Item_contra, Result_co]):
         """
 
 
-class PeakMemory(Protocol):
+class MemoryMeter(Protocol):
     """Measures memory.
 
     Attributes:
@@ -85,5 +85,5 @@ class Engine(Protocol):
             EhrtrajError: what a task raised, or if a process was ended from outside.
         """
 
-    def memory(self) -> AbstractContextManager[PeakMemory]:
+    def memory(self) -> AbstractContextManager[MemoryMeter]:
         """Measure the memory of everything that works on tasks."""

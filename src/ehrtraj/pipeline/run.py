@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ehrtraj.engines.base import PeakMemory
+from ehrtraj.engines.base import MemoryMeter
 from ehrtraj.pipeline.failures import failures_in_words
 from ehrtraj.pipeline.job import BuildJob
-from ehrtraj.pipeline.plan.overlay import check_own
+from ehrtraj.pipeline.plan.overlay import check_overlay
 from ehrtraj.pipeline.plan.run import Inputs, find_inputs, find_patients, paths_read
 from ehrtraj.pipeline.publish.ledger import check_balance, make_ledger
 from ehrtraj.pipeline.publish.run import publish
@@ -29,7 +29,7 @@ def run(job: BuildJob) -> BuildResult:
         EhrtrajError: with a message that names the way out; its subclasses tell settings, input and output apart.
     """
     settings = job.settings
-    check_own(job.source)
+    check_overlay(job.source)
     lean_memory()
     space = Workspace(job.output, settings.trajectory_version)
     with private_files(), job.engine.memory() as memory, failures_in_words(space.root.parent):
@@ -49,7 +49,7 @@ def run(job: BuildJob) -> BuildResult:
             return _build(job, inputs, space, memory)
 
 
-def _build(job: BuildJob, inputs: Inputs, space: Workspace, memory: PeakMemory) -> BuildResult:
+def _build(job: BuildJob, inputs: Inputs, space: Workspace, memory: MemoryMeter) -> BuildResult:
     """The steps of a build, over a working folder that may hold finished ones."""
     release, selection, files = inputs.release, inputs.selection, space.files
     job.news.note(*release.notes, *job.hints(release.root), *selection.notes)

@@ -20,7 +20,7 @@ _LITERAL = re.compile(r"'[^']*'")
 HELPERS_OF_A_SHARD = ("encounters", "subjects", "stays")
 HELPERS = ("macros", "dictionaries", *HELPERS_OF_A_SHARD, "codes")
 VIEWS = "views"
-_OWN_TABLES = ("tables.csv", "columns.csv", "event_types.csv")
+_CUSTOM_TABLES = ("tables.csv", "columns.csv", "event_types.csv")
 MOST_BYTES = 1 << 20
 """Maximum size of an SQL file. The largest of ours has 8 kB."""
 
@@ -172,7 +172,7 @@ def read_recipes(folder: File) -> dict[str, Recipe]:
     return {name: _read_recipe(name, file) for name, file in _sql_files(folder)}
 
 
-def read_own_recipes(folder: UserFile) -> dict[str, Recipe]:
+def read_overlay_recipes(folder: UserFile) -> dict[str, Recipe]:
     """The recipes of a user's folder by the full name of their table.
 
     Args:
@@ -181,7 +181,9 @@ def read_own_recipes(folder: UserFile) -> dict[str, Recipe]:
     Raises:
         RecipeError: if one breaks the contract, or the folder holds what no build would use.
     """
-    mine = {name: path for name, path in own_sql(folder).items() if "/" in name and not name.startswith(f"{VIEWS}/")}
+    mine = {
+        name: path for name, path in overlay_sql(folder).items() if "/" in name and not name.startswith(f"{VIEWS}/")
+    }
     return {name: _read_recipe(name, path) for name, path in mine.items()}
 
 
@@ -216,7 +218,7 @@ def _read_recipe(table: str, file: File) -> Recipe:
     return parse_recipe(table, read_source_file(file))
 
 
-def own_sql(folder: UserFile) -> dict[str, UserFile]:
+def overlay_sql(folder: UserFile) -> dict[str, UserFile]:
     """The SQL files of a user's folder by their place in it: `hosp/services`, `views/arrivals`, `macros`.
 
     Raises:
@@ -233,10 +235,10 @@ def own_sql(folder: UserFile) -> dict[str, UserFile]:
             file = folder / name
             ending = file.suffix
             stem = name.removesuffix(ending)
-            known = name in _OWN_TABLES or (ending == ".sql" and (stem in HELPERS or "/" in name))
+            known = name in _CUSTOM_TABLES or (ending == ".sql" and (stem in HELPERS or "/" in name))
             if ending.lower() in (".sql", ".csv") and not known:
                 raise RecipeError(
-                    f"{file} is not used: a folder of recipes holds {', '.join(_OWN_TABLES)}, "
+                    f"{file} is not used: a folder of recipes holds {', '.join(_CUSTOM_TABLES)}, "
                     f"{', '.join(f'{h}.sql' for h in HELPERS)}, {VIEWS}/*.sql and <module>/<table>.sql"
                 )
             if ending == ".sql":
@@ -260,7 +262,7 @@ def read_helper(name: str, folder: File, own: UserFile | None = None) -> str:
         own: folder with a user's own.
     """
     text = read_source_file(folder / f"{name}.sql")
-    mine = None if own is None else own_sql(own).get(name)
+    mine = None if own is None else overlay_sql(own).get(name)
     if mine is None:
         return text
     return f"{text}\n{read_sql(mine)}" if name == "macros" else read_sql(mine)
@@ -281,7 +283,7 @@ def read_views(folder: File, tables: Collection[str], own: UserFile | None = Non
     files = [f for f in (inside.iterdir() if inside.is_dir() else ()) if f.suffix == ".sql"]
     found = {f.stem: read_source_file(f) for f in files}
     taken = {name.lower() for name in tables}
-    for place, path in ({} if own is None else own_sql(own)).items():
+    for place, path in ({} if own is None else overlay_sql(own)).items():
         if place.startswith(f"{VIEWS}/"):
             if not _VIEW_NAME.fullmatch(path.stem):
                 raise RecipeError(f"{path}: the name of a view must be letters, digits and _, a letter first")

@@ -26,7 +26,7 @@ _MAY = (
 
 
 @dataclass(frozen=True)
-class Place:
+class SqlLocation:
     """Where SQL comes from.
 
     Attributes:
@@ -77,9 +77,9 @@ def check_allowed(folder: UserFile, known: Iterable[recipes.Recipe]) -> None:
         RecipeError: if it is not; the message names the file and the line.
     """
     with open_session(threads=1) as connection:
-        for name, path in recipes.own_sql(folder).items():
+        for name, path in recipes.overlay_sql(folder).items():
             text = recipes.read_sql(path)
-            place = Place(f"recipe {name}", str(path))
+            place = SqlLocation(f"recipe {name}", str(path))
             if _depth(text) > _DEEPEST:
                 raise place.wrong(f"more than {_DEEPEST} brackets inside each other")
             if name == "macros":
@@ -93,13 +93,13 @@ def check_allowed(folder: UserFile, known: Iterable[recipes.Recipe]) -> None:
 
 def _check_recipe(connection: duckdb.DuckDBPyConnection, recipe: recipes.Recipe) -> None:
     for statement in recipe.statements:
-        _check_select(connection, statement.sql, Place(f"recipe {recipe.table}", recipe.file, statement.line))
+        _check_select(connection, statement.sql, SqlLocation(f"recipe {recipe.table}", recipe.file, statement.line))
     for _, condition in recipe.rejected:
         line = recipe.text.count("\n", 0, recipe.text.index(condition)) + 1
-        _check_select(connection, f"SELECT ({condition})", Place(f"recipe {recipe.table}", recipe.file, line))
+        _check_select(connection, f"SELECT ({condition})", SqlLocation(f"recipe {recipe.table}", recipe.file, line))
 
 
-def _check_select(connection: duckdb.DuckDBPyConnection, sql: str, place: Place) -> None:
+def _check_select(connection: duckdb.DuckDBPyConnection, sql: str, place: SqlLocation) -> None:
     try:
         allowed = is_one_select(connection, place.padded(sql))
     except duckdb.Error as error:
@@ -108,7 +108,7 @@ def _check_select(connection: duckdb.DuckDBPyConnection, sql: str, place: Place)
         raise place.wrong(_MAY)
 
 
-def _check_macros(connection: duckdb.DuckDBPyConnection, text: str, place: Place) -> None:
+def _check_macros(connection: duckdb.DuckDBPyConnection, text: str, place: SqlLocation) -> None:
     try:
         statements = connection.extract_statements(text)
     except duckdb.Error as error:

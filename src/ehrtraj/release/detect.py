@@ -18,8 +18,8 @@ from ehrtraj.release.versions import (
     Version,
     find_version,
     fits,
+    known_errata,
     mixed,
-    told_wrong,
     version_by_counts,
 )
 from ehrtraj.sources.source import Source, find_source, packaged, packaged_names
@@ -149,7 +149,7 @@ def detect(
     warnings += cut_off(files.values())
     warnings += look_alikes(layout, tables, {file.path for file in files.values()})
     for version in versions.values():
-        told = told_wrong(version, dict.fromkeys(files, 0), source)
+        told = known_errata(version, dict.fromkeys(files, 0), source)
         notes += told[0]
         warnings += told[1]
     read = {name: table for name, table in tables.items() if table.kind != "no_patients"}

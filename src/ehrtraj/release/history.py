@@ -26,7 +26,7 @@ class _Column:
 
 
 @dataclass
-class _Table:
+class _TableHistory:
     """A table on its way through the releases: the same object, whatever it is called in each."""
 
     module: str
@@ -42,7 +42,7 @@ class _Table:
 
 
 @dataclass(frozen=True)
-class Remark:
+class Erratum:
     """Something a release says wrongly.
 
     Attributes:
@@ -57,7 +57,7 @@ class Remark:
 
 
 @dataclass(frozen=True)
-class Shape:
+class ReleaseShape:
     """One release of one project.
 
     Attributes:
@@ -65,18 +65,18 @@ class Shape:
         release: its version.
         modules: folder of each table, by the table's full name in the newest release.
         columns: names of each table's columns in this release, in lower case.
-        remarks: what is wrong in it.
+        errata: what is wrong in it.
     """
 
     project: str
     release: str
     modules: dict[str, str]
     columns: dict[str, frozenset[str]]
-    remarks: tuple[Remark, ...]
+    errata: tuple[Erratum, ...]
 
 
 @dataclass(frozen=True)
-class Known:
+class TableVersions:
     """A table as the newest release has it, and what it was before.
 
     Attributes:
@@ -104,8 +104,8 @@ class History:
         tables: by full name.
     """
 
-    shapes: dict[str, tuple[Shape, ...]]
-    tables: dict[str, Known]
+    shapes: dict[str, tuple[ReleaseShape, ...]]
+    tables: dict[str, TableVersions]
 
 
 class _Replay:
@@ -113,9 +113,11 @@ class _Replay:
 
     def __init__(self, project: str) -> None:
         self._project = project
-        self._tables: dict[str, _Table] = {}
-        self._remarks: dict[tuple[int, str], tuple[_Table, str, bool]] = {}
-        self._snapshots: list[tuple[str, list[tuple[_Table, str, frozenset[str]]], list[tuple[_Table, str, bool]]]] = []
+        self._tables: dict[str, _TableHistory] = {}
+        self._errata: dict[tuple[int, str], tuple[_TableHistory, str, bool]] = {}
+        self._snapshots: list[
+            tuple[str, list[tuple[_TableHistory, str, frozenset[str]]], list[tuple[_TableHistory, str, bool]]]
+        ] = []
 
     def release(self, version: str, lines: list[dict[str, str]]) -> None:
         for line in lines:
@@ -123,9 +125,9 @@ class _Replay:
                 raise ReleaseError(f"{self._project} {version}: there is no change '{line['change']}'")
             getattr(self, f"_{line['change']}")(line)
         there = [(t, t.module, frozenset(c.name for c in t.columns)) for t in self._tables.values()]
-        self._snapshots.append((version, there, list(self._remarks.values())))
+        self._snapshots.append((version, there, list(self._errata.values())))
 
-    def _table(self, line: dict[str, str]) -> _Table:
+    def _table(self, line: dict[str, str]) -> _TableHistory:
         return self._tables[line["table"]]
 
     def _find(self, line: dict[str, str]) -> _Column:
@@ -133,7 +135,7 @@ class _Replay:
 
     def _column(self, line: dict[str, str]) -> None:
         module, _, name = line["table"].partition("/")
-        table = self._tables.setdefault(line["table"], _Table(module, name, places=[module]))
+        table = self._tables.setdefault(line["table"], _TableHistory(module, name, places=[module]))
         column = _Column(line["column"].lower(), line["value"])
         names = [c.name for c in table.columns]
         at = names.index(line["after"]) + 1 if line["after"] else len(names)
@@ -162,29 +164,29 @@ class _Replay:
 
     def _caveat(self, line: dict[str, str], *, loud: bool = False) -> None:
         table = self._table(line)
-        self._remarks[id(table), line["column"]] = (table, f"{line['column']} {line['value']}", loud)
+        self._errata[id(table), line["column"]] = (table, f"{line['column']} {line['value']}", loud)
 
     def _warning(self, line: dict[str, str]) -> None:
         self._caveat(line, loud=True)
 
     def _mend(self, line: dict[str, str]) -> None:
-        del self._remarks[id(self._table(line)), line["column"]]
+        del self._errata[id(self._table(line)), line["column"]]
 
-    def shapes(self) -> tuple[Shape, ...]:
+    def shapes(self) -> tuple[ReleaseShape, ...]:
         return tuple(
-            Shape(
+            ReleaseShape(
                 self._project,
                 version,
                 {t.full_name: module for t, module, _ in there},
                 {t.full_name: columns for t, _, columns in there},
-                tuple(Remark(t.full_name, text, loud) for t, text, loud in remarks),
+                tuple(Erratum(t.full_name, text, loud) for t, text, loud in errata),
             )
-            for version, there, remarks in self._snapshots
+            for version, there, errata in self._snapshots
         )
 
-    def tables(self) -> dict[str, Known]:
+    def tables(self) -> dict[str, TableVersions]:
         return {
-            t.full_name: Known(
+            t.full_name: TableVersions(
                 t.module,
                 t.name,
                 {c.name: c.type for c in t.columns},
@@ -207,7 +209,7 @@ def version_key(version: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Project:
+class PublishedProject:
     """A download of its own.
 
     Attributes:
@@ -221,14 +223,14 @@ class Project:
     modules: tuple[str, ...]
 
 
-def read_projects(folder: File) -> dict[str, Project]:
+def read_projects(folder: File) -> dict[str, PublishedProject]:
     """The downloads that a source is published in, the main one first.
 
     Args:
         folder: of the source, which holds `projects.csv`.
     """
     lines = read_lines(folder / "projects.csv")
-    return {r["project"]: Project(r["project"], r["title"], tuple(r["modules"].split())) for r in lines}
+    return {r["project"]: PublishedProject(r["project"], r["title"], tuple(r["modules"].split())) for r in lines}
 
 
 def read_history(folder: File, projects: Iterable[str]) -> History:
@@ -241,8 +243,8 @@ def read_history(folder: File, projects: Iterable[str]) -> History:
     Raises:
         ReleaseError: if a download has no release, or one has a change that is none.
     """
-    shapes: dict[str, tuple[Shape, ...]] = {}
-    tables: dict[str, Known] = {}
+    shapes: dict[str, tuple[ReleaseShape, ...]] = {}
+    tables: dict[str, TableVersions] = {}
     for project in projects:
         inside = folder / "releases" / project
         files = {f.stem: f for f in (inside.iterdir() if inside.is_dir() else ()) if f.suffix == ".csv"}

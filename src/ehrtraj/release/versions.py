@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ehrtraj.release.history import Shape, version_key
+from ehrtraj.release.history import ReleaseShape, version_key
 
 if TYPE_CHECKING:
     import re
@@ -55,7 +55,7 @@ class Version:
         return self.fits if self.number == UNKNOWN else (self.number,)
 
 
-def _difference(shape: Shape, files: Iterable[TableFile]) -> int:
+def _difference(shape: ReleaseShape, files: Iterable[TableFile]) -> int:
     """Columns and folders in which files differ from a release."""
     total = 0
     for file in files:
@@ -142,7 +142,7 @@ def _by_path_and_columns(
     return Version(project, best[0] if len(best) == 1 and exact else UNKNOWN, best, exact, claimed=False)
 
 
-def told_wrong(version: Version, there: Mapping[str, int], source: Source) -> tuple[list[str], list[str]]:
+def known_errata(version: Version, there: Mapping[str, int], source: Source) -> tuple[list[str], list[str]]:
     """What a release says wrongly in tables that are there: notes and warnings, a sentence each.
 
     Where the release is not known, what may be wrong is a note, if the table is as large as a whole release's.
@@ -157,7 +157,7 @@ def told_wrong(version: Version, there: Mapping[str, int], source: Source) -> tu
     notes: list[str] = []
     warnings: list[str] = []
     for shape in source.history.shapes.get(version.project, ()):
-        for remark in shape.remarks:
+        for remark in shape.errata:
             if shape.release not in version.candidates or remark.table not in there:
                 continue
             least = min((counts[n] for counts in whole if (n := remark.table.rpartition("/")[2]) in counts), default=0)

@@ -39,7 +39,7 @@ def _read(file: File) -> list[dict[str, str]]:
 
 
 def read_rules(
-    name: str, folder: File, own: UserFile | None = None, *, own_first: bool = False
+    name: str, folder: File, own: UserFile | None = None, *, overlay_first: bool = False
 ) -> list[dict[str, str]]:
     """The lines of one rule table, `name` without its ending.
 
@@ -48,17 +48,17 @@ def read_rules(
         folder: with the rule tables of a source, whose lines come behind those that hold everywhere.
         own: folder in which a file of the same name may have a user's own lines: they come last, so that they win
             where a later line replaces an earlier one.
-        own_first: put the more special lines first instead: they win where the first line that fits counts.
+        overlay_first: put the more special lines first instead: they win where the first line that fits counts.
 
     Raises:
         RecipeError: if the user's file cannot be read, or a line is not one of such a table.
     """
-    mine = [] if own is None else [line for _, line in own_lines(name, own)]
+    mine = [] if own is None else [line for _, line in overlay_lines(name, own)]
     parts = [read_general(name), _read(folder / f"{name}.csv"), mine]
-    return [line for part in (reversed(parts) if own_first else parts) for line in part]
+    return [line for part in (reversed(parts) if overlay_first else parts) for line in part]
 
 
-def own_lines(name: str, folder: UserFile) -> list[tuple[int, dict[str, str]]]:
+def overlay_lines(name: str, folder: UserFile) -> list[tuple[int, dict[str, str]]]:
     """Return the lines of a user's rule table, each with its number in the file; none where there is no such file.
 
     Args:
@@ -88,7 +88,7 @@ def event_types_of(lines: Iterable[Mapping[str, str]]) -> dict[str, EventType]:
     return dict(sorted(by_name.items(), key=lambda pair: pair[1].rank))
 
 
-def read_own_event_types(folder: UserFile) -> list[dict[str, str]]:
+def read_overlay_event_types(folder: UserFile) -> list[dict[str, str]]:
     """The lines of a user's `event_types.csv`, which is among the recipes that need it.
 
     Args:
@@ -97,7 +97,7 @@ def read_own_event_types(folder: UserFile) -> list[dict[str, str]]:
     Raises:
         RecipeError: if a line cannot be used.
     """
-    lines = own_lines("event_types", folder)
+    lines = overlay_lines("event_types", folder)
     for number, line in lines:
         where = f"{folder / 'event_types.csv'}, line {number}"
         if not _EVENT_TYPE.fullmatch(line["event_type"]):

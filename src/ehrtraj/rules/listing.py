@@ -45,14 +45,14 @@ def about_item(item: str, read: Read) -> list[RuleTable]:
     """
     event_type, _, bare = item.partition("//") if "//" in item else ("", "", item)
     found: list[RuleTable] = []
-    own_units: set[str] = set()
+    item_units: set[str] = set()
     for table in all_tables(read):
         lines = [line for line in table.lines if _speaks_of(line, event_type, bare)]
         if table.name == "conversions":
-            lines = [line for line in lines if _leads_to(line, own_units)]
+            lines = [line for line in lines if _leads_to(line, item_units)]
         elif specific := [line for line in lines if line.get("item") != "*"]:
             lines = specific
-        own_units |= {line["unit"] for line in lines if table.name == "units"}
+        item_units |= {line["unit"] for line in lines if table.name == "units"}
         if lines:
             found.append(replace(table, lines=lines))
     return found

@@ -129,7 +129,7 @@ class Measures:
             if event_type != ANY and item == ANY
         }
 
-    def own_unit(self, event_type: str, item: str) -> str | None:
+    def item_unit(self, event_type: str, item: str) -> str | None:
         """Return the unit that an item's numbers end in; None where no rule says one."""
         return self.units.get((event_type, item)) or self.units.get((event_type, ANY)) or None
 
@@ -149,7 +149,7 @@ class Measures:
         """Return what happens to the numbers of an item that stand in a unit as written."""
         if item is None:
             return Rule(None, written, written)
-        spelled, own = self.spelled(written), self.own_unit(event_type, item)
+        spelled, own = self.spelled(written), self.item_unit(event_type, item)
         meant, limits = self.meant.get((event_type, item), ()), self.limits.get((event_type, item), Limits())
         flags = rules.flags()
         if spelled is None:
@@ -158,7 +158,7 @@ class Measures:
             assumed = flags["unit_assumed"] if own and not _is_bare(own) else 0
             return Rule(item, own, written, meant=meant, limits=limits, flags=assumed)
         if own is None:
-            return self._without_own_unit(event_type, item, written, spelled)
+            return self._without_item_unit(event_type, item, written, spelled)
         if spelled == own:
             return Rule(item, own, written, meant=meant, limits=limits)
         conversion = self.conversion(event_type, item, spelled, own)
@@ -168,7 +168,7 @@ class Measures:
         noted |= flags["weight_used"] if conversion.weight else 0
         return Rule(item, own, written, None, conversion, meant, limits, noted)
 
-    def _without_own_unit(self, event_type: str, item: str, written: str | None, spelled: str) -> Rule:
+    def _without_item_unit(self, event_type: str, item: str, written: str | None, spelled: str) -> Rule:
         """An item that may have any unit, as a drug's dose: its unit is always part of the code."""
         target = self._into.get((event_type, ANY, spelled))
         if target is None:

@@ -71,7 +71,7 @@ def check_memory_limit(size: int) -> None:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ResourceLimits:
     """What a command may use.
 
     Attributes:
@@ -94,7 +94,7 @@ class Limits:
         return max(1, min(self.cpus, (self.memory - base) // each))
 
 
-def find_limits(max_cpus: int | None = None, memory_limit: str | int | None = None) -> Limits:
+def find_limits(max_cpus: int | None = None, memory_limit: str | int | None = None) -> ResourceLimits:
     """Settle the limits that were asked for.
 
     Args:
@@ -107,4 +107,4 @@ def find_limits(max_cpus: int | None = None, memory_limit: str | int | None = No
     cpus, note = capped_cpus(max_cpus)
     memory = DEFAULT_MEMORY if memory_limit is None else parse_size(memory_limit)
     check_memory_limit(memory)
-    return Limits(cpus, memory, () if note is None else (note,))
+    return ResourceLimits(cpus, memory, () if note is None else (note,))

@@ -85,7 +85,7 @@ class Demo:
 
 
 @dataclass(frozen=True)
-class Declaration:
+class SourceDeclaration:
     """The content of a `source.toml`.
 
     Attributes:
@@ -116,7 +116,7 @@ class Declaration:
     vocabulary_places: tuple[str, ...]
 
 
-def read_declaration(folder: File) -> Declaration:
+def read_declaration(folder: File) -> SourceDeclaration:
     """Read the `source.toml` of a source's folder.
 
     Raises:
@@ -135,11 +135,11 @@ def read_declaration(folder: File) -> Declaration:
         raise RecipeError(f"{file} cannot be used: {error}") from None
 
 
-def _declaration(content: Mapping[str, Any]) -> Declaration:
+def _declaration(content: Mapping[str, Any]) -> SourceDeclaration:
     roles = Roles(**{name: _role(role) for name, role in content["roles"].items()})
     demo, columns = content.get("demo"), content.get("columns", {})
     pattern = content.get("version_in_path")
-    return Declaration(
+    return SourceDeclaration(
         title=str(content["title"]),
         examples=tuple(content.get("examples", (roles.patients.table,))),
         roles=roles,

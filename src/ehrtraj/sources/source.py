@@ -12,7 +12,7 @@ from ehrtraj import rules as rule_files
 from ehrtraj.errors import RecipeError, SettingsError
 from ehrtraj.format.source import SourceFacts
 from ehrtraj.release import history as releases
-from ehrtraj.sources.declaration import FILE, Declaration, Roles, read_declaration
+from ehrtraj.sources.declaration import FILE, Roles, SourceDeclaration, read_declaration
 from ehrtraj.user_files import File, UserFile, keep_parts
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ehrtraj.format.event_types import EventType
     from ehrtraj.recipes import Recipe
-    from ehrtraj.release.history import History, Project
+    from ehrtraj.release.history import History, PublishedProject
     from ehrtraj.release.schema import Table
 
 _PACKAGED = Path(__file__).parent
@@ -54,7 +54,7 @@ class Source:
         return _same, (self.name, None if self.is_packaged else self.folder, self.overlay)
 
     @cached_property
-    def declared(self) -> Declaration:
+    def declared(self) -> SourceDeclaration:
         """The content of its `source.toml`."""
         return read_declaration(self.folder)
 
@@ -76,7 +76,7 @@ class Source:
     # Releases --------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def projects(self) -> dict[str, Project]:
+    def projects(self) -> dict[str, PublishedProject]:
         """The downloads that it is published in, the main one first."""
         return releases.read_projects(self.folder)
 
@@ -121,25 +121,25 @@ class Source:
         Raises:
             RecipeError: if a user's table cannot be used.
         """
-        from ehrtraj.release.own_tables import read_own_tables
+        from ehrtraj.release.custom_tables import read_custom_tables
         from ehrtraj.release.schema import read_tables
 
         found = read_tables(self.folder, self.history, self._plain_recipes)
-        if self.own_recipes is None:
+        if self.overlay_recipes is None:
             return found
-        return found | read_own_tables(self.own_recipes, found, self._added_recipes)
+        return found | read_custom_tables(self.overlay_recipes, found, self._added_recipes)
 
     def tables_of(self, kind: str) -> dict[str, Table]:
         """Its tables of one kind: `patient` or `dictionary`."""
         return {name: table for name, table in self.tables.items() if table.kind == kind}
 
     @property
-    def own_recipes(self) -> UserFile | None:
+    def overlay_recipes(self) -> UserFile | None:
         """The user's folder of recipes and tables; None where there is none."""
         return self._own(_RECIPES)
 
     @property
-    def own_rules(self) -> UserFile | None:
+    def overlay_rules(self) -> UserFile | None:
         """The user's folder of rule tables; None where there is none."""
         return self._own(_RULES)
 
@@ -155,8 +155,8 @@ class Source:
             RecipeError: if one breaks the contract, or is of a table that nobody knows.
         """
         read = {self.folder / _RECIPES: self._plain_recipes}
-        if self.own_recipes is not None:
-            read[self.own_recipes] = self._added_recipes
+        if self.overlay_recipes is not None:
+            read[self.overlay_recipes] = self._added_recipes
         return recipe_files.recipes_of(self.tables_of("patient"), read)
 
     @cached_property
@@ -167,17 +167,17 @@ class Source:
     @cached_property
     def _added_recipes(self) -> dict[str, Recipe]:
         """Those of the user's overlay."""
-        return {} if self.own_recipes is None else recipe_files.read_own_recipes(self.own_recipes)
+        return {} if self.overlay_recipes is None else recipe_files.read_overlay_recipes(self.overlay_recipes)
 
     @cached_property
     def views(self) -> dict[str, str]:
         """What several recipes see as a table, by name: SQL over the tables, each after those that it reads itself."""
         names = [table.name for table in self.tables.values()]
-        return recipe_files.read_views(self.folder / _RECIPES, names, self.own_recipes)
+        return recipe_files.read_views(self.folder / _RECIPES, names, self.overlay_recipes)
 
     def helper(self, name: str) -> str:
         """One of the SQL files beside the recipes, by a name of `HELPERS`."""
-        return recipe_files.read_helper(name, self.folder / _RECIPES, self.own_recipes)
+        return recipe_files.read_helper(name, self.folder / _RECIPES, self.overlay_recipes)
 
     def tables_read(self, sql: str, names: Iterable[str]) -> set[str]:
         """Which of the tables (bare names) SQL reads, by itself or through views."""
@@ -193,7 +193,7 @@ class Source:
         Raises:
             RecipeError: if the user's file cannot be used.
         """
-        lines = rule_files.read_rules(name, self.folder / _RULES, self.own_rules, own_first=special_first)
+        lines = rule_files.read_rules(name, self.folder / _RULES, self.overlay_rules, overlay_first=special_first)
         return lines + _event_types_of(self._plain_recipes, lines) if name == _EVENT_TYPES else lines
 
     @cached_property
@@ -204,8 +204,8 @@ class Source:
             RecipeError: if a user's line cannot be used.
         """
         lines = self.rules(_EVENT_TYPES)
-        if self.own_recipes is not None:
-            mine = rule_files.read_own_event_types(self.own_recipes)
+        if self.overlay_recipes is not None:
+            mine = rule_files.read_overlay_event_types(self.overlay_recipes)
             lines += mine + _event_types_of(self._added_recipes, mine)
         return rule_files.event_types_of(lines)
 

@@ -56,7 +56,7 @@ def download(
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds of silence after which a connection is dead.")] = 60.0,
     retries: Annotated[int, typer.Option(help="Tries after the first that may bring nothing.")] = 12,
-    whole_files: Annotated[
+    complete_files: Annotated[
         bool, typer.Option("--whole-files", help="Each file in one piece, for a server that ignores ranges.")
     ] = False,
     concept_maps: Annotated[
@@ -91,7 +91,7 @@ def download(
                 base_url=base_url,
                 timeout=timeout,
                 retries=retries,
-                whole_files=whole_files,
+                complete_files=complete_files,
                 max_cpus=max_cpus,
                 reporter=ConsoleDownloadReporter(),
             )

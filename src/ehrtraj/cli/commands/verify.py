@@ -31,7 +31,7 @@ def verify(
 ) -> None:
     """Check a download."""
     from ehrtraj.cli.show.download import ConsoleDownloadReporter, show_verify
-    from ehrtraj.download.errors import NotWholeError
+    from ehrtraj.download.errors import IncompleteDownloadError
     from ehrtraj.download.hint import command
     from ehrtraj.download.verify import find_releases
     from ehrtraj.download.verify import verify as check
@@ -43,9 +43,9 @@ def verify(
         ]
     for result in results:
         show_verify(result)
-    if faulty := [r for r in results if not r.is_whole]:
+    if faulty := [r for r in results if not r.is_complete]:
         commands = "\n  ".join(command(r.folder, [*r.missing, *r.broken]) for r in faulty)
-        raise NotWholeError(f"this download is not whole. To complete it:\n  {commands}")
+        raise IncompleteDownloadError(f"this download is not whole. To complete it:\n  {commands}")
 
 
 COMMAND = Command(verify, place=80, writes=False, help=_HELP)

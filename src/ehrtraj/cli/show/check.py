@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from ehrtraj.checks.invariants import PROMISES
+from ehrtraj.checks.invariants import INVARIANTS
 from ehrtraj.checks.run import CheckReport
 from ehrtraj.cli.show.readable import duration, size
 from ehrtraj.cli.show.screen import Screen, line, out
@@ -23,7 +23,7 @@ def show_report(report: CheckReport) -> None:
         screen.print(_broken(report))
     for name in report.broken:
         screen.print()
-        screen.print(line((name, "bold"), f": {PROMISES[name].words}. First of {report.findings.counts[name]:,}:"))
+        screen.print(line((name, "bold"), f": {INVARIANTS[name].words}. First of {report.findings.counts[name]:,}:"))
         for place in report.findings.places[name]:
             screen.print(f"  {place}", soft_wrap=True)
     _show_skipped(report, screen)
@@ -38,7 +38,7 @@ def _broken(report: CheckReport) -> Table:
     table = Table("broken", "what should hold", box=None, pad_edge=False, header_style="bold")
     table.add_column("times", justify="right")
     for name in report.broken:
-        table.add_row(name, PROMISES[name].words, f"{report.findings.counts[name]:,}")
+        table.add_row(name, INVARIANTS[name].words, f"{report.findings.counts[name]:,}")
     return table
 
 

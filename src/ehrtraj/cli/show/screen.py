@@ -180,7 +180,7 @@ def say(text: str) -> None:
         err().print(one)
 
 
-def say_after_interrupt(text: str) -> None:
+def print_after_interrupt(text: str) -> None:
     """Print a line to stderr, below the `^C` that a terminal shows."""
     if _ERR.isatty():
         err().print()

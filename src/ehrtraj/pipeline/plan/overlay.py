@@ -9,10 +9,10 @@ import duckdb
 
 from ehrtraj import recipes
 from ehrtraj.pipeline.shard.extract import Extractor
-from ehrtraj.recipes.allowed import Place, check_allowed
+from ehrtraj.recipes.allowed import SqlLocation, check_allowed
 from ehrtraj.recipes.columns import problem_of_columns
 from ehrtraj.release.schema import SUBJECT_ID
-from ehrtraj.rules.own import check_own_rules
+from ehrtraj.rules.overlay import check_overlay_rules
 from ehrtraj.sources.check import check_source
 from ehrtraj.sources.source import Source
 from ehrtraj.user_files import UserFile
@@ -35,7 +35,7 @@ _COLUMNS = {
 """Columns that the build relies on, of each helper."""
 
 
-def check_own(source: Source) -> None:
+def check_overlay(source: Source) -> None:
     """Check a source of the user's own, and what a user's overlay adds to a source.
 
     Raises:
@@ -44,15 +44,15 @@ def check_own(source: Source) -> None:
     if isinstance(source.folder, UserFile):
         check_source(source)
         plain = replace(source, overlay=None)
-        check_own_recipes(plain, source.folder / "recipes")
-        check_own_rules(source.folder / "rules", plain.event_types, of_source=True)
-    if source.own_rules is not None:
-        check_own_rules(source.own_rules, source.event_types)
-    if source.own_recipes is not None:
-        check_own_recipes(source, source.own_recipes)
+        check_overlay_recipes(plain, source.folder / "recipes")
+        check_overlay_rules(source.folder / "rules", plain.event_types, of_source=True)
+    if source.overlay_rules is not None:
+        check_overlay_rules(source.overlay_rules, source.event_types)
+    if source.overlay_recipes is not None:
+        check_overlay_recipes(source, source.overlay_recipes)
 
 
-def check_own_recipes(source: Source, folder: UserFile) -> None:
+def check_overlay_recipes(source: Source, folder: UserFile) -> None:
     """Check that all SQL of a folder may run, and that DuckDB can run it over the tables.
 
     Args:
@@ -68,7 +68,7 @@ def check_own_recipes(source: Source, folder: UserFile) -> None:
         extractor.bind()
         for table in source.tables_of("dictionary").values():
             extractor.connection.register(table.name, table.schema.empty_table())
-        for name, path in recipes.own_sql(folder).items():
+        for name, path in recipes.overlay_sql(folder).items():
             if name in _COLUMNS:
                 _check_helper(extractor.connection, name, path)
             elif name in patient:
@@ -80,12 +80,12 @@ def _check_columns(source: Source, table: str, path: UserFile) -> None:
     # A key of another name became subject_id when the table was staged.
     columns = [name for name in source.tables[table].columns if name != source.roles.patients.key or name == SUBJECT_ID]
     if problem := problem_of_columns(source.recipes[table], columns):
-        raise Place(f"recipe {table}", str(path)).wrong(problem)
+        raise SqlLocation(f"recipe {table}", str(path)).wrong(problem)
 
 
 def _check_helper(connection: duckdb.DuckDBPyConnection, name: str, path: UserFile) -> None:
     """Check that a helper selects the columns that the build relies on."""
-    place = Place(f"recipe {name}", str(path))
+    place = SqlLocation(f"recipe {name}", str(path))
     try:
         own = connection.sql(recipes.read_sql(path))
     except duckdb.Error as error:

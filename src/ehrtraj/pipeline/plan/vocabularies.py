@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ehrtraj.config import Settings
 from ehrtraj.errors import SettingsError
-from ehrtraj.rules.own import VOCABULARY_SETTINGS
+from ehrtraj.rules.overlay import VOCABULARY_SETTINGS
 from ehrtraj.sources.source import Source
 
 # Both files of OMOP say nothing without the other: of the other settings any file will do.

@@ -8,7 +8,7 @@ from ehrtraj.format.ledger import TableLedger
 from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.publish.ledger import compare_with_published, rows_read
 from ehrtraj.release.found import Release
-from ehrtraj.release.versions import UNKNOWN, Version, mixed, settle, told_wrong
+from ehrtraj.release.versions import UNKNOWN, Version, known_errata, mixed, settle
 from ehrtraj.sources.source import Source
 
 
@@ -26,7 +26,7 @@ def settle_versions(release: Release, ledger: Mapping[str, TableLedger], news: N
         if version is not before:
             news.note(*version.notes)
         if version is not before or version.number == UNKNOWN:
-            notes, warnings = told_wrong(version, {n: entry.read for n, entry in ledger.items()}, source)
+            notes, warnings = known_errata(version, {n: entry.read for n, entry in ledger.items()}, source)
             news.note(*notes)
             news.warn(*warnings)
     if settled != release.versions:

@@ -14,7 +14,7 @@ import meds
 import numpy as np
 import pyarrow as pa
 
-from ehrtraj.engines.base import PeakMemory
+from ehrtraj.engines.base import MemoryMeter
 from ehrtraj.errors import EhrtrajError
 from ehrtraj.format.ledger import TableLedger
 from ehrtraj.pipeline.job import BuildJob
@@ -41,7 +41,7 @@ def publish(
     staged: Mapping[str, StagedTable],
     accounts: Sequence[Mapping[str, Any]],
     ledger: dict[str, TableLedger],
-    memory: PeakMemory,
+    memory: MemoryMeter,
 ) -> BuildResult:
     """Write everything beside the events, and give the dataset its name.
 

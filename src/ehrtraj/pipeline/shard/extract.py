@@ -28,7 +28,7 @@ from ehrtraj.pipeline.shard.events import EventBuffer
 from ehrtraj.pipeline.shard.notes import NoteWriter
 from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.recipes import Recipe, Statement
-from ehrtraj.recipes.allowed import Place
+from ehrtraj.recipes.allowed import SqlLocation
 from ehrtraj.release.schema import Table
 from ehrtraj.runtime.session import open_session
 from ehrtraj.sources.source import Source
@@ -235,15 +235,15 @@ class Extractor:
                 except duckdb.Error as error:
                     raise self._place(name, f"condition of {reason}").refused(error) from error
 
-    def _place(self, name: str, part: str = "", line: int = 1) -> Place:
+    def _place(self, name: str, part: str = "", line: int = 1) -> SqlLocation:
         """Where SQL comes from: a recipe by the full name of its table, a helper or a view."""
         what = f"recipe {name}, {part}" if part else f"recipe {name}"
-        folder = self._source.own_recipes
-        own = {} if folder is None else recipe_files.own_sql(folder)
+        folder = self._source.overlay_recipes
+        own = {} if folder is None else recipe_files.overlay_sql(folder)
         file = self._recipes[name].file if name in self._recipes else str(own.get(name, ""))
         if own and not file:
             what += f" (of the package, over views and macros of {folder})"
-        return Place(what, file, line)
+        return SqlLocation(what, file, line)
 
     def _create_view(self, name: str, sql: str) -> None:
         try:

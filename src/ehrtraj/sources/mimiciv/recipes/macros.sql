@@ -28,7 +28,7 @@ CREATE OR REPLACE MACRO not_before(known, happened) AS
   CASE WHEN known < happened THEN happened ELSE known END;
 
 -- Whether two clocks differ by a minute or more: less is rounding.
-CREATE OR REPLACE MACRO apart(one, other) AS
+CREATE OR REPLACE MACRO times_differ(one, other) AS
   coalesce(abs(epoch(one) - epoch(other)) >= 60, false);
 
 -- Whether two things began within an hour of each other.
@@ -39,18 +39,18 @@ CREATE OR REPLACE MACRO within_the_hour(one, other) AS
 
 -- The source's text, where it says more than the number beside it. Rows without a number are asked first: to try a cast
 -- that fails costs most (79 against 30 ns a row of chartevents).
-CREATE OR REPLACE MACRO said(value, number) AS
+CREATE OR REPLACE MACRO text_if_informative(value, number) AS
   CASE WHEN number IS NULL THEN value WHEN TRY_CAST(value AS DOUBLE) = number THEN NULL ELSE value END;
 
 -- Text without the blanks that pad it, null where nothing is left.
-CREATE OR REPLACE MACRO squeezed(txt) AS
+CREATE OR REPLACE MACRO collapse_spaces(txt) AS
   CASE
     WHEN txt LIKE '%  %' THEN nullif(trim(regexp_replace(txt, ' {2,}', ' ', 'g')), '')
     ELSE nullif(trim(txt), '')
   END;
 
 -- The name of a thing as a part of a code: never null, so that the parts after it keep their places.
-CREATE OR REPLACE MACRO named(txt) AS
+CREATE OR REPLACE MACRO name_or_unknown(txt) AS
   coalesce(nullif(trim(txt), ''), 'UNKNOWN');
 
 -- Pain from 0 to 10, where free text says so: '7', '7.5', '7/10', '7 out of 10'. Null for words, ranges and other numbers.

@@ -7,7 +7,7 @@ SELECT
   e.subject_id,
   e.intime                      AS time,
   'ED_ARRIVAL'                  AS event_type,
-  named(e.arrival_transport)    AS item,
+  name_or_unknown(e.arrival_transport)    AS item,
   e.hadm_id,
   e.stay_id,
   CASE WHEN v.conflict_at_start THEN flag('visit_conflict') ELSE 0 END AS flags,
@@ -38,7 +38,7 @@ SELECT
   e.subject_id,
   e.outtime             AS time,
   'ED_DEPARTURE'        AS event_type,
-  named(e.disposition)  AS item,
+  name_or_unknown(e.disposition)  AS item,
   e.hadm_id,
   e.stay_id,
   CASE WHEN e.outtime < e.intime THEN flag('end_before_start') ELSE 0 END

@@ -7,7 +7,7 @@ SELECT
   m.subject_id,
   m.charttime               AS time,
   'HOME_DRUG'               AS event_type,
-  named(m.name)             AS item,
+  name_or_unknown(m.name)             AS item,
   'minute'                  AS time_precision,
   e.hadm_id,
   m.stay_id,

@@ -7,7 +7,7 @@ SELECT
   p.subject_id,
   p.charttime               AS time,
   'DISPENSE'                AS event_type,
-  named(p.name)             AS item,
+  name_or_unknown(p.name)             AS item,
   'minute'                  AS time_precision,
   e.hadm_id,
   p.stay_id,

@@ -141,7 +141,7 @@ SELECT
   'ED_VITAL'         AS event_type,
   'pain'             AS item,
   pain_score(t.pain) AS numeric_value,
-  said(t.pain, pain_score(t.pain)) AS text_value,
+  text_if_informative(t.pain, pain_score(t.pain)) AS text_value,
   'minute'           AS time_precision,
   e.hadm_id,
   t.stay_id,

@@ -117,7 +117,7 @@ SELECT
   'ED_VITAL'         AS event_type,
   'pain'             AS item,
   pain_score(v.pain) AS numeric_value,
-  said(v.pain, pain_score(v.pain)) AS text_value,
+  text_if_informative(v.pain, pain_score(v.pain)) AS text_value,
   'minute'           AS time_precision,
   e.hadm_id,
   v.stay_id,

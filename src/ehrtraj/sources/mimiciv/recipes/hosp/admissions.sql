@@ -7,7 +7,7 @@ SELECT
   a.subject_id,
   a.admittime               AS time,
   'ADMISSION'               AS event_type,
-  named(a.admission_type)   AS item,
+  name_or_unknown(a.admission_type)   AS item,
   'minute'                  AS time_precision,
   a.hadm_id,
   CASE WHEN EXISTS (
@@ -114,7 +114,7 @@ SELECT
   a.subject_id,
   stay_end(a.dischtime, a.deathtime)    AS time,
   'DISCHARGE'                           AS event_type,
-  named(a.discharge_location)           AS item,
+  name_or_unknown(a.discharge_location)           AS item,
   'minute'                              AS time_precision,
   a.hadm_id,
   CASE WHEN stay_end(a.dischtime, a.deathtime) < a.admittime THEN flag('end_before_start') ELSE 0 END

@@ -9,13 +9,13 @@ SELECT
   d.subject_id,
   stay_end(a.dischtime, a.deathtime)              AS time,
   'DRG'                                           AS event_type,
-  named(d.drg_type) || '//' || trim(d.drg_code)   AS item,
-  squeezed(d.description)                         AS text_value,
+  name_or_unknown(d.drg_type) || '//' || trim(d.drg_code)   AS item,
+  collapse_spaces(d.description)                         AS text_value,
   'minute'                                        AS time_precision,
   d.hadm_id,
   flag('available_estimated')                     AS flags,
   d.hadm_id                                       AS link_id,
-  squeezed(d.description)                         AS code_description,
+  collapse_spaces(d.description)                         AS code_description,
   d.drg_severity,
   d.drg_mortality
 FROM drgcodes AS d

@@ -11,7 +11,7 @@ SELECT
   subject_id,
   coalesce(charttime, storetime, scheduletime)          AS time,
   'EMAR'                                                AS event_type,
-  named(event_txt) || '//' || named(medication)         AS item,
+  name_or_unknown(event_txt) || '//' || name_or_unknown(medication)         AS item,
   storetime                                             AS available_time,
   'minute'                                              AS time_precision,
   hadm_id,

@@ -54,8 +54,8 @@ LEFT JOIN (
     min(storetime)                                                AS storetime,
     min(hadm_id)                                                  AS hadm_id,
     min(pharmacy_id)                                              AS pharmacy_id,
-    min(named(event_txt))                                         AS event_txt,
-    min(named(medication))                                        AS medication,
+    min(name_or_unknown(event_txt))                                         AS event_txt,
+    min(name_or_unknown(medication))                                        AS medication,
     min(coalesce(order_link(subject_id, poe_id), -pharmacy_id))   AS link_id
   FROM emar
   GROUP BY subject_id, emar_seq
@@ -68,7 +68,7 @@ SELECT
   'EMAR_INFUSION'                               AS event_type,
   e.event_txt || '//' || e.medication           AS item,
   TRY_CAST(d.infusion_rate AS DOUBLE)           AS numeric_value,
-  said(d.infusion_rate, TRY_CAST(d.infusion_rate AS DOUBLE)) AS text_value,
+  text_if_informative(d.infusion_rate, TRY_CAST(d.infusion_rate AS DOUBLE)) AS text_value,
   d.infusion_rate_unit                          AS unit,
   e.storetime                                   AS available_time,
   'minute'                                      AS time_precision,
@@ -96,8 +96,8 @@ LEFT JOIN (
     min(coalesce(charttime, storetime, scheduletime))             AS time,
     min(storetime)                                                AS storetime,
     min(hadm_id)                                                  AS hadm_id,
-    min(named(event_txt))                                         AS event_txt,
-    min(named(medication))                                        AS medication,
+    min(name_or_unknown(event_txt))                                         AS event_txt,
+    min(name_or_unknown(medication))                                        AS medication,
     min(coalesce(order_link(subject_id, poe_id), -pharmacy_id))   AS link_id
   FROM emar
   -- Few entries speak of an infusion: these alone are grouped.

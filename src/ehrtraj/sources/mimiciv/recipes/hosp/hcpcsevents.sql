@@ -16,7 +16,7 @@ SELECT
   CASE WHEN a.ended IS NOT NULL                   THEN flag('available_estimated') ELSE 0 END
     + CASE WHEN left_that_day(h.chartdate, a.ended) THEN flag('time_at_discharge') ELSE 0 END AS flags,
   h.hadm_id                                               AS link_id,
-  squeezed(h.short_description)                           AS code_description,
+  collapse_spaces(h.short_description)                           AS code_description,
   h.seq_num
 FROM hcpcsevents AS h
 LEFT JOIN (

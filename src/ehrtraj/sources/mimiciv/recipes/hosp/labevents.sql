@@ -12,7 +12,7 @@ SELECT
   'LAB'                             AS event_type,
   itemid                            AS item,
   valuenum                          AS numeric_value,
-  said(value, valuenum)             AS text_value,
+  text_if_informative(value, valuenum)             AS text_value,
   nullif(trim(valueuom), '')        AS unit,
   storetime                         AS available_time,
   'minute'                          AS time_precision,

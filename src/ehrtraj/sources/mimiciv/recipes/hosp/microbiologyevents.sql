@@ -16,11 +16,11 @@ SELECT
       THEN 'ANTIBIOTIC//' || coalesce(CAST(m.ab_itemid AS VARCHAR), m.ab_name)
     WHEN is_organism(m.org_itemid, m.org_name)
       THEN 'ORGANISM//' || coalesce(CAST(m.org_itemid AS VARCHAR), m.org_name)
-    ELSE 'TEST//' || coalesce(CAST(m.test_itemid AS VARCHAR), named(m.test_name))
+    ELSE 'TEST//' || coalesce(CAST(m.test_itemid AS VARCHAR), name_or_unknown(m.test_name))
   END                                                             AS item,
   m.dilution_value                                                AS numeric_value,
   CASE WHEN m.ab_itemid IS NULL AND m.ab_name IS NULL
-       THEN squeezed(m.comments) ELSE squeezed(m.interpretation) END AS text_value,
+       THEN collapse_spaces(m.comments) ELSE collapse_spaces(m.interpretation) END AS text_value,
   not_before(coalesce(m.storetime, day_end(m.storedate)),
              CASE WHEN m.charttime IS NULL THEN day_end_in_stay(m.chartdate, a.ended) END) AS available_time,
   CASE WHEN m.charttime IS NULL THEN 'day' ELSE 'minute' END      AS time_precision,
@@ -42,11 +42,11 @@ SELECT
   m.org_itemid,
   m.org_name,
   m.isolate_num,
-  squeezed(m.quantity)                                            AS quantity,
+  collapse_spaces(m.quantity)                                            AS quantity,
   m.dilution_text,
-  squeezed(m.dilution_comparison)                                 AS dilution_comparison,
+  collapse_spaces(m.dilution_comparison)                                 AS dilution_comparison,
   CASE WHEN m.ab_itemid IS NOT NULL OR m.ab_name IS NOT NULL
-       THEN squeezed(m.comments) END                              AS comments
+       THEN collapse_spaces(m.comments) END                              AS comments
 FROM microbiologyevents AS m
 LEFT JOIN (
   SELECT subject_id, hadm_id, max(stay_end(dischtime, deathtime)) AS ended
@@ -60,7 +60,7 @@ SELECT
   coalesce(m.charttime, day_end_in_stay(m.chartdate, a.ended))    AS time,
   'MICRO'                                                         AS event_type,
   'ORGANISM//' || coalesce(CAST(m.org_itemid AS VARCHAR), m.org_name) AS item,
-  squeezed(m.comments)                                            AS text_value,
+  collapse_spaces(m.comments)                                            AS text_value,
   not_before(coalesce(m.storetime, day_end(m.storedate)),
              CASE WHEN m.charttime IS NULL THEN day_end_in_stay(m.chartdate, a.ended) END) AS available_time,
   CASE WHEN m.charttime IS NULL THEN 'day' ELSE 'minute' END      AS time_precision,
@@ -76,7 +76,7 @@ SELECT
   m.test_name,
   m.test_seq,
   m.isolate_num,
-  squeezed(m.quantity)                                            AS quantity
+  collapse_spaces(m.quantity)                                            AS quantity
 FROM microbiologyevents AS m
 LEFT JOIN (
   SELECT subject_id, hadm_id, max(stay_end(dischtime, deathtime)) AS ended
@@ -95,7 +95,7 @@ SELECT
   m.subject_id,
   coalesce(m.charttime, day_end_in_stay(m.chartdate, a.ended))    AS time,
   'MICRO_SPECIMEN'                                                AS event_type,
-  coalesce(CAST(m.spec_itemid AS VARCHAR), named(m.spec_type_desc)) AS item,
+  coalesce(CAST(m.spec_itemid AS VARCHAR), name_or_unknown(m.spec_type_desc)) AS item,
   CASE WHEN m.charttime IS NULL THEN 'day' ELSE 'minute' END      AS time_precision,
   m.hadm_id,
   CASE WHEN m.charttime IS NULL AND left_that_day(m.chartdate, a.ended)

@@ -8,9 +8,9 @@ SELECT
   subject_id,
   day_end(chartdate)                AS time,
   'OMR'                             AS event_type,
-  named(result_name)                AS item,
+  name_or_unknown(result_name)                AS item,
   TRY_CAST(result_value AS DOUBLE)  AS numeric_value,
-  said(result_value, TRY_CAST(result_value AS DOUBLE)) AS text_value,
+  text_if_informative(result_value, TRY_CAST(result_value AS DOUBLE)) AS text_value,
   CASE
     WHEN result_name LIKE 'Weight%' THEN 'lb'
     WHEN result_name LIKE 'Height%' THEN 'in'

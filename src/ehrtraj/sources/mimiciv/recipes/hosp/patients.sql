@@ -8,7 +8,7 @@ SELECT
   subject_id,
   NULL::TIMESTAMP   AS time,
   'GENDER'          AS event_type,
-  named(gender)     AS item
+  name_or_unknown(gender)     AS item
 FROM patients;
 
 -- [also] the three calendar years in which anchor_year truly lies: all that is known of the real period

@@ -10,7 +10,7 @@ SELECT
   subject_id,
   ordertime             AS time,
   'ORDER'               AS event_type,
-  named(transaction_type) || '//' || named(order_type)
+  name_or_unknown(transaction_type) || '//' || name_or_unknown(order_type)
     || CASE WHEN order_subtype IS NULL THEN '' ELSE '//' || order_subtype END AS item,
   hadm_id,
   poe_seq                           AS source_key,

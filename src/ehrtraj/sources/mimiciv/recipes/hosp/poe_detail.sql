@@ -9,7 +9,7 @@ SELECT
   d.subject_id,
   o.ordertime       AS time,
   'ORDER_DETAIL'    AS event_type,
-  named(d.field_name)
+  name_or_unknown(d.field_name)
     || CASE WHEN d.field_name LIKE '%Time' OR d.field_value IS NULL THEN ''
             ELSE '//' || trim(d.field_value) END                    AS item,
   CASE WHEN d.field_name LIKE '%Time' THEN d.field_value END        AS text_value,

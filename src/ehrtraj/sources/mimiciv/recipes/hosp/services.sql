@@ -7,7 +7,7 @@ SELECT
   subject_id,
   transfertime          AS time,
   'SERVICE'             AS event_type,
-  named(curr_service)   AS item,
+  name_or_unknown(curr_service)   AS item,
   hadm_id,
   hadm_id               AS link_id,
   prev_service

@@ -9,7 +9,7 @@ SELECT
   t.intime          AS time,
   'TRANSFER'        AS event_type,
   CASE WHEN t.eventtype = 'discharge' THEN 'DISCHARGE'
-       ELSE named(t.careunit) END AS item,
+       ELSE name_or_unknown(t.careunit) END AS item,
   t.hadm_id,
   v.stay_id,
   CASE WHEN v.same_visit THEN flag('same_visit') ELSE 0 END
@@ -25,7 +25,7 @@ SELECT
   t.subject_id,
   t.outtime         AS time,
   'TRANSFER_OUT'    AS event_type,
-  named(t.careunit) AS item,
+  name_or_unknown(t.careunit) AS item,
   t.hadm_id,
   v.stay_id,
   CASE WHEN t.outtime < t.intime THEN flag('end_before_start') ELSE 0 END

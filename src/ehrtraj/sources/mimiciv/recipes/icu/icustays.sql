@@ -7,7 +7,7 @@ SELECT
   s.subject_id,
   s.intime                  AS time,
   'ICU_START'               AS event_type,
-  named(s.first_careunit)   AS item,
+  name_or_unknown(s.first_careunit)   AS item,
   s.hadm_id,
   s.stay_id,
   CASE WHEN EXISTS (
@@ -23,7 +23,7 @@ SELECT
   s.subject_id,
   s.outtime                 AS time,
   'ICU_END'                 AS event_type,
-  named(s.last_careunit)    AS item,
+  name_or_unknown(s.last_careunit)    AS item,
   s.hadm_id,
   s.stay_id,
   CASE WHEN s.outtime < s.intime THEN flag('end_before_start') ELSE 0 END

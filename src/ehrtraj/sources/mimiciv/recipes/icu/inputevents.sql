@@ -24,7 +24,7 @@ SELECT
   coalesce(linkorderid, orderid)            AS link_id,
   ordercategoryname,
   secondaryordercategoryname,
-  squeezed(ordercomponenttypedescription)   AS ordercomponenttypedescription,
+  collapse_spaces(ordercomponenttypedescription)   AS ordercomponenttypedescription,
   ordercategorydescription,
   originalrate,
   originalamount,

@@ -10,7 +10,7 @@ SELECT
   n.subject_id,
   day_end(n.charttime)                          AS time,
   'DISCHARGE_NOTE'                              AS event_type,
-  named(split_part(n.note_id, '-', 2))          AS item,
+  name_or_unknown(split_part(n.note_id, '-', 2))          AS item,
   n.text                                        AS text_value,
   not_before(n.storetime, day_end(n.charttime)) AS available_time,
   'day'                                         AS time_precision,

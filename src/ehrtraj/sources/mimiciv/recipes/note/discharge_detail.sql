@@ -8,7 +8,7 @@ SELECT
   d.subject_id,
   day_end(n.charttime)                          AS time,
   'DISCHARGE_DETAIL'                            AS event_type,
-  named(d.field_name)                           AS item,
+  name_or_unknown(d.field_name)                           AS item,
   d.field_value                                 AS text_value,
   not_before(n.storetime, day_end(n.charttime)) AS available_time,
   'day'                                         AS time_precision,

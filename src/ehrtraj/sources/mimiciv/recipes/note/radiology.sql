@@ -9,7 +9,7 @@ SELECT
   n.subject_id,
   coalesce(n.charttime, n.storetime)    AS time,
   'RADIOLOGY_NOTE'                      AS event_type,
-  named(split_part(n.note_id, '-', 2))  AS item,
+  name_or_unknown(split_part(n.note_id, '-', 2))  AS item,
   n.text                                AS text_value,
   n.storetime                           AS available_time,
   'minute'                              AS time_precision,

@@ -10,8 +10,8 @@ SELECT
   coalesce(n.charttime, n.storetime)    AS time,
   'RADIOLOGY_DETAIL'                    AS event_type,
   CASE WHEN d.field_name IN ('exam_code', 'exam_name', 'cpt_code')
-       THEN d.field_name || '//' || named(d.field_value)
-       ELSE named(d.field_name) END     AS item,
+       THEN d.field_name || '//' || name_or_unknown(d.field_value)
+       ELSE name_or_unknown(d.field_name) END     AS item,
   CASE WHEN d.field_name NOT IN ('exam_code', 'exam_name', 'cpt_code') THEN d.field_value END AS text_value,
   n.storetime                           AS available_time,
   'minute'                              AS time_precision,

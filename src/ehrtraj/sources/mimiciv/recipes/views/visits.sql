@@ -23,8 +23,8 @@ place_and_stay AS (
     p.subject_id,
     p.transfer_id,
     s.stay_id,
-    apart(p.intime, s.intime) OR p.hadm_id IS DISTINCT FROM s.hadm_id AS at_start,
-    apart(p.outtime, s.outtime) AS at_end
+    times_differ(p.intime, s.intime) OR p.hadm_id IS DISTINCT FROM s.hadm_id AS at_start,
+    times_differ(p.outtime, s.outtime) AS at_end
   FROM place AS p
   JOIN ed_stay AS s ON s.subject_id = p.subject_id AND (s.stay_id = p.transfer_id OR within_the_hour(s.intime, p.intime))
   ORDER BY p.subject_id, p.transfer_id, s.stay_id <> p.transfer_id, abs(epoch(s.intime) - epoch(p.intime)), s.stay_id
@@ -34,8 +34,8 @@ registration_and_stay AS (
     r.subject_id,
     r.hadm_id,
     s.stay_id,
-    apart(r.intime, s.intime) OR r.hadm_id IS DISTINCT FROM s.hadm_id AS at_start,
-    apart(r.outtime, s.outtime) AS at_end
+    times_differ(r.intime, s.intime) OR r.hadm_id IS DISTINCT FROM s.hadm_id AS at_start,
+    times_differ(r.outtime, s.outtime) AS at_end
   FROM registration AS r
   JOIN ed_stay AS s ON s.subject_id = r.subject_id AND (s.hadm_id = r.hadm_id OR within_the_hour(s.intime, r.intime))
   ORDER BY r.subject_id, r.hadm_id, s.hadm_id IS DISTINCT FROM r.hadm_id, abs(epoch(s.intime) - epoch(r.intime)), s.stay_id
@@ -45,8 +45,8 @@ registration_and_place AS (
     r.subject_id,
     r.hadm_id,
     p.transfer_id,
-    apart(r.intime, p.intime) OR r.hadm_id IS DISTINCT FROM p.hadm_id AS at_start,
-    apart(r.outtime, p.outtime) AS at_end
+    times_differ(r.intime, p.intime) OR r.hadm_id IS DISTINCT FROM p.hadm_id AS at_start,
+    times_differ(r.outtime, p.outtime) AS at_end
   FROM registration AS r
   JOIN place AS p ON p.subject_id = r.subject_id AND (p.hadm_id = r.hadm_id OR within_the_hour(p.intime, r.intime))
   ORDER BY r.subject_id, r.hadm_id, p.hadm_id IS DISTINCT FROM r.hadm_id, abs(epoch(p.intime) - epoch(r.intime)),

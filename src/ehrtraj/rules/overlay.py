@@ -87,7 +87,7 @@ _NEEDED = {
 """Columns that must not be empty."""
 
 
-def check_own_rules(folder: UserFile, event_types: Collection[str], *, of_source: bool = False) -> None:
+def check_overlay_rules(folder: UserFile, event_types: Collection[str], *, of_source: bool = False) -> None:
     """Check a folder of custom rule tables.
 
     Args:
@@ -107,7 +107,7 @@ def check_own_rules(folder: UserFile, event_types: Collection[str], *, of_source
             continue
         if name.removesuffix(".csv") not in known:
             raise RecipeError(f"{path} is no rule table that can be added to. There are: {', '.join(sorted(known))}")
-        for number, line in rules.own_lines(path.stem, folder):
+        for number, line in rules.overlay_lines(path.stem, folder):
             if problem := _problem(path.stem, line, event_types):
                 raise RecipeError(f"{path}, line {number}: {problem}")
 

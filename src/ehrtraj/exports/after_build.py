@@ -12,7 +12,7 @@ from ehrtraj.results import ExportResult
 from ehrtraj.runtime.progress import Reporter
 
 
-def export_beside(
+def export_after_build(
     dataset: Path, asked: Sequence[str], reporter: Reporter, *, max_cpus: int, overwrite: bool
 ) -> tuple[ExportResult, ...]:
     """Write the files that were asked for of a finished dataset, as `v1-patient-jsonl` beside `v1`.

@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _COLUMN_FIELDS = ("module", "table", "column", "type")
 
 
-def read_own_tables(folder: UserFile, known: Mapping[str, Table], recipes: Mapping[str, Recipe]) -> dict[str, Table]:
+def read_custom_tables(folder: UserFile, known: Mapping[str, Table], recipes: Mapping[str, Recipe]) -> dict[str, Table]:
     """The tables that a user's folder adds. Their patients have the same key as those of the source.
 
     Args:
@@ -33,7 +33,7 @@ def read_own_tables(folder: UserFile, known: Mapping[str, Table], recipes: Mappi
         RecipeError: if something in it cannot be used.
     """
     patients = next(table for table in known.values() if table.kind == "patient")
-    columns = _own_columns(folder)
+    columns = _custom_columns(folder)
     own: dict[str, Table] = {}
     for where, row in [*_listed_tables(folder), *_added_tables(known, recipes)]:
         table = table_of(row, columns.get(f"{row['module']}/{row['table']}", {}))
@@ -48,7 +48,7 @@ def read_own_tables(folder: UserFile, known: Mapping[str, Table], recipes: Mappi
 
 
 def _listed_tables(folder: UserFile) -> list[tuple[str, dict[str, str]]]:
-    lines = _read_own(folder, "tables.csv", TABLE_FIELDS)
+    lines = _read_custom(folder, "tables.csv", TABLE_FIELDS)
     return [(f"{folder / 'tables.csv'}, line {number}", row) for number, row in lines]
 
 
@@ -82,17 +82,17 @@ def _check_table(table: Table, where: str, patients: Table, others: Iterable[Tab
         raise RecipeError(f"{where}: {key} must be a {_TYPE_NAMES[kind]} in columns.csv")
 
 
-def _read_own(folder: UserFile, name: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+def _read_custom(folder: UserFile, name: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """The lines of a user's file, which must have these columns; none where there is no such file."""
     if name not in names_in(folder, RecipeError):
         return []
     return read_csv_lines(folder / name, list(columns), RecipeError)
 
 
-def _own_columns(folder: UserFile) -> dict[str, dict[str, pa.DataType]]:
+def _custom_columns(folder: UserFile) -> dict[str, dict[str, pa.DataType]]:
     """The columns of each table that a user's folder adds, by the table's full name."""
     columns: dict[str, dict[str, pa.DataType]] = {}
-    for number, row in _read_own(folder, "columns.csv", _COLUMN_FIELDS):
+    for number, row in _read_custom(folder, "columns.csv", _COLUMN_FIELDS):
         where = f"{folder / 'columns.csv'}, line {number}"
         if row["type"] not in ARROW_TYPES:
             raise RecipeError(f"{where}: there is no type '{row['type']}'; there are: {', '.join(ARROW_TYPES)}")

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ehrtraj.checks import spill
 from ehrtraj.checks.findings import Findings
-from ehrtraj.checks.rows import Bools, Rows
+from ehrtraj.checks.rows import Bools, EventBatch
 from ehrtraj.checks.spill import Spill
 from ehrtraj.format.arrays import NULL, Int64s
 
@@ -23,7 +23,7 @@ ONCE = (meds.birth_code, meds.death_code)
 
 
 @dataclass
-class Account:
+class FileTally:
     """What a data file holds, but for what is counted by patient and code.
 
     Attributes:
@@ -74,7 +74,7 @@ class Counts:
         self._open: _Run | None = None
         self._codes_of_last: set[str] = set()
 
-    def add(self, rows: Rows, flag_values: dict[str, int]) -> None:
+    def add(self, rows: EventBatch, flag_values: dict[str, int]) -> None:
         """Count some rows.
 
         Args:
@@ -98,7 +98,7 @@ class Counts:
             self._add_runs(*(np.array([value], np.int64) for value in vars(self._open).values()))
         self._spill.close()
 
-    def _count_runs(self, rows: Rows, subject: Int64s, begins: Int64s) -> None:
+    def _count_runs(self, rows: EventBatch, subject: Int64s, begins: Int64s) -> None:
         time = rows.ints("time")[rows.before :]
         ends = np.append(begins[1:], len(subject))
         timed = np.append(np.flatnonzero(time != NULL), len(time))
@@ -122,7 +122,7 @@ class Counts:
     def _add_runs(self, *columns: Int64s) -> None:
         self._spill.add(spill.RUNS, [np.full(len(columns[0]), self._number, np.int32), *columns])
 
-    def _count_codes(self, rows: Rows, subject: Int64s, begins: Int64s) -> None:
+    def _count_codes(self, rows: EventBatch, subject: Int64s, begins: Int64s) -> None:
         texts = rows.texts("code")
         code = texts.positions[rows.before :]
         run = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(subject))))
@@ -148,7 +148,7 @@ class Counts:
                 known = self.once[name]
                 self.once[name] = known[0] + int(events[at]), known[1] + int(patients[at])
 
-    def _count_details(self, rows: Rows) -> None:
+    def _count_details(self, rows: EventBatch) -> None:
         code, unit, table = (rows.texts(name) for name in ("code", "unit", "source_table"))
         numbered = ~rows.null("numeric_value")
         units, tables = len(unit.values) + 1, len(table.values) + 1
@@ -168,7 +168,7 @@ class Counts:
             ],
         )
 
-    def _count_flags(self, rows: Rows) -> None:
+    def _count_flags(self, rows: EventBatch) -> None:
         table = rows.texts("source_table")
         sets, place = np.unique(rows.ints("flags")[rows.before :], return_inverse=True)
         width = len(table.values) + 1
@@ -176,7 +176,7 @@ class Counts:
         names = table.values.take(_or_null(pairs % width - 1))
         self._spill.add(spill.MARKS, [np.full(len(pairs), self._number), names, sets[pairs // width], events])
 
-    def _keep_encounters(self, rows: Rows, kind: int, name: str, unless: int) -> None:
+    def _keep_encounters(self, rows: EventBatch, kind: int, name: str, unless: int) -> None:
         encounter, subject = rows.ints(name), rows.ints("subject_id")
         chosen: Bools = (encounter != NULL) & (rows.ints("flags") & unless == 0)
         pairs = np.stack([encounter[chosen], subject[chosen]], axis=1)
