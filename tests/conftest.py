@@ -81,6 +81,18 @@ def generated_pages() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def recipe_examples() -> ModuleType:
+    """The module `recipe_examples.py`: reads, builds and writes the examples beside the recipes."""
+    return _load(ROOT / "tests" / "sources" / "mimiciv" / "recipe_examples.py")
+
+
+@pytest.fixture(scope="session")
+def recipe_mutations() -> ModuleType:
+    """The module `recipe_mutations.py`: recipes that lack a part."""
+    return _load(ROOT / "tests" / "sources" / "mimiciv" / "recipe_mutations.py")
+
+
+@pytest.fixture(scope="session")
 def loopback() -> ModuleType:
     """The module `loopback_server.py`: a server that behaves as PhysioNet's, with faults on demand."""
     return _load(ROOT / "tests" / "download" / "loopback_server.py")

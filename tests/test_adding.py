@@ -4,7 +4,7 @@ A table of patients takes
 
 1. its columns, in the file of the release that has it first;
 2. its recipe, whose header declares the key columns and any event type of its own;
-3. rows in `examples/handmade_release.py`, which use each of its columns.
+3. its example beside the recipe, whose rows use each of its columns: `test_contributing.py` builds it.
 
 A limit takes a line with its citation in `rules/limits.csv`, and where the item has none yet, its unit in `units.csv`
 and its concept in `concepts.csv`. A format of exports takes one file, see `test_export_formats.py`. `make docs` then
@@ -97,9 +97,10 @@ def test_a_table_takes_its_columns_its_recipe_and_its_example(
     folder: Path, release: Path, tmp_path: Path, trajectories_of: Callable[[Path], Any]
 ) -> None:
     add_table(folder)
-    assert changed_files(folder) == ["recipes/hosp/allergies.sql", "releases/mimiciv/3.1.csv"]
-    example = "examples/handmade_release.py"
-    assert len([*changed_files(folder), example]) <= MOST_FILES
+    example = "recipes/hosp/allergies.example.yaml"
+    (folder / example).write_text("- shows: an example, which no build reads\n", encoding="utf-8")
+    assert changed_files(folder) == [example, "recipes/hosp/allergies.sql", "releases/mimiciv/3.1.csv"]
+    assert len(changed_files(folder)) <= MOST_FILES
     data = Path(shutil.copytree(release, tmp_path / "mimic" / "3.1"))
     (data / "hosp" / "allergies.csv.gz").write_bytes(gzip.compress(EXAMPLE.encode()))
 

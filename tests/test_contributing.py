@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 from ehrtraj.exports.text import TextFormat
 from ehrtraj.recipes.columns import problem_of_columns
@@ -44,8 +45,32 @@ def test_the_table_and_the_limit_are_valid_where_the_page_puts_them(tmp_path: Pa
     assert added["item"] not in {line["item"] for line in MIMIC.rules("limits")}
 
 
+def test_the_example_of_the_table_shows_its_events(
+    tmp_path: Path, recipe_examples: ModuleType, recipe_mutations: ModuleType
+) -> None:
+    folder = Path(shutil.copytree(MIMIC.folder, tmp_path / "mimiciv"))
+    (recipe,) = blocks("sql")
+    rows, events = blocks("yaml")
+    append(folder / "releases" / "mimiciv" / "3.1.csv", blocks("csv")[0])
+    (folder / "recipes" / "hosp" / "allergies.sql").write_text(recipe, encoding="utf-8")
+    (folder / "recipes" / "hosp" / "allergies.example.yaml").write_text(rows, encoding="utf-8")
+
+    source = find_source(str(folder))
+    cases = recipe_examples.read_cases(source, "hosp/allergies")
+    built = recipe_examples.Built(source, cases, tmp_path)
+    first, second = recipe_examples.with_outcome(rows, map(built.outcome, cases)).split("\n\n")
+    assert first.endswith(events.removesuffix("\n"))
+    assert "  events: []\n  rejected:\n" in second
+
+    shown = recipe_examples.rows_of(cases, source.tables)
+    typed = {name: recipe_mutations.typed(source.tables[name], of_table) for name, of_table in shown.items()}
+    with recipe_mutations.session(source) as connection:
+        mutator = recipe_mutations.Mutator(source, connection, source.recipes["hosp/allergies"], typed)
+        assert list(mutator.without_effect()) == []
+
+
 def test_the_export_format_is_one() -> None:
-    (_, code) = blocks("python")
+    (code,) = blocks("python")
     module: dict[str, object] = {}
     exec(compile(code, "toy.py", "exec"), module)
     assert isinstance(module["FORMAT"], TextFormat)

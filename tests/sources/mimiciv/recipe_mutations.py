@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from ehrtraj.pipeline.shard.extract import Extractor
 from ehrtraj.recipes import Recipe, mentioned
 from ehrtraj.release.schema import Table
 from ehrtraj.sources.source import Source
 
+MEMORY = 1 << 28
 IDS = ("subject_id", "hadm_id", "stay_id")
 """Columns that rows of all tables have, whatever a recipe reads of them."""
 REFUSED = "refused"
@@ -39,6 +42,16 @@ def typed(table: Table, rows: list[dict[str, str]]) -> pa.Table:
     return pa.table(columns, schema=table.schema)
 
 
+@contextmanager
+def session(source: Source) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The session that a build runs recipes in, in which no table has a row."""
+    extractor = Extractor(source, source.tables_of("patient"), sorted(source.recipes), MEMORY)
+    try:
+        yield extractor.connection
+    finally:
+        extractor.close()
+
+
 class Mutator:
     """Runs the changed statements of one recipe."""
 
@@ -49,7 +62,7 @@ class Mutator:
 
         Args:
             source: of the recipe.
-            connection: a session of `Extractor`.
+            connection: a `session`.
             recipe: to change.
             rows: of the example, by the full names of tables.
         """

@@ -17,8 +17,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from duckdb import DuckDBPyConnection
 
-from ehrtraj.pipeline.shard.extract import Extractor
 from ehrtraj.recipes.allowed import check_allowed
 from ehrtraj.sources.source import find_source, packaged
 
@@ -59,17 +59,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def extractor() -> Iterator[Extractor]:
+def session() -> Iterator[DuckDBPyConnection]:
     """The session that a build runs recipes in."""
-    session = Extractor(MIMIC, MIMIC.tables_of("patient"), sorted(MIMIC.recipes), 1 << 28)
-    yield session
-    session.close()
+    with mutations.session(MIMIC) as connection:
+        yield connection
 
 
-def without_effect(table: str, cases: list[Any], extractor: Extractor) -> list[str]:
+def without_effect(table: str, cases: list[Any], session: DuckDBPyConnection) -> list[str]:
     """What of a recipe its example does not show."""
     rows = {name: mutations.typed(TABLES[name], of) for name, of in examples.rows_of(cases, TABLES).items()}
-    return list(mutations.Mutator(MIMIC, extractor.connection, MIMIC.recipes[table], rows).without_effect())
+    return list(mutations.Mutator(MIMIC, session, MIMIC.recipes[table], rows).without_effect())
 
 
 def test_every_recipe_has_an_example_and_every_example_a_recipe() -> None:
@@ -83,16 +82,16 @@ def test_the_build_makes_what_the_example_shows(case: Any, built: Any) -> None:
 
 
 @pytest.mark.parametrize("table", CASES)
-def test_every_part_of_the_recipe_is_shown(table: str, extractor: Extractor) -> None:
-    assert without_effect(table, CASES[table], extractor) == ONLY_SAVES_TIME.get(table, [])
+def test_every_part_of_the_recipe_is_shown(table: str, session: DuckDBPyConnection) -> None:
+    assert without_effect(table, CASES[table], session) == ONLY_SAVES_TIME.get(table, [])
 
 
-def test_what_an_example_does_not_show_is_named(extractor: Extractor) -> None:
+def test_what_an_example_does_not_show_is_named(session: DuckDBPyConnection) -> None:
     """Without a comment, a time of storage alone, and a rejected row."""
     first, second, _ = CASES["hosp/labevents"]
     rows = [{name: value for name, value in row.items() if name != "comments"} for row in first.given["hosp/labevents"]]
     lacking = [replace(first, given={"hosp/labevents": rows}), replace(second, given={"hosp/labevents": rows[:1]})]
-    assert without_effect("hosp/labevents", lacking, extractor) == [
+    assert without_effect("hosp/labevents", lacking, session) == [
         "rejected: no_code",
         "rejected: no_time",
         "the column hosp/labevents.comments",

@@ -181,10 +181,13 @@ def test_helpers_bind(name: str, columns: list[str], empty: duckdb.DuckDBPyConne
     assert empty.sql(MIMIC.helper(name)).columns == columns
 
 
-def test_no_column_is_used_in_vain(handmade: ModuleType) -> None:
-    """Without the values of any one column, other events follow from the hand-made release."""
+def test_no_column_is_used_in_vain(handmade: ModuleType, recipe_examples: ModuleType) -> None:
+    """Without the values of any one column, other events follow from the hand-made release.
+
+    Of recipes that have an example, `test_recipe_examples.py` asks more.
+    """
     written = handmade.release_rows()
-    rows = {name: typed(TABLES[name], written[name]) for name in PATIENT_TABLES}
+    rows = {name: typed(TABLES[name], written.get(name, [])) for name in PATIENT_TABLES}
     without_effect = []
     with session(rows) as connection:
 
@@ -193,7 +196,7 @@ def test_no_column_is_used_in_vain(handmade: ModuleType) -> None:
             statements += [f"FROM {TABLES[name].name} WHERE {condition}" for _, condition in RECIPES[name].rejected]
             return [repr(sorted(map(repr, connection.execute(sql).fetchall()))) for sql in statements]
 
-        for name in PATIENT_TABLES:
+        for name in sorted({*PATIENT_TABLES} - {*recipe_examples.tables_with_examples(MIMIC)}):
             table = TABLES[name]
             before = outcome(name)
             for column in table.columns:
