@@ -6,8 +6,10 @@ To write them anew after a change: make docs
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+import runpy
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import typer
@@ -21,6 +23,10 @@ from ehrtraj.sources.source import packaged
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
 MIMIC = packaged("mimiciv")
+EXAMPLES = SimpleNamespace(
+    **runpy.run_path(str(Path(__file__).with_name("sources") / "mimiciv" / "recipe_examples.py"), run_name="examples")
+)
+TABLES_WITH_EXAMPLES = EXAMPLES.tables_with_examples(MIMIC)
 
 
 def rows_of(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -109,6 +115,69 @@ def _one_line(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
+# Examples of recipes -------------------------------------------------------------------------------------------------
+
+_VALUES = ("numeric_value", "text_value", "unit")
+_OWN_COLUMNS = {"time", "code", *_VALUES, "available_time"}
+
+
+def examples(module: str) -> str:
+    """The examples of a module's recipes: rows in, events out."""
+    lines = [
+        f"# Examples: {module}\n",
+        f"What rows of `{module}` become, by the [examples](recipes.md#examples) beside the recipes, from which this",
+        "page is generated (`make docs`). All values are invented.",
+    ]
+    for table in TABLES_WITH_EXAMPLES:
+        if table.startswith(f"{module}/"):
+            lines += [f"\n## {table}\n", _sentence(MIMIC.recipes[table].about.partition(": ")[2])]
+            for case in EXAMPLES.read_cases(MIMIC, table):
+                lines += [f"\n### {case.shows.rstrip('.')}\n", _case(case).rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def _case(case: Any) -> str:
+    parts = [f"In each row: {_pairs(case.each_row)}.\n"]
+    for name, rows in case.given.items():
+        columns = dict.fromkeys(column for row in rows for column in row)
+        header = (f"`{name}`", *(f"row {number}" for number in range(1, len(rows) + 1)))
+        parts.append(rows_of(header, [(f"`{c}`", *(_cell(row.get(c)) for row in rows)) for c in columns]))
+    if events := case.expected["events"]:
+        header = ("time", "code", "value", "available", "more")
+        parts.append(rows_of(header, [_event(event) for event in events]))
+    if rejected := case.expected.get("rejected"):
+        header = ("rejected", "row")
+        parts.append(rows_of(header, [(row["reason"], _pairs(row, {"reason"})) for row in rejected]))
+    return "\n".join(parts)
+
+
+def _event(event: Mapping[str, Any]) -> tuple[str, ...]:
+    value = " ".join(_cell(event[name]) for name in _VALUES if name in event)
+    more = _pairs(event, {*_OWN_COLUMNS, "attributes"})
+    attributes = _pairs(event.get("attributes", {}))
+    return (
+        _cell(event.get("time")),
+        f"`{event['code']}`".replace("|", "\\|"),
+        value,
+        _cell(event.get("available_time")),
+        "<br>".join(filter(None, (more, attributes))),
+    )
+
+
+def _pairs(values: Mapping[str, Any], without: set[str] = frozenset()) -> str:
+    return ", ".join(f"`{name}` {_cell(value)}" for name, value in values.items() if name not in without)
+
+
+def _cell(value: Any) -> str:
+    """A value as text of a table, without what Markdown or HTML would take for a sign of its own."""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    return re.sub(r"([\\`*_|<>#\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 # Where they are ------------------------------------------------------------------------------------------------------
 
 
@@ -126,6 +195,10 @@ PAGES: dict[str, Callable[[str], str]] = {
     "checks.md": lambda text: _put(checks(), text),
     "rules.md": lambda _: listing.as_markdown(MIMIC.rules, MIMIC.name),
     "cli.md": lambda _: cli(),
+    **{
+        f"examples-{module}.md": lambda _, module=module: examples(module)
+        for module in dict.fromkeys(table.partition("/")[0] for table in TABLES_WITH_EXAMPLES)
+    },
 }
 """What each generated page should be, given the text of the page."""
 

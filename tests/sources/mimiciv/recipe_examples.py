@@ -165,7 +165,6 @@ class Built:
             cases: of any tables.
             folder: for the release and the dataset.
         """
-        self._tables = source.tables
         self._recipes = source.recipes
         write_release(folder / "release", rows_of(cases, source.tables), source.tables)
         self._dataset = ehrtraj.build(

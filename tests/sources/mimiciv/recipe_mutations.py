@@ -25,7 +25,7 @@ IDS = ("subject_id", "hadm_id", "stay_id")
 REFUSED = "refused"
 """The outcome of SQL that DuckDB does not run."""
 
-Path = tuple[str | int, ...]
+Position = tuple[str | int, ...]
 _NULL = {
     "class": "CONSTANT",
     "type": "VALUE_CONSTANT",
@@ -162,7 +162,7 @@ def mutants(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[s
         yield f"{what} in {_line(sql, _at(tree, path))}", mutant
 
 
-def _parts(node: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+def _parts(node: Any, path: Position = ()) -> Iterator[tuple[Position, str]]:
     """Where the parts of a parsed statement are, and what they are."""
     if isinstance(node, list):
         for place, child in enumerate(node):
@@ -194,7 +194,7 @@ def _says_nothing(expression: Mapping[str, Any]) -> bool:
     return expression["type"] == "VALUE_CONSTANT" and expression["literal"]["text"] in ("", "0")
 
 
-def _remove(tree: Any, path: Path) -> None:
+def _remove(tree: Any, path: Position) -> None:
     """Remove a part: a clause becomes none, an ELSE null, a CASE without any WHEN its ELSE."""
     *above, last = path
     parent = _at(tree, above)

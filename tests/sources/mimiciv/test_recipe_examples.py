@@ -39,13 +39,13 @@ TABLES = MIMIC.tables
 CASES = {table: examples.read_cases(MIMIC, table) for table in examples.tables_with_examples(MIMIC)}
 ALL = [case for cases in CASES.values() for case in cases]
 
-
 NOT_YET = {
-    "ed/diagnosis", "ed/edstays", "ed/medrecon", "ed/pyxis", "ed/triage", "ed/vitalsign", "hosp/admissions",
-    "hosp/diagnoses_icd", "hosp/drgcodes", "hosp/hcpcsevents", "hosp/omr", "hosp/patients", "hosp/poe",
-    "hosp/poe_detail", "hosp/procedures_icd", "hosp/transfers", "icu/chartevents",
-    "icu/datetimeevents", "icu/icustays", "icu/ingredientevents", "icu/inputevents", "icu/outputevents",
-    "icu/procedureevents", "note/discharge", "note/discharge_detail", "note/radiology", "note/radiology_detail",
+    "ed/diagnosis", "ed/edstays", "ed/medrecon", "ed/pyxis", "ed/triage", "ed/vitalsign",
+    "hosp/admissions", "hosp/diagnoses_icd", "hosp/drgcodes", "hosp/hcpcsevents", "hosp/omr", "hosp/patients",
+    "hosp/poe", "hosp/poe_detail", "hosp/procedures_icd", "hosp/transfers",
+    "icu/chartevents", "icu/datetimeevents", "icu/icustays", "icu/ingredientevents", "icu/inputevents",
+    "icu/outputevents", "icu/procedureevents",
+    "note/discharge", "note/discharge_detail", "note/radiology", "note/radiology_detail",
 }  # fmt: skip
 """Tables whose recipe has no example yet."""
 ONLY_SAVES_TIME = {"hosp/emar_detail": ["EMAR_INFUSION: WHERE in 'restart_interval) IS NOT NULL'"]}
