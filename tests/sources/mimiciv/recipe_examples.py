@@ -306,7 +306,8 @@ def _plain(value: Any) -> str:
         is_plain = yaml.load(f"[{{key: {value}}}, {{{value}: 1}}]", yaml.CSafeLoader) == [{"key": value}, {value: 1}]
     except yaml.YAMLError:
         is_plain = False
-    return value if is_plain else json.dumps(value, ensure_ascii=False)
+    # Digits are in quotes for readers that take 015869 for a number.
+    return value if is_plain and not value.isdigit() else json.dumps(value, ensure_ascii=False)
 
 
 def main() -> None:

@@ -136,8 +136,11 @@ class Mutator:
 
 
 def _is_set(column: str, value: object) -> bool:
-    # A statement that selects hadm_id and has none asks the build to infer it.
-    return column == "hadm_id" or not (value is None or (column, value) in (("flags", 0), ("time_precision", "second")))
+    if column in ("time", "hadm_id"):
+        # A statement must select time, null for what is always true. One that selects hadm_id and has none asks the
+        # build to infer it.
+        return True
+    return value is not None and (column, value) not in (("flags", 0), ("time_precision", "second"))
 
 
 def _blanked(rows: pa.Table, column: str) -> pa.Table:
