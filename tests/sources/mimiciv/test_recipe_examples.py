@@ -133,5 +133,5 @@ def test_an_example_changes_no_fingerprint_and_is_no_recipe(tmp_path: Path) -> N
     before = find_source(overlay=tmp_path / "mine").recipes_digest()
     shutil.copy(examples.path_of(MIMIC, "hosp/labevents"), recipes)
     source = find_source(overlay=tmp_path / "mine")
-    check_allowed(source.own_recipes, source.recipes.values())
+    check_allowed(source.overlay_recipes, source.recipes.values())
     assert (source.recipes_digest(), set(source.recipes)) == (before, set(MIMIC.recipes))
