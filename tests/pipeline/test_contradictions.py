@@ -105,16 +105,17 @@ def test_what_was_planned_is_not_held_against_the_stay(build_rows: Build) -> Non
     assert MIMIC.planned <= set(MIMIC.event_types)
 
 
-@pytest.mark.parametrize("hour", ["00:00:00", "23:59:00"])
-def test_events_on_a_later_day_than_the_death_are_flagged(build_rows: Build, hour: str) -> None:
+@pytest.mark.parametrize(("hour", "late"), [("00:00:00", False), ("11:00:59", False), ("23:59:00", True)])
+def test_events_in_a_later_minute_than_the_death_are_flagged(build_rows: Build, hour: str, late: bool) -> None:
     died = ADMISSION | {"deathtime": "2150-01-15 11:00:00", "hospital_expire_flag": 1, "discharge_location": "DIED"}
     patient = PATIENT | {"dod": "2150-01-15"}
     rows = [lab(1, f"2150-01-15 {hour}"), lab(2, f"2150-01-16 {hour}")]
     events = build_rows(
         {"hosp/patients": [patient], "hosp/admissions": [died], "hosp/labevents": rows}, standardise=True
     )
-    assert ["after_death" in e["flags"] for e in events.of(SUBJECT, "LAB//")] == [False, True]
-    assert not [e for e in events.of(SUBJECT) if "after_death" in e["flags"] and e["source_table"] != "hosp/labevents"]
+    assert ["after_death" in e["flags"] for e in events.of(SUBJECT, "LAB//")] == [late, True]
+    others = {e["code"] for e in events.of(SUBJECT) if "after_death" in e["flags"] and not e["code"].startswith("LAB")}
+    assert others == {"DISCHARGE//DIED"}, "an hour after the death"
 
 
 def test_overlapping_admissions_are_flagged_where_it_could_be_known(build_rows: Build) -> None:

@@ -23,7 +23,7 @@ OF_THE_END = ("DISCHARGE", "HOSPITAL_DEATH", "MEDS_DEATH", "DIAGNOSIS", "DRG", "
 KNOWN_AT_THE_END: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "hosp/admissions": (
         ("discharge_location", "hospital_expire_flag", "insurance"),
-        ("DISCHARGE", "INSURANCE"),
+        ("DISCHARGE", "HOSPITAL_DEATH", "INSURANCE"),
     ),
     "hosp/transfers": (("outtime",), ("TRANSFER_OUT",)),
     "hosp/pharmacy": (("stoptime", "status"), ("PHARMACY_END",)),

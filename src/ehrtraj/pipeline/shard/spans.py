@@ -46,7 +46,8 @@ def flag_times(events: Events, planned: Bools, event_time: Int64s | None, stays:
         )
     flags[outside] |= bits["outside_stay"]
     if subjects["death_time"].null_count < len(subjects):
-        flags[timed & _after_death(time, events.subject, subjects)] |= bits["after_death"]
+        late = _after_death(time, events.precision >= _TO_THE_DAY, events.subject, subjects)
+        flags[timed & late] |= bits["after_death"]
 
 
 def _outside(time: Int64s, to_the_day: Bools, named: Int64s, stays: pa.Table) -> Bools:
@@ -72,13 +73,20 @@ def _outside(time: Int64s, to_the_day: Bools, named: Int64s, stays: pa.Table) ->
     return outside
 
 
-def _after_death(time: Int64s, subject: Int64s, subjects: pa.Table) -> Bools:
-    """Which events lie on a later day than the death (MIT-LCP/mimic-code#1346, #1427: hours are not compared)."""
+def _after_death(time: Int64s, to_the_day: Bools, subject: Int64s, subjects: pa.Table) -> Bools:
+    """Return which events are in a later minute than the death, or on a later day if only their day is known.
+
+    A death of which only the day is known is at the last second of that day.
+    """
     dead = subjects.filter(pc.is_valid(subjects["death_time"]))
     ids, death = to_int64(dead["subject_id"]), to_int64(dead["death_time"])
     order = np.lexsort((death, ids))
     ids, death = ids[order], death[order]
     begins = np.flatnonzero(np.append(True, subject[1:] != subject[:-1]))
     at = np.minimum(np.searchsorted(ids, subject[begins]), len(ids) - 1)
-    next_day = np.where(ids[at] == subject[begins], (death[at] // _DAY + 1) * _DAY, _FOREVER)
-    return time >= np.repeat(next_day, np.diff(np.append(begins, len(subject))))
+    found, lengths = ids[at] == subject[begins], np.diff(np.append(begins, len(subject)))
+    next_minute = np.repeat(np.where(found, (death[at] // _MINUTE + 1) * _MINUTE, _FOREVER), lengths)
+    late: Bools = time >= next_minute
+    checked = np.flatnonzero(late & to_the_day)
+    late[checked] = time[checked] // _DAY > (next_minute[checked] - _MINUTE) // _DAY
+    return late

@@ -14,8 +14,10 @@ LEFT JOIN (
   SELECT
     a.subject_id,
     min(a.deathtime)  AS deathtime,
-    max(a.dischtime) FILTER (a.hospital_expire_flag = 1
-                             AND CAST(a.dischtime AS DATE) = CAST(q.dod AS DATE)) AS died_at,
+    max(death_at_discharge(a.dischtime)) FILTER (
+      died_in_hospital(a.deathtime, a.hospital_expire_flag, a.discharge_location)
+      AND CAST(a.dischtime AS DATE) = CAST(q.dod AS DATE)
+    ) AS died_at,
     max(a.dischtime)  AS last_dischtime
   FROM admissions AS a
   LEFT JOIN (SELECT subject_id, min(dod) AS dod FROM patients GROUP BY subject_id) AS q USING (subject_id)

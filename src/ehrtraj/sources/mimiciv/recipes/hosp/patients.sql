@@ -34,8 +34,9 @@ FROM patients
 WHERE CAST(anchor_year AS BIGINT) - anchor_age BETWEEN 1 AND 9999;
 
 -- [also] death, once: the hospital's time of death comes first (MIMIC documentation: its record wins over the state's).
--- Where there is only the date: at the discharge of the admission that says the patient died, if it is of that date,
--- else at the end of the day. Days are compared, not times (mc#1346, mc#1427).
+-- If there is only the date of death, it is at the discharge of the admission that ends by death on that date, else at the
+-- end of the day. Days are compared, not times (mc#1346, mc#1427). A death in the hospital without a deathtime that the
+-- date contradicts is marked; if there is no date at all, HOSPITAL_DEATH alone records it (mc#1406)
 SELECT
   p.subject_id,
   coalesce(d.deathtime, d.died_at, day_end(p.dod))       AS time,
@@ -43,7 +44,7 @@ SELECT
   CASE WHEN coalesce(d.deathtime, d.died_at) IS NULL
        THEN 'day' ELSE 'minute' END                      AS time_precision,
   coalesce(d.death_hadm_id, d.died_hadm_id)              AS hadm_id,
-  CASE WHEN CAST(d.deathtime AS DATE) <> CAST(p.dod AS DATE)
+  CASE WHEN coalesce(d.conflict, false)
        THEN flag('death_conflict') ELSE 0 END            AS flags,
   CASE WHEN CAST(d.deathtime AS DATE) <> CAST(p.dod AS DATE)
        THEN CAST(CAST(p.dod AS DATE) AS VARCHAR) END     AS dod
@@ -53,13 +54,18 @@ LEFT JOIN (
     a.subject_id,
     min(a.deathtime)                                        AS deathtime,
     arg_min(a.hadm_id, a.deathtime ORDER BY a.hadm_id)      AS death_hadm_id,
-    max(a.dischtime) FILTER (a.expired_on_dod)              AS died_at,
+    max(death_at_discharge(a.dischtime))
+      FILTER (a.died_on_dod)                                AS died_at,
     arg_max(a.hadm_id, a.dischtime ORDER BY a.hadm_id)
-      FILTER (a.expired_on_dod)                             AS died_hadm_id
+      FILTER (a.died_on_dod)                                AS died_hadm_id,
+    bool_or(a.conflict)                                     AS conflict
   FROM (
     SELECT
       admissions.*,
-      hospital_expire_flag = 1 AND CAST(dischtime AS DATE) = CAST(dod AS DATE) AS expired_on_dod
+      died_in_hospital(deathtime, hospital_expire_flag, discharge_location)
+        AND CAST(dischtime AS DATE) = CAST(dod AS DATE)     AS died_on_dod,
+      died_in_hospital(deathtime, hospital_expire_flag, discharge_location)
+        AND death_conflicts(deathtime, dischtime, dod)      AS conflict
     FROM admissions
     JOIN (SELECT subject_id, min(dod) AS dod FROM patients GROUP BY subject_id) AS q USING (subject_id)
   ) AS a

@@ -1,0 +1,89 @@
+"""Several records of one visit to the emergency department: which belong together, and where they truly disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+PATIENT = {"subject_id": 5, "gender": "F"}
+ADMISSION = {
+    "subject_id": 5,
+    "hadm_id": 51,
+    "admittime": "2150-03-01 10:00",
+    "dischtime": "2150-03-06 12:00",
+    "admission_type": "EW EMER.",
+    "edregtime": "2150-02-28 20:00",
+    "edouttime": "2150-03-01 09:58",
+}
+# The patient moved between places of the emergency department.
+STAYS = {
+    38000001: ("2150-02-28 20:00", "2150-02-28 23:00"),
+    38000002: ("2150-02-28 23:00", "2150-03-01 04:00"),
+    38000003: ("2150-03-01 04:00", "2150-03-01 09:58"),
+}
+
+
+def tables(
+    stays: dict[int, tuple[str, str]], *, modules: tuple[str, ...] = ("ed", "hosp"), **admission: object
+) -> dict[str, list[dict[str, Any]]]:
+    """Rows of one visit in all three tables, or without `edstays`."""
+    rows: dict[str, list[dict[str, Any]]] = {
+        "hosp/patients": [PATIENT],
+        "hosp/admissions": [ADMISSION | admission],
+        "hosp/transfers": [],
+    }
+    for stay, (start, end) in stays.items():
+        times = {"subject_id": 5, "hadm_id": 51, "intime": start, "outtime": end}
+        rows["hosp/transfers"].append(
+            times | {"transfer_id": stay, "eventtype": "ED", "careunit": "Emergency Department"}
+        )
+        if "ed" in modules:
+            rows.setdefault("ed/edstays", []).append(times | {"stay_id": stay, "disposition": "ADMITTED"})
+    return rows
+
+
+def in_conflict(events: Any) -> set[str]:
+    return {e["code"].split("//")[0] for e in events.of(5) if "visit_conflict" in e["flags"]}
+
+
+def test_the_registration_belongs_to_the_first_of_several_stays_and_the_way_out_to_the_last(
+    build_rows: Callable[..., Any],
+) -> None:
+    events = build_rows(tables(STAYS))
+    registration, out = events.one(5, "ED_REGISTRATION"), events.one(5, "ED_OUT")
+    assert (registration["stay_id"], registration["attributes"]) == (38000001, {"transfer_id": 38000001})
+    assert (out["stay_id"], out["attributes"]) == (38000003, {"transfer_id": 38000003})
+    assert (registration["flags"], out["flags"]) == ({"same_visit"}, {"same_visit"})
+    assert in_conflict(events) == set()
+
+
+def test_a_later_way_out_is_in_conflict_with_the_last_stay_alone(build_rows: Callable[..., Any]) -> None:
+    events = build_rows(tables(STAYS, edouttime="2150-03-01 11:30"))
+    departures = events.of(5, "ED_DEPARTURE//ADMITTED")
+    assert ["visit_conflict" in e["flags"] for e in departures] == [False, False, True]
+    assert in_conflict(events) == {"ED_DEPARTURE", "ED_OUT", "TRANSFER_OUT"}
+
+
+def test_a_registration_that_begins_with_the_second_stay_belongs_to_it(build_rows: Callable[..., Any]) -> None:
+    """In the demo, one patient went home from the first stay and was registered again in that minute."""
+    events = build_rows(tables(STAYS, edregtime="2150-02-28 23:00"))
+    assert events.one(5, "ED_REGISTRATION")["stay_id"] == 38000002
+    assert in_conflict(events) == set()
+
+
+@pytest.mark.parametrize("modules", [("ed", "hosp"), ("hosp",)])
+@pytest.mark.parametrize(
+    ("left", "conflict"),
+    [("10:00:34", False), ("10:03:19", False), ("10:06", True), ("09:59", True), ("12:30", False)],
+)
+def test_a_row_that_the_admission_closed_is_not_in_conflict_with_the_true_departure(
+    build_rows: Callable[..., Any], modules: tuple[str, ...], left: str, conflict: bool
+) -> None:
+    """The rows of 33 of 182 visits of the demo end 34 to 199 seconds after admittime, hours before edouttime."""
+    stays = {38000001: ("2150-02-28 20:00", f"2150-03-01 {left}")}
+    events = build_rows(tables(stays, modules=modules, edouttime="2150-03-01 12:30"))
+    ends = {"ED_OUT", "TRANSFER_OUT"} | ({"ED_DEPARTURE"} if "ed" in modules else set())
+    assert in_conflict(events) == (ends if conflict else set())
+    assert "same_visit" in events.one(5, "ED_OUT")["flags"]
