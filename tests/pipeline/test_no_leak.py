@@ -42,7 +42,7 @@ KNOWN_AT_THE_END: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ed/edstays": (("outtime", "disposition"), ("ED_DEPARTURE",)),
 }
 # Told by another table than the one that changes: the diagnoses of a visit, and what admissions say of its end.
-ELSEWHERE = {("ed/diagnosis", "DIAGNOSIS"), ("hosp/admissions", "ED_OUT")}
+ELSEWHERE = {("ed/diagnosis", "ED_DIAGNOSIS"), ("hosp/admissions", "ED_OUT")}
 
 
 def query_of(dataset: Path, release: Path) -> duckdb.DuckDBPyConnection:

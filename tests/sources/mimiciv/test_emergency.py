@@ -251,20 +251,20 @@ def test_dispensed_drugs_are_no_doses_given_and_may_lie_before_the_arrival(traje
 
 
 def test_diagnoses_of_a_visit_are_known_at_its_end_and_not_before(trajectories: Any) -> None:
-    events = trajectories.of(SEPSIS, "DIAGNOSIS//", source_table="ed/diagnosis")
+    events = trajectories.of(SEPSIS, "ED_DIAGNOSIS//", source_table="ed/diagnosis")
     assert [(e["code"], e["attributes"]) for e in events] == [
-        ("DIAGNOSIS//ICD10CM//A41.9", {"seq_num": 1}),
-        ("DIAGNOSIS//ICD10CM//N39.0", {"seq_num": 2}),
+        ("ED_DIAGNOSIS//ICD10CM//A41.9", {"seq_num": 1}),
+        ("ED_DIAGNOSIS//ICD10CM//N39.0", {"seq_num": 2}),
     ]
     for event in events:
         is_(event, time=LEFT, available_time=LEFT, flags={"available_estimated"}, stay_id=SEPSIS_ED, link_id=SEPSIS_ED)
-    padded = trajectories.one(VISIT, "DIAGNOSIS//ICD9CM//845.0")
+    padded = trajectories.one(VISIT, "ED_DIAGNOSIS//ICD9CM//845.0")
     is_(padded, stay_id=VISIT_ED, time=datetime(2145, 9, 2, 22, 40))
 
 
 def test_titles_of_diagnoses_describe_codes_that_no_dictionary_has(built: Path) -> None:
     found = duckdb.sql(
-        f"SELECT description FROM '{built / 'metadata' / 'codes.parquet'}' WHERE code = 'DIAGNOSIS//ICD9CM//845.0'"
+        f"SELECT description FROM '{built / 'metadata' / 'codes.parquet'}' WHERE code = 'ED_DIAGNOSIS//ICD9CM//845.0'"
     ).fetchall()
     assert found == [("SPRAIN OF ANKLE",)]
 
@@ -283,7 +283,7 @@ def test_rows_of_a_stay_that_edstays_lacks_are_rejected_or_kept_without_it(
         }
     )
     assert [e["numeric_value"] for e in found.of(5, "ED_VITAL//heartrate")] == [81.0]
-    assert found.of(5, "ED_TRIAGE//") == found.of(5, "DIAGNOSIS//") == []
+    assert found.of(5, "ED_TRIAGE//") == found.of(5, "ED_DIAGNOSIS//") == []
     for name in ("triage", "diagnosis"):
         rejects = duckdb.sql(f"SELECT reason, stay_id FROM '{found.dataset / 'rejected' / name}.parquet'").fetchall()
         assert rejects == [("no_stay", 77)]

@@ -405,7 +405,7 @@ def test_a_visit_without_admission_has_no_hadm_id(trajectories: Any) -> None:
     flags = {
         "TRANSFER//Emergency Department": {"same_visit"},
         "TRANSFER_OUT//Emergency Department": {"same_visit"},
-        "DIAGNOSIS//ICD9CM//845.0": {"available_estimated", "code_unknown"},
+        "ED_DIAGNOSIS//ICD9CM//845.0": {"available_estimated", "code_unknown"},
         "RADIOLOGY_NOTE//RR": {"available_assumed"},
         "RADIOLOGY_DETAIL//exam_code//X7": {"available_assumed"},
     }

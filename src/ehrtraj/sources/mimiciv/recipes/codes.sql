@@ -25,9 +25,10 @@ described AS (
   JOIN event_type_of USING (linksto)
   UNION ALL
   SELECT
-    'DIAGNOSIS//' || icd_diagnosis(icd_version, icd_code, '//'),
+    event_type || '//' || icd_diagnosis(icd_version, icd_code, '//'),
     long_title
   FROM d_icd_diagnoses
+  CROSS JOIN (VALUES ('DIAGNOSIS'), ('ED_DIAGNOSIS')) AS billed(event_type)
   UNION ALL
   SELECT
     'PROCEDURE//' || icd_procedure(icd_version, icd_code, '//'),

@@ -5,6 +5,8 @@ SELECT DISTINCT event_type, item
 FROM (
   SELECT 'DIAGNOSIS' AS event_type, icd_diagnosis(icd_version, icd_code, '//') AS item FROM d_icd_diagnoses
   UNION ALL
+  SELECT 'ED_DIAGNOSIS', icd_diagnosis(icd_version, icd_code, '//') FROM d_icd_diagnoses
+  UNION ALL
   SELECT 'PROCEDURE', icd_procedure(icd_version, icd_code, '//') FROM d_icd_procedures
   UNION ALL
   SELECT 'HCPCS', upper(trim(code)) FROM d_hcpcs

@@ -83,21 +83,25 @@ CREATE OR REPLACE MACRO pain_score(txt) AS
 -- Notes ---------------------------------------------------------------------------------------------------------------
 
 -- note_id is '<subject_id>-<type>-<note_seq>', as 10000032-DS-21: note_seq counts within a type. One number for it, its
--- parts one behind the other: subject_id, six digits of note_seq, three of the type's letters (DS = 3 * 26 + 18 = 096).
--- Null for a note_id that is made otherwise.
+-- parts in a row: subject_id, five digits of note_seq, three of the type's letters (DS = 3 * 26 + 18 = 096). Below 2^53 for
+-- the eight digits of MIMIC's subject_ids (10000000 to 19999999), since pandas turns integers with nulls into float64.
+-- Null for a note_id of another form.
 CREATE OR REPLACE MACRO note_number(note_id) AS
-  TRY(CASE WHEN regexp_full_match(note_id, '[0-9]{1,9}-[A-Z]{2}-[0-9]{1,6}') THEN
-    CAST(split_part(note_id, '-', 1) AS BIGINT) * 1000000000
+  TRY(CASE WHEN regexp_full_match(note_id, '[0-8]?[0-9]{1,7}-[A-Z]{2}-[0-9]{1,5}') THEN
+    CAST(split_part(note_id, '-', 1) AS BIGINT) * 100000000
       + CAST(split_part(note_id, '-', 3) AS BIGINT) * 1000
       + (ascii(split_part(note_id, '-', 2)) - 65) * 26 + ascii(substr(split_part(note_id, '-', 2), 2)) - 65
   END);
 
 -- Orders --------------------------------------------------------------------------------------------------------------
 
--- poe_id is '<subject_id>-<poe_seq>': one number for it, the same in every table that speaks of the order. Null where a
--- garbled subject_id is too large for it.
+-- poe_id is '<subject_id>-<poe_seq>': one number for it, the same in every table that names the order. Null where a
+-- garbled part does not fit: numbers stay below 2^53, as those of notes do.
 CREATE OR REPLACE MACRO order_number(subject_id, poe_seq) AS
-  TRY(subject_id * 1000000 + poe_seq);
+  CASE
+    WHEN subject_id BETWEEN 0 AND 9007199253 AND poe_seq BETWEEN 0 AND 999999
+      THEN CAST(subject_id AS BIGINT) * 1000000 + poe_seq
+  END;
 
 CREATE OR REPLACE MACRO order_link(subject_id, poe_id) AS
   order_number(subject_id, TRY_CAST(split_part(poe_id, '-', 2) AS BIGINT));

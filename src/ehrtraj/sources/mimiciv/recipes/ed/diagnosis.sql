@@ -1,4 +1,5 @@
 -- ed/diagnosis: diagnoses billed for a stay in the emergency department, one a row.
+-- They have an event type of their own: comorbidity indices are defined on the diagnoses of an admission.
 -- They lie at the end of the stay (edstays.outtime) and are not available before it. A code that stands on the
 -- same bill again stays, flagged (mc#1927).
 -- rejected: no_code | nullif(trim(icd_code), '') IS NULL
@@ -9,7 +10,7 @@
 SELECT
   d.subject_id,
   e.outtime                                       AS time,
-  'DIAGNOSIS'                                     AS event_type,
+  'ED_DIAGNOSIS'                                  AS event_type,
   icd_diagnosis(d.icd_version, d.icd_code, '//')  AS item,
   'minute'                                        AS time_precision,
   e.hadm_id,
