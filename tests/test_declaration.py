@@ -207,7 +207,7 @@ def test_everything_follows_from_the_type_and_the_declaration() -> None:
         "How many.",
         "Loud.",
     ]
-    with pytest.raises(SettingsError, match="colour is 'blue': it is 'red' or 'green'"):
+    with pytest.raises(SettingsError, match="colour is 'blue': it must be 'red' or 'green'"):
         colour.check("blue")
 
 

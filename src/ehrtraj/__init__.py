@@ -5,7 +5,8 @@ from __future__ import annotations
 from ehrtraj.errors import EhrtrajError
 from ehrtraj.version import __version__
 
-# The name that type checkers know; importing typing takes longer than all else here, and Ctrl-C is not handled yet.
+# Type checkers recognise this name. Importing `typing` would take longer than everything else in this module, at a time
+# when Ctrl-C is not handled yet.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ehrtraj.api import build
@@ -25,8 +26,8 @@ __all__ = [
     "read_export",
 ]  # fmt: skip
 
-# What is asked for is imported then: opening a dataset needs no DuckDB, `ehrtraj --version` nothing at all.
-_WHERE = {
+# Names are imported on first use: opening a dataset does not need DuckDB, `ehrtraj --version` needs no import at all.
+_LAZY_IMPORTS = {
     "BuildResult": ("ehrtraj.results", "BuildResult"),
     "build": ("ehrtraj.api", "build"),
     "check": ("ehrtraj.checks.run", "check"),
@@ -40,11 +41,11 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _WHERE:
+    if name not in _LAZY_IMPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module, attribute = _WHERE[name]
+    module, attribute = _LAZY_IMPORTS[name]
     value = getattr(import_module(module), attribute)
     globals()[name] = value
     return value

@@ -1,4 +1,4 @@
-"""`python -m ehrtraj`."""
+"""Run the command line with `python -m ehrtraj`."""
 
 from ehrtraj.cli import main
 

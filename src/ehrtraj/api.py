@@ -1,4 +1,4 @@
-"""Building a dataset from Python."""
+"""Build a dataset from Python."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ehrtraj.runtime.progress import Reporter
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.local import LocalStorage
 
-_BY_POSITION = ("data_dir", "output", "trajectory_version")
+_POSITIONAL = ("data_dir", "output", "trajectory_version")
 
 
 def _parameters() -> Iterator[Parameter]:
-    """Yield the argument of `build` for each setting."""
+    """Yield the parameter of `build` for each setting."""
     for setting in SETTINGS:
-        kind = Parameter.POSITIONAL_OR_KEYWORD if setting.name in _BY_POSITION else Parameter.KEYWORD_ONLY
+        kind = Parameter.POSITIONAL_OR_KEYWORD if setting.name in _POSITIONAL else Parameter.KEYWORD_ONLY
         yield Parameter(setting.name, kind, default=None, annotation=setting.kind.argument)
 
 
@@ -43,20 +43,21 @@ def build(
     reporter: Reporter | None = None,
     **settings: object,
 ) -> BuildResult:
-    """Build a dataset of patient trajectories. The same as `ehrtraj build` on the command line.
+    """Build a dataset of patient trajectories, like `ehrtraj build` on the command line.
 
-    A setting that is not given comes from the environment, then from the file, then from the defaults.
+    A setting that you do not pass is read from the environment, then from the file, then from the defaults.
 
     Raises:
-        EhrtrajError: with a message that names the way out; its subclasses tell settings, input and output apart.
+        EhrtrajError: if the build fails; the message explains how to fix it. The subclasses distinguish problems with
+            settings, input and output.
         TypeError: for an argument that is not a setting.
     """
-    known = {setting.name for setting in SETTINGS}
+    setting_names = {setting.name for setting in SETTINGS}
     for name in settings:
-        if name not in known:
+        if name not in setting_names:
             raise TypeError(f"build() got an unexpected keyword argument '{name}'")
-    by_position = zip(_BY_POSITION, (data_dir, output, trajectory_version), strict=True)
-    resolved, origins = resolve(settings | dict(by_position), Path(config) if config else None)
+    positional = zip(_POSITIONAL, (data_dir, output, trajectory_version), strict=True)
+    resolved, origins = resolve(settings | dict(positional), Path(config) if config else None)
     return build_with(resolved, reporter or Reporter(), origins)
 
 
@@ -68,14 +69,14 @@ def build_with(
     output: Storage | None = None,
     engine: Engine | None = None,
 ) -> BuildResult:
-    """Build a dataset, then write the exports that the settings ask for.
+    """Build a dataset, then write the exports that the settings request.
 
     Args:
-        settings: of the build.
+        settings: settings of the build.
         reporter: is notified of progress.
         origins: where each setting came from, as `resolve` returns it.
-        output: receives the dataset; the folder `settings.output` by default.
-        engine: works on the tasks; this machine by default.
+        output: storage that receives the dataset; the folder `settings.output` by default.
+        engine: runs the tasks; the processes of this machine by default.
 
     Raises:
         EhrtrajError: see `build`.
@@ -113,7 +114,10 @@ def build_with(
 
 def _describe_arguments() -> str:
     helps = {setting.name: setting.help for setting in SETTINGS}
-    helps |= {"config": "TOML file with settings.", "reporter": "Is notified of progress. Silent by default."}
+    helps |= {
+        "config": "TOML file with settings.",
+        "reporter": "Object that is notified of progress; silent by default.",
+    }
     lines = (
         textwrap.indent(textwrap.fill(f"{n}: {h}", 112, subsequent_indent="    "), " " * 8) for n, h in helps.items()
     )

@@ -1,10 +1,11 @@
 """Settings of a build, and where each came from.
 
-`Settings` declares each of them once; everything else is derived (see `declaration`). To add one, add a field.
+`Settings` declares each setting once; everything else is derived (see `declaration`). To add a setting, add a field.
 
-One setting has one name everywhere: `--max-cpus` on the command line, `EHRTRAJ_MAX_CPUS` in the environment, `max_cpus`
-in a TOML file. The command line wins over the environment, which wins over the file. Only the names in `UNPREFIXED`
-also count without `EHRTRAJ_`: others, such as TABLES or SEED, are set for other programs too.
+A setting has the same name everywhere: `--max-cpus` on the command line, `EHRTRAJ_MAX_CPUS` in the environment,
+`max_cpus` in a TOML file. The command line takes precedence over the environment, and the environment over the file.
+Only the variables in `UNPREFIXED` also work without `EHRTRAJ_`: other names, such as TABLES or SEED, are too common and
+may be set for other programs.
 """
 
 from __future__ import annotations
@@ -33,56 +34,63 @@ Notes = Literal["inline", "separate", "none"]
 
 _VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
-LONGEST_NAME = 200
-"""A name may have 255 bytes: what is made beside the dataset has a longer one."""
+_MAX_VERSION_LENGTH = 200
+"""File systems allow 255 bytes; files next to the dataset have longer names than the dataset itself."""
 _ENVIRONMENT, _FILE = "environment ", "file "
 
 
 def _check_version(name: str) -> None:
     if not _VERSION_NAME.fullmatch(name):
         raise SettingsError(
-            f"trajectory version '{name}' cannot name a folder: use letters, digits, '.', '_', '+' and '-', starting "
-            "with a letter or digit"
+            f"trajectory version '{name}' is not a valid folder name: use letters, digits, '.', '_', '+' and '-', "
+            "starting with a letter or digit"
         )
-    if len(name) > LONGEST_NAME:
-        raise SettingsError(f"the trajectory version has {len(name)} letters: at most {LONGEST_NAME}")
+    if len(name) > _MAX_VERSION_LENGTH:
+        raise SettingsError(
+            f"the trajectory version has {len(name)} characters: use {_MAX_VERSION_LENGTH} characters or fewer"
+        )
 
 
 def _check_modules(modules: tuple[str, ...]) -> None:
-    if wrong := [entry for entry in modules if not all(entry.partition("="))]:
-        raise SettingsError(f"modules is '{','.join(wrong)}': write a module and its folder, as ecg=mimic-iv-ecg/1.0")
+    if malformed := [entry for entry in modules if not all(entry.partition("="))]:
+        raise SettingsError(
+            f"modules is '{','.join(malformed)}': write a module and its folder, such as ecg=mimic-iv-ecg/1.0"
+        )
 
 
 def _check_export(export: tuple[str, ...]) -> None:
-    for wanted in export:
-        unit, colon, kind = wanted.partition(":")
-        if unit not in UNITS or (colon and kind not in formats.names()):
+    for entry in export:
+        unit, colon, file_format = entry.partition(":")
+        if unit not in UNITS or (colon and file_format not in formats.names()):
             raise SettingsError(
-                f"export is '{wanted}': write what has a file ({', '.join(UNITS)}), a colon and a format "
+                f"export is '{entry}': write the unit of a file ({', '.join(UNITS)}), a colon and a format "
                 f"({', '.join(formats.names())}), such as patient:jsonl"
             )
 
 
-def _check_cpus(asked: int) -> None:
-    capped_cpus(asked)
+def _check_cpus(cpus: int) -> None:
+    capped_cpus(cpus)
 
 
 def _check_subjects(subjects: str) -> None:
     number_or_file(subjects)
 
 
-def _listed_subjects(subjects: str | None) -> str | None:
-    """Return the hash of the file of patients: its name says nothing of who is in it."""
-    if subjects is not None and (listed := Path(subjects).expanduser()).is_file():
-        import hashlib  # takes longer than all else here, and only a build needs it
+def _canonical_subjects(subjects: str | None) -> str | None:
+    """Return the hash of the file's content, or a number of patients as it is.
 
-        return hashlib.sha256(listed.read_bytes()).hexdigest()
+    The name of the file does not identify the patients in it.
+    """
+    if subjects is not None and (path := Path(subjects).expanduser()).is_file():
+        import hashlib  # takes longer than everything else here, and only a build needs it
+
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     return subjects
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that decides a build."""
+    """Settings of a build."""
 
     data_dir: Path = field(
         metadata=setting(
@@ -110,7 +118,7 @@ class Settings:
         default_factory=usable_cpus,
         metadata=setting(
             help="Maximum number of CPU cores to use.",
-            details="Never more than there are.",
+            details="The build never uses more cores than the machine has.",
             changes_data=False,
             check=_check_cpus,
             default_text="all",
@@ -131,7 +139,7 @@ class Settings:
     tables: tuple[str, ...] = field(
         default=(),
         metadata=setting(
-            help="Events of these tables only, such as labevents,icu/chartevents.",
+            help="Tables to build events from, such as labevents,icu/chartevents.",
             changes_data=True,
             canonical=sorted,
             default_text="all",
@@ -140,11 +148,11 @@ class Settings:
     subjects: str | None = field(
         default=None,
         metadata=setting(
-            help="These patients only: a file of subject_ids, or a number to draw.",
+            help="Patients to build: a file of subject_ids, or the number of patients to sample.",
             details="The file has one ID per line, or is a CSV file with a column `subject_id`. IDs that are not in "
             "the release are reported.",
             changes_data=True,
-            canonical=_listed_subjects,
+            canonical=_canonical_subjects,
             kind=ValueType(str, str, str | Path | int | None),
             check=_check_subjects,
             default_text="all",
@@ -153,21 +161,23 @@ class Settings:
     icu_only: bool = field(
         default=False,
         metadata=setting(
-            help="Only patients with an ICU stay, or all.", changes_data=True, switch="--icu-only/--all-patients"
+            help="Build only patients with an ICU stay, or all.",
+            changes_data=True,
+            switch="--icu-only/--all-patients",
         ),
     )
     clock: Clock = field(
         default="event",
         metadata=setting(
-            help="What the column time contains: when it happened (event) or was known (available).",
-            details="`available` is for readers that know one clock.",
+            help="Content of the column time: when an event happened (event) or became known (available).",
+            details="`available` is for readers that support a single time column.",
             changes_data=True,
         ),
     )
     standardise: bool = field(
         default=True,
         metadata=setting(
-            help="Numbers in their item's own unit, checked; or as they are.",
+            help="Convert numbers to their item's unit and check them, or keep them as written.",
             changes_data=True,
             switch="--standardise/--as-written",
         ),
@@ -175,7 +185,7 @@ class Settings:
     gem: Path | None = field(
         default=None,
         metadata=setting(
-            help="Folder of CMS' General Equivalence Mappings: ICD-10 codes as parents of ICD-9 codes.",
+            help="Folder of CMS's General Equivalence Mappings: adds ICD-10 codes as parents of ICD-9 codes.",
             changes_data=True,
             content_in="vocabularies",
         ),
@@ -183,7 +193,7 @@ class Settings:
     concept_maps: Path | None = field(
         default=None,
         metadata=setting(
-            help="Folder of mimic-code's concept maps: LOINC, SNOMED and RxNorm as parents of items.",
+            help="Folder of mimic-code's concept maps: adds LOINC, SNOMED and RxNorm codes as parents of items.",
             changes_data=True,
             content_in="vocabularies",
         ),
@@ -191,8 +201,8 @@ class Settings:
     vocabulary: Path | None = field(
         default=None,
         metadata=setting(
-            help="Folder of OMOP vocabularies (CONCEPT.csv, ...): standard concepts as parents.",
-            details="Athena offers them for download.",
+            help="Folder of OMOP vocabularies (CONCEPT.csv, ...): adds standard concepts as parents.",
+            details="You can download them from Athena.",
             changes_data=True,
             content_in="vocabularies",
         ),
@@ -200,19 +210,19 @@ class Settings:
     ed: Path | None = field(
         default=None,
         metadata=setting(
-            help="Folder of MIMIC-IV-ED, where it is not in DATA_DIR.", changes_data=True, content_in="files"
+            help="Folder of MIMIC-IV-ED, if it is not in DATA_DIR.", changes_data=True, content_in="files"
         ),
     )
     note: Path | None = field(
         default=None,
         metadata=setting(
-            help="Folder of MIMIC-IV-Note, where it is not in DATA_DIR.", changes_data=True, content_in="files"
+            help="Folder of MIMIC-IV-Note, if it is not in DATA_DIR.", changes_data=True, content_in="files"
         ),
     )
     modules: tuple[str, ...] = field(
         default=(),
         metadata=setting(
-            help="Folders of other modules that are elsewhere, such as ecg=mimic-iv-ecg/1.0.",
+            help="Folders of other modules outside DATA_DIR, such as ecg=mimic-iv-ecg/1.0.",
             changes_data=True,
             content_in="files",
             check=_check_modules,
@@ -221,8 +231,8 @@ class Settings:
     notes: Notes = field(
         default="inline",
         metadata=setting(
-            help="Texts of notes: in the events (inline), in files of their own beside them (separate), or left out "
-            "with everything else in the note module (none).",
+            help="Where to store the texts of notes: in the events (inline) or in separate files (separate). `none` "
+            "leaves out the note module entirely.",
             changes_data=True,
             shorthand=("--no-notes", "none"),
         ),
@@ -230,17 +240,17 @@ class Settings:
     source: str | None = field(
         default=None,
         metadata=setting(
-            help="Source of the release: a name, or the folder of your own.",
+            help="Source of the release: a name, or the folder of a custom source.",
             details="See docs/reference/sources.md.",
             changes_data=True,
             content_in="source",
-            default_text="found by its tables",
+            default_text="detected from the tables",
         ),
     )
     overlay: Path | None = field(
         default=None,
         metadata=setting(
-            help="Folder with your own recipes/ and rules/, which win over those of the source.",
+            help="Folder with custom recipes/ and rules/, which take precedence over those of the source.",
             changes_data=True,
             content_in="source",
         ),
@@ -251,7 +261,7 @@ class Settings:
     overwrite: bool = field(
         default=False,
         metadata=setting(
-            help="Replace a finished dataset of the same name, or keep it.",
+            help="Replace a finished dataset of the same name, or stop and keep it.",
             changes_data=False,
             switch="--overwrite/--keep",
         ),
@@ -259,9 +269,9 @@ class Settings:
     allow_incomplete: bool = field(
         default=False,
         metadata=setting(
-            help="Build from a release without patients or admissions.",
+            help="Build even if the table of patients or admissions is missing.",
             details="Otherwise the build stops.",
-            # It decides whether there is a dataset, not what is in it.
+            # It decides whether the dataset is built, not what it contains.
             changes_data=False,
             switch="--allow-incomplete/--complete",
         ),
@@ -269,7 +279,7 @@ class Settings:
     export: tuple[str, ...] = field(
         default=(),
         metadata=setting(
-            help="Also write files of the dataset beside it, such as patient:jsonl. See `ehrtraj export`.",
+            help="Also export the dataset, for example as patient:jsonl. See `ehrtraj export`.",
             changes_data=False,
             check=_check_export,
         ),
@@ -278,11 +288,11 @@ class Settings:
 
 SETTINGS = settings_of(Settings)
 UNPREFIXED = tuple(s.name for s in SETTINGS if s.declared.unprefixed)
-"""Settings whose environment variable also counts without the prefix."""
+"""Settings whose environment variable also works without the prefix."""
 
 
 def module_folders(settings: Settings, source: Source) -> dict[str, Path | None]:
-    """Folders of the modules that were named, None for those that were not.
+    """Return the folder of each module that the settings name, and None for the other modules of the source.
 
     Raises:
         SettingsError: if an option names a module that the source does not have.
@@ -291,18 +301,18 @@ def module_folders(settings: Settings, source: Source) -> dict[str, Path | None]
     for name in ("ed", "note"):
         if getattr(settings, name) is not None and name not in options:
             raise SettingsError(f"--{name}: {source.title} has no such module")
-    own: dict[str, Path | None] = {}
+    named_folders: dict[str, Path | None] = {}
     for entry in settings.modules:
         name, _, folder = entry.partition("=")
-        own[name] = Path(folder).expanduser()
-    return {module: getattr(settings, name, None) for name, module in options.items()} | own
+        named_folders[name] = Path(folder).expanduser()
+    return {module: getattr(settings, name, None) for name, module in options.items()} | named_folders
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """Settings of a TOML file, at its top level or under `[build]`.
+    """Return the settings in a TOML file, from its top level and from `[build]`.
 
     Raises:
-        SettingsError: if the file is not there, is not TOML, or has a key that is no setting.
+        SettingsError: if the file does not exist, is not TOML, or contains a key that is not a setting.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -312,11 +322,13 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not TOML: {error}") from None
     under_build = content.pop("build", {})
     if not isinstance(under_build, dict):
-        raise SettingsError(f"{path}: 'build' is not a table of settings: write [build]")
+        raise SettingsError(f"{path}: 'build' must be a table of settings: write [build]")
     content |= under_build
     names = {s.name for s in SETTINGS}
     if unknown := sorted(set(content) - names):
-        raise SettingsError(f"{path} has no setting named {', '.join(unknown)}; there are: {', '.join(sorted(names))}")
+        raise SettingsError(
+            f"{path} contains unknown settings: {', '.join(unknown)}. The settings are: {', '.join(sorted(names))}"
+        )
     return content
 
 
@@ -325,15 +337,15 @@ def resolve(
     config: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> tuple[Settings, dict[str, str]]:
-    """Settle every setting by precedence.
+    """Determine the value of each setting by precedence.
 
     Args:
-        given: settings from the command line or the library call; None counts as not given.
+        given: settings from the command line or the library call; None means that a setting was not given.
         config: TOML file, if any.
-        environ: environment variables; this process's own by default.
+        environ: environment variables; those of this process by default.
 
     Returns:
-        The settings, and for each name where its value came from.
+        The settings, and the origin of each value by the setting's name.
 
     Raises:
         SettingsError: if a required setting is missing or a value cannot be used.
@@ -342,82 +354,88 @@ def resolve(
     from_file = read_config_file(config) if config else {}
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for wanted in SETTINGS:
-        name = wanted.name
-        sources: list[tuple[str, object]] = [
+    for setting_ in SETTINGS:
+        name = setting_.name
+        candidates: list[tuple[str, object]] = [
             ("command line", given.get(name)),
-            *((f"{_ENVIRONMENT}{variable}", environ.get(variable)) for variable in wanted.variables),
+            *((f"{_ENVIRONMENT}{variable}", environ.get(variable)) for variable in setting_.variables),
             (f"{_FILE}{config}", from_file.get(name)),
         ]
-        values[name], origins[name] = _first_given(wanted, sources)
-    for wanted in SETTINGS:
-        wanted.check(values[wanted.name])
+        values[name], origins[name] = _first_value(setting_, candidates)
+    for setting_ in SETTINGS:
+        setting_.check(values[setting_.name])
     return Settings(**values), origins
 
 
-def _first_given(wanted: Setting, sources: list[tuple[str, object]]) -> tuple[object, str]:
-    """Return the value of a setting and where it came from."""
-    for origin, value in sources:
+def _first_value(setting_: Setting, candidates: list[tuple[str, object]]) -> tuple[object, str]:
+    """Return the value of a setting and its origin.
+
+    Args:
+        setting_: the setting.
+        candidates: pairs of origin and value, the highest precedence first.
+    """
+    for origin, value in candidates:
         if value is not None and value != "":
             try:
-                return wanted.kind.parse(value), origin
+                return setting_.kind.parse(value), origin
             except SettingsError as error:
-                raise SettingsError(f"{wanted.name} ({origin}): {error}") from None
-    if not wanted.required:
-        return wanted.default, "default"
-    upper = wanted.variables[-1]
-    if wanted.declared.positional:
-        what, way = "the folder of the release", f"name it (ehrtraj build {upper})"
+                raise SettingsError(f"{setting_.name} ({origin}): {error}") from None
+    if not setting_.required:
+        return setting_.default, "default"
+    variable = setting_.variables[-1]
+    if setting_.declared.positional:
+        what, advice = "the folder of the release", f"pass it as an argument (ehrtraj build {variable})"
     else:
-        what, way = wanted.name, f"give {wanted.option}"
+        what, advice = setting_.name, f"pass {setting_.option}"
     raise SettingsError(
-        f"{what} is missing: {way}, set {upper} in the environment, or write {wanted.name} in a --config file"
+        f"{what} is missing: {advice}, set {variable} in the environment, or set {setting_.name} in a --config file"
     )
 
 
 def spell(value: object) -> str:
-    """Write the value of a setting as a user would."""
+    """Return the value of a setting as a user would write it."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def settings_news(
     settings: Settings, origins: Mapping[str, str], environ: Mapping[str, str] | None = None
 ) -> tuple[list[str], list[str]]:
-    """Say which settings nobody wrote on the command line, and which variables are no settings.
+    """List the settings that come from the environment or a file, and the variables that are not settings.
 
     Args:
-        settings: as `resolve` settled them.
-        origins: where each came from.
-        environ: environment variables; this process's own by default.
+        settings: as returned by `resolve`.
+        origins: where each setting came from.
+        environ: environment variables; those of this process by default.
 
     Returns:
-        Notes, and warnings: a setting of the environment that changes the data may be a surprise.
+        Notes and warnings. A setting from the environment that changes the data is a warning, since the user may not
+        expect it.
     """
     environ = os.environ if environ is None else environ
     notes, warnings = [], []
     variables = {name: origin.removeprefix(_ENVIRONMENT) for name, origin in origins.items() if _ENVIRONMENT in origin}
-    written = {n: f"{n} = {spell(getattr(settings, n))} ({variable})" for n, variable in variables.items()}
-    # A setting that has no default is given somewhere by everyone, and where is no surprise.
+    texts = {n: f"{n} = {spell(getattr(settings, n))} ({variable})" for n, variable in variables.items()}
+    # Every user sets a setting that has no default, so setting it in the environment is expected.
     surprising = {s.name for s in SETTINGS if s.declared.changes_data and not s.required}
-    if harmless := [text for name, text in written.items() if name not in surprising]:
+    if harmless := [text for name, text in texts.items() if name not in surprising]:
         notes.append(f"settings from the environment: {', '.join(harmless)}")
-    if serious := [text for name, text in written.items() if name in surprising]:
+    if serious := [text for name, text in texts.items() if name in surprising]:
         warnings.append(
             f"settings from the environment that change the data: {', '.join(serious)}. If you did not intend this, "
-            "unset the variables or give the options on the command line"
+            "unset the variables or pass the options on the command line"
         )
-    if filed := [name for name, origin in origins.items() if origin.startswith(_FILE)]:
-        listed = ", ".join(f"{name} = {spell(getattr(settings, name))}" for name in filed)
-        notes.append(f"settings from the {origins[filed[0]]}: {listed}")
+    if from_file := [name for name, origin in origins.items() if origin.startswith(_FILE)]:
+        listed = ", ".join(f"{name} = {spell(getattr(settings, name))}" for name in from_file)
+        notes.append(f"settings from the {origins[from_file[0]]}: {listed}")
     return notes, warnings + _unknown_variables(environ)
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Say which variables with our prefix are no settings, most likely by a slip of the pen."""
-    known = [s.variables[0] for s in SETTINGS]
+    """Return a warning for each variable with the prefix `EHRTRAJ_` that is not a setting, most likely a typo."""
+    variables = [s.variables[0] for s in SETTINGS]
     warnings = []
-    for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in known):
-        near = difflib.get_close_matches(name, known, 1)
-        meant = f": did you mean {near[0]}?" if near else ""
-        warnings.append(f"the environment variable {name} is not a setting and has no effect{meant}")
+    for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in variables):
+        close_matches = difflib.get_close_matches(name, variables, 1)
+        suggestion = f": did you mean {close_matches[0]}?" if close_matches else ""
+        warnings.append(f"the environment variable {name} is not a setting and has no effect{suggestion}")
     return warnings

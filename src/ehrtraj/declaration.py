@@ -1,8 +1,8 @@
 """Settings that are declared once, as fields of a dataclass.
 
-The name, type and default of a field, and what `setting()` adds to them, are all there is to know of a setting. Its
-parser, environment variables, option of the command line, argument of `build()`, line of the documentation and place in
-the fingerprint follow from them.
+The name, type and default of a field, and the metadata from `setting()`, define a setting completely. Its parser,
+environment variables, command-line option, argument of `build()`, line of the documentation and place in the
+fingerprint are derived from them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, Union, get_args
 from ehrtraj.errors import SettingsError
 
 Content = Literal["files", "source", "vocabularies"]
-"""Entries of the fingerprint that hold the content of files which settings name."""
+"""Entries of the fingerprint that cover the content of files named by settings."""
 
 PREFIX = "EHRTRAJ_"
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
@@ -27,11 +27,11 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
 class ValueType(NamedTuple):
-    """How the values of a type are given.
+    """How values of a type are passed.
 
     Attributes:
-        parse: makes a value of a text, or of what a caller or a TOML file gave.
-        option: type of the option on the command line.
+        parse: converts a string, an argument or a value from a TOML file.
+        option: type of the command-line option.
         argument: type of the argument of `build()`.
     """
 
@@ -42,23 +42,24 @@ class ValueType(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """What a setting is, beside the name, type and default of its field.
+    """What defines a setting in addition to the name, type and default of its field.
 
     Attributes:
-        help: what it does, for `--help`, the docstring of `build()` and the table of settings.
-        changes_data: whether it changes which events a dataset has, or what is in them. Then it is in the fingerprint.
-        content_in: entry of the fingerprint that has the content of the files that the setting names. Without it, the
-            value itself is in the fingerprint.
-        canonical: what of the value is in the fingerprint, the same for values that mean the same.
-        kind: how values are given, where the type does not show it.
-        check: raises a `SettingsError` for a value that cannot be used.
-        details: what the table of settings adds to the help.
-        default_text: how to write the default, where the value does not show it.
-        positional: whether it is an argument of the command, not an option.
-        short: letter of the option, such as `-o`.
+        help: what the setting does, for `--help`, the docstring of `build()` and the table of settings.
+        changes_data: whether the setting changes the events of a dataset or their content. If so, it is part of the
+            fingerprint.
+        content_in: entry of the fingerprint that covers the content of the files that the setting names. If None, the
+            value itself is part of the fingerprint.
+        canonical: returns the form of a value that enters the fingerprint; equivalent values have the same form.
+        kind: how values are passed, if this does not follow from the type.
+        check: raises a `SettingsError` for an invalid value.
+        details: text that the table of settings shows after the help.
+        default_text: text of the default, if the value alone does not explain it.
+        positional: whether the setting is an argument of the command rather than an option.
+        short: short option, such as `-o`.
         switch: the two options of a bool, such as `--icu-only/--all-patients`.
         shorthand: an option that stands for a value, such as `--no-notes` for `none`.
-        unprefixed: whether its environment variable also counts without `EHRTRAJ_`.
+        unprefixed: whether the environment variable also works without `EHRTRAJ_`.
     """
 
     help: str
@@ -84,7 +85,7 @@ def _as_metadata(make: Callable[_P, Declaration]) -> Callable[_P, dict[str, Decl
 
 
 setting = _as_metadata(Declaration)
-"""The metadata of a field that is a setting: takes what `Declaration` takes."""
+"""Return the metadata of a field that is a setting. Takes the arguments of `Declaration`."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,11 @@ class Setting:
     """A field with its declaration.
 
     Attributes:
-        name: of the field, the argument of `build()` and the key in a TOML file.
-        kind: how values are given.
-        choices: all values there are, where these are few.
-        field: of the dataclass.
-        declared: what its metadata declares.
+        name: name of the field, of the argument of `build()` and of the key in a TOML file.
+        kind: how values are passed.
+        choices: all valid values, if the setting is a choice; otherwise empty.
+        field: the field of the dataclass.
+        declared: the declaration in its metadata.
     """
 
     name: str
@@ -107,58 +108,58 @@ class Setting:
 
     @property
     def required(self) -> bool:
-        """Whether there is no default."""
+        """Whether the setting has no default."""
         return self.field.default is MISSING and self.field.default_factory is MISSING
 
     @property
     def default(self) -> object:
-        """The value where none is given; only of a setting that is not required."""
+        """The default value. A required setting has none."""
         return self.field.default if self.field.default_factory is MISSING else self.field.default_factory()
 
     @property
     def option(self) -> str:
-        """Name of the option on the command line."""
+        """Name of the command-line option."""
         return f"--{self.name.replace('_', '-')}"
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Environment variables that set it, the first of them before the second."""
+        """Environment variables that set it, the one with the highest precedence first."""
         upper = self.name.upper()
         return (f"{PREFIX}{upper}", upper) if self.declared.unprefixed else (f"{PREFIX}{upper}",)
 
     @property
     def default_text(self) -> str:
-        """The default as a user would write it; empty where nothing is set, and for a bool."""
+        """The default as a user would write it; empty if there is no default, and for a bool."""
         if self.declared.default_text or self.required or isinstance(self.default, bool):
             return self.declared.default_text
         return "" if self.default in (None, ()) else str(self.default)
 
     @property
     def help(self) -> str:
-        """The help with the default."""
+        """The help text, followed by the default."""
         return f"{self.declared.help} (default {self.default_text})" if self.default_text else self.declared.help
 
     def check(self, value: object) -> None:
-        """Refuse a value that cannot be used.
+        """Check that a value is valid.
 
         Raises:
-            SettingsError: if it is none of the choices, or does not pass the check of the declaration.
+            SettingsError: if the value is not one of the choices, or fails the check of the declaration.
         """
         if self.choices and value not in self.choices:
             *others, last = map(repr, self.choices)
-            raise SettingsError(f"{self.name} is '{value}': it is {', '.join(others)} or {last}")
+            raise SettingsError(f"{self.name} is '{value}': it must be {', '.join(others)} or {last}")
         if self.declared.check is not None and value is not None:
             self.declared.check(value)
 
     def canonical(self, value: object) -> object:
-        """Return what of a value decides the data."""
+        """Return the form of a value that enters the fingerprint."""
         return value if self.declared.canonical is None else self.declared.canonical(value)
 
 
 def settings_of(declared_in: type) -> tuple[Setting, ...]:
     """Return the settings that a dataclass declares, in the order of its fields."""
     hints = get_type_hints(declared_in)
-    found = []
+    settings = []
     for field in fields(declared_in):
         declaration: Declaration = field.metadata[_KEY]
         (value_type,) = _without_none(hints[field.name])
@@ -166,23 +167,23 @@ def settings_of(declared_in: type) -> tuple[Setting, ...]:
         kind = declaration.kind or (
             ValueType(str, str, value_type | None) if choices else _KINDS[get_origin(value_type) or value_type]
         )
-        found.append(Setting(field.name, kind, choices, field, declaration))
-    return tuple(found)
+        settings.append(Setting(field.name, kind, choices, field, declaration))
+    return tuple(settings)
 
 
 def show_parameters(parameters: Iterable[inspect.Parameter]) -> Callable[[_Function], _Function]:
-    """Return a decorator that gives a function with `**keywords` a signature which names them.
+    """Return a decorator that gives a function with `**keywords` an explicit signature.
 
     Args:
-        parameters: in their order. Those of the function that are not among them come last.
+        parameters: parameters of the new signature, in order. The function's other parameters follow them.
     """
     shown = {parameter.name: parameter for parameter in parameters}
 
     def decorate(function: _Function) -> _Function:
-        own = inspect.signature(function, eval_str=True)
-        rest = [p for p in own.parameters.values() if p.name not in shown and p.kind is not p.VAR_KEYWORD]
-        signature = own.replace(parameters=[*shown.values(), *rest])
-        function.__signature__ = signature  # type: ignore[attr-defined]  # what inspect.signature reads
+        original = inspect.signature(function, eval_str=True)
+        rest = [p for p in original.parameters.values() if p.name not in shown and p.kind is not p.VAR_KEYWORD]
+        signature = original.replace(parameters=[*shown.values(), *rest])
+        function.__signature__ = signature  # type: ignore[attr-defined]  # inspect.signature reads this attribute
         return function
 
     return decorate

@@ -1,8 +1,8 @@
-"""Errors that a user can act on: each has a message with the way out, and an exit code."""
+"""Errors that a user can act on. Each has an exit code and a message that explains how to fix the problem."""
 
 
 class EhrtrajError(Exception):
-    """Base of all errors that ehrtraj reports in plain words, without a traceback."""
+    """Base class of all errors that ehrtraj reports as a message without a traceback."""
 
     exit_code = 1
 
@@ -14,11 +14,11 @@ class SettingsError(EhrtrajError):
 
 
 class MissingExtraError(SettingsError, ImportError):
-    """What is asked for needs an extra of the package that is not installed."""
+    """The requested operation needs an optional extra of the package that is not installed."""
 
 
 class ReleaseError(EhrtrajError):
-    """The input is not a release, or a file of it cannot be used."""
+    """The input is not a release, or one of its files cannot be used."""
 
     exit_code = 3
 
@@ -36,20 +36,20 @@ class RecipeError(EhrtrajError):
 
 
 class LedgerError(EhrtrajError):
-    """Rows read are not rows that became events plus rejected rows."""
+    """The rows that were read are not all accounted for."""
 
     exit_code = 6
 
 
 class DatasetError(EhrtrajError):
-    """What lies there is not a dataset, not all of one, of a newer format, or damaged."""
+    """The folder is not a dataset, or the dataset is incomplete, damaged or in a newer format."""
 
     exit_code = 7
 
 
 class UnknownSubjectError(DatasetError, KeyError):
-    """A patient who is not in the dataset."""
+    """The patient is not in the dataset."""
 
     def __str__(self) -> str:
-        # KeyError would show the message in quotes.
+        # KeyError would print the message in quotes.
         return str(self.args[0])

@@ -1,4 +1,4 @@
-"""Read the small text files that users write: tasks, rule tables, recipes. A mistake is named with its line."""
+"""Read the small text files that users write: tasks, rule tables, recipes. Errors name the line."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def read_text_file(path: File, what: str, error: type[EhrtrajError], most: int =
 
     Args:
         path: the file.
-        what: it is, for messages: "the task file".
+        what: name of the file in messages, such as "the task file".
         error: class of the error to raise.
-        most: maximum size, bytes.
+        most: maximum size in bytes.
 
     Raises:
         EhrtrajError: of the class `error`, if the file is missing, a folder, a pipe, too large, not UTF-8 or binary.
@@ -41,7 +41,7 @@ def read_text_file(path: File, what: str, error: type[EhrtrajError], most: int =
 
 
 def read_source_file(file: File) -> str:
-    """Return the text of a file of a source: of the package as it is, of a user's own after the checks.
+    """Return the text of a file of a source. Only files that a user wrote are checked, not those of the package.
 
     Raises:
         RecipeError: if a user's file is missing, too large, not UTF-8 or binary.
@@ -52,37 +52,38 @@ def read_source_file(file: File) -> str:
 
 
 def read_csv_lines(path: File, columns: list[str], error: type[EhrtrajError]) -> list[tuple[int, dict[str, str]]]:
-    """Return the lines of a CSV file that must have these columns, each with its number in the file.
+    """Return the lines of a CSV file with exactly these columns, each with its line number.
 
     Raises:
-        EhrtrajError: of the class `error`, if the file cannot be read or a line has another number of fields.
+        EhrtrajError: of the class `error`, if the file cannot be read, its header differs from `columns`, or a line has
+            a different number of fields.
     """
     reader = csv.reader(io.StringIO(read_text_file(path, "the table", error)), strict=True)
     lines: list[tuple[int, dict[str, str]]] = []
-    begun = 1
+    line = 1
     try:
         if next(reader, []) != columns:
             raise error(f"{path}: its first line must be {','.join(columns)}")
         while True:
-            begun = reader.line_num + 1
+            line = reader.line_num + 1
             fields = next(reader, None)
             if fields is None:
                 return lines
             if fields and len(fields) != len(columns):
-                raise error(f"{path}, line {begun}: it must have {len(columns)} fields, not {len(fields)}")
+                raise error(f"{path}, line {line}: it must have {len(columns)} fields, not {len(fields)}")
             if fields:
-                lines.append((begun, dict(zip(columns, fields, strict=True))))
+                lines.append((line, dict(zip(columns, fields, strict=True))))
     except csv.Error as problem:
-        raise error(f"{path}, line {begun}: {problem}") from None
+        raise error(f"{path}, line {line}: {problem}") from None
 
 
 def names_in(folder: File, error: type[EhrtrajError]) -> list[str]:
-    """Return the names of what a folder holds, in order, hidden files left out.
+    """Return the sorted names of the files and folders in a folder, without hidden files.
 
     Raises:
-        EhrtrajError: of the class `error`, if it cannot be read.
+        EhrtrajError: of the class `error`, if the folder cannot be read.
     """
-    found = folder if isinstance(folder, UserFile) else list_folder(folder)
-    if found.problem:
-        raise error(f"the folder {folder} cannot be read: {found.problem}")
-    return [file.name for file in found.inside]
+    listing = folder if isinstance(folder, UserFile) else list_folder(folder)
+    if listing.problem:
+        raise error(f"the folder {folder} cannot be read: {listing.problem}")
+    return [file.name for file in listing.inside]

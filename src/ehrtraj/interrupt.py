@@ -1,11 +1,11 @@
-"""Ctrl-C and SIGTERM: how a command is stopped, at any moment, with nothing half-written.
+"""Ctrl-C and SIGTERM: stop a command at any moment without leaving half-written files.
 
 Until a command has something to clean up (its imports take most of a second), a signal ends the process at once: an
-exception would be raised inside of an import, where libraries turn it into something else. While a command is at work,
-the first signal raises KeyboardInterrupt, and further ones are ignored for a while, so that they do not cut short the
-cleaning up. Code that runs callbacks from C can lose the exception: `check` raises it again.
+exception would be raised inside an import, where libraries turn it into something else. While a command is running, the
+first signal raises KeyboardInterrupt. Further signals are ignored for a few seconds, so that they do not interrupt the
+cleanup. Code that runs callbacks from C can lose the exception: `check` raises it again.
 
-It imports next to nothing, since it is what the command line imports first.
+This module imports almost nothing, because the command line imports it first.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import sys
 import time
 
 EXIT_CODE = 130
-# A second Ctrl-C within so many seconds is taken for impatience, not for a sign that the first one was lost.
-_PATIENCE = 5.0
+# A second Ctrl-C within this time is treated as impatience, not as a sign that the first one was lost.
+_SECONDS_TO_IGNORE = 5.0
 
 
 class _State:
@@ -31,61 +31,61 @@ class _State:
 
 
 def install() -> None:
-    """Handle SIGINT and SIGTERM, unless they are ignored, as they are under `nohup`."""
+    """Handle SIGINT and SIGTERM, unless the process already ignores them, as under `nohup`."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handle)
     if not _State.installed:
-        # Registered first, so called last.
+        # The first function that is registered is called last.
         atexit.register(_ignore)
         _State.installed = True
 
 
 def handled() -> list[signal.Signals]:
-    """Return the signals that stop this process in a tidy way: none where it is no command, but uses the library."""
+    """Return the signals that this module handles: none if the process uses the library without the command line."""
     return [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is _handle]
 
 
 def requested() -> bool:
-    """Whether the process was told to stop."""
+    """Return whether a signal has asked the process to stop."""
     return _State.requested_at is not None
 
 
 def request() -> None:
-    """Note that the process was told to stop, for code that has a handler of its own."""
+    """Record that a signal asked the process to stop, for code that has its own handler."""
     _State.requested_at = time.monotonic()
 
 
 def check() -> None:
-    """Raise KeyboardInterrupt if the process was told to stop.
+    """Raise KeyboardInterrupt if a signal has asked the process to stop.
 
     Raises:
-        KeyboardInterrupt: in that case, also if it was raised before and got lost.
+        KeyboardInterrupt: in that case, even if it was already raised once and then lost.
     """
     if requested() and not _State.held:
         raise KeyboardInterrupt
 
 
 def finish(code: int) -> None:
-    """Note that all is done: what happens from now on changes nothing of the exit code."""
+    """Record that the command is done: signals no longer change the exit code."""
     _State.ending = code
 
 
 class working:  # noqa: N801  # used as a function
-    """A part of a command that has something to clean up."""
+    """A section of a command that has something to clean up."""
 
     def __enter__(self) -> None:
         _State.working += 1
 
     def __exit__(self, kind: object, *_: object) -> None:
-        # After an error the cleaning up goes on further out, where a signal must not end the process at once.
+        # After an error, outer blocks still clean up: a signal must not end the process at once there.
         if kind is None:
             check()
             _State.working -= 1
 
 
 class held:  # noqa: N801  # used as a function
-    """A part that is not cut short: KeyboardInterrupt waits until its end."""
+    """A section that is not interrupted: KeyboardInterrupt is raised at its end."""
 
     def __enter__(self) -> None:
         _State.held += 1
@@ -97,7 +97,7 @@ class held:  # noqa: N801  # used as a function
 
 
 def _ignore() -> None:
-    """Ignore signals while the interpreter is taken down: it restores what they did before, which is to kill."""
+    """Ignore signals while the interpreter shuts down: it restores their default action, which kills the process."""
     for number in handled():
         signal.signal(number, signal.SIG_IGN)
 
@@ -109,7 +109,7 @@ def _handle(_number: int, _frame: object) -> None:
         _stop_at_once()
     now = time.monotonic()
     before = _State.requested_at
-    if before is None or now - before > _PATIENCE:
+    if before is None or now - before > _SECONDS_TO_IGNORE:
         _State.requested_at = now
         if not _State.held:
             raise KeyboardInterrupt
@@ -117,28 +117,28 @@ def _handle(_number: int, _frame: object) -> None:
 
 def _stop_at_once() -> None:
     if _State.stopping:
-        # A second signal came before the first one ended the process.
+        # A second signal arrived before the first one ended the process.
         return
     _State.stopping = True
     try:
-        # On a terminal the line begins with ^C.
+        # A terminal shows ^C at the start of the line.
         os.write(2, b"\nstopped\n" if os.isatty(2) else b"stopped\n")
     finally:
         os._exit(EXIT_CODE)
 
 
 def silence() -> None:
-    """Print no traceback of what fails because the process was told to stop, such as a callback or another thread."""
+    """Print no traceback for failures that the stop itself causes, such as those in a callback or another thread."""
     import threading
 
-    tell, notify_of_thread = sys.unraisablehook, threading.excepthook
+    report, report_thread = sys.unraisablehook, threading.excepthook
 
-    def quiet(what: sys.UnraisableHookArgs) -> None:
+    def quiet(failure: sys.UnraisableHookArgs) -> None:
         if not requested():
-            tell(what)
+            report(failure)
 
-    def quiet_thread(what: threading.ExceptHookArgs) -> None:
+    def quiet_thread(failure: threading.ExceptHookArgs) -> None:
         if not requested():
-            notify_of_thread(what)
+            report_thread(failure)
 
     sys.unraisablehook, threading.excepthook = quiet, quiet_thread

@@ -1,4 +1,4 @@
-"""Read the texts of notes, wherever a build has put them: `--notes inline` or `--notes separate`."""
+"""Read the texts of notes that a build has stored in separate files (`--notes separate`)."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _KEY = ("subject_id", "source_table", "source_key")
 
 
 def read_notes(dataset: str | Path, subjects: Iterable[int] | None = None) -> pa.Table:
-    """The texts that lie beside the events of a dataset built with `--notes separate`.
+    """Return the texts of notes of a dataset that was built with `--notes separate`.
 
     Args:
         dataset: folder of the dataset.
-        subjects: subject_ids; None for all patients, which may be more than memory holds.
+        subjects: subject_ids; None for all patients, whose notes may not fit in memory.
 
     Returns:
-        Columns subject_id and source_key (int64), source_table (string), text (large_string); no rows where the dataset
-        has its notes in the events, or none.
+        Columns subject_id and source_key (int64), source_table (string), text (large_string); no rows if the dataset
+        has its notes in the events, or no notes.
 
     Raises:
-        OutputError: if there is no dataset.
+        OutputError: if the folder is not a dataset.
     """
     root = Path(dataset)
     if not (root / "data").is_dir():
-        raise OutputError(f"{root} is no dataset: it has no folder data")
+        raise OutputError(f"{root} is not a dataset: it does not contain a folder named data")
     files = sorted((root / "notes").rglob("*.parquet"))
     if not files:
         return NOTE_SCHEMA.empty_table()
@@ -40,38 +40,38 @@ def read_notes(dataset: str | Path, subjects: Iterable[int] | None = None) -> pa
 
 
 def join_notes(dataset: str | Path, events: pa.Table) -> pa.Table:
-    """Events with the texts that lie beside them put back into text_value.
+    """Fill in the text_value of events with the texts of notes from separate files.
 
     Args:
-        dataset: folder of the dataset that the events are from.
-        events: with at least subject_id, source_table, source_key and text_value, in any order, which stays.
+        dataset: folder of the dataset that contains the events.
+        events: has at least the columns subject_id, source_table, source_key and text_value.
 
     Returns:
-        The same columns and rows.
+        The same columns and rows, in the same order.
 
     Raises:
-        OutputError: if there is no dataset.
+        OutputError: if the folder is not a dataset.
     """
     return put_texts(events, read_notes(dataset, pc.unique(events["subject_id"]).to_pylist()))
 
 
 def put_texts(events: pa.Table, texts: pa.Table) -> pa.Table:
-    """Put the texts of notes into the text_value of their events.
+    """Fill in the text_value of events with the given texts of notes.
 
     Args:
-        events: with at least subject_id, source_table, source_key and text_value, in any order, which stays.
-        texts: as `read_notes` gives them.
+        events: has at least the columns subject_id, source_table, source_key and text_value.
+        texts: as `read_notes` returns them.
 
     Returns:
-        The same columns and rows.
+        The same columns and rows, in the same order.
     """
-    # A note has several events where a recipe says so; only those whose text was taken out have none.
+    # A recipe can make several events of a note. Only those whose text was moved to a separate file have a null text.
     if not texts.num_rows:
         return events
-    place = pa.array(range(events.num_rows), pa.int64())
+    row = pa.array(range(events.num_rows), pa.int64())
     keys = events.select(list(_KEY)).cast(pa.schema([NOTE_SCHEMA.field(name) for name in _KEY]))
-    wanted = keys.append_column("place", place).filter(pc.is_null(events["text_value"]))
-    found = wanted.join(texts, list(_KEY), join_type="inner").select(["place", "text"])
-    whole = pa.table({"place": place}).join(found, "place", join_type="left outer").sort_by("place")
-    value = pc.coalesce(events["text_value"].cast(pa.large_string()), whole["text"])
+    without_text = keys.append_column("row", row).filter(pc.is_null(events["text_value"]))
+    joined = without_text.join(texts, list(_KEY), join_type="inner").select(["row", "text"])
+    by_row = pa.table({"row": row}).join(joined, "row", join_type="left outer").sort_by("row")
+    value = pc.coalesce(events["text_value"].cast(pa.large_string()), by_row["text"])
     return events.set_column(events.schema.get_field_index("text_value"), "text_value", value)

@@ -1,4 +1,4 @@
-"""What the functions of the library return."""
+"""Results that the functions of the library return."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ehrtraj.release.subjects import SubjectsFound
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What an export did.
+    """Result of an export.
 
     Attributes:
         path: folder of the export.
-        already_there: whether the same export had been done before, so that nothing was changed.
+        already_there: whether the same export already existed, so that nothing was changed.
         files: number of files of events.
         patients: number of patients.
-        events: number of events in them, history not counted.
-        bytes: size of the files of events.
-        seconds: wall time.
-        peak_memory: most bytes held by all processes together.
+        events: number of events in these files, without history.
+        bytes: total size of the files of events.
+        seconds: wall time in seconds.
+        peak_memory: peak memory of all processes together, in bytes.
         resumed: whether it resumed an earlier run.
         notes: what the user should know.
-        requested: what became of the patients that `subjects` asked for; None where it did not.
+        requested: the patients requested with `subjects`, found and not found; None without `subjects`.
     """
 
     path: Path
@@ -42,25 +42,25 @@ class ExportResult:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a build did.
+    """Result of a build.
 
     Attributes:
-        path: the dataset.
-        already_there: whether the same build had been done before, so that nothing was changed.
+        path: folder of the dataset.
+        already_there: whether the same dataset already existed, so that nothing was changed.
         release: version of the release.
         patients: number of patients.
         events: number of events.
-        ledger: account of every table's rows.
-        seconds: wall time.
-        peak_memory: most bytes held by all processes together.
+        ledger: counts of rows by outcome, for each table.
+        seconds: wall time in seconds.
+        peak_memory: peak memory of all processes together, in bytes.
         bytes: size of the dataset.
         notes: what the user should know.
         warnings: what the user must know before using the result.
-        versions: release of each download that was read, by its name.
-        requested: what became of the patients that `subjects` asked for; None where it did not, or if the dataset was
-            already there.
-        exports: what was written of the dataset beside it.
-        source: what people call the source of the release; empty if the dataset was already there.
+        versions: version of each download that was read, by its name.
+        requested: the patients requested with `subjects`, found and not found; None without `subjects`, or if the
+            dataset already existed.
+        exports: results of the exports that the settings request.
+        source: title of the release's source; empty if the dataset already existed.
     """
 
     path: Path

@@ -1,7 +1,7 @@
-"""Files that a user wrote, kept in memory as they were when they were read.
+"""Snapshots in memory of files that a user wrote.
 
-A build reads a user's recipes and rules several times and in several processes. They all see the same content this way,
-whatever happens to the folder meanwhile, and on machines that do not have it.
+A build reads a user's recipes and rules several times and in several processes. With a snapshot they all see the same
+content, even if the folder changes meanwhile or the process runs on a machine without it.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from pathlib import Path
 from typing import Literal
 
 MOST_BYTES = 4 << 20
-"""Maximum size of such a file. The largest of ours has 170 kB."""
+"""Maximum size of such a file in bytes. The largest file of the package has 170 kB."""
 _ENDINGS = (".csv", ".sql", ".toml")
-"""Files of a folder whose content is kept: nothing else is read."""
+"""Files of a folder whose content is read; other files are listed without content."""
 
 Kind = Literal["file", "folder", "other", "missing"]
 
 
 @dataclass(frozen=True)
 class UserFile:
-    """A file or folder as it was, with what `Path` offers to look at it.
+    """A snapshot of a file or folder, with some of the methods of `Path`.
 
     Attributes:
-        path: where it was, for messages.
-        kind: `other` is a pipe or a device, `missing` a dangling link or nothing at all.
-        content: of a file, up to one byte more than the maximum.
-        inside: what a folder held, in the order of the names, hidden files left out.
-        problem: why it could not be read; empty where it could.
+        path: its path, for messages.
+        kind: `other` is a pipe or a device; `missing` is a dangling link or a path that does not exist.
+        content: content of a file, at most one byte more than the maximum size.
+        inside: the entries of a folder, sorted by name, without hidden files.
+        problem: why it could not be read; empty if it could.
     """
 
     path: Path
@@ -45,10 +45,10 @@ class UserFile:
 
     def __truediv__(self, name: str) -> UserFile:
         first, _, rest = name.partition("/")
-        found = next((one for one in self.inside if one.name == first), None)
-        if found is None:
-            found = UserFile(self.path / first, "missing", problem=os.strerror(errno.ENOENT))
-        return found / rest if rest else found
+        entry = next((entry for entry in self.inside if entry.name == first), None)
+        if entry is None:
+            entry = UserFile(self.path / first, "missing", problem=os.strerror(errno.ENOENT))
+        return entry / rest if rest else entry
 
     @property
     def name(self) -> str:
@@ -57,41 +57,41 @@ class UserFile:
 
     @property
     def stem(self) -> str:
-        """Its name without the ending."""
+        """Its name without the extension."""
         return self.path.stem
 
     @property
     def suffix(self) -> str:
-        """The ending of its name, with the dot."""
+        """The extension of its name, with the dot."""
         return self.path.suffix
 
     def exists(self) -> bool:
-        """Whether there was something."""
+        """Return whether the path existed."""
         return self.kind != "missing"
 
     def is_file(self) -> bool:
-        """Whether it was a regular file."""
+        """Return whether it was a regular file."""
         return self.kind == "file"
 
     def is_dir(self) -> bool:
-        """Whether it was a folder."""
+        """Return whether it was a folder."""
         return self.kind == "folder"
 
     def iterdir(self) -> Iterator[UserFile]:
-        """What the folder held."""
+        """Iterate over the entries of the folder."""
         return iter(self.inside)
 
 
 File = Path | UserFile
-"""A file or folder: of the package on disk, or of a user in memory."""
+"""A file or folder: one of the package on disk, or the snapshot of a user's in memory."""
 
 
 def keep_file(path: Path, most: int = MOST_BYTES) -> UserFile:
-    """Read a file. A problem is recorded, and becomes an error where the content is needed.
+    """Read a file. A problem is recorded and raised as an error later, where the content is needed.
 
     Args:
-        path: of the file.
-        most: maximum size, bytes.
+        path: path of the file.
+        most: maximum size in bytes.
     """
     try:
         mode, content = _read(path, most + 1)
@@ -101,25 +101,25 @@ def keep_file(path: Path, most: int = MOST_BYTES) -> UserFile:
 
 
 def keep_parts(path: Path, names: Collection[str]) -> UserFile:
-    """Read the files and folders of these names in a folder, and nothing else that may be there.
+    """Read only the files and folders with these names in a folder.
 
     Args:
-        path: of the folder.
-        names: of what to read; of a folder two levels are read.
+        path: path of the folder.
+        names: names of the entries to read; folders are read two levels deep.
     """
-    named = (_look(path / name) for name in names)
-    return UserFile(path, _kind(path), inside=tuple(_keep(one, 2) for one in named if one.exists()))
+    entries = (_look(path / name) for name in names)
+    return UserFile(path, _kind(path), inside=tuple(_keep(entry, 2) for entry in entries if entry.exists()))
 
 
 def keep_folder(path: Path, depth: int = 1) -> UserFile:
     """Read a folder, with the content of its CSV, SQL and TOML files.
 
     Args:
-        path: of the folder.
-        depth: how many levels of folders to read.
+        path: path of the folder.
+        depth: number of levels of folders to read.
     """
     folder = list_folder(path)
-    return replace(folder, inside=tuple(_keep(one, depth - 1) for one in folder.inside))
+    return replace(folder, inside=tuple(_keep(entry, depth - 1) for entry in folder.inside))
 
 
 def _keep(file: UserFile, depth: int) -> UserFile:
@@ -133,18 +133,18 @@ def _look(path: Path) -> UserFile:
 
 
 def list_folder(path: Path) -> UserFile:
-    """Read what a folder holds, without any content."""
+    """List the entries of a folder, without their content."""
     try:
-        names = sorted(os.listdir(path))  # noqa: PTH208  # names alone
+        names = sorted(os.listdir(path))  # noqa: PTH208  # only names are needed
     except OSError as problem:
         return UserFile(path, _kind(path), problem=_reason(path, problem))
-    shown = (path / name for name in names if not name.startswith("."))
-    return UserFile(path, "folder", inside=tuple(map(_look, shown)))
+    visible = (path / name for name in names if not name.startswith("."))
+    return UserFile(path, "folder", inside=tuple(map(_look, visible)))
 
 
 def _kind(path: Path) -> Kind:
     try:
-        return _kind_of(os.stat(path).st_mode)  # noqa: PTH116  # errors as they are
+        return _kind_of(os.stat(path).st_mode)  # noqa: PTH116  # Path would change the errors
     except (OSError, ValueError):
         return "missing"
 
@@ -154,17 +154,17 @@ def _kind_of(mode: int) -> Kind:
 
 
 def _read(path: Path, most: int) -> tuple[int, bytes]:
-    """Return the mode of a file, and its content where it is a regular one, up to so many bytes."""
-    # A pipe that nobody writes to would never open otherwise.
-    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    """Return the mode of a file and, if it is a regular file, at most `most` bytes of its content."""
+    # Without O_NONBLOCK, opening a pipe that nobody writes to would block forever.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
-        mode = os.fstat(number).st_mode
+        mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             return mode, b""
-        with open(number, "rb", closefd=False) as handle:  # a descriptor, not a path
+        with open(descriptor, "rb", closefd=False) as handle:
             return mode, handle.read(most)
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
 def _reason(path: Path, problem: Exception) -> str:

@@ -535,7 +535,9 @@ def test_no_more_processors_than_there_are(good: Path) -> None:
     usable = usable_cpus()
     said = ehrtraj_check(good, "--max-cpus", 100_000)
     assert said.returncode == 0
-    assert said.stderr == f"note: --max-cpus is 100,000, but {usable:,} CPU cores can be used here: using {usable:,}\n"
+    assert said.stderr == (
+        f"note: --max-cpus is 100,000, but only {usable:,} CPU cores are available: using {usable:,}\n"
+    )
 
 
 @pytest.mark.parametrize("column", ["code", "unit", "source_table", "attributes"])

@@ -544,7 +544,7 @@ def test_ctrl_c_keeps_what_is_done(several: ehrtraj.Dataset, tmp_path: Path) -> 
 
 
 def test_a_process_that_is_ended_from_outside_is_told_in_words() -> None:
-    with pytest.raises(OutputError, match=r"ended from outside.*--max-cpus"):
+    with pytest.raises(OutputError, match=r"the system ended a worker process.*--max-cpus"):
         list(stream_tasks(os._exit, [(1, (1,)), (2, (1,))], 2))
 
 

@@ -366,7 +366,7 @@ def test_the_file_of_labels_is_meds_and_private(built: Path, tmp_path: Path) -> 
     again = CliRunner().invoke(app, ["label", str(built), str(task), "-o", str(out)])
     assert (again.exit_code, str(again.exception)) == (
         1,
-        f"{out} is there already: give another --output, or --overwrite",
+        f"{out} already exists: choose another --output, or pass --overwrite",
     )
     assert again.exception.exit_code == 4
     assert CliRunner().invoke(app, ["label", str(built), str(task), "-o", str(out), "--overwrite"]).exit_code == 0

@@ -331,7 +331,7 @@ def test_a_worker_that_is_killed_is_told_and_costs_nothing_finished(
     spawned = [w for w in workers_of(process) if "spawn_main" in " ".join(w.cmdline())]
     spawned[0].kill()
     err = end(process, code=4)
-    assert "worker process was ended from outside" in err
+    assert "the system ended a worker process" in err
     assert "run the same command again" in err
     wait_for_the_end_of(spawned)
     finish(crowd, tmp_path, "--max-cpus", "1")

@@ -78,7 +78,7 @@ def test_an_error_of_a_task_is_raised(workers: int) -> None:
 
 
 def test_a_process_that_was_ended_is_reported() -> None:
-    with pytest.raises(OutputError, match="ended from outside"):
+    with pytest.raises(OutputError, match="the system ended a worker process"):
         list(stream_tasks(die, [(0, (0,)), (1, (1,))], 2))
     assert multiprocessing.active_children() == []
 

@@ -1,1 +1,1 @@
-"""Engines run a function over shards. They know nothing of medicine."""
+"""Engines run the tasks of a build. They do not depend on the content of the data."""

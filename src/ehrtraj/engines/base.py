@@ -1,4 +1,4 @@
-"""What carries out the tasks of a build: the processes of this machine, later a cluster."""
+"""Interface of an engine, which runs the tasks of a build: processes of this machine, later a cluster."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Item_contra = TypeVar("Item_contra", contravariant=True)
 Result_co = TypeVar("Result_co", covariant=True)
 
 Report = Callable[[Any], None]
-"""Receives how far a task is. An engine may drop what tasks report: it decides nothing."""
+"""Receives the progress of a task. An engine may drop progress reports: no result depends on them."""
 
 
 def ignore(_progress: object) -> None:
-    """A `Report` that drops everything."""
+    """Drop a progress report. A `Report` that ignores everything."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one task takes.
+    """Resources that one task needs.
 
     Attributes:
-        memory: bytes.
-        cores: CPU cores; None for all that the engine has.
+        memory: memory in bytes.
+        cores: number of CPU cores; None for all cores of the engine.
     """
 
     memory: int
@@ -34,17 +34,18 @@ class Need:
 
 
 class Work(Protocol[Item_contra, Result_co]):
-    """A kind of task, with what all its items have in common. It can be sent to other processes.
+    """A kind of task, with the data that all its items share. It can be sent to other processes.
 
-    A task reads only the inputs that its item names, and fails if one is missing. It writes under names of its own
-    attempt, returns them, and deletes nothing else: it may run twice, in two places, at the same time.
+    A task reads only the inputs that its item names, and fails if one is missing. It writes files under names that are
+    unique to the attempt, returns these names, and deletes nothing else: the same task may run twice, in two places, at
+    the same time.
     """
 
     def open(self, report: Report) -> AbstractContextManager[Callable[[Item_contra], Result_co]]:
-        """Prepare a process for the work, and clean up in the end.
+        """Prepare a process for the work, and clean up at the end.
 
         Args:
-            report: receives how far a task is.
+            report: receives the progress of a task.
 
         Returns:
             A function that works on one item.
@@ -55,35 +56,35 @@ class MemoryMeter(Protocol):
     """Measures memory.
 
     Attributes:
-        peak: most bytes that were held at a time.
+        peak: largest amount of memory in use at the same time, in bytes.
     """
 
     peak: int
 
 
 class Engine(Protocol):
-    """Works on items, several at a time."""
+    """Runs a kind of task on many items, several at a time."""
 
     def at_once(self, need: Need) -> int:
-        """How many tasks of this size run at the same time; at least 1."""
+        """Return how many tasks with this need can run at the same time; at least 1."""
 
     def map(
         self, work: Work[Item, Result], items: Sequence[Item], need: Need, report: Report = ignore
     ) -> Iterator[Result]:
-        """Work on each item at least once, in any order.
+        """Run a task for each item at least once, in any order.
 
         Args:
-            work: what to do.
-            items: the most expensive first.
-            need: of one task.
-            report: receives how far tasks are, where the engine passes that on.
+            work: kind of task.
+            items: items, the most expensive first.
+            need: resources that one task needs.
+            report: receives the progress of tasks, if the engine forwards it.
 
         Yields:
-            Results, in any order; several for an item that was worked on several times.
+            Results, in any order; more than one for an item whose task ran more than once.
 
         Raises:
-            EhrtrajError: what a task raised, or if a process was ended from outside.
+            EhrtrajError: if a task raised it, or if another program ended a process.
         """
 
     def memory(self) -> AbstractContextManager[MemoryMeter]:
-        """Measure the memory of everything that works on tasks."""
+        """Measure the memory of all processes that run tasks."""

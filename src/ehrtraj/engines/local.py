@@ -1,6 +1,6 @@
-"""The engine of one machine: its processes.
+"""The engine that runs tasks in processes of this machine.
 
-Spawned, not forked: a fork would take along pyarrow's threads and everything the main process holds.
+Processes are spawned, not forked: a fork would copy pyarrow's threads and the memory of the main process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ehrtraj.engines.base import Item, Need, Report, Result, Work, ignore
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import stream_tasks
 
-# What the main process takes beside its workers, measured at 0.15 GB; the rest is head room.
+# Memory of the main process in addition to its workers: measured at 0.15 GB, with some headroom.
 _BASE_BYTES = 400 * 10**6
 
 
@@ -25,24 +25,24 @@ class LocalEngine:
 
     Attributes:
         cpus: maximum number of CPU cores.
-        memory_limit: bytes that all processes together may use.
+        memory_limit: maximum memory of all processes together, in bytes.
     """
 
     cpus: int
     memory_limit: int
 
     def at_once(self, need: Need) -> int:
-        """How many tasks of this size run at the same time; at least 1."""
+        """Return how many tasks with this need can run at the same time; at least 1."""
         by_cores = self.cpus // (self.cpus if need.cores is None else need.cores)
         return max(1, min(by_cores, (self.memory_limit - _BASE_BYTES) // need.memory))
 
     def map(
         self, work: Work[Item, Result], items: Sequence[Item], need: Need, report: Report = ignore
     ) -> Iterator[Result]:
-        """Work on each item once. A single worker is this process; several drop what tasks report."""
+        """Run a task for each item once. A single worker is this process; several workers drop progress reports."""
         workers = min(self.at_once(need), len(items))
         if workers > 1:
-            for _, result in stream_tasks(_run, ((at, (work, item)) for at, item in enumerate(items)), workers):
+            for _, result in stream_tasks(_run, ((number, (work, item)) for number, item in enumerate(items)), workers):
                 yield result
         elif items:
             with work.open(report) as run:
@@ -55,11 +55,11 @@ class LocalEngine:
 
 
 _opened: list[tuple[Callable[[Any], Any], contextlib.ExitStack]] = []
-"""What this process was prepared for, once, and how that ends."""
+"""The function that this worker process has opened, with its cleanup; empty until the first task."""
 
 
 def _run(work: Work[Item, Result], item: Item) -> Result:
-    """Work on an item in a process that does nothing else; what was prepared is kept for the next item."""
+    """Work on an item in a worker process. The prepared function is kept for the next item."""
     if not _opened:
         cleanup = contextlib.ExitStack()
         _opened.append((cleanup.enter_context(work.open(ignore)), cleanup))
@@ -69,6 +69,6 @@ def _run(work: Work[Item, Result], item: Item) -> Result:
 
 
 def _end() -> None:
-    """End the work while the interpreter is still complete, and forget it: DuckDB complains of what is left behind."""
+    """Clean up before the interpreter shuts down, since DuckDB complains about open connections at that point."""
     _, cleanup = _opened.pop()
     cleanup.close()

@@ -1,1 +1,1 @@
-"""What a dataset is: columns, file names, splits, manifest, ledger. The build writes it, everything else reads it."""
+"""The format of a dataset: columns, file names, splits, manifest and ledger, for the build and for all readers."""

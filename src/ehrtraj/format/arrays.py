@@ -23,20 +23,20 @@ Bools = npt.NDArray[np.bool_]
 
 
 NULL = np.iinfo(np.int64).min
-"""Stands for null in int64 arrays, times included."""
+"""Represents null in int64 arrays, including times."""
 
 
 SECOND = 1_000_000
-"""Microseconds, the unit of all times."""
+"""One second in microseconds, the unit of all times."""
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:
-    """A column in one piece."""
+    """Return a column as a single array."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def to_int64(column: pa.ChunkedArray) -> Int64s:
-    """Integers or timestamps as int64, `NULL` for null."""
+    """Return integers or timestamps as int64, with `NULL` for null."""
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
     if column.null_count:
@@ -47,14 +47,14 @@ def to_int64(column: pa.ChunkedArray) -> Int64s:
 
 @dataclass
 class Texts:
-    """Texts as positions in a list of distinct ones; -1 for null."""
+    """Texts as positions in a list of distinct texts; -1 for null."""
 
     positions: Int32s
     values: pa.Array
 
     @classmethod
     def encode(cls, column: pa.ChunkedArray) -> Texts:
-        """Find the distinct values of a column of any type."""
+        """Encode a column of any type as positions in its distinct values."""
         encoded = one_array(column).dictionary_encode()
         positions = encoded.indices
         if positions.null_count:
@@ -62,12 +62,15 @@ class Texts:
         return cls(positions.to_numpy(), encoded.dictionary)
 
     def take(self) -> list[str | None]:
-        """The text of each row."""
+        """Return the text of each row."""
         texts: list[str | None] = self.values.take(pa.array(self.positions, mask=self.positions < 0)).to_pylist()
         return texts
 
     def ranks(self) -> Int32s:
-        """Place of each distinct value in their order as bytes, so that ties sort the same whatever came first."""
+        """Return the rank of each distinct value in byte order.
+
+        Ties then sort in the same order, whichever value occurs first. The additional last element, -1, is for null.
+        """
         order = pc.sort_indices(self.values).to_numpy()
         ranks = np.empty(len(order) + 1, np.int32)
         ranks[order] = np.arange(len(order), dtype=np.int32)
@@ -76,14 +79,14 @@ class Texts:
 
 
 def with_nulls(values: npt.NDArray[Any], null: npt.NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
-    """An Arrow array over the values themselves, null where `null` says so.
+    """Return an Arrow array that shares the memory of the values and is null where `null` is true.
 
-    `pyarrow.array(values, mask=null)` does the same at 3.6 ns a value; this costs 0.1.
+    `pyarrow.array(values, mask=null)` does the same in 3.6 ns per value; this takes 0.1 ns.
     """
     valid = pa.py_buffer(np.packbits(~null, bitorder="little")) if null.any() else None
     return pa.Array.from_buffers(kind, len(values), [valid, pa.py_buffer(np.ascontiguousarray(values))])
 
 
 def masked(values: Int64s, kind: pa.DataType) -> pa.Array:
-    """An Arrow array of int64 or timestamps in which `NULL` is null."""
+    """Return an Arrow array of int64 or timestamps, with `NULL` turned into null."""
     return with_nulls(values, values == NULL, kind)

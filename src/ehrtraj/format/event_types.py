@@ -1,4 +1,4 @@
-"""The kinds of events of a dataset, as `metadata/event_types.json` lists them."""
+"""The event types of a dataset, as listed in `metadata/event_types.json`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class EventType:
-    """A kind of event: the first part of its code.
+    """A type of event. Its name is the first part of an event's code.
 
     Attributes:
-        name: as in the code.
-        rank: its place among events of the same time.
-        meaning: in plain words.
+        name: first part of the code.
+        rank: position among events of the same time.
+        meaning: explanation in plain words.
     """
 
     name: str
@@ -23,21 +23,21 @@ class EventType:
 
 
 def to_json(event_types: Iterable[EventType]) -> dict[str, dict[str, Any]]:
-    """Content of the file: rank and meaning by name."""
+    """Return the content of the file: rank and meaning by name."""
     return {e.name: {"rank": e.rank, "meaning": e.meaning} for e in event_types}
 
 
 def from_json(content: Mapping[str, Any]) -> dict[str, EventType]:
-    """The inverse of `to_json`.
+    """Return the event types in the content of the file. The inverse of `to_json`.
 
     Raises:
-        ValueError: if an entry is not one that `to_json` makes.
+        ValueError: if an entry does not have a rank and a meaning.
     """
-    found = {}
+    event_types = {}
     for name, entry in content.items():
         match entry:
             case {"rank": int(rank), "meaning": str(meaning)}:
-                found[name] = EventType(name, rank, meaning)
+                event_types[name] = EventType(name, rank, meaning)
             case _:
                 raise ValueError(f"'{name}' has no rank and meaning")
-    return found
+    return event_types

@@ -28,11 +28,11 @@ EVENT_SCHEMA = pa.schema(
         pa.field("attributes", pa.string()),
     ]
 )
-"""Columns of `data/**/*.parquet`: MEDS 0.4 first, then ours."""
+"""Columns of `data/**/*.parquet`: those of MEDS 0.4 first, then those that ehrtraj adds."""
 
 
 EVENT_TIME = pa.field("event_time", pa.timestamp("us"))
-"""Added with `--clock available`: when it happened, `time` then being when it could be known."""
+"""Added with `--clock available`: the time at which an event happened. `time` is then when it became available."""
 
 
 INT_COLUMNS = ("available_time", "hadm_id", "stay_id", "flags", "source_key", "link_id")
@@ -42,5 +42,5 @@ TEXT_COLUMNS = ("text_value", "unit", "raw_value", "raw_unit", "attributes")
 
 
 def event_schema(clock: str) -> pa.Schema:
-    """Schema of the data files for a clock."""
+    """Return the schema of the data files for a clock."""
     return EVENT_SCHEMA if clock == "event" else EVENT_SCHEMA.append(EVENT_TIME)

@@ -1,4 +1,4 @@
-"""Numbers for keys of text: events name patients, encounters and rows by int64, whatever a source does.
+"""Integers for text keys: events identify patients, encounters and rows by int64, whatever type the source uses.
 
 A key's number is the lowest 53 bits of its MD5: the same in every release and on every machine, and exact as a float64,
 into which pandas turns integer columns with nulls. Two of a million keys share a number with a probability of 6e-5,
@@ -26,10 +26,10 @@ def number_of(key: str) -> int:
 
 
 def numbers_of(keys: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the int64 of each key: of a text its number, of an integer itself; null of null."""
+    """Return the int64 of each key: the number of a text, an integer as it is, null for null."""
     if not pa.types.is_string(keys.type):
         return keys.cast(pa.int64())
-    # Rows of one patient follow each other: each distinct key of a block is hashed once.
+    # Rows of a patient are usually next to each other, so each distinct key of a block is hashed only once.
     encoded = keys.combine_chunks().dictionary_encode()
     numbers = pa.array(np.array([number_of(key) for key in encoded.dictionary.to_pylist()], np.int64))
     return pa.chunked_array([pc.take(numbers, encoded.indices)])

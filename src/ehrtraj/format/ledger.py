@@ -1,4 +1,4 @@
-"""The ledger of a dataset: what became of every row that was read."""
+"""The ledger of a dataset accounts for every row that was read."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ SCHEMA = pa.schema(
         pa.field("events", pa.int64()),
     ]
 )
-"""A line for each table and outcome: `read` is the sum of the others (`events`, `rejected`, `not_selected`,
-`dictionary`). `events` counts the events that the rows of that line became."""
+"""One line for each table, outcome and reason. The rows of `read` are the sum of the rows of the other outcomes
+(`events`, `rejected`, `not_selected`, `dictionary`). The column `events` counts the events made from the rows of a
+line."""
 
 
 @dataclass
 class TableLedger:
-    """The account of one table.
+    """Counts of one table's rows by outcome.
 
     Attributes:
         read: rows in the file.
         became_events: rows that became at least one event.
-        events: events they became.
-        rejected: rows that did not, by reason; each is in `rejected/`.
-        not_selected: rows left out because the user chose other patients or tables, by reason.
+        events: events made from these rows.
+        rejected: rejected rows by reason; each is in `rejected/`.
+        not_selected: rows left out because the user selected other patients or tables, by reason.
         dictionary: rows of a dictionary, which describe codes.
     """
 
@@ -42,13 +43,13 @@ class TableLedger:
     dictionary: int = 0
 
     def missing(self) -> int:
-        """Rows that are not accounted for; negative if some are accounted for twice."""
+        """Return the number of rows that are not accounted for; negative if rows are counted twice."""
         accounted = self.became_events + self.rejected.total() + self.not_selected.total() + self.dictionary
         return self.read - accounted
 
 
 def to_table(ledger: Mapping[str, TableLedger]) -> pa.Table:
-    """The ledger as `ledger.parquet` holds it."""
+    """Return the ledger as the table in `ledger.parquet`."""
     lines: list[tuple[str, str, str | None, int, int | None]] = []
     for name, entry in sorted(ledger.items()):
         lines.append((name, "read", None, entry.read, None))

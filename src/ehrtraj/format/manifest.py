@@ -1,4 +1,4 @@
-"""The manifest: the list of files that makes a folder a dataset."""
+"""The manifest: the list of a dataset's files. A folder with a manifest is a dataset."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ehrtraj.storage.files import read_json
 
 
 def refuse_in_dataset(path: Path) -> None:
-    """Check that a path is not inside a dataset, which stays as it was built.
+    """Check that a path is not inside a dataset, since nothing may be added to a finished dataset.
 
     Raises:
-        OutputError: if it is.
+        OutputError: if it is inside one.
     """
     for folder in real(path).parents:
         if files_of_dataset(folder) is not None:
             raise OutputError(
-                f"{path} is in the dataset {folder}, which stays as it was built: choose another --output"
+                f"{path} is inside the dataset {folder}, which must stay as it was built: choose another --output"
             )
 
 
 def files_of_dataset(folder: Path) -> frozenset[str] | None:
-    """Files that a dataset's manifest lists, and the manifest itself; None where there is no manifest of ours."""
+    """Return the files listed in a dataset's manifest, with the manifest itself; None if the folder has no manifest."""
     content = read_json(folder / MANIFEST)
     if content is None or "format" not in content or not isinstance(listed := content.get("contents"), dict):
         return None

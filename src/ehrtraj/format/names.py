@@ -1,9 +1,9 @@
-"""What the files of a dataset are called, for the build that writes them and for all that read them."""
+"""Names of a dataset's files, for the build and for all readers."""
 
 from __future__ import annotations
 
 FORMAT = 2
-"""Grows when a dataset's files change so that older code would misread them; `format` in manifest.json."""
+"""Incremented when the files change in such a way that older code would misread them; `format` in manifest.json."""
 
 MANIFEST = "manifest.json"
 DATA = "data"
@@ -21,4 +21,4 @@ NOTES = "notes"
 APPLIED = "rules_applied.parquet"
 
 UNITS = ("patient", "admission", "icustay", "shard")
-"""What a file of an export can be about."""
+"""Units of an export: an export writes one file for each patient, admission, ICU stay or shard."""

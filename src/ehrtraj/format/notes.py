@@ -1,4 +1,4 @@
-"""Schema of the files in `notes/`: texts of notes stored beside the events."""
+"""Schema of the files in `notes/`, which contain the texts of notes separately from the events."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ NOTE_SCHEMA = pa.schema(
         pa.field("text", pa.large_string(), nullable=False),
     ]
 )
-"""A row for each note; its event has the same subject_id, source_table and source_key."""
+"""One row for each note. The event of a note has the same subject_id, source_table and source_key."""

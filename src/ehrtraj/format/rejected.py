@@ -13,11 +13,11 @@ _LEADING = [
 
 
 def reject_schema(table: pa.Schema) -> pa.Schema:
-    """Columns of `rejected/<table>.parquet`.
+    """Return the columns of `rejected/<table>.parquet`.
 
-    `reason` and `detail` say why; `line` and `text` are the row as it stands in the file, for rows that could not be
-    parsed; the table's own columns hold the row where it could. Where the table has a column of one of these names, as
-    notes have `text`, ours is called `row_text`.
+    `reason` and `detail` explain why the row was rejected. If the row could not be parsed, `line` and `text` contain
+    its line number and its text in the file; otherwise the columns of the table contain its values. If the table
+    already has a column with one of these names, such as `text` in notes, the column is called `row_text` instead.
     """
     leading = [f.with_name(f"row_{f.name}") if f.name in table.names else f for f in _LEADING]
     return pa.schema(leading + [table.field(name) for name in table.names])

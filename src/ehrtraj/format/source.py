@@ -1,4 +1,7 @@
-"""What a dataset keeps of its source, so that it can be read without it: `source.json` and `event_types.json`."""
+"""Facts about the source that a dataset contains so that it can be read without the source.
+
+They are stored in `source.json` and `event_types.json`.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,16 @@ from ehrtraj.format.event_types import EventType
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What readers of a dataset know of its source.
+    """What readers of a dataset need to know about its source.
 
     Attributes:
-        name: of the source.
-        title: what people call it.
-        patient_key: column of the source's tables that names the patient.
+        name: name of the source.
+        title: title of the source for users.
+        patient_key: column of the source's tables that identifies the patient.
         tables: full names of its tables, in the order in which their events are sorted.
-        event_types: kinds of events by name, in the order of their rank.
+        event_types: event types by name, ordered by rank.
         intervals: lines of the rule table `intervals`.
-        icu_modules: modules whose rows name an ICU stay in `stay_id`.
+        icu_modules: modules whose `stay_id` identifies an ICU stay.
     """
 
     name: str = ""
@@ -33,16 +36,16 @@ class SourceFacts:
 
     @property
     def ranks(self) -> dict[str, int]:
-        """Place of each event type among events of the same time."""
-        return {name: one.rank for name, one in self.event_types.items()}
+        """Rank of each event type among events of the same time."""
+        return {name: event_type.rank for name, event_type in self.event_types.items()}
 
     @property
     def meanings(self) -> dict[str, str]:
         """Meaning of each event type, in plain words."""
-        return {name: one.meaning for name, one in self.event_types.items()}
+        return {name: event_type.meaning for name, event_type in self.event_types.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """Content of `source.json`. The event types have a file of their own."""
+        """Return the content of `source.json`. The event types are stored in a separate file."""
         return {
             "source": self.name,
             "title": self.title,
@@ -54,14 +57,14 @@ class SourceFacts:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], event_types: Mapping[str, EventType]) -> Self:
-        """The inverse of `to_json`.
+        """Return the facts in the content of the files. The inverse of `to_json`.
 
         Args:
-            content: of `source.json`.
-            event_types: of `event_types.json`.
+            content: content of `source.json`.
+            event_types: event types in `event_types.json`.
 
         Raises:
-            ValueError: if the content is not of that form.
+            ValueError: if the content does not have the expected form.
         """
         try:
             return cls(
@@ -74,4 +77,4 @@ class SourceFacts:
                 icu_modules=tuple(content["icu_modules"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"it is not what ehrtraj writes: {error!r}") from None
+            raise ValueError(f"ehrtraj did not write this content: {error!r}") from None

@@ -14,12 +14,14 @@ _SPLIT_UPPER = (0.8, 0.9)
 
 
 def stable_uniform(subject_ids: Int64s, seed: int, purpose: int) -> npt.NDArray[np.float64]:
-    """A number in [0, 1) for each subject_id that depends on nothing else (SplitMix64, Steele et al. 2014).
+    """Return a number in [0, 1) for each subject_id that does not depend on other patients.
+
+    The hash is SplitMix64 (Steele et al. 2014).
 
     Args:
-        subject_ids: any shape.
-        seed: of the build.
-        purpose: keeps different uses of the same seed independent.
+        subject_ids: array of any shape.
+        seed: seed of the build.
+        purpose: makes different uses of the same seed independent.
     """
     with np.errstate(over="ignore"):
         offset = np.uint64((seed * 2 + 1) & (2**64 - 1)) * np.uint64(0x9E3779B97F4A7C15)
@@ -31,11 +33,11 @@ def stable_uniform(subject_ids: Int64s, seed: int, purpose: int) -> npt.NDArray[
 
 
 def split_of(subject_ids: Int64s, seed: int) -> npt.NDArray[np.uint8]:
-    """Index into `SPLITS` of each subject_id: 80 % train, 10 % tuning, 10 % held_out."""
+    """Return the index into `SPLITS` of each subject_id: 80 % train, 10 % tuning, 10 % held_out."""
     return np.searchsorted(_SPLIT_UPPER, stable_uniform(subject_ids, seed, purpose=0), side="right").astype(np.uint8)
 
 
 def sample_subjects(subject_ids: Int64s, count: int, seed: int) -> Int64s:
-    """`count` of the subject_ids, by a stable hash: a larger draw contains a smaller one."""
+    """Return a sorted sample of `count` subject_ids by a stable hash: a larger sample contains a smaller one."""
     order = np.argsort(stable_uniform(subject_ids, seed, purpose=1), kind="stable")
     return np.sort(subject_ids[order[:count]])

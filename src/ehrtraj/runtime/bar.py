@@ -1,4 +1,4 @@
-"""One bar for work whose size is known, such as that of a library call."""
+"""A progress bar for work of known size, such as a library call."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ehrtraj import interrupt
 
 @contextmanager
 def bar(what: str, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal; elsewhere nothing.
+    """Show a progress bar if the console is a terminal.
 
     Args:
         what: title of the bar.
-        console: where to; stderr by default.
+        console: console to write to; stderr by default.
 
     Yields:
-        A function that takes how much is done and how much there is.
+        A function that updates the bar. Its arguments are the amount done and the total amount.
     """
     console = console or Console(stderr=True)
     if not console.is_terminal:

@@ -17,41 +17,41 @@ MIN_MEMORY = 10**9
 DEFAULT_MEMORY = 4 * 10**9
 
 
-# Nobody means so few bytes: the unit was left out.
-_HARDLY_BYTES = 10_000
+# A smaller number is not meant as bytes: the user left out the unit.
+_UNIT_LEFT_OUT = 10_000
 
 
 def usable_cpus() -> int:
-    """Number of processors this process may run on."""
+    """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def capped_cpus(asked: int | None) -> tuple[int, str | None]:
-    """Number of CPU cores to work on, and a note for the user where it is less than asked for.
+def capped_cpus(requested: int | None) -> tuple[int, str | None]:
+    """Return the number of CPU cores to use, and a note for the user if it is less than requested.
 
     Args:
-        asked: as given with `--max-cpus`; None for all usable ones.
+        requested: value of `--max-cpus`; None for all usable cores.
 
     Raises:
-        SettingsError: if it is less than 1.
+        SettingsError: if the requested number is less than 1.
     """
     usable = usable_cpus()
-    if asked is None:
+    if requested is None:
         return usable, None
-    if asked < 1:
-        raise SettingsError(f"max_cpus (--max-cpus) is {asked:,}: it takes 1 or more")
-    if asked <= usable:
-        return asked, None
-    return usable, f"--max-cpus is {asked:,}, but {usable:,} CPU cores can be used here: using {usable:,}"
+    if requested < 1:
+        raise SettingsError(f"max_cpus (--max-cpus) is {requested:,}: it must be 1 or more")
+    if requested <= usable:
+        return requested, None
+    return usable, f"--max-cpus is {requested:,}, but only {usable:,} CPU cores are available: using {usable:,}"
 
 
 def parse_size(text: object) -> int:
-    """Bytes of a size such as `4GB`, `512 MiB` or `1000000`.
+    """Return the number of bytes in a size such as `4GB`, `512 MiB` or `1000000`.
 
     Raises:
-        SettingsError: if it is not a size.
+        SettingsError: if the text is not a size.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
     if not match or match[2].upper() not in _SIZE_UNITS:
@@ -60,24 +60,24 @@ def parse_size(text: object) -> int:
 
 
 def check_memory_limit(size: int) -> None:
-    """Refuse a memory limit (bytes) that is too small to work with.
+    """Check that a memory limit (bytes) is large enough.
 
     Raises:
-        SettingsError: if it is less than `MIN_MEMORY`, with what may have been meant where it has no unit.
+        SettingsError: if it is less than `MIN_MEMORY`; the message suggests a unit if the user left it out.
     """
     if size < MIN_MEMORY:
-        meant = f" (did you mean {size}GB?)" if size < _HARDLY_BYTES else ""
-        raise SettingsError(f"memory_limit is {size:,} bytes{meant}: it must be at least 1GB (the default is 4GB)")
+        suggestion = f" (did you mean {size}GB?)" if size < _UNIT_LEFT_OUT else ""
+        raise SettingsError(f"memory_limit is {size:,} bytes{suggestion}: it must be at least 1GB (the default is 4GB)")
 
 
 @dataclass(frozen=True)
 class ResourceLimits:
-    """What a command may use.
+    """CPU cores and memory that a command may use.
 
     Attributes:
         cpus: maximum number of CPU cores.
-        memory: maximum number of bytes of all processes together.
-        notes: what is not as it was asked for, and why.
+        memory: maximum memory of all processes together, in bytes.
+        notes: which limits differ from the requested ones, and why.
     """
 
     cpus: int
@@ -85,24 +85,24 @@ class ResourceLimits:
     notes: tuple[str, ...] = ()
 
     def workers(self, each: int, base: int) -> int:
-        """Number of processes that fit beside the main process; at least one.
+        """Return the number of worker processes that fit within the limits; at least one.
 
         Args:
-            each: bytes of one worker process.
-            base: bytes of the main process beside them.
+            each: memory of one worker process in bytes.
+            base: memory of the main process in bytes.
         """
         return max(1, min(self.cpus, (self.memory - base) // each))
 
 
 def find_limits(max_cpus: int | None = None, memory_limit: str | int | None = None) -> ResourceLimits:
-    """Settle the limits that were asked for.
+    """Return the limits for the requested cores and memory.
 
     Args:
-        max_cpus: maximum number of CPU cores; all usable cores by default, and never more than these.
+        max_cpus: maximum number of CPU cores; all usable cores by default, and never more.
         memory_limit: maximum memory, as bytes or a size such as `4GB`, which is the default.
 
     Raises:
-        SettingsError: if one of them cannot be used.
+        SettingsError: if one of them is invalid.
     """
     cpus, note = capped_cpus(max_cpus)
     memory = DEFAULT_MEMORY if memory_limit is None else parse_size(memory_limit)

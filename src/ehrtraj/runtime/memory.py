@@ -1,4 +1,4 @@
-"""How much memory the build's processes hold together."""
+"""Measure the memory of all processes of a build together."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _INTERVAL = 0.25
 
 
 class PeakMemory:
-    """Samples the resident memory of this process and its children while it is open.
+    """Context manager that samples the resident memory of this process and its children.
 
     Attributes:
-        peak: the largest sum seen, in bytes.
+        peak: largest sum measured, in bytes.
     """
 
     def __init__(self) -> None:

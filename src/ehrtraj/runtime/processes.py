@@ -1,10 +1,11 @@
-"""Processes of this machine that work on tasks: started, fed one task at a time, ended.
+"""Run tasks in worker processes of this machine, one task at a time in each.
 
-Processes and not threads: much of the work is in Python and numpy calls too short to let go of the interpreter lock,
-and a process gives its memory back. Only the tasks at work and their results are in memory.
+Processes are used instead of threads because much of the work is in Python code and numpy calls that are too short to
+release the interpreter lock, and because a process returns its memory when it ends. Only the running tasks and their
+results are in memory.
 
-Each process has a pipe of its own. `ProcessPoolExecutor` shares one pipe for all results, and its reader waits forever
-if a process is ended while it writes a result: Ctrl-C then hangs.
+Each process has a separate pipe. `ProcessPoolExecutor` uses one pipe for the results of all processes, and its reader
+waits forever if a process is ended while it writes a result: Ctrl-C then hangs.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ _SECONDS_TO_END = 10
 def lean_memory() -> None:
     """Use the system's allocator in this process, and one thread in pyarrow.
 
-    With pyarrow's default allocator, gathering the rows of a shard takes three times as long here: it returns memory
-    to the system and takes it back, page by page (66 against 180 ns a row, measured on 1.4 million chart rows). For the
-    same reason glibc is asked to keep what is freed until it is told to let go (6 % of the time of a shard).
+    With pyarrow's default allocator, gathering the rows of a shard takes almost three times as long: it returns memory
+    to the system and requests it again page by page (180 instead of 66 ns per row, measured on 1.4 million chart rows).
+    For the same reason, glibc is configured to keep freed memory (this saves 6 % of the time of a shard).
     """
     pa.set_memory_pool(pa.system_memory_pool())
     pa.set_cpu_count(1)
     if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library than glibc has no mallopt
+        with contextlib.suppress(OSError, AttributeError):  # C libraries other than glibc have no mallopt
             libc = ctypes.CDLL(None)
             libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
             libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
@@ -64,26 +65,29 @@ def _end_with_parent() -> None:
 
 
 def prepare_worker() -> None:
-    """Make a new process a worker: private files, deaf to Ctrl-C, ending when its parent does, lean in memory."""
+    """Configure a new process as a worker.
+
+    Its files are private, it ignores Ctrl-C, it ends when its parent ends, and it uses little memory.
+    """
     os.umask(0o077)
-    # Ctrl-C reaches all processes of a terminal: the main process alone decides what happens then.
+    # A terminal sends Ctrl-C to all of its processes: only the main process decides what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Each worker has one processor; polars reads this when it is first imported.
+    # Each worker uses one CPU core. polars reads this variable when it is first imported.
     os.environ["POLARS_MAX_THREADS"] = "1"
     lean_memory()
 
 
 @contextlib.contextmanager
-def _deaf_from_birth() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach while they import: each would print a traceback.
+def _interrupts_blocked() -> Iterator[None]:
+    """Start processes inside this context so that Ctrl-C does not reach them while they import modules.
 
-    They inherit the signals that are blocked; `prepare_worker` comes too late.
+    Each would print a traceback. The new processes inherit the blocked signals; `prepare_worker` runs too late.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # It unblocks Ctrl-C when it is started, so that must have happened.
+    # Starting the resource tracker unblocks Ctrl-C, so it must be running already.
     multiprocessing.resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
@@ -94,16 +98,16 @@ def _deaf_from_birth() -> Iterator[None]:
 
 @contextlib.contextmanager
 def main_module_hidden() -> Iterator[None]:
-    """Keep new processes from running the user's script again, as they do where it lacks `if __name__ == "__main__"`.
+    """Prevent new processes from running the user's script again if it lacks `if __name__ == "__main__"`.
 
-    Workers need nothing from it. Processes are started when work is submitted.
+    Workers need nothing from the script.
     """
     main = sys.modules["__main__"]
     hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
     for name in hidden:
         setattr(main, name, None)
     try:
-        with interrupt.held(), _deaf_from_birth():
+        with interrupt.held(), _interrupts_blocked():
             yield
     finally:
         for name, value in hidden.items():
@@ -118,32 +122,32 @@ class _Worker(Generic[Key]):
 
 
 def _serve(connection: Connection, work: Callable[..., Any]) -> None:
-    """Work on tasks until the other side closes the pipe. Runs in the new process."""
+    """Work on tasks until the main process closes the pipe. Runs in the new process."""
     prepare_worker()
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             arguments = connection.recv()
             try:
                 connection.send((work(*arguments), None))
-            except Exception as error:  # raised again in the main process
+            except Exception as error:  # the main process raises it again
                 error.add_note(traceback.format_exc())
                 connection.send((None, error))
 
 
 def _start(work: Callable[..., Any], started: list[SpawnProcess]) -> tuple[SpawnProcess, Connection]:
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+    main_end, worker_end = context.Pipe()
+    process = context.Process(target=_serve, args=(worker_end, work), daemon=True)
     started.append(process)
     with main_module_hidden():
         process.start()
-    # With the other end open here, the death of the process would not be seen.
-    theirs.close()
-    return process, ours
+    # If the worker's end stayed open here, the main process would not notice when the worker dies.
+    worker_end.close()
+    return process, main_end
 
 
 def _end(processes: Iterable[SpawnProcess]) -> None:
-    """End processes that were started, whatever they are doing."""
+    """End processes, even if they are still working."""
     alive = [process for process in processes if process.pid is not None]
     for process in alive:
         process.terminate()
@@ -160,15 +164,15 @@ def stream_tasks(
     """Call a function for each task, several at a time.
 
     Args:
-        work: a function of a module, so that other processes find it.
-        tasks: key and arguments of each task. A task is taken when a process is free.
-        workers: maximum number of processes; with one, everything happens in this process.
+        work: a function at module level, so that other processes can import it.
+        tasks: key and arguments of each task. The next task is taken when a process becomes free.
+        workers: maximum number of processes; with one worker, everything runs in this process.
 
     Yields:
-        Key and result of each task, in the order they finish.
+        Key and result of each task, in the order in which they finish.
 
     Raises:
-        OutputError: if a process was ended from outside, as happens when memory runs out.
+        OutputError: if another program ended a process, as the system does when memory runs out.
     """
     if workers <= 1:
         for key, arguments in tasks:
@@ -184,13 +188,13 @@ def stream_tasks(
             _send(connection, task[1])
         while running:
             for ready in wait(list(running)):
-                worker = running[ready]  # type: ignore[index]  # `wait` returns what it was given
+                worker = running[ready]  # type: ignore[index]  # `wait` returns the same objects
                 key, result = worker.key, _receive(worker.connection)
                 if (task := next(waiting, None)) is not None:
                     worker.key = task[0]
                     _send(worker.connection, task[1])
                 else:
-                    # The process sees the end of its pipe, and ends.
+                    # The process ends when its pipe is closed.
                     del running[worker.connection]
                     worker.connection.close()
                 yield key, result
@@ -206,21 +210,21 @@ def _send(connection: Connection, arguments: tuple[Any, ...]) -> None:
     try:
         connection.send(arguments)
     except BrokenPipeError:
-        raise _ended_from_outside() from None
+        raise _killed_error() from None
 
 
-def _receive(connection: Connection) -> Any:  # noqa: ANN401  # whatever the work returns
+def _receive(connection: Connection) -> Any:  # noqa: ANN401  # any result of the work
     try:
         result, error = connection.recv()
     except (EOFError, ConnectionResetError):
-        raise _ended_from_outside() from None
+        raise _killed_error() from None
     if error is not None:
         raise error
     return result
 
 
-def _ended_from_outside() -> OutputError:
+def _killed_error() -> OutputError:
     return OutputError(
-        "a worker process was ended from outside, most likely because memory ran out: give a smaller --max-cpus or "
+        "the system ended a worker process, most likely because memory ran out: choose a smaller --max-cpus or "
         "--memory-limit and run the same command again"
     )

@@ -1,37 +1,37 @@
-"""What a build tells while it works. The command line shows it; a library call is silent unless it asks."""
+"""Progress of a build. The command line shows it; library calls are silent by default."""
 
 from __future__ import annotations
 
 
 class Reporter:
-    """Receives the news of a build. This one keeps silent."""
+    """Receives the progress of a build. This class ignores it; subclasses show it."""
 
     def note(self, text: str) -> None:
-        """A thing the user should know."""
+        """Receive a note that the user should know."""
 
     def warn(self, text: str) -> None:
-        """A thing the user must know before using the result."""
+        """Receive a warning that the user must know before using the result."""
 
     def step(self, text: str) -> None:
-        """A step begins that has no progress of its own."""
+        """A step without measurable progress begins."""
 
     def staging(self, total_bytes: int) -> None:
-        """Reading of the tables begins."""
+        """The build begins to read the tables."""
 
     def staged(self, table: str, consumed: int, rows: int) -> None:
-        """Some bytes of a table were read and some of its rows staged."""
+        """More bytes of a table were read and more of its rows were staged."""
 
     def extracting(self, shards: int, rows: int) -> None:
-        """Work on the shards begins."""
+        """The build begins to work on the shards."""
 
     def extracted(self, rows: int, events: int) -> None:
-        """One shard is done."""
+        """A shard is finished."""
 
     def exporting(self, what: str) -> None:
-        """Files of the finished dataset are written, as `patient-jsonl`."""
+        """An export of the finished dataset begins, such as `patient-jsonl`."""
 
     def exported(self, events: int, total: int) -> None:
-        """So many of all events are in them."""
+        """The export contains this many of all events."""
 
     def close(self) -> None:
-        """The build ended, in whatever way."""
+        """The build ended, successfully or not."""

@@ -1,7 +1,8 @@
-"""The only place that opens DuckDB connections: bounded, with a private spill folder, closed to the outside.
+"""Open DuckDB connections with limited resources, a private spill folder and no access to anything else.
 
-By default DuckDB spills into `.tmp` of the current folder, installs and loads extensions when a query needs one, and
-lets SQL read and write any file and use any Python variable. None of that is possible in a session opened here.
+No other module opens DuckDB connections. By default, DuckDB spills into `.tmp` in the current folder, installs and
+loads extensions when a query needs one, and lets SQL read and write any file and use any Python variable. None of this
+is possible in a session opened here.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ehrtraj.errors import OutputError
 
 _PREFIX = "ehrtraj-spill-"
 _WRITES = re.compile(r"\b(copy|insert|update|delete)\b", re.IGNORECASE)
-# Within a text of the query, quotes are escaped: no text looks like this.
+# Quotes inside a string literal of the query are escaped, so no literal can match this.
 _WRITING_NODE = re.compile(r'"type"\s*:\s*"(COPY|INSERT|UPDATE|DELETE)_QUERY_NODE"')
 _NOT_SERIALISED = re.compile(r'\{\s*"error"\s*:\s*true')
 
@@ -38,17 +39,17 @@ def open_session(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an in-memory DuckDB session whose settings cannot be changed.
 
-    SQL in it reads the registered tables, `readable` and `folders`, and nothing else: no other file, no network, no
-    extension, no Python variable. `readable` can also be written to: pass SQL of a user through `is_one_select` first.
+    SQL in the session can read only the registered tables, `readable` and `folders`: no other files, no network, no
+    extensions, no Python variables. SQL can also write to `readable`: check SQL of a user with `is_one_select` first.
 
     Args:
         threads: maximum number of threads; None for all cores.
         memory: bytes that DuckDB may use before it spills; None for most of the machine's memory.
-        spill: folder for the session's private spill folder; None for the system's folder for temporary files.
+        spill: parent of the session's private spill folder; None for the system's folder for temporary files.
         readable: files that SQL may read, under exactly these paths.
-        folders: whose files SQL may read and write; for our own SQL only.
+        folders: folders whose files SQL may read and write; only for SQL of the package.
         seconds: maximum time of one query; None for no limit.
-        ordered: keep rows in their order where a query does not ask for another; without it, memory is smaller.
+        ordered: whether to keep the order of rows if a query does not sort them. Without it, DuckDB uses less memory.
 
     Raises:
         OutputError: if the spill folder cannot be created.
@@ -72,7 +73,7 @@ def open_session(
                 connection.execute(f"SET max_execution_time = {seconds * 1000}")
             connection.execute(f"SET allowed_paths = [{', '.join(quoted(str(path)) for path in readable)}]")
             connection.execute(f"SET allowed_directories = [{', '.join(quoted(str(path)) for path in folders)}]")
-            # After the spill folder: DuckDB allows no other one from here on.
+            # The spill folder must be set before this line: afterwards DuckDB does not accept another one.
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             yield connection
@@ -81,10 +82,10 @@ def open_session(
 
 
 def is_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
-    """Whether SQL is a single SELECT that writes nothing.
+    """Return whether SQL is a single SELECT that writes nothing.
 
-    A SELECT can write: `WITH w AS (COPY ... TO 'file') SELECT ...` is one for DuckDB 2.0, and replaces a file that the
-    session may read.
+    A SELECT can write: DuckDB 2.0 classifies `WITH w AS (COPY ... TO 'file') SELECT ...` as a SELECT, and it replaces
+    a file that the session may read.
 
     Raises:
         duckdb.Error: if the SQL does not parse.
@@ -94,7 +95,7 @@ def is_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
         return False
     if not _WRITES.search(sql):
         return True
-    # Searched as text: parsed queries can be nested deeper than Python's reader of JSON goes.
+    # The tree is searched as text: a query can be nested more deeply than Python's JSON parser supports.
     ((tree,),) = connection.execute("SELECT json_serialize_sql(?)::VARCHAR", [statements[0].query]).fetchall()
     return not _NOT_SERIALISED.match(tree) and not _WRITING_NODE.search(tree)
 
@@ -106,7 +107,7 @@ def _private_folder(parent: Path | None) -> str:
             parent.mkdir(parents=True, exist_ok=True)
         return tempfile.mkdtemp(prefix=_PREFIX, dir=None if parent is None else os.fspath(parent.absolute()))
     except OSError as error:
-        where = "the folder for temporary files (set TMPDIR to another one)" if parent is None else str(parent)
+        where = "the folder for temporary files (set TMPDIR to another folder)" if parent is None else str(parent)
         raise OutputError(f"cannot create a spill folder in {where}: {error.strerror or error}") from None
 
 

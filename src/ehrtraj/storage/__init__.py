@@ -1,1 +1,1 @@
-"""Files on disk: opened, locked and replaced without harm to files that are not ours."""
+"""Storage of files: open, lock, write and delete files without touching files that ehrtraj did not create."""

@@ -1,6 +1,7 @@
-"""What the build needs of a place that holds its files: a folder of this machine, later an object store.
+"""Interface of a storage, which contains the files of a build: a folder of this machine, later an object store.
 
-Files have names relative to the storage's root, with `/`. A file appears under its name complete or not at all.
+Names of files are relative to the root of the storage and use `/`. A file appears under its name only when it is
+complete.
 """
 
 from __future__ import annotations
@@ -18,76 +19,76 @@ class LockedError(Exception):
 
 
 class Output(Protocol):
-    """A file that is being written. It has no name before `commit`."""
+    """A file that is being written. It appears under its name with `commit`."""
 
     @property
     def sink(self) -> pa.NativeFile:
-        """Where to write."""
+        """Stream to write to."""
 
     def commit(self) -> int:
         """Give the file its name, and return its size in bytes."""
 
     def abandon(self) -> None:
-        """Discard what was written. Nothing happens after `commit`."""
+        """Discard what was written. Does nothing after `commit`."""
 
 
 class Storage(Protocol):
     """Files below one root. A storage can be sent to other processes.
 
-    Every method raises OSError, or OutputError with a way out, where the place cannot be read or written.
+    If a file or folder cannot be read or written, methods raise OSError, or OutputError with advice for the user.
     """
 
     def below(self, folder: str) -> Self:
-        """The same storage with a folder of it as its root."""
+        """Return a storage whose root is a folder of this one."""
 
     def where(self, name: str = "") -> str:
-        """How to name a file or folder to the user."""
+        """Return the location of a file or folder as shown to the user."""
 
     def size(self, name: str) -> int | None:
-        """Size of a file in bytes; None where there is no file."""
+        """Return the size of a file in bytes; None if it does not exist."""
 
     def files(self, folder: str = "") -> list[str]:
-        """Names of all files in a folder and below, sorted."""
+        """Return the sorted names of all files in a folder and its subfolders."""
 
     def read(self, name: str) -> bytes | None:
-        """Content of a small file; None where there is none."""
+        """Return the content of a small file; None if it does not exist."""
 
     def open_input(self, name: str) -> pa.NativeFile:
-        """Open a file for reading any range of it."""
+        """Open a file for random-access reading."""
 
     def sha256(self, name: str) -> str:
-        """SHA-256 of a file's content, as hex digits."""
+        """Return the SHA-256 of a file's content as hex digits."""
 
     def create(self, name: str) -> Output:
-        """Begin to write a file, with the folders above it."""
+        """Start to write a file, and create the folders above it."""
 
     def write(self, name: str, data: bytes) -> None:
         """Write a small file, or replace it."""
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
-        """Write a small file unless it exists; returns whether it was written."""
+        """Write a small file unless it exists, and return whether it was written."""
 
     def move(self, source: str, target: str) -> None:
-        """Rename a file or a folder. A file under the new name is replaced; a folder must not exist."""
+        """Rename a file or folder. An existing file under the new name is replaced; an existing folder is an error."""
 
     def delete(self, name: str) -> None:
-        """Delete a file, or a folder with all it contains. A name that does not exist is not an error."""
+        """Delete a file, or a folder with its content. A name that does not exist is not an error."""
 
     def strangers(self, folder: str, listed: Collection[str]) -> list[str]:
-        """What a folder contains beside the listed files and the folders they need."""
+        """Return the entries of a folder other than the listed files and the folders above them."""
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """Hold the lock of a name. It goes with the process, however that ends.
+        """Hold the lock with this name. The lock is released when the process ends, however it ends.
 
         Raises:
             LockedError: if another process holds it.
         """
 
     def sync(self, name: str = "") -> None:
-        """Return once a file, or a folder with all it contains, survives a power cut."""
+        """Wait until a file, or a folder with its content, would survive a power failure."""
 
     def sync_names(self) -> None:
-        """Return once the names of the files and folders directly below the root survive a power cut."""
+        """Wait until the names of the files and folders directly below the root would survive a power failure."""
 
     def scratch(self) -> Path | None:
-        """Folder of a local disk for what does not fit in memory; None for the system's folder for temporary files."""
+        """Return a local folder for data that does not fit in memory; None for the system's temporary folder."""

@@ -9,7 +9,7 @@ from ehrtraj.storage.base import Storage
 
 
 def as_json(content: object, indent: int = 1) -> bytes:
-    """Bytes of a JSON file. What JSON does not know, such as paths and dates, becomes text."""
+    """Return the bytes of a JSON file. Values without a JSON type, such as paths and dates, become strings."""
     return (json.dumps(content, indent=indent, default=str) + "\n").encode()
 
 
@@ -23,10 +23,10 @@ def write_document(storage: Storage, name: str, content: object) -> None:
 
 
 def read_document(storage: Storage, name: str) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is none, or where a power cut left something else.
+    """Return the object in a JSON file; None if the file is missing or, after a power failure, damaged.
 
     Raises:
-        OSError: if it cannot be read.
+        OSError: if the file cannot be read.
     """
     data = storage.read(name)
     try:

@@ -1,4 +1,4 @@
-"""Small files that are complete or absent, and files that only the user may read."""
+"""Write JSON files atomically, and create files that only the user can read."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ehrtraj.storage.safe import write_atomically
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON so that the file is either complete or absent."""
+    """Write a JSON file so that it is either complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Every caller holds the lock of its folder.
+    # Every caller holds the lock of the folder.
     write_atomically(path, as_json(content), is_locked=True)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """What `write_json` wrote; None where nothing is, or where a power cut left something else."""
+    """Return the content of a file from `write_json`; None if it is missing or, after a power failure, damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -31,7 +31,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """Make every file and folder created inside readable by the user alone (0600, 0700)."""
+    """Make all files and folders created inside this context readable only by the user (0600, 0700)."""
     before = os.umask(0o077)
     try:
         yield

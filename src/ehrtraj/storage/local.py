@@ -1,4 +1,4 @@
-"""A storage that is a folder of this machine."""
+"""A storage in a folder of this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SCRATCH = "spill"
 
 
 class LocalOutput:
-    """A file that is being written, under a name with `.new` behind it."""
+    """A file that is being written, under its name followed by `.new`."""
 
     def __init__(self, path: Path) -> None:
         """Create the file and the folders above it.
@@ -42,7 +42,7 @@ class LocalOutput:
         return self._path.stat().st_size
 
     def abandon(self) -> None:
-        """Discard what was written. Nothing happens after `commit`."""
+        """Discard what was written. Does nothing after `commit`."""
         if not self.sink.closed:
             self.sink.close()
             self._new.unlink(missing_ok=True)
@@ -53,26 +53,26 @@ class LocalStorage:
     """Files below a folder. See `Storage`.
 
     Attributes:
-        root: the folder. Whoever writes below it holds a lock on it, or writes under names that nobody else uses.
+        root: the folder. A process that writes below it holds a lock on it or uses names that no other process uses.
     """
 
     root: Path
 
     def below(self, folder: str) -> Self:
-        """The same storage with a folder of it as its root."""
+        """Return a storage whose root is a folder of this one."""
         return type(self)(self.root / folder)
 
     def where(self, name: str = "") -> str:
-        """Path of a file or folder."""
+        """Return the path of a file or folder as shown to the user."""
         return str(self.root / name)
 
     def size(self, name: str) -> int | None:
-        """Size of a file in bytes; None where there is no file."""
+        """Return the size of a file in bytes; None if it does not exist."""
         path = self.root / name
         return path.stat().st_size if path.is_file() else None
 
     def files(self, folder: str = "") -> list[str]:
-        """Names of all files in a folder and below, sorted. Links to folders are not followed."""
+        """Return the sorted names of all files in a folder and its subfolders. Links to folders are not followed."""
         return sorted(
             Path(top, name).relative_to(self.root).as_posix()
             for top, _, names in os.walk(self.root / folder)
@@ -80,23 +80,23 @@ class LocalStorage:
         )
 
     def read(self, name: str) -> bytes | None:
-        """Content of a small file; None where there is none."""
+        """Return the content of a small file; None if it does not exist."""
         try:
             return (self.root / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def open_input(self, name: str) -> pa.NativeFile:
-        """Open a file for reading, mapped into memory: what is not read costs nothing."""
+        """Open a file for reading, mapped into memory: only the parts that are read use memory."""
         return pa.memory_map(str(self.root / name))
 
     def sha256(self, name: str) -> str:
-        """SHA-256 of a file's content, as hex digits."""
+        """Return the SHA-256 of a file's content as hex digits."""
         with (self.root / name).open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
 
     def create(self, name: str) -> LocalOutput:
-        """Begin to write a file, with the folders above it."""
+        """Start to write a file, and create the folders above it."""
         return LocalOutput(self.root / name)
 
     def write(self, name: str, data: bytes) -> None:
@@ -106,29 +106,29 @@ class LocalStorage:
         write_atomically(path, data, is_locked=True)
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
-        """Write a small file unless it exists; returns whether it was written."""
+        """Write a small file unless it exists, and return whether it was written."""
         if os.path.lexists(self.root / name):
             return False
         self.write(name, data)
         return True
 
     def move(self, source: str, target: str) -> None:
-        """Rename a file or a folder. A file under the new name is replaced; a folder must not exist."""
+        """Rename a file or folder. An existing file under the new name is replaced; an existing folder is an error."""
         path = self.root / target
         path.parent.mkdir(parents=True, exist_ok=True)
         (self.root / source).replace(path)
 
     def delete(self, name: str) -> None:
-        """Delete a file, or a folder with all it contains. A name that does not exist is not an error."""
+        """Delete a file, or a folder with its content. A name that does not exist is not an error."""
         remove_entry(self.root / name)
 
     def strangers(self, folder: str, listed: Collection[str]) -> list[str]:
-        """What a folder contains beside the listed files and the folders they need."""
+        """Return the entries of a folder other than the listed files and the folders above them."""
         return strangers(self.root / folder, listed)
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Hold the lock of a name. Its empty file stays: removing it would let two processes lock two such files.
+        """Hold the lock with this name. Its empty file remains: removing it would let two processes hold the lock.
 
         Raises:
             LockedError: if another process holds it.
@@ -136,7 +136,7 @@ class LocalStorage:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot make the output folder {self.root}: {error.strerror}") from None
+            raise OutputError(f"cannot create the output folder {self.root}: {error.strerror}") from None
         try:
             with locked_file(self.root / name):
                 yield
@@ -144,7 +144,7 @@ class LocalStorage:
             raise LockedError from None
 
     def sync(self, name: str = "") -> None:
-        """Return once a file, or a folder with all it contains, survives a power cut."""
+        """Wait until a file, or a folder with its content, would survive a power failure."""
         path = self.root / name
         if path.is_dir():
             for below in sorted(path.rglob("*")):
@@ -152,9 +152,9 @@ class LocalStorage:
         sync_path(path)
 
     def sync_names(self) -> None:
-        """Return once the names of the files and folders directly below the root survive a power cut."""
+        """Wait until the names of the files and folders directly below the root would survive a power failure."""
         sync_path(self.root)
 
     def scratch(self) -> Path | None:
-        """Folder for what does not fit in memory."""
+        """Return a folder for data that does not fit in memory."""
         return self.root / _SCRATCH

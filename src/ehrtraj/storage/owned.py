@@ -1,7 +1,7 @@
-"""Folders that ehrtraj may delete or replace: recognised by their content, never by their name.
+"""Folders that ehrtraj may delete or replace. They are recognised by their content, never by their name.
 
-A working folder carries a marker file, which is written first and removed last. A folder with results is recognised by
-its own list of files, and only files on that list are deleted.
+A working folder contains a marker file, which is written first and removed last. A folder with results is recognised by
+a list of its files, and only files on that list are deleted.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ from ehrtraj.paths import real
 from ehrtraj.storage.safe import open_private, refuse_link
 
 MARKER = ".ehrtraj"
-"""File that marks a working folder. Its content names the kind of work, such as `build`."""
+"""Name of the file that marks a working folder. It contains the kind of work, such as `build`."""
 
-_NAMED = 3
+_MAX_NAMES = 3
 
 
 def claim(folder: Path, kind: str) -> bool:
-    """Create a working folder, or take over one that ehrtraj made for the same kind of work.
+    """Create a working folder, or reuse one that ehrtraj created for the same kind of work.
 
     Args:
-        folder: to work in; its parent exists.
-        kind: of work; written into the marker.
+        folder: folder to work in; its parent exists.
+        kind: kind of work; written into the marker.
 
     Returns:
-        Whether the folder was there before.
+        Whether the folder already existed.
 
     Raises:
         OutputError: if the path is something else: a link, a file, another user's folder, or one with other content.
-        OSError: if it cannot be created.
+        OSError: if the folder cannot be created.
     """
-    there = os.path.lexists(folder)
-    if there:
+    existed = os.path.lexists(folder)
+    if existed:
         refuse_foreign(folder, kind)
     else:
         folder.mkdir(mode=0o700)
     if not (folder / MARKER).is_file():
         os.close(open_private(folder / MARKER, os.O_WRONLY | os.O_CREAT))
         (folder / MARKER).write_text(f"{kind}\n", encoding="utf-8")
-    return there
+    return existed
 
 
 def refuse_foreign(folder: Path, kind: str) -> None:
-    """Check that a path is free, an empty folder, or a working folder that ehrtraj made for this kind of work.
+    """Check that a path does not exist, or is an empty folder or a working folder of ehrtraj for this kind of work.
 
     Raises:
-        OutputError: if it is something else.
+        OutputError: if the path is something else.
     """
     refuse_link(folder)
     if not folder.exists():
@@ -65,25 +65,25 @@ def refuse_foreign(folder: Path, kind: str) -> None:
 
 
 def is_claimed(folder: Path, kind: str) -> bool:
-    """Whether a path is a working folder, and no link to one, that ehrtraj made for this kind of work."""
+    """Return whether a path is a working folder of ehrtraj for this kind of work, and not a link to one."""
     marker = folder / MARKER
     try:
-        found = not (folder.is_symlink() or marker.is_symlink()) and marker.read_text(encoding="utf-8").strip()
+        content = not (folder.is_symlink() or marker.is_symlink()) and marker.read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return False
-    # A process that was killed while it wrote the marker left none or some of the word.
-    return found is not False and kind.startswith(found)
+    # If the process was killed while it wrote the marker, the marker is empty or contains part of the word.
+    return content is not False and kind.startswith(content)
 
 
 def clear_claimed(folder: Path) -> None:
-    """Remove everything in a claimed working folder but its marker."""
+    """Remove everything in a claimed working folder except its marker."""
     for path in folder.iterdir():
         if path.name != MARKER:
             remove_entry(path)
 
 
 def remove_claimed(folder: Path) -> None:
-    """Remove a claimed working folder, its marker last, so that what a kill leaves is still recognised."""
+    """Remove a claimed working folder. The marker is removed last, so that the rest is recognised after a kill."""
     if (folder / MARKER).is_file():
         clear_claimed(folder)
         (folder / MARKER).unlink()
@@ -91,7 +91,7 @@ def remove_claimed(folder: Path) -> None:
 
 
 def remove_entry(path: Path) -> None:
-    """Remove a file, a link itself, or a folder with everything in it. The path is known to be ours."""
+    """Remove a file, a link (not its target), or a folder with its content. The caller must own it."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -99,38 +99,39 @@ def remove_entry(path: Path) -> None:
 
 
 def strangers(folder: Path, listed: Collection[str]) -> list[str]:
-    """What a folder contains beside the listed files and the folders they need.
+    """Return the entries of a folder other than the listed files and the folders above them.
 
     Args:
-        folder: to look through. Links in it are not followed, and count as strangers.
-        listed: paths of files relative to it, with `/`.
+        folder: folder to search. Links in it are not followed, and are always returned.
+        listed: paths of files relative to the folder, with `/`.
 
     Returns:
-        Sorted relative paths; a folder that is not needed is named once, with a `/` behind it.
+        Sorted relative paths. A folder without listed files is returned once, followed by `/`, without its content.
     """
     needed = {parent for name in listed for parent in _parents(name)}
-    found: list[str] = []
+    unlisted: list[str] = []
     for name, entry in _walk(folder, needed):
         if entry.is_dir(follow_symlinks=False):
-            found.append(f"{name}/")
+            unlisted.append(f"{name}/")
         elif entry.is_symlink() or name not in listed:
-            found.append(name)
-    return sorted(found)
+            unlisted.append(name)
+    return sorted(unlisted)
 
 
 def remove_listed(folder: Path, listed: Collection[str], last: str | None = None) -> bool:
-    """Delete the listed files of a folder, then the folders that this leaves empty.
+    """Delete the listed files of a folder, then the folders that become empty.
 
-    The folder is walked, so that a list with `..` or an absolute path in it deletes nothing outside.
+    The function walks the folder instead of the list: a list that contains `..` or an absolute path cannot delete
+    anything outside the folder.
 
     Args:
-        folder: with our files.
-        listed: paths of files relative to it, with `/`.
-        last: the file that the list comes from. It is deleted once only it is left, so that what a kill leaves is still
-            recognised.
+        folder: folder with files of ehrtraj.
+        listed: paths of files relative to the folder, with `/`.
+        last: the file that the list comes from. It is deleted only when no other file remains, so that the folder is
+            still recognised after a kill.
 
     Returns:
-        Whether the folder is gone; it remains where it contains anything else.
+        Whether the folder was removed; it remains if it contains anything else.
     """
     needed = {parent for name in listed for parent in _parents(name)}
     for name, entry in list(_walk(folder, needed)):
@@ -150,36 +151,36 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def refuse_replacing(target: Path, inputs: Iterable[Path], modules: Iterable[Path] = ()) -> None:
-    """Check that a folder of results is none that the command reads from.
+    """Check that a folder of results does not overlap with the input of the command.
 
     Args:
         target: folder that will be written or replaced.
         inputs: files and folders that the command reads: none of them may be in the target.
-        modules: folders of input that belong to the release alone: the target may not be in one of them either.
+        modules: folders that contain only the input: the target may not be in one of them either.
 
     Raises:
-        OutputError: if the target contains an input, or is one.
+        OutputError: if the target contains an input, or is in a folder of the input.
     """
-    place = real(target)
+    resolved = real(target)
     for path in modules:
-        if place.is_relative_to(real(path)):
-            where = "is" if place == real(path) else f"is in {path},"
+        if resolved.is_relative_to(real(path)):
+            relation = "is" if resolved == real(path) else f"is in {path},"
             raise OutputError(
-                f"{target} {where} a folder of the input, which is never written to: choose another output"
+                f"{target} {relation} a folder of the input, which is never written to: choose another output"
             )
     for path in inputs:
-        if real(path).is_relative_to(place):
+        if real(path).is_relative_to(resolved):
             raise OutputError(f"{target} contains the input {path}, and would replace it: choose another output")
 
 
 def named(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    """Return the first few names, followed by the number of the others."""
+    more = f" and {len(names) - _MAX_NAMES:,} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more
 
 
 def _parents(name: str) -> list[str]:
-    """Every folder above a file; none for a path that leaves its folder."""
+    """Return every folder above a file; none for a path that leaves its folder."""
     if name.startswith("/") or ".." in name.split("/"):
         return []
     parts = name.split("/")[:-1]
@@ -187,7 +188,7 @@ def _parents(name: str) -> list[str]:
 
 
 def _walk(folder: Path, needed: Collection[str], prefix: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Every file, and the folders that are not needed, which are not looked into."""
+    """Yield every file, and the folders that are not needed. The content of these folders is not visited."""
     with os.scandir(folder) as entries:
         for entry in entries:
             name = f"{prefix}{entry.name}"

@@ -1,4 +1,4 @@
-"""Parquet files in a storage."""
+"""Write Parquet files to a storage."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ehrtraj.storage.base import Storage
 
 
 class ParquetOutput:
-    """A Parquet file that is being written. It has its name once it is closed."""
+    """A Parquet file that is being written. It appears under its name with `close`."""
 
     def __init__(self, storage: Storage, name: str, schema: pa.Schema, **options: Any) -> None:  # noqa: ANN401  # pyarrow's
-        """Begin the file.
+        """Start to write the file.
 
         Args:
-            storage: that receives it.
-            name: of the file.
-            schema: of its rows.
-            options: of `pyarrow.parquet.ParquetWriter`.
+            storage: storage that receives the file.
+            name: name of the file.
+            schema: schema of its rows.
+            options: options of `pyarrow.parquet.ParquetWriter`.
         """
         self._output = storage.create(name)
         try:
@@ -41,7 +41,7 @@ class ParquetOutput:
             metadata: keys and values for its footer.
 
         Returns:
-            Its size in bytes.
+            The size of the file in bytes.
         """
         if metadata is not None:
             self._writer.add_key_value_metadata(metadata)
@@ -49,8 +49,8 @@ class ParquetOutput:
         return self._output.commit()
 
     def abandon(self) -> None:
-        """Discard what was written. Nothing happens after `close`."""
-        # A writer that is not closed would try when it is collected, and print that it cannot.
+        """Discard what was written. Does nothing after `close`."""
+        # A writer that is not closed tries to close itself when it is garbage-collected, and prints an error.
         with suppress(OSError, pa.ArrowException):
             self._writer.close()
         self._output.abandon()
@@ -60,10 +60,10 @@ def write_parquet(storage: Storage, name: str, rows: pa.Table, **options: Any) -
     """Write a table to a Parquet file, compressed with zstd.
 
     Args:
-        storage: that receives it.
-        name: of the file.
-        rows: all of them.
-        options: of `pyarrow.parquet.ParquetWriter`.
+        storage: storage that receives the file.
+        name: name of the file.
+        rows: all rows of the file.
+        options: options of `pyarrow.parquet.ParquetWriter`.
     """
     output = ParquetOutput(storage, name, rows.schema, compression="zstd", **options)
     try:

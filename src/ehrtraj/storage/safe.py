@@ -1,6 +1,6 @@
-"""Open, lock and replace files without following a symbolic link that somebody put at their path.
+"""Open, lock and replace files without following a symbolic link that somebody has placed at their path.
 
-Only the last component of a path is checked. Folders that are links are followed, since people link their data folders.
+Only the last component of a path is checked. Links to folders are followed, since users often link their data folders.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from filelock import FileLock
 
 from ehrtraj.errors import OutputError
 
-# Windows has neither flag: there the path is checked just before it is opened.
+# Windows has neither flag: there, the path is checked just before it is opened.
 _NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
-# A named pipe must not block the open.
+# Opening a named pipe must not block.
 _FLAGS: int = _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _WRITING = os.O_WRONLY | os.O_RDWR
 _MODE = 0o600
@@ -28,7 +28,7 @@ def refuse_link(path: Path) -> None:
     """Check that a path is not a symbolic link. A path that does not exist passes.
 
     Raises:
-        OutputError: if it is one, whether or not its target exists.
+        OutputError: if it is a symbolic link, whether or not its target exists.
     """
     if path.is_symlink():
         raise OutputError(
@@ -38,24 +38,24 @@ def refuse_link(path: Path) -> None:
 
 
 def open_private(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
-    """Open a regular file. A file that this creates has mode 0600.
+    """Open a regular file. A new file gets mode 0600.
 
     Args:
-        path: to open; its folder exists.
-        flags: as for `os.open`.
+        path: path to open; its folder exists.
+        flags: flags of `os.open`.
 
     Returns:
         A file descriptor, which child processes do not inherit.
 
     Raises:
         OutputError: if the path is a symbolic link, a pipe, device, socket or folder; or if the file would be written
-            and has a second name (a hard link), under which its content would change too.
-        OSError: as `os.open`.
+            and has a second name (a hard link), whose content would change too.
+        OSError: like `os.open`.
     """
     if not _NOFOLLOW:
         refuse_link(path)
     try:
-        # Truncated only below, once it is known to be ours alone.
+        # The file is truncated only after the check below that it has no second name.
         descriptor = os.open(path, flags & ~os.O_TRUNC | _FLAGS, _MODE)
     except OSError:
         refuse_link(path)
@@ -72,18 +72,18 @@ def open_private(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
 
 
 def write_atomically(path: Path, data: bytes, *, sync: bool = False, is_locked: bool = False) -> None:
-    """Write a file so that its name has the old content or all of the new. It has mode 0600.
+    """Write a file so that its path always has either the old content or the complete new content. Its mode is 0600.
 
     Args:
-        path: of the file; its folder exists.
-        data: its content.
-        sync: wait until content and name are on the disk.
-        is_locked: the caller holds a lock on the path. The temporary file then has a fixed name, so that one left by a
-            killed process is replaced by the next write instead of remaining.
+        path: path of the file; its folder exists.
+        data: content of the file.
+        sync: whether to wait until content and name are on the disk.
+        is_locked: whether the caller holds a lock on the path. The temporary file then has a fixed name, so that the
+            next write replaces the temporary file of a killed process.
 
     Raises:
         OutputError: if the path is a symbolic link.
-        OSError: as for any write.
+        OSError: if the file cannot be written.
     """
     refuse_link(path)
     temporary = path.with_name(f".{path.name}.new" if is_locked else f".{path.name}.{secrets.token_hex(4)}.new")
@@ -109,7 +109,7 @@ def sync_path(path: Path) -> None:
     is_windows = os.name == "nt"
     if is_windows and path.is_dir():
         return
-    # Windows syncs only what is open for writing.
+    # Windows syncs only files that are open for writing.
     descriptor = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -119,13 +119,14 @@ def sync_path(path: Path) -> None:
 
 @contextmanager
 def locked_file(path: Path, timeout: float = 0) -> Iterator[None]:
-    """Hold a lock on a file, which is created if needed and remains: removing it would let two processes hold the lock.
+    """Hold a lock on a file, which is created if needed and is never removed.
 
-    The system releases the lock when the process ends, however it ends.
+    Removing the file would let two processes hold the lock. The system releases the lock when the process ends, however
+    it ends.
 
     Args:
-        path: of the lock file; its folder exists.
-        timeout: seconds to wait for the lock; negative: without end.
+        path: path of the lock file; its folder exists.
+        timeout: seconds to wait for the lock; a negative number waits without limit.
 
     Raises:
         filelock.Timeout: if another process holds it.
@@ -138,7 +139,7 @@ def locked_file(path: Path, timeout: float = 0) -> Iterator[None]:
     try:
         lock.acquire()
     except OSError:
-        # filelock opens with O_NOFOLLOW, so that a link planted after the check is refused too.
+        # filelock opens the file with O_NOFOLLOW, so that a link created after the check is refused too.
         refuse_link(path)
         raise
     try:
