@@ -492,10 +492,10 @@ def test_a_vocabulary_without_its_columns_is_refused(athena: Path) -> None:
     ("setting", "present", "complaint"),
     [
         ("gem", None, r"--gem is .*: there is no such folder.*I9gem.txt.*cms.gov"),
-        ("gem", ["I9gem.csv"], r"does not hold \*I9gem.txt, gem_i9pcs.txt.*cms.gov"),
-        ("gem", ["2017_I9gem.txt", "2018_I9gem.txt"], r"holds 2 files \*I9gem.txt: keep one"),
-        ("concept_maps", [], r"--concept-maps is .* does not hold d_labitems_to_loinc.csv.*github.com/MIT-LCP"),
-        ("vocabulary", ["CONCEPT.csv"], r"does not hold CONCEPT_RELATIONSHIP.csv. Get it from.*athena.ohdsi.org"),
+        ("gem", ["I9gem.csv"], r"does not contain \*I9gem.txt, gem_i9pcs.txt.*cms.gov"),
+        ("gem", ["2017_I9gem.txt", "2018_I9gem.txt"], r"contains 2 files \*I9gem.txt: keep only one"),
+        ("concept_maps", [], r"--concept-maps is .* does not contain d_labitems_to_loinc.csv.*github.com/MIT-LCP"),
+        ("vocabulary", ["CONCEPT.csv"], r"does not contain CONCEPT_RELATIONSHIP.csv. Get it from.*athena.ohdsi.org"),
     ],
 )
 def test_a_folder_that_lacks_what_it_should_hold_is_refused(

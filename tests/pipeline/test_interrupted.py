@@ -582,7 +582,7 @@ def test_on_a_full_disk_it_says_so_and_goes_on_when_there_is_room(
 ) -> None:
     def full(output: Path) -> None:
         err = finish(crowd, output, code=4)
-        assert f"the disk that holds {output} is full" in err
+        assert f"the disk that contains {output} is full" in err
         assert "run the same command again" in err
         assert not (output / "v1").exists()
 

@@ -242,7 +242,7 @@ def test_the_files_of_notes_lie_by_split_and_can_be_read_by_patient(separate: Pa
 def test_without_notes_nothing_of_the_module_is_read(release: Path, tmp_path: Path) -> None:
     result = ehrtraj.build(release, tmp_path, "v1", max_cpus=1, notes="none")
     assert not [name for name in result.ledger if name.startswith("note/")]
-    assert any("note/discharge" in note and "left out, as asked" in note for note in result.notes)
+    assert any("note/discharge" in note and "left out, as requested" in note for note in result.notes)
     assert not (result.path / "notes").exists()
     codes = pq.read_table(result.path / "metadata" / "codes.parquet")["source_table"].to_pylist()
     assert not [table for table in codes if table.startswith("note/")]

@@ -206,7 +206,7 @@ def test_a_lock_that_is_a_link_is_not_followed(place: Path) -> None:
 
 
 def test_nothing_is_built_into_a_dataset(place: Path) -> None:
-    assert "stays as it was built" in refused(place, *build(place, "trajectories/v1", "v2"))
+    assert "must stay as it was built" in refused(place, *build(place, "trajectories/v1", "v2"))
 
 
 # Exports -------------------------------------------------------------------------------------------------------

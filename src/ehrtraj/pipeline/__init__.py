@@ -1,1 +1,1 @@
-"""From a release to a dataset: stage, extract, assemble, publish."""
+"""Build a dataset from a release: plan, stage, build shards, publish."""

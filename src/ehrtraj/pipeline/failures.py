@@ -1,4 +1,4 @@
-"""What a failed write means to the user of a build."""
+"""Turn failed writes of a build into errors that explain what to do."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ehrtraj.paths import error_of_path
 
 
 @contextmanager
-def failures_in_words(output: Path) -> Iterator[None]:
-    """Say in plain words what a failed write means.
+def explained_failures(output: Path) -> Iterator[None]:
+    """Turn an OSError or a failed allocation into an error that explains what to do.
 
     Args:
         output: folder that receives the dataset.
@@ -28,17 +28,17 @@ def failures_in_words(output: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
-                f"the disk that holds {output} is full. Free some space and run the same command again: it resumes "
+                f"the disk that contains {output} is full. Free some space and run the same command again: it resumes "
                 "where it stopped"
             ) from error
-        # Where pyarrow fails to write, the error names no file: what reads the release has errors of its own.
-        if error.filename is not None and (found := error_of_path(error, output)) is not None:
-            raise found from error
+        # An error of pyarrow without a file name is a failed write: code that reads the release raises other errors.
+        if error.filename is not None and (explained := error_of_path(error, output)) is not None:
+            raise explained from error
         raise OutputError(
             f"cannot work in {output}: {error}. Check the disk, then run the same command again: it resumes where it "
             "stopped"
         ) from error
     except pa.ArrowMemoryError as error:
         raise OutputError(
-            f"memory ran out ({error}): give a smaller --max-cpus and run the same command again"
+            f"memory ran out ({error}): choose a smaller --max-cpus and run the same command again"
         ) from error

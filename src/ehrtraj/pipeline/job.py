@@ -1,4 +1,4 @@
-"""What a build is given, and what each of its steps leaves for the next."""
+"""The inputs of a build, passed to each of its steps."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ def _no_hints(_root: Path) -> Iterable[str]:
     return ()
 
 
-def _as_it_is(_data_dir: Path) -> AbstractContextManager[None]:
+def _unchanged(_data_dir: Path) -> AbstractContextManager[None]:
     return nullcontext()
 
 
 @dataclass(frozen=True)
 class BuildJob:
-    """A build: its settings and what carries it out.
+    """The settings of a build and the objects that run it.
 
     Attributes:
-        settings: of the build.
-        source: of the release.
-        output: the folder that receives the dataset.
-        engine: works on the tasks.
+        settings: settings of the build.
+        source: source of the release.
+        output: storage that receives the dataset.
+        engine: runs the tasks.
         reporter: is notified of progress.
         news: collects notes and warnings.
         origins: where each setting came from.
-        explain: wraps the search for the release in a folder, to add to its errors.
-        hints: notes on the release in a folder, one sentence each.
-        started: `time.monotonic()` at the start.
-        timings: seconds of each step.
+        explain: context manager around the search for the release in a folder, which adds advice to its errors.
+        hints: returns notes about the release in a folder, one sentence each.
+        started: `time.monotonic()` at the start of the build.
+        timings: duration of each step in seconds.
     """
 
     settings: Settings
@@ -49,14 +49,14 @@ class BuildJob:
     reporter: Reporter
     news: News
     origins: Mapping[str, str] = field(default_factory=dict)
-    explain: Callable[[Path], AbstractContextManager[None]] = _as_it_is
+    explain: Callable[[Path], AbstractContextManager[None]] = _unchanged
     hints: Callable[[Path], Iterable[str]] = _no_hints
     started: float = field(default_factory=time.monotonic)
     timings: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
-        """Record how long a step takes."""
-        begun = time.monotonic()
+        """Record the duration of a step."""
+        start = time.monotonic()
         yield
-        self.timings[step] = time.monotonic() - begun
+        self.timings[step] = time.monotonic() - start

@@ -1,4 +1,4 @@
-"""What the user of a build should know: reported at once, and kept for the manifest and the result."""
+"""Notes and warnings of a build: reported immediately, and collected for the manifest and the result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class News:
             self._reporter.note(text)
 
     def warn(self, *texts: str) -> None:
-        """Report warnings, each once."""
+        """Report warnings. A warning that was already reported is ignored."""
         for text in texts:
             if text not in self.warnings:
                 self.warnings.append(text)

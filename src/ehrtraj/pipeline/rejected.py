@@ -1,4 +1,4 @@
-"""Rejected rows: whole, with the reason, and where they stand."""
+"""Write rejected rows, complete, with the reason and their position in the file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ehrtraj.storage.parquet import ParquetOutput
 
 
 class RejectWriter:
-    """Writes rejected rows to one file, which is only made if there are any."""
+    """Writes rejected rows to one file, which is created only if there are any."""
 
     def __init__(self, storage: Storage, name: str, table: pa.Schema) -> None:
         """Prepare to write.
 
         Args:
             storage: the working folder.
-            name: of the file.
+            name: name of the file.
             table: schema of the table.
         """
         self._storage = storage
@@ -44,10 +44,10 @@ class RejectWriter:
         )
 
     def write_text_rows(self, bad: Sequence[BadRow], first_line: int) -> None:
-        """Rejected rows that could not be parsed.
+        """Write rejected rows that could not be parsed.
 
         Args:
-            bad: the rows of one block.
+            bad: the rejected rows of one block.
             first_line: line number of the block's first line in the file.
         """
         values = (
@@ -56,21 +56,21 @@ class RejectWriter:
             [b.line + first_line for b in bad],
             [b.text for b in bad],
         )
-        ours = zip(self._schema.names, _LEADING, values, strict=False)
-        self._write({name: pa.array(column, field.type) for name, field, column in ours}, len(bad))
+        leading = zip(self._schema.names, _LEADING, values, strict=False)
+        self._write({name: pa.array(column, field.type) for name, field, column in leading}, len(bad))
 
     def write_rows(self, rows: pa.Table, reason: str) -> None:
-        """Rejected rows that were parsed."""
+        """Write rejected rows that were parsed."""
         if rows.num_rows:
             columns = {name: rows[name] for name in rows.column_names}
-            ours = {self._schema.names[0]: pa.array([reason] * rows.num_rows, pa.string())}
-            self._write(columns | ours, rows.num_rows)
+            reasons = {self._schema.names[0]: pa.array([reason] * rows.num_rows, pa.string())}
+            self._write(columns | reasons, rows.num_rows)
 
     def close(self) -> int:
         """Finish the file.
 
         Returns:
-            Its size in bytes; 0 where there is none.
+            The size of the file in bytes; 0 if there were no rows.
         """
         if self._writer is None or self._output is None:
             return 0
@@ -87,16 +87,16 @@ class RejectWriter:
 
 
 def merge_rejected(storage: Storage, pieces: Sequence[str], table: pa.Schema, target: str) -> int:
-    """Put the pieces of one table's rejected rows into one Parquet file, in their order.
+    """Combine the pieces of one table's rejected rows into one Parquet file, in the given order.
 
     Args:
         storage: the working folder.
-        pieces: names of those that are there.
+        pieces: names of the pieces.
         table: schema of the table.
         target: name of the Parquet file.
 
     Returns:
-        Number of rows; 0 means that no file was made.
+        The number of rows. If it is 0, no file was written.
     """
     if not pieces:
         return 0

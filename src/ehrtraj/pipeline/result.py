@@ -1,4 +1,4 @@
-"""What a build did, and whether it was done before."""
+"""Find out whether a dataset was already built."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ehrtraj.results import BuildResult
 def already_there(
     space: Workspace, fingerprint: Mapping[str, Any], news: News, *, overwrite: bool
 ) -> BuildResult | None:
-    """The dataset of that name if it is the one wanted.
+    """Return the result of an existing dataset with the same fingerprint; None if there is none or it is overwritten.
 
     Raises:
-        OutputError: if there is one of that name that came from other input or settings.
+        OutputError: if a dataset with this name was built from other input or settings.
     """
     if overwrite or not space.final.exists():
         return None
@@ -37,7 +37,7 @@ def already_there(
         ) from None
     if before == now:
         summary = content["summary"]
-        # What was wrong with it when it was built still is.
+        # The warnings of the original build still apply.
         news.warn(*content.get("warnings", ()))
         return BuildResult(
             space.final,
@@ -48,8 +48,8 @@ def already_there(
             notes=tuple(news.notes),
             warnings=tuple(news.warnings),
         )
-    parts = [key for key in now if before.get(key) != now[key]]
+    differing = [key for key in now if before.get(key) != now[key]]
     raise OutputError(
-        f"{space.final} exists and was built from other input or settings ({', '.join(parts)} differ). It was left as "
-        "it is: choose another --trajectory-version, or replace it with --overwrite"
+        f"{space.final} exists and was built from other input or settings ({', '.join(differing)} differ). It was not "
+        "changed: choose another --trajectory-version, or replace it with --overwrite"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ehrtraj.engines.base import MemoryMeter
-from ehrtraj.pipeline.failures import failures_in_words
+from ehrtraj.pipeline.failures import explained_failures
 from ehrtraj.pipeline.job import BuildJob
 from ehrtraj.pipeline.plan.overlay import check_overlay
 from ehrtraj.pipeline.plan.run import Inputs, find_inputs, find_patients, paths_read
@@ -20,19 +20,19 @@ from ehrtraj.storage.files import private_files
 
 
 def run(job: BuildJob) -> BuildResult:
-    """Build a dataset, or find that it was built before.
+    """Build a dataset, or return the existing one if it was already built.
 
     Args:
         job: the build.
 
     Raises:
-        EhrtrajError: with a message that names the way out; its subclasses tell settings, input and output apart.
+        EhrtrajError: if the build fails; the message explains how to fix it.
     """
     settings = job.settings
     check_overlay(job.source)
     lean_memory()
     space = Workspace(job.output, settings.trajectory_version)
-    with private_files(), job.engine.memory() as memory, failures_in_words(space.root.parent):
+    with private_files(), job.engine.memory() as memory, explained_failures(space.root.parent):
         inputs = find_inputs(job)
         done = already_there(space, inputs.fingerprint, job.news, overwrite=settings.overwrite)
         if done and not space.published:
@@ -41,7 +41,7 @@ def run(job: BuildJob) -> BuildResult:
         with locked(job.output, settings.trajectory_version):
             space.restore()
             if done := already_there(space, inputs.fingerprint, job.news, overwrite=settings.overwrite):
-                # A build that was killed after its last step but one leaves its working folder.
+                # If a build is killed just before its last step, the working folder remains.
                 if space.published:
                     space.remove()
                 return done
@@ -50,7 +50,7 @@ def run(job: BuildJob) -> BuildResult:
 
 
 def _build(job: BuildJob, inputs: Inputs, space: Workspace, memory: MemoryMeter) -> BuildResult:
-    """The steps of a build, over a working folder that may hold finished ones."""
+    """Run the steps of a build, except those that are already finished in the working folder."""
     release, selection, files = inputs.release, inputs.selection, space.files
     job.news.note(*release.notes, *job.hints(release.root), *selection.notes)
     job.news.warn(*release.warnings, *selection.warnings)
@@ -60,10 +60,10 @@ def _build(job: BuildJob, inputs: Inputs, space: Workspace, memory: MemoryMeter)
     done = finished_shards(files)
     with job.timed("stage"):
         staged = stage(job, inputs, files, patients.plan, set(done))
-    # Staging starts over where its files were lost, which removes what shards wrote.
-    done = {number: account for number, account in done.items() if shard_is_there(files, account)}
+    # If staged files were lost, staging starts over and removes the files of shards.
+    done = {number: record for number, record in done.items() if shard_is_there(files, record)}
     with job.timed("extract"):
-        accounts = build_shards(job, inputs, files, patients.plan, staged, done)
-    ledger = make_ledger(staged.values(), accounts, selection.wanted, selection.dictionaries)
+        shards = build_shards(job, inputs, files, patients.plan, staged, done)
+    ledger = make_ledger(staged.values(), shards, selection.wanted, selection.dictionaries)
     check_balance(ledger)
-    return publish(job, inputs, space, patients, staged, accounts, ledger, memory)
+    return publish(job, inputs, space, patients, staged, shards, ledger, memory)

@@ -1,7 +1,7 @@
-"""The folder in which a build works: locked, bound to one input and one set of settings, resumable.
+"""The working folder of a build: locked, bound to one input and one set of settings, resumable.
 
-It is beside the dataset as `.<version>.build/` and is removed when the build is done. A finished step leaves a marker
-file, written under another name and then renamed, so that a marker that exists is complete.
+It is called `.<version>.build/`, next to the dataset, and is removed when the build is done. Each finished step writes
+a marker file. The file is written under another name and then renamed, so a marker that exists is complete.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from ehrtraj.storage.owned import (
 from ehrtraj.storage.safe import refuse_link
 
 KIND = "build"
-"""Of the work that a working folder is for, in its marker."""
+"""Kind of work in the marker of a working folder."""
 _REPLACED = "replaced"
-"""Where a dataset that is being replaced waits until the new one has its name."""
+"""Folder that contains the replaced dataset until the new one is in place."""
 
 
 class Workspace:
-    """The working folder of one build, and what is known to be finished in it.
+    """The working folder of one build, with its finished steps.
 
     Attributes:
-        files: what is in the working folder.
+        files: storage of the working folder.
         root: path of the working folder.
         final: path of the dataset.
         resumed: whether an earlier run of the same build left work to resume.
-        warnings: what the user must know about files that were kept.
+        warnings: warnings about files that were kept.
     """
 
     def __init__(self, output: Storage, version: str) -> None:
-        """Name the folder; nothing is created.
+        """Determine the paths. Nothing is created.
 
         Args:
-            output: the folder that receives the dataset.
+            output: storage that receives the dataset.
             version: name of the dataset.
         """
         self._output = output
@@ -67,20 +67,20 @@ class Workspace:
 
     @property
     def published(self) -> bool:
-        """Whether this is what was left of a build whose dataset is in place, and not one to resume."""
+        """Whether the working folder is left over from a build whose dataset is already in place."""
         return self.root.exists() and self.final.exists() and not (self.root / DATASET).exists()
 
     def check_target(self, inputs: Iterable[Path], modules: Iterable[Path], *, overwrite: bool) -> None:
-        """Check, before anything is written, that this build may write here. It deletes nothing.
+        """Check, before anything is written, that this build may write to its paths. Nothing is deleted.
 
         Args:
             inputs: files and folders that the build reads.
             modules: folders of the release's tables.
-            overwrite: whether a dataset of the same name is to be replaced.
+            overwrite: whether to replace a dataset of the same name.
 
         Raises:
-            OutputError: if the dataset's path is in the input, contains it or is in another dataset, if the working
-                folder is not ours, or if what is to be replaced is anything but a dataset that ehrtraj built.
+            OutputError: if the dataset's path is in the input, contains it or is in another dataset, if ehrtraj did not
+                create the working folder, or if the target of `overwrite` is not a dataset that ehrtraj built.
         """
         refuse_replacing(self.final, inputs, modules)
         refuse_in_dataset(self.final)
@@ -89,66 +89,67 @@ class Workspace:
             self.check_replaceable()
 
     def check_replaceable(self) -> None:
-        """Check that what has the dataset's name may be deleted, if anything has it.
+        """Check that the dataset's path may be replaced, if it exists.
 
         Raises:
-            OutputError: if it is not a folder with our manifest that contains only files listed there.
+            OutputError: if it is not a folder with a manifest of ehrtraj, or contains files that are not listed in it.
         """
         if not os.path.lexists(self.final):
             return
         refuse_link(self.final)
-        way_out = "choose another --trajectory-version or --output, or remove it yourself"
+        advice = "choose another --trajectory-version or --output, or remove it yourself"
         if not self.final.is_dir():
-            raise OutputError(f"{self.final} is a file, not a dataset: {way_out}")
+            raise OutputError(f"{self.final} is a file, not a dataset: {advice}")
         listed = files_of_dataset(self.final)
         if listed is None:
             raise OutputError(
                 f"{self.final} was not made by ehrtraj, or its {MANIFEST} is damaged, so --overwrite does not replace "
-                f"it: {way_out}"
+                f"it: {advice}"
             )
         if other := strangers(self.final, listed):
             raise OutputError(
-                f"{self.final} contains what does not belong to the dataset ({named(other)}), so --overwrite does not "
-                "replace it: move that away, or choose another --trajectory-version or --output"
+                f"{self.final} contains files that do not belong to the dataset ({named(other)}), so --overwrite does "
+                "not replace it: move them away, or choose another --trajectory-version or --output"
             )
 
     def prepare(self, fingerprint: dict[str, Any]) -> None:
-        """Make the folder, or take up what an earlier run with the same fingerprint left.
+        """Create the working folder, or resume the work of an earlier run with the same fingerprint.
 
         Args:
-            fingerprint: everything that decides the result: input files, settings, software, recipes and rules.
+            fingerprint: everything that affects the result: input files, settings, software, recipes and rules.
 
         Raises:
-            OutputError: if the path of the folder is taken by something that ehrtraj did not create.
+            OutputError: if the path exists and ehrtraj did not create it.
         """
         claim(self.root, KIND)
         self._drop_replaced()
-        wanted = json.loads(json.dumps(fingerprint, default=str))
-        if read_document(self.files, STATE) == wanted:
-            # What an attempt left that was cut short is of no use.
+        state = json.loads(json.dumps(fingerprint, default=str))
+        if read_document(self.files, STATE) == state:
+            # Files of interrupted attempts are useless.
             self.files.delete(ATTEMPTS)
             self.resumed = True
             return
         self.files.delete(STATE)
         clear_claimed(self.root)
         (self.root / DATASET).mkdir(parents=True)
-        write_document(self.files, STATE, wanted)
+        write_document(self.files, STATE, state)
 
     def restore(self) -> None:
-        """Put back a dataset whose replacement was cut short before the new one had its name."""
+        """Move a replaced dataset back to its path if a build was interrupted before the new one took its place."""
         if (self.root / _REPLACED).is_dir() and not os.path.lexists(self.final):
             self._output.move(f"{self._work}/{_REPLACED}", self._version)
 
     def show(self, *, overwrite: bool) -> None:
-        """Give the finished dataset its name, once everything is on the disk, so that a power cut leaves none or all.
+        """Move the finished dataset to its final path.
 
-        One that had the name before waits in the working folder, which is removed in the end.
+        Everything is synced to the disk first, so that a power failure leaves either the complete dataset or none. A
+        dataset that is replaced is moved to the working folder, which is removed at the end.
 
         Args:
-            overwrite: replace a dataset of that name.
+            overwrite: whether to replace a dataset of the same name.
 
         Raises:
-            OutputError: if what has that name is not a dataset of ours.
+            OutputError: if the final path exists and is not a dataset of ehrtraj.
         """
         self.files.sync(DATASET)
         if overwrite:
@@ -160,13 +161,13 @@ class Workspace:
         self.remove()
 
     def remove(self) -> None:
-        """Remove the working folder, first what would make a half of it look like work to resume."""
+        """Remove the working folder. The state is removed first, so that the rest does not look resumable."""
         self.files.delete(STATE)
         self._drop_replaced()
         remove_claimed(self.root)
 
     def _drop_replaced(self) -> None:
-        """Delete a dataset that was replaced. Files in it that its manifest does not list are kept."""
+        """Delete a replaced dataset. Files that its manifest does not list are kept."""
         replaced = self.root / _REPLACED
         if not replaced.is_dir():
             return
@@ -180,16 +181,16 @@ class Workspace:
 
 @contextmanager
 def locked(output: Storage, version: str) -> Iterator[None]:
-    """Hold the one place that a version is built in.
+    """Hold the lock on the builds of a version.
 
     Raises:
-        OutputError: if another build holds it, or the output cannot be written.
+        OutputError: if another build holds the lock, or the output cannot be written.
     """
     try:
         with output.lock(f".{version}.lock"):
             yield
     except LockedError:
         raise OutputError(
-            f"another build of '{version}' is running in {output.where()}: wait for it, or give this one another "
+            f"another build of '{version}' is running in {output.where()}: wait until it ends, or choose another "
             "--trajectory-version"
         ) from None

@@ -1,1 +1,1 @@
-"""Decide what a build reads and how its patients are divided into shards."""
+"""Determine what a build reads and how its patients are divided into shards."""

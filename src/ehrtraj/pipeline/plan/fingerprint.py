@@ -1,4 +1,4 @@
-"""What a build's data follow from: work and datasets of the same fingerprint are the same."""
+"""The fingerprint of a build covers everything that affects its data. Equal fingerprints mean equal datasets."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ehrtraj.version import __version__
 
 
 def fingerprint_of(settings: Settings, release: Release, vocabularies: list[VocabularyFile]) -> dict[str, Any]:
-    """Return what decides the dataset, for `manifest.json`: every setting that is declared to change the data.
+    """Return the fingerprint of a build, for `manifest.json`. It includes every setting that changes the data.
 
     Args:
-        settings: of the build.
-        release: that it reads, by the identity of its files.
-        vocabularies: that it reads, by their hashes.
+        settings: settings of the build.
+        release: release that the build reads, represented by the identity of its files.
+        vocabularies: vocabularies that the build reads, represented by their hashes.
     """
     return {
         "ehrtraj": __version__,
-        # What `content_in` of the declarations refers to.
+        # The next three entries are those that `content_in` refers to.
         "source": [release.source.name, release.source.recipes_digest(), release.source.rules_digest()],
         "vocabularies": hashes(vocabularies),
         "files": {name: [release.where(name), *f.identity] for name, f in release.files.items()},

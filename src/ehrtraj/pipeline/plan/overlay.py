@@ -1,4 +1,4 @@
-"""A user's own source and overlay, checked before a build reads anything else."""
+"""Check a custom source and an overlay before a build reads anything else."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _COLUMNS = {
     "stays": {"kind": "VARCHAR", "id": "BIGINT", "start": "TIMESTAMP", "stop": "TIMESTAMP"},
     "codes": {"code": "VARCHAR", "description": "VARCHAR"},
 }
-"""Columns that the build relies on, of each helper."""
+"""Columns of each helper that the build relies on."""
 
 
 def check_overlay(source: Source) -> None:
-    """Check a source of the user's own, and what a user's overlay adds to a source.
+    """Check a custom source and the overlay of a source, if any.
 
     Raises:
-        RecipeError: if something in them cannot be used; the message names the file and the line.
+        RecipeError: if something in them is invalid; the message names the file and the line.
     """
     if isinstance(source.folder, UserFile):
         check_source(source)
@@ -53,14 +53,14 @@ def check_overlay(source: Source) -> None:
 
 
 def check_overlay_recipes(source: Source, folder: UserFile) -> None:
-    """Check that all SQL of a folder may run, and that DuckDB can run it over the tables.
+    """Check that all SQL in a folder is allowed, and that DuckDB can bind it to the tables.
 
     Args:
-        source: whose recipes they are, or whose overlay they are in.
-        folder: with a user's own recipes and tables.
+        source: source that the recipes belong to, or to which the overlay applies.
+        folder: folder with custom recipes and tables.
 
     Raises:
-        RecipeError: if something cannot be used.
+        RecipeError: if something is invalid.
     """
     check_allowed(folder, source.recipes.values())
     patient = source.tables_of("patient")
@@ -76,8 +76,8 @@ def check_overlay_recipes(source: Source, folder: UserFile) -> None:
 
 
 def _check_columns(source: Source, table: str, path: UserFile) -> None:
-    """Check that a recipe uses every column of its table or leaves it out with a reason, as ours do."""
-    # A key of another name became subject_id when the table was staged.
+    """Check that a recipe uses every column of its table or leaves it out with a reason."""
+    # A patient key with another name was replaced by subject_id during staging.
     columns = [name for name in source.tables[table].columns if name != source.roles.patients.key or name == SUBJECT_ID]
     if problem := problem_of_columns(source.recipes[table], columns):
         raise SqlLocation(f"recipe {table}", str(path)).wrong(problem)
@@ -85,12 +85,14 @@ def _check_columns(source: Source, table: str, path: UserFile) -> None:
 
 def _check_helper(connection: duckdb.DuckDBPyConnection, name: str, path: UserFile) -> None:
     """Check that a helper selects the columns that the build relies on."""
-    place = SqlLocation(f"recipe {name}", str(path))
+    location = SqlLocation(f"recipe {name}", str(path))
     try:
-        own = connection.sql(recipes.read_sql(path))
+        helper = connection.sql(recipes.read_sql(path))
     except duckdb.Error as error:
-        raise place.refused(error, padded=True) from error
-    found = dict(zip(own.columns, map(str, own.types), strict=True))
-    for column, kind in _COLUMNS[name].items():
-        if found.get(column) != kind:
-            raise place.wrong(f"must select {column} as {kind}, not {found.get(column, 'nothing of this name')}")
+        raise location.refused(error, padded=True) from error
+    types = dict(zip(helper.columns, map(str, helper.types), strict=True))
+    for column, expected in _COLUMNS[name].items():
+        if column not in types:
+            raise location.wrong(f"must select {column} as {expected}, but it has no column with this name")
+        if types[column] != expected:
+            raise location.wrong(f"must select {column} as {expected}, not {types[column]}")

@@ -1,4 +1,4 @@
-"""Which patients a build covers, and how they are divided into shards."""
+"""Determine the patients of a build and divide them into shards."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ class Patients:
 
     Attributes:
         plan: their shards.
-        requested: what became of those that `--subjects` asks for, if it does.
+        requested: the patients requested with `--subjects`, found and not found; None without `--subjects`.
     """
 
     plan: ShardPlan
     requested: SubjectsFound | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As kept in the build's folder."""
+        """Return the content of the file in the working folder."""
         return {**self.plan.to_json(), "requested": self.requested and self.requested.to_json()}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """The inverse of `to_json`."""
+        """Return the patients in the content of the file. The inverse of `to_json`."""
         requested = content["requested"]
         return cls(ShardPlan.from_json(content), requested and SubjectsFound.from_json(requested))
 
 
 def _read_columns(file: TableFile, *columns: str) -> pa.Table:
-    """Columns of a complete table, rows that cannot be read left out."""
+    """Return columns of a complete table, without rows that cannot be parsed."""
     parts = [parsed.rows for parsed in read_table(file, columns=columns)]
     return pa.concat_tables([file.table.schema.empty_table().select(list(columns)), *parts])
 
 
 def _entries(release: Release, role: Role | None) -> Entries:
-    """Whose each entry of a table is; none where the table is not there."""
+    """Return the patients of a table's entries; no entries if the release does not contain the table."""
     file = None if role is None else release.files.get(role.table)
     if role is None or file is None:
         return Entries(np.empty(0, np.int64), 0)
@@ -66,10 +66,10 @@ def _subjects_of(file: TableFile) -> Int64s:
 
 
 def _check_keys(release: Release) -> None:
-    """Refuse patients whose keys of text have the same number.
+    """Check that no two patients with text keys have the same number.
 
     Raises:
-        ReleaseError: if there are such.
+        ReleaseError: if two patients have the same number.
     """
     role = release.source.roles.patients
     file = release.files.get(role.table)
@@ -82,22 +82,22 @@ def _check_keys(release: Release) -> None:
         one, other, number = (shared[0][name] for name in (f"{role.key}_min", f"{role.key}_max", SUBJECT_ID))
         raise ReleaseError(
             f"{file.path}: the patients '{one}' and '{other}' have the same subject_id, {number}, which is "
-            f"computed from {role.key}: events of the two could not be told apart. Change one of the keys in all tables"
+            f"computed from {role.key}: their events could not be distinguished. Change one of the keys in all tables"
         )
 
 
 def _has_text_keys(source: Source) -> bool:
-    """Whether a source names its patients by text."""
+    """Return whether a source identifies its patients by text."""
     role = source.roles.patients
     return bool(pa.types.is_string(source.tables[role.table].columns[role.key]))
 
 
 def plan_build(release: Release, settings: Settings) -> Patients:
-    """Choose the patients and cut them into shards.
+    """Select the patients and divide them into shards.
 
     Raises:
         ReleaseError: if the file of subjects cannot be read.
-        SettingsError: if no patient is left.
+        SettingsError: if no patients are left.
     """
     roles = release.source.roles
     _check_keys(release)
@@ -105,7 +105,7 @@ def plan_build(release: Release, settings: Settings) -> Patients:
     icu_stays, ed_stays = _entries(release, roles.icu_stays), _entries(release, roles.ed_stays)
     others = np.empty(0, np.int64)
     if not len(patients.subject_ids) and not len(encounters.subject_ids):
-        # No table says who there is: every table of patients is asked, and a patient counts once for each row.
+        # No table lists the patients: all tables with patients are read, and a patient counts once for each row.
         others = np.concatenate([others, *map(_subjects_of, _large_tables(release))])
     people = Entries(np.concatenate([patients.subject_ids, others]), roles.patients.rows)
     stays = (icu_stays, ed_stays)
@@ -118,27 +118,27 @@ def plan_build(release: Release, settings: Settings) -> Patients:
 def _select(
     settings: Settings, source: Source, everyone: Int64s, icu_stays: Int64s
 ) -> tuple[Int64s | None, SubjectsFound | None]:
-    """The chosen subject_ids, None for all, and what became of those that were asked for."""
-    among = np.unique(icu_stays) if settings.icu_only else everyone
+    """Return the selected subject_ids, None for all, and the result of `--subjects`."""
+    eligible = np.unique(icu_stays) if settings.icu_only else everyone
     if settings.subjects is None:
-        selected, requested = among if settings.icu_only else None, None
-    elif isinstance(asked := number_or_file(settings.subjects), int):
-        selected = sample_subjects(among, asked, settings.seed)
-        requested = SubjectsFound("", asked, len(selected))
+        selected, requested = eligible if settings.icu_only else None, None
+    elif isinstance(number_or_path := number_or_file(settings.subjects), int):
+        selected = sample_subjects(eligible, number_or_path, settings.seed)
+        requested = SubjectsFound("", number_or_path, len(selected))
     else:
         key = source.roles.patients.key if _has_text_keys(source) else None
-        there, requested = find_subjects(asked, everyone, "this release", key=key)
-        selected = np.intersect1d(there, among)
-        requested = replace(requested, left_out=len(there) - len(selected))
+        found, requested = find_subjects(number_or_path, everyone, "this release", key=key)
+        selected = np.intersect1d(found, eligible)
+        requested = replace(requested, left_out=len(found) - len(selected))
     if selected is not None and not len(selected):
         if requested is None or not requested.source:
-            raise SettingsError("no patient is left: this release has no ICU stay that can be read")
-        raise SettingsError("no patient is left: --subjects and --icu-only have none in common")
+            raise SettingsError("no patients are left: this release has no readable ICU stay")
+        raise SettingsError("no patients are left: --subjects and --icu-only have no patient in common")
     return selected, requested
 
 
 def _large_tables(release: Release) -> list[TableFile]:
-    """Tables of patients that no stay of which the plan knows accounts for."""
+    """Return the tables with patients whose rows are not estimated from the stays that the plan counts."""
     roles = release.source.roles
     counted = {*roles.needed, *(role.table for role in roles.stays)}
     stays = {role.table.partition("/")[0] for role in roles.stays if role.table in release.files}
@@ -150,7 +150,7 @@ def _large_tables(release: Release) -> list[TableFile]:
 
 
 def _note_bytes(release: Release, settings: Settings) -> int:
-    """About how many bytes of notes there are."""
+    """Return the approximate size of all notes in bytes."""
     if settings.notes == "none":
         return 0
     recipe, ratio = release.source.recipes, release.source.declared.gzip_ratio_of_notes

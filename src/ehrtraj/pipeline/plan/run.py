@@ -1,4 +1,4 @@
-"""The first step: find the release, and decide which tables and patients the build covers."""
+"""The first step of a build: find the release, and determine the tables and patients."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ehrtraj.storage.documents import read_document, write_document
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a build reads.
+    """Inputs of a build.
 
     Attributes:
-        release: its files.
+        release: the release and its files.
         selection: the tables that are read, and those that become events.
-        vocabularies: files that give codes their parents.
-        fingerprint: everything that decides the dataset.
+        vocabularies: files with parents of codes.
+        fingerprint: everything that affects the dataset.
     """
 
     release: Release
@@ -37,21 +37,21 @@ class Inputs:
 
     @property
     def patient_tables(self) -> list[str]:
-        """Full names of the tables with rows of patients that are read."""
+        """Full names of the tables with patients that are read."""
         return [n for n in self.selection.staged if self.release.files[n].table.kind == "patient"]
 
     @property
     def modules(self) -> list[Path]:
-        """Folders that hold nothing but tables of the release."""
+        """Folders that contain only tables of the release."""
         return sorted({file.path.parent for file in self.release.files.values()})
 
 
 def find_inputs(job: BuildJob) -> Inputs:
-    """Find the release and the vocabularies, and choose the tables.
+    """Find the release and the vocabularies, and select the tables.
 
     Raises:
-        ReleaseError: if there is no release, or it lacks what the settings ask for.
-        SettingsError: if the settings ask for what does not exist.
+        ReleaseError: if there is no release, or it lacks a requested table.
+        SettingsError: if a setting names something that does not exist.
     """
     settings = job.settings
     with job.explain(settings.data_dir):
@@ -64,20 +64,20 @@ def find_inputs(job: BuildJob) -> Inputs:
 
 
 def paths_read(job: BuildJob, inputs: Inputs) -> list[Path]:
-    """Every file and folder that the build reads, which it must not write to."""
+    """Return all files and folders that the build reads and therefore must not write to."""
     settings = job.settings
     folders = (settings.overlay, settings.gem, settings.concept_maps, settings.vocabulary)
-    named = [Path(settings.subjects).expanduser()] if settings.subjects else []
-    paths = [inputs.release.root, *(f for f in folders if f is not None), *(f for f in named if f.exists())]
+    subjects = [Path(settings.subjects).expanduser()] if settings.subjects else []
+    paths = [inputs.release.root, *(f for f in folders if f is not None), *(f for f in subjects if f.exists())]
     return [*paths, *(f.path for f in inputs.release.files.values()), *(file.path for file in inputs.vocabularies)]
 
 
 def find_patients(job: BuildJob, inputs: Inputs, storage: Storage) -> Patients:
-    """The patients and their shards, as an earlier run left them or found now.
+    """Return the patients and their shards, from an earlier run of the build if there was one.
 
     Args:
         job: the build.
-        inputs: that it reads.
+        inputs: inputs of the build.
         storage: the working folder.
     """
     if (content := read_document(storage, PLAN)) is not None:

@@ -1,7 +1,7 @@
-"""Divide the patients: ranges of subject_id as shards, and a stable hash for the splits.
+"""Divide the patients into shards, which are ranges of subject_id.
 
-A shard is a range and not a hash class because the tables of a release are, for the most part, in order of
-subject_id: a block of rows then falls into one or two shards, and staging writes long runs instead of crumbs.
+A shard is a range and not a hash class because most tables of a release are sorted by subject_id: a block of rows then
+falls into one or two shards, and staging writes long runs instead of small pieces.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import numpy.typing as npt
 
 from ehrtraj.format.arrays import Int64s
 
-# Rows of work in a shard, by the estimate below: about 0.5 GB in memory, and enough that the fixed cost of a shard
-# (0.25 s) is little beside its work.
+# Estimated rows in a shard. They take about 0.5 GB of memory, and are enough that the fixed cost of a shard (0.25 s) is
+# small compared with its work.
 SHARD_ROWS = 1_100_000
 
-# A note weighs as much as so many bytes of rows: a row takes about 450, and a text is held three times at most.
+# This many bytes of notes count as one row: a row takes about 450 bytes, and a text is in memory at most three times.
 BYTES_A_ROW = 150
 
 
 @dataclass(frozen=True)
 class Entries:
-    """The entries of one table, by which the rows of a patient are estimated.
+    """The entries of one table, from which the number of a patient's rows is estimated.
 
     Attributes:
-        subject_ids: patient of each, in any order.
-        rows: rows of all tables that come with one.
+        subject_ids: patient of each entry, in any order.
+        rows: rows of all tables that come with one entry.
     """
 
     subject_ids: Int64s
@@ -38,11 +38,11 @@ class Entries:
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """Which patients belong to which shard.
+    """Assignment of patients to shards.
 
     Attributes:
-        starts: first subject_id of each shard, ascending; the first also takes everything below it.
-        selected: the chosen subject_ids, sorted, or None for all.
+        starts: first subject_id of each shard, ascending; the first shard also contains all lower subject_ids.
+        selected: the selected subject_ids, sorted, or None for all.
     """
 
     starts: Int64s
@@ -54,17 +54,17 @@ class ShardPlan:
         return len(self.starts)
 
     def shard_of(self, subject_ids: Int64s) -> npt.NDArray[np.uint16]:
-        """Shard number of each subject_id."""
+        """Return the shard number of each subject_id."""
         return (np.searchsorted(self.starts[1:], subject_ids, side="right")).astype(np.uint16)
 
     def is_selected(self, subject_ids: Int64s) -> npt.NDArray[np.bool_] | None:
-        """Which rows belong to chosen patients; None if all do."""
+        """Return which rows belong to selected patients; None if all do."""
         if self.selected is None:
             return None
         return np.isin(subject_ids, self.selected)
 
     def to_json(self) -> dict[str, Any]:
-        """As kept in the build's folder."""
+        """Return the content of the file in the working folder."""
         return {
             "starts": self.starts.tolist(),
             "selected": None if self.selected is None else self.selected.tolist(),
@@ -72,7 +72,7 @@ class ShardPlan:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> ShardPlan:
-        """The inverse of `to_json`."""
+        """Return the plan in the content of the file. The inverse of `to_json`."""
         selected = content["selected"]
         return cls(
             np.array(content["starts"], np.int64),
@@ -89,15 +89,16 @@ def plan_shards(
     *,
     note_bytes: int = 0,
 ) -> ShardPlan:
-    """Cut the patients into shards of about `target` rows each.
+    """Divide the patients into shards of about `target` rows each.
 
     Args:
-        people: all patients; one that stands there again has more rows of no stay.
+        people: all patients. Each repetition of a patient stands for one more row without a stay.
         encounters: stays in a hospital.
-        stays: stays in its parts, such as intensive care.
-        selected: the chosen patients, None for all.
+        stays: stays in parts of the hospital, such as intensive care.
+        selected: the selected patients, None for all.
         target: rows in a shard.
-        note_bytes: of all notes, which are taken to lie with the encounters, or with the patients' rows.
+        note_bytes: size of all notes, which are assumed to be spread evenly over the encounters, or over the patients
+            if there are no encounters.
     """
     everyone = np.unique(np.concatenate([e.subject_ids for e in (people, encounters, *stays)]))
     if selected is not None:
@@ -106,13 +107,13 @@ def plan_shards(
     if not len(everyone):
         return ShardPlan(np.zeros(1, np.int64), selected)
     listed = people.subject_ids[np.isin(people.subject_ids, everyone)]
-    again = np.bincount(np.searchsorted(everyone, listed), minlength=len(everyone)) - 1
-    rows = people.rows + np.maximum(again, 0)
-    holders = encounters.subject_ids if len(encounters.subject_ids) else people.subject_ids
-    notes = Entries(holders, note_bytes // BYTES_A_ROW // max(len(holders), 1))
+    repetitions = np.bincount(np.searchsorted(everyone, listed), minlength=len(everyone)) - 1
+    rows = people.rows + np.maximum(repetitions, 0)
+    with_notes = encounters.subject_ids if len(encounters.subject_ids) else people.subject_ids
+    notes = Entries(with_notes, note_bytes // BYTES_A_ROW // max(len(with_notes), 1))
     for entries in (encounters, *stays, notes):
-        who = entries.subject_ids[np.isin(entries.subject_ids, everyone)]
-        rows += entries.rows * np.bincount(np.searchsorted(everyone, who), minlength=len(everyone))
+        subject_ids = entries.subject_ids[np.isin(entries.subject_ids, everyone)]
+        rows += entries.rows * np.bincount(np.searchsorted(everyone, subject_ids), minlength=len(everyone))
     before = np.concatenate([[0], np.cumsum(rows)[:-1]])
     count = max(1, min(int(np.ceil(rows.sum() / target)), len(everyone), np.iinfo(np.uint16).max))
     shard = before * count // max(int(rows.sum()), 1)

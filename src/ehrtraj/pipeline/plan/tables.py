@@ -1,4 +1,4 @@
-"""Which tables and which patients a build is about."""
+"""Select the tables of a build."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Selection:
     """The tables of a build, by full name.
 
     Attributes:
-        wanted: become events.
-        staged: are read: those wanted, those that their recipes join, and the dictionaries.
-        dictionaries: describe codes.
+        wanted: tables that become events.
+        staged: tables that are read: those that become events, those that their recipes join, and the dictionaries.
+        dictionaries: tables that describe codes.
         notes: what the user should know.
         warnings: what the user must know before using the result.
     """
@@ -33,79 +33,81 @@ class Selection:
     warnings: tuple[str, ...] = ()
 
 
-def _full_names(given: Iterable[str], known: Iterable[str]) -> list[str]:
-    known = list(known)
-    found = []
-    for name in given:
-        matches = [k for k in known if name in (k, k.rpartition("/")[2])]
+def _full_names(names: Iterable[str], tables: Iterable[str]) -> list[str]:
+    tables = list(tables)
+    full_names = []
+    for name in names:
+        matches = [table for table in tables if name in (table, table.rpartition("/")[2])]
         if not matches:
-            raise SettingsError(f"--tables: there is no table '{name}'; there are: {', '.join(known)}")
-        found += matches
-    return found
+            raise SettingsError(f"--tables: there is no table '{name}'. The tables are: {', '.join(tables)}")
+        full_names += matches
+    return full_names
 
 
 def choose_tables(release: Release, settings: Settings) -> Selection:
-    """Decide which tables are read and which become events.
+    """Determine which tables are read and which become events.
 
     Raises:
-        SettingsError: if a table is asked for that does not exist.
-        ReleaseError: if one is asked for that the release lacks, or nothing is left.
+        SettingsError: if a requested table does not exist.
+        ReleaseError: if the release lacks a requested table, or no table is left.
     """
     _check_complete(release, settings)
     source = release.source
-    with_recipe, known = source.recipes, source.tables
-    there = [n for n in known if n in release.files]
+    with_recipe, tables = source.recipes, source.tables
+    present = [n for n in tables if n in release.files]
     notes = []
-    if settings.notes == "none" and (of_notes := _note_tables(there, with_recipe)):
-        if contrary := [n for n in _full_names(settings.tables, with_recipe) if n in of_notes]:
-            raise SettingsError(f"--tables asks for {', '.join(contrary)}, --no-notes leaves it out: give one of them")
-        there = [n for n in there if n not in of_notes]
+    if settings.notes == "none" and (note_tables := _note_tables(present, with_recipe)):
+        if contradicting := [n for n in _full_names(settings.tables, with_recipe) if n in note_tables]:
+            raise SettingsError(
+                f"--tables requests {', '.join(contradicting)}, but --no-notes leaves it out: use only one of them"
+            )
+        present = [n for n in present if n not in note_tables]
         if not settings.tables:
-            notes.append(f"left out, as asked: {', '.join(of_notes)}")
+            notes.append(f"left out, as requested: {', '.join(note_tables)}")
     if settings.tables:
-        asked = _full_names(settings.tables, with_recipe)
-        if absent := [n for n in asked if n not in there]:
+        requested = _full_names(settings.tables, with_recipe)
+        if absent := [n for n in requested if n not in present]:
             raise ReleaseError(f"the release in {release.root} has no {', '.join(absent)}")
-        wanted = [n for n in there if n in asked]
+        wanted = [n for n in present if n in requested]
     else:
-        wanted = [n for n in there if n in with_recipe]
+        wanted = [n for n in present if n in with_recipe]
     if not wanted:
-        raise ReleaseError(f"the release in {release.root} has no table that holds events")
+        raise ReleaseError(f"the release in {release.root} contains no table with events")
     if settings.icu_only:
-        _check_icu_stays(source, there)
+        _check_icu_stays(source, present)
     helpers = "\n".join(source.helper(h) for h in recipes.HELPERS_OF_A_SHARD)
     sql = "\n".join([helpers, *(with_recipe[name].sql for name in wanted)])
-    joined = source.tables_read(sql, (t.name for t in known.values()))
-    dictionaries = [n for n in there if known[n].kind == "dictionary"]
-    read = {*wanted, *(n for n in there if known[n].name in joined), *dictionaries}
-    needed = {n for n, table in known.items() if table.name in joined} if settings.tables else None
+    joined = source.tables_read(sql, (t.name for t in tables.values()))
+    dictionaries = [n for n in present if tables[n].kind == "dictionary"]
+    read = {*wanted, *(n for n in present if tables[n].name in joined), *dictionaries}
+    needed = {n for n, table in tables.items() if table.name in joined} if settings.tables else None
     more_notes, warnings = lacking(release, needed)
-    staged = tuple(n for n in there if n in read)
+    staged = tuple(n for n in present if n in read)
     return Selection(tuple(wanted), staged, tuple(dictionaries), (*notes, *more_notes), tuple(warnings))
 
 
 def _check_complete(release: Release, settings: Settings) -> None:
-    """Refuse a release without the tables that every build needs."""
+    """Check that the release contains the tables that every build needs."""
     if settings.allow_incomplete:
         return
     if absent := [name for name in release.source.roles.needed if name not in release.files]:
         raise ReleaseError(
-            f"the release in {release.root} has no {' and no '.join(absent)}: births, deaths and the times of stays "
-            "come from there. Download what is missing, give a folder above all modules, or build without it: "
-            "--allow-incomplete"
+            f"the release in {release.root} has no {' and no '.join(absent)}, which every build needs for births, "
+            "deaths and the times of stays. Download the missing table, pass a folder that contains all modules, or "
+            "build without it with --allow-incomplete"
         )
 
 
-def _check_icu_stays(source: Source, there: Iterable[str]) -> None:
-    """Refuse to choose by ICU stays where there are none."""
+def _check_icu_stays(source: Source, present: Iterable[str]) -> None:
+    """Check that the release contains ICU stays, which `--icu-only` needs."""
     stays = source.roles.icu_stays
     if stays is None:
         raise SettingsError(f"--icu-only: {source.title} has no table of ICU stays")
-    if stays.table not in there:
-        raise ReleaseError(f"--icu-only needs {stays.table}, which is not there")
+    if stays.table not in present:
+        raise ReleaseError(f"--icu-only needs {stays.table}, which the release does not contain")
 
 
-def _note_tables(there: Iterable[str], with_recipe: Mapping[str, Recipe]) -> list[str]:
-    """Tables of the modules that hold notes: those in which a recipe says so."""
-    modules = {name.partition("/")[0] for name in there if name in with_recipe and with_recipe[name].separate}
-    return [name for name in there if name.partition("/")[0] in modules]
+def _note_tables(present: Iterable[str], with_recipe: Mapping[str, Recipe]) -> list[str]:
+    """Return the tables of the modules with notes, which are those whose recipes can store texts separately."""
+    modules = {name.partition("/")[0] for name in present if name in with_recipe and with_recipe[name].separate}
+    return [name for name in present if name.partition("/")[0] in modules]

@@ -1,1 +1,1 @@
-"""Describe what was built, and give the dataset its name."""
+"""Write the metadata of a finished dataset and move it to its final path."""

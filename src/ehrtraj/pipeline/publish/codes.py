@@ -1,7 +1,7 @@
-"""What `metadata/codes.parquet` says of every observed code: its description, unit, counts, and parents.
+"""Content of `metadata/codes.parquet`: description, unit, counts and parents of every observed code.
 
-A parent is a code of another system, `SYSTEM/code` (`ICD10CM/A41.9`). `metadata/parent_codes.parquet` says where each
-comes from.
+A parent is a code of another coding system, `SYSTEM/code` (`ICD10CM/A41.9`). `metadata/parent_codes.parquet` records
+where each parent comes from.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PARENTS_SCHEMA = pa.schema(
         pa.field("choice_list", pa.int32()),
     ]
 )
-"""Columns of `metadata/parent_codes.parquet`: the last four are what the General Equivalence Mappings say."""
+"""Columns of `metadata/parent_codes.parquet`. The last four come from the General Equivalence Mappings."""
 
 _OBSERVED_SQL = """
 CREATE TABLE observed AS
@@ -44,7 +44,7 @@ SELECT code, min(source_table) AS source_table, sum(n_events)::BIGINT AS n_event
 FROM shard_codes
 GROUP BY code;
 
--- Every code cut after each of its parts: DIAGNOSIS//ICD10CM//A41.9 begins with DIAGNOSIS//ICD10CM, and A41.9 follows.
+-- Every code, split after each part: DIAGNOSIS//ICD10CM//A41.9 begins with DIAGNOSIS//ICD10CM, and A41.9 follows.
 CREATE TABLE beginnings AS
 SELECT code, parts, array_to_string(part[:parts], '//') AS begins, array_to_string(part[parts + 1:], '//') AS follows
 FROM (SELECT code, string_split(code, '//') AS part FROM observed), unnest(range(1, len(part) + 1)) AS n(parts);
@@ -53,9 +53,9 @@ CREATE TABLE parents (code VARCHAR, parent_code VARCHAR, origin VARCHAR, approxi
                       scenario INTEGER, choice_list INTEGER);
 """
 
-# Each in its turn: the code itself in its own system, what the rows say, what the rules say.
+# Parents from three origins: the code itself in its coding system, the rows, and the rule table `concepts`.
 _OWN_PARENTS_SQL = """
--- A code that its own dictionary does not have is none of its system. A unit may stand behind the item.
+-- A code that is missing in its dictionary does not belong to its coding system. A unit may follow the item.
 CREATE TABLE unknown AS
 SELECT code
 FROM observed
@@ -85,8 +85,8 @@ JOIN concept_map AS m USING (begins)
 JOIN code_forms AS f ON f.omop = m.vocabulary AND regexp_full_match(m.concept, f.form);
 """
 
-_ASKED_SQL = """
-CREATE TABLE asked AS
+_REQUESTED_SQL = """
+CREATE TABLE requested AS
 SELECT DISTINCT p.code, f.omop AS vocabulary, substr(p.parent_code, length(f.parent) + 2) AS concept
 FROM parents AS p
 JOIN code_forms AS f ON f.parent = split_part(p.parent_code, '/', 1) AND f.omop <> '';
@@ -95,11 +95,11 @@ JOIN code_forms AS f ON f.parent = split_part(p.parent_code, '/', 1) AND f.omop 
 _OMOP_PARENTS_SQL = """
 INSERT INTO parents BY NAME
 SELECT DISTINCT a.code, o.parent_code, 'CONCEPT_RELATIONSHIP.csv' AS origin
-FROM asked AS a
+FROM requested AS a
 JOIN omop AS o USING (vocabulary, concept);
 """
 
-# After OMOP: what is only equivalent by approximation is not mapped further.
+# These are added after OMOP, because approximate equivalents are not mapped any further.
 _GEM_PARENTS_SQL = """
 INSERT INTO parents BY NAME
 SELECT b.code, g.* EXCLUDE (item)
@@ -113,7 +113,7 @@ WITH named AS (
   FROM beginnings AS b
   JOIN described AS d ON d.code = b.begins
   GROUP BY b.code
-), above AS (
+), parents_of_code AS (
   SELECT code, list_sort(list(DISTINCT parent_code)) AS parent_codes
   FROM parents
   WHERE parent_code IS NOT NULL
@@ -132,7 +132,7 @@ SELECT p.code,
        p.units, p.event_type, p.source_table, p.n_events, p.n_subjects
 FROM parted AS p
 LEFT JOIN named AS n USING (code)
-LEFT JOIN above AS a USING (code)
+LEFT JOIN parents_of_code AS a USING (code)
 LEFT JOIN event_types AS m USING (event_type)
 ORDER BY p.code
 """
@@ -156,12 +156,12 @@ _PARENTS_SQL = "SELECT DISTINCT * FROM parents ORDER BY ALL NULLS FIRST"
 
 @dataclass(frozen=True)
 class CodeTables:
-    """What is known of the observed codes.
+    """Metadata of the observed codes.
 
     Attributes:
-        codes: a row a code, as in `metadata/codes.parquet`.
-        parents: a row for each code, parent and origin, with the columns of `PARENTS_SCHEMA`.
-        notes: what the user should know of the vocabularies.
+        codes: one row per code, as in `metadata/codes.parquet`.
+        parents: one row for each code, parent and origin, with the columns of `PARENTS_SCHEMA`.
+        notes: notes for the user about the vocabularies.
     """
 
     codes: pa.Table
@@ -178,16 +178,16 @@ def describe_codes(
     threads: int = 1,
     spill: Path | None = None,
 ) -> CodeTables:
-    """Every observed code with its description, parents, unit and counts.
+    """Return every observed code with its description, parents, unit and counts.
 
     Args:
-        pieces: codes by shard.
-        dictionaries: the release's dictionaries by bare table name; those it lacks are empty.
-        source: whose `codes.sql` and rules to use.
-        vocabularies: files that give more parents.
+        pieces: codes of each shard.
+        dictionaries: dictionaries of the release by bare table name; dictionaries that it lacks are empty.
+        source: source with the recipe `codes.sql` and the rules.
+        vocabularies: files with more parents.
         memory: bytes that DuckDB may use.
-        threads: at work on it.
-        spill: folder for what does not fit into memory.
+        threads: maximum number of threads.
+        spill: folder for data that does not fit in memory.
 
     Raises:
         ReleaseError: if a vocabulary cannot be read.
@@ -208,7 +208,7 @@ def describe_codes(
         load_concept_maps(connection, files)
         connection.execute(_MAPPED_PARENTS_SQL)
         if omop:
-            connection.execute(_ASKED_SQL)
+            connection.execute(_REQUESTED_SQL)
             load_omop(connection, omop)
             connection.execute(_OMOP_PARENTS_SQL)
         load_gem(connection, files)
@@ -222,15 +222,18 @@ def describe_codes(
 
 
 def _notes(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile]) -> tuple[str, ...]:
-    """What came of each setting, and what a file holds that cannot be a code."""
+    """Return notes on the parents found with each setting, and on lines that do not contain a valid code."""
     notes = []
     for setting in dict.fromkeys(file.setting for file in files):
         names = [file.path.name for file in files if file.setting == setting]
-        ((found, every),) = connection.execute(_SUMMARY_SQL, [names]).fetchall()
+        ((with_parent, total),) = connection.execute(_SUMMARY_SQL, [names]).fetchall()
         option = setting.replace("_", "-")
-        notes.append(f"--{option}: {found:,} of {every:,} codes have a parent by {', '.join(names)}")
+        notes.append(f"--{option}: {with_parent:,} of {total:,} codes have a parent from {', '.join(names)}")
     for origin, count, example in connection.execute(_MISFITS_SQL).fetchall():
-        notes.append(f"{origin}: lines not used because they name no code of their system: {count}, as '{example}'")
+        notes.append(
+            f"{origin}: lines not used because their code is not valid in its coding system: {count}, "
+            f"such as '{example}'"
+        )
     return tuple(notes)
 
 

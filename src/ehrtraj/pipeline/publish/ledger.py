@@ -1,4 +1,4 @@
-"""The ledger: what became of every row that was read."""
+"""Build the ledger, which accounts for every row that was read, and check it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def make_ledger(
     wanted: Iterable[str],
     dictionaries: Iterable[str],
 ) -> dict[str, TableLedger]:
-    """Add up the accounts of staging and of all shards.
+    """Add up the counts of staging and of all shards.
 
     Args:
-        staged: the account of each staged table.
-        shards: the account of each shard.
+        staged: record of each staged table.
+        shards: record of each shard.
         wanted: tables that become events.
         dictionaries: tables that describe codes.
     """
@@ -48,21 +48,21 @@ def make_ledger(
 
 
 def check_balance(ledger: Mapping[str, TableLedger]) -> None:
-    """Hold the ledger to its identity.
+    """Check that the ledger accounts for every row.
 
     Raises:
-        LedgerError: if the rows of a table are not all accounted for, once each.
+        LedgerError: if the rows of a table are not all accounted for exactly once.
     """
-    if wrong := {name: entry.missing() for name, entry in ledger.items() if entry.missing()}:
-        listed = ", ".join(f"{name}: {rows:+,}" for name, rows in wrong.items())
+    if missing := {name: entry.missing() for name, entry in ledger.items() if entry.missing()}:
+        listed = ", ".join(f"{name}: {rows:+,}" for name, rows in missing.items())
         raise LedgerError(
-            f"the ledger does not hold (rows read less rows accounted for: {listed}). Nothing was published; "
-            "this is a defect of ehrtraj, please report it"
+            f"the ledger does not balance (rows read minus rows accounted for: {listed}). Nothing was published. "
+            "This is a bug in ehrtraj, please report it"
         )
 
 
 def rows_read(ledger: Mapping[str, TableLedger], project: str, source: Source) -> dict[str, int]:
-    """Rows read of the tables of one download, by bare table name."""
+    """Return the number of rows read from each table of one download, by bare table name."""
     return {
         name.rpartition("/")[2]: entry.read
         for name, entry in ledger.items()
@@ -73,10 +73,10 @@ def rows_read(ledger: Mapping[str, TableLedger], project: str, source: Source) -
 def compare_with_published(
     ledger: Mapping[str, TableLedger], version: Version, source: Source
 ) -> dict[str, tuple[int, int]]:
-    """Tables of a download whose rows read differ from what its release is published to have.
+    """Return the tables of a download in which the number of rows read differs from the published number.
 
     Returns:
-        Rows read and rows published by bare table name; empty if the release is not known for sure.
+        Rows read and rows published by bare table name; empty if the version of the release is uncertain.
     """
     published = source.published_row_counts(version.project).get(version.text, {}) if version.claimed else {}
     read = rows_read(ledger, version.project, source)

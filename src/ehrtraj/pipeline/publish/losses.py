@@ -1,4 +1,4 @@
-"""What the rows that were read show about the release: which one it is, and how much of it is missing."""
+"""Use the numbers of rows read to determine the version of the release and to report missing rows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ehrtraj.sources.source import Source
 
 
 def settle_versions(release: Release, ledger: Mapping[str, TableLedger], news: News) -> dict[str, Version]:
-    """Settle the release of each download by its rows, and report what that shows anew.
+    """Determine the version of each download from its rows, and report notes and warnings that this adds.
 
     Args:
-        release: as found before reading.
-        ledger: of the build.
+        release: release as detected before its rows were read.
+        ledger: ledger of the build.
         news: receives notes and warnings.
     """
     source, settled = release.source, {}
@@ -37,12 +37,12 @@ def settle_versions(release: Release, ledger: Mapping[str, TableLedger], news: N
 def report_losses(
     ledger: Mapping[str, TableLedger], versions: Mapping[str, Version], source: Source, news: News
 ) -> None:
-    """Report tables with other rows than were published, and tables most of which is rejected.
+    """Report tables whose number of rows differs from the published one, and tables with mostly rejected rows.
 
     Args:
-        ledger: of the build.
-        versions: of each download, settled.
-        source: whose published counts to compare with.
+        ledger: ledger of the build.
+        versions: version of each download, from `settle_versions`.
+        source: source with the published numbers of rows.
         news: receives notes and warnings.
     """
     for version in versions.values():
@@ -50,10 +50,13 @@ def report_losses(
         fewer = [f"{table} {read:,} of {rows:,}" for table, (read, rows) in counts.items() if read < rows]
         more = [f"{table} {read:,}, not {rows:,}" for table, (read, rows) in counts.items() if read > rows]
         if fewer:
-            news.warn(f"the release is incomplete: rows of those that {version.text} has: {', '.join(fewer)}")
+            news.warn(f"the release is incomplete: fewer rows than release {version.text} has: {', '.join(fewer)}")
         if more:
-            news.note(f"more rows than release {version.text} is published with: {', '.join(more)}")
+            news.note(f"more rows than release {version.text} has: {', '.join(more)}")
     for name, entry in ledger.items():
-        unreadable = sum(entry.rejected.values())
-        if entry.read and unreadable > entry.read // 2:
-            news.warn(f"{name}: {unreadable:,} of {entry.read:,} rows were rejected: look at rejected/ before using it")
+        rejected = sum(entry.rejected.values())
+        if entry.read and rejected > entry.read // 2:
+            news.warn(
+                f"{name}: {rejected:,} of {entry.read:,} rows were rejected: look at rejected/ before you use the "
+                "dataset"
+            )

@@ -1,4 +1,4 @@
-"""Publish: describe what was built, and make it visible under its name in one step."""
+"""Write the metadata and the manifest of a dataset."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from ehrtraj.version import __version__
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What the metadata say about the dataset as a whole.
+    """General information about the dataset for its metadata.
 
     Attributes:
         version: name of the dataset.
         release: version of the release.
-        source: whose tables.
+        source: source of the release.
         clock: `event` or `available`.
     """
 
@@ -47,18 +47,18 @@ class DatasetInfo:
 
 
 def _read_pieces(storage: Storage, kind: str) -> list[pa.Table]:
-    found = []
+    pieces = []
     for name in storage.files(SHARDS):
         if name.endswith(f".{kind}.arrow"):
             with storage.open_input(name) as source:
-                found.append(feather.read_table(source))
-    return found
+                pieces.append(feather.read_table(source))
+    return pieces
 
 
 def dataset_json(dataset: DatasetInfo) -> dict[str, Any]:
-    """MEDS' account of the dataset."""
-    of_meds = ("subject_id", "time", "code", "numeric_value", "text_value")
-    own = [n for n in event_schema(dataset.clock).names if n not in of_meds]
+    """Return the content of `dataset.json`, the dataset metadata defined by MEDS."""
+    meds_columns = ("subject_id", "time", "code", "numeric_value", "text_value")
+    extension_columns = [n for n in event_schema(dataset.clock).names if n not in meds_columns]
     return {
         **dataset.source.about(dataset.release),
         "dataset_version": f"{dataset.release} / {dataset.version}",
@@ -71,7 +71,9 @@ def dataset_json(dataset: DatasetInfo) -> dict[str, Any]:
         "additional_value_modality_columns": ["attributes"],
         "site_id_columns": [],
         "other_extension_columns": [
-            n for n in own if n not in ("hadm_id", "stay_id", "source_key", "link_id", "unit", "attributes")
+            n
+            for n in extension_columns
+            if n not in ("hadm_id", "stay_id", "source_key", "link_id", "unit", "attributes")
         ],
     }
 
@@ -87,17 +89,17 @@ def _write_json(storage: Storage, name: str, content: object) -> None:
     storage.write(name, as_json(content, indent=2))
 
 
-def clear(storage: Storage, accounts: Iterable[Mapping[str, Any]]) -> None:
-    """Remove everything from the unpublished dataset but the files of finished shards.
+def clear(storage: Storage, shards: Iterable[Mapping[str, Any]]) -> None:
+    """Remove everything except the files of finished shards from the unpublished dataset.
 
-    A run that was cut short while it published leaves a manifest and metadata, and they may be incomplete.
+    A run that was interrupted while publishing leaves a manifest and metadata, which may be incomplete.
 
     Args:
         storage: the working folder.
-        accounts: of all shards.
+        shards: record of each shard.
     """
     prefix = f"{DATASET}/"
-    kept = {name.removeprefix(prefix) for a in accounts for name in a["files"] if name.startswith(prefix)}
+    kept = {name.removeprefix(prefix) for shard in shards for name in shard["files"] if name.startswith(prefix)}
     for name in storage.strangers(DATASET, kept):
         storage.delete(f"{prefix}{name.removesuffix('/')}")
 
@@ -108,25 +110,25 @@ def write_metadata(
     ledger: Mapping[str, TableLedger],
     describe: Callable[[list[pa.Table]], CodeTables],
 ) -> dict[str, int]:
-    """Write everything beside the data: codes, subjects, splits, flags, event types, ledger and rejected rows.
+    """Write all files except the data: codes, subjects, splits, flags, event types, ledger and rejected rows.
 
     Args:
         storage: the working folder.
-        dataset: what it is.
-        ledger: account of every table's rows.
-        describe: makes of the codes by shard what is known of each.
+        dataset: general information about the dataset.
+        ledger: counts of every table's rows.
+        describe: returns the metadata of the codes, given the codes of each shard.
 
     Returns:
-        Numbers for the summary: patients and codes.
+        Numbers of patients and codes for the summary.
     """
     files = storage.below(DATASET)
-    # Both take about as long, and neither holds the other up.
+    # The two tasks take about the same time and do not depend on each other.
     with ThreadPoolExecutor(1) as pool:
         merged = pool.submit(_merge_all_rejected, storage, list(ledger), dataset.source.tables)
-        found = describe(_read_pieces(storage, "codes"))
+        described = describe(_read_pieces(storage, "codes"))
         merged.result()
-    write_parquet(files, names.CODES, found.codes)
-    write_parquet(files, names.PARENT_CODES, found.parents)
+    write_parquet(files, names.CODES, described.codes)
+    write_parquet(files, names.PARENT_CODES, described.parents)
     subjects = pa.concat_tables(_read_pieces(storage, "subjects")).sort_by("subject_id")
     write_parquet(files, names.SUBJECTS, subjects)
     splits = meds.SubjectSplitSchema.align(subjects.select(["subject_id", "split"]))
@@ -140,7 +142,7 @@ def write_metadata(
     _write_json(files, names.DATASET_JSON, about)
     write_parquet(files, names.LEDGER, to_table(ledger))
     write_parquet(files, names.APPLIED, all_applied(_read_pieces(storage, "applied")))
-    return {"patients": subjects.num_rows, "codes": found.codes.num_rows}
+    return {"patients": subjects.num_rows, "codes": described.codes.num_rows}
 
 
 def _merge_all_rejected(storage: Storage, tables: Sequence[str], known: Mapping[str, Table]) -> None:
@@ -155,11 +157,11 @@ def write_manifest(storage: Storage, content: Mapping[str, Any]) -> None:
 
     Args:
         storage: the working folder.
-        content: what else the manifest records.
+        content: further entries of the manifest.
     """
     files = storage.below(DATASET)
     listed = files.files()
-    # Two threads keep up with one disk; hashing lets go of the interpreter.
+    # Two threads are as fast as one disk; hashing releases the interpreter lock.
     with ThreadPoolExecutor(2) as pool:
         hashes = list(pool.map(files.sha256, listed))
     contents = {

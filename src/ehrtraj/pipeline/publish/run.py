@@ -1,4 +1,4 @@
-"""The last step: describe what was built, and give the dataset its name."""
+"""The last step of a build: write the metadata, and move the dataset to its final path."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ def publish(
     space: Workspace,
     patients: Patients,
     staged: Mapping[str, StagedTable],
-    accounts: Sequence[Mapping[str, Any]],
+    shards: Sequence[Mapping[str, Any]],
     ledger: dict[str, TableLedger],
     memory: MemoryMeter,
 ) -> BuildResult:
-    """Write everything beside the events, and give the dataset its name.
+    """Write everything except the events, and move the dataset to its final path.
 
     Args:
         job: the build.
-        inputs: that it read.
-        space: its working folder.
-        patients: of the build.
-        staged: the account of each staged table.
-        accounts: of all shards.
-        ledger: account of every table's rows.
-        memory: that the build took so far.
+        inputs: inputs of the build.
+        space: working folder of the build.
+        patients: patients of the build.
+        staged: record of each staged table.
+        shards: record of each shard.
+        ledger: counts of every table's rows.
+        memory: memory that the build has used so far.
 
     Raises:
-        EhrtrajError: if there is no event.
-        OutputError: if the dataset's name is taken by something else.
+        EhrtrajError: if there are no events.
+        OutputError: if the dataset's path exists and is not a dataset that may be replaced.
     """
     files, source, settings, news = space.files, job.source, job.settings, job.news
     job.reporter.step("publishing")
@@ -69,7 +69,7 @@ def publish(
         raise EhrtrajError("no row became an event: there is nothing to publish")
     report_losses(ledger, versions, source, news)
     with job.timed("publish"):
-        metadata.clear(files, accounts)
+        metadata.clear(files, shards)
         describe = partial(_describe_codes, job, inputs, files, staged)
         dataset = metadata.DatasetInfo(space.final.name, release, source, settings.clock)
         numbers = metadata.write_metadata(files, dataset, ledger, describe)
@@ -99,8 +99,8 @@ def _describe_codes(
     job: BuildJob, inputs: Inputs, files: Storage, staged: Mapping[str, StagedTable], pieces: list[pa.Table]
 ) -> CodeTables:
     if inputs.vocabularies:
-        job.reporter.step("looking the codes up in the vocabularies")
-    found = describe_codes(
+        job.reporter.step("looking up the codes in the vocabularies")
+    described = describe_codes(
         pieces,
         read_dictionaries(files, dictionary_files(inputs, staged), job.source),
         job.source,
@@ -109,8 +109,8 @@ def _describe_codes(
         job.settings.max_cpus,
         files.scratch(),
     )
-    job.news.note(*found.notes)
-    return found
+    job.news.note(*described.notes)
+    return described
 
 
 def _manifest(
@@ -121,7 +121,7 @@ def _manifest(
     result: BuildResult,
     numbers: Mapping[str, int],
 ) -> dict[str, Any]:
-    """What `manifest.json` has beside the format and the list of files."""
+    """Return the content of `manifest.json` except the format and the list of files."""
     release, source = inputs.release, job.source
     not_data = ("output", "overwrite")
     return {

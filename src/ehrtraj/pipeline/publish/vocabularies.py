@@ -1,6 +1,6 @@
-"""Vocabularies: files of codes that the user has, which give the observed codes more parents. None is bundled.
+"""Load vocabularies: files of the user that add parents to the observed codes. The package contains none of them.
 
-The rule table `vocabularies` lists which files are looked for under which setting, and where they come from.
+The rule table `vocabularies` lists the files of each setting and where to download them.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _RELATIONSHIP_COLUMNS = ("concept_id_1", "concept_id_2", "relationship_id", "inv
 
 
 def load_gem(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile]) -> None:
-    """Make the table `gem`: which ICD-10 codes stand for which ICD-9 code.
+    """Create the table `gem`: the ICD-10 codes that correspond to each ICD-9 code.
 
-    A line of the files is the two codes without dots and five digits: approximate, no map, combination, scenario,
+    A line of the files contains the two codes without dots and five digits: approximate, no map, combination, scenario,
     choice list (CMS and NCHS, General Equivalence Mappings, Documentation and User's Guide, appendix A).
 
     Args:
-        connection: a session that has the macros.
-        files: those of the setting `gem` are read.
+        connection: a session with the macros.
+        files: vocabulary files; only those of the setting `gem` are read.
 
     Raises:
-        ReleaseError: if a line of a file is not of that form.
+        ReleaseError: if a line of a file does not have this form.
     """
     connection.execute(
         "CREATE OR REPLACE TABLE gem (item VARCHAR, parent_code VARCHAR, origin VARCHAR, approximate BOOLEAN, "
@@ -43,17 +43,17 @@ def load_gem(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile])
         texts = file.path.read_text(encoding="utf-8", errors="replace").splitlines()
         connection.register("gem_texts", pa.table({"line": range(1, len(texts) + 1), "text": texts}))
         connection.execute(_GEM_LINES_SQL)
-        broken = connection.execute("SELECT min(line) FROM gem_lines WHERE said.source = ''").fetchone()
+        broken = connection.execute("SELECT min(line) FROM gem_lines WHERE parsed.source = ''").fetchone()
         if broken and broken[0] is not None:
             raise ReleaseError(
-                f"{file.path}, line {broken[0]}: not a line of the General Equivalence Mappings, "
+                f"{file.path}, line {broken[0]}: this is not a line of the General Equivalence Mappings, "
                 "such as '0010  A000    00000'"
             )
         connection.execute(
             f"""INSERT INTO gem
-            SELECT icd_{kind}(9, said.source, '//'),
-                   CASE WHEN said.digits[2] = '0' THEN icd_{kind}(10, said.target, '/') END, ?,
-                   said.digits[1] = '1', said.digits[3] = '1', said.digits[4]::INTEGER, said.digits[5]::INTEGER
+            SELECT icd_{kind}(9, parsed.source, '//'),
+                   CASE WHEN parsed.digits[2] = '0' THEN icd_{kind}(10, parsed.target, '/') END, ?,
+                   parsed.digits[1] = '1', parsed.digits[3] = '1', parsed.digits[4]::INTEGER, parsed.digits[5]::INTEGER
             FROM gem_lines""",
             [file.path.name],
         )
@@ -61,21 +61,22 @@ def load_gem(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile])
 
 _GEM_LINES_SQL = """
 CREATE OR REPLACE TABLE gem_lines AS
-SELECT line, regexp_extract(text, '^([0-9A-Z]+) +([0-9A-Za-z]+) +([0-9]{5}) *$', ['source', 'target', 'digits']) AS said
+SELECT line,
+       regexp_extract(text, '^([0-9A-Z]+) +([0-9A-Za-z]+) +([0-9]{5}) *$', ['source', 'target', 'digits']) AS parsed
 FROM gem_texts
 WHERE trim(text) <> ''
 """
 
 
 def load_concept_maps(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile]) -> None:
-    """Make the table `concept_map`: which concept stands for which item of an event type.
+    """Create the table `concept_map`: the concepts that correspond to each item of an event type.
 
     Args:
-        connection: a session that has the table `code_forms`.
-        files: those of the setting `concept_maps` are read.
+        connection: a session with the table `code_forms`.
+        files: vocabulary files; only those of the setting `concept_maps` are read.
 
     Raises:
-        ReleaseError: if a file cannot be read, or lacks a column.
+        ReleaseError: if a file cannot be read or lacks a column.
     """
     connection.execute(
         "CREATE OR REPLACE TABLE concept_map (begins VARCHAR, vocabulary VARCHAR, concept VARCHAR, origin VARCHAR)"
@@ -83,32 +84,33 @@ def load_concept_maps(connection: duckdb.DuckDBPyConnection, files: list[Vocabul
     for file in (f for f in files if f.setting == "concept_maps"):
         lines = _read_csv(connection, file.path, _MAP_COLUMNS, separator=",", quote='"')
         item, vocabulary, code = (f'"{name}"' for name in _MAP_COLUMNS)
-        sure = "TRUE"
+        confident = "TRUE"
         if "sssom_confidence" in lines.columns:
-            sure = f"coalesce(TRY_CAST(sssom_confidence AS DOUBLE), 1) >= {file.least_confidence}"
-        with _in_words(file.path):
+            confident = f"coalesce(TRY_CAST(sssom_confidence AS DOUBLE), 1) >= {file.least_confidence}"
+        with _explained_errors(file.path):
             for event_type in file.event_types:
-                lines.filter(f"{code} IS NOT NULL AND {item} IS NOT NULL AND {sure}").project(
+                lines.filter(f"{code} IS NOT NULL AND {item} IS NOT NULL AND {confident}").project(
                     f"'{event_type}//' || trim({item}), {vocabulary}, trim({code}), '{file.name}'"
                 ).insert_into("concept_map")
 
 
 def load_omop(connection: duckdb.DuckDBPyConnection, files: Mapping[str, Path]) -> None:
-    """Make the table `omop`: which standard concept each code of the table `asked` maps to.
+    """Create the table `omop`: the standard concepts that each code of the table `requested` maps to.
 
-    Both files are read as a stream, twice and once: only what is asked for is kept, whatever their size.
+    CONCEPT.csv is streamed twice and CONCEPT_RELATIONSHIP.csv once. Only matching rows are kept in memory, whatever the
+    size of the files.
 
     Args:
-        connection: a session that has the table `asked` (vocabulary, concept).
+        connection: a session with the table `requested` (vocabulary, concept).
         files: CONCEPT.csv and CONCEPT_RELATIONSHIP.csv by name.
 
     Raises:
-        ReleaseError: if a file cannot be read, or lacks a column.
+        ReleaseError: if a file cannot be read or lacks a column.
     """
-    # Athena writes neither quotes nor escapes: a quote is part of a name.
+    # Athena uses neither quotes nor escapes: a quote is part of a name.
     for name, columns in (("CONCEPT", _CONCEPT_COLUMNS), ("CONCEPT_RELATIONSHIP", _RELATIONSHIP_COLUMNS)):
         _read_csv(connection, files[f"{name}.csv"], columns, separator="\t", quote="").create_view(f"{name}_lines")
-    with _in_words(files["CONCEPT.csv"].parent):
+    with _explained_errors(files["CONCEPT.csv"].parent):
         for sql in _OMOP_SQL:
             connection.execute(sql)
 
@@ -117,8 +119,8 @@ _OMOP_SQL = (
     """CREATE OR REPLACE TABLE source_concept AS
     SELECT c.concept_id, c.vocabulary_id AS vocabulary, c.concept_code AS concept
     FROM concept_lines AS c
-    SEMI JOIN asked AS a ON a.vocabulary = c.vocabulary_id AND a.concept = c.concept_code""",
-    # A row with an invalid_reason held once and does no longer.
+    SEMI JOIN requested AS a ON a.vocabulary = c.vocabulary_id AND a.concept = c.concept_code""",
+    # A row with an invalid_reason is no longer valid.
     """CREATE OR REPLACE TABLE maps_to AS
     SELECT r.concept_id_1, r.concept_id_2
     FROM concept_relationship_lines AS r
@@ -140,12 +142,12 @@ _OMOP_SQL = (
 def _read_csv(
     connection: duckdb.DuckDBPyConnection, path: Path, columns: tuple[str, ...], *, separator: str, quote: str
 ) -> duckdb.DuckDBPyRelation:
-    """Return a table of texts, read when it is used; its form is known, so that DuckDB has nothing to guess."""
+    """Return a relation of text columns that is read when it is used. DuckDB does not have to guess the format."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
         names = next(csv.reader(handle, delimiter=separator), [])
-    if lacking := [name for name in columns if name not in names]:
-        raise ReleaseError(f"{path} has no column {', '.join(lacking)}; it has: {', '.join(names)}")
-    with _in_words(path):
+    if missing := [name for name in columns if name not in names]:
+        raise ReleaseError(f"{path} has no column {', '.join(missing)}. Its columns are: {', '.join(names)}")
+    with _explained_errors(path):
         return connection.read_csv(
             str(path),
             delimiter=separator,
@@ -158,8 +160,8 @@ def _read_csv(
 
 
 @contextmanager
-def _in_words(path: Path) -> Iterator[None]:
-    """Say in plain words what DuckDB cannot read: the line is in the first of its own."""
+def _explained_errors(path: Path) -> Iterator[None]:
+    """Turn errors of DuckDB into errors that name the file. The first line of DuckDB's message contains the line."""
     try:
         yield
     except duckdb.Error as error:

@@ -1,8 +1,8 @@
-"""Turn a block of CSV into typed columns, and reject the rows that cannot be.
+"""Convert a block of CSV to typed columns, and reject the rows that cannot be converted.
 
-The quick reading is pyarrow's. It stops at the first bad value, so a block that fails, or that hides something (a NUL
-byte, a quote that swallows line ends), is read again by halves until each bad row stands alone. Both readings use the
-same parser, so they agree on every good row.
+pyarrow parses complete blocks quickly, but stops at the first bad value. A block that fails, or that may hide a
+problem (a NUL byte, a quote that contains line ends), is therefore split in halves until each bad row is isolated. Both
+ways use the same parser, so they agree on every good row.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class BadRow:
     r"""A row that could not be parsed.
 
     Attributes:
-        line: its line number in the file, the line of column names being 1.
-        text: the row as it stands there, decoded as UTF-8, other bytes written as \xNN.
-        reason: a word for the ledger.
-        detail: what was wrong with it.
+        line: line number in the file; the line of column names is line 1.
+        text: text of the row in the file, decoded as UTF-8; invalid bytes are written as \xNN.
+        reason: reason for rejection, as in the ledger.
+        detail: explanation of the problem.
     """
 
     line: int
@@ -54,12 +54,12 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Parsed:
-    """A block's rows: those that could be typed and those that could not.
+    """The rows of a block: those that could be parsed and those that could not.
 
     Attributes:
-        rows: one column for each known column of the table, null where the file lacks it.
-        bad: rejected rows; line numbers count from the block's first line as 0.
-        lines: line ends in the block.
+        rows: one column for each column of the table; a column that the file lacks is null.
+        bad: rejected rows; their line numbers are relative to the first line of the block, which is 0.
+        lines: number of line ends in the block.
     """
 
     rows: pa.Table
@@ -68,7 +68,7 @@ class Parsed:
 
 
 class BlockParser:
-    """Parses blocks of one table's file. Safe to use from several threads at once."""
+    """Parses blocks of one table's file. Several threads can use it at the same time."""
 
     def __init__(self, file: TableFile) -> None:
         self._schema = file.table.schema
@@ -77,7 +77,7 @@ class BlockParser:
         self._header = list(file.header)
         self._shape = file.shape
         written = file.present
-        # Names as the file writes them; renamed to ours after reading.
+        # Column names as in the file. They are renamed to the table's names after reading.
         self._types = {written.get(c, c): t for c, t in file.table.columns.items()}
         self._convert = pacsv.ConvertOptions(
             column_types=self._types,
@@ -97,16 +97,16 @@ class BlockParser:
         return table.rename_columns(self._names)
 
     def _with_subjects(self, rows: pa.Table) -> pa.Table:
-        """The rows with their `subject_id`, where the patient's key is another column."""
+        """Return the rows with a column `subject_id`, which is added if the patient's key is another column."""
         if rows.num_columns == len(self._schema):
             return rows
         return rows.append_column(self._schema.field(SUBJECT_ID), numbers_of(rows[self._key]))
 
     def parse(self, block: CsvBlock) -> Parsed:
-        """Type every row of a block that can be, rejected the others.
+        """Parse every row of a block that can be parsed, and reject the others.
 
         Raises:
-            UnsoundQuotesError: if the block was cut by counting quotes and that may have been wrong.
+            UnsoundQuotesError: if the block was cut by counting quotes and this count may be wrong.
         """
         if block.skipped:
             return self._too_long(block.data, block.skipped)
@@ -122,7 +122,7 @@ class BlockParser:
         return Parsed(self._with_subjects(rows), _bad_rows(data, broken), _count_lines(data))
 
     def _quickly(self, data: bytes, *, judge: bool) -> pa.Table | None:
-        """The rows of data in which all are good, else None."""
+        """Return the rows of data if all of them are good, else None."""
         try:
             rows = self._read(data)
         except pa.ArrowInvalid:
@@ -131,7 +131,7 @@ class BlockParser:
             return None
         if b'"' not in data and b"\r" not in data:
             return rows
-        # pyarrow lets quotes pass that are not sound, and takes the end of the data for the end of a quote.
+        # pyarrow accepts unsound quotes, and treats the end of the data as the end of a quote.
         if rows.num_rows == _count_lines(data):
             return rows if quotes_end_on_their_line(data) else None
         try:
@@ -142,15 +142,15 @@ class BlockParser:
 
     def _too_long(self, start: bytes, skipped: Skipped) -> Parsed:
         detail = (
-            f"the record is longer than {reader.LONGEST_RECORD:,} bytes: it has {skipped.length:,}, of which the first "
-            f"{len(start):,} are kept, and sha256 {skipped.sha256}"
+            f"the record is longer than {reader.LONGEST_RECORD:,} bytes: it has {skipped.length:,} bytes, of which the "
+            f"first {len(start):,} are kept, and sha256 {skipped.sha256}"
         )
         return Parsed(self._schema.empty_table(), [BadRow(0, _text(start), TOO_LONG, detail)], skipped.lines)
 
     def _with_care(
         self, data: bytes, sound: Sequence[tuple[int, int]], *, judge: bool
     ) -> tuple[list[pa.Table], dict[int, tuple[int, str, str]]]:
-        """The good rows of sound records, and by their start the others: their end, reason and detail."""
+        """Return the good rows of sound records, and the end, reason and detail of the others by their start."""
         good: list[tuple[int, int]] = []
         bad: dict[int, tuple[int, str, str]] = {}
         for start, end in (record for a, b in sound for record in sound_records(data, self._shape, a, b, judge=judge)):
@@ -158,8 +158,8 @@ class BlockParser:
                 bad[start] = (end, "nul_byte", "the row holds a byte of value 0")
             elif (fields := count_fields(data, self._shape, start, end)) and data.find(b"\r", start, end - 2) < 0:
                 bad[start] = (end, *self._wrong_length(data[start:end], fields))
-            elif found := misfit(data, self._shape, start, end):
-                bad[start] = (end, *self._misfit(data[start:end], *found))
+            elif field := misfit(data, self._shape, start, end):
+                bad[start] = (end, *self._misfit(data[start:end], *field))
             else:
                 good.append((start, end))
         tables: list[pa.Table] = []
@@ -178,11 +178,11 @@ class BlockParser:
             return
         try:
             table = self._read(b"".join(data[a:b] for a, b in records))
-            # One record that reads as several rows has lines that end in CR alone.
-            whole = len(records) in (1, table.num_rows) and not table[self._key].null_count
+            # A single record that is parsed as several rows contains lines that end in CR only.
+            all_good = len(records) in (1, table.num_rows) and not table[self._key].null_count
         except pa.ArrowInvalid:
-            whole = False
-        if whole:
+            all_good = False
+        if all_good:
             yield table, None
         elif len(records) == 1:
             yield None, records[0]
@@ -192,12 +192,15 @@ class BlockParser:
             yield from self._halves(data, records[middle:])
 
     def _wrong_length(self, record: bytes, fields: int) -> tuple[str, str]:
-        """Reason and detail for a row with so many fields."""
+        """Return reason and detail for a row with a wrong number of fields."""
         counted = f"{fields} fields where there are {len(self._header)} columns"
         return _not_utf8(record) or ("wrong_number_of_fields", counted)
 
     def _misfit(self, record: bytes, position: int, field: bytes) -> tuple[str, str]:
-        """Reason and detail for a row with a field that is not of its column's type. Faster than `_why`."""
+        """Return reason and detail for a row with a field that does not fit the type of its column.
+
+        This is faster than `_why`.
+        """
         column = self._header[position]
         kind = self._types[column]
         reason = "not_a_time" if pa.types.is_timestamp(kind) else "not_a_number"
@@ -205,7 +208,7 @@ class BlockParser:
         return _not_utf8(record) or (reason, f"column {column}: {kind}: invalid value '{value}'")
 
     def _why(self, record: bytes) -> tuple[str, str]:
-        """Reason and detail for a single row that does not parse."""
+        """Return reason and detail for a single row that cannot be parsed."""
         if reason := _not_utf8(record):
             return reason
         try:
@@ -213,8 +216,8 @@ class BlockParser:
         except pa.ArrowInvalid as error:
             message = str(error)
             if "Expected" in message and "columns" in message:
-                found = re.search(r"Expected (\d+) columns, got (\d+)", message)
-                counted = f"{found[2]} fields where there are {found[1]} columns" if found else message
+                numbers = re.search(r"Expected (\d+) columns, got (\d+)", message)
+                counted = f"{numbers[2]} fields where there are {numbers[1]} columns" if numbers else message
                 return "wrong_number_of_fields", counted
             if match := _BAD_VALUE.search(message):
                 column = self._header[int(match[1])] if int(match[1]) < len(self._header) else match[1]
@@ -225,12 +228,12 @@ class BlockParser:
 
 
 def read_table(file: TableFile, size: int = BLOCK_BYTES, columns: Sequence[str] | None = None) -> list[Parsed]:
-    """A complete table, block by block, in this thread.
+    """Return a complete table, block by block, read in this thread.
 
     Args:
-        file: the table.
-        size: bytes to read at a time.
-        columns: only these.
+        file: file of the table.
+        size: number of bytes to read at a time.
+        columns: columns to return; None for all.
 
     Raises:
         ReleaseError: if the file is empty, cut off or damaged, or changed since the release was detected.
@@ -239,8 +242,8 @@ def read_table(file: TableFile, size: int = BLOCK_BYTES, columns: Sequence[str] 
 
     def read(scan: RecordShape | None) -> list[Parsed]:
         with file.open() as stream:
-            found = map(parser.parse, read_blocks(stream, size, scan=scan))
-            return [p if columns is None else replace(p, rows=p.rows.select(list(columns))) for p in found]
+            blocks = map(parser.parse, read_blocks(stream, size, scan=scan))
+            return [p if columns is None else replace(p, rows=p.rows.select(list(columns))) for p in blocks]
 
     try:
         return read(None)
@@ -249,7 +252,7 @@ def read_table(file: TableFile, size: int = BLOCK_BYTES, columns: Sequence[str] 
 
 
 def _outside(length: int, broken: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What of so many bytes is not broken."""
+    """Return the ranges of `length` bytes that are not broken."""
     starts, stops = [0, *(end for _, end in broken)], [*(start for start, _ in broken), length]
     return [(a, b) for a, b in zip(starts, stops, strict=True) if a < b]
 
@@ -263,7 +266,7 @@ def _not_utf8(record: bytes) -> tuple[str, str] | None:
 
 
 def _count_lines(data: bytes) -> int:
-    # Five times as fast as bytes.count, which takes half as long as all of pyarrow's reading.
+    # This is five times as fast as bytes.count, which takes half as long as pyarrow takes to parse the data.
     return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
 
 
@@ -272,9 +275,9 @@ def _text(data: bytes) -> str:
 
 
 def _bad_rows(data: bytes, bad: dict[int, tuple[int, str, str]]) -> list[BadRow]:
-    rows, line, at = [], 0, 0
+    rows, line, position = [], 0, 0
     for start in sorted(bad):
         end, reason, detail = bad[start]
-        line, at = line + data.count(b"\n", at, start), start
+        line, position = line + data.count(b"\n", position, start), start
         rows.append(BadRow(line, _text(data[start:end].rstrip(b"\r\n")), reason, detail))
     return rows

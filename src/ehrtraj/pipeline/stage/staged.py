@@ -1,4 +1,4 @@
-"""Staged rows: their files, the record of each table, and how they are read."""
+"""Staged tables: the record of each table and its files, and how to read the rows."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ STAGED = "staged"
 
 @dataclass
 class StagedTable:
-    """The account of one staged table.
+    """The record of one staged table.
 
     Attributes:
-        table: full name.
-        sha256: of the file as it lies there.
-        rows_read: records in the file.
-        rejected: rows that could not be parsed, by reason.
-        not_selected: rows of patients that were not chosen.
-        shards: rows by shard number.
-        rejected_bytes: size of the file of rows that could not be parsed.
-        files: written files and their bytes, relative to the table's folder.
+        table: full name of the table.
+        sha256: SHA-256 of the table's file.
+        rows_read: number of records in the file.
+        rejected: number of rows that could not be parsed, by reason.
+        not_selected: number of rows of patients that were not selected.
+        shards: number of rows by shard number.
+        rejected_bytes: size of the file with rows that could not be parsed, in bytes.
+        files: sizes of the written files in bytes, by name relative to the table's folder.
     """
 
     table: str
@@ -42,12 +42,12 @@ class StagedTable:
     files: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As kept in the table's marker file."""
+        """Return the content of the table's marker file."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """The inverse of `to_json`."""
+        """Return the record in the content of a marker file. The inverse of `to_json`."""
         return cls(**{**content, "shards": {int(k): v for k, v in content["shards"].items()}})
 
 
@@ -56,8 +56,8 @@ class StagedFile:
     """A file of staged rows that a task reads.
 
     Attributes:
-        name: in the working folder.
-        bytes: its size. A file of another size is not the one that is meant.
+        name: name in the working folder.
+        bytes: size of the file. A file with another size is not this file.
     """
 
     name: str
@@ -65,54 +65,54 @@ class StagedFile:
 
 
 def finished(storage: Storage, table: str, done: Container[int] = ()) -> StagedTable | None:
-    """The account of a table that is staged to its end and whose files are all there, else None.
+    """Return the record of a completely staged table; None if it is not completely staged or a file is missing.
 
     Args:
         storage: the working folder.
-        table: full name.
-        done: shards that are built, whose files may be gone.
+        table: full name of the table.
+        done: finished shards, whose files may be deleted.
     """
     content = read_document(storage, staged_marker(table))
     if content is None:
         return None
-    account = StagedTable.from_json(content)
-    if (storage.size(rejected_piece(table, STAGED)) or 0) != account.rejected_bytes:
+    staged = StagedTable.from_json(content)
+    if (storage.size(rejected_piece(table, STAGED)) or 0) != staged.rejected_bytes:
         return None
-    for name, size in account.files.items():
+    for name, size in staged.files.items():
         if int(name.split("-")[0]) not in done and storage.size(f"{staged_folder(table)}/{name}") != size:
             return None
-    return account
+    return staged
 
 
 def inputs_of(staged: StagedTable, shard: int | None = None) -> tuple[StagedFile, ...]:
-    """The staged files of one shard, or of all, in the order of the rows.
+    """Return the staged files of one shard, or of all shards, in the order of the rows.
 
     Args:
-        staged: account of the table.
+        staged: record of the table.
         shard: number of the shard; None for all.
     """
-    wanted = None if shard is None else f"{shard:05d}-"
-    names = sorted(n for n in staged.files if wanted is None or n.startswith(wanted))
+    prefix = "" if shard is None else f"{shard:05d}-"
+    names = sorted(n for n in staged.files if n.startswith(prefix))
     return tuple(StagedFile(f"{staged_folder(staged.table)}/{n}", staged.files[n]) for n in names)
 
 
 def read_staged(
     storage: Storage, files: Sequence[StagedFile], schema: pa.Schema, columns: Iterable[str] | None = None
 ) -> pa.Table:
-    """Read staged rows, in the order of the file that they came from.
+    """Read staged rows, in the order of the original file.
 
     Args:
         storage: the working folder.
-        files: each must be there in its size; none gives a table without rows.
-        schema: of the table.
-        columns: only these.
+        files: files to read; each must exist with its size. Without files, the result has no rows.
+        schema: schema of the table.
+        columns: columns to read; None for all.
 
     Raises:
-        OutputError: if a file is missing or of another size. Without it, rows would be lost.
+        OutputError: if a file is missing or has another size, since rows would be lost.
     """
-    wanted = schema.names if columns is None else list(columns)
-    options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(c) for c in wanted], use_threads=False)
-    tables = [pa.schema([schema.field(c) for c in wanted]).empty_table()]
+    names = schema.names if columns is None else list(columns)
+    options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(c) for c in names], use_threads=False)
+    tables = [pa.schema([schema.field(c) for c in names]).empty_table()]
     for file in files:
         if storage.size(file.name) != file.bytes:
             raise OutputError(
@@ -120,5 +120,5 @@ def read_staged(
                 "build was running. Run the same command again"
             )
         with storage.open_input(file.name) as source, pa.ipc.open_file(source, options=options) as reader:
-            tables.append(reader.read_all().select(wanted))
+            tables.append(reader.read_all().select(names))
     return pa.concat_tables(tables)

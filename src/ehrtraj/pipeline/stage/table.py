@@ -1,8 +1,8 @@
-"""Stage: read each table's file once, type it, and split it by shard into Arrow files.
+"""Stage a table: read its file once, parse it, and split its rows by shard into Arrow files.
 
-The reading thread inflates and cuts blocks; worker threads parse them and sort their rows by shard. Rows are gathered
-in the order of the file and written in rounds, a round's rows of one shard to one file, so that what is held in memory
-does not depend on the size of the table, and what is written does not depend on the number of threads.
+One thread decompresses the file and cuts it into blocks. Worker threads parse the blocks and sort their rows by shard.
+Rows are collected in the order of the file and written in rounds: each round writes one file per shard. The amount of
+memory therefore does not depend on the size of the table, and the files do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from ehrtraj.release.table_file import TableFile
 from ehrtraj.storage.base import Storage
 
 Progress = Callable[[int, int], None]
-"""Called with bytes of the file consumed and rows read since the last call."""
+"""Called with the bytes of the file consumed and the rows read since the last call."""
 
 _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-# Rows in runs shorter than this are gathered with one take instead of many slices.
+# If runs of rows are shorter than this on average, one take is used instead of many slices.
 _SHORT_RUN = 64
 
 
@@ -40,7 +40,7 @@ Piece = tuple[int, pa.Table]
 
 
 def _split(rows: pa.Table, plan: ShardPlan | None) -> tuple[list[Piece], int]:
-    """Rows by shard, in the order of the file, and how many were left out because their patient was not chosen."""
+    """Return the rows by shard, in the order of the file, and the number of rows of patients that are not selected."""
     if plan is None:
         return [(0, rows)], 0
     subjects = rows["subject_id"].to_numpy()
@@ -73,7 +73,7 @@ def _write(storage: Storage, folder: str, name: str, pieces: list[pa.Table]) -> 
 
 
 class _Stager:
-    """Gathers the parsed blocks of one table and writes them in rounds."""
+    """Collects the parsed blocks of one table and writes them in rounds."""
 
     def __init__(
         self,
@@ -82,15 +82,15 @@ class _Stager:
         attempt: str,
         pool: ThreadPoolExecutor,
     ) -> None:
-        self.account = StagedTable(file.table.full_name)
+        self.table = StagedTable(file.table.full_name)
         self._parser = BlockParser(file)
         self._plan = work.plan if file.table.kind == "patient" else None
         self._storage = work.storage
         self._folder = f"{attempt}/{staged_folder(file.table.full_name)}"
         self._pool = pool
         self._budget = work.budget
-        self._held: dict[int, list[pa.Table]] = {}
-        self._held_bytes = 0
+        self._collected: dict[int, list[pa.Table]] = {}
+        self._collected_bytes = 0
         self._round = 0
         self._writing: list[Future[tuple[str, int]]] = []
         self._next_line = 2
@@ -102,51 +102,51 @@ class _Stager:
         return parsed, *_split(parsed.rows, self._plan)
 
     def take(self, result: tuple[Parsed, list[Piece], int]) -> int:
-        """Account for one parsed block; returns its number of rows."""
+        """Count and collect the rows of one parsed block, and return their number."""
         parsed, pieces, left_out = result
         rows: int = parsed.rows.num_rows + len(parsed.bad)
-        self.account.rows_read += rows
-        self.account.not_selected += left_out
+        self.table.rows_read += rows
+        self.table.not_selected += left_out
         self._rejected(parsed.bad)
         self._next_line += parsed.lines
         for shard, piece in pieces:
-            self._held.setdefault(shard, []).append(piece)
-            self.account.shards[shard] = self.account.shards.get(shard, 0) + piece.num_rows
-        self._held_bytes += parsed.rows.nbytes
-        if self._held_bytes > self._budget:
+            self._collected.setdefault(shard, []).append(piece)
+            self.table.shards[shard] = self.table.shards.get(shard, 0) + piece.num_rows
+        self._collected_bytes += parsed.rows.nbytes
+        if self._collected_bytes > self._budget:
             self.flush()
         return rows
 
     def _rejected(self, bad: list[BadRow]) -> None:
         if not bad:
             return
-        counts = Counter(self.account.rejected)
+        counts = Counter(self.table.rejected)
         counts.update(row.reason for row in bad)
-        self.account.rejected = dict(sorted(counts.items()))
+        self.table.rejected = dict(sorted(counts.items()))
         self._rejects.write_text_rows(bad, first_line=self._next_line)
 
     def flush(self) -> None:
-        """Start writing what is held, after the round before it is done."""
+        """Start to write the collected rows when the previous round is finished."""
         self._finish_writing()
-        for shard, pieces in sorted(self._held.items()):
+        for shard, pieces in sorted(self._collected.items()):
             name = f"{shard:05d}-{self._round:05d}.arrow"
             self._writing.append(self._pool.submit(_write, self._storage, self._folder, name, pieces))
-        self._held, self._held_bytes, self._round = {}, 0, self._round + 1
+        self._collected, self._collected_bytes, self._round = {}, 0, self._round + 1
 
     def _finish_writing(self) -> None:
         for future in self._writing:
             name, size = future.result()
-            self.account.files[name] = size
+            self.table.files[name] = size
         self._writing = []
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         self.flush()
         self._finish_writing()
-        self.account.rejected_bytes = self._rejects.close()
+        self.table.rejected_bytes = self._rejects.close()
 
     def abandon(self) -> None:
-        """Wait for running writes after a failure, so that none outlives the build."""
+        """Cancel pending writes and discard rejected rows after a failure."""
         for future in self._writing:
             future.cancel()
         self._rejects.abandon()
@@ -154,11 +154,11 @@ class _Stager:
 
 @dataclass(frozen=True)
 class StagedAttempt:
-    """What one attempt at staging a table wrote. It counts once the driver has committed it.
+    """The result of one attempt at staging a table. It takes effect when the main process commits it.
 
     Attributes:
-        folder: of this attempt alone, in the working folder.
-        table: the account.
+        folder: folder of this attempt in the working folder.
+        table: record of the staged table.
     """
 
     folder: str
@@ -167,11 +167,11 @@ class StagedAttempt:
 
 @dataclass(frozen=True)
 class StageProgress:
-    """How much of a table was read since the last time.
+    """How much of a table was read since the last report.
 
     Attributes:
-        table: full name.
-        consumed: bytes of its file; negative where the file is read again from its start.
+        table: full name of the table.
+        consumed: bytes of its file; negative if the file is read again from its start.
         rows: rows that were split by shard.
     """
 
@@ -182,13 +182,13 @@ class StageProgress:
 
 @dataclass(frozen=True)
 class StageWork:
-    """Staging: the work on one table file.
+    """The task of staging one table file.
 
     Attributes:
         storage: the working folder.
-        plan: the shards of the patients. Dictionaries, which have no patients, are kept as one.
-        threads: how many parse and write.
-        budget: bytes of rows to hold before a round is written.
+        plan: the shards of the patients. Dictionaries, which have no patients, are not split.
+        threads: number of threads that parse and write.
+        budget: bytes of rows to collect before a round is written.
     """
 
     storage: Storage
@@ -198,14 +198,14 @@ class StageWork:
 
     @contextmanager
     def open(self, report: Report) -> Iterator[Callable[[TableFile], StagedAttempt]]:
-        """Start the threads; returns a function that stages a table."""
+        """Start the threads, and yield a function that stages a table."""
         with ThreadPoolExecutor(self.threads) as pool:
 
             def stage(file: TableFile) -> StagedAttempt:
                 try:
                     return _stage_table(self, file, pool, report)
                 finally:
-                    # Else what one table's blocks leave behind lies beside the next one's.
+                    # Otherwise freed memory of one table's blocks would add up with that of the next table.
                     pa.default_memory_pool().release_unused()
 
             yield stage
@@ -215,7 +215,7 @@ def _stage_table(work: StageWork, file: TableFile, pool: ThreadPoolExecutor, rep
     """Stage one table.
 
     Raises:
-        ReleaseError: if the file is cut off or damaged, or changed since the release was detected.
+        ReleaseError: if the file is truncated or damaged, or changed since the release was detected.
         OSError: if a file cannot be written.
     """
     name = file.table.full_name
@@ -241,21 +241,21 @@ def _stage_blocks(
     pending: deque[Future[tuple[Parsed, list[Piece], int]]] = deque()
     try:
         with file.open() as stream:
-            seen = 0
+            consumed = 0
             for block in read_blocks(stream, scan=scan):
                 rows = stager.take(pending.popleft().result()) if len(pending) > work.threads else 0
                 pending.append(pool.submit(stager.work, block))
-                progress(stream.consumed - seen, rows)
-                seen = stream.consumed
+                progress(stream.consumed - consumed, rows)
+                consumed = stream.consumed
             while pending:
                 progress(0, stager.take(pending.popleft().result()))
             stager.close()
             stream.check_unchanged()
-            progress(stream.consumed - seen, 0)
-            stager.account.sha256 = stream.sha256
+            progress(stream.consumed - consumed, 0)
+            stager.table.sha256 = stream.sha256
     except BaseException:
         for future in pending:
             future.cancel()
         stager.abandon()
         raise
-    return StagedAttempt(attempt, stager.account)
+    return StagedAttempt(attempt, stager.table)
