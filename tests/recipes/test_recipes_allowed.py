@@ -114,9 +114,9 @@ def test_a_statement_does_not_leave_its_session(instead: str, folder: Path) -> N
         ("transfertime IS NULL", "nothing IS NULL", 1, "Binder Error"),
         ("-- rejected: no_time |", "-- rejected: No Time |", 3, "is not understood"),
         ("| it is the service", "it is the service", 2, "is not understood"),
-        ("hadm_id\n", "hadm_id, transfertime::DATE AS day\n", 6, "day is of the type DATE: cast it to VARCHAR"),
-        ("hadm_id\n", "hadm_id, [1] AS list\n", 6, r"list is of the type INTEGER\[\]"),
-        ("curr_service  AS item", "1.5::DOUBLE AS item", 6, "item is of the type DOUBLE"),
+        ("hadm_id\n", "hadm_id, transfertime::DATE AS day\n", 6, "day has the type DATE: cast it to VARCHAR"),
+        ("hadm_id\n", "hadm_id, [1] AS list\n", 6, r"list has the type INTEGER\[\]"),
+        ("curr_service  AS item", "1.5::DOUBLE AS item", 6, "item has the type DOUBLE"),
         ("subject_id,\n", "", 6, "does not select subject_id"),
         ("FROM services;", "FROM services", 5, "does not end with a semicolon"),
         (

@@ -1,1 +1,1 @@
-"""Turn the staged rows of one shard into its files of events."""
+"""Convert the staged rows of a shard to its files of events."""

@@ -1,4 +1,4 @@
-"""Count what the rules did: events by rule, table, code and unit as written, each with an example."""
+"""Count the effects of the rules: events by rule, table, code and unit as written, each with an example."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ehrtraj.format.arrays import NULL, Int64s, Texts
 from ehrtraj.pipeline.shard.assemble import OrderedEvents
 
 SPELLED = "unit_spelled"
-"""Rule of events whose unit is only written otherwise than in the source: it needs no flag, since raw_unit says so."""
+"""Rule of events whose unit is only spelled differently from the source. raw_unit shows this, so it needs no flag."""
 
 EXAMPLE_LENGTH = 100
-"""Characters of a text that are shown as an example: a note is longer."""
+"""Number of characters of a text to keep as an example, since notes are long."""
 
 APPLIED_SCHEMA = pa.schema(
     [
@@ -33,20 +33,20 @@ APPLIED_SCHEMA = pa.schema(
         pa.field("example_text_value", pa.string()),
     ]
 )
-"""Columns of `rules_applied.parquet`: a row for each rule, table, code and unit as written that occur together."""
+"""Columns of `rules_applied.parquet`: one row for each combination of rule, table, code and unit as written."""
 
-_SAME = ["rule", "source_table", "code", "raw_unit", "unit"]
+_GROUP_KEYS = ["rule", "source_table", "code", "raw_unit", "unit"]
 
 
 def count_applied(part: OrderedEvents, tables: Sequence[str]) -> pa.Table:
-    """Count the events of a part that each rule touched.
+    """Count the events of a part that each rule changed or flagged.
 
     Args:
-        part: assembled.
-        tables: full names that `Events.table` is a position in.
+        part: assembled events.
+        tables: full names of the tables; `Events.table` is a position in them.
 
     Returns:
-        A table of `APPLIED_SCHEMA`; of each row's events the first one is the example.
+        A table with `APPLIED_SCHEMA`. The example of each row is its first event.
     """
     events = part.events
     flags, raw_unit, unit = events.ints["flags"], events.texts["raw_unit"], events.texts["unit"]
@@ -76,7 +76,7 @@ def _firsts(groups: Texts) -> Int64s:
 
 
 def _described(part: OrderedEvents, tables: Sequence[str], rows: Int64s, count: Int64s) -> pa.Table:
-    """Say what each group is, by its first event."""
+    """Return the columns that describe each group, taken from its first event."""
     events = part.events
     time, number = events.time[rows], events.number[rows]
     texts = {n: Texts(events.texts[n].positions[rows], events.texts[n].values) for n in ("raw_unit", "unit")}
@@ -99,28 +99,33 @@ def _described(part: OrderedEvents, tables: Sequence[str], rows: Int64s, count: 
 
 
 def _by_rule(marks: Int64s, groups: pa.Table) -> pa.Table:
-    """Give each rule the groups of events that it touched; `marks` are flags, with a last bit for the spelling."""
+    """Return a row for each rule and group of events.
+
+    Args:
+        marks: flags of each group, shifted left by one bit. The lowest bit marks a different spelling of the unit.
+        groups: the groups of events.
+    """
     parts = [APPLIED_SCHEMA.empty_table()]
     for rule, bit in {SPELLED: 1, **{name: 2 * value for name, value in rules.flags().items()}}.items():
-        touched = groups.filter(pa.array((marks & bit) != 0))
-        if touched.num_rows:
-            named = touched.add_column(0, "rule", pa.array([rule] * touched.num_rows, pa.string()))
-            parts.append(_united(named))
+        affected = groups.filter(pa.array((marks & bit) != 0))
+        if affected.num_rows:
+            with_rule = affected.add_column(0, "rule", pa.array([rule] * affected.num_rows, pa.string()))
+            parts.append(_merged(with_rule))
     return pa.concat_tables(parts)
 
 
-def _united(rows: pa.Table) -> pa.Table:
-    """Add up rows of the same rule, table, code and units; the first one's example stays."""
+def _merged(rows: pa.Table) -> pa.Table:
+    """Add up rows of the same rule, table, code and units, and keep the example of the first row."""
     examples = [name for name in APPLIED_SCHEMA.names if name.startswith("example_")]
-    # With their nulls: a row's example is one event, not the first value of each column.
+    # Nulls must not be skipped: an example is one event, not the first value of each column.
     first = pc.ScalarAggregateOptions(skip_nulls=False)
-    wanted = [("events", "sum"), *((name, "first", first) for name in examples)]
-    united = rows.group_by(_SAME, use_threads=False).aggregate(wanted)
-    names = [name.removesuffix("_sum").removesuffix("_first") for name in united.column_names]
-    return united.rename_columns(names).select(APPLIED_SCHEMA.names).cast(APPLIED_SCHEMA)
+    aggregations = [("events", "sum"), *((name, "first", first) for name in examples)]
+    merged = rows.group_by(_GROUP_KEYS, use_threads=False).aggregate(aggregations)
+    names = [name.removesuffix("_sum").removesuffix("_first") for name in merged.column_names]
+    return merged.rename_columns(names).select(APPLIED_SCHEMA.names).cast(APPLIED_SCHEMA)
 
 
 def all_applied(pieces: Sequence[pa.Table]) -> pa.Table:
-    """Unite what the parts counted, in the order of rule, table and code."""
-    united = _united(pa.concat_tables([APPLIED_SCHEMA.empty_table(), *pieces]))
-    return united.take(pc.sort_indices(united, [(name, "ascending") for name in _SAME]))
+    """Combine the counts of all parts, sorted by rule, table and code."""
+    merged = _merged(pa.concat_tables([APPLIED_SCHEMA.empty_table(), *pieces]))
+    return merged.take(pc.sort_indices(merged, [(name, "ascending") for name in _GROUP_KEYS]))

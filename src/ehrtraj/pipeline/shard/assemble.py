@@ -1,4 +1,4 @@
-"""Assemble: bring the events of a part into their one order, link encounters, and count."""
+"""Assemble the events of a part: link encounters, set flags, and sort them into their total order."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ehrtraj.pipeline.shard.packing import pack, sort_order
 from ehrtraj.pipeline.shard.spans import flag_times
 from ehrtraj.pipeline.shard.standardise import Standardiser
 
-# Bytes of a table of patients by codes; a sort takes its place where that would be larger.
-_LARGEST_TABLE = 64 << 20
+# Maximum size in bytes of a table of patients by codes; a sort is used instead if the table would be larger.
+_MAX_TABLE_BYTES = 64 << 20
 
 
 @dataclass
@@ -30,15 +30,15 @@ class OrderedEvents:
     """The events of some patients, and their order.
 
     Attributes:
-        events: as they came; `code` is a position in `codes`. Nothing is moved into its order before it is written,
-            a row group at a time: that takes half as long as moving whole columns, which do not fit a cache.
+        events: the events, unsorted; `code` is a position in `codes`. Rows are sorted only when they are written, one
+            row group at a time: this takes half as long as sorting complete columns, which do not fit into the cache.
         order: positions in `events`, in the order of the trajectories.
-        codes: the codes that occur, in the order they sort.
-        event_time: when it happened, where `events.time` is when it was known; else None.
-        subjects: the patients, in their order.
-        starts: for each patient the position in `order` of the first event, and the number of events at the end.
+        codes: the codes that occur, sorted.
+        event_time: when each event happened, if `events.time` is when it became available; otherwise None.
+        subjects: the patients, sorted.
+        starts: position in `order` of each patient's first event, followed by the number of events.
         splits: position in `SPLITS` of each patient.
-        code_patients: number of patients of each code.
+        code_patients: number of patients with each code.
     """
 
     events: Events
@@ -52,7 +52,7 @@ class OrderedEvents:
 
 
 def _order_codes(events: Events, codes: Codes) -> list[str]:
-    """Number the codes in the order of event type rank and name, and return their names in that order."""
+    """Renumber the codes in the order of event type rank and name, and return their names in this order."""
     used = np.zeros(len(codes.names), np.bool_)
     used[events.code] = True
     by_rank = sorted(np.flatnonzero(used).tolist(), key=lambda i: (codes.ranks[i], codes.names[i]))
@@ -63,7 +63,7 @@ def _order_codes(events: Events, codes: Codes) -> list[str]:
 
 
 def _patients(events: Events, seed: int) -> tuple[Int64s, npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """The patients in the order of split and subject_id, their splits, and each event's patient among them."""
+    """Return the patients sorted by split and subject_id, their splits, and the position of each event's patient."""
     texts = Texts.encode(pa.chunked_array([pa.array(events.subject)]))
     subjects = texts.values.to_numpy()
     splits = split_of(subjects, seed)
@@ -74,7 +74,7 @@ def _patients(events: Events, seed: int) -> tuple[Int64s, npt.NDArray[np.uint8],
 
 
 def _whole_seconds(time: Int64s) -> Int64s:
-    """Seconds for sorting; null is before everything."""
+    """Return times in seconds for sorting; null sorts before everything."""
     known = time != NULL
     if known.all():
         return time // SECOND
@@ -83,17 +83,17 @@ def _whole_seconds(time: Int64s) -> Int64s:
 
 
 def _order(events: Events, patient: npt.NDArray[np.int64], event_time: Int64s | None) -> npt.NDArray[np.intp]:
-    """The total order of events: patient, time, code, then everything else."""
+    """Return the total order of events: patient, time, code, then all other columns."""
     seconds, code = _whole_seconds(events.time), events.code.astype(np.int64)
     order, same = sort_order([patient, seconds, code])
     fraction = (events.time % SECOND != 0) & (events.time != NULL)
     if fraction.any():
-        # Few rows have fractions of a second: only those that share a second with one are sorted again.
-        moment, again = pack([patient, seconds]), fraction[order]
+        # Few times have fractions of a second: only rows in the same second as one of them are sorted again.
+        moment, resort = pack([patient, seconds]), fraction[order]
         in_order = seconds[order] if moment is None else moment[order]
-        again = np.isin(in_order, in_order[again])
-        rows = order[again]
-        order[again] = rows[np.lexsort((code[rows], events.time[rows], patient[rows]))]
+        resort = np.isin(in_order, in_order[resort])
+        rows = order[resort]
+        order[resort] = rows[np.lexsort((code[rows], events.time[rows], patient[rows]))]
         same[1:] = True
         for column in (patient, events.time, code):
             same[1:] &= column[order][1:] == column[order][:-1]
@@ -105,36 +105,36 @@ def _order(events: Events, patient: npt.NDArray[np.int64], event_time: Int64s | 
 def _break_ties(
     events: Events, order: npt.NDArray[np.intp], same: npt.NDArray[np.bool_], event_time: Int64s | None
 ) -> None:
-    """Put events of one patient, time and code into an order that depends on nothing but their content."""
-    where = _with_neighbour(same)
-    rows, group = order[where], np.cumsum(~same[where], dtype=np.int64)
+    """Sort events of the same patient, time and code into an order that depends only on their content."""
+    tied = _with_neighbour(same)
+    rows, group = order[tied], np.cumsum(~same[tied], dtype=np.int64)
     key = events.ints["source_key"][rows]
     known = key != NULL
     key = np.where(known, key, (key[known].min() if known.any() else 0) - 1)
-    by_key, still = sort_order([group, events.table[rows].astype(np.int64), key])
+    by_key, still_same = sort_order([group, events.table[rows].astype(np.int64), key])
     rows = rows[by_key]
-    if still.any():
-        at = _with_neighbour(still)
-        rest, tie = rows[at], np.cumsum(~still[at])
+    if still_same.any():
+        still_tied = _with_neighbour(still_same)
+        rest, tie = rows[still_tied], np.cumsum(~still_same[still_tied])
         columns = [tie, *_all_columns(events, rest, event_time)]
         in_order = np.lexsort(tuple(reversed(columns)))
-        alike = np.ones(len(rest) - 1, np.bool_)
+        equal = np.ones(len(rest) - 1, np.bool_)
         for column in columns:
             one, other = column[in_order[1:]], column[in_order[:-1]]
-            # Two numbers that are null are alike: NaN is no number, and differs from itself.
-            alike &= (one == other) | ((one != one) & (other != other))
-        if alike.any():
-            # Their rows differ in what reaches no event. The flag comes before other columns in the order: once more.
-            events.ints["flags"][rest[in_order[1:][alike]]] |= rules.flags()["repeated_event"]
+            # Two null numbers count as equal, although NaN differs from itself.
+            equal &= (one == other) | ((one != one) & (other != other))
+        if equal.any():
+            # The source rows differ only in columns that no event contains. The flag is part of the order: sort again.
+            events.ints["flags"][rest[in_order[1:][equal]]] |= rules.flags()["repeated_event"]
             in_order = np.lexsort(tuple(reversed([tie, *_all_columns(events, rest, event_time)])))
-        rows[at] = rest[in_order]
-    order[where] = rows
+        rows[still_tied] = rest[in_order]
+    order[tied] = rows
 
 
 def _all_columns(
     events: Events, rows: npt.NDArray[np.intp], event_time: Int64s | None
 ) -> list[npt.NDArray[np.generic]]:
-    """The columns of some events that decide their order after patient, time, code, table and key."""
+    """Return the columns of some events that determine their order after patient, time, code, table and key."""
     columns: list[npt.NDArray[np.generic]] = [events.ints[c][rows] for c in INT_COLUMNS]
     columns += [events.number[rows], events.precision[rows]]
     for name in TEXT_COLUMNS:
@@ -147,24 +147,23 @@ def _all_columns(
 
 
 def _with_neighbour(same: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
-    """Positions of rows that equal the one before or the one after."""
+    """Return the positions of rows that equal the previous or the next row."""
     either = same.copy()
     either[:-1] |= same[1:]
     return np.flatnonzero(either)
 
 
 def _ranks_of(text: Texts, positions: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Ranks of some texts among themselves; -1 for null."""
+    """Return the ranks of some texts among themselves; -1 for null."""
     used = np.unique(positions[positions >= 0])
-    some = Texts(positions, text.values.take(pa.array(used)))
-    ranks = some.ranks()
-    spread = np.full(len(text.values) + 1, -1, np.int32)
-    spread[used] = ranks[:-1]
-    return spread[positions]
+    ranks = Texts(positions, text.values.take(pa.array(used))).ranks()
+    rank_of = np.full(len(text.values) + 1, -1, np.int32)
+    rank_of[used] = ranks[:-1]
+    return rank_of[positions]
 
 
 def _count_patients(patient: npt.NDArray[np.int64], code: npt.NDArray[np.int32], patients: int, codes: int) -> Int64s:
-    if patients * codes > _LARGEST_TABLE:
+    if patients * codes > _MAX_TABLE_BYTES:
         pairs = np.unique(patient * codes + code)
         return np.bincount(pairs % codes, minlength=codes)
     seen = np.zeros((patients, codes), np.bool_)
@@ -184,20 +183,20 @@ def assemble(
     clock: str,
     seed: int,
 ) -> OrderedEvents | None:
-    """Bring the events of a part's statements into one order.
+    """Link, flag and sort the events of all statements of a part.
 
     Args:
-        events: of all statements; changed in place.
-        codes: spelled codes.
-        owners: of the admissions and stays of all patients.
+        events: events of all statements; changed in place.
+        codes: names of the codes.
+        owners: owners of the admissions and stays of all patients.
         about: results of `encounters.sql`, `subjects.sql` and `stays.sql` for the part's patients.
         patients_known: whether the release has a table of patients.
-        standardiser: marks copied results and times that contradict each other; None marks nothing.
+        standardiser: marks copied results and contradictory times; None marks nothing.
         clock: `event` or `available`.
-        seed: of the splits.
+        seed: seed of the splits.
 
     Returns:
-        The part, or None where there is no event.
+        The assembled events, or None if there are none.
     """
     if not len(events):
         return None

@@ -1,4 +1,4 @@
-"""What the driver does with a shard that a task has built: give its files their names, and free what it read."""
+"""Commit a shard that a task has built, and delete its inputs. Only the main process does this."""
 
 from __future__ import annotations
 
@@ -13,55 +13,55 @@ from ehrtraj.storage.documents import as_json, read_document
 
 
 def commit(storage: Storage, result: ShardResult) -> dict[str, Any]:
-    """Make an attempt at a shard the shard. Of several attempts the first counts; later ones are discarded.
+    """Commit an attempt at a shard. The first attempt counts; later attempts are discarded.
 
-    All of its files are renamed in one go, then the marker is written: until it exists, the shard is not done.
+    All files are renamed first, then the marker is written: the shard is not finished until the marker exists.
 
     Args:
         storage: the working folder.
-        result: what a task returned.
+        result: result of a task.
 
     Returns:
-        The account of the shard.
+        The record of the shard.
 
     Raises:
         OutputError: if a file of the attempt is missing or incomplete.
     """
-    account = result.account
-    marker = shard_marker(account["shard"])
-    before = read_document(storage, marker)
-    if before is not None and shard_is_there(storage, before):
+    record = result.record
+    marker = shard_marker(record["shard"])
+    committed = read_document(storage, marker)
+    if committed is not None and shard_is_there(storage, committed):
         storage.delete(result.folder)
-        return before
-    for name, size in account["files"].items():
+        return committed
+    for name, size in record["files"].items():
         if storage.size(f"{result.folder}/{name}") != size:
             raise OutputError(
                 f"{storage.where(f'{result.folder}/{name}')} is missing or incomplete: something changed the working "
                 "folder while the build was running. Run the same command again"
             )
     storage.delete(marker)
-    for name in account["files"]:
+    for name in record["files"]:
         storage.move(f"{result.folder}/{name}", name)
-    if not storage.put_if_absent(marker, as_json(account)):
+    if not storage.put_if_absent(marker, as_json(record)):
         raise OutputError(
             f"{storage.where(marker)} was written by another build at the same time. Run the same command again"
         )
     storage.delete(result.folder)
-    return account
+    return record
 
 
-def shard_is_there(storage: Storage, account: Mapping[str, Any]) -> bool:
-    """Whether all files of a finished shard are there in their size."""
-    return all(storage.size(name) == size for name, size in account["files"].items())
+def shard_is_there(storage: Storage, record: Mapping[str, Any]) -> bool:
+    """Return whether all files of a finished shard exist and have their recorded size."""
+    return all(storage.size(name) == size for name, size in record["files"].items())
 
 
 def free_inputs(storage: Storage, task: ShardTask, kept: Collection[str]) -> None:
-    """Delete the staged rows of a shard that is done.
+    """Delete the staged rows of a finished shard.
 
     Args:
         storage: the working folder.
-        task: of the shard.
-        kept: full names of tables that every shard reads.
+        task: task of the shard.
+        kept: full names of the tables to keep, which every shard reads.
     """
     for name, files in task.inputs.items():
         if name not in kept:

@@ -1,4 +1,4 @@
-"""Turn the result of a recipe's statement into events."""
+"""Convert the result of a recipe's statement to events."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ EVENT_CASTS = {
 EVENT_COLUMNS = {*EVENT_CASTS, "item", "event_type"}
 _ITEM_TYPES = re.compile(r"VARCHAR|U?(TINY|SMALL|BIG)?INT(EGER)?")
 _ATTRIBUTE_TYPES = re.compile(rf"{_ITEM_TYPES.pattern}|BOOLEAN|FLOAT|DOUBLE|DECIMAL\(.*\)|TIMESTAMP|\"NULL\"|HUGEINT")
-_LARGEST_FLOAT = float(np.finfo(np.float32).max)
+_MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
 def type_problem(column: str, kind: str) -> str | None:
-    """What is wrong with the type of a column that a statement selects; None where nothing is."""
+    """Return the problem with the type of a column that a statement selects, or None."""
     if column in EVENT_CASTS or column == "event_type":
         return None
     allowed = _ITEM_TYPES if column == "item" else _ATTRIBUTE_TYPES
-    return None if allowed.fullmatch(kind) else f"{column} is of the type {kind}: cast it to VARCHAR"
+    return None if allowed.fullmatch(kind) else f"{column} has the type {kind}: cast it to VARCHAR"
 
 
 @dataclass
 class Codes:
-    """Codes met in a part, and how to spell them.
+    """The codes of a part.
 
     Attributes:
-        event_types: kinds of events, a user's own among them.
+        event_types: all event types, including custom ones.
         names: each code.
         ranks: the rank of each code's event type.
-        descriptions: what the source's rows call a code.
-        parents: codes of other systems that the source's rows give for a code.
+        descriptions: description of a code in the rows of the source.
+        parents: codes of other coding systems that the rows of the source contain for a code.
     """
 
     event_types: Mapping[str, EventType]
@@ -72,7 +72,7 @@ class Codes:
     _positions: dict[str, int] = field(default_factory=dict)
 
     def add(self, name: str, rank: int) -> int:
-        """Position of a code, which is added where it is new."""
+        """Return the position of a code, which is added if it is new."""
         position = self._positions.setdefault(name, len(self.names))
         if position == len(self.names):
             self.names.append(name)
@@ -95,13 +95,13 @@ def append_events(
         buffer: receives the events.
         codes: receives the codes that are new.
         table: position of the source table among the build's tables.
-        statement: of a recipe.
-        result: its columns as `docs/reference/recipes.md` lists them, without `event_type`; others are attributes.
-        standardiser: applies the rule tables of numbers; None leaves numbers and units as they are.
-        known: items that a dictionary has, by event type: others of that event type are flagged.
+        statement: statement of a recipe.
+        result: columns listed in `docs/reference/recipes.md`, without `event_type`. Other columns become attributes.
+        standardiser: applies the rule tables of numbers; None leaves numbers and units unchanged.
+        known: items in the dictionaries, by event type. Other items of these event types are flagged.
 
     Raises:
-        RecipeError: if an event lacks a time that needs one, or flags are null.
+        RecipeError: if an event without a time is not static, an item is null, or flags are null.
     """
     columns = result.column_names
     rows = buffer.extend(result.num_rows)
@@ -110,7 +110,7 @@ def append_events(
     rows["time"][:] = to_int64(result["time"])
     if not statement.static and (nulls := int((rows["time"] == NULL).sum())):
         raise RecipeError(
-            f"'{statement.about}' yields {nulls:,} events without a time: set such rows aside "
+            f"'{statement.about}' yields {nulls:,} events without a time: reject these rows "
             "(-- rejected: no_time | ...)"
         )
     for name in INT_COLUMNS:
@@ -123,7 +123,7 @@ def append_events(
     _settle_available_time(rows, selected="available_time" in columns)
     if "item" in columns and (nulls := result["item"].null_count):
         raise RecipeError(
-            f"'{statement.about}' yields {nulls:,} events without an item, which nothing names: set such rows aside "
+            f"'{statement.about}' yields {nulls:,} events without an item and thus without a code: reject these rows "
             "(-- rejected: no_code | ...)"
         )
     rows["linked"].fill("hadm_id" in columns)
@@ -134,8 +134,8 @@ def append_events(
     numbers = _numbers(result)
     attributes = result.select([c for c in columns if c not in EVENT_COLUMNS])
     if standardiser is not None and numbers is not None and standardiser.has_rules(statement.event_type):
-        numbers, read = _standardise(standardiser, statement.event_type, result, numbers, rows, texts, codes)
-        for name, column in read.items():
+        numbers, from_texts = _standardise(standardiser, statement.event_type, result, numbers, rows, texts, codes)
+        for name, column in from_texts.items():
             attributes = attributes.append_column(name, column)
     else:
         rows["code"][:] = _code(statement.event_type, result, codes)
@@ -153,18 +153,18 @@ def append_events(
 
 def _code(event_type: str, result: pa.Table, codes: Codes) -> npt.NDArray[np.int32]:
     rank = codes.event_types[event_type].rank
-    bare = codes.add(event_type, rank) if "item" not in result.column_names else None
-    if bare is not None:
-        return np.full(result.num_rows, bare, np.int32)
+    without_item = codes.add(event_type, rank) if "item" not in result.column_names else None
+    if without_item is not None:
+        return np.full(result.num_rows, without_item, np.int32)
     items = Texts.encode(result["item"])
-    spelled = [codes.add(f"{event_type}//{item}", rank) for item in items.values.to_pylist()]
-    code = np.array(spelled, np.int32)[items.positions]
+    code_of_item = [codes.add(f"{event_type}//{item}", rank) for item in items.values.to_pylist()]
+    code = np.array(code_of_item, np.int32)[items.positions]
     _describe(result, code, codes)
     return code
 
 
 def _flag_items(standardiser: Standardiser, event_type: str, rows: dict[str, npt.NDArray[Any]], codes: Codes) -> None:
-    """Give events the flags that their code has by itself."""
+    """Set the flags that events have because of their code alone."""
     used = np.flatnonzero(np.bincount(rows["code"]))
     bits = {at: standardiser.items.of(event_type, codes.names[at].partition("//")[2] or None) for at in used.tolist()}
     if any(bits.values()):
@@ -176,22 +176,22 @@ def _flag_items(standardiser: Standardiser, event_type: str, rows: dict[str, npt
 def _flag_unknown(
     event_type: str, known: pa.Array, rows: dict[str, npt.NDArray[Any]], codes: Codes, *, with_unit: bool
 ) -> None:
-    """Flag events whose item their dictionary does not have.
+    """Flag events whose item is missing in their dictionary.
 
-    Only the distinct codes are looked at, and they are hashed, not the dictionary, which is larger by far.
+    Only the distinct codes are checked. The hash table contains the codes, not the dictionary, which is much larger.
 
     Args:
-        event_type: of the events.
-        known: items that the dictionary has.
+        event_type: event type of the events.
+        known: items in the dictionary.
         rows: the events, with their codes.
-        codes: of the part.
-        with_unit: whether a unit may stand behind the item in a code.
+        codes: codes of the part.
+        with_unit: whether a unit may follow the item in a code.
     """
     used = np.flatnonzero(np.bincount(rows["code"])).tolist()
-    spelled = {at: _items_of(codes.names[at].removeprefix(f"{event_type}//"), with_unit=with_unit) for at in used}
-    asked = pa.array(sorted({item for items in spelled.values() for item in items}), pa.string())
-    found = set(asked.take(pc.index_in(known, value_set=asked).drop_null().unique()).to_pylist())
-    unknown = [at for at, items in spelled.items() if found.isdisjoint(items)]
+    candidates = {at: _items_of(codes.names[at].removeprefix(f"{event_type}//"), with_unit=with_unit) for at in used}
+    distinct = pa.array(sorted({item for items in candidates.values() for item in items}), pa.string())
+    found = set(distinct.take(pc.index_in(known, value_set=distinct).drop_null().unique()).to_pylist())
+    unknown = [at for at, items in candidates.items() if found.isdisjoint(items)]
     if unknown:
         of_code = np.zeros(len(codes.names), np.int64)
         of_code[unknown] = rules.flags()["code_unknown"]
@@ -199,13 +199,13 @@ def _flag_unknown(
 
 
 def _items_of(rest: str, *, with_unit: bool) -> list[str]:
-    """What may be the item of a code without its event type."""
+    """Return the possible items in a code without its event type: with a unit, each beginning of it."""
     parts = rest.split("//")
     return ["//".join(parts[:n]) for n in range(1, len(parts) + 1)] if with_unit else [rest]
 
 
 def _describe(result: pa.Table, code: npt.NDArray[np.int32], codes: Codes) -> None:
-    """Note what the rows call their code, and which codes of other systems they give for it."""
+    """Record the descriptions of codes, and the codes of other coding systems, in the rows."""
     if "code_parent" in result.column_names:
         pairs = pa.table({"code": pa.array(code), "parent": result["code_parent"]}).group_by(["code", "parent"])
         for row in pairs.aggregate([]).to_pylist():
@@ -221,7 +221,7 @@ def _describe(result: pa.Table, code: npt.NDArray[np.int32], codes: Codes) -> No
 
 
 def _numbers(result: pa.Table) -> Floats | None:
-    """The numbers as float64, NaN for null; None for a statement that has none."""
+    """Return the numbers as float64, NaN for null; None if the statement selects no numbers."""
     if "numeric_value" not in result.column_names:
         return None
     column = result["numeric_value"]
@@ -238,26 +238,27 @@ def _standardise(
     texts: dict[str, Texts],
     codes: Codes,
 ) -> tuple[Floats, dict[str, pa.Array]]:
-    """Apply the rule tables: sets code, flags and texts of the rows, returns the numbers and new attributes."""
+    """Apply the rule tables: set codes, flags and texts of the rows, and return the numbers and new attributes."""
     count = result.num_rows
-    numbers, bounds, read = _read_texts(standardiser, event_type, result, numbers, rows, texts)
+    numbers, bounds, from_texts = _read_texts(standardiser, event_type, result, numbers, rows, texts)
     items = Texts.encode(result["item"]) if "item" in result.column_names else _same("", count)
     units = texts.get("unit", Texts(np.full(count, -1, np.int32), pa.array([], pa.string())))
     weights = None
     if standardiser.weight in result.column_names:
         weights = pc.fill_null(result[standardiser.weight], np.nan).to_numpy()
-    found = standardiser.apply(event_type, items, units, numbers, weights, bounds)
-    spelled = [codes.add(_spell(event_type, rule), codes.event_types[event_type].rank) for rule in found.rules]
-    rows["code"][:] = np.array(spelled, np.int32)[found.rule_of]
+    standardised = standardiser.apply(event_type, items, units, numbers, weights, bounds)
+    rank = codes.event_types[event_type].rank
+    code_of_rule = [codes.add(_code_name(event_type, rule), rank) for rule in standardised.rules]
+    rows["code"][:] = np.array(code_of_rule, np.int32)[standardised.rule_of]
     _describe(result, rows["code"], codes)
-    rows["flags"] |= found.flags
-    texts["unit"], texts["raw_unit"] = found.texts("unit"), found.texts("written")
-    if found.raw_value is not None:
-        texts["raw_value"] = _first_of(texts.get("raw_value"), found.raw_value)
+    rows["flags"] |= standardised.flags
+    texts["unit"], texts["raw_unit"] = standardised.texts("unit"), standardised.texts("written")
+    if standardised.raw_value is not None:
+        texts["raw_value"] = _first_of(texts.get("raw_value"), standardised.raw_value)
     if bounds is None:
-        return found.numbers, read
-    read["bound"] = pa.array(np.where(bounds, found.numbers, np.nan), from_pandas=True)
-    return np.where(bounds, np.nan, found.numbers), read
+        return standardised.numbers, from_texts
+    from_texts["bound"] = pa.array(np.where(bounds, standardised.numbers, np.nan), from_pandas=True)
+    return np.where(bounds, np.nan, standardised.numbers), from_texts
 
 
 def _read_texts(
@@ -268,23 +269,23 @@ def _read_texts(
     rows: dict[str, npt.NDArray[Any]],
     texts: dict[str, Texts],
 ) -> tuple[Floats, Bools | None, dict[str, pa.Array]]:
-    """Read texts beside numbers: sets flags and texts, returns numbers, which are bounds, and new attributes."""
+    """Read numbers from texts: set flags and texts, and return the numbers, which are bounds, and new attributes."""
     if not standardiser.texts.reads(event_type):
         return numbers, None, {}
     name = standardiser.comments
     comments = Texts.encode(result[name]) if name in result.column_names else None
-    said = standardiser.texts.read(event_type, numbers, texts.get("text_value"), comments)
-    if said is None:
+    readings = standardiser.texts.read(event_type, numbers, texts.get("text_value"), comments)
+    if readings is None:
         return numbers, None, {}
-    rows["flags"] |= said.flags
-    texts["text_value"] = said.text
-    if (said.raw.positions >= 0).any():
-        texts["raw_value"] = _first_of(texts.get("raw_value"), said.raw)
-    return said.numbers, said.bounds if said.bounds.any() else None, said.attributes()
+    rows["flags"] |= readings.flags
+    texts["text_value"] = readings.text
+    if (readings.raw.positions >= 0).any():
+        texts["raw_value"] = _first_of(texts.get("raw_value"), readings.raw)
+    return readings.numbers, readings.bounds if readings.bounds.any() else None, readings.attributes()
 
 
 def _first_of(recipe: Texts | None, rule: Texts) -> Texts:
-    """The raw values that the recipe took from the source, and where it has none those that a rule kept."""
+    """Return the raw values from the recipe, and where they are null, those from the rule."""
     if recipe is None:
         return rule
     later = np.where(rule.positions >= 0, rule.positions + len(recipe.values), -1)
@@ -296,7 +297,7 @@ def _same(text: str, count: int) -> Texts:
     return Texts(np.zeros(count, np.int32), pa.array([text]))
 
 
-def _spell(event_type: str, rule: Rule) -> str:
+def _code_name(event_type: str, rule: Rule) -> str:
     return "//".join(filter(None, (event_type, rule.item, rule.suffix)))
 
 
@@ -304,7 +305,7 @@ def _put_numbers(rows: dict[str, npt.NDArray[Any]], wide: Floats | None, texts: 
     if wide is None:
         rows["number"].fill(np.nan)
         return
-    large = np.flatnonzero(np.abs(wide) > _LARGEST_FLOAT)
+    large = np.flatnonzero(np.abs(wide) > _MAX_FLOAT)
     if len(large):
         rows["flags"][large] |= rules.flags()["number_out_of_range"]
         texts["raw_value"] = _with_raw(texts.get("raw_value"), wide, large)
@@ -313,22 +314,22 @@ def _put_numbers(rows: dict[str, npt.NDArray[Any]], wide: Floats | None, texts: 
     rows["number"][:] = wide
 
 
-def _with_raw(known: Texts | None, wide: Floats, at: Int64s) -> Texts:
-    """The raw values, with these numbers' own where none is there yet."""
-    spelled: list[str | None] = [None] * len(wide) if known is None else known.take()
+def _with_raw(raw: Texts | None, wide: Floats, at: Int64s) -> Texts:
+    """Return the raw values, with the numbers at these positions where a raw value is missing."""
+    values: list[str | None] = [None] * len(wide) if raw is None else raw.take()
     for row, number in zip(at.tolist(), pa.array(wide[at]).cast(pa.string()).to_pylist(), strict=True):
-        spelled[row] = spelled[row] or number
-    return Texts.encode(pa.chunked_array([pa.array(spelled, pa.string())]))
+        values[row] = values[row] or number
+    return Texts.encode(pa.chunked_array([pa.array(values, pa.string())]))
 
 
 @cache
 def _text(text: str) -> pa.Scalar:
-    """A text as pyarrow takes it: handed a bare one, pyarrow 26 looks for pandas on the disk each time (40 us)."""
+    """Return a text as a pyarrow scalar. Given a string, pyarrow 26 looks for pandas on the disk each time (40 us)."""
     return pa.scalar(text)
 
 
 def _attributes(columns: pa.Table) -> Texts:
-    """One JSON object for each distinct combination of the columns' values, null where all are null."""
+    """Return the values of the columns as JSON objects, one for each distinct combination, null where all are null."""
     encoded = [Texts.encode(column) for column in columns.columns]
     key = np.zeros(columns.num_rows, np.int64)
     size = 1
@@ -346,20 +347,20 @@ def _attributes(columns: pa.Table) -> Texts:
         _members(name, e).take(pa.array(e.positions[first], mask=e.positions[first] < 0))
         for name, e in zip(columns.column_names, encoded, strict=True)
     ]
-    # The empty text at the front keeps rows in which all are null: pyarrow 26 would leave them out.
+    # The empty text at the front keeps rows in which all values are null, which pyarrow 26 would otherwise drop.
     joined = pc.binary_join_element_wise(_text(""), *members, _text(","), null_handling="skip")
     objects = pc.binary_join_element_wise(_text("{"), pc.utf8_slice_codeunits(joined, 1), _text("}"), _text(""))
-    # The combinations are distinct, so are their objects; one of them may have no value at all.
+    # The combinations are distinct, and so are their objects. One combination may consist of nulls only.
     empty = pc.equal(joined, _text("")).to_numpy(zero_copy_only=False)
     new = np.where(empty, -1, np.cumsum(~empty) - 1).astype(np.int32)
     return Texts(new[combined.positions], objects.filter(pa.array(~empty)))
 
 
 def _members(name: str, encoded: Texts) -> pa.Array:
-    """`"name":value` for each distinct value of a column, as JSON."""
+    """Return `"name":value` in JSON for each distinct value of a column."""
     values = encoded.values
     if pa.types.is_timestamp(values.type):
-        # Fractions of a second only where there are some.
+        # Fractions of a second are written only if they are not zero.
         values = _quoted(pc.replace_substring_regex(values.cast(pa.string()), r"\.000000$", ""))
     elif pa.types.is_floating(values.type):
         values = pc.if_else(pc.is_finite(values), values.cast(pa.string()), "null")
@@ -375,7 +376,7 @@ def _quoted(texts: pa.Array) -> pa.Array:
 
 
 def _settle_available_time(rows: dict[str, npt.NDArray[Any]], *, selected: bool) -> None:
-    """Give every event with a time an available_time that is not before it, and say so where the source did not."""
+    """Set available_time of every event with a time to its time or later, and flag values that the source lacks."""
     available, time = rows["available_time"], rows["time"]
     if not selected:
         available[:] = time

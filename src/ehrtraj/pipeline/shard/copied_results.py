@@ -1,4 +1,4 @@
-"""Mark values that repeat another event of the same patient and time, as results copied into the chart."""
+"""Mark values that repeat another event of the same patient and time, such as results copied into the chart."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ehrtraj.format.arrays import NULL, SECOND, Floats, Int32s, Int64s
 from ehrtraj.pipeline.shard.events import Events
 from ehrtraj.rules.copied_results import CopiedResult
 
-# Numbers are 32-bit floats: equal ones may differ by this much of their size.
+# Numbers are 32-bit floats: equal numbers may differ by this fraction of their size.
 _PRECISION = 1e-6
 
 
 def mark_copied_results(
     events: Events, codes: Sequence[str], pairs: Iterable[CopiedResult], event_time: Int64s | None
 ) -> None:
-    """Flag events that repeat another one, and give them its link_id.
+    """Flag events that repeat an original event, and give them its link_id.
 
-    Where the event that is repeated has no link_id, both get the second at which they happened.
+    If the original event has no link_id, both get the second at which they happened.
 
     Args:
-        events: in any order, numbers standardised; flags and link_id are changed.
-        codes: that `events.code` are positions in.
-        pairs: which codes repeat which.
-        event_time: when they happened, where that is not `events.time`.
+        events: events in any order, with standardised numbers; flags and link_id are changed.
+        codes: codes; `events.code` is a position in them.
+        pairs: pairs of codes, of which the first repeats the second.
+        event_time: when the events happened, if this is not `events.time`.
     """
     place = {code: at for at, code in enumerate(codes)}
     present = [p for p in pairs if p.code in place and p.of_code in place]
@@ -41,19 +41,19 @@ def mark_copied_results(
     link = events.ints["link_id"]
     for pair in present:
         copied_result, origin = np.flatnonzero(code == place[pair.code]), np.flatnonzero(code == place[pair.of_code])
-        # Of equal ones the one with the smallest link_id, so that the order of the input decides nothing.
+        # Among equal originals, the smallest link_id is used, so that the result does not depend on the input order.
         origin = origin[np.argsort(link[rows[origin]], kind="stable")]
-        found = _nearest(moment[copied_result], value[copied_result], moment[origin], value[origin], pair.tolerance)
+        found = _match(moment[copied_result], value[copied_result], moment[origin], value[origin], pair.tolerance)
         repeats = found >= 0
-        at, of = rows[copied_result[repeats]], rows[origin[found[repeats]]]
-        unlinked = link[of] == NULL
-        link[of[unlinked]] = time[origin[found[repeats]]][unlinked] // SECOND
-        link[at] = link[of]
-        events.ints["flags"][at] |= rules.flags()["copied_result"]
+        copies, originals = rows[copied_result[repeats]], rows[origin[found[repeats]]]
+        unlinked = link[originals] == NULL
+        link[originals[unlinked]] = time[origin[found[repeats]]][unlinked] // SECOND
+        link[copies] = link[originals]
+        events.ints["flags"][copies] |= rules.flags()["copied_result"]
 
 
 def _moments(subject: Int64s, time: Int64s) -> Int64s:
-    """Return a number for each patient and time."""
+    """Return a number for each event that is the same for events of the same patient and time."""
     order = np.lexsort((time, subject))
     new = np.append(True, (np.diff(subject[order]) != 0) | (np.diff(time[order]) != 0))
     numbers = np.empty(len(order), np.int64)
@@ -61,16 +61,16 @@ def _moments(subject: Int64s, time: Int64s) -> Int64s:
     return numbers
 
 
-def _nearest(moment: Int64s, value: Floats, of_moment: Int64s, of_value: Floats, tolerance: float) -> Int32s:
-    """Return for each value the position of an equal one of the same moment, -1 where there is none."""
+def _match(moment: Int64s, value: Floats, of_moment: Int64s, of_value: Floats, tolerance: float) -> Int32s:
+    """Return for each value the position of an equal value at the same moment, -1 if there is none."""
     order = np.lexsort((of_value, of_moment))
     of_moment, of_value = of_moment[order], of_value[order]
     at = np.searchsorted(of_moment, moment)
-    most = int(np.unique(of_moment, return_counts=True)[1].max(initial=0))
+    max_count = int(np.unique(of_moment, return_counts=True)[1].max(initial=0))
     found = np.full(len(moment), -1, np.int32)
-    for step in range(most):
-        there = np.minimum(at + step, len(of_moment) - 1)
-        near = np.abs(of_value[there] - value) <= np.maximum(tolerance, _PRECISION * np.abs(value))
-        hit = (found < 0) & (at + step < len(of_moment)) & (of_moment[there] == moment) & near
-        found[hit] = order[there[hit]]
+    for step in range(max_count):
+        candidate = np.minimum(at + step, len(of_moment) - 1)
+        near = np.abs(of_value[candidate] - value) <= np.maximum(tolerance, _PRECISION * np.abs(value))
+        hit = (found < 0) & (at + step < len(of_moment)) & (of_moment[candidate] == moment) & near
+        found[hit] = order[candidate[hit]]
     return found

@@ -1,4 +1,4 @@
-"""Staged dictionaries, which describe codes."""
+"""Read staged dictionaries, which describe codes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ehrtraj.storage.base import Storage
 def read_dictionaries(
     storage: Storage, staged: Mapping[str, tuple[StagedFile, ...]], source: Source, *, keys_only: bool = False
 ) -> dict[str, pa.Table]:
-    """Read the staged dictionaries, by bare name; those that are not staged are empty.
+    """Return the dictionaries of a source by bare name; dictionaries that are not staged are empty.
 
     Args:
         storage: the working folder.
-        staged: files of those that are staged, by full name.
-        source: whose dictionaries.
-        keys_only: leave out the descriptions of codes, which are most of them.
+        staged: files of the staged dictionaries, by full name.
+        source: source of the dictionaries.
+        keys_only: whether to leave out the descriptions of codes, which are most of the data.
 
     Raises:
         OutputError: if a file is missing.

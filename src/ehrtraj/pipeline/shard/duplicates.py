@@ -13,26 +13,27 @@ from ehrtraj.pipeline.shard.packing import fits, sort_order
 
 
 def _comparable(column: pa.ChunkedArray) -> Int64s:
-    """int64 values that are equal exactly where the column's values are (null equals null)."""
+    """Return int64 values that are equal exactly where the column's values are equal (null equals null)."""
     if not (pa.types.is_integer(column.type) or pa.types.is_timestamp(column.type)):
         return Texts.encode(column).positions.astype(np.int64)
     values = to_int64(column.cast(pa.int64()))
     null = values == NULL
     if not null.any():
         return values
-    # A number next to the others, so that the range stays small enough to pack.
+    # Null becomes a number just below the others, so that the range stays small enough to be packed.
     return np.where(null, (values[~null].min() if not null.all() else 0) - 1, values)
 
 
 def _keys(rows: pa.Table, columns: Sequence[str]) -> list[Int64s]:
-    """Numbers that agree at least where the columns' values do, from ranges narrow enough to be packed together.
+    """Return numbers that are equal at least where the columns' values are equal, in ranges that can be packed.
 
-    Positions among the distinct values, in the order they come, keep rows that lie in runs in runs.
+    If the values do not fit, they are replaced by their positions among the distinct values in order of occurrence,
+    which keeps runs of rows together.
     """
     plain = []
     for name in columns:
         values = _comparable(rows[name])
-        # Whole seconds are enough to suspect a pair.
+        # Full seconds are enough to find candidates.
         plain.append(values // SECOND if pa.types.is_timestamp(rows.schema.field(name).type) else values)
     if fits(plain):
         return plain
@@ -45,11 +46,11 @@ def _keys(rows: pa.Table, columns: Sequence[str]) -> list[Int64s]:
 
 
 def find_duplicates(rows: pa.Table, suspect: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Positions, ascending, of rows that equal an earlier row in every column.
+    """Return the ascending positions of rows that equal an earlier row in every column.
 
     Args:
         rows: a table.
-        suspect: columns to look at first; only rows that agree in these are compared whole.
+        suspect: columns to compare first; only rows that agree in these are compared in all columns.
     """
     order, same = sort_order(_keys(rows, suspect))
     if not same.any():
@@ -63,13 +64,13 @@ def find_duplicates(rows: pa.Table, suspect: Sequence[str]) -> npt.NDArray[np.in
     for column in columns:
         equal[1:] &= column[1:] == column[:-1]
     group = np.cumsum(~follows, dtype=np.int64)
-    # In a group of three or more, equal rows may have another between them: only such groups are sorted whole.
+    # In a group of three or more, other rows may be between equal rows: only such groups are sorted by all columns.
     mixed = np.zeros(int(group[-1]) + 1, np.bool_)
     mixed[group[follows & ~equal]] = True
     mixed &= np.bincount(group, minlength=len(mixed)) > 2
     inside = np.flatnonzero(mixed[group])
     if len(inside):
-        by_content, whole = sort_order([group[inside], *(column[inside] for column in columns)])
+        by_content, repeats = sort_order([group[inside], *(column[inside] for column in columns)])
         equal[inside] = False
-        equal[inside[by_content[whole]]] = True
+        equal[inside[by_content[repeats]]] = True
     return np.sort(positions[equal])

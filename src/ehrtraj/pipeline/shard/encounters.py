@@ -1,4 +1,4 @@
-"""Check hadm_id and stay_id against the tables of stays; infer hadm_id where exactly one encounter holds the event."""
+"""Check hadm_id and stay_id against the tables of stays; infer hadm_id if exactly one encounter contains the event."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ehrtraj.format.arrays import NULL, SECOND, Int64s, to_int64
 from ehrtraj.pipeline.shard.events import Events
 
 CONTESTED = NULL + 1
-"""In place of a subject_id: several patients claim the number, and which of them is right cannot be known."""
+"""Used instead of a subject_id if several patients have the same number and the right one cannot be determined."""
 
 
 _FLAGS = {
     "hadm_id": ("hadm_of_other_patient", "hadm_unknown"),
     "stay_id": ("stay_of_other_patient", "stay_unknown"),
 }
-"""Flags of a number that belongs to another patient, and of one that no table of stays has."""
+"""Flags of a number that belongs to another patient, and of a number that no table of stays contains."""
 
 
 @dataclass(frozen=True)
 class Owners:
-    """Whose each admission or stay of the release is, sorted by its number.
+    """The patient of each admission or stay of the release, sorted by number.
 
     Attributes:
         number: hadm_id or stay_id, each once.
-        subject_id: its patient, or `CONTESTED`.
+        subject_id: patient of the admission or stay, or `CONTESTED`.
     """
 
     number: Int64s
@@ -38,7 +38,7 @@ class Owners:
 
     @classmethod
     def of(cls, number: Int64s, subject_id: Int64s) -> Owners:
-        """Sort the admissions or stays; rows may repeat."""
+        """Create the owners from the numbers and patients of admissions or stays; rows may be repeated."""
         known = number != NULL
         order = np.lexsort((subject_id[known], number[known]))
         number, subject_id = number[known][order], subject_id[known][order]
@@ -50,7 +50,7 @@ class Owners:
         return cls(number[first], owner)
 
     def owner(self, number: Int64s) -> Int64s:
-        """subject_id of each admission or stay, `NULL` where there is none."""
+        """Return the subject_id of each admission or stay, `NULL` if it is unknown."""
         if not len(self.number):
             return np.full(len(number), NULL, np.int64)
         at = np.minimum(np.searchsorted(self.number, number), len(self.number) - 1)
@@ -59,13 +59,13 @@ class Owners:
 
 @dataclass(frozen=True)
 class Encounters:
-    """Spans of time held by encounters: disjoint within a patient, sorted by patient and start.
+    """Time spans covered by encounters: disjoint within a patient, sorted by patient and start.
 
     Attributes:
         subject_id: patient.
-        start: seconds, within the span.
-        stop: seconds, within the span.
-        hadm_id: the one admission that holds the span, `NULL` where several do.
+        start: first second of the span.
+        stop: last second of the span.
+        hadm_id: the only admission that covers the span, `NULL` if several do.
     """
 
     subject_id: Int64s
@@ -75,13 +75,13 @@ class Encounters:
 
     @classmethod
     def of(cls, table: pa.Table) -> Encounters:
-        """From the result of `encounters.sql`: subject_id, start, stop (not within the span), hadm_id."""
+        """Create the spans from the result of `encounters.sql`: subject_id, start, stop (exclusive), hadm_id."""
         subject, start, stop, hadm = (to_int64(table[c]) for c in ("subject_id", "start", "stop", "hadm_id"))
         order = np.lexsort((start, subject))
         return cls(subject[order], start[order] // SECOND, (stop[order] - 1) // SECOND, hadm[order])
 
     def find(self, subject_id: Int64s, time: Int64s) -> npt.NDArray[np.int64]:
-        """Position of the span that holds each time (in microseconds) of each patient, -1 where none does."""
+        """Return the position of the span that contains each patient's time (in microseconds), -1 if there is none."""
         if not len(self.start):
             return np.full(len(time), -1, np.int64)
         seconds = time // SECOND
@@ -93,20 +93,20 @@ class Encounters:
         starts = np.searchsorted(subjects, self.subject_id) * width + (self.start - low)
         at = np.searchsorted(starts, patient * width + (seconds - low), side="right") - 1
         near = np.maximum(at, 0)
-        holds = (at >= 0) & (self.subject_id[near] == subject_id) & (seconds <= self.stop[near])
-        return np.where(holds, near, -1)
+        contains = (at >= 0) & (self.subject_id[near] == subject_id) & (seconds <= self.stop[near])
+        return np.where(contains, near, -1)
 
 
 def link_encounters(
     events: Events, event_time: Int64s | None, owners: Mapping[str, Owners], encounters: Encounters
 ) -> None:
-    """Remove hadm_ids and stay_ids of other patients, infer hadm_ids that are null, and flag what was done.
+    """Remove hadm_ids and stay_ids of other patients, infer hadm_ids that are null, and flag these events.
 
     Args:
-        events: in any order; changed in place.
-        event_time: when they happened, where that is not `events.time`.
-        owners: of the release's admissions (`hadm_id`) and stays (`stay_id`).
-        encounters: of these patients.
+        events: events in any order; changed in place.
+        event_time: when the events happened, if this is not `events.time`.
+        owners: owners of the release's admissions (`hadm_id`) and stays (`stay_id`).
+        encounters: encounters of these patients.
     """
     hadm, flags, bits = events.ints["hadm_id"], events.ints["flags"], rules.flags()
     _check_owners(events, owners)
@@ -128,11 +128,11 @@ def link_encounters(
 
 
 def _check_owners(events: Events, owners: Mapping[str, Owners]) -> None:
-    """Remove the numbers of other patients' admissions and stays, and flag those and what nobody has."""
+    """Remove and flag the numbers of other patients' admissions and stays, and flag unknown numbers."""
     numbers = {name: events.ints[name] for name, of in owners.items() if len(of.number)}
     if not numbers:
         return
-    # One look-up for each run of events of the same patient, admission and stay: rows lie in such runs.
+    # Events of the same patient, admission and stay form runs: one lookup is enough for each run.
     changes = events.subject[1:] != events.subject[:-1]
     for number in numbers.values():
         changes |= number[1:] != number[:-1]
@@ -140,13 +140,13 @@ def _check_owners(events: Events, owners: Mapping[str, Owners]) -> None:
     lengths = np.diff(np.append(begins, len(events.subject)))
     flags, bits = events.ints["flags"], rules.flags()
     for name, number in numbers.items():
-        of_other, of_nobody = _FLAGS[name]
+        flag_foreign, flag_unknown = _FLAGS[name]
         owner = owners[name].owner(number[begins])
-        given = number[begins] != NULL
-        foreign = given & (owner != NULL) & (owner != events.subject[begins])
-        unknown = given & (owner == NULL)
+        has_number = number[begins] != NULL
+        foreign = has_number & (owner != NULL) & (owner != events.subject[begins])
+        unknown = has_number & (owner == NULL)
         if foreign.any() or unknown.any():
             foreign_rows = np.repeat(foreign, lengths)
-            flags |= np.where(foreign_rows, bits[of_other], 0)
-            flags |= np.where(np.repeat(unknown, lengths), bits[of_nobody], 0)
+            flags |= np.where(foreign_rows, bits[flag_foreign], 0)
+            flags |= np.where(np.repeat(unknown, lengths), bits[flag_unknown], 0)
             number[foreign_rows] = NULL

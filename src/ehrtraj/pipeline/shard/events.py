@@ -1,7 +1,7 @@
-"""The shape of an event, and the columns of many events while they are put together.
+"""The columns of events in memory while a shard is built.
 
-While a shard is assembled, numbers are plain numpy arrays with a sentinel for null, and texts are positions in a list
-of distinct texts: sorting then moves 4 bytes for a text and nothing is spelled out before it is written.
+Numbers are plain numpy arrays with a sentinel for null, and texts are positions in a list of distinct texts: sorting
+then moves only 4 bytes per text, and texts are not materialised before they are written.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ehrtraj.format.events import EVENT_SCHEMA, INT_COLUMNS, TEXT_COLUMNS
 
 @dataclass
 class Events:
-    """Events column by column.
+    """Events, column by column.
 
     Attributes:
         table: position of the source table among the build's tables, for each event.
         subject: subject_id.
         time: microseconds, `NULL` for static facts.
-        code: positions in the list of codes.
+        code: position in the list of codes.
         number: float32, NaN for null.
         precision: position in `PRECISIONS`.
-        linked: whether hadm_id is to be checked and inferred.
+        linked: whether to infer hadm_id if it is null.
         ints: the columns of `INT_COLUMNS`.
         texts: the columns of `TEXT_COLUMNS`.
     """
@@ -61,10 +61,10 @@ _BUFFER_TYPES: dict[str, Any] = {
 
 
 class EventBuffer:
-    """Room for the events of one part, filled statement by statement and used again for the next part.
+    """Memory for the events of one part, filled statement by statement and reused for the next part.
 
-    The same memory serves all parts of a worker: fresh memory has to be made by the system page by page, which costs
-    as much as filling it.
+    All parts of a worker use the same memory: the system provides new memory page by page, which takes as long as
+    filling it.
     """
 
     def __init__(self, capacity: int = 1 << 16) -> None:
@@ -73,7 +73,7 @@ class EventBuffer:
         self._length = 0
 
     def clear(self, expected: int = 0) -> None:
-        """Forget all events, and make room for as many as are expected: growing leaves holes in memory."""
+        """Remove all events, and allocate memory for the expected number, since growing fragments the memory."""
         self._length = 0
         if expected > len(self._columns["subject"]):
             self._columns = {}
@@ -81,7 +81,7 @@ class EventBuffer:
         self._values = {name: [] for name in TEXT_COLUMNS}
 
     def extend(self, count: int) -> dict[str, npt.NDArray[Any]]:
-        """Room for `count` more events: the columns' new rows, to be filled."""
+        """Add `count` events and return the new rows of each column, which the caller must fill."""
         start, stop = self._length, self._length + count
         for name, column in self._columns.items():
             if len(column) < stop:
@@ -92,7 +92,7 @@ class EventBuffer:
         return {name: column[start:stop] for name, column in self._columns.items()}
 
     def put_texts(self, name: str, rows: dict[str, npt.NDArray[Any]], texts: Texts | None) -> None:
-        """Fill a text column of the last rows given out; None for null."""
+        """Fill a text column of the rows that were added last; None for null."""
         if texts is None:
             rows[name].fill(-1)
             return
@@ -100,7 +100,7 @@ class EventBuffer:
         self._values[name].append((slice(self._length - len(rows[name]), self._length), texts.values))
 
     def events(self) -> Events:
-        """All events as views of the buffer: they hold until it is cleared."""
+        """Return all events as views of the buffer, which are valid until it is cleared."""
         columns = {name: column[: self._length] for name, column in self._columns.items()}
         texts = {name: self._unite(columns[name], name) for name in TEXT_COLUMNS}
         return Events(
@@ -116,14 +116,14 @@ class EventBuffer:
         )
 
     def _unite(self, positions: Int32s, name: str) -> Texts:
-        """Bring the statements' distinct texts onto one list."""
+        """Merge the statements' lists of distinct texts into one list."""
         kind = EVENT_SCHEMA.field(name).type
         lists = [values.cast(kind) for _, values in self._values[name]]
         union = pa.chunked_array(lists, kind).combine_chunks().dictionary_encode()
         new = union.indices.to_numpy(zero_copy_only=False).astype(np.int32)
         at = 0
         for rows, values in self._values[name]:
-            own = np.append(new[at : at + len(values)], np.int32(-1))
-            positions[rows] = own[positions[rows]]
+            new_positions = np.append(new[at : at + len(values)], np.int32(-1))
+            positions[rows] = new_positions[positions[rows]]
             at += len(values)
         return Texts(positions, union.dictionary)

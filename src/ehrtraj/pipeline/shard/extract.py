@@ -1,4 +1,4 @@
-"""Extract: run the recipes over the staged tables of one shard, in DuckDB."""
+"""Run the recipes on the staged tables of one shard in DuckDB."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from ehrtraj.sources.source import Source
 
 _MANY_ROWS = 60_000
 MOST_SECONDS = 3600
-"""Maximum time of one statement over one part of a shard; ours take seconds."""
+"""Maximum time of one statement on one part of a shard. The statements of the package take seconds."""
 
 
 @dataclass
 class TableCount:
-    """What became of one table's rows in a part.
+    """Counts of one table's rows in a part.
 
     Attributes:
-        rows: rows staged.
-        rejected: rejected rows here, by reason.
-        events: events made.
+        rows: number of staged rows.
+        rejected: number of rows rejected at this stage, by reason.
+        events: number of events.
     """
 
     rows: int = 0
@@ -56,24 +56,24 @@ class TableCount:
 def known_codes(
     connection: duckdb.DuckDBPyConnection, dictionaries: Mapping[str, pa.Table], source: Source
 ) -> pa.Table:
-    """Return the codes that the release's dictionaries have: columns `event_type` and `item` of `dictionaries.sql`.
+    """Return the codes in the release's dictionaries: columns `event_type` and `item` of `dictionaries.sql`.
 
     Args:
-        connection: a session that has the macros.
-        dictionaries: of the release, by bare name; those it lacks are empty.
-        source: whose `dictionaries.sql` to use.
+        connection: a session with the macros.
+        dictionaries: dictionaries of the release, by bare name; missing dictionaries count as empty.
+        source: source with the helper `dictionaries.sql`.
     """
     absent = {t.name: t.schema.empty_table() for t in source.tables_of("dictionary").values()}
     for name, rows in {**absent, **dictionaries}.items():
         connection.register(name, rows)
-    found = connection.sql(source.helper("dictionaries")).to_arrow_table()
+    codes = connection.sql(source.helper("dictionaries")).to_arrow_table()
     for name in absent:
         connection.unregister(name)
-    return found
+    return codes
 
 
 class _Slot:
-    """A table whose rows change from part to part under one registered name, so that prepared statements stay valid."""
+    """A table with a registered name whose rows change from part to part, so that prepared statements stay valid."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
@@ -90,7 +90,7 @@ class _Slot:
 
 
 class Extractor:
-    """A DuckDB session that runs the recipes. One a process, used for one part of a shard after another."""
+    """A DuckDB session that runs the recipes. Each process has one and uses it for all parts of its shards."""
 
     def __init__(
         self,
@@ -106,14 +106,14 @@ class Extractor:
         """Open a session.
 
         Args:
-            source: whose recipes to use.
+            source: source with the recipes.
             tables: patient tables of the source, by full name.
-            wanted: full names of the tables to make events of.
-            memory: bytes DuckDB may use.
-            spill: folder for what does not fit into them.
-            recipes: instead of the source's own.
-            standardiser: applies the rule tables of numbers; None leaves them as they are.
-            dictionaries: of the release, by bare name; those it lacks are empty.
+            wanted: full names of the tables that become events.
+            memory: bytes that DuckDB may use.
+            spill: folder for data that does not fit in this memory.
+            recipes: recipes to use instead of those of the source.
+            standardiser: applies the rule tables of numbers; None leaves numbers unchanged.
+            dictionaries: dictionaries of the release, by bare name; missing dictionaries count as empty.
         """
         self._session = ExitStack()
         self.connection = self._session.enter_context(
@@ -138,7 +138,7 @@ class Extractor:
         self._schedule = self._plan()
 
     def _prepare(self, dictionaries: Mapping[str, pa.Table]) -> None:
-        """Make everything that statements may use, before the first."""
+        """Create the macros, types and views that statements may use."""
         values = " ".join(f"WHEN '{name}' THEN {value}" for name, value in rules.flags().items())
         self.connection.execute(
             f"CREATE MACRO flag(name) AS CASE name {values} ELSE error('unknown flag: ' || name) END::BIGINT"
@@ -148,14 +148,14 @@ class Extractor:
         try:
             self.connection.execute(self._source.helper("macros"))
         except duckdb.Error as error:
-            raise self._place("macros").refused(error) from error
+            raise self._location("macros").refused(error) from error
         try:
             known = known_codes(self.connection, dictionaries, self._source)
         except duckdb.Error as error:
-            raise self._place("dictionaries").refused(error) from error
+            raise self._location("dictionaries").refused(error) from error
         for column in ("event_type", "item"):
             if column not in known.column_names or known[column].type != pa.string():
-                raise self._place("dictionaries").wrong(f"must select {column} as VARCHAR")
+                raise self._location("dictionaries").wrong(f"must select {column} as VARCHAR")
         self._known = {
             event_type: one_array(known.filter(pc.equal(known["event_type"], event_type))["item"])
             for event_type in pc.unique(known["event_type"]).to_pylist()
@@ -165,9 +165,9 @@ class Extractor:
         for recipe in self._recipes.values():
             for statement in recipe.statements:
                 if statement.event_type not in self._source.event_types:
-                    raise self._place(recipe.table, line=statement.line).wrong(
+                    raise self._location(recipe.table, line=statement.line).wrong(
                         f"the event type {statement.event_type} is not in event_types.csv, neither in that of the "
-                        "package nor in your own, and no recipe declares it: add a line "
+                        "package nor in your overlay's, and no recipe declares it: add a line "
                         f"'-- event type: {statement.event_type} | RANK | MEANING | SOURCE'"
                     )
 
@@ -179,20 +179,20 @@ class Extractor:
         codes: Codes,
         notes: NoteWriter | None = None,
     ) -> tuple[dict[str, TableCount], dict[str, pa.Table]]:
-        """Run all recipes over the tables of one part.
+        """Run all recipes on the tables of one part.
 
-        A table is read when the first recipe needs it and let go after the last, so that the large ones are not in
-        memory together.
+        A table is read when the first recipe needs it and released after the last, so that the large tables are not in
+        memory at the same time.
 
         Args:
-            read: the part's rows of a table by its full name; of a table the release lacks, none.
-            rejects: where each table's rejected rows go.
+            read: returns the part's rows of a table, given its full name; no rows if the release lacks the table.
+            rejects: writers of each table's rejected rows.
             buffer: receives the events.
-            codes: receives the codes that are met.
-            notes: receives the texts of notes, which then are not in the events; None leaves them there.
+            codes: receives the codes.
+            notes: receives the texts of notes, which are removed from the events; None leaves them in the events.
 
         Returns:
-            The account of each table, and the results of `encounters.sql`, `subjects.sql` and `stays.sql`.
+            The counts of each table, and the results of `encounters.sql`, `subjects.sql` and `stays.sql`.
 
         Raises:
             LedgerError: if a statement marked `[every row]` does not yield one event for each row.
@@ -204,10 +204,10 @@ class Extractor:
             for step, (needed, finished) in enumerate(self._schedule):
                 for name in needed:
                     counts[name] = self._load(self._tables[name], read(name), rejects.get(name))
-                # Before any statement, of whichever recipe, sees the rows.
+                # Rows are rejected before a statement of any recipe reads them.
                 for name in self._wanted:
                     if name in needed and counts[name].rows:
-                        self._rejected(self._tables[name], counts[name], rejects.get(name))
+                        self._reject(self._tables[name], counts[name], rejects.get(name))
                 if step < len(self._wanted):
                     self._run_recipe(step, counts, rejects, buffer, codes, notes)
                 else:
@@ -220,10 +220,10 @@ class Extractor:
         return counts, about
 
     def bind(self) -> None:
-        """Have DuckDB look at every statement and condition, without running any.
+        """Let DuckDB bind every statement and condition without running them.
 
         Raises:
-            RecipeError: if it refuses one, or a statement breaks the contract.
+            RecipeError: if DuckDB rejects one, or a statement breaks the contract.
         """
         for name, recipe in self._recipes.items():
             for index, statement in enumerate(recipe.statements):
@@ -233,15 +233,15 @@ class Extractor:
                 try:
                     self.connection.sql(f'SELECT ({condition})::BOOLEAN FROM "{table}"')
                 except duckdb.Error as error:
-                    raise self._place(name, f"condition of {reason}").refused(error) from error
+                    raise self._location(name, f"condition of {reason}").refused(error) from error
 
-    def _place(self, name: str, part: str = "", line: int = 1) -> SqlLocation:
-        """Where SQL comes from: a recipe by the full name of its table, a helper or a view."""
+    def _location(self, name: str, part: str = "", line: int = 1) -> SqlLocation:
+        """Return the origin of SQL: a recipe, by the full name of its table, a helper or a view."""
         what = f"recipe {name}, {part}" if part else f"recipe {name}"
         folder = self._source.overlay_recipes
-        own = {} if folder is None else recipe_files.overlay_sql(folder)
-        file = self._recipes[name].file if name in self._recipes else str(own.get(name, ""))
-        if own and not file:
+        overlay = {} if folder is None else recipe_files.overlay_sql(folder)
+        file = self._recipes[name].file if name in self._recipes else str(overlay.get(name, ""))
+        if overlay and not file:
             what += f" (of the package, over views and macros of {folder})"
         return SqlLocation(what, file, line)
 
@@ -249,15 +249,15 @@ class Extractor:
         try:
             self.connection.execute(f'CREATE VIEW "{name}" AS {sql}')
         except duckdb.Error as error:
-            raise self._place(f"{recipe_files.VIEWS}/{name}").refused(error) from error
+            raise self._location(f"{recipe_files.VIEWS}/{name}").refused(error) from error
 
     def _reads(self, sql: str) -> set[str]:
-        """Full names of the tables that SQL reads."""
+        """Return the full names of the tables that SQL reads."""
         by_name = {t.name: full for full, t in self._tables.items()}
         return {by_name[n] for n in self._source.tables_read(sql, by_name)}
 
     def _plan(self) -> list[tuple[list[str], list[str]]]:
-        """For each recipe, and for the helpers at the end, the tables to load before and to let go after."""
+        """Return for each recipe, and finally for the helpers, the tables to load before and to release after it."""
         uses = [{name, *self._reads(self._recipes[name].sql)} for name in self._wanted]
         uses.append(self._reads("\n".join(self._helpers.values())))
         for used in uses:
@@ -272,14 +272,14 @@ class Extractor:
         return steps
 
     def _load(self, table: Table, rows: pa.Table, rejects: RejectWriter | None) -> TableCount:
-        """Make a table's rows visible under its bare name, without its exact duplicates."""
+        """Make a table's rows visible under its bare name, without exact duplicates."""
         count = TableCount(rows.num_rows)
-        if rows.num_rows and len(extra := find_duplicates(rows, table.duplicate_columns)):
+        if rows.num_rows and len(duplicates := find_duplicates(rows, table.duplicate_columns)):
             keep = np.ones(rows.num_rows, np.bool_)
-            keep[extra] = False
-            count.rejected["exact_duplicate"] = len(extra)
+            keep[duplicates] = False
+            count.rejected["exact_duplicate"] = len(duplicates)
             if rejects:
-                rejects.write_rows(rows.take(pa.array(extra)), "exact_duplicate")
+                rejects.write_rows(rows.take(pa.array(duplicates)), "exact_duplicate")
             rows = rows.filter(pa.array(keep))
         self._slots[table.full_name].rows = rows
         return count
@@ -304,7 +304,7 @@ class Extractor:
             result = self._statement(name, index, statement, rows)
             if statement.every_row and result.num_rows != rows:
                 raise LedgerError(
-                    f"{name}: {rows:,} rows became {result.num_rows:,} events where each must become one "
+                    f"{name}: {rows:,} rows became {result.num_rows:,} events, but each row must become one event "
                     f"('{statement.about}'). The recipe multiplies or loses rows, most likely in a join"
                 )
             if self._recipes[name].file:
@@ -316,26 +316,26 @@ class Extractor:
                 append_events(buffer, codes, step, statement, result, self._standardiser, self._known)
 
     def _check_subjects(self, name: str, statement: Statement, result: pa.Table) -> None:
-        """Refuse events of patients whom no row of the table is about: they would land in the wrong shard."""
+        """Check that every event belongs to a patient in the table; otherwise it could be in the wrong shard."""
         known = pc.unique(self._slots[name].rows["subject_id"])
         if not pc.all(pc.is_in(result["subject_id"], value_set=known), min_count=0).as_py():
-            raise self._place(name, f"'{statement.about}'", statement.line).wrong(
-                "an event has a subject_id that no row of the table has: select the table's own"
+            raise self._location(name, f"'{statement.about}'", statement.line).wrong(
+                "an event has a subject_id that no row of the table has: select the subject_id of the table"
             )
 
-    def _rejected(self, table: Table, count: TableCount, rejects: RejectWriter | None) -> None:
-        """Take the rows out that the recipe says cannot become an event."""
-        rules_of = self._recipes[table.full_name].rejected
-        if not rules_of:
+    def _reject(self, table: Table, count: TableCount, rejects: RejectWriter | None) -> None:
+        """Remove the rows that the recipe rejects."""
+        conditions = self._recipes[table.full_name].rejected
+        if not conditions:
             return
-        # One question for all conditions first: mostly no row meets any.
-        cases = " ".join(f"WHEN ({condition}) THEN {i}" for i, (_, condition) in enumerate(rules_of))
-        anyone = f'SELECT CASE {cases} END AS rule, * FROM "{table.name}" WHERE rule IS NOT NULL'
-        out = self._arrow(anyone, table.full_name)
-        if not out.num_rows:
+        # A single query checks all conditions first, since usually no row meets any of them.
+        cases = " ".join(f"WHEN ({condition}) THEN {i}" for i, (_, condition) in enumerate(conditions))
+        any_condition = f'SELECT CASE {cases} END AS rule, * FROM "{table.name}" WHERE rule IS NOT NULL'
+        rejected = self._arrow(any_condition, table.full_name)
+        if not rejected.num_rows:
             return
-        for i, (reason, _) in enumerate(rules_of):
-            rows = out.filter(pc.equal(out["rule"], i)).drop_columns("rule")
+        for i, (reason, _) in enumerate(conditions):
+            rows = rejected.filter(pc.equal(rejected["rule"], i)).drop_columns("rule")
             if rows.num_rows:
                 count.rejected[reason] += rows.num_rows
                 if rejects:
@@ -344,10 +344,11 @@ class Extractor:
         self._slots[table.full_name].rows = kept
 
     def _arrow(self, sql: str, what: str, rows: int = 0, line: int = 1) -> pa.Table:
-        """The result of a query over about so many rows.
+        """Return the result of a query on about `rows` rows.
 
-        Planning a recipe's statement takes DuckDB 3 ms, more than running it over few rows. A prepared statement is
-        planned once for all shards, but its result is copied once more (DuckDB 2.0 warns of it), at 50 ns a row.
+        DuckDB takes 3 ms to plan a recipe's statement, which is longer than running it on few rows. A prepared
+        statement is planned once for all shards, but its result is copied once more (DuckDB 2.0 warns about this),
+        which takes 50 ns per row.
         """
         try:
             if rows > _MANY_ROWS:
@@ -361,7 +362,7 @@ class Extractor:
         except duckdb.Error as error:
             if "No space left on device" in str(error):
                 raise OSError(errno.ENOSPC, str(error)) from error
-            raise self._place(what, line=line).refused(error) from error
+            raise self._location(what, line=line).refused(error) from error
 
     def close(self) -> None:
         """End the session."""
@@ -371,21 +372,21 @@ class Extractor:
         return self._arrow(self._wrap(name, index, statement), name, rows, statement.line)
 
     def _wrap(self, name: str, index: int, statement: Statement) -> str:
-        """The statement with its columns cast."""
-        if known := self._wrapped.get((name, index)):
-            return known
-        place = self._place(name, f"'{statement.about}'", statement.line)
+        """Return the statement with its columns cast."""
+        if wrapped := self._wrapped.get((name, index)):
+            return wrapped
+        location = self._location(name, f"'{statement.about}'", statement.line)
         try:
-            relation = self.connection.sql(place.padded(statement.sql))
+            relation = self.connection.sql(location.padded(statement.sql))
             columns = relation.columns
         except duckdb.Error as error:
-            raise place.refused(error, padded=True) from error
+            raise location.refused(error, padded=True) from error
         for needed in ("subject_id", "time"):
             if needed not in columns:
-                raise place.wrong(f"does not select {needed}")
+                raise location.wrong(f"does not select {needed}")
         for column, kind in zip(columns, relation.types, strict=True):
             if problem := type_problem(column, str(kind)):
-                raise place.wrong(problem)
+                raise location.wrong(problem)
         parts = []
         for column in columns:
             if column in EVENT_CASTS:

@@ -1,4 +1,4 @@
-"""The texts of notes in files of their own, beside the events: `notes/<split>/<shard>.parquet`."""
+"""Write the texts of notes to separate files: `notes/<split>/<shard>.parquet`."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from ehrtraj.format.splits import SPLITS, split_of
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.parquet import ParquetOutput
 
-# What a reader decodes to see one patient's notes: 10 kB each.
+# Readers decode a complete row group to get the notes of one patient. A note has about 10 kB.
 _ROW_GROUP = 1 << 10
 
 
 class NoteWriter:
-    """Takes the texts out of a shard's notes and writes them, a file for each split that has some."""
+    """Removes the texts from a shard's notes and writes them to files, one for each split with notes."""
 
     def __init__(self, storage: Storage, folder: str, shard: int, seed: int) -> None:
         """Prepare to write.
 
         Args:
-            storage: of the attempt.
+            storage: storage of the attempt.
             folder: the dataset's `notes` folder.
-            shard: number of the shard, its files' name.
-            seed: of the splits.
+            shard: number of the shard, which is the name of its files.
+            seed: seed of the splits.
         """
         self._storage = storage
         self._names = {split: f"{folder}/{split}/{shard:05d}.parquet" for split in SPLITS}
         self._seed = seed
-        self._held: list[pa.Table] = []
+        self._collected: list[pa.Table] = []
         self._writers: dict[str, ParquetOutput] = {}
 
     def take_texts(self, table: str, result: pa.Table) -> pa.Table:
-        """Keep the texts of a statement's events, and return the events without them, flagged.
+        """Collect the texts of a statement's events, and return the events without texts, flagged.
 
         Args:
             table: full name of the source table.
-            result: of a statement, with `text_value` and `source_key`.
+            result: result of a statement, with `text_value` and `source_key`.
         """
         if "text_value" not in result.column_names:
             return result
-        there = pc.is_valid(result["text_value"])
-        with_text = result.filter(there)
-        self._held.append(
+        has_text = pc.is_valid(result["text_value"])
+        with_text = result.filter(has_text)
+        self._collected.append(
             pa.table(
                 [
                     with_text["subject_id"],
@@ -56,18 +56,18 @@ class NoteWriter:
                 schema=NOTE_SCHEMA,
             )
         )
-        flags = pa.array(np.where(there.to_numpy(), rules.flags()["text_separate"], 0), pa.int64())
+        flags = pa.array(np.where(has_text.to_numpy(), rules.flags()["text_separate"], 0), pa.int64())
         if "flags" in result.column_names:
             flags = pc.bit_wise_or(result["flags"], flags)
             result = result.drop_columns("flags")
         return result.drop_columns("text_value").append_column("flags", flags)
 
     def flush(self) -> None:
-        """Write what is held, in the order of patient, table and key."""
-        if not self._held:
+        """Write the collected texts, sorted by patient, table and key."""
+        if not self._collected:
             return
-        rows = pa.concat_tables(self._held)
-        self._held = []
+        rows = pa.concat_tables(self._collected)
+        self._collected = []
         split = split_of(rows["subject_id"].to_numpy(), self._seed)
         for index, name in enumerate(SPLITS):
             chosen = np.flatnonzero(split == index)

@@ -1,4 +1,4 @@
-"""The files of one attempt at a shard: events, notes, rejected rows, and what publishing puts together."""
+"""The files of one attempt at a shard: events, notes, rejected rows, and tables for the publishing step."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ehrtraj.pipeline.shard.write import ShardWriter
 
 
 class ShardOutput:
-    """Writes the files of one attempt, under names that no other attempt has.
+    """Writes the files of one attempt, under names that no other attempt uses.
 
     Attributes:
-        folder: of this attempt, in the working folder.
+        folder: folder of this attempt in the working folder.
         events: writes the events.
-        notes: writes the texts of notes; None where they are not kept apart.
+        notes: writes the texts of notes; None if they are not stored separately.
         rejected: writes the rejected rows of each table.
     """
 
@@ -29,9 +29,9 @@ class ShardOutput:
         """Prepare to write.
 
         Args:
-            job: what all shards have in common.
+            job: data that all shards share.
             shard: number of the shard.
-            schemas: of the tables, by full name.
+            schemas: schemas of the tables, by full name.
         """
         self.folder = new_attempt(f"{shard:05d}")
         self._shard = shard
@@ -47,10 +47,10 @@ class ShardOutput:
         """Finish all files.
 
         Args:
-            pieces: tables for the publishing step, with the kind of each.
+            pieces: kind and rows of each table for the publishing step.
 
         Returns:
-            Size of each file in bytes, by its name in the folder of the attempt.
+            The size of each file in bytes, by its name in the folder of the attempt.
         """
         self.events.close()
         if self.notes is not None:
@@ -70,7 +70,7 @@ class ShardOutput:
             output.abandon()
 
     def abandon(self) -> None:
-        """Let go of files that will not be finished. They stay in the folder of the attempt, which nobody reads."""
+        """Abandon files that will not be finished. They remain in the folder of the attempt, which is not read."""
         writers: list[Any] = [self.events, *self.rejected.values()]
         for writer in [*writers, *([] if self.notes is None else [self.notes])]:
             writer.abandon()

@@ -1,4 +1,4 @@
-"""Several integer columns as one sortable number a row, where their ranges fit into 63 bits."""
+"""Pack several integer columns into one sortable number per row, if their ranges fit into 63 bits."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ Int64s = npt.NDArray[np.int64]
 
 
 def _ranges(columns: Sequence[Int64s]) -> tuple[list[int], list[int]]:
-    """The least value of each column, and the bits that its range needs."""
+    """Return the minimum of each column, and the number of bits that its range needs."""
     lows = [int(c.min()) for c in columns]
     return lows, [max(1, (int(c.max()) - low).bit_length()) for c, low in zip(columns, lows, strict=True)]
 
 
 def fits(columns: Sequence[Int64s]) -> bool:
-    """Whether the columns' ranges fit into 63 bits together."""
+    """Return whether the ranges of all columns together fit into 63 bits."""
     return not len(columns[0]) or sum(_ranges(columns)[1]) <= 63
 
 
 def pack(columns: Sequence[Int64s]) -> Int64s | None:
-    """Numbers that sort and compare as the columns do, first column first.
+    """Return numbers that sort and compare like the columns, the first column first.
 
     Args:
-        columns: of equal length.
+        columns: columns of equal length.
 
     Returns:
-        One number a row, or None where the columns' ranges need more than 63 bits.
+        One number per row, or None if the columns' ranges need more than 63 bits.
     """
     if not len(columns[0]):
         return np.empty(0, np.int64)
@@ -42,10 +42,10 @@ def pack(columns: Sequence[Int64s]) -> Int64s | None:
 
 
 def sort_order(columns: Sequence[Int64s]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-    """The stable order of rows by the columns, and which rows in that order equal the one before.
+    """Return the stable order of rows by the columns, and which rows in this order equal the previous row.
 
-    Rows come in long runs that are already in order, which a stable sort merges: 16 ns a row instead of 60 for
-    numpy's default, measured on 1.4 million chart rows.
+    The rows contain long runs that are already sorted, and a stable sort only merges them: it takes 16 ns per row
+    instead of 60 ns for numpy's default, measured on 1.4 million chart rows.
     """
     packed = pack(columns)
     if packed is not None:

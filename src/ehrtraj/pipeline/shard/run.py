@@ -1,4 +1,4 @@
-"""The step that builds all shards: makes the tasks, runs them, and commits what they wrote."""
+"""The step of a build that builds all shards: create the tasks, run them, and commit their results."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from ehrtraj.pipeline.stage.staged import StagedFile, StagedTable, inputs_of
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import read_document
 
-# Of a worker that has a part of PART_ROWS rows, beside what every process takes: measured at 0.55 GB.
+# Memory of a worker with a part of PART_ROWS rows, in addition to that of every process: measured at 0.55 GB.
 WORKER_BYTES = 800 * 10**6
 
 
 def finished_shards(storage: Storage) -> dict[int, dict[str, Any]]:
-    """The accounts of the shards that an earlier run built, by their number.
+    """Return the records of the shards that an earlier run finished, by their number.
 
     Args:
         storage: the working folder.
     """
-    found = {}
+    records = {}
     for name in storage.files(SHARDS):
         if name.endswith(".json"):
-            account = read_document(storage, name)
-            if account is not None and shard_is_there(storage, account):
-                found[int(account["shard"])] = account
-    return found
+            record = read_document(storage, name)
+            if record is not None and shard_is_there(storage, record):
+                records[int(record["shard"])] = record
+    return records
 
 
 def build_shards(
@@ -44,18 +44,18 @@ def build_shards(
     staged: Mapping[str, StagedTable],
     done: Mapping[int, dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Build the shards that are not built yet.
+    """Build the shards that are not finished yet.
 
     Args:
         job: the build.
-        inputs: that it reads.
+        inputs: inputs of the build.
         storage: the working folder.
         plan: the shards.
-        staged: the account of each staged table.
-        done: the accounts of shards that are built.
+        staged: record of each staged table.
+        done: records of the finished shards.
 
     Returns:
-        The accounts of all shards, in their order.
+        The records of all shards, in order.
 
     Raises:
         EhrtrajError: if a recipe breaks its contract, or a file of the working folder is missing.
@@ -64,26 +64,24 @@ def build_shards(
     need = Need(WORKER_BYTES)
     workers, cpus = job.engine.at_once(need), job.settings.max_cpus
     if workers < cpus:
-        job.reporter.note(
-            f"{workers} of {cpus} processors at work on shards: more would not fit into the --memory-limit"
-        )
+        job.reporter.note(f"using {workers} of {cpus} CPU cores for shards: more would exceed the --memory-limit")
     for shard in set(done) & set(tasks):
-        # Killed between a shard's marker and this step, an earlier run left them.
+        # These remain if an earlier run was killed after it wrote a shard's marker.
         free_inputs(storage, tasks[shard], kept=shared)
-    # The largest first, so that none is left alone at the end.
+    # The largest shards come first, so that no large shard is left running alone at the end.
     todo = sorted((t for s, t in tasks.items() if s not in done), key=lambda t: (-t.rows, t.shard))
     job.reporter.extracting(len(todo), sum(task.rows for task in todo))
-    accounts = dict(done)
+    records = dict(done)
     for result in job.engine.map(ShardWork(shard_job(job, inputs, storage, staged)), todo, need):
-        account = accounts[result.account["shard"]] = commit(storage, result)
-        task = tasks[account["shard"]]
+        record = records[result.record["shard"]] = commit(storage, result)
+        task = tasks[record["shard"]]
         free_inputs(storage, task, kept=shared)
-        job.reporter.extracted(task.rows, sum(t["events"] for t in account["tables"].values()))
-    return [accounts[s] for s in sorted(accounts)]
+        job.reporter.extracted(task.rows, sum(t["events"] for t in record["tables"].values()))
+    return [records[s] for s in sorted(records)]
 
 
 def _tasks(inputs: Inputs, plan: ShardPlan, staged: Mapping[str, StagedTable]) -> dict[int, ShardTask]:
-    """Every shard that has rows, with its staged files."""
+    """Return a task for every shard with rows, by its number."""
     files: dict[int, dict[str, tuple[StagedFile, ...]]] = {shard: {} for shard in range(plan.count)}
     rows = dict.fromkeys(range(plan.count), 0)
     for name in inputs.patient_tables:
@@ -94,12 +92,12 @@ def _tasks(inputs: Inputs, plan: ShardPlan, staged: Mapping[str, StagedTable]) -
 
 
 def dictionary_files(inputs: Inputs, staged: Mapping[str, StagedTable]) -> dict[str, tuple[StagedFile, ...]]:
-    """The staged files of each dictionary, by full name."""
+    """Return the staged files of each dictionary, by full name."""
     return {name: inputs_of(staged[name]) for name in inputs.selection.dictionaries}
 
 
 def shard_job(job: BuildJob, inputs: Inputs, storage: Storage, staged: Mapping[str, StagedTable]) -> ShardJob:
-    """What all shards of a build have in common."""
+    """Return the data that all shards of a build share."""
     settings = job.settings
     return ShardJob(
         source=job.source,

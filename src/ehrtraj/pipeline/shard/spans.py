@@ -1,4 +1,4 @@
-"""Flag events whose time contradicts what else is known: outside the stay that their row names, or after death."""
+"""Flag events with contradictory times: outside the stay that their row names, or after the patient's death."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ _FOREVER = np.iinfo(np.int64).max
 
 
 def flag_times(events: Events, planned: Bools, event_time: Int64s | None, stays: pa.Table, subjects: pa.Table) -> None:
-    """Flag `outside_stay` and `after_death`.
+    """Set the flags `outside_stay` and `after_death`.
 
-    Times are compared by the minute, since admissions have no seconds while transfers have, and by the day where no
-    more is known of one. What was planned (an order's end) is not held against stays.
+    Times are compared by the minute, since admissions have no seconds but transfers do, and by the day if a time is
+    only precise to the day. Planned times (such as the end of an order) are not compared with stays.
 
     Args:
-        events: in any order; their flags are changed.
-        planned: which codes are of an event type whose times are planned.
-        event_time: when they happened, where that is not `events.time`.
+        events: events in any order; their flags are changed.
+        planned: which codes belong to an event type whose times are planned.
+        event_time: when the events happened, if this is not `events.time`.
         stays: the result of `stays.sql`.
         subjects: the result of `subjects.sql`.
     """
     time = events.time if event_time is None else event_time
     bits, flags = rules.flags(), events.ints["flags"]
     timed = time != NULL
-    held = timed & ~planned[events.code]
+    compared = timed & ~planned[events.code]
     inferred = (flags & bits["hadm_inferred"]) != 0
     outside = np.zeros(len(time), bool)
     for kind in ("hadm_id", "stay_id"):
         of_kind = stays.filter(pc.equal(stays["kind"], kind))
-        named = events.ints[kind]
-        known = held & (named != NULL)
-        # An admission that was inferred holds the time by its making.
-        outside |= _outside(time, events.precision >= _TO_THE_DAY, named, of_kind) & (
-            known & ~inferred if kind == "hadm_id" else known
+        stay = events.ints[kind]
+        in_stay = compared & (stay != NULL)
+        # An inferred admission contains the time by definition.
+        outside |= _outside(time, events.precision >= _TO_THE_DAY, stay, of_kind) & (
+            in_stay & ~inferred if kind == "hadm_id" else in_stay
         )
     flags[outside] |= bits["outside_stay"]
     if subjects["death_time"].null_count < len(subjects):
@@ -50,8 +50,8 @@ def flag_times(events: Events, planned: Bools, event_time: Int64s | None, stays:
         flags[timed & late] |= bits["after_death"]
 
 
-def _outside(time: Int64s, to_the_day: Bools, named: Int64s, stays: pa.Table) -> Bools:
-    """Which events lie outside the stay they name; not those whose stay is not known, or ends before it begins."""
+def _outside(time: Int64s, to_the_day: Bools, stay: Int64s, stays: pa.Table) -> Bools:
+    """Return which events are outside their stay. Stays that are unknown or end before they begin are ignored."""
     ids, start, stop = (to_int64(stays[name]) for name in ("id", "start", "stop"))
     usable = (start == NULL) | (stop == NULL) | (stop >= start)
     ids, start, stop = ids[usable], start[usable], stop[usable]
@@ -59,13 +59,13 @@ def _outside(time: Int64s, to_the_day: Bools, named: Int64s, stays: pa.Table) ->
         return np.zeros(len(time), bool)
     order = np.argsort(ids)
     ids, start, stop = ids[order], start[order], np.where(stop == NULL, _FOREVER - _MINUTE, stop)[order]
-    # Rows of one stay follow each other: one look-up for each run of them.
-    begins = np.flatnonzero(np.append(True, named[1:] != named[:-1]))
-    at = np.minimum(np.searchsorted(ids, named[begins]), len(ids) - 1)
-    there = ids[at] == named[begins]
-    lengths = np.diff(np.append(begins, len(named)))
-    low = np.repeat(np.where(there, start[at] // _MINUTE * _MINUTE, NULL), lengths)
-    high = np.repeat(np.where(there, stop[at] // _MINUTE * _MINUTE + _MINUTE - 1, _FOREVER), lengths)
+    # Rows of the same stay form runs: one lookup is enough for each run.
+    begins = np.flatnonzero(np.append(True, stay[1:] != stay[:-1]))
+    at = np.minimum(np.searchsorted(ids, stay[begins]), len(ids) - 1)
+    known = ids[at] == stay[begins]
+    lengths = np.diff(np.append(begins, len(stay)))
+    low = np.repeat(np.where(known, start[at] // _MINUTE * _MINUTE, NULL), lengths)
+    high = np.repeat(np.where(known, stop[at] // _MINUTE * _MINUTE + _MINUTE - 1, _FOREVER), lengths)
     outside = (time < low) | (time > high)
     checked = np.flatnonzero(outside & to_the_day)
     day = time[checked] // _DAY

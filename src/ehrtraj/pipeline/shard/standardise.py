@@ -1,9 +1,9 @@
-"""Standardise: bring numbers into their item's own unit and judge them, by the rule tables.
+"""Standardise numbers with the rule tables: convert them to their item's unit and compare them with limits.
 
-Works on the result of one statement, before it becomes events. Which rule a row falls under depends only on its item
-and its unit as written, so rules are looked up once for each pair that occurs and applied to whole columns. The order
-is fixed: a number meant in another unit, conversion, sentinels, limits. What a rule changes keeps what the source said
-in raw_value and raw_unit.
+This works on the result of one statement, before it becomes events. The rule of a row depends only on its item and its
+unit as written, so each rule is looked up once for each pair that occurs and applied to complete columns. The order is
+fixed: numbers meant in another unit, conversions, sentinels, limits. If a rule changes a value, raw_value and raw_unit
+contain the original.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from ehrtraj.rules.measures import Measures, Rule
 from ehrtraj.rules.texts import text_rules
 from ehrtraj.sources.source import Source
 
-# A pair's rule is found in a table of all pairs where that is small, which costs 2 ns a row; else by sorting.
-_LARGEST_TABLE = 1 << 22
+# Up to this number of pairs, rules are looked up in a table of all pairs, which takes 2 ns per row; beyond, by sorting.
+_MAX_PAIRS = 1 << 22
 
 
 @dataclass
 class Standardised:
-    """What standardising made of the numbers of one statement.
+    """The standardised numbers of one statement.
 
     Attributes:
         rule_of: position of each row's rule in `rules`.
-        rules: all rules that rows fall under; they say item, unit, and whether the unit belongs into the code.
-        numbers: in the rule's unit; NaN for null.
-        raw_value: what the source said, where the number is another one now.
-        flags: bits to add.
+        rules: all rules of the rows; they contain the item, the unit, and whether the unit is part of the code.
+        numbers: numbers in the rule's unit; NaN for null.
+        raw_value: original numbers of the source where they were changed; None if no number was changed.
+        flags: flags to add to each row.
     """
 
     rule_of: Int32s
@@ -57,15 +57,15 @@ class Standardised:
 
 
 class Standardiser:
-    """Applies the rule tables of numbers, remembering each pair of item and unit it has met.
+    """Applies the rule tables of numbers, and caches the rule of each pair of item and unit.
 
     Attributes:
-        texts: reads what stands where a number is expected.
-        items: flags that codes carry by themselves.
-        copied results: items whose values repeat those of another.
-        planned: event types whose times show what was planned.
+        texts: reads texts where a number is expected.
+        items: flags that depend on the code alone.
+        copied_results: items whose values repeat those of other items.
+        planned: event types whose times are planned.
         weight: column of a statement with the patient's weight in kg, which conversions of doses need.
-        comments: column of a statement with what a laboratory remarks on a result.
+        comments: column of a statement with the laboratory's comments on a result.
     """
 
     def __init__(self, source: Source) -> None:
@@ -85,7 +85,7 @@ class Standardiser:
         self._flags = rules.flags()
 
     def has_rules(self, event_type: str) -> bool:
-        """Whether numbers of an event type are standardised."""
+        """Return whether numbers of an event type are standardised."""
         return event_type in self._measures.event_types
 
     def apply(
@@ -100,24 +100,26 @@ class Standardiser:
         """Standardise the numbers of one statement.
 
         Args:
-            event_type: of the statement.
-            items: of each row.
-            units: as written, of each row.
-            numbers: of each row, NaN for null.
-            weights: kg of body weight of each row, NaN for unknown; None where the statement has none.
-            bounds: rows whose number is a bound: converted, but not judged, and the source gave no number for them.
+            event_type: event type of the statement.
+            items: item of each row.
+            units: unit as written of each row.
+            numbers: number of each row, NaN for null.
+            weights: body weight of each row in kg, NaN if unknown; None if the statement has no weights.
+            bounds: rows whose number is a bound. They are converted, but not compared with limits, and their raw_value
+                is not set, since the source contains no number for them.
         """
         pair = _pairs(items, units)
-        found = self._rules(event_type, items, units, pair)
+        row_rules = self._rules(event_type, items, units, pair)
         absent = np.isnan(numbers)
-        if any(rule.conversion.weight for rule in found.rules):
-            unweighed = ~absent & found.needs_weight() & ~_known_weights(weights, len(numbers))
-            found = found.instead(self._rules(event_type, items, units, pair, "without_weight"), unweighed)
+        if any(rule.conversion.weight for rule in row_rules.rules):
+            without_weight = ~absent & row_rules.needs_weight() & ~_known_weights(weights, len(numbers))
+            other = self._rules(event_type, items, units, pair, "without_weight")
+            row_rules = row_rules.override_where(other, without_weight)
         if absent.any():
-            found = found.instead(self._rules(event_type, items, units, pair, "spelling_only"), absent)
-        return self._judge(found, numbers, weights, bounds)
+            row_rules = row_rules.override_where(self._rules(event_type, items, units, pair, "spelling_only"), absent)
+        return self._convert_and_check(row_rules, numbers, weights, bounds)
 
-    def _rules(self, event_type: str, items: Texts, units: Texts, pair: Int64s, kind: str = "rule") -> _Found:
+    def _rules(self, event_type: str, items: Texts, units: Texts, pair: Int64s, kind: str = "rule") -> _RowRules:
         width = len(units.values) + 1
         present, rule_of = _distinct(pair, (len(items.values) + 1) * width)
         item_names = [*(str(v) for v in items.values.to_pylist()), None]
@@ -125,7 +127,7 @@ class Standardiser:
         chosen = [
             self._rule(event_type, item_names[at // width - 1], unit_names[at % width - 1], kind) for at in present
         ]
-        return _Found(rule_of, chosen)
+        return _RowRules(rule_of, chosen)
 
     def _rule(self, event_type: str, item: str | None, written: str | None, kind: str) -> Rule:
         key = (event_type, item, written, kind)
@@ -136,47 +138,47 @@ class Standardiser:
             )
         return self._known[key]
 
-    def _judge(
-        self, found: _Found, source: Floats, weights: Floats | None, bounds: Bools | None = None
+    def _convert_and_check(
+        self, row_rules: _RowRules, source: Floats, weights: Floats | None, bounds: Bools | None = None
     ) -> Standardised:
-        numbers, flags = found.convert(source, weights), found.flags()
-        meant = self._meant(found, source, numbers)
-        flags[meant] |= self._flags["unit_inferred"]
-        gone = np.zeros(len(numbers), bool)
-        if found.limited:
-            limits = [np.array([getattr(r.limits, name) for r in found.rules]) for name in _LIMITS]
-            low, high, suspicious_low, suspicious_high = (limit[found.rule_of] for limit in limits)
-            gone = (numbers < low) | (numbers > high)
-            odd = ~gone & ((numbers < suspicious_low) | (numbers > suspicious_high))
+        numbers, flags = row_rules.convert(source, weights), row_rules.flags()
+        inferred = self._infer_units(row_rules, source, numbers)
+        flags[inferred] |= self._flags["unit_inferred"]
+        nulled = np.zeros(len(numbers), bool)
+        if row_rules.limited:
+            limits = [np.array([getattr(r.limits, name) for r in row_rules.rules]) for name in _LIMITS]
+            low, high, suspicious_low, suspicious_high = (limit[row_rules.rule_of] for limit in limits)
+            nulled = (numbers < low) | (numbers > high)
+            suspicious = ~nulled & ((numbers < suspicious_low) | (numbers > suspicious_high))
             if bounds is not None:
-                gone, odd = gone & ~bounds, odd & ~bounds
-            at = np.flatnonzero(gone | odd)
-            stands_for_none = at[np.isin(source[at], self._sentinels)]
-            gone[stands_for_none], odd[stands_for_none] = True, False
-            flags[odd] |= self._flags["suspicious_value"]
-            flags[gone] |= self._flags["impossible_value"]
-            flags[stands_for_none] ^= self._flags["impossible_value"] | self._flags["sentinel_value"]
-            numbers = np.where(gone, np.nan, numbers)
-        altered = gone | (numbers != source) & ~np.isnan(source)
+                nulled, suspicious = nulled & ~bounds, suspicious & ~bounds
+            at = np.flatnonzero(nulled | suspicious)
+            sentinels = at[np.isin(source[at], self._sentinels)]
+            nulled[sentinels], suspicious[sentinels] = True, False
+            flags[suspicious] |= self._flags["suspicious_value"]
+            flags[nulled] |= self._flags["impossible_value"]
+            flags[sentinels] ^= self._flags["impossible_value"] | self._flags["sentinel_value"]
+            numbers = np.where(nulled, np.nan, numbers)
+        altered = nulled | (numbers != source) & ~np.isnan(source)
         changed = np.flatnonzero(altered if bounds is None else altered & ~bounds)
-        return Standardised(found.rule_of, found.rules, numbers, _spelled(source, changed), flags)
+        return Standardised(row_rules.rule_of, row_rules.rules, numbers, _as_texts(source, changed), flags)
 
-    def _meant(self, found: _Found, source: Floats, numbers: Floats) -> Int64s:
-        """Convert, in place, the numbers that were meant in another unit, and return where they are."""
-        places = [np.empty(0, np.int64)]
-        for number, rule in enumerate(found.rules):
+    def _infer_units(self, row_rules: _RowRules, source: Floats, numbers: Floats) -> Int64s:
+        """Convert, in place, the numbers that were meant in another unit, and return their positions."""
+        positions = [np.empty(0, np.int64)]
+        for number, rule in enumerate(row_rules.rules):
             for meant in rule.meant:
-                rows = np.flatnonzero((found.rule_of == number) & (source >= meant.low) & (source <= meant.high))
+                rows = np.flatnonzero((row_rules.rule_of == number) & (source >= meant.low) & (source <= meant.high))
                 numbers[rows] = source[rows] * meant.conversion.factor + meant.conversion.offset
-                places.append(rows)
-        return np.concatenate(places)
+                positions.append(rows)
+        return np.concatenate(positions)
 
 
 _LIMITS = ("low", "high", "suspicious_low", "suspicious_high")
 
 
 @dataclass
-class _Found:
+class _RowRules:
     """The rule of each row."""
 
     rule_of: Int32s
@@ -184,7 +186,7 @@ class _Found:
 
     @property
     def limited(self) -> bool:
-        """Whether any rule has limits."""
+        """Whether at least one rule has limits."""
         return any(rule.limits != type(rule.limits)() for rule in self.rules)
 
     def flags(self) -> Int64s:
@@ -192,14 +194,14 @@ class _Found:
         return np.array([rule.flags for rule in self.rules], np.int64)[self.rule_of]
 
     def needs_weight(self) -> Bools:
-        """Say which rows are converted by the patient's weight."""
+        """Return which rows are converted with the patient's weight."""
         needs: Bools = np.array([rule.conversion.weight != 0 for rule in self.rules])[self.rule_of]
         return needs
 
-    def instead(self, other: _Found, where: Bools) -> _Found:
-        """Return these rules, and the other ones where `where` holds."""
-        rule_of = np.where(where, other.rule_of + len(self.rules), self.rule_of).astype(np.int32)
-        return _Found(rule_of, [*self.rules, *other.rules])
+    def override_where(self, other: _RowRules, mask: Bools) -> _RowRules:
+        """Return these rules, replaced by the other rules where `mask` is true."""
+        rule_of = np.where(mask, other.rule_of + len(self.rules), self.rule_of).astype(np.int32)
+        return _RowRules(rule_of, [*self.rules, *other.rules])
 
     def convert(self, source: Floats, weights: Floats | None) -> Floats:
         """Return the numbers in their rule's unit."""
@@ -220,14 +222,14 @@ def _known_weights(weights: Floats | None, rows: int) -> Bools:
 
 
 def _pairs(items: Texts, units: Texts) -> Int64s:
-    """Return one number for each row's pair of item and unit, nulls included."""
+    """Return a number for each row's pair of item and unit, including nulls."""
     pair: Int64s = (items.positions.astype(np.int64) + 1) * (len(units.values) + 1) + (units.positions + 1)
     return pair
 
 
 def _distinct(keys: Int64s, size: int) -> tuple[list[int], Int32s]:
-    """Return the keys that occur, ascending, and each row's place among them."""
-    if size > _LARGEST_TABLE:
+    """Return the keys that occur, ascending, and each row's position in them."""
+    if size > _MAX_PAIRS:
         present, place = np.unique(keys, return_inverse=True)
         return present.tolist(), place.astype(np.int32)
     seen = np.zeros(size, bool)
@@ -238,8 +240,8 @@ def _distinct(keys: Int64s, size: int) -> tuple[list[int], Int32s]:
     return present.tolist(), table[keys]
 
 
-def _spelled(source: Floats, rows: Int64s) -> Texts | None:
-    """Return the source's numbers of these rows as texts, null elsewhere."""
+def _as_texts(source: Floats, rows: Int64s) -> Texts | None:
+    """Return the source's numbers of these rows as texts, null in other rows; None without rows."""
     if not len(rows):
         return None
     encoded = Texts.encode(pa.chunked_array([pa.array(source[rows]).cast(pa.string())]))

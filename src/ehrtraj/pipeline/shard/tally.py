@@ -1,4 +1,4 @@
-"""What a shard counts beside its events: rows by table, codes, patients, and what the rules did."""
+"""Count rows by table, codes, patients and the effects of rules while a shard is built."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from ehrtraj.pipeline.shard.extract import TableCount
 
 @cache
 def _as_json(texts: tuple[str, ...]) -> str:
-    """A list as JSON: thousands of codes share a few lists of units."""
+    """Return a list as JSON. The result is cached because thousands of codes share a few lists of units."""
     return json.dumps(texts)
 
 
 class ShardTally:
-    """Adds up the parts of one shard."""
+    """Adds up the counts of all parts of one shard."""
 
     def __init__(self, shard: int, wanted: Sequence[str]) -> None:
-        """Start at nothing.
+        """Start with zero counts.
 
         Args:
-            shard: its number.
+            shard: number of the shard.
             wanted: full names of the tables that become events; `Events.table` is a position in them.
         """
         self._shard = shard
@@ -47,49 +47,49 @@ class ShardTally:
         self._subjects: list[pa.Table] = []
         self._applied: list[pa.Table] = []
 
-    def add_rows(self, counts: Mapping[str, TableCount], spelled: Codes) -> None:
-        """Add what the recipes made of a part.
+    def add_rows(self, counts: Mapping[str, TableCount], codes: Codes) -> None:
+        """Add the counts of rows and the codes of a part.
 
         Args:
             counts: rows and events by table.
-            spelled: the codes of the part.
+            codes: the codes of the part.
         """
         for name, count in counts.items():
             total = self._counts.setdefault(name, TableCount())
             total.rows += count.rows
             total.rejected += count.rejected
             total.events += count.events
-        self._descriptions |= spelled.descriptions
-        for code, above in spelled.parents.items():
-            self._parents.setdefault(code, set()).update(above)
+        self._descriptions |= codes.descriptions
+        for code, parents in codes.parents.items():
+            self._parents.setdefault(code, set()).update(parents)
 
     def add_events(self, part: OrderedEvents, about: pa.Table, positions: Int64s) -> None:
         """Add the events of a part.
 
         Args:
-            part: assembled.
-            about: what is known of each patient.
-            positions: of each patient's first event in its file.
+            part: assembled events.
+            about: facts about each patient.
+            positions: position of each patient's first event in its file.
         """
         self._count_codes(part)
         self._applied.append(count_applied(part, self._wanted))
         self._subjects.append(self._subject_rows(part, about, positions))
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """Rows, rejected rows and events of each table."""
+        """Return the numbers of rows, rejected rows and events of each table."""
         return {
             name: {"rows": c.rows, "rejected": dict(c.rejected), "events": c.events} for name, c in self._counts.items()
         }
 
     def pieces(self) -> Iterator[tuple[str, pa.Table]]:
-        """Tables that the publishing step puts together from all shards, with the kind of each."""
+        """Yield the kind and rows of each table that the publishing step combines from all shards."""
         yield "codes", self._code_rows()
         if self._subjects:
             yield "subjects", pa.concat_tables(self._subjects)
         yield "applied", all_applied(self._applied)
 
     def _count_codes(self, part: OrderedEvents) -> None:
-        # A code may come from several tables: it counts for the one whose name is first.
+        # A code may come from several tables: it is counted for the table whose name comes first.
         tables = np.array(self._wanted)
         by_name = np.argsort(tables)
         rank = np.argsort(by_name)
@@ -112,7 +112,7 @@ class ShardTally:
     def _subject_rows(self, part: OrderedEvents, about: pa.Table, positions: npt.NDArray[np.int64]) -> pa.Table:
         time = part.events.time[part.order]
         last = time[part.starts[1:] - 1]
-        # Static facts come first: the first time is that of the first event behind them.
+        # Static facts come first: the first time is that of the first event after them.
         after = np.add.reduceat(time == NULL, part.starts[:-1]) + part.starts[:-1]
         first = time[np.minimum(after, part.starts[1:] - 1)]
         table = pa.table(
@@ -132,7 +132,7 @@ class ShardTally:
 
     def _code_rows(self) -> pa.Table:
         keys = sorted(self._codes)
-        parents = {code: _as_json(tuple(sorted(above))) for code, above in self._parents.items()}
+        parents = {code: _as_json(tuple(sorted(codes))) for code, codes in self._parents.items()}
         return pa.table(
             {
                 "code": pa.array([code for code, _ in keys], pa.string()),

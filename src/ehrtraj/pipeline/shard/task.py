@@ -1,4 +1,4 @@
-"""What a worker is given to build a shard, and what it returns."""
+"""The task of building a shard, and its result."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from ehrtraj.pipeline.stage.staged import StagedFile
 from ehrtraj.sources.source import Source
 from ehrtraj.storage.base import Storage
 
-# More rows than this at once would not fit beside each other's copies in a worker's memory: 2 million rows take about
-# 0.7 GB. Patients are never divided.
+# More rows than this, with their copies, would not fit in a worker's memory at the same time: 2 million rows take about
+# 0.7 GB. The rows of a patient are never divided.
 PART_ROWS = 2_000_000
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What every shard of a build has in common; sent to each worker once.
+    """Data that all shards of a build share; sent to each worker once.
 
     Attributes:
-        source: whose recipes and rules.
+        source: source with the recipes and rules.
         storage: the working folder of the build.
         wanted: full names of the tables that become events.
         staged: full names of all staged patient tables.
         clock: `event` or `available`.
-        seed: of the splits.
-        memory: bytes for DuckDB.
-        of_all: staged files of the tables of encounters and stays that are there, of all shards, by full name.
+        seed: seed of the splits.
+        memory: bytes that DuckDB may use.
+        of_all: staged files of all shards of the tables of encounters and stays, by full name.
         dictionaries: staged files of each dictionary, by full name.
-        standardise: apply the rule tables of numbers.
-        notes: `separate` where the texts of notes lie beside the events.
-        part_rows: most rows to work on at once.
+        standardise: whether to apply the rule tables of numbers.
+        notes: `separate` if the texts of notes are stored in separate files.
+        part_rows: maximum number of rows to process at the same time.
     """
 
     source: Source
@@ -50,12 +50,12 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard to build, with everything it reads. It may be built more than once, in several places at a time.
+    """One shard to build, with all its inputs. It may be built more than once, in several places at the same time.
 
     Attributes:
-        shard: its number.
-        rows: how many are staged in it.
-        inputs: its staged files, by the full name of their table.
+        shard: number of the shard.
+        rows: number of staged rows.
+        inputs: staged files, by the full name of their table.
     """
 
     shard: int
@@ -65,12 +65,12 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What one attempt at a shard wrote. It counts once the driver has committed it.
+    """The result of one attempt at a shard. It takes effect when the main process commits it.
 
     Attributes:
-        folder: of this attempt alone, in the working folder.
-        account: rows and events by table, and the sizes of `files` relative to the folder; it becomes the marker.
+        folder: folder of this attempt in the working folder.
+        record: numbers of rows and events by table, and sizes of `files` relative to the folder. It becomes the marker.
     """
 
     folder: str
-    account: dict[str, Any]
+    record: dict[str, Any]

@@ -1,7 +1,7 @@
-"""Read: what a text says that stands where a number is expected, and what the laboratory remarks about a result.
+"""Interpret texts where a number is expected, and the laboratory's comments on results.
 
-Works on the distinct texts of one statement, whole columns at a time, by the rule tables of texts. A bound ('<0.1')
-is handed on as the row's number, so that it is converted as numbers are, and taken out again afterwards.
+This applies the rule tables of texts to the distinct texts of one statement, in complete columns. A bound ('<0.1') is
+first returned as the row's number, so that it is converted like other numbers, and removed afterwards.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from ehrtraj.errors import RecipeError
 from ehrtraj.format.arrays import Bools, Floats, Int32s, Int64s, Texts
 from ehrtraj.rules.texts import Form, Remark, TextRules
 
-# The laboratory ends each statement of a comment with a point, and marks what is abnormal with a star: '1+*.'.
+# The laboratory ends each statement of a comment with a full stop, and marks abnormal results with an asterisk: '1+*.'.
 _HEAD = r"(?s)^(?P<head>.*?)[* ]*(?:[.]+(?:\s.*)?)?$"
 _AROUND = r"(?i)^\s*(?:{})\s*$"
 
 
 @dataclass
-class Said:
-    """What the texts of a statement's rows say.
+class Readings:
+    """The meaning of the texts of a statement's rows.
 
     Attributes:
-        numbers: of each row, those from texts included, bounds too; NaN for null.
+        numbers: number of each row, including numbers and bounds from texts; NaN for null.
         bounds: rows whose number is a bound.
-        text: what text_value is now.
-        raw: the source's text, where it was read as a number.
-        flags: bits to add.
-        names: `operator`, `status`, `caveat`, and `value` for a text that is no result: those that some row has.
-        ends: `low` and `high` of ranges, NaN where there is none.
+        text: new text_value of each row.
+        raw: text of the source, if it was read as a number.
+        flags: flags to add to each row.
+        names: `operator`, `status`, `caveat`, and `value` for a text that is not a result, if any row has them.
+        ends: `low` and `high` of ranges, NaN for rows without a range.
     """
 
     numbers: Floats
@@ -45,54 +45,55 @@ class Said:
     ends: dict[str, Floats] = field(default_factory=dict)
 
     def attributes(self) -> dict[str, pa.Array]:
-        """Return what goes to the events' attributes, a column for each name."""
+        """Return the attributes of the events, one column for each name."""
         columns = {name: column.array() for name, column in self.names.items()}
         return columns | {name: pa.array(column, from_pandas=True) for name, column in self.ends.items()}
 
     def name(self, attribute: str, rows: Int64s, which: Int32s, names: list[str]) -> None:
-        """Give rows names as an attribute."""
+        """Set an attribute of rows to names."""
         self.names.setdefault(attribute, _Names(len(self.flags))).put(rows, which, names)
 
     def end(self, attribute: str, rows: Int64s, values: Floats) -> None:
-        """Give rows an end of their range."""
+        """Set one end of the range of rows."""
         self.ends.setdefault(attribute, np.full(len(self.flags), np.nan))[rows] = values
 
 
 class _Names:
-    """An attribute of rows that takes few distinct values."""
+    """An attribute of rows with few distinct values."""
 
     def __init__(self, rows: int) -> None:
         self._positions = np.full(rows, -1, np.int32)
         self._values: dict[str, int] = {}
 
     def put(self, rows: Int64s, which: Int32s, names: list[str]) -> None:
-        """Name rows; where there is a name already, the new one comes after it."""
+        """Set the names of rows. If a row already has a name, the new name is appended."""
         pairs, place = np.unique((self._positions[rows].astype(np.int64) + 1) * len(names) + which, return_inverse=True)
-        known = [None, *self._values]
-        joined = [self._joined(known[pair // len(names)], names[pair % len(names)]) for pair in pairs.tolist()]
+        present = [None, *self._values]
+        joined = [self._joined(present[pair // len(names)], names[pair % len(names)]) for pair in pairs.tolist()]
         self._positions[rows] = np.array(joined, np.int32)[place]
 
-    def _joined(self, known: str | None, name: str) -> int:
-        if known is not None:
-            name = known if name in known.split(", ") else f"{known}, {name}"
+    def _joined(self, present: str | None, name: str) -> int:
+        if present is not None:
+            name = present if name in present.split(", ") else f"{present}, {name}"
         return self._values.setdefault(name, len(self._values))
 
     def array(self) -> pa.Array:
-        """Return the attribute of all rows, null where there is none."""
+        """Return the attribute of all rows, null for rows without it."""
         positions = pa.array(self._positions, mask=self._positions < 0)
         return pa.DictionaryArray.from_arrays(positions, pa.array(list(self._values), pa.string()))
 
 
 @dataclass
 class _Meaning:
-    """What each of some distinct texts says.
+    """The meaning of each of some distinct texts.
 
     Attributes:
-        kind: position in `_KINDS`, -1 for nothing known.
+        kind: position in `_KINDS`, -1 if the meaning is unknown.
         number: the number or the bound.
-        low, high: of a range.
+        low: lower end of a range.
+        high: upper end of a range.
         operator: position among the event type's forms.
-        status: position among the event type's remarks, of the one by which this is no result.
+        status: position among the event type's remarks of the remark that marks the text as not a result.
     """
 
     kind: Int32s
@@ -110,82 +111,82 @@ _NUMBER, _BOUND, _RANGE, _RESULT, _NO_RESULT = range(len(_KINDS))
 class TextReader:
     """Applies the rule tables of texts."""
 
-    def __init__(self, known: dict[str, TextRules]) -> None:
-        self._known = known
+    def __init__(self, rules_of: dict[str, TextRules]) -> None:
+        self._rules_of = rules_of
         self._flags = rules.flags()
 
     def reads(self, event_type: str) -> bool:
-        """Whether texts of an event type are read."""
-        return event_type in self._known
+        """Return whether texts of an event type are read."""
+        return event_type in self._rules_of
 
-    def read(self, event_type: str, numbers: Floats, text: Texts | None, comments: Texts | None) -> Said | None:
+    def read(self, event_type: str, numbers: Floats, text: Texts | None, comments: Texts | None) -> Readings | None:
         """Read the texts of one statement.
 
         Args:
-            event_type: of the statement.
-            numbers: of each row, NaN for null; not changed.
-            text: text_value of each row, None where the statement has none.
-            comments: the laboratory's remarks, None where the statement has none.
+            event_type: event type of the statement.
+            numbers: number of each row, NaN for null; not changed.
+            text: text_value of each row, None if the statement has no texts.
+            comments: the laboratory's comment on each row, None if the statement has no comments.
 
         Returns:
-            What they say; None where there is no text.
+            The meaning of the texts; None if there are no texts.
         """
         text, comments = text or _no_texts(len(numbers)), comments or _no_texts(len(numbers))
         if not len(text.values) and not len(comments.values):
             return None
-        of_event_type = self._known[event_type]
-        said = Said(numbers.copy(), np.zeros(len(numbers), bool), text, text, np.zeros(len(numbers), np.int64))
+        text_rules = self._rules_of[event_type]
+        readings = Readings(numbers.copy(), np.zeros(len(numbers), bool), text, text, np.zeros(len(numbers), np.int64))
         rows = np.flatnonzero(np.isnan(numbers) & (text.positions >= 0))
-        untold = np.flatnonzero(np.isnan(numbers) & (text.positions < 0) & (comments.positions >= 0))
+        comment_only = np.flatnonzero(np.isnan(numbers) & (text.positions < 0) & (comments.positions >= 0))
         raw = np.full(len(numbers), -1, np.int32)
         if len(rows):
-            self._from_value(of_event_type, said, rows, raw)
-        if len(untold):
-            self._from_comments(of_event_type, said, untold, comments)
-        said.raw = Texts(raw, text.values)
+            self._from_value(text_rules, readings, rows, raw)
+        if len(comment_only):
+            self._from_comments(text_rules, readings, comment_only, comments)
+        readings.raw = Texts(raw, text.values)
         for texts in (text, comments):
-            self._remarks(of_event_type.remarks, said, texts)
-        return said
+            self._remarks(text_rules.remarks, readings, texts)
+        return readings
 
-    def _from_value(self, of_event_type: TextRules, said: Said, rows: Int64s, raw: Int32s) -> None:
-        """Rows that have a text and no number."""
-        text = said.text
+    def _from_value(self, text_rules: TextRules, readings: Readings, rows: Int64s, raw: Int32s) -> None:
+        """Read the rows that have a text and no number."""
+        text = readings.text
         used, place = _distinct(text.positions[rows], len(text.values))
-        meaning = _examine(of_event_type, text.values.take(pa.array(used)))
+        meaning = _examine(text_rules, text.values.take(pa.array(used)))
         kind = meaning.kind[place]
-        self._note(of_event_type, said, rows, place, meaning)
+        self._note(text_rules, readings, rows, place, meaning)
         number, no_result = rows[kind == _NUMBER], rows[kind == _NO_RESULT]
         raw[number] = text.positions[number]
         if len(no_result):
-            said.name("value", no_result, text.positions[no_result], text.values.to_pylist())
+            readings.name("value", no_result, text.positions[no_result], text.values.to_pylist())
         positions = text.positions.copy()
         positions[number] = positions[no_result] = -1
-        said.text = Texts(positions, text.values)
-        said.flags[number] |= self._flags["number_from_text"]
+        readings.text = Texts(positions, text.values)
+        readings.flags[number] |= self._flags["number_from_text"]
 
-    def _from_comments(self, of_event_type: TextRules, said: Said, rows: Int64s, comments: Texts) -> None:
-        """Rows that have a remark, and neither number nor text."""
+    def _from_comments(self, text_rules: TextRules, readings: Readings, rows: Int64s, comments: Texts) -> None:
+        """Read the rows that have a comment and neither a number nor a text."""
         used, place = _distinct(comments.positions[rows], len(comments.values))
         heads = _heads(comments.values.take(pa.array(used)))
-        meaning = _examine(of_event_type, heads)
-        known = np.flatnonzero(np.isin(meaning.kind, (_BOUND, _RANGE, _RESULT)))
-        # What a comment says besides a result stays there: a bare number in it may be anything.
+        meaning = _examine(text_rules, heads)
+        results = np.flatnonzero(np.isin(meaning.kind, (_BOUND, _RANGE, _RESULT)))
+        # Other comments are ignored: a plain number in a comment may mean anything.
         meaning.kind[meaning.kind == _NUMBER] = -1
-        self._note(of_event_type, said, rows, place, meaning)
+        self._note(text_rules, readings, rows, place, meaning)
         shown = np.full(len(heads), -1, np.int32)
-        shown[known] = len(said.text.values) + np.arange(len(known), dtype=np.int32)
-        told = rows[shown[place] >= 0]
-        positions = said.text.positions.copy()
+        shown[results] = len(readings.text.values) + np.arange(len(results), dtype=np.int32)
+        with_result = rows[shown[place] >= 0]
+        positions = readings.text.positions.copy()
         positions[rows] = shown[place]
-        values = said.text.values.cast(pa.string())
-        said.text = Texts(positions, pa.concat_arrays([values, heads.take(pa.array(known))]))
-        said.flags[told] |= self._flags["text_from_comments"]
+        values = readings.text.values.cast(pa.string())
+        readings.text = Texts(positions, pa.concat_arrays([values, heads.take(pa.array(results))]))
+        readings.flags[with_result] |= self._flags["text_from_comments"]
 
-    def _note(self, of_event_type: TextRules, said: Said, rows: Int64s, place: Int32s, meaning: _Meaning) -> None:
-        """Write down what the rows' texts mean, but for the texts themselves."""
+    def _note(self, text_rules: TextRules, readings: Readings, rows: Int64s, place: Int32s, meaning: _Meaning) -> None:
+        """Record the meaning of the rows' texts, except for the texts themselves."""
         kind = meaning.kind[place]
         numeric = (kind == _NUMBER) | (kind == _BOUND)
-        said.numbers[rows[numeric]] = meaning.number[place[numeric]]
+        readings.numbers[rows[numeric]] = meaning.number[place[numeric]]
         for name, flag, is_kind in (
             ("operator", "bound_only", kind == _BOUND),
             ("low", "range_only", kind == _RANGE),
@@ -195,27 +196,27 @@ class TextReader:
             at, which = rows[is_kind], place[is_kind]
             if not len(at):
                 continue
-            said.flags[at] |= self._flags[flag]
+            readings.flags[at] |= self._flags[flag]
             if name == "operator":
-                said.bounds[at] = True
-                said.name(name, at, meaning.operator[which], [f.operator for f in of_event_type.forms])
+                readings.bounds[at] = True
+                readings.name(name, at, meaning.operator[which], [f.operator for f in text_rules.forms])
             elif name == "status":
-                said.name(name, at, meaning.status[which], [r.name for r in of_event_type.remarks])
+                readings.name(name, at, meaning.status[which], [r.name for r in text_rules.remarks])
             else:
-                said.end(name, at, getattr(meaning, name)[which])
+                readings.end(name, at, getattr(meaning, name)[which])
 
-    def _remarks(self, remarks: list[Remark], said: Said, texts: Texts) -> None:
-        """What is said of results that are there."""
+    def _remarks(self, remarks: list[Remark], readings: Readings, texts: Texts) -> None:
+        """Record remarks on results."""
         for remark in remarks:
             if remark.no_result:
                 continue
-            saying = _says(texts.values, remark)
-            if saying is None:
+            matches = _matches(texts.values, remark)
+            if matches is None:
                 continue
-            rows = np.flatnonzero(np.append(saying, False)[texts.positions])
+            rows = np.flatnonzero(np.append(matches, False)[texts.positions])
             if len(rows):
-                said.flags[rows] |= self._flags["remarked"]
-                said.name(remark.kind, rows, np.zeros(len(rows), np.int32), [remark.name])
+                readings.flags[rows] |= self._flags["remarked"]
+                readings.name(remark.kind, rows, np.zeros(len(rows), np.int32), [remark.name])
 
 
 def _no_texts(rows: int) -> Texts:
@@ -223,7 +224,7 @@ def _no_texts(rows: int) -> Texts:
 
 
 def _distinct(positions: Int32s, size: int) -> tuple[Int64s, Int32s]:
-    """Return the positions that occur, ascending, and each one's place among them."""
+    """Return the positions that occur, ascending, and the index of each position in them."""
     seen = np.zeros(size, bool)
     seen[positions] = True
     used = np.flatnonzero(seen)
@@ -233,28 +234,28 @@ def _distinct(positions: Int32s, size: int) -> tuple[Int64s, Int32s]:
 
 
 def _heads(comments: pa.Array) -> pa.Array:
-    """Return the first statement of each comment, without the point that ends it."""
+    """Return the first statement of each comment, without its full stop."""
     return pc.utf8_trim_whitespace(pc.struct_field(pc.extract_regex(comments.cast(pa.string()), _HEAD), "head"))
 
 
-def _examine(of_event_type: TextRules, texts: pa.Array) -> _Meaning:
-    """Find out what distinct texts mean: the first form that fits, else a word of the vocabulary, else a status."""
+def _examine(text_rules: TextRules, texts: pa.Array) -> _Meaning:
+    """Return the meaning of distinct texts: the first matching form, else a known word for a result, else a status."""
     count = len(texts)
-    nothing = np.full(count, np.nan)
-    kind, whole = np.full(count, -1, np.int32), np.zeros(count, np.int32)
-    meaning = _Meaning(kind, nothing.copy(), nothing.copy(), nothing.copy(), whole.copy(), whole.copy())
+    no_number = np.full(count, np.nan)
+    kind, zeros = np.full(count, -1, np.int32), np.zeros(count, np.int32)
+    meaning = _Meaning(kind, no_number.copy(), no_number.copy(), no_number.copy(), zeros.copy(), zeros.copy())
     texts = texts.cast(pa.string())
-    for number, form in enumerate(of_event_type.forms):
+    for number, form in enumerate(text_rules.forms):
         fits = np.flatnonzero((meaning.kind < 0) & _fits(texts, form.pattern))
         if len(fits):
             meaning.kind[fits] = _KINDS.index(form.kind)
             meaning.operator[fits] = number
             _read_groups(form, texts.take(pa.array(fits)), fits, meaning)
-    is_word = pc.is_in(pc.utf8_upper(texts), pa.array(of_event_type.results, pa.string()))
+    is_word = pc.is_in(pc.utf8_upper(texts), pa.array(text_rules.results, pa.string()))
     meaning.kind[(meaning.kind < 0) & is_word.to_numpy(zero_copy_only=False)] = _RESULT
-    for number, remark in enumerate(of_event_type.remarks):
-        if remark.no_result and (saying := _says(texts, remark)) is not None:
-            new = (meaning.kind < 0) & saying
+    for number, remark in enumerate(text_rules.remarks):
+        if remark.no_result and (matches := _matches(texts, remark)) is not None:
+            new = (meaning.kind < 0) & matches
             meaning.kind[new], meaning.status[new] = _NO_RESULT, number
     return meaning
 
@@ -282,13 +283,13 @@ def _read_groups(form: Form, texts: pa.Array, at: Int64s, meaning: _Meaning) -> 
                 column[at] = digits.cast(pa.float64()).to_numpy(zero_copy_only=False)
             except pa.ArrowInvalid:
                 raise RecipeError(
-                    f"text_forms.csv: the group {group} of '{form.pattern}' matches what is not a number: let it match "
-                    "digits and a decimal point only"
+                    f"text_forms.csv: the group {group} of '{form.pattern}' matches text that is not a number: it must "
+                    "match only digits and a decimal point"
                 ) from None
 
 
-def _says(texts: pa.Array, remark: Remark) -> Bools | None:
-    """Which texts make a remark; None where none does."""
+def _matches(texts: pa.Array, remark: Remark) -> Bools | None:
+    """Return which texts contain a remark; None if none does."""
     if not len(texts):
         return None
     found = pc.fill_null(pc.match_substring_regex(texts, f"(?i){remark.pattern}"), False)
@@ -297,5 +298,5 @@ def _says(texts: pa.Array, remark: Remark) -> Bools | None:
     if remark.unless:
         denied = pc.fill_null(pc.match_substring_regex(texts, f"(?i){remark.unless}"), False)
         found = pc.and_not(found, denied)
-    saying: Bools = found.to_numpy(zero_copy_only=False)
-    return saying
+    matches: Bools = found.to_numpy(zero_copy_only=False)
+    return matches

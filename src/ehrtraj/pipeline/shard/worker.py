@@ -1,4 +1,4 @@
-"""One shard, from its staged tables to its files."""
+"""Build one shard, from its staged tables to its files."""
 
 from __future__ import annotations
 
@@ -53,26 +53,26 @@ class ShardWorker:
         self._extractor.close()
 
     def _owners_of(self, roles: Sequence[Role]) -> Owners:
-        """Whose each encounter or stay is, of all shards."""
+        """Return the patient of each encounter or stay, of all shards."""
         parts = [pa.table({"number": pa.array([], pa.int64()), SUBJECT_ID: pa.array([], pa.int64())})]
         for role in roles:
             if role.table in self._job.of_all:
                 rows = self._read(role.table, self._job.of_all[role.table], [role.key, SUBJECT_ID])
                 parts.append(pa.table({"number": numbers_of(rows[role.key]), SUBJECT_ID: rows[SUBJECT_ID]}))
-        found = pa.concat_tables(parts)
-        return Owners.of(to_int64(found["number"]), to_int64(found[SUBJECT_ID]))
+        owners = pa.concat_tables(parts)
+        return Owners.of(to_int64(owners["number"]), to_int64(owners[SUBJECT_ID]))
 
     def _read(self, name: str, files: Sequence[StagedFile], columns: Sequence[str] | None = None) -> pa.Table:
         return read_staged(self._job.storage, files, self._tables[name].schema, columns)
 
     def build(self, task: ShardTask) -> ShardResult:
-        """Build one shard, in a folder of this attempt alone. Nothing that exists is changed or removed.
+        """Build one shard in a new folder of this attempt. Existing files are not changed or removed.
 
         Args:
             task: the shard and its inputs.
 
         Returns:
-            What was written, for the driver to commit.
+            The files that were written, for the main process to commit.
 
         Raises:
             EhrtrajError: if an input is missing, or a recipe breaks its contract.
@@ -92,18 +92,18 @@ class ShardWorker:
     def _build_part(
         self, task: ShardTask, read: Callable[[str], pa.Table], output: ShardOutput, tally: ShardTally
     ) -> None:
-        """Turn the rows of some patients into events, in order, and write them."""
+        """Convert the rows of some patients to events, sort them and write them."""
         job = self._job
-        spelled = Codes(event_types=self._event_types)
+        codes = Codes(event_types=self._event_types)
         self._buffer.clear(min(task.rows, job.part_rows) * 6 // 5)
-        counts, about = self._extractor.run(read, output.rejected, self._buffer, spelled, output.notes)
+        counts, about = self._extractor.run(read, output.rejected, self._buffer, codes, output.notes)
         if output.notes is not None:
             output.notes.flush()
-        # What the tables took goes back to the system before the events are put in order.
+        # Memory of the tables is returned to the system before the events are sorted.
         pa.default_memory_pool().release_unused()
         part = assemble(
             self._buffer.events(),
-            spelled,
+            codes,
             self._owners,
             about,
             patients_known=job.source.roles.patients.table in job.staged,
@@ -111,12 +111,12 @@ class ShardWorker:
             clock=job.clock,
             seed=job.seed,
         )
-        tally.add_rows(counts, spelled)
+        tally.add_rows(counts, codes)
         if part is not None:
             tally.add_events(part, about["subjects"], output.events.write(part))
 
     def _parts(self, task: ShardTask) -> list[tuple[int | None, int | None]]:
-        """First and last subject_id of each part of a shard; a shard of usual size is one part."""
+        """Return the first and last subject_id of each part of a shard; a shard of usual size has one part."""
         if task.rows <= self._job.part_rows:
             return [(None, None)]
         subject = [to_int64(self._read(name, files, ["subject_id"])[0]) for name, files in task.inputs.items()]
@@ -125,7 +125,7 @@ class ShardWorker:
         return [(int(ids[part == n][0]), int(ids[part == n][-1])) for n in np.unique(part)]
 
     def _reader(self, task: ShardTask, low: int | None, high: int | None) -> Callable[[str], pa.Table]:
-        """Reads the rows of one part of a shard."""
+        """Return a function that reads a table's rows of one part of a shard."""
 
         def read(name: str) -> pa.Table:
             rows = self._read(name, task.inputs.get(name, ()))
@@ -139,17 +139,17 @@ class ShardWorker:
 
 @dataclass(frozen=True)
 class ShardWork:
-    """The work on shards: a worker for each process.
+    """The kind of task that builds a shard, with one worker per process.
 
     Attributes:
-        job: what all shards have in common.
+        job: data that all shards share.
     """
 
     job: ShardJob
 
     @contextmanager
     def open(self, _report: Report) -> Iterator[Callable[[ShardTask], ShardResult]]:
-        """Open a DuckDB session; returns a function that builds a shard."""
+        """Open a DuckDB session, and yield a function that builds a shard."""
         worker = ShardWorker(self.job)
         try:
             yield worker.build

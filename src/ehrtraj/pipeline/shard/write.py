@@ -1,4 +1,4 @@
-"""Write the events of a shard as Parquet that any MEDS 0.4 reader takes."""
+"""Write the events of a shard as Parquet files that any MEDS 0.4 reader can read."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from ehrtraj.pipeline.shard.assemble import OrderedEvents
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.parquet import ParquetOutput
 
-# A row group is what most readers must decode to see one patient; polars decodes pages of it alone, 2 ms a patient.
-# 128 Ki rows cost 6 % more time to write than one group a file, measured on 1.4 million events, and 64 Ki another 5 %.
+# Most readers must decode a complete row group to read one patient; polars decodes only some of its pages, in 2 ms per
+# patient. Row groups of 128 Ki rows take 6 % more time to write than one row group per file, measured on 1.4 million
+# events, and 64 Ki rows take another 5 %.
 ROW_GROUP = 1 << 17
 
 
-# Left to pyarrow to find out what repeats. The others are plain: their values repeat so little that looking for it
-# costs more than it saves (209 against 248 ns an event for all columns, 8.8 against 11.6 bytes).
+# For these columns pyarrow uses a dictionary if values repeat. The others are stored plain, since dictionaries cost
+# more than they save for values that rarely repeat (209 instead of 248 ns per event for all columns, 8.8 instead of
+# 11.6 bytes).
 _REPEATING = ["subject_id", "hadm_id", "stay_id", "flags", "numeric_value"]
 
 
 def _used(positions: npt.NDArray[np.int32], values: pa.Array) -> pa.DictionaryArray:
-    """Texts none of which is null as an Arrow dictionary, in the order of `values`, of those that occur."""
+    """Return texts without nulls as an Arrow dictionary of the values that occur, in the order of `values`."""
     occurs = np.zeros(len(values), np.bool_)
     occurs[positions] = True
     new = np.cumsum(occurs, dtype=np.int32) - 1
@@ -36,38 +38,41 @@ def _used(positions: npt.NDArray[np.int32], values: pa.Array) -> pa.DictionaryAr
 
 
 def _in_order(positions: npt.NDArray[np.int32], values: pa.Array, kind: pa.DataType) -> pa.DictionaryArray:
-    """Texts as an Arrow dictionary of those that occur, the first first, so that it depends on the events alone."""
-    where = np.flatnonzero(positions >= 0)
-    known = positions[where]
+    """Return texts as an Arrow dictionary of the values that occur, in order of occurrence.
+
+    The dictionary therefore depends only on the events.
+    """
+    valid = np.flatnonzero(positions >= 0)
+    valid_positions = positions[valid]
     first = np.full(len(values), len(positions), np.int64)
-    first[known[::-1]] = where[::-1]
+    first[valid_positions[::-1]] = valid[::-1]
     used = np.flatnonzero(first < len(positions))
     used = used[np.argsort(first[used])]
     new = np.empty(len(values), np.int32)
     new[used] = np.arange(len(used), dtype=np.int32)
     indices = np.zeros(len(positions), np.int32)
-    indices[where] = new[known]
+    indices[valid] = new[valid_positions]
     return pa.DictionaryArray.from_arrays(
         with_nulls(indices, positions < 0, pa.int32()), values.take(pa.array(used)).cast(kind)
     )
 
 
 def _gather(values: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-    # All positions are valid, and "clip" spares numpy the check: 3.8 ns a value against 5.8 for values[rows].
+    # All positions are valid, so numpy need not check them ("clip"): 3.8 ns per value, not 5.8 ns as for values[rows].
     return values.take(rows, mode="clip")
 
 
 class ShardWriter:
-    """Writes one shard's events: a file for each split that has patients in it."""
+    """Writes the events of one shard: one file for each split with patients."""
 
     def __init__(self, storage: Storage, folder: str, shard: int, tables: Sequence[str], clock: str) -> None:
         """Prepare to write.
 
         Args:
-            storage: of the attempt.
+            storage: storage of the attempt.
             folder: the dataset's `data` folder.
-            shard: number of the shard, its files' name.
-            tables: full names; `Events.table` is a position in them.
+            shard: number of the shard, which is the name of its files.
+            tables: full names of the tables; `Events.table` is a position in them.
             clock: `event` or `available`.
         """
         self._storage = storage
@@ -79,10 +84,10 @@ class ShardWriter:
         self._rows = dict.fromkeys(SPLITS, 0)
 
     def write(self, part: OrderedEvents) -> npt.NDArray[np.int64]:
-        """Append a part.
+        """Append the events of a part.
 
         Returns:
-            For each of its patients, the position of the first event in the file.
+            The position of each patient's first event in the file.
         """
         positions = part.starts[:-1].copy()
         for index, split in enumerate(SPLITS):
@@ -122,7 +127,8 @@ class ShardWriter:
 
     def _append(self, split: str, rows: pa.Table) -> None:
         if split not in self._writers:
-            # Statistics where readers can prune by them; all columns would cost 45 ns a row of 150.
+            # Statistics are written only for columns that readers can prune by: for all columns, they would take 45 of
+            # 150 ns per row.
             self._writers[split] = ParquetOutput(
                 self._storage,
                 self._names[split],
@@ -137,7 +143,7 @@ class ShardWriter:
 
     def close(self) -> None:
         """Finish the files."""
-        # The columns were handed over as dictionaries; readers shall see the types that MEDS asks for.
+        # The columns were passed as dictionaries, but readers must see the types that MEDS requires.
         described = base64.b64encode(self._schema.serialize().to_pybytes()).decode()
         for writer in self._writers.values():
             writer.close({"ARROW:schema": described})
