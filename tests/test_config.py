@@ -129,7 +129,7 @@ def test_an_empty_variable_is_not_set() -> None:
     assert (settings.seed, origins["seed"]) == (0, "default")
 
 
-def test_the_process_s_own_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_process_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EHRTRAJ_SEED", "17")
     assert resolve(NEEDED)[0].seed == 17
 
@@ -140,7 +140,7 @@ def test_false_on_the_command_line_wins_over_true_in_the_environment() -> None:
 
 
 @pytest.mark.parametrize("name", NEEDED)
-def test_what_is_needed_and_missing_is_named_with_the_ways_to_give_it(name: str) -> None:
+def test_a_missing_setting_is_named_with_the_ways_to_set_it(name: str) -> None:
     with pytest.raises(SettingsError, match="missing") as raised:
         resolve({k: v for k, v in NEEDED.items() if k != name}, None, {})
     assert name.upper() in str(raised.value)
@@ -167,7 +167,7 @@ def test_sizes(text: str | int, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "GB", "four GB", "4 TBs", "-1GB", "4GB of memory", "1,5GB", "0x10"])
-def test_what_is_no_size_is_said(text: str) -> None:
+def test_an_invalid_size_is_named(text: str) -> None:
     with pytest.raises(SettingsError, match="not a size") as raised:
         parse_size(text)
     assert text in str(raised.value)
@@ -207,7 +207,7 @@ def test_a_bad_value_is_a_settings_error_that_names_the_setting(name: str, value
         assert raised.value.exit_code == 2
 
 
-def test_the_least_memory_is_enough() -> None:
+def test_the_minimum_memory_limit_is_accepted() -> None:
     assert resolve(NEEDED | {"memory_limit": MIN_MEMORY}, None, {})[0].memory_limit == MIN_MEMORY
 
 
@@ -222,11 +222,11 @@ def test_words_for_false(word: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["labevents, hosp/omr ,", ["labevents", "hosp/omr"], ("labevents", " hosp/omr", "")])
-def test_tables_are_a_list_or_names_with_commas(given: object) -> None:
+def test_tables_are_a_list_or_comma_separated_names(given: object) -> None:
     assert resolve(NEEDED | {"tables": given}, None, {})[0].tables == ("labevents", "hosp/omr")
 
 
-def test_a_home_folder_is_spelled_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     assert resolve(NEEDED | {"output": "~/out"}, None, {})[0].output == Path("/home/somebody/out")
 
@@ -245,7 +245,7 @@ def test_a_file_has_its_settings_at_the_top_or_under_build(tmp_path: Path) -> No
     )
 
 
-def test_an_unknown_setting_in_a_file_is_named_with_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_setting_in_a_file_is_named_with_the_known_settings(tmp_path: Path) -> None:
     path = config(tmp_path, "sede = 3\n")
     with pytest.raises(SettingsError, match="sede") as raised:
         read_config_file(path)
@@ -254,7 +254,7 @@ def test_an_unknown_setting_in_a_file_is_named_with_those_there_are(tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", [b"seed = \n", b"\xff\xfe", b"seed 3"])
-def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.toml"
     path.write_bytes(content)
     with pytest.raises(SettingsError, match="not TOML") as raised:
@@ -268,7 +268,7 @@ def test_a_file_with_values_of_the_wrong_kind_is_a_settings_error(tmp_path: Path
         resolve(NEEDED, config(tmp_path, text), {})
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot read") as raised:
         resolve(NEEDED, tmp_path / "none.toml", {})
     assert "none.toml" in str(raised.value)
@@ -277,7 +277,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 # What a user should know of them ----------------------------------------------------------------------------------
 
 
-def test_only_three_names_count_without_the_prefix() -> None:
+def test_only_three_variables_work_without_the_prefix() -> None:
     """TABLES, SEED and the like are set for other programs: they must not change a build."""
     environ = {field.name.upper(): VALUES[field.name][0][0] for field in fields(Settings)}
     _, origins = resolve(NEEDED, None, environ)
@@ -288,7 +288,7 @@ def test_only_three_names_count_without_the_prefix() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(VALUES) - set(NEEDED)))
-def test_what_nobody_wrote_on_the_command_line_is_reported(name: str, tmp_path: Path) -> None:
+def test_settings_from_the_environment_or_a_file_are_reported(name: str, tmp_path: Path) -> None:
     text, _ = VALUES[name][0]
     environ = {f"EHRTRAJ_{name.upper()}": text}
     notes, warnings = settings_news(*resolve(NEEDED, None, environ), environ)
@@ -310,7 +310,7 @@ def test_a_misspelt_variable_is_a_warning_that_names_the_right_one() -> None:
     assert len(warnings) == 2
 
 
-def test_no_more_cpus_than_there_are() -> None:
+def test_max_cpus_is_capped_at_the_usable_cores() -> None:
     usable = usable_cpus()
     assert capped_cpus(None) == (usable, None)
     assert capped_cpus(1) == (1, None)
@@ -325,7 +325,7 @@ def test_no_more_cpus_than_there_are() -> None:
 
 
 @pytest.mark.parametrize(("text", "meant"), [("4", "4GB"), ("16", "16GB"), ("900MB", ""), ("999999999", "")])
-def test_a_memory_limit_below_the_least_is_refused_with_the_unit_that_was_meant(text: str, meant: str) -> None:
+def test_a_memory_limit_below_the_minimum_is_refused_with_the_intended_unit(text: str, meant: str) -> None:
     with pytest.raises(SettingsError, match="it must be at least 1GB") as raised:
         resolve(NEEDED | {"memory_limit": text}, None, {})
     assert ("did you mean" in str(raised.value)) is bool(meant)

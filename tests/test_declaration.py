@@ -147,7 +147,7 @@ def test_a_setting_is_in_the_fingerprint_if_it_changes_the_data(
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_the_data_change_with_the_settings_that_are_declared_to_change_them(
+def test_exactly_the_settings_declared_to_change_the_data_change_it(
     name: str, base: dict[str, object], others: dict[str, object], base_built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_shards, "__defaults__", (4000,))
@@ -157,7 +157,7 @@ def test_the_data_change_with_the_settings_that_are_declared_to_change_them(
 
 
 @pytest.mark.parametrize("name", NAMING_FILES)
-def test_what_a_setting_names_is_in_the_fingerprint_by_its_content(
+def test_files_named_by_a_setting_enter_the_fingerprint_by_content(
     name: str, base: dict[str, object], others: dict[str, object], tmp_path: Path
 ) -> None:
     before = fingerprint(base | {name: others[name]})
@@ -176,7 +176,7 @@ def test_what_a_setting_names_is_in_the_fingerprint_by_its_content(
     assert fingerprint(elsewhere(changed)) != before
 
 
-def test_whoever_declares_a_setting_decides_whether_it_changes_the_data() -> None:
+def test_a_declaration_must_state_whether_the_setting_changes_the_data() -> None:
     with pytest.raises(TypeError, match="changes_data"):
         setting(help="A new one.")
 
@@ -193,7 +193,7 @@ class Toy:
     loud: bool = field(default=True, metadata=setting(help="Loud.", changes_data=False, switch="--loud/--quiet"))
 
 
-def test_everything_follows_from_the_type_and_the_declaration() -> None:
+def test_everything_is_derived_from_the_type_and_the_declaration() -> None:
     folder, names, colour, count, loud = settings_of(Toy)
     assert [s.required for s in (folder, names, colour, count, loud)] == [True, False, False, False, False]
     assert folder.variables == ("EHRTRAJ_FOLDER", "FOLDER")
@@ -234,7 +234,7 @@ def test_the_function_has_every_setting_with_its_help() -> None:
         assert f"{declared.name}: {declared.help}" in described
 
 
-def test_an_argument_that_is_no_setting_is_refused_as_by_any_function(release: Path, tmp_path: Path) -> None:
+def test_an_argument_that_is_not_a_setting_raises_typeerror(release: Path, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"build\(\) got an unexpected keyword argument 'sede'"):
         ehrtraj.build(release, tmp_path, "v1", sede=3)
     with pytest.raises(TypeError, match="positional argument"):

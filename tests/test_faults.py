@@ -138,7 +138,7 @@ def leftovers(place: Path, *expected: str) -> set[str]:
     return {p.name for p in place.iterdir()} - set(expected)
 
 
-def test_a_build_killed_anywhere_ends_the_same(server: Server, place: Path, small_release: Path) -> None:
+def test_a_build_killed_anywhere_gives_the_same_result(server: Server, place: Path, small_release: Path) -> None:
     command = ("build", small_release, "-o", place, "-t", "v1", *BUILD)
     start_again(place)
     undisturbed = server.run(*command)
@@ -163,7 +163,7 @@ def test_a_build_killed_anywhere_ends_the_same(server: Server, place: Path, smal
     print(f"build: killed at {len(points)} of {undisturbed['passed']} points")
 
 
-def test_a_dataset_is_never_lost_when_its_replacement_is_killed(
+def test_a_dataset_is_not_lost_when_its_replacement_is_killed(
     server: Server, place: Path, small_release: Path, tmp_path: Path
 ) -> None:
     old = ("build", small_release, "-o", place, "-t", "v1", *BUILD, "--seed", "3")
@@ -196,7 +196,7 @@ def test_a_dataset_is_never_lost_when_its_replacement_is_killed(
     print(f"build --overwrite: killed at {len(points)} of {undisturbed['passed']} points")
 
 
-def test_an_export_killed_anywhere_ends_the_same(
+def test_an_export_killed_anywhere_gives_the_same_result(
     server: Server, place: Path, several_shards_built: Path, tmp_path: Path
 ) -> None:
     first = ("export", several_shards_built, "-o", place / "files", "--max-cpus", "1")
@@ -219,7 +219,7 @@ def test_an_export_killed_anywhere_ends_the_same(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full disk", "broken disk"])
-def test_a_disk_that_fails_anywhere_gives_a_message(
+def test_a_disk_failure_at_any_point_gives_a_message(
     server: Server, place: Path, small_release: Path, number: int
 ) -> None:
     command = ("build", small_release, "-o", place, "-t", "v1", *BUILD)

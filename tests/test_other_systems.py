@@ -106,9 +106,7 @@ def test_a_system_without_posix_names_writes_the_same_bytes(release: Path, tmp_p
 
 
 @pytest.mark.parametrize(("counted", "cpus"), [(6, 6), (None, 1)])
-def test_processors_are_counted_without_affinity(
-    monkeypatch: pytest.MonkeyPatch, counted: int | None, cpus: int
-) -> None:
+def test_cores_are_counted_without_affinity(monkeypatch: pytest.MonkeyPatch, counted: int | None, cpus: int) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: counted)
     assert usable_cpus() == cpus
@@ -129,7 +127,7 @@ def no_library(_name: None) -> NoReturn:
     [("darwin", ctypes.CDLL), ("linux", lambda _: types.SimpleNamespace()), ("linux", no_library)],
     ids=["not Linux", "no mallopt", "no C library"],
 )
-def test_memory_is_lean_without_glibc(
+def test_lean_memory_works_without_glibc(
     system: str, load: Callable[[None], object], monkeypatch: pytest.MonkeyPatch, same_memory: None
 ) -> None:
     monkeypatch.setattr(processes.sys, "platform", system)
@@ -184,14 +182,14 @@ def test_work_of_a_download_ends_where_loops_handle_no_signals(monkeypatch: pyte
     assert asyncio.run(work()) == "done"
 
 
-def test_a_file_gets_its_time_where_links_cannot_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_gets_its_time_on_systems_without_link_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(part, "_UTIME_FOLLOWS_LINKS", True)
     path = tmp_path / "file"
     part.PartialFile(path, part.Identity(0, "", "", "", "")).finish(1_700_000_000)
     assert path.stat().st_mtime == 1_700_000_000
 
 
-def test_room_is_needed_for_what_is_not_there_where_blocks_are_not_counted(
+def test_required_space_is_computed_on_systems_without_block_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"

@@ -192,7 +192,7 @@ def test_a_path_that_cannot_be_used_gives_a_message(said: dict[str, tuple[int, s
         assert all(line.startswith("  ") for line in rest), err
 
 
-def test_nothing_was_made_of_them(said: dict[str, tuple[int, str, str]], place: Path) -> None:
+def test_unusable_paths_create_nothing(said: dict[str, tuple[int, str, str]], place: Path) -> None:
     assert (place / "dangling").readlink() == Path("nowhere")
     assert not (place / "nowhere").exists()
     assert list((place / "readonly").iterdir()) == []
@@ -208,15 +208,13 @@ def test_nothing_was_made_of_them(said: dict[str, tuple[int, str, str]], place: 
         (errno.EMFILE, OutputError, "ulimit -n"),
     ],
 )
-def test_errors_of_the_system_become_errors_of_ours(
-    tmp_path: Path, number: int, kind: type[Exception], words: str
-) -> None:
+def test_system_errors_become_ehrtraj_errors(tmp_path: Path, number: int, kind: type[Exception], words: str) -> None:
     error = error_of_path(OSError(number, os.strerror(number), str(tmp_path)))
     assert type(error) is kind
     with pytest.raises(kind, match=words):
         raise error
 
 
-def test_an_error_that_is_not_about_files_stays_what_it_is() -> None:
+def test_an_error_that_is_not_about_files_is_unchanged() -> None:
     assert error_of_path(OSError(errno.ECHILD, "No child processes")) is None
     assert error_of_path(OSError("something else")) is None

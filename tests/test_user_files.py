@@ -43,7 +43,7 @@ NO_TEXT: dict[str, tuple[Wrong, str]] = {
 
 
 @pytest.mark.parametrize("kind", NO_TEXT)
-def test_what_is_no_text_file_is_named(kind: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_named(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "file.csv"
     make, message = NO_TEXT[kind]
     make(path)
@@ -52,12 +52,12 @@ def test_what_is_no_text_file_is_named(kind: str, tmp_path: Path) -> None:
     assert message.format(path=path) in str(raised.value)
 
 
-def test_an_endless_device_is_no_file() -> None:
+def test_an_endless_device_is_not_a_file() -> None:
     with pytest.raises(OutputError, match="/dev/zero is not a regular file"):
         read_text_file(Path("/dev/zero"), "the file", OutputError)
 
 
-def test_ends_of_lines_and_the_byte_order_mark_are_left_out(tmp_path: Path) -> None:
+def test_line_ends_and_the_byte_order_mark_are_normalised(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes("\ufeffé\r\nb\rc\n".encode())
     assert read_text_file(tmp_path / "file", "the file", OutputError) == "é\nb\nc\n"
 
@@ -74,7 +74,7 @@ NO_TABLE = {
 
 
 @pytest.mark.parametrize("text", NO_TABLE)
-def test_what_is_no_such_table_is_named_with_its_line(text: str, tmp_path: Path) -> None:
+def test_a_malformed_table_is_named_with_its_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "file.csv").write_text(text)
     with pytest.raises(OutputError) as raised:
         read_csv_lines(tmp_path / "file.csv", ["a", "b"], OutputError)
@@ -82,13 +82,13 @@ def test_what_is_no_such_table_is_named_with_its_line(text: str, tmp_path: Path)
     assert NO_TABLE[text] in str(raised.value)
 
 
-def test_lines_have_their_numbers(tmp_path: Path) -> None:
+def test_lines_have_their_line_numbers(tmp_path: Path) -> None:
     (tmp_path / "file.csv").write_text('a,b\n\n"1\n1",2\n3,4\n')
     lines = read_csv_lines(tmp_path / "file.csv", ["a", "b"], OutputError)
     assert lines == [(3, {"a": "1\n1", "b": "2"}), (5, {"a": "3", "b": "4"})]
 
 
-def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for name in ("file", "nowhere"):
         with pytest.raises(OutputError, match=f"the folder .*{name} cannot be read"):
@@ -145,7 +145,7 @@ def test_a_rule_table_that_cannot_be_read_is_not_ignored(name: str, tmp_path: Pa
         ("vocabularies", "concept_maps,x.csv,LAB,sure,about,me", "least_confidence is 'sure', and must be a number"),
     ],
 )
-def test_a_rule_that_cannot_be_used_is_named(name: str, line: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_rule_is_named(name: str, line: str, message: str, tmp_path: Path) -> None:
     header = ",".join(MIMIC.rules(name)[0])
     (tmp_path / f"{name}.csv").write_text(f"{header}\n\n{line}\n")
     with pytest.raises(RecipeError, match=f"{name}.csv, line 3: .*{message}"):
@@ -160,14 +160,14 @@ def all_lines(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [one["table"] for one in rules.read_general("about")])
-def test_every_rule_of_ours_passes_the_checks_of_a_users(name: str, tmp_path: Path) -> None:
+def test_every_packaged_rule_passes_the_checks_of_custom_rules(name: str, tmp_path: Path) -> None:
     if name in ("about", "flags", "event_types", "planned_event_types", "intervals"):
         return
     (tmp_path / f"{name}.csv").write_text("".join(all_lines(name)))
     check_rules(tmp_path)
 
 
-def test_a_conversion_by_weight_of_a_user_is_used(tmp_path: Path) -> None:
+def test_a_custom_conversion_by_weight_is_used(tmp_path: Path) -> None:
     header = ",".join(MIMIC.rules("conversions")[0])
     (tmp_path / "conversions.csv").write_text(f"{header}\nLAB,1,mg,mg/kg,1,0,divide,me\n")
     check_rules(tmp_path)
@@ -196,7 +196,7 @@ GOOD = COLUMN + "ecg,record,subject_id,bigint\n"
         ),
     ],
 )
-def test_a_table_that_cannot_be_is_named(tables_csv: str, columns_csv: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_table_is_named(tables_csv: str, columns_csv: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "tables.csv").write_text(tables_csv)
     (tmp_path / "recipes" / "columns.csv").write_text(columns_csv)
@@ -206,7 +206,7 @@ def test_a_table_that_cannot_be_is_named(tables_csv: str, columns_csv: str, mess
 
 
 @pytest.mark.parametrize("line", ["ECG,²,x,me", "ECG,-1,x,me", "ECG,99999999999,x,me", "ecg,1,x,me", "A//B,1,x,me"])
-def test_a_event_type_that_cannot_be_is_named(line: str, tmp_path: Path) -> None:
+def test_an_invalid_event_type_is_named(line: str, tmp_path: Path) -> None:
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "event_types.csv").write_text(f"event_type,rank,meaning,source\n{line}\n")
     source = find_source(overlay=tmp_path)
@@ -267,7 +267,7 @@ SQL = [
 ]
 
 
-def test_only_our_errors_come_of_mutated_rule_tables(tmp_path: Path, mutations: ModuleType) -> None:
+def test_mutated_rule_tables_raise_only_ehrtraj_errors(tmp_path: Path, mutations: ModuleType) -> None:
     count = int(os.environ.get("EHRTRAJ_FUZZ_RULES", "80"))
     chance, used = random.Random(12), 0
     names = [line["table"] for line in rules.read_general("about") if line["table"] not in FIXED]
@@ -290,7 +290,7 @@ def test_only_our_errors_come_of_mutated_rule_tables(tmp_path: Path, mutations: 
     assert count // 10 < used < count * 9 // 10
 
 
-def test_only_our_errors_come_of_mutated_recipes(tmp_path: Path, mutations: ModuleType) -> None:
+def test_mutated_recipes_raise_only_ehrtraj_errors(tmp_path: Path, mutations: ModuleType) -> None:
     count = int(os.environ.get("EHRTRAJ_FUZZ_RECIPES", "12"))
     chance = random.Random(12)
     ours = MIMIC.folder / "recipes"

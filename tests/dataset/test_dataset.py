@@ -104,7 +104,7 @@ def test_a_draw_and_a_choice_hold_their_patients_alone(ds: ehrtraj.Dataset, ever
             chosen[absent]
 
 
-def test_a_larger_draw_contains_a_smaller_one(ds: ehrtraj.Dataset) -> None:
+def test_a_larger_sample_contains_a_smaller_one(ds: ehrtraj.Dataset) -> None:
     draws = [set(ds.sample(n, seed=4)) for n in range(10)]
     assert [len(d) for d in draws] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 8]
     assert all(a <= b for a, b in itertools.pairwise(draws))

@@ -122,7 +122,7 @@ def test_every_task_twice_in_any_order_with_late_duplicates(release: Path, tmp_p
     assert ehrtraj.check(result.path).broken == []
 
 
-def test_an_attempt_that_lacks_a_file_is_not_committed(release: Path, tmp_path: Path) -> None:
+def test_an_attempt_with_a_missing_file_is_not_committed(release: Path, tmp_path: Path) -> None:
     class Cut(Wrapped):
         def shards(self, work: ShardWork, tasks: Sequence[ShardTask]) -> Iterator[Any]:
             root = Path(work.job.storage.where())
@@ -177,5 +177,7 @@ def test_a_missing_input_fails_the_shard(
         (2, 10**10, Need(10**9, cores=3), 1),
     ],
 )
-def test_as_many_tasks_at_once_as_cores_and_memory_allow(cpus: int, memory: int, need: Need, wanted: int) -> None:
+def test_cores_and_memory_limit_the_number_of_simultaneous_tasks(
+    cpus: int, memory: int, need: Need, wanted: int
+) -> None:
     assert LocalEngine(cpus, memory).at_once(need) == wanted

@@ -216,7 +216,7 @@ def recall(index: Index, answers: pl.DataFrame) -> dict[tuple[str, str], tuple[i
     return {kind: (right[kind], total[kind]) for kind in sorted(total)}
 
 
-def test_every_defect_is_handled_as_its_rule_says(releases: dict[str, Path], datasets: dict[str, Path]) -> None:
+def test_every_defect_is_handled_as_its_rule_requires(releases: dict[str, Path], datasets: dict[str, Path]) -> None:
     answers = answers_of(releases["defective"])
     found = recall(Index(datasets["defective"], answers), answers)
     lines = [f"{table:<26}{kind:<28}{right:>6} of {total:>6}" for (table, kind), (right, total) in found.items()]
@@ -227,7 +227,7 @@ def test_every_defect_is_handled_as_its_rule_says(releases: dict[str, Path], dat
     assert not [kind for kind in UNDECIDED if kind in found and found[kind][0] == found[kind][1]], "now decided"
 
 
-def test_rows_are_rejected_as_planted_and_no_others(releases: dict[str, Path], datasets: dict[str, Path]) -> None:
+def test_exactly_the_planted_rows_are_rejected(releases: dict[str, Path], datasets: dict[str, Path]) -> None:
     answers = answers_of(releases["defective"])
     planted: Counter[tuple[str, str]] = Counter()
     for answer in answers.iter_rows(named=True):
@@ -251,7 +251,7 @@ OF_THE_ROW = [
 SAME = ("source_table", "subject_id", "time", "code", "numeric_value", "unit", "raw_value", "raw_unit", "text_value")
 
 
-def test_nothing_else_is_changed(releases: dict[str, Path], datasets: dict[str, Path]) -> None:
+def test_values_without_defects_are_unchanged(releases: dict[str, Path], datasets: dict[str, Path]) -> None:
     """Every event without a planted defect is in the clean release's build, equal in all that a rule may touch.
 
     Prints, for each flag, on how many events the rules set it, how many of these were planted, and how many are in the
@@ -283,7 +283,7 @@ def test_nothing_else_is_changed(releases: dict[str, Path], datasets: dict[str, 
     assert strange.is_empty(), strange.group_by("source_table", "flags").len()
 
 
-def test_codes_are_flagged_where_planted_and_nowhere_else(releases: dict[str, Path], datasets: dict[str, Path]) -> None:
+def test_exactly_the_planted_codes_are_flagged(releases: dict[str, Path], datasets: dict[str, Path]) -> None:
     planted = answers_of(releases["defective"])["defect"].value_counts()
     expected = dict(
         planted.filter(pl.col("defect").is_in(["code_unknown", "repeated_code", "item_unknown"])).iter_rows()

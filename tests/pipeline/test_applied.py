@@ -37,7 +37,7 @@ def any_dataset(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 
 
-def test_the_account_counts_the_flags_of_the_events(any_dataset: Path) -> None:
+def test_rules_applied_counts_the_flags_of_the_events(any_dataset: Path) -> None:
     events = events_of(any_dataset)
     flags = json.loads((any_dataset / "metadata" / "flags.json").read_text())
     counted: Counter[tuple[str, str, str]] = Counter()
@@ -52,7 +52,7 @@ def test_the_account_counts_the_flags_of_the_events(any_dataset: Path) -> None:
     assert len({rule for rule, _, _ in got}) > 20
 
 
-def test_units_that_are_only_spelled_otherwise_are_counted(any_dataset: Path) -> None:
+def test_units_with_only_a_different_spelling_are_counted(any_dataset: Path) -> None:
     flags = json.loads((any_dataset / "metadata" / "flags.json").read_text())
     converted = flags["unit_converted"]["value"]
     spelled = events_of(any_dataset).filter(
@@ -69,7 +69,7 @@ def test_an_example_is_an_event_of_the_dataset(any_dataset: Path) -> None:
     assert account.join(events, on=same, how="anti", nulls_equal=True).is_empty()
 
 
-def test_what_was_applied_is_shown(dataset: Path) -> None:
+def test_applied_rules_are_shown(dataset: Path) -> None:
     said = CliRunner().invoke(app, ["rules", "applied", str(dataset)])
     assert said.exit_code == 0, said.output
     assert "unit_converted:" in said.stdout
@@ -82,21 +82,21 @@ def test_what_was_applied_is_shown(dataset: Path) -> None:
     assert len(shown) == pl.read_parquet(dataset / "rules_applied.parquet").height + 1
 
 
-def test_what_cannot_be_shown_is_said(dataset: Path, tmp_path: Path) -> None:
+def test_rules_that_cannot_be_shown_give_a_message(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no dataset"):
         read_applied(tmp_path)
     with pytest.raises(SettingsError, match="no event of"):
         read_applied(dataset, "weight_of_the_moon")
 
 
-def test_a_build_as_written_applies_no_rule_of_values(tmp_path: Path, release: Path) -> None:
+def test_a_build_as_written_applies_no_value_rules(tmp_path: Path, release: Path) -> None:
     dataset = ehrtraj.build(release, tmp_path, "v1", max_cpus=1, standardise=False).path
     rules = set(pl.read_parquet(dataset / "rules_applied.parquet")["rule"])
     assert not rules & {"unit_converted", "impossible_value", "copied_result", "outside_stay", SPELLED}
     assert "available_estimated" in rules
 
 
-def test_what_the_documentation_says_of_the_demo_is_so(demo_built: Path) -> None:
+def test_the_documented_counts_of_the_demo_are_true(demo_built: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "reference" / "rules-on-the-demo.md").read_text(encoding="utf-8")
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.count("|") == 5]
     said = {(rule, table): int(events.replace(",", "")) for rule, table, events, _ in cells if "/" in table}

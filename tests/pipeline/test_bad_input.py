@@ -104,7 +104,7 @@ def test_no_such_folder(build: Build, tmp_path: Path, name: str) -> None:
     assert_refused(build(tmp_path / name), "no such folder", tmp_path / name)
 
 
-def test_a_folder_that_holds_something_else(build: Build, tmp_path: Path) -> None:
+def test_a_folder_without_a_release(build: Build, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "beach.jpg").write_bytes(b"\xff\xd8")
@@ -147,7 +147,7 @@ def test_a_damaged_file(build: Build, packed: Path, how: str, table: str) -> Non
     assert_refused(build(packed), path, complaint, way_out)
 
 
-def test_downloaded_again_the_same_command_goes_through(build: Build, packed: Path, built: Path) -> None:
+def test_the_same_command_succeeds_after_a_new_download(build: Build, packed: Path, built: Path) -> None:
     path = packed / "icu" / "d_items.csv.gz"
     sound = path.read_bytes()
     path.write_bytes(sound[:-4])
@@ -186,7 +186,7 @@ def test_a_header_that_names_a_column_twice(build: Build, plain: Path) -> None:
     assert_refused(build(plain), path, "value twice")
 
 
-def test_a_file_that_may_not_be_read(build: Build, plain: Path) -> None:
+def test_a_file_without_read_permission(build: Build, plain: Path) -> None:
     path = plain / "hosp" / "omr.csv"
     path.unlink()
     path.symlink_to("/proc/self/mem")  # open to nobody's reading from its start, root's neither
@@ -219,7 +219,9 @@ ROWS: dict[str, tuple[Callable[[bytes], bytes], str, str]] = {
 
 
 @pytest.mark.parametrize("place", ["first", "last"])
-def test_bad_rows_are_counted_kept_whole_and_cost_no_other(build: Build, plain: Path, built: Path, place: str) -> None:
+def test_bad_rows_are_counted_and_kept_and_affect_no_other_rows(
+    build: Build, plain: Path, built: Path, place: str
+) -> None:
     path = plain / "icu" / "outputevents.csv"
     header, *records = path.read_bytes().splitlines(keepends=True)
     sound = len(records)
@@ -270,7 +272,7 @@ def events_of(dataset: Path) -> Counter[Any]:
     )
 
 
-def test_lines_that_end_as_windows_does(build: Build, plain: Path, built: Path) -> None:
+def test_lines_with_windows_line_ends(build: Build, plain: Path, built: Path) -> None:
     for path in plain.rglob("*.csv"):
         # Line ends within quotes are part of a value, and stay.
         out, quoted = bytearray(), False
@@ -306,7 +308,7 @@ def test_no_table_with_rows(build: Build, plain: Path) -> None:
     assert not said.published
 
 
-def test_a_patient_that_patients_does_not_have(
+def test_a_patient_who_is_missing_in_the_table_of_patients(
     build: Build, handmade: ModuleType, plain: Path, trajectories_of: Any, trajectories: Any
 ) -> None:
     path = plain / "hosp" / "patients.csv"
@@ -360,7 +362,7 @@ def test_a_column_that_is_missing_is_noted_and_null(
     assert {e["unit"] for e in outputs} == {None}
 
 
-def test_a_column_that_nobody_knows_is_noted_and_changes_nothing(build: Build, plain: Path, built: Path) -> None:
+def test_an_unknown_column_is_noted_and_changes_nothing(build: Build, plain: Path, built: Path) -> None:
     path = plain / "icu" / "outputevents.csv"
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header + ",mood", *(row + ",good" for row in rows)]) + "\n")

@@ -157,7 +157,7 @@ def test_a_table_that_changes_while_the_patients_are_found(
 
 
 @pytest.mark.parametrize("change", [truncated, rewritten, removed])
-def test_a_packed_table_that_changes_is_not_taken_for_a_damaged_one(
+def test_a_changed_gz_is_not_reported_as_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handmade: ModuleType, change: Change
 ) -> None:
     handmade.write_release(tmp_path / "release")
@@ -170,7 +170,7 @@ def test_a_packed_table_that_changes_is_not_taken_for_a_damaged_one(
         read_table(file)
 
 
-def test_a_header_that_changed_is_noticed_though_size_and_time_are_the_same(table: Callable[[str], Any]) -> None:
+def test_a_changed_header_is_detected_even_with_the_same_size_and_time(table: Callable[[str], Any]) -> None:
     file = table("icu/outputevents")
     data = file.path.read_bytes()
     file.path.write_bytes(data.replace(b"value,valueuom", b"valueuom,value", 1))

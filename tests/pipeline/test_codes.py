@@ -70,7 +70,7 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str, *values: object) -> Any
 )
 @given(before=st.text(" ", max_size=3), after=st.text(" ", max_size=4), lower=st.booleans(), dotted=st.booleans())
 @settings(deadline=None, max_examples=10)
-def test_a_code_of_icd_is_the_same_however_it_is_written(
+def test_an_icd_code_is_the_same_in_every_notation(
     macros: duckdb.DuckDBPyConnection,
     macro: str,
     version: int,
@@ -92,7 +92,7 @@ def test_a_code_of_icd_is_the_same_however_it_is_written(
     blanks=st.text(" ", max_size=2),
 )
 @settings(deadline=None, max_examples=40)
-def test_an_ndc_has_eleven_digits_whichever_way_it_is_hyphenated(
+def test_an_ndc_has_eleven_digits_with_any_hyphenation(
     macros: duckdb.DuckDBPyConnection, lengths: tuple[int, int, int], number: int, blanks: str
 ) -> None:
     digits = str(number)
@@ -104,13 +104,13 @@ def test_an_ndc_has_eleven_digits_whichever_way_it_is_hyphenated(
 
 
 @pytest.mark.parametrize("written", [None, "", " ", "0", " 0 ", "00000000000"])
-def test_no_ndc_is_none_and_no_fault(macros: duckdb.DuckDBPyConnection, written: str | None) -> None:
+def test_a_placeholder_for_a_missing_ndc_is_null(macros: duckdb.DuckDBPyConnection, written: str | None) -> None:
     assert ask(macros, "ndc_said($1), ndc_is_invalid($1)", written) == (None, False)
 
 
 # Ten digits without hyphens could be any of three codes; nine may be a product without its package.
 @pytest.mark.parametrize("written", ["1234567890", "904272561", "0904-272-61", "123456-7890-12", "unknown"])
-def test_what_is_no_ndc_stays_as_it_was_written(macros: duckdb.DuckDBPyConnection, written: str) -> None:
+def test_text_that_is_not_an_ndc_is_kept_as_written(macros: duckdb.DuckDBPyConnection, written: str) -> None:
     assert ask(macros, "ndc11($1), ndc_said($1), ndc_is_invalid($1)", written) == (None, written, True)
 
 
@@ -136,7 +136,7 @@ def test_every_code_of_the_demo_s_dictionaries_has_the_form_of_its_system(demo: 
     assert odd == set()
 
 
-def test_parents_are_called_as_in_omop_where_it_has_the_system() -> None:
+def test_parents_use_the_omop_name_of_the_system_if_there_is_one() -> None:
     lines = MIMIC.rules("code_forms")
     assert all(line["omop"] in ("", line["parent"]) for line in lines)
     for line in lines:
@@ -162,7 +162,7 @@ def billed(*codes: tuple[int, str]) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_code_that_its_dictionary_lacks_stays_with_a_flag_and_without_a_parent(
+def test_a_code_missing_in_its_dictionary_is_flagged_and_has_no_parent(
     build_rows: Callable[..., Any],
 ) -> None:
     found = build_rows(
@@ -200,7 +200,7 @@ def test_a_code_that_its_dictionary_lacks_stays_with_a_flag_and_without_a_parent
 
 
 @pytest.mark.parametrize("standardise", [False, True])
-def test_items_that_their_dictionary_lacks_are_flagged(build_rows: Callable[..., Any], standardise: bool) -> None:
+def test_items_missing_in_their_dictionary_are_flagged(build_rows: Callable[..., Any], standardise: bool) -> None:
     """With the unit behind it or not, and whichever table linksto names."""
     when = {"charttime": "2150-01-01 09:00:00", "storetime": "2150-01-01 09:10:00"}
     spans = {"starttime": when["charttime"], "endtime": when["storetime"]}
@@ -243,7 +243,7 @@ def test_without_a_dictionary_no_code_is_unknown(build_rows: Callable[..., Any])
     assert parents["DIAGNOSIS//ICD//AB12"] == []
 
 
-def test_a_code_that_a_bill_has_twice_is_flagged_where_it_stands_again(build_rows: Callable[..., Any]) -> None:
+def test_the_repetition_of_a_code_in_a_bill_is_flagged(build_rows: Callable[..., Any]) -> None:
     rows = billed((10, "A419"), (10, "I10"), (10, "A41.9"), (9, "4019"), (10, "a419 "))
     found = build_rows(hospital(diagnoses_icd=rows))
     again = {e["attributes"]["seq_num"] for e in found.of(SUBJECT, "DIAGNOSIS//") if "repeated_code" in e["flags"]}
@@ -354,7 +354,7 @@ def test_items_that_measure_the_same_share_a_parent_whatever_unit_their_code_has
     assert next(iter(found))[0].startswith("LOINC/")
 
 
-def test_a_user_s_own_concept_is_a_parent_too(tmp_path: Path) -> None:
+def test_a_custom_concept_is_a_parent(tmp_path: Path) -> None:
     (tmp_path / "rules").mkdir()
     line = "LAB,50912,LOINC/38483-4,our laboratory"
     (tmp_path / "rules" / "concepts.csv").write_text(f"event_type,item,concept,source\n{line}\n")
@@ -389,7 +389,7 @@ def test_every_target_of_the_equivalence_mappings_is_a_parent(gem: Path) -> None
     assert "--gem: 2 of 4 codes" in found.notes[0]
 
 
-def test_a_line_that_is_no_mapping_is_named(gem: Path) -> None:
+def test_a_line_that_is_not_a_mapping_is_named(gem: Path) -> None:
     with (gem / "2018_I9gem.txt").open("a") as file:
         file.write("001.0 A000 00000\n")
     with pytest.raises(ReleaseError, match=r"2018_I9gem.txt, line 6: "):
@@ -498,7 +498,7 @@ def test_a_vocabulary_without_its_columns_is_refused(athena: Path) -> None:
         ("vocabulary", ["CONCEPT.csv"], r"does not contain CONCEPT_RELATIONSHIP.csv. Get it from.*athena.ohdsi.org"),
     ],
 )
-def test_a_folder_that_lacks_what_it_should_hold_is_refused(
+def test_a_folder_without_the_expected_files_is_refused(
     tmp_path: Path, setting: str, present: list[str] | None, complaint: str
 ) -> None:
     folder = tmp_path / setting
@@ -510,7 +510,7 @@ def test_a_folder_that_lacks_what_it_should_hold_is_refused(
         files_in(**{setting: folder})
 
 
-def test_on_the_command_line_a_missing_folder_is_told_in_words(release: Path, tmp_path: Path) -> None:
+def test_the_command_line_reports_a_missing_folder(release: Path, tmp_path: Path) -> None:
     said = CliRunner().invoke(
         app, ["build", str(release), "-o", str(tmp_path / "out"), "-t", "v1", "--gem", str(tmp_path / "gems")]
     )
@@ -519,7 +519,7 @@ def test_on_the_command_line_a_missing_folder_is_told_in_words(release: Path, tm
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_a_build_says_what_it_read_and_is_another_with_another_vocabulary(
+def test_a_build_records_its_vocabularies_and_changes_with_them(
     build_rows: Callable[..., Any], tmp_path: Path, athena: Path, gem: Path, maps: Path
 ) -> None:
     rows = hospital(
@@ -568,7 +568,7 @@ def real_maps() -> Path:
     return folder
 
 
-def test_the_maps_of_mimic_code_give_parents_in_every_event_type_they_are_for(real_maps: Path) -> None:
+def test_mimic_code_maps_give_parents_in_each_of_their_event_types(real_maps: Path) -> None:
     items = {
         "LAB": 50912,
         "CHART": 220045,

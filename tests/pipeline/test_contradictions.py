@@ -77,7 +77,7 @@ def test_the_time_in_the_emergency_department_belongs_to_the_admission(build_row
     assert got == {1: False, 2: True, 3: True, 4: False}
 
 
-def test_a_date_is_held_against_the_days_of_the_stay(build_rows: Build) -> None:
+def test_a_date_is_compared_with_the_days_of_the_stay(build_rows: Build) -> None:
     rows = [
         {
             "subject_id": SUBJECT,
@@ -94,7 +94,7 @@ def test_a_date_is_held_against_the_days_of_the_stay(build_rows: Build) -> None:
     assert got == [("09", True), ("10", False), ("15", False), ("16", True)]
 
 
-def test_what_was_planned_is_not_held_against_the_stay(build_rows: Build) -> None:
+def test_planned_times_are_not_compared_with_the_stay(build_rows: Build) -> None:
     order = {"subject_id": SUBJECT, "hadm_id": HADM, "pharmacy_id": 5, "drug": "Aspirin", "drug_type": "MAIN"}
     order |= {"starttime": "2150-01-15 08:00:00", "stoptime": "2150-02-15 08:00:00"}
     events = build_rows(BASE | {"hosp/prescriptions": [order]}, standardise=True)
@@ -118,7 +118,7 @@ def test_events_in_a_later_minute_than_the_death_are_flagged(build_rows: Build, 
     assert others == {"DISCHARGE//DIED"}, "an hour after the death"
 
 
-def test_overlapping_admissions_are_flagged_where_it_could_be_known(build_rows: Build) -> None:
+def test_events_in_overlapping_admissions_are_flagged(build_rows: Build) -> None:
     second = ADMISSION | {"hadm_id": HADM + 1, "admittime": "2150-01-14 12:00:00", "dischtime": "2150-01-18 12:00:00"}
     third = ADMISSION | {"hadm_id": HADM + 2, "admittime": "2150-01-18 12:00:00", "dischtime": "2150-01-19 12:00:00"}
     rows = [ADMISSION, *(a | {"edregtime": None, "edouttime": None} for a in (second, third))]
@@ -185,7 +185,9 @@ VALUES = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([1.0, 1.4, 2.0, 5
 
 @settings(max_examples=200, deadline=None)
 @given(VALUES, VALUES, st.sampled_from([0.0, 0.5]))
-def test_an_echo_has_an_equal_at_its_moment(copied_result: list[Any], origin: list[Any], tolerance: float) -> None:
+def test_a_copied_result_has_an_equal_value_at_its_time(
+    copied_result: list[Any], origin: list[Any], tolerance: float
+) -> None:
     moment, value = (np.array(column) for column in zip(*copied_result, strict=True))
     of_moment, of_value = (np.array(column) for column in zip(*origin, strict=True))
     found = _nearest(moment, value, of_moment, of_value, tolerance)

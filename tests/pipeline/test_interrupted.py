@@ -254,7 +254,7 @@ def reached(output: Path, tables: int, shards: int, published: int) -> bool:
     return (work / "state.json").exists()
 
 
-def test_killed_again_and_again_it_ends_the_same_and_repeats_nothing(
+def test_a_build_killed_repeatedly_gives_the_same_result_without_repeating_work(
     crowd: Path, undisturbed: Snapshot, tmp_path: Path
 ) -> None:
     dice = random.Random(1)
@@ -284,7 +284,7 @@ def test_killed_again_and_again_it_ends_the_same_and_repeats_nothing(
     assert {n: stamp(tmp_path / "v1" / "data" / n) for n in files} == files
 
 
-def test_killed_after_every_few_changes_to_files_it_ends_the_same(
+def test_a_build_killed_after_any_change_to_files_gives_the_same_result(
     crowd: Path, undisturbed: Snapshot, tmp_path: Path
 ) -> None:
     # Each run is killed after more changes than the last one was: it gets to its end in some ten runs.
@@ -305,9 +305,7 @@ def test_killed_after_every_few_changes_to_files_it_ends_the_same(
     assert snapshot(tmp_path / "v1") == undisturbed
 
 
-def test_workers_end_by_themselves_when_the_main_process_is_killed(
-    crowd: Path, undisturbed: Snapshot, tmp_path: Path
-) -> None:
+def test_workers_end_when_the_main_process_is_killed(crowd: Path, undisturbed: Snapshot, tmp_path: Path) -> None:
     for shards in (0, 2):
         process = start(crowd, tmp_path)
         # One process more than the two workers is multiprocessing's own.
@@ -323,7 +321,7 @@ def test_workers_end_by_themselves_when_the_main_process_is_killed(
     assert {n: stamp(tmp_path / "v1" / "data" / n) for n in done} == done
 
 
-def test_a_worker_that_is_killed_is_told_and_costs_nothing_finished(
+def test_a_killed_worker_is_reported_and_finished_work_is_kept(
     crowd: Path, undisturbed: Snapshot, tmp_path: Path
 ) -> None:
     process = start(crowd, tmp_path)
@@ -342,7 +340,7 @@ def test_a_worker_that_is_killed_is_told_and_costs_nothing_finished(
     ("name", "whole_group", "tables", "shards"),
     [("SIGINT", True, 3, 0), ("SIGINT", True, 0, 2), ("SIGTERM", False, 3, 0), ("SIGTERM", False, 0, 2)],
 )
-def test_interrupted_it_says_how_to_go_on_and_leaves_nobody_behind(
+def test_an_interrupted_build_explains_how_to_resume_and_leaves_no_process(
     crowd: Path, undisturbed: Snapshot, tmp_path: Path, name: str, whole_group: bool, tables: int, shards: int
 ) -> None:
     process = start(crowd, tmp_path)
@@ -373,7 +371,7 @@ def published_anew(output: Path, small: Snapshot) -> None:
     assert not (output / ".v1.build").exists()
 
 
-def test_killed_between_retiring_the_old_dataset_and_showing_the_new_one(
+def test_a_kill_between_moving_the_old_dataset_and_showing_the_new_one(
     release: Path, small: Snapshot, tmp_path: Path
 ) -> None:
     finish(release, tmp_path, "--max-cpus", "1", "--seed", "1")
@@ -387,7 +385,7 @@ def test_killed_between_retiring_the_old_dataset_and_showing_the_new_one(
     published_anew(tmp_path, small)
 
 
-def test_killed_before_the_working_folder_is_removed(release: Path, small: Snapshot, tmp_path: Path) -> None:
+def test_a_kill_before_the_working_folder_is_removed(release: Path, small: Snapshot, tmp_path: Path) -> None:
     here = "event == 'shutil.rmtree' and path.endswith('/.v1.build/stage')"
     process = start(release, tmp_path, "--max-cpus", "1", code=PRECISE_DRIVER, before=(here,))
     process.communicate(timeout=60)
@@ -398,7 +396,7 @@ def test_killed_before_the_working_folder_is_removed(release: Path, small: Snaps
     published_anew(tmp_path, small)
 
 
-def test_asking_for_the_old_dataset_costs_no_work_on_the_new_one(
+def test_a_request_for_the_old_dataset_keeps_the_work_on_the_new_one(
     release: Path, small: Snapshot, tmp_path: Path
 ) -> None:
     finish(release, tmp_path, "--max-cpus", "1")
@@ -449,7 +447,7 @@ EMPTY = [
 @pytest.mark.parametrize(
     ("what", "how"), [(w, "missing") for w in LOST if "marker" not in w] + [(w, "empty") for w in EMPTY]
 )
-def test_work_that_a_power_cut_took_is_done_again(
+def test_work_lost_in_a_power_failure_is_repeated(
     crowd: Path, undisturbed: Snapshot, resumed: Any, what: str, how: str
 ) -> None:
     def spoil(work: Path) -> None:
@@ -460,7 +458,7 @@ def test_work_that_a_power_cut_took_is_done_again(
     assert snapshot(dataset) == undisturbed
 
 
-def test_admissions_that_a_power_cut_took_are_read_again(crowd: Path, undisturbed: Snapshot, resumed: Any) -> None:
+def test_admissions_lost_in_a_power_failure_are_read_again(crowd: Path, undisturbed: Snapshot, resumed: Any) -> None:
     """Those of a finished shard too: every other shard asks whose an admission is."""
 
     def spoil(work: Path) -> None:
@@ -474,7 +472,7 @@ def test_admissions_that_a_power_cut_took_are_read_again(crowd: Path, undisturbe
     assert snapshot(dataset) == undisturbed
 
 
-def test_what_is_left_of_a_removal_is_no_finished_work(crowd: Path, undisturbed: Snapshot, resumed: Any) -> None:
+def test_the_remains_of_a_removal_are_not_finished_work(crowd: Path, undisturbed: Snapshot, resumed: Any) -> None:
     def spoil(work: Path) -> None:
         shutil.rmtree(work / "rejected")
         shutil.rmtree(work / "stage" / "hosp.poe")
@@ -483,7 +481,7 @@ def test_what_is_left_of_a_removal_is_no_finished_work(crowd: Path, undisturbed:
     assert snapshot(dataset) == undisturbed
 
 
-def test_the_half_built_copy_is_gone_on_with(crowd: Path, undisturbed: Snapshot, resumed: Any) -> None:
+def test_a_partially_built_copy_is_resumed(crowd: Path, undisturbed: Snapshot, resumed: Any) -> None:
     dataset, notes = resumed(crowd)
     assert any(RESUMED in n for n in notes)
     assert snapshot(dataset) == undisturbed
@@ -504,7 +502,7 @@ def changed(release: Path, folder: Path) -> Path:
     return copy
 
 
-def test_changed_input_never_meets_old_work(
+def test_changed_input_never_uses_old_work(
     crowd: Path, undisturbed: Snapshot, resumed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = changed(crowd, tmp_path)
@@ -524,7 +522,7 @@ def test_changed_input_never_meets_old_work(
     ],
     ids=lambda s: next(iter(s)),
 )
-def test_changed_settings_never_meet_old_work(
+def test_changed_settings_never_use_old_work(
     crowd: Path, undisturbed: Snapshot, resumed: Any, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     dataset, notes = resumed(crowd, **settings)
@@ -533,7 +531,7 @@ def test_changed_settings_never_meet_old_work(
     assert snapshot(dataset) == snapshot(fresh) != undisturbed
 
 
-def test_a_list_of_patients_that_changed_never_meets_old_work(
+def test_a_changed_list_of_patients_never_uses_old_work(
     release: Path, handmade: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -577,7 +575,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     subprocess.run(["umount", str(folder)], check=False, capture_output=True)
 
 
-def test_on_a_full_disk_it_says_so_and_goes_on_when_there_is_room(
+def test_a_full_disk_is_reported_and_the_build_resumes_when_there_is_room(
     crowd: Path, undisturbed: Snapshot, disk: Callable[[str], Path]
 ) -> None:
     def full(output: Path) -> None:
@@ -624,7 +622,7 @@ def test_an_output_that_is_a_file_is_named(release: Path, tmp_path: Path) -> Non
     assert str(tmp_path / "file") in finish(release, tmp_path / "file", code=4)
 
 
-def test_of_two_builds_in_one_place_the_second_stops(crowd: Path, undisturbed: Snapshot, tmp_path: Path) -> None:
+def test_the_second_of_two_builds_in_the_same_place_stops(crowd: Path, undisturbed: Snapshot, tmp_path: Path) -> None:
     first_build = start(crowd, tmp_path)
     wait_until(lambda: staged(tmp_path), first_build)
     os.killpg(first_build.pid, signal.SIGSTOP)
@@ -642,9 +640,7 @@ def everything(folder: Path) -> dict[str, tuple[int, int, int]]:
     return {str(p): (p.stat().st_ino, p.stat().st_mtime_ns, p.stat().st_ctime_ns) for p in folder.rglob("*")}
 
 
-def test_a_dataset_that_is_there_is_left_alone_unless_it_shall_be_replaced(
-    release: Path, small: Snapshot, tmp_path: Path
-) -> None:
+def test_an_existing_dataset_is_replaced_only_on_request(release: Path, small: Snapshot, tmp_path: Path) -> None:
     finish(release, tmp_path, "--max-cpus", "1")
     before = everything(tmp_path / "v1")
 
@@ -668,7 +664,7 @@ def test_a_dataset_that_is_there_is_left_alone_unless_it_shall_be_replaced(
     assert snapshot(tmp_path / "v1") == small
 
 
-def test_a_folder_that_somebody_else_made_is_left_alone(release: Path, tmp_path: Path) -> None:
+def test_a_foreign_folder_is_left_alone(release: Path, tmp_path: Path) -> None:
     (tmp_path / "v1").mkdir()
     (tmp_path / "v1" / "thesis.txt").write_text("years of work")
     err = finish(release, tmp_path, code=4)

@@ -140,13 +140,13 @@ def test_the_demo(demo_built: Path, demo: Path, tmp_path: Path) -> None:
     assert {n: a.rejected for n, a in ledger.items() if a.rejected} == {}
 
 
-def test_nothing_is_said_about_the_counts_of_the_demo(demo: Path, tmp_path: Path) -> None:
+def test_the_counts_of_the_demo_give_no_warning(demo: Path, tmp_path: Path) -> None:
     result = ehrtraj.build(demo, tmp_path, "small", max_cpus=1, tables="services,patients,transfers")
     assert result.release == "demo 2.2"
     assert not [n for n in (*result.notes, *result.warnings) if "published" in n or "incomplete" in n]
 
 
-def test_rows_that_lack_in_a_known_release_are_told(demo: Path, tmp_path: Path) -> None:
+def test_missing_rows_of_a_known_release_are_reported(demo: Path, tmp_path: Path) -> None:
     short = tmp_path / "demo"
     for module in ("hosp", "icu"):
         (short / module).mkdir(parents=True)
@@ -282,7 +282,7 @@ def test_every_kind_of_dirt_can_be_planted() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_planted_dirt_is_rejected_whole_and_counted(
+def test_planted_dirt_is_rejected_completely_and_counted(
     handmade: ModuleType, built: Path, tmp_path: Path, seed: int
 ) -> None:
     flaws = flaws_of(handmade)
@@ -395,7 +395,7 @@ def test_a_recipe_that_loses_or_multiplies_rows_stops_the_build(how: str) -> Non
         TableLedger(read=10, dictionary=11),
     ],
 )
-def test_a_row_that_is_not_accounted_for_once_stops_the_build(entry: TableLedger) -> None:
+def test_a_row_not_accounted_for_exactly_once_stops_the_build(entry: TableLedger) -> None:
     check_balance({"hosp/omr": TableLedger(read=2, became_events=1, rejected=Counter(no_time=1))})
     with pytest.raises(LedgerError, match="icu/outputevents"):
         check_balance({"hosp/omr": TableLedger(), "icu/outputevents": entry})
@@ -404,7 +404,7 @@ def test_a_row_that_is_not_accounted_for_once_stops_the_build(entry: TableLedger
 # A part of the release -----------------------------------------------------------------------------------------
 
 
-def test_of_chosen_tables_the_others_are_accounted_for(release: Path, handmade: ModuleType, tmp_path: Path) -> None:
+def test_tables_that_are_not_selected_are_accounted_for(release: Path, handmade: ModuleType, tmp_path: Path) -> None:
     dataset = ehrtraj.build(release, tmp_path, "some", max_cpus=1, tables="diagnoses_icd,icu/chartevents").path
     ledger = assert_holds(dataset)
     rows = handmade.release_rows()
@@ -414,7 +414,7 @@ def test_of_chosen_tables_the_others_are_accounted_for(release: Path, handmade: 
 
 
 @pytest.mark.parametrize("how", ["number", "file", "icu_only"])
-def test_of_chosen_patients_the_others_are_accounted_for(
+def test_patients_who_are_not_selected_are_accounted_for(
     release: Path, handmade: ModuleType, tmp_path: Path, read_events: Callable[[Path], pa.Table], how: str
 ) -> None:
     chosen = tmp_path / "chosen.txt"

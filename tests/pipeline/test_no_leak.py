@@ -88,7 +88,7 @@ def test_only_static_facts_have_no_time(raw: duckdb.DuckDBPyConnection) -> None:
 
 
 @pytest.mark.parametrize("event_type", OF_THE_END)
-def test_what_the_end_of_a_stay_tells_is_not_told_before(raw: duckdb.DuckDBPyConnection, event_type: str) -> None:
+def test_facts_from_the_end_of_a_stay_are_not_available_before(raw: duckdb.DuckDBPyConnection, event_type: str) -> None:
     total, early, known_early = raw.execute(f"""
         SELECT count(*), count(*) FILTER (e.time < s.stop), count(*) FILTER (e.available_time < s.stop)
         FROM events e JOIN stays s USING (subject_id, hadm_id)
@@ -98,7 +98,7 @@ def test_what_the_end_of_a_stay_tells_is_not_told_before(raw: duckdb.DuckDBPyCon
     assert (early, known_early) == (0, 0)
 
 
-def test_no_end_of_a_stay_comes_without_its_stay(raw: duckdb.DuckDBPyConnection) -> None:
+def test_every_end_of_a_stay_belongs_to_a_stay(raw: duckdb.DuckDBPyConnection) -> None:
     """The test above looks at events with an admission: of these event types, all but deaths elsewhere have one."""
     event_types = ", ".join(f"'{d}'" for d in OF_THE_END)
     lost = raw.execute(f"""
@@ -132,7 +132,7 @@ def test_billing_codes_are_not_available_before_the_discharge(raw: duckdb.DuckDB
 
 
 @pytest.mark.parametrize("table", KNOWN_AT_THE_END)
-def test_no_start_carries_what_only_the_end_tells(raw: duckdb.DuckDBPyConnection, table: str) -> None:
+def test_no_start_contains_facts_from_the_end(raw: duckdb.DuckDBPyConnection, table: str) -> None:
     columns, ends = KNOWN_AT_THE_END[table]
     keys = raw.execute(
         """
@@ -183,7 +183,7 @@ def later(value: str | None) -> str | None:
 
 
 @pytest.mark.parametrize("standardise", [False, True])
-def test_another_end_leaves_everything_before_it_as_it_was(
+def test_a_different_end_changes_nothing_before_it(
     handmade: ModuleType, release: Path, tmp_path: Path, standardise: bool
 ) -> None:
     """The future is changed in the raw tables: no event changes but those that are the end."""

@@ -45,7 +45,7 @@ def separate(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # In the events ------------------------------------------------------------------------------------------------
 
 
-def test_a_summary_is_whole_and_known_at_the_end_of_its_day_or_when_it_was_stored(
+def test_a_summary_is_complete_and_available_at_the_end_of_its_day_or_when_stored(
     trajectories: Any, handmade: ModuleType
 ) -> None:
     summary = trajectories.one(SEPSIS, "DISCHARGE_NOTE//DS")
@@ -56,7 +56,7 @@ def test_a_summary_is_whole_and_known_at_the_end_of_its_day_or_when_it_was_store
     assert summary["attributes"] == {"note_id": f"{SEPSIS}-DS-4", "author": "___"}
 
 
-def test_a_summary_stored_before_its_day_is_not_known_before_the_end_of_it(trajectories: Any) -> None:
+def test_a_summary_stored_before_its_day_is_available_at_the_end_of_that_day(trajectories: Any) -> None:
     addendum = trajectories.one(SEPSIS, "DISCHARGE_NOTE//AD")
     assert addendum["time"] == addendum["available_time"] == DISCHARGED
     assert addendum["flags"] == {"available_before_time"}
@@ -75,7 +75,7 @@ def test_an_addendum_has_the_link_of_its_note(trajectories: Any) -> None:
         assert {f"{detail}//parent_note_id", f"{detail}//addendum_note_id"} <= set(fields)
 
 
-def test_a_report_was_made_at_charttime_and_known_at_storetime(trajectories: Any, handmade: ModuleType) -> None:
+def test_a_report_has_its_charttime_and_is_available_at_storetime(trajectories: Any, handmade: ModuleType) -> None:
     report = trajectories.one(SEPSIS, "RADIOLOGY_NOTE//RR")
     assert report["text_value"] == handmade.REPORT
     assert report["time"] == datetime(2153, 4, 12, 4, 10)
@@ -113,7 +113,7 @@ def test_examinations_are_events_by_code_and_name(trajectories: Any, built: Path
         unique=True,
     )
 )
-def test_each_note_has_a_number_of_its_own(notes: list[tuple[int, str, int]]) -> None:
+def test_each_note_has_a_unique_number(notes: list[tuple[int, str, int]]) -> None:
     numbers = [number(f"{subject}-{kind}-{seq}") for subject, kind, seq in notes]
     assert None not in numbers
     assert len(set(numbers)) == len(notes)
@@ -124,7 +124,7 @@ def test_each_note_has_a_number_of_its_own(notes: list[tuple[int, str, int]]) ->
     "note_id",
     ["", "10000032", "10000032-ds-21", "10000032-DS-", "x-DS-1", "10000032-DSX-1", "100000032-DS-1", "90000032-DS-1"],
 )
-def test_a_note_id_that_is_made_otherwise_has_no_number(note_id: str) -> None:
+def test_a_note_id_of_another_form_has_no_number(note_id: str) -> None:
     assert number(note_id) is None
 
 
@@ -177,7 +177,7 @@ def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, texts: list
     assert texts_of(result.path) == dict(enumerate(texts, start=1))
 
 
-def test_a_note_with_a_field_too_many_is_rejected_whole(tmp_path: Path) -> None:
+def test_a_note_with_an_extra_field_is_rejected_completely(tmp_path: Path) -> None:
     write_notes(tmp_path / "release", ["first\n", "second\n"])
     path = tmp_path / "release" / "note" / "radiology.csv.gz"
     bad = '9-RR-1,9,,RR,1,2150-01-01 10:00:00,,"a note\nof three\nlines",and more\n'
@@ -194,7 +194,7 @@ def test_a_note_with_a_field_too_many_is_rejected_whole(tmp_path: Path) -> None:
 # Beside the events, or left out -------------------------------------------------------------------------------
 
 
-def test_texts_beside_the_events_are_those_that_would_be_in_them(
+def test_separate_texts_equal_inline_texts(
     separate: Path, built: Path, read_events: Callable[[Path], pa.Table]
 ) -> None:
     beside, within = read_events(separate), read_events(built)
@@ -214,7 +214,7 @@ def test_texts_beside_the_events_are_those_that_would_be_in_them(
     assert join_notes(built, within).equals(within)
 
 
-def test_a_trajectory_gets_its_notes_when_it_is_asked(separate: Path, built: Path, handmade: ModuleType) -> None:
+def test_a_trajectory_loads_its_notes_on_request(separate: Path, built: Path, handmade: ModuleType) -> None:
     beside, within = ehrtraj.open(separate)[SEPSIS], ehrtraj.open(built)[SEPSIS]
     assert beside.codes("DISCHARGE_NOTE//DS").events["text_value"].to_list() == [None]
     whole = beside.with_notes()
@@ -225,7 +225,7 @@ def test_a_trajectory_gets_its_notes_when_it_is_asked(separate: Path, built: Pat
     assert cut.events["text_value"].to_list() == [handmade.REPORT], "what is known later stays hidden"
 
 
-def test_the_files_of_notes_lie_by_split_and_can_be_read_by_patient(separate: Path, handmade: ModuleType) -> None:
+def test_note_files_are_stored_by_split_and_can_be_read_by_patient(separate: Path, handmade: ModuleType) -> None:
     everything = read_notes(separate)
     assert everything.num_rows == 5
     assert read_notes(separate, [VISIT])["text"].to_pylist() == ["No fracture.\n"]
@@ -239,7 +239,7 @@ def test_the_files_of_notes_lie_by_split_and_can_be_read_by_patient(separate: Pa
         assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_without_notes_nothing_of_the_module_is_read(release: Path, tmp_path: Path) -> None:
+def test_without_notes_the_note_module_is_not_read(release: Path, tmp_path: Path) -> None:
     result = ehrtraj.build(release, tmp_path, "v1", max_cpus=1, notes="none")
     assert not [name for name in result.ledger if name.startswith("note/")]
     assert any("note/discharge" in note and "left out, as requested" in note for note in result.notes)
@@ -248,7 +248,7 @@ def test_without_notes_nothing_of_the_module_is_read(release: Path, tmp_path: Pa
     assert not [table for table in codes if table.startswith("note/")]
 
 
-def test_another_place_for_notes_is_another_build(release: Path, tmp_path: Path) -> None:
+def test_a_different_place_for_notes_is_a_different_build(release: Path, tmp_path: Path) -> None:
     ehrtraj.build(release, tmp_path, "v1", max_cpus=1, notes="none", tables="edstays")
     with pytest.raises(OutputError, match="settings"):
         ehrtraj.build(release, tmp_path, "v1", max_cpus=1, tables="edstays")
@@ -256,14 +256,14 @@ def test_another_place_for_notes_is_another_build(release: Path, tmp_path: Path)
         ehrtraj.build(release, tmp_path, "v2", notes="none", tables="edstays,radiology")
 
 
-def test_a_place_that_does_not_exist_is_named(release: Path, tmp_path: Path) -> None:
+def test_an_unknown_place_for_notes_is_named(release: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="'inline', 'separate' or 'none'"):
         ehrtraj.build(release, tmp_path, "v1", notes="elsewhere")  # type: ignore[arg-type]
     with pytest.raises(OutputError, match="no dataset"):
         read_notes(tmp_path)
 
 
-def test_notes_weigh_by_their_bytes_when_shards_are_cut() -> None:
+def test_notes_count_by_their_bytes_when_patients_are_divided_into_shards() -> None:
     patients = np.arange(1, 2001, dtype=np.int64)
     people, admissions = Entries(patients, 30), Entries(patients, 700)
     plans = [plan_shards(people, admissions, [], None, 100_000, note_bytes=size) for size in (0, 10**8, 10**9)]
@@ -275,7 +275,7 @@ def test_notes_weigh_by_their_bytes_when_shards_are_cut() -> None:
     assert alone.count > 50
 
 
-def test_a_release_of_notes_alone_is_cut_into_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_of_notes_only_is_divided_into_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_notes(tmp_path / "release", [f"note {i}\n" for i in range(12)])
     monkeypatch.setattr(plan_shards, "__defaults__", (100,))
     result = ehrtraj.build(

@@ -68,7 +68,7 @@ def test_sort_order_is_the_stable_order_of_the_columns(given_: list[np.ndarray])
 @example([int64s([0, 2**31 - 1]), int64s([2**32 - 1, 0])])  # 31 and 32 bits: just enough
 @example([int64s([0, 2**32 - 1]), int64s([2**32 - 1, 0])])  # 32 and 32 bits: one too many
 @example([int64s([0, -INT64, INT64 - 1])])
-def test_packed_numbers_compare_as_the_columns_do(given_: list[np.ndarray]) -> None:
+def test_packed_numbers_compare_like_the_columns(given_: list[np.ndarray]) -> None:
     packed = pack(given_)
     widths = [max(1, (int(c.max()) - int(c.min())).bit_length()) for c in given_] if len(given_[0]) else []
     assert (packed is None) == (sum(widths) > 63)
@@ -115,7 +115,7 @@ def sheets(draw_: st.DrawFn) -> tuple[pa.Table, list[str]]:
 
 @settings(deadline=None, max_examples=150)
 @given(sheets())
-def test_duplicates_are_the_rows_that_a_set_has_seen(given_: tuple[pa.Table, list[str]]) -> None:
+def test_duplicates_are_the_rows_that_a_set_already_contains(given_: tuple[pa.Table, list[str]]) -> None:
     sheet, suspect = given_
     seen: set[tuple[object, ...]] = set()
     repeated = []
@@ -165,7 +165,7 @@ def admitted(subjects: list[int] | np.ndarray) -> Entries:
 
 @quickly
 @given(patients=SUBJECTS, chosen=SUBJECTS, target=st.integers(1, 1000))
-def test_a_plan_of_chosen_patients_takes_these_alone(patients: list[int], chosen: list[int], target: int) -> None:
+def test_a_plan_of_selected_patients_contains_only_them(patients: list[int], chosen: list[int], target: int) -> None:
     plan = plan_shards(people(patients), admitted([]), [], int64s(chosen), target)
     selected = plan.is_selected(int64s(patients))
     assert selected is not None
@@ -186,14 +186,14 @@ def test_shards_are_of_about_equal_work() -> None:
 
 @quickly
 @given(few=SUBJECTS, more=SUBJECTS, seed=st.integers(0, 2**40))
-def test_adding_patients_moves_nobody_to_another_split(few: list[int], more: list[int], seed: int) -> None:
+def test_adding_patients_moves_no_patient_to_another_split(few: list[int], more: list[int], seed: int) -> None:
     before = dict(zip(few, split_of(int64s(few), seed).tolist(), strict=True))
     after = dict(zip(more + few, split_of(int64s(more + few), seed).tolist(), strict=True))
     assert before == {subject: after[subject] for subject in few}
 
 
 @pytest.mark.parametrize("seed", [0, 1, 12345, 2**63])
-def test_splits_have_their_shares(seed: int) -> None:
+def test_splits_have_the_expected_sizes(seed: int) -> None:
     patients = np.arange(10_000_000, 10_100_000, dtype=np.int64)
     shares = np.bincount(split_of(patients, seed), minlength=3) / len(patients)
     assert dict(zip(SPLITS, shares, strict=True)) == pytest.approx(
@@ -201,7 +201,7 @@ def test_splits_have_their_shares(seed: int) -> None:
     )
 
 
-def test_another_seed_makes_other_splits() -> None:
+def test_a_different_seed_gives_different_splits() -> None:
     patients = np.arange(10_000_000, 10_010_000, dtype=np.int64)
     same = (split_of(patients, 0) == split_of(patients, 1)).mean()
     # Of two independent draws, 0.8² + 0.1² + 0.1² agree.
@@ -210,7 +210,7 @@ def test_another_seed_makes_other_splits() -> None:
 
 @quickly
 @given(patients=st.lists(st.integers(1, 10**8), unique=True, max_size=60), seed=st.integers(0, 99), data=st.data())
-def test_a_larger_draw_contains_a_smaller_one(patients: list[int], seed: int, data: st.DataObject) -> None:
+def test_a_larger_sample_contains_a_smaller_one(patients: list[int], seed: int, data: st.DataObject) -> None:
     small = data.draw(st.integers(0, len(patients)))
     large = data.draw(st.integers(small, len(patients) + 5))
     first, second = (
@@ -225,7 +225,7 @@ def test_a_larger_draw_contains_a_smaller_one(patients: list[int], seed: int, da
     assert sample_subjects(int64s(patients[::-1]), small, seed).tolist() == first
 
 
-def test_who_is_drawn_does_not_depend_on_the_split() -> None:
+def test_the_sample_does_not_depend_on_the_split() -> None:
     patients = np.arange(10_000_000, 10_050_000, dtype=np.int64)
     drawn = sample_subjects(patients, 5000, 0)
     assert (split_of(drawn, 0) == 0).mean() == pytest.approx(0.8, abs=0.02)
@@ -295,7 +295,7 @@ def encounters_of() -> Callable[[list[dict[str, Any]]], Encounters]:
     stays=stays_of(),
     asked=st.lists(st.tuples(st.integers(0, 4), st.integers(-6 * 60, 48 * 60)), min_size=1, max_size=30),
 )
-def test_an_encounter_is_found_where_exactly_one_admission_holds_the_time(
+def test_an_encounter_is_found_if_exactly_one_admission_contains_the_time(
     encounters_of: Callable[[list[dict[str, Any]]], Encounters],
     stays: list[dict[str, Any]],
     asked: list[tuple[int, int]],
@@ -324,7 +324,7 @@ def test_an_encounter_is_found_where_exactly_one_admission_holds_the_time(
 
 
 @pytest.mark.parametrize("dischtime", [None, hour(0)])
-def test_a_stay_ends_with_the_death_where_the_discharge_is_unknown_or_only_a_date(
+def test_a_stay_ends_at_death_if_the_discharge_is_unknown_or_only_a_date(
     encounters_of: Callable[[list[dict[str, Any]]], Encounters], dischtime: datetime.datetime | None
 ) -> None:
     stay = {"subject_id": 1, "hadm_id": 7, "admittime": hour(3), "dischtime": dischtime, "deathtime": hour(9)}
@@ -476,7 +476,7 @@ def many(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def test_nobody_is_in_two_shards_and_the_number_of_processors_changes_nothing(
+def test_no_patient_is_in_two_shards_and_the_number_of_cores_changes_nothing(
     many: Path, tmp_path: Path, read_events: Callable[[Path], pa.Table]
 ) -> None:
     one = ehrtraj.build(many, tmp_path, "one", max_cpus=1).path
@@ -492,9 +492,7 @@ def test_nobody_is_in_two_shards_and_the_number_of_processors_changes_nothing(
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_events_that_only_differ_in_when_they_happened_have_an_order_too(
-    build_rows: Callable[..., Any], turned: bool
-) -> None:
+def test_events_that_differ_only_in_event_time_are_ordered(build_rows: Callable[..., Any], turned: bool) -> None:
     """With the clock of what was known, two values charted at different times may be told apart by nothing else."""
     times = ["2150-01-01 08:10:00", "2150-01-01 08:00:00"]
     row = {

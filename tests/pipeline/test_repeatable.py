@@ -80,7 +80,7 @@ def shuffled(release: Path, to: Path, seed: int) -> Path:
 
 
 @pytest.mark.usefixtures("several_shards")
-def test_the_number_of_processors_changes_no_byte(release: Path, build: Build) -> None:
+def test_the_number_of_cores_changes_no_byte(release: Path, build: Build) -> None:
     one = build(release, max_cpus=1)
     assert len({p.name for p in (one / "data").rglob("*.parquet")}) >= 3
     for cpus in (2, 3):
@@ -88,7 +88,7 @@ def test_the_number_of_processors_changes_no_byte(release: Path, build: Build) -
 
 
 @pytest.mark.usefixtures("several_shards")
-def test_the_limit_of_memory_changes_no_byte(release: Path, build: Build) -> None:
+def test_the_memory_limit_changes_no_byte(release: Path, build: Build) -> None:
     assert files_of(build(release, max_cpus=2, memory_limit="1GB")) == files_of(build(release, memory_limit="4GB"))
 
 
@@ -111,7 +111,7 @@ def test_the_order_of_the_rows_of_the_demo_changes_no_byte(
     assert rejects_of(dataset) == rejects_of(demo_built)
 
 
-def test_whether_files_are_packed_changes_no_byte(
+def test_compression_of_the_input_changes_no_byte(
     handmade: ModuleType, built: Path, build: Build, tmp_path: Path
 ) -> None:
     handmade.write_release(tmp_path / "plain", plain=True)
@@ -124,7 +124,7 @@ def test_whether_files_are_packed_changes_no_byte(
 
 
 @pytest.mark.parametrize("size", [100, 3000])
-def test_the_size_of_what_is_read_and_written_at_once_changes_no_byte(
+def test_block_and_round_sizes_change_no_byte(
     release: Path, built: Path, build: Build, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(read_blocks, "__defaults__", (size,))

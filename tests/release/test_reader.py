@@ -405,7 +405,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     assert str(path) in str(raised.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="No such file") as raised:
         read_header(tmp_path / "missing.csv.gz")
     assert "missing.csv.gz" in str(raised.value)

@@ -58,7 +58,7 @@ def test_each_task_has_its_result(workers: int) -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_no_more_tasks_are_taken_than_are_worked_on() -> None:
+def test_tasks_are_taken_only_when_a_process_is_free() -> None:
     taken = []
 
     def tasks() -> Iterator[tuple[int, tuple[int]]]:
@@ -77,13 +77,13 @@ def test_an_error_of_a_task_is_raised(workers: int) -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_a_process_that_was_ended_is_reported() -> None:
+def test_a_killed_process_is_reported() -> None:
     with pytest.raises(OutputError, match="the system ended a worker process"):
         list(stream_tasks(die, [(0, (0,)), (1, (1,))], 2))
     assert multiprocessing.active_children() == []
 
 
-def test_a_process_that_hands_over_a_large_result_can_be_ended(tmp_path: Path) -> None:
+def test_a_process_that_sends_a_large_result_can_be_ended(tmp_path: Path) -> None:
     """A shared pipe of results was never read to its end then: the command did not end."""
     results = stream_tasks(large, [(n, (tmp_path / str(n),)) for n in range(3)], 2)
     next(results)
@@ -93,7 +93,7 @@ def test_a_process_that_hands_over_a_large_result_can_be_ended(tmp_path: Path) -
     assert multiprocessing.active_children() == []
 
 
-def test_ctrl_c_during_a_query_is_ctrl_c(tmp_path: Path) -> None:
+def test_ctrl_c_during_a_query_raises_keyboardinterrupt(tmp_path: Path) -> None:
     """DuckDB raises a RuntimeError instead."""
     endless = "SELECT sum(hash(a.range + b.range)) FROM range(10000000) a, range(10000000) b"
     with open_database(tmp_path, 10**9, 1) as database:
@@ -116,7 +116,7 @@ main()
 @pytest.mark.parametrize(
     ("command", "moment"), [("check", "ehrtraj-*"), ("check", "ehrtraj-*/*"), ("diff", "ehrtraj-*")]
 )
-def test_ctrl_c_ends_a_command_and_leaves_nothing(
+def test_ctrl_c_ends_a_command_and_leaves_no_files(
     several_shards_built: Path, tmp_path: Path, command: str, moment: str
 ) -> None:
     """While processes start, and when the first of them has begun to write."""

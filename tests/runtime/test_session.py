@@ -38,7 +38,7 @@ def duckdb_functions(text: str) -> set[str]:
     return {name for name in used if not name[0].isupper() and name != "__version__"}
 
 
-def test_one_module_opens_connections() -> None:
+def test_only_one_module_opens_connections() -> None:
     found = {
         str(path.relative_to(SOURCE)): names
         for path in SOURCE.rglob("*.py")
@@ -49,7 +49,7 @@ def test_one_module_opens_connections() -> None:
         assert duckdb_functions(sneaky), sneaky
 
 
-def test_what_does_not_fit_into_memory_goes_into_a_private_folder(
+def test_data_that_does_not_fit_in_memory_is_spilled_to_a_private_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -64,7 +64,7 @@ def test_what_does_not_fit_into_memory_goes_into_a_private_folder(
     assert list(tmp_path.iterdir()) == [parent], "something was written into the current folder"
 
 
-def test_a_session_without_a_folder_of_its_own_spills_into_the_system_s(
+def test_a_session_without_a_spill_folder_uses_the_system_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -75,7 +75,7 @@ def test_a_session_without_a_folder_of_its_own_spills_into_the_system_s(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_spill_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(OutputError, match=r"cannot create a spill folder in .*file/spill"),
@@ -143,7 +143,7 @@ def test_sql_does_not_leave_its_session(sql: str, locked: tuple[duckdb.DuckDBPyC
     assert visible.height == 1
 
 
-def test_a_file_is_readable_whatever_its_name(tmp_path: Path) -> None:
+def test_a_file_with_any_name_is_readable(tmp_path: Path) -> None:
     for name in ("it's, here.csv", "a[1]*.csv", "{x}.csv"):
         path = tmp_path / name
         path.write_text("a\n1\n")
@@ -151,7 +151,7 @@ def test_a_file_is_readable_whatever_its_name(tmp_path: Path) -> None:
             assert connection.execute(f"FROM read_csv({quoted(str(path))})").fetchall() == [(1,)]
 
 
-def test_a_query_that_does_not_end_is_ended() -> None:
+def test_an_endless_query_is_stopped() -> None:
     with open_session(threads=1, seconds=1) as connection, pytest.raises(duckdb.Error, match="maximum execution time"):
         connection.sql(
             "SELECT sum(hash(a.range + b.range)) FROM range(1_000_000) AS a, range(10_000_000) AS b"

@@ -121,7 +121,7 @@ def test_a_build_never_replaces_a_folder_that_contains_what_it_reads(place: Path
     assert "chosen.csv" in refused(place, *build(place, "trajectories", "v1", "--overwrite", "--subjects", str(chosen)))
 
 
-def test_overwrite_replaces_nothing_but_a_dataset(place: Path) -> None:
+def test_overwrite_replaces_only_a_dataset(place: Path) -> None:
     assert "not made by ehrtraj" in refused(place, *build(place, "home", "Documents", "--overwrite"))
     (place / "home" / "v1").write_text("a plain file")
     assert "is a file" in refused(place, *build(place, "home", "v1", "--overwrite"))
@@ -164,7 +164,7 @@ def test_overwrite_replaces_an_old_or_damaged_dataset(place: Path) -> None:
     assert not list((place / "trajectories").glob(".v1.build"))
 
 
-def test_a_manifest_that_lists_files_elsewhere_deletes_nothing_there(place: Path) -> None:
+def test_a_manifest_that_lists_outside_files_does_not_delete_them(place: Path) -> None:
     dataset = place / "trajectories" / "v1"
     manifest = json.loads((dataset / "manifest.json").read_text())
     for name in ("../../home/Documents/thesis.txt", str(place / "home" / "Documents" / "thesis.txt")):
@@ -174,7 +174,7 @@ def test_a_manifest_that_lists_files_elsewhere_deletes_nothing_there(place: Path
     assert (place / "home" / "Documents" / "thesis.txt").read_text() == "years of work"
 
 
-def test_a_working_folder_that_is_not_ours_is_left_alone(place: Path) -> None:
+def test_a_foreign_working_folder_is_left_alone(place: Path) -> None:
     work = place / "out" / ".v1.build"
     work.mkdir(parents=True)
     (work / "thesis.txt").write_text("years of work")
@@ -238,7 +238,7 @@ def test_an_export_with_other_files_in_it_is_left_alone(place: Path) -> None:
     refused(place, *export(place, "files", "--per", "admission"))
 
 
-def test_an_export_is_replaced_by_its_own_list_of_files(place: Path) -> None:
+def test_an_export_is_replaced_according_to_its_list_of_files(place: Path) -> None:
     run(*export(place, "files"), code=0)
     run(*export(place, "files", "--per", "admission", "--overwrite"), code=0)
     run(*export(place, "fresh", "--per", "admission"), code=0)
@@ -271,7 +271,7 @@ def label(place: Path, output: str, *options: str) -> tuple[str | Path, ...]:
     return ("label", place / "trajectories" / "v1", "in_hospital_mortality", "-o", place / output, *options)
 
 
-def test_labels_replace_nothing_but_labels(place: Path) -> None:
+def test_labels_replace_only_labels(place: Path) -> None:
     for name in ("home/Documents/thesis.txt", "trajectories/v1/ledger.parquet", "trajectories/v1/labels.parquet"):
         refused(place, *label(place, name, "--overwrite"))
     shutil.copy(place / "trajectories" / "v1" / "ledger.parquet", place / "ledger.parquet")

@@ -39,7 +39,7 @@ def put(storage: Storage, name: str, data: bytes) -> None:
     output.commit()
 
 
-def test_a_file_has_no_name_before_it_is_complete(storage: Storage) -> None:
+def test_a_file_appears_only_when_it_is_complete(storage: Storage) -> None:
     output = storage.create("a/b.bin")
     output.sink.write(b"12345")
     assert storage.size("a/b.bin") is None
@@ -50,7 +50,7 @@ def test_a_file_has_no_name_before_it_is_complete(storage: Storage) -> None:
     assert storage.read("a/b.bin") == b"12345"
 
 
-def test_an_abandoned_file_leaves_nothing(storage: Storage) -> None:
+def test_an_abandoned_file_leaves_nothing_behind(storage: Storage) -> None:
     put(storage, "a.bin", b"old")
     output = storage.create("a.bin")
     output.sink.write(b"new")
@@ -89,7 +89,7 @@ def test_small_files_are_written_replaced_and_put_once(storage: Storage) -> None
     assert (storage.read("x/state"), storage.read("x/other")) == (b"2", b"3")
 
 
-def test_files_and_folders_move_and_go(storage: Storage) -> None:
+def test_files_and_folders_are_moved_and_deleted(storage: Storage) -> None:
     put(storage, "a/1", b"1")
     put(storage, "a/b/2", b"2")
     storage.move("a", "new/place")
@@ -103,7 +103,7 @@ def test_files_and_folders_move_and_go(storage: Storage) -> None:
     assert storage.files() == ["new/place/1"]
 
 
-def test_documents_are_read_as_written_or_not_at_all(storage: Storage) -> None:
+def test_documents_are_read_completely_or_not_at_all(storage: Storage) -> None:
     assert read_document(storage, "d.json") is None
     write_document(storage, "d.json", {"a": [1, None], "p": Path("x")})
     assert read_document(storage, "d.json") == {"a": [1, None], "p": "x"}
@@ -121,7 +121,7 @@ def test_a_storage_can_be_sent_to_another_process(storage: Storage) -> None:
     assert copy.where("b").endswith("a/b")
 
 
-def test_a_lock_is_held_once(storage: Storage) -> None:
+def test_a_lock_is_held_by_one_process(storage: Storage) -> None:
     with storage.lock(".lock"):
         with pytest.raises(LockedError), storage.lock(".lock"):
             pass

@@ -94,7 +94,7 @@ def test_a_link_planted_after_the_check_is_refused(
     assert mine.read_bytes() == MINE
 
 
-def test_a_second_name_is_refused_for_writing_before_anything_is_cut_off(mine: Path, tmp_path: Path) -> None:
+def test_a_hard_link_is_refused_before_the_file_is_truncated(mine: Path, tmp_path: Path) -> None:
     os.link(mine, tmp_path / "second")
     with pytest.raises(OutputError, match="hard link"):
         open_and_close(tmp_path / "second")
@@ -113,7 +113,7 @@ def test_a_pipe_does_not_block_and_is_refused(tmp_path: Path, flags: int) -> Non
         lock(tmp_path / "pipe")
 
 
-def test_folders_that_are_links_are_followed(tmp_path: Path) -> None:
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "data").symlink_to(tmp_path / "disk")
     for writer in WRITERS.values():
@@ -121,7 +121,7 @@ def test_folders_that_are_links_are_followed(tmp_path: Path) -> None:
     assert (tmp_path / "disk" / "file").read_bytes() == b"new"
 
 
-def test_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
+def test_files_are_private_with_any_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         for name, writer in WRITERS.items():
@@ -131,9 +131,7 @@ def test_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
         os.umask(before)
 
 
-def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_only_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_atomically(tmp_path / "file", b"old", sync=True)
 
     def fail(descriptor: int) -> None:
@@ -152,7 +150,7 @@ def test_a_temporary_file_of_a_killed_process_is_replaced(mine: Path, tmp_path: 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "file"]
 
 
-def test_one_holder_at_a_time(tmp_path: Path) -> None:
+def test_only_one_process_holds_a_lock(tmp_path: Path) -> None:
     with locked_file(tmp_path / "lock"):
         with pytest.raises(Timeout), locked_file(tmp_path / "lock"):
             raise AssertionError("two holders")
