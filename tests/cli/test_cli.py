@@ -1,4 +1,4 @@
-"""The command as its user meets it."""
+"""The command line from the user's point of view: help, options, screens, and files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import ehrtraj
 from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.sources.source import packaged
 
-# The command, with shards so small that the eight patients fill several.
+# The command, with shards so small that the eight patients need several of them.
 SEVERAL_SHARDS = """
 from ehrtraj.pipeline.plan import shards
 shards.plan_shards.__defaults__ = (4000,)
@@ -48,12 +48,16 @@ def ehrtraj_cli(*arguments: object, **environment: str) -> subprocess.CompletedP
 def done(
     handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[subprocess.CompletedProcess[str], Path]:
-    """A build of the hand-made release by two processes under the usual umask: what was said, and where it is."""
+    """Build the hand-made release with two processes under the usual umask.
+
+    Returns:
+        The completed command, and its output folder.
+    """
     folder = tmp_path_factory.mktemp("cli")
     output = folder / "deep" / "output"
     handmade.write_release(folder / "mimic")
     command = [sys.executable, "-c", SEVERAL_SHARDS, "build", str(folder / "mimic"), "--output", str(output)]
-    said = subprocess.run(
+    result = subprocess.run(
         [*command, "--trajectory-version", "v1", "--max-cpus", "2", "--as-written"],
         capture_output=True,
         text=True,
@@ -61,26 +65,26 @@ def done(
         check=False,
         umask=0o022,
     )
-    assert said.returncode == 0, said.stderr
-    return said, output
+    assert result.returncode == 0, result.stderr
+    return result, output
 
 
 def test_help_has_examples_and_every_setting() -> None:
-    said = ehrtraj_cli("build", "--help", COLUMNS="200", NO_COLOR="1")
-    assert said.returncode == 0
-    assert said.stderr == ""
+    result = ehrtraj_cli("build", "--help", COLUMNS="200", NO_COLOR="1")
+    assert result.returncode == 0
+    assert result.stderr == ""
     for word in (
         "ehrtraj build physionet.org/files/mimiciv/3.1 --output trajectories --trajectory-version v1",
         "DATA_DIR=mimic-iv",
         "--output", "--trajectory-version", "--max-cpus", "--memory-limit", "--tables", "--subjects", "--icu-only",
         "--clock", "--seed", "--overwrite", "--allow-incomplete", "--config", "--show-config", "Exit codes",
     ):  # fmt: skip
-        assert word in said.stdout, word
+        assert word in result.stdout, word
     assert "build" in ehrtraj_cli("--help").stdout
 
 
 def test_the_examples_of_the_help_can_be_parsed(tmp_path: Path) -> None:
-    """Each example is a command: run as it stands in an empty folder, it complains of the input alone."""
+    """Each example is a valid command: run unchanged in an empty folder, it fails only because its input is missing."""
     examples = re.findall(
         r"^ *((?:\w+=\S+ )*ehrtraj build .*?) *$", ehrtraj_cli("build", "--help", COLUMNS="200").stdout, re.M
     )
@@ -88,29 +92,32 @@ def test_the_examples_of_the_help_can_be_parsed(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text('data_dir = "mimic-iv"\ntrajectory_version = "v1"\n')
     for example in examples:
         command = example.replace("ehrtraj build", f"{sys.executable} -m ehrtraj build")
-        said = subprocess.run(
+        result = subprocess.run(
             command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
         )
-        assert said.returncode == (0 if "--show-config" in example else 3), (example, said.stderr)
-        assert "--show-config" in example or "no such folder" in said.stderr
+        assert result.returncode == (0 if "--show-config" in example else 3), (example, result.stderr)
+        assert "--show-config" in example or "no such folder" in result.stderr
 
 
 def test_version() -> None:
-    said = ehrtraj_cli("--version")
-    assert (said.returncode, said.stdout, said.stderr) == (0, f"ehrtraj {ehrtraj.__version__}\n", "")
+    result = ehrtraj_cli("--version")
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"ehrtraj {ehrtraj.__version__}\n", "")
 
 
-def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
-    """Command line before environment before file before default, and nothing is built."""
+def test_show_config_prints_the_origin_of_each_setting(tmp_path: Path) -> None:
+    """The command line wins over the environment, which wins over the file, which wins over the default.
+
+    Nothing is built.
+    """
     folder = tmp_path / ("a [very] long name " * 6).strip()
     file = tmp_path / "settings.toml"
     file.write_text('data_dir = "in-file"\nclock = "available"\nseed = 1\nmax_cpus = 1\ntrajectory_version = "v0"\n')
-    said = ehrtraj_cli(
+    result = ehrtraj_cli(
         "build", folder, "--output", tmp_path / "out", "--seed", 3, "--config", file, "--show-config",
         SEED="2", MAX_CPUS="2", EHRTRAJ_TRAJECTORY_VERSION="v9", TRAJECTORY_VERSION="v8",
     )  # fmt: skip
-    assert said.returncode == 0, said.stderr
-    lines = {line.split()[0]: line for line in said.stdout.splitlines() if line.strip()}
+    assert result.returncode == 0, result.stderr
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
     expected = {
         "data_dir": (folder, "command line"),
         "output": (tmp_path / "out", "command line"),
@@ -160,32 +167,30 @@ def test_show_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
     ],
     ids=lambda o: " ".join(o) if o[0].startswith("--") else "",
 )
-def test_a_setting_that_cannot_be_is_refused(
-    release: Path, tmp_path: Path, options: list[str], complaint: list[str]
-) -> None:
+def test_an_invalid_setting_is_refused(release: Path, tmp_path: Path, options: list[str], complaint: list[str]) -> None:
     version = [] if "--trajectory-version" in options else ["--trajectory-version", "v1"]
-    said = ehrtraj_cli("build", release, "--output", tmp_path / "out", *version, *options)
-    assert said.returncode == 2, said.stderr
-    assert "Traceback" not in said.stderr
+    result = ehrtraj_cli("build", release, "--output", tmp_path / "out", *version, *options)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
     for words in complaint:
-        assert words in said.stderr
+        assert words in result.stderr
     assert not (tmp_path / "out" / "v1").exists()
 
 
-def test_away_from_a_terminal_it_is_quiet_and_plain(
+def test_without_a_terminal_output_is_plain_and_stderr_is_empty(
     done: tuple[subprocess.CompletedProcess[str], Path],
 ) -> None:
-    said, output = done
-    assert said.stderr == ""
+    result, output = done
+    assert result.stderr == ""
     for text in ("\x1b", "\r", "━"):
-        assert text not in said.stdout
-    assert f"dataset: {output / 'v1'}\n" in said.stdout
+        assert text not in result.stdout
+    assert f"dataset: {output / 'v1'}\n" in result.stdout
 
 
 def test_the_summary_has_every_table_and_the_totals(
     done: tuple[subprocess.CompletedProcess[str], Path], handmade: ModuleType
 ) -> None:
-    said, output = done
+    result, output = done
     ledger = pq.read_table(output / "v1" / "ledger.parquet").to_pylist()
     expected: dict[str, list[int]] = {}
     for line in ledger:
@@ -195,28 +200,28 @@ def test_the_summary_has_every_table_and_the_totals(
             row[4] += line["events"] or 0
     assert set(expected) == set(packaged("mimiciv").tables_of("patient"))
     expected["all"] = [sum(column) for column in zip(*expected.values(), strict=True)]
-    first = said.stdout.split("rejected because")[0]
+    first, _, _ = result.stdout.partition("reason for rejection")
     shown = {
         m[1]: [int(n.replace(",", "")) for n in m[2].split()] for m in re.finditer(r"^(\S+) +(\d[\d, ]+)$", first, re.M)
     }
     assert shown == expected
     for line in ledger:
         if line["outcome"] == "rejected":
-            assert re.search(rf"^{line['table']} +{line['reason']} +{line['rows']:,}\s*$", said.stdout, re.M)
-    assert f"8 patients, {expected['all'][4]:,} events" in said.stdout
-    assert re.search(r"in [\d.]+ s, at most \d+ MB of memory, \d+ kB on disk", said.stdout)
-    assert f"rejected rows, complete: {output / 'v1' / 'rejected'}" in said.stdout
+            assert re.search(rf"^{line['table']} +{line['reason']} +{line['rows']:,}\s*$", result.stdout, re.M)
+    assert f"8 patients, {expected['all'][4]:,} events" in result.stdout
+    assert re.search(r"in [\d.]+ s, peak memory \d+ MB, \d+ kB on disk", result.stdout)
+    assert f"rejected rows: {output / 'v1' / 'rejected'}" in result.stdout
 
 
-def test_the_summary_says_what_the_manifest_says(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
-    said, output = done
+def test_the_summary_agrees_with_the_manifest(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    result, output = done
     manifest = json.loads((output / "v1" / "manifest.json").read_text())
     assert manifest["shards"] > 2
-    assert f"{manifest['summary']['patients']} patients, {manifest['summary']['events']} events" in said.stdout
+    assert f"{manifest['summary']['patients']} patients, {manifest['summary']['events']} events" in result.stdout
     assert manifest["peak_memory_bytes"] > 50e6
 
 
-def test_what_is_written_is_readable_by_its_owner_alone(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+def test_only_the_owner_can_read_the_dataset(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
     _, output = done
     modes = {p: stat.S_IMODE(p.lstat().st_mode) for p in [output.parent, output, *output.rglob("*")]}
     assert len(modes) > 20
@@ -224,8 +229,8 @@ def test_what_is_written_is_readable_by_its_owner_alone(done: tuple[subprocess.C
         assert mode == (0o700 if path.is_dir() else 0o600), f"{path}: {mode:o}"
 
 
-def test_the_working_folder_too_is_readable_by_its_owner_alone(release: Path, tmp_path: Path) -> None:
-    # Ended just before it is published: the working folder is left behind.
+def test_only_the_owner_can_read_the_working_folder(release: Path, tmp_path: Path) -> None:
+    # The process is ended just before it publishes the dataset, so that the working folder is left behind.
     code = f"""
 import os, sys
 def hook(event, arguments):
@@ -234,8 +239,8 @@ def hook(event, arguments):
 sys.addaudithook(hook)
 {SEVERAL_SHARDS}"""
     command = [sys.executable, "-c", code, "build", str(release), "--output", str(tmp_path / "out")]
-    said = subprocess.run([*command, "--trajectory-version", "v1", "--max-cpus", "2"], timeout=60, umask=0o022)
-    assert said.returncode == 9
+    result = subprocess.run([*command, "--trajectory-version", "v1", "--max-cpus", "2"], timeout=60, umask=0o022)
+    assert result.returncode == 9
     paths = list((tmp_path / "out" / ".v1.build").rglob("*"))
     assert len(paths) > 20
     for path in paths:
@@ -243,27 +248,29 @@ sys.addaudithook(hook)
 
 
 def on_a_terminal(command: list[str]) -> tuple[int, str]:
-    """Run a command whose standard streams are a terminal; returns its exit code and what it showed."""
-    ours, theirs = pty.openpty()
+    """Run a command whose standard streams are a terminal; return its exit code and what it printed."""
+    controller, terminal = pty.openpty()
     environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TERM", "CI")} | {"TERM": "xterm"}
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, close_fds=True)
-    os.close(theirs)
+    process = subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment, close_fds=True
+    )
+    os.close(terminal)
     shown, deadline = b"", time.monotonic() + 60
     while time.monotonic() < deadline:
-        if not select.select([ours], [], [], 0.2)[0]:
+        if not select.select([controller], [], [], 0.2)[0]:
             continue
         try:
-            piece = os.read(ours, 65536)
+            piece = os.read(controller, 65536)
         except OSError:  # the other end is closed
             break
         if not piece:
             break
         shown += piece
-    os.close(ours)
+    os.close(controller)
     return process.wait(timeout=10), shown.decode()
 
 
-def test_on_a_terminal_there_are_bars(release: Path, tmp_path: Path) -> None:
+def test_on_a_terminal_progress_bars_are_shown(release: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ehrtraj", "build", str(release), "--output", str(tmp_path), "-t", "v1"]
     code, shown = on_a_terminal([*command, "--max-cpus", "1"])
     assert code == 0
@@ -271,7 +278,7 @@ def test_on_a_terminal_there_are_bars(release: Path, tmp_path: Path) -> None:
         assert words in shown, words
 
 
-def test_as_a_library_it_keeps_silent(
+def test_a_library_call_prints_nothing(
     release: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_shards, "__defaults__", (4000,))
@@ -283,7 +290,7 @@ def test_as_a_library_it_keeps_silent(
     assert result.path == tmp_path / "v1"
 
 
-def test_as_a_library_it_leaves_the_umask_alone(release: Path, tmp_path: Path) -> None:
+def test_a_library_call_does_not_change_the_umask(release: Path, tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         ehrtraj.build(release, tmp_path, "v1", max_cpus=1, tables="patients")
@@ -292,11 +299,11 @@ def test_as_a_library_it_leaves_the_umask_alone(release: Path, tmp_path: Path) -
         os.umask(before)
 
 
-def test_the_clock_of_availability(
+def test_with_clock_available_time_is_available_time(
     release: Path, built: Path, tmp_path: Path, read_events: Callable[[Path], pa.Table]
 ) -> None:
-    said = ehrtraj_cli("build", release, "--output", tmp_path, "-t", "v1", "--clock", "available", "--max-cpus", 1)
-    assert said.returncode == 0, said.stderr
+    result = ehrtraj_cli("build", release, "--output", tmp_path, "-t", "v1", "--clock", "available", "--max-cpus", 1)
+    assert result.returncode == 0, result.stderr
     known, happened = read_events(tmp_path / "v1"), read_events(built)
     assert "event_time" not in happened.column_names
     assert known["time"].equals(known["available_time"])
@@ -305,7 +312,7 @@ def test_the_clock_of_availability(
         order = [(r["subject_id"], r["time"] is not None, r["time"]) for r in rows]
         assert order == sorted(order, key=lambda r: (r[0], r[1], r[2].timestamp() if r[2] else 0))
 
-    # The same events, but for the clock: sorted alike, they agree in every column.
+    # The events are the same except for the clock: in the same order, all columns agree.
     columns = [c for c in happened.column_names if c != "time"]
 
     def in_order(events: pa.Table, time_column: str) -> list[tuple[Any, ...]]:

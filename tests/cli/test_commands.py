@@ -1,4 +1,4 @@
-"""A command is one file: everything else finds it there."""
+"""Each command is one file, which the rest of the program discovers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ehrtraj.cli.application import Command
 from ehrtraj.cli.show.screen import write_lines
 
 
-def greet(whom: Annotated[str, typer.Argument(help="Anyone.")]) -> None:
-    """Never shown."""
-    write_lines([f"hello {whom}"])
+def greet(name: Annotated[str, typer.Argument(help="Name of a person.")]) -> None:
+    """This docstring is not shown, because the command declares its help."""
+    write_lines([f"hello {name}"])
 
 
 COMMAND = Command(greet, place=45, writes=False, help="Wave at someone.")
@@ -45,7 +45,7 @@ def with_toy(folder: Path, source: str, *arguments: str) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
 
-def test_a_new_command_is_listed_in_its_place_and_runs(tmp_path: Path) -> None:
+def test_a_new_command_is_listed_at_its_position_and_runs(tmp_path: Path) -> None:
     listed = with_toy(tmp_path / "commands", TOY, "--help").stdout
     names = re.findall(r"^│ (\w+) ", listed, re.M)
     at = names.index("wave")
@@ -56,9 +56,9 @@ def test_a_new_command_is_listed_in_its_place_and_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left_out", "named"), [(", writes=False", "'writes'"), (", place=45", "'place'"), ("COMMAND = ", "'COMMAND'")]
+    ("removed", "reported"), [(", writes=False", "'writes'"), (", place=45", "'place'"), ("COMMAND = ", "'COMMAND'")]
 )
-def test_a_command_must_declare_itself_in_full(tmp_path: Path, left_out: str, named: str) -> None:
-    ran = with_toy(tmp_path / "commands", TOY.replace(left_out, ""), "--help")
+def test_an_incomplete_declaration_of_a_command_fails(tmp_path: Path, removed: str, reported: str) -> None:
+    ran = with_toy(tmp_path / "commands", TOY.replace(removed, ""), "--help")
     assert ran.returncode == 1
-    assert named in ran.stderr.splitlines()[-1]
+    assert reported in ran.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""`ehrtraj info`, `show` and `codes` as their user meets them."""
+"""`ehrtraj info`, `show` and `codes` from the user's point of view."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def ds(built: Path) -> ehrtraj.Dataset:
     return ehrtraj.open(built)
 
 
-def test_info_says_how_much_there_is_of_everything(ds: ehrtraj.Dataset) -> None:
+def test_info_counts_patients_events_and_codes(ds: ehrtraj.Dataset) -> None:
     events = ds.scan().collect()
-    said = run("info", ds.path).stdout
-    assert f"8 patients, {events.height:,} events of {ds.codes.height:,} codes" in said
+    output = run("info", ds.path).stdout
+    assert f"8 patients, {events.height:,} events of {ds.codes.height:,} codes" in output
     for column, kind in (("source_table", "table"), (pl.col("code").str.split("//").list.first(), "event_type")):
         for name, count in events.group_by(column).len().iter_rows():
-            assert re.search(rf"^{re.escape(name)} +\d+ +{count}\b", said, re.M), (kind, name, said)
+            assert re.search(rf"^{re.escape(name)} +\d+ +{count}\b", output, re.M), (kind, name, output)
     for split, group in ds.subjects.group_by("split"):
-        assert re.search(rf"^{split[0]} +{group.height} +{group['n_events'].sum()}$", said, re.M), said
+        assert re.search(rf"^{split[0]} +{group.height} +{group['n_events'].sum()}$", output, re.M), output
     code, count = ds.sql("SELECT code, count(*) AS n FROM events GROUP BY code ORDER BY n DESC, code LIMIT 1").row(0)
-    frequent = said[said.index("most frequent codes") :].splitlines()
-    assert sum(not line.startswith(" ") for line in frequent) == 12, "a long description goes on in the next line"
+    frequent = output[output.index("most frequent codes") :].splitlines()
+    assert sum(not line.startswith(" ") for line in frequent) == 12, "a long description continues on the next line"
     assert re.match(rf"{re.escape(code)} .* {count} ", frequent[2]), frequent
 
 
@@ -62,12 +62,12 @@ def test_info_as_json(ds: ehrtraj.Dataset) -> None:
 
 
 def lines_of(result: Result) -> list[str]:
-    """The lines of events: the others have no indent."""
+    """Return the lines that show events: only these are indented."""
     assert result.exit_code == 0, result.output
     return [line for line in result.stdout.splitlines() if line.startswith("  ")]
 
 
-def test_show_has_a_line_for_each_event(ds: ehrtraj.Dataset) -> None:
+def test_show_prints_one_line_per_event(ds: ehrtraj.Dataset) -> None:
     for trajectory in ds.trajectories():
         lines = lines_of(run("show", ds.path, trajectory.subject_id))
         assert len(lines) == len(trajectory)
@@ -76,24 +76,24 @@ def test_show_has_a_line_for_each_event(ds: ehrtraj.Dataset) -> None:
             assert re.match(rf"  (always|\d{{4}}(-\d\d-\d\d( \d\d:\d\d)?)?) +{event_type}( |$)", line), line
 
 
-def test_show_only_some_codes_and_a_span_of_time(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
-    who = handmade.SEPSIS
+def test_show_selects_codes_and_a_time_range(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    subject = handmade.SEPSIS
     options = ["--code", "LAB//*", "--code", "ICU_*", "--from", "2153-04-12", "--to", "2153-04-13 05:10"]
-    result = run("show", ds.path, who, *options)
+    result = run("show", ds.path, subject, *options)
     expected = (
-        ds[who]
+        ds[subject]
         .codes("LAB//*", "ICU_*")
         .events.filter(
             pl.col("time").is_between(pl.datetime(2153, 4, 12), pl.datetime(2153, 4, 13, 5, 10), closed="left")
         )
     )
     assert len(lines_of(result)) == expected.height > 3
-    assert f"{expected.height} of {len(ds[who])} events" in result.stdout
+    assert f"{expected.height} of {len(ds[subject])} events" in result.stdout
     heading = f"Admission {handmade.SEPSIS_HADM}, EW EMER., 2153-04-11 23:58 to 2153-04-18 13:45"
-    assert heading in result.stdout, "what is left out is left out of the events alone"
+    assert heading in result.stdout, "the selection must not change the headings"
 
 
-def test_show_as_known_at_a_time(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+def test_show_as_of_a_time(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
     result = run("show", ds.path, handmade.SEPSIS, "--as-of", "2153-04-12T10:00", "--attributes")
     assert "2153-04-11 23:58 to ..." in result.stdout
     assert "DISCHARGE" not in result.stdout
@@ -102,41 +102,41 @@ def test_show_as_known_at_a_time(ds: ehrtraj.Dataset, handmade: ModuleType) -> N
 
 
 def test_show_in_days(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
-    said = run("show", ds.path, handmade.SEPSIS, "--days").stdout
-    assert not re.search(r"\d{4}-\d\d-\d\d", said)
-    assert re.search(r"^  day 0 21:20 +LAB +Creatinine.* 1.9 mg/dL  50912$", said, re.M), said
+    output = run("show", ds.path, handmade.SEPSIS, "--days").stdout
+    assert not re.search(r"\d{4}-\d\d-\d\d", output)
+    assert re.search(r"^  day 0 21:20 +LAB +Creatinine.* 1.9 mg/dL  50912$", output, re.M), output
 
 
 def show_on_a_terminal(ds: ehrtraj.Dataset, subject_id: int, pager: str) -> str:
-    """What stands on the terminal after `ehrtraj show` has ended well."""
-    ours, theirs = pty.openpty()
+    """Run `ehrtraj show` on a terminal; return what the terminal shows after it succeeded."""
+    controller, terminal = pty.openpty()
     environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "LESS", "CI")}
     subprocess.run(
         [sys.executable, "-m", "ehrtraj", "show", str(ds.path), str(subject_id)],
-        stdin=theirs, stdout=theirs, stderr=theirs, timeout=60, check=True,
+        stdin=terminal, stdout=terminal, stderr=terminal, timeout=60, check=True,
         env=environment | {"TERM": "xterm", "PAGER": pager},
     )  # fmt: skip
-    os.close(theirs)
+    os.close(terminal)
     shown = b""
     with contextlib.suppress(OSError):  # the other end is closed
-        while piece := os.read(ours, 65536):
+        while piece := os.read(controller, 65536):
             shown += piece
-    os.close(ours)
+    os.close(controller)
     return shown.decode()
 
 
-def test_a_pager_may_be_left_at_once(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+def test_the_pager_may_exit_early(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
     assert re.fullmatch(r"\S*Patient 10900116.*\s*", show_on_a_terminal(ds, handmade.SEPSIS, "head -n 1"))
 
 
-def test_without_a_pager_it_is_printed(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+def test_without_a_pager_the_timeline_is_printed_to_the_terminal(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
     shown = show_on_a_terminal(ds, handmade.CLINIC, "no-such-pager")
     assert "Patient 10900598" in shown
     assert "\x1b[" in shown
 
 
-def test_show_in_colour_through_the_pager(ds: ehrtraj.Dataset, handmade: ModuleType, tmp_path: Path) -> None:
-    """On a terminal all of it goes through PAGER, with colours; away from one there are neither."""
+def test_show_sends_coloured_output_to_the_pager(ds: ehrtraj.Dataset, handmade: ModuleType, tmp_path: Path) -> None:
+    """On a terminal all output goes through PAGER, in colour. Without a terminal there is no pager and no colour."""
     pager = tmp_path / "pager"
     pager.write_text(f"#!/bin/sh\ncat > {tmp_path}/paged\necho $LESS > {tmp_path}/less\n")
     pager.chmod(0o700)
@@ -146,7 +146,7 @@ def test_show_in_colour_through_the_pager(ds: ehrtraj.Dataset, handmade: ModuleT
     assert len([line for line in re.sub(r"\x1b\[[\d;]*m", "", paged).splitlines() if line.startswith("  ")]) == len(
         ds[handmade.SEPSIS]
     )
-    assert "R" in (tmp_path / "less").read_text(), "else less shows colours as codes"
+    assert "R" in (tmp_path / "less").read_text(), "without this flag, less shows colours as escape codes"
     assert "\x1b" not in run("show", ds.path, handmade.SEPSIS).stdout
 
 
@@ -159,7 +159,7 @@ def test_show_in_colour_through_the_pager(ds: ehrtraj.Dataset, handmade: ModuleT
         ("ICU_START//*", None),
     ],
 )
-def test_codes_by_pattern_and_by_word(ds: ehrtraj.Dataset, pattern: str, expected: list[str] | None) -> None:
+def test_codes_are_found_by_pattern_and_by_word(ds: ehrtraj.Dataset, pattern: str, expected: list[str] | None) -> None:
     rows = list(csv.DictReader(io.StringIO(run("codes", ds.path, pattern, "--csv").stdout)))
     found = [row["code"] for row in rows]
     if expected is None:
@@ -171,10 +171,10 @@ def test_codes_by_pattern_and_by_word(ds: ehrtraj.Dataset, pattern: str, expecte
         assert int(row["n_events"]) == events.filter(code=row["code"]).height
 
 
-def test_codes_on_the_screen_are_the_most_frequent(ds: ehrtraj.Dataset) -> None:
-    said = run("codes", ds.path, "--limit", 5).stdout
+def test_codes_lists_the_most_frequent_first(ds: ehrtraj.Dataset) -> None:
+    output = run("codes", ds.path, "--limit", 5).stdout
     top = ds.codes.sort("n_events", "code", descending=[True, False]).head(5)
-    lines = said.splitlines()
+    lines = output.splitlines()
     assert [line.split("  ")[0] for line in lines[1:6]] == top["code"].to_list()
     assert lines[6] == f"... and {ds.codes.height - 5:,} more: --limit {ds.codes.height} shows all"
 
@@ -184,10 +184,10 @@ def test_codes_on_the_screen_are_the_most_frequent(ds: ehrtraj.Dataset) -> None:
     [
         (("info", "{tmp}"), "is not a dataset"),
         (("show", "{ds}", 99), "no patient 99 in .*: it has 8 patients"),
-        (("codes", "{ds}", "unicorn"), "no code of .* matches unicorn"),
+        (("codes", "{ds}", "unicorn"), "no code in .* matches 'unicorn'"),
     ],
 )
-def test_mistakes_are_told_in_words(
+def test_user_mistakes_are_reported_in_plain_words(
     ds: ehrtraj.Dataset, tmp_path: Path, arguments: tuple[object, ...], words: str
 ) -> None:
     result = run(*(str(a).format(ds=ds.path, tmp=tmp_path) for a in arguments))
@@ -198,9 +198,9 @@ def test_mistakes_are_told_in_words(
 
 def test_every_command_has_examples_that_can_be_run(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
     for command, number in (("info", 2), ("show", 4), ("codes", 3)):
-        said = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout
-        examples = re.findall(rf"^ *ehrtraj ({command} trajectories/v1.*?)(?: > .*)?\s*$", said, re.M)
-        assert len(examples) == number, said
+        output = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout
+        examples = re.findall(rf"^ *ehrtraj ({command} trajectories/v1.*?)(?: > .*)?\s*$", output, re.M)
+        assert len(examples) == number, output
         for example in examples:
             words = re.findall(r"'([^']*)'|(\S+)", example.replace("10000032", str(handmade.SEPSIS)))
             arguments = [quoted or bare for quoted, bare in words]
@@ -208,8 +208,8 @@ def test_every_command_has_examples_that_can_be_run(ds: ehrtraj.Dataset, handmad
             assert run(*arguments).exit_code == 0, example
 
 
-def test_help_does_not_wait_for_what_it_does_not_need() -> None:
-    """Asking for help, or for the version, loads neither polars nor DuckDB."""
+def test_help_does_not_load_polars_or_duckdb() -> None:
+    """`--help` and `--version` need neither library, and would be slow with them."""
     code = "import sys, ehrtraj.cli; print(sorted({'polars', 'duckdb'} & set(sys.modules)))"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert said.stdout == "[]\n"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert loaded.stdout == "[]\n"

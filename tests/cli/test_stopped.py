@@ -1,6 +1,6 @@
-"""Commands that are stopped by Ctrl-C or SIGTERM, at any moment: one line, 130, nothing half-written.
+"""Commands stopped by Ctrl-C or SIGTERM at any moment: they print one line, exit with 130, and leave no partial files.
 
-Moments are spread over the time that each command takes here, from when it handles signals at all. More of them:
+The moments are spread over the running time of each command, beginning when it handles signals. To try more of them:
 EHRTRAJ_STOPS=50 pytest tests/cli/test_stopped.py
 """
 
@@ -34,32 +34,32 @@ SUBJECT = "10900116"
 
 
 @dataclass
-class Given:
+class Inputs:
     release: Path
     dataset: Path
     other: Path
 
 
 @pytest.fixture(scope="module")
-def given(release: Path, built: Path, several_shards_built: Path) -> Given:
-    return Given(release, built, several_shards_built)
+def inputs(release: Path, built: Path, several_shards_built: Path) -> Inputs:
+    return Inputs(release, built, several_shards_built)
 
 
-def whole_file(path: Path) -> None:
-    """A file of labels is there and can be read, or is not there; nothing else is."""
+def check_label_file(path: Path) -> None:
+    """Check that the label file is complete or absent, and that its folder contains nothing else."""
     assert [p.name for p in path.parent.iterdir()] in ([], [path.name])
     if path.exists():
         assert path.read_bytes()[-4:] == b"PAR1"
 
 
-def whole_release(path: Path) -> None:
+def check_release(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] in ([], [path.name])
     if path.exists():
         assert {SYNTHETIC_MARKER, "SHA256SUMS.txt", "hosp", "icu"} <= {p.name for p in path.iterdir()}
 
 
-def whole_dataset(path: Path) -> None:
-    """The dataset is there, or work to resume."""
+def check_dataset(path: Path) -> None:
+    """Check that the folder contains only the dataset, or work to resume."""
     version = path.name
     allowed = {version, f".{version}.build", f".{version}.lock"}
     assert not path.parent.exists() or {p.name for p in path.parent.iterdir()} <= allowed
@@ -67,47 +67,47 @@ def whole_dataset(path: Path) -> None:
         assert len(ehrtraj.open(path)) == 8
 
 
-def whole_export(path: Path) -> None:
+def check_export(path: Path) -> None:
     if (path / "export.json").is_file():
         assert (path / "index.csv").read_text().count("\n") == 9
         assert len(list(path.rglob("*.jsonl"))) == 8
 
 
-def whole_demo(path: Path) -> None:
-    """A release without a dataset, or with one, or neither; nothing else."""
+def check_demo(path: Path) -> None:
+    """Check that the folder contains nothing, a release, or a release and a dataset."""
     if path.exists():
         assert {p.name for p in path.iterdir()} <= {"release", "trajectories"}
         assert not (path / "trajectories").exists() or (path / "release" / SYNTHETIC_MARKER).is_file()
 
 
-def nothing(path: Path) -> None:
+def check_nothing_written(path: Path) -> None:
     assert not path.exists()
 
 
-Command = tuple[Callable[[Given, Path], list[object]], Callable[[Path], None], int]
+Command = tuple[Callable[[Inputs, Path], list[object]], Callable[[Path], None], int]
 
-# Each command with its arguments, given where to write; what may be found there; and how many moments are tried for
-# each one that others are tried for.
+# For each command: a function that returns its arguments, given the inputs and an output path; a function that checks
+# what it left at that path; and the number of moments to try.
 COMMANDS: dict[str, Command] = {
     "build": (
-        lambda g, out: ["build", g.release, "-o", out.parent, "-t", out.name, "--max-cpus", 1], whole_dataset, MOMENTS
+        lambda i, out: ["build", i.release, "-o", out.parent, "-t", out.name, "--max-cpus", 1], check_dataset, MOMENTS
     ),
-    "check": (lambda g, out: ["check", g.dataset, "--max-cpus", 1], nothing, MOMENTS),
-    "diff": (lambda g, out: ["diff", g.dataset, g.other, "--max-cpus", 1], nothing, MOMENTS),
-    "export": (lambda g, out: ["export", g.dataset, "-o", out, "--max-cpus", 1], whole_export, MOMENTS),
-    "label": (lambda g, out: ["label", g.dataset, "in_hospital_mortality", "-o", out], whole_file, MOMENTS),
-    "synth": (lambda g, out: ["synth", out, "-n", 5, "--max-cpus", 1], whole_release, MOMENTS),
-    "show": (lambda g, out: ["show", g.dataset, SUBJECT], nothing, MOMENTS),
-    "explain": (lambda g, out: ["explain", g.dataset, SUBJECT, "--limit", 3], nothing, 1),
-    "codes": (lambda g, out: ["codes", g.dataset], nothing, 1),
-    "info": (lambda g, out: ["info", g.dataset], nothing, 1),
-    "rules applied": (lambda g, out: ["rules", "applied", g.other], nothing, 1),
-    "rules explain": (lambda g, out: ["rules", "explain", "50912"], nothing, 1),
-    "rules list": (lambda g, out: ["rules", "list"], nothing, 1),
-    "rules docs": (lambda g, out: ["rules", "docs"], nothing, 1),
-    "tables": (lambda g, out: ["tables"], nothing, 1),
-    "tasks": (lambda g, out: ["tasks"], nothing, 1),
-    "demo": (lambda g, out: ["demo", out, "-n", 5, "--max-cpus", 1], whole_demo, 1),
+    "check": (lambda i, out: ["check", i.dataset, "--max-cpus", 1], check_nothing_written, MOMENTS),
+    "diff": (lambda i, out: ["diff", i.dataset, i.other, "--max-cpus", 1], check_nothing_written, MOMENTS),
+    "export": (lambda i, out: ["export", i.dataset, "-o", out, "--max-cpus", 1], check_export, MOMENTS),
+    "label": (lambda i, out: ["label", i.dataset, "in_hospital_mortality", "-o", out], check_label_file, MOMENTS),
+    "synth": (lambda i, out: ["synth", out, "-n", 5, "--max-cpus", 1], check_release, MOMENTS),
+    "show": (lambda i, out: ["show", i.dataset, SUBJECT], check_nothing_written, MOMENTS),
+    "explain": (lambda i, out: ["explain", i.dataset, SUBJECT, "--limit", 3], check_nothing_written, 1),
+    "codes": (lambda i, out: ["codes", i.dataset], check_nothing_written, 1),
+    "info": (lambda i, out: ["info", i.dataset], check_nothing_written, 1),
+    "rules applied": (lambda i, out: ["rules", "applied", i.other], check_nothing_written, 1),
+    "rules explain": (lambda i, out: ["rules", "explain", "50912"], check_nothing_written, 1),
+    "rules list": (lambda i, out: ["rules", "list"], check_nothing_written, 1),
+    "rules docs": (lambda i, out: ["rules", "docs"], check_nothing_written, 1),
+    "tables": (lambda i, out: ["tables"], check_nothing_written, 1),
+    "tasks": (lambda i, out: ["tasks"], check_nothing_written, 1),
+    "demo": (lambda i, out: ["demo", out, "-n", 5, "--max-cpus", 1], check_demo, 1),
 }  # fmt: skip
 ELSEWHERE = {
     "download": "test_download_killed.py, with a server",
@@ -128,7 +128,7 @@ def test_every_command_is_stopped() -> None:
 
 
 def start(arguments: list[object], temporary: Path, *code: str) -> Any:
-    """A command as a process of its own group, as a shell starts it."""
+    """Start a command in a separate process group, as a shell does."""
     return subprocess.Popen(
         [sys.executable, *(code or ("-m", "ehrtraj")), *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -140,7 +140,7 @@ def start(arguments: list[object], temporary: Path, *code: str) -> Any:
 
 
 def wait_for_handlers(process: Any) -> None:
-    """Wait until the command handles SIGTERM, which it does as the first thing; Python itself does not."""
+    """Wait until the command handles SIGTERM, which it sets up first; Python itself does not handle it."""
     status = Path(f"/proc/{process.pid}/status")
     bit = 1 << (signal.SIGTERM - 1)
     deadline = time.monotonic() + 60
@@ -148,11 +148,11 @@ def wait_for_handlers(process: Any) -> None:
         if int(re.search(r"SigCgt:\s*(\w+)", status.read_text())[1], 16) & bit:
             return
         time.sleep(0.001)
-    pytest.fail(f"it never handled signals: {process.communicate()}")
+    pytest.fail(f"the command never handled signals: {process.communicate()}")
 
 
 def messages(err: str) -> list[str]:
-    """What is on stderr beside notes."""
+    """Return the lines on stderr that are neither notes nor warnings."""
     return [line for line in err.splitlines() if line and not line.startswith(("note: ", "WARNING: "))]
 
 
@@ -171,26 +171,26 @@ def contents(root: Path) -> set[tuple[str, int, int]]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_stopped_at_any_moment(given: Given, tmp_path: Path, name: str) -> None:
+def test_stopped_at_any_moment(inputs: Inputs, tmp_path: Path, name: str) -> None:
     arguments, check, moments = COMMANDS[name]
-    before = contents(given.dataset) | contents(given.release)
+    before = contents(inputs.dataset) | contents(inputs.release)
     chance = random.Random(f"stopped {name}")
     (tmp_path / "tmp").mkdir()
     took, finished = 0.6, 0
     if moments > 1:
-        # As long as it takes here and now, by a run that nobody stops.
-        (tmp_path / "whole").mkdir()
-        process = start(arguments(given, tmp_path / "whole" / "v1"), tmp_path / "tmp")
+        # Measure the running time on this machine with an uninterrupted run.
+        (tmp_path / "uninterrupted").mkdir()
+        process = start(arguments(inputs, tmp_path / "uninterrupted" / "v1"), tmp_path / "tmp")
         wait_for_handlers(process)
         begun = time.monotonic()
         _, err = process.communicate(timeout=120)
         took, finished = time.monotonic() - begun, process.returncode
         assert finished == (1 if name == "diff" else 0), err
-        check(tmp_path / "whole" / "v1")
+        check(tmp_path / "uninterrupted" / "v1")
     for moment in range(moments):
         parent = tmp_path / str(moment)
         parent.mkdir()
-        process = start(arguments(given, parent / "v1"), tmp_path / "tmp")
+        process = start(arguments(inputs, parent / "v1"), tmp_path / "tmp")
         wait_for_handlers(process)
         time.sleep(took * (moment + chance.random()) / moments)
         number = chance.choice([signal.SIGINT, signal.SIGINT, signal.SIGTERM])
@@ -201,11 +201,11 @@ def test_stopped_at_any_moment(given: Given, tmp_path: Path, name: str) -> None:
         _, err = process.communicate(timeout=60)
         assert_stopped(process.returncode, err, finished)
         check(parent / "v1")
-        assert contents(given.dataset) | contents(given.release) == before
-        assert list((tmp_path / "tmp").iterdir()) == [], "temporary files are left"
+        assert contents(inputs.dataset) | contents(inputs.release) == before
+        assert list((tmp_path / "tmp").iterdir()) == [], "temporary files were left behind"
 
 
-# Sends itself a second signal while the first one is handled.
+# A process that sends itself a second signal while the first one is handled.
 TWICE = """
 import os, signal, time
 from ehrtraj import interrupt
@@ -222,12 +222,12 @@ time.sleep(10)
 """
 
 
-def test_a_second_signal_at_once_says_nothing_more() -> None:
+def test_an_immediate_second_signal_prints_nothing_more() -> None:
     ended = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (130, "stopped\n")
 
 
-# Loaded before anything else, so that the small dataset is worth several processes.
+# Runs before anything else, so that even the small dataset is processed by several processes.
 SEVERAL_PROCESSES = """
 import importlib, sys
 for name in ("ehrtraj.checks.run", "ehrtraj.diffs.run", "ehrtraj.exports.run"):
@@ -240,11 +240,11 @@ main()
 
 
 @pytest.mark.parametrize("name", ["build", "check", "export"])
-def test_stopped_while_its_workers_start(given: Given, tmp_path: Path, name: str) -> None:
-    """Ctrl-C reaches them, too, while they import: they print nothing, and none is left."""
+def test_stopped_while_its_workers_start(inputs: Inputs, tmp_path: Path, name: str) -> None:
+    """Ctrl-C also reaches the workers, while they are importing: they print nothing, and none keeps running."""
     (tmp_path / "tmp").mkdir()
     (tmp_path / "out").mkdir()
-    arguments = [a if a != given.dataset else given.other for a in COMMANDS[name][0](given, tmp_path / "out" / "v1")]
+    arguments = [a if a != inputs.dataset else inputs.other for a in COMMANDS[name][0](inputs, tmp_path / "out" / "v1")]
     process = start([*arguments[:-1], 2], tmp_path / "tmp", "-c", SEVERAL_PROCESSES)
     workers: list[psutil.Process] = []
     deadline = time.monotonic() + 60
@@ -271,7 +271,7 @@ IN_PROCESS = """
 import os, signal, sys, time
 from ehrtraj import interrupt
 interrupt.install()
-from ehrtraj.cli.application import app, tidy_end
+from ehrtraj.cli.application import app, graceful_stop
 from ehrtraj.cli import run
 
 def stop():
@@ -287,88 +287,88 @@ run.run()
 
 
 def tried(body: str) -> tuple[int, str, str]:
-    """What a command does whose body is given."""
+    """Run a command with this body; return its exit code, stdout and stderr."""
     code = IN_PROCESS.replace("{body}", body.replace("\n", "\n    "))
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert "Traceback" not in said.stderr, said.stderr
-    return said.returncode, said.stdout, said.stderr
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in result.stderr, result.stderr
+    return result.returncode, result.stdout, result.stderr
 
 
 BODIES = {
     "swallowed by a callback": """
-class Lost:
+class SwallowsException:
     def __del__(self):
         stop()
-with tidy_end(": kept"):
-    Lost()
-os.write(1, b"went on")""",
+with graceful_stop(": kept"):
+    SwallowsException()
+os.write(1, b"continued")""",
     "turned into an error of a library": """
-with tidy_end(": kept"):
+with graceful_stop(": kept"):
     try:
         stop()
     except KeyboardInterrupt:
         raise RuntimeError("Query interrupted")""",
-    "lost, and noticed by what shows progress": """
+    "lost, and noticed by the progress bar": """
 from ehrtraj.cli.show.bars import bar
-with tidy_end(": kept"), bar("x") as advance:
+with graceful_stop(": kept"), bar("x") as advance:
     try:
         stop()
     except KeyboardInterrupt:
         pass
     advance(1, 2)
-    os.write(1, b"went on")""",
-    "twice more while it cleans up": """
-with tidy_end(": kept"):
+    os.write(1, b"continued")""",
+    "two more signals while it cleans up": """
+with graceful_stop(": kept"):
     try:
         stop()
     finally:
         stop()
         stop()
         os.write(1, b"clean")""",
-    "in a generator that nobody closes": """
+    "in a generator that is never closed": """
 def cleaning():
     try:
         yield 1
     finally:
         os.write(1, b"clean")
-with tidy_end(": kept"):
+with graceful_stop(": kept"):
     work = cleaning()
     next(work)
     stop()""",
-    "in a part that is not cut short": """
-with tidy_end(": kept"):
+    "in a part that must not be interrupted": """
+with graceful_stop(": kept"):
     with interrupt.held():
         stop()
         os.write(1, b"clean")
-    os.write(1, b"went on")""",
+    os.write(1, b"continued")""",
     "while it waits": """
 import threading
-with tidy_end(": kept"):
+with graceful_stop(": kept"):
     threading.Thread(target=stop).start()
     time.sleep(30)""",
 }
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_what_stops_a_command_is_not_lost(body: str) -> None:
+def test_a_stop_signal_is_not_lost(body: str) -> None:
     code, out, err = tried(body)
     assert (code, err) == (130, "stopped: kept\n")
-    assert "went on" not in out
+    assert "continued" not in out
     assert out == ("clean" if "clean" in body else "")
 
 
-def test_stopped_after_all_is_done_it_keeps_its_exit_code() -> None:
+def test_a_signal_after_the_work_is_done_does_not_change_the_exit_code() -> None:
     assert tried("import atexit; atexit.register(stop)") == (0, "", "")
 
 
-def test_without_anything_to_clean_up_it_ends_at_once() -> None:
-    assert tried("try:\n    stop()\nfinally:\n    os.write(1, b'went on')") == (130, "", "stopped\n")
+def test_without_anything_to_clean_up_the_process_ends_at_once() -> None:
+    assert tried("try:\n    stop()\nfinally:\n    os.write(1, b'continued')") == (130, "", "stopped\n")
 
 
-def test_under_nohup_it_goes_on(tmp_path: Path) -> None:
-    """What is ignored when the command starts stays ignored."""
+def test_under_nohup_the_command_continues(tmp_path: Path) -> None:
+    """A signal that is ignored when the command starts stays ignored."""
     code = "import os, signal; from ehrtraj import interrupt; interrupt.install(); os.kill(0, signal.SIGINT); print(1)"
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
@@ -377,4 +377,4 @@ def test_under_nohup_it_goes_on(tmp_path: Path) -> None:
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
-    assert (said.returncode, said.stdout) == (0, "1\n")
+    assert (result.returncode, result.stdout) == (0, "1\n")

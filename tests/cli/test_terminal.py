@@ -1,4 +1,4 @@
-"""What reaches a terminal: nothing from data that it would obey or hide, in any encoding."""
+"""Output to terminals: no character from data that a terminal would obey or hide, in any encoding."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from ehrtraj.cli.show.escape import encodable, visible
 SOURCE = Path(ehrtraj.__file__).parent
 ENCODINGS = ("utf-8", "latin-1", "ascii")
 
-# A title for the window, an erased screen, a C1 control, overrides of the direction, what has no width, ends of lines
-# of other kinds, rich's markup, and characters that consoles lack.
+# A window title, an erased screen, a C1 control, overrides of the text direction, characters without width, unusual
+# line separators, rich's markup, and characters that some consoles lack.
 HOSTILE = (
     "a\x1b[31m\x1b]0;owned\x07\x1b[2J\x9b2J\u202eb\u2066\u200f\u061c\u200b\ufeff\u2028\u2029\x7f\x08[bold]c[/x]"
     "\N{GREEK SMALL LETTER MU}\u2265\xe9"
 )
 NAME = HOSTILE.replace("/", "|") + "\nerror: forged"
-"""For files and folders, whose names cannot have a slash but can have a line end."""
+"""The same for files and folders, whose names cannot contain a slash but can contain a line end."""
 ESCAPED = r"a\x1b[31m\x1b]0;owned\x07\x1b[2J\x9b2J\u202eb\u2066\u200f\u061c\u200b\ufeff\u2028\u2029\x7f\x08[bold]c[/x]"
 
-# A predicate that names no code is noted.
+# A predicate that matches no code is reported in a note.
 TASK = 'description: "{0}"\npredicates:\n  "x": {{ code: "{0}" }}'
 
-# Texts that are read as they are, by table.
+# Columns with free text, by table.
 PLANTED = {
     "hosp/admissions": ("insurance", "race"),
     "hosp/d_labitems": ("label",),
@@ -58,15 +58,15 @@ PLANTED = {
 
 
 @dataclass
-class Said:
+class Output:
     code: int
     out: bytes
     err: bytes
 
 
 @dataclass
-class World:
-    """Where everything is that the commands are run over."""
+class HostileData:
+    """Paths of the hostile inputs on which the commands run."""
 
     root: Path
     release: Path
@@ -77,7 +77,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(handmade: ModuleType, built: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+def hostile_data(handmade: ModuleType, built: Path, tmp_path_factory: pytest.TempPathFactory) -> HostileData:
     root = tmp_path_factory.mktemp("terminal") / NAME
     release = root / "mimiciv" / "3.1"
     tables = handmade.release_rows()
@@ -100,22 +100,22 @@ def world(handmade: ModuleType, built: Path, tmp_path_factory: pytest.TempPathFa
     (root / "task.yaml").write_text(
         re.sub("description: .*?predicates:", TASK.format(quoted).replace("\\", r"\\"), task, flags=re.S)
     )
-    return World(root, release, dataset, damaged, handmade.SEPSIS, built)
+    return HostileData(root, release, dataset, damaged, handmade.SEPSIS, built)
 
 
 Arguments = list[object]
-Invocations = list[tuple[int, Callable[[World], Arguments]]]
+Invocations = list[tuple[int, Callable[[HostileData], Arguments]]]
 
-# Each command with arguments that make it print what comes from data or from names of files, and its exit code.
+# For each command: its exit code, and arguments with which it prints text from data or names of files.
 COMMANDS: dict[str, Invocations] = {
     "build": [
         (
             0,
-            lambda w: [
+            lambda h: [
                 "build",
-                w.release,
+                h.release,
                 "-o",
-                w.root / "again",
+                h.root / "again",
                 "-t",
                 "v1",
                 "--max-cpus",
@@ -125,65 +125,65 @@ COMMANDS: dict[str, Invocations] = {
                 "--overwrite",
             ],
         ),
-        (0, lambda w: ["build", w.release, "-o", w.root, "-t", "v1", "--max-cpus", 1, "--standardise"]),
-        (0, lambda w: ["build", w.release, "-o", w.root, "-t", "v1", "--show-config"]),
-        (2, lambda w: ["build", w.release, "-o", w.root, "-t", HOSTILE]),
-        (2, lambda w: ["build", w.release, "-o", w.root, "-t", "v1", "--tables", HOSTILE]),
-        (2, lambda w: ["build", w.release, "-t", "v1", "--config", w.root / "nowhere.toml"]),
-        (3, lambda w: ["build", w.root / "nowhere", "-t", "v1"]),
+        (0, lambda h: ["build", h.release, "-o", h.root, "-t", "v1", "--max-cpus", 1, "--standardise"]),
+        (0, lambda h: ["build", h.release, "-o", h.root, "-t", "v1", "--show-config"]),
+        (2, lambda h: ["build", h.release, "-o", h.root, "-t", HOSTILE]),
+        (2, lambda h: ["build", h.release, "-o", h.root, "-t", "v1", "--tables", HOSTILE]),
+        (2, lambda h: ["build", h.release, "-t", "v1", "--config", h.root / "nowhere.toml"]),
+        (3, lambda h: ["build", h.root / "nowhere", "-t", "v1"]),
     ],
     "check": [
-        (0, lambda w: ["check", w.dataset, "--max-cpus", 1]),
-        (1, lambda w: ["check", w.damaged, "--max-cpus", 1]),
-        (1, lambda w: ["check", w.damaged, "--max-cpus", 1, "--json"]),
-        (7, lambda w: ["check", w.root / "nowhere"]),
+        (0, lambda h: ["check", h.dataset, "--max-cpus", 1]),
+        (1, lambda h: ["check", h.damaged, "--max-cpus", 1]),
+        (1, lambda h: ["check", h.damaged, "--max-cpus", 1, "--json"]),
+        (7, lambda h: ["check", h.root / "nowhere"]),
     ],
     "codes": [
-        (0, lambda w: ["codes", w.dataset, "--limit", 500]),
-        (7, lambda w: ["codes", w.dataset, HOSTILE + "?"]),
+        (0, lambda h: ["codes", h.dataset, "--limit", 500]),
+        (7, lambda h: ["codes", h.dataset, HOSTILE + "?"]),
     ],
-    "demo": [(4, lambda w: ["demo", w.dataset / "manifest.json"])],
+    "demo": [(4, lambda h: ["demo", h.dataset / "manifest.json"])],
     "diff": [
-        (1, lambda w: ["diff", w.dataset, w.other, "--max-cpus", 1]),
-        (1, lambda w: ["diff", w.dataset, w.other, "--max-cpus", 1, "--json"]),
+        (1, lambda h: ["diff", h.dataset, h.other, "--max-cpus", 1]),
+        (1, lambda h: ["diff", h.dataset, h.other, "--max-cpus", 1, "--json"]),
     ],
-    "download": [(2, lambda w: ["download", HOSTILE]), (2, lambda w: ["download"])],
+    "download": [(2, lambda h: ["download", HOSTILE]), (2, lambda h: ["download"])],
     "explain": [
-        (0, lambda w: ["explain", w.dataset, w.subject, "--limit", 9]),
-        (0, lambda w: ["explain", w.dataset, w.subject, "--code", "RACE//*"]),
+        (0, lambda h: ["explain", h.dataset, h.subject, "--limit", 9]),
+        (0, lambda h: ["explain", h.dataset, h.subject, "--code", "RACE//*"]),
         (
             0,
-            lambda w: ["explain", w.dataset, w.subject, "--code", "RADIOLOGY_NOTE//*", "--release", w.root / "nowhere"],
+            lambda h: ["explain", h.dataset, h.subject, "--code", "RADIOLOGY_NOTE//*", "--release", h.root / "nowhere"],
         ),
     ],
     "export": [
-        (0, lambda w: ["export", w.dataset, "-o", w.root / "files", "--overwrite", "--max-cpus", 1]),
-        (4, lambda w: ["export", w.dataset, "-o", w.release, "--max-cpus", 1]),
+        (0, lambda h: ["export", h.dataset, "-o", h.root / "files", "--overwrite", "--max-cpus", 1]),
+        (4, lambda h: ["export", h.dataset, "-o", h.release, "--max-cpus", 1]),
     ],
-    "info": [(0, lambda w: ["info", w.dataset]), (0, lambda w: ["info", w.dataset, "--json"])],
+    "info": [(0, lambda h: ["info", h.dataset]), (0, lambda h: ["info", h.dataset, "--json"])],
     "label": [
-        (0, lambda w: ["label", w.dataset, w.root / "task.yaml", "-o", w.root / "l.parquet", "--overwrite"]),
-        (2, lambda w: ["label", w.dataset, HOSTILE]),
-        (4, lambda w: ["label", w.dataset, "in_hospital_mortality", "-o", w.dataset]),
+        (0, lambda h: ["label", h.dataset, h.root / "task.yaml", "-o", h.root / "l.parquet", "--overwrite"]),
+        (2, lambda h: ["label", h.dataset, HOSTILE]),
+        (4, lambda h: ["label", h.dataset, "in_hospital_mortality", "-o", h.dataset]),
     ],
-    "rules applied": [(0, lambda w: ["rules", "applied", w.dataset, "--limit", 500])],
-    "rules docs": [(2, lambda w: ["rules", "docs", "--overlay", w.root / "nowhere"])],
-    "rules explain": [(2, lambda w: ["rules", "explain", HOSTILE]), (0, lambda w: ["rules", "explain", "50912"])],
-    "rules list": [(0, lambda w: ["rules", "list"])],
+    "rules applied": [(0, lambda h: ["rules", "applied", h.dataset, "--limit", 500])],
+    "rules docs": [(2, lambda h: ["rules", "docs", "--overlay", h.root / "nowhere"])],
+    "rules explain": [(2, lambda h: ["rules", "explain", HOSTILE]), (0, lambda h: ["rules", "explain", "50912"])],
+    "rules list": [(0, lambda h: ["rules", "list"])],
     "show": [
-        (0, lambda w: ["show", w.dataset, w.subject, "--attributes"]),
-        (2, lambda w: ["show", w.dataset, HOSTILE]),
-        (7, lambda w: ["show", w.root, 1]),
+        (0, lambda h: ["show", h.dataset, h.subject, "--attributes"]),
+        (2, lambda h: ["show", h.dataset, HOSTILE]),
+        (7, lambda h: ["show", h.root, 1]),
     ],
-    "synth": [(4, lambda w: ["synth", w.root]), (2, lambda w: ["synth", w.root / "x", "--release", HOSTILE])],
-    "tables": [(0, lambda w: ["tables"]), (2, lambda w: ["tables", "--overlay", w.root / "nowhere"])],
-    "tasks": [(0, lambda w: ["tasks"]), (2, lambda w: ["tasks", HOSTILE])],
-    "verify": [(3, lambda w: ["verify", w.release])],
+    "synth": [(4, lambda h: ["synth", h.root]), (2, lambda h: ["synth", h.root / "x", "--release", HOSTILE])],
+    "tables": [(0, lambda h: ["tables"]), (2, lambda h: ["tables", "--overlay", h.root / "nowhere"])],
+    "tasks": [(0, lambda h: ["tasks"]), (2, lambda h: ["tasks", HOSTILE])],
+    "verify": [(3, lambda h: ["verify", h.release])],
 }
 
 EVERY = [(name, number) for name, invocations in COMMANDS.items() for number in range(len(invocations))]
 
-# What these print must show the planted text in its visible form: else nothing was tried.
+# These must show the planted text in its escaped form. Otherwise the test would try nothing.
 SHOW_DATA = ("check 1", "codes 0", "diff 0", "explain 0", "explain 1", "info 0", "rules applied 0", "show 0")
 
 
@@ -195,15 +195,15 @@ def names_of(command: Any, above: str = "") -> Iterator[str]:
             yield f"{above}{name}"
 
 
-def test_every_command_is_tried() -> None:
+def test_every_command_is_tested() -> None:
     assert set(COMMANDS) == set(names_of(typer.main.get_command(app)))
 
 
 @pytest.fixture
-def run_cli(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
-    """Function that runs a command in this process, over streams of an encoding."""
+def run_cli(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Output]:
+    """Return a function that runs a command in this process, with output streams in a given encoding."""
 
-    def cli(*arguments: object, encoding: str) -> Said:
+    def cli(*arguments: object, encoding: str) -> Output:
         out, err = io.BytesIO(), io.BytesIO()
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["ehrtraj", *map(str, arguments)])
@@ -213,91 +213,91 @@ def run_cli(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
             with pytest.raises(SystemExit) as ended:
                 run.run()
             sys.stdout.flush()
-            return Said(int(str(ended.value.code)), out.getvalue(), err.getvalue())
+            return Output(int(str(ended.value.code)), out.getvalue(), err.getvalue())
 
     return cli
 
 
 def unsafe(text: str) -> set[str]:
-    """Characters of a text that a terminal obeys, or that nobody sees."""
+    """Return the characters of a text that a terminal obeys, or that are invisible."""
     return {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c != "\n"}
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize(("name", "number"), EVERY, ids=lambda value: str(value))
 def test_nothing_from_data_acts_on_the_terminal(
-    world: World, run_cli: Callable[..., Said], name: str, number: int, encoding: str
+    hostile_data: HostileData, run_cli: Callable[..., Output], name: str, number: int, encoding: str
 ) -> None:
     code, arguments = COMMANDS[name][number]
-    said = run_cli(*arguments(world), encoding=encoding)
-    out, err = said.out.decode(encoding), said.err.decode(encoding)
-    assert said.code == code, out + err
+    result = run_cli(*arguments(hostile_data), encoding=encoding)
+    out, err = result.out.decode(encoding), result.err.decode(encoding)
+    assert result.code == code, out + err
     assert unsafe(out + err) == set()
     assert "Traceback" not in err
-    assert not re.search("^error: forged", out + err, re.M), "a file's name passes for a message"
+    assert not re.search("^error: forged", out + err, re.M), "the name of a file looks like a message"
     if f"{name} {number}" in SHOW_DATA:
-        # Tables break long texts.
+        # Tables wrap long texts.
         assert ESCAPED in re.sub(r"\s", "", out).replace("[/|", "[/") or r"\x1b[31m" in out, out
 
 
-def test_all_of_the_planted_text_is_shown(world: World, run_cli: Callable[..., Said]) -> None:
-    out = run_cli("show", world.dataset, world.subject, encoding="utf-8").out.decode()
+def test_all_of_the_planted_text_is_shown(hostile_data: HostileData, run_cli: Callable[..., Output]) -> None:
+    out = run_cli("show", hostile_data.dataset, hostile_data.subject, encoding="utf-8").out.decode()
     assert ESCAPED + "μ≥é" in out
-    assert ESCAPED + r"\u03bc\u2265é" in run_cli("show", world.dataset, world.subject, encoding="latin-1").out.decode(
-        "latin-1"
-    )
-    assert ESCAPED + r"\u03bc\u2265\xe9" in run_cli("show", world.dataset, world.subject, encoding="ascii").out.decode(
-        "ascii"
-    )
+    assert ESCAPED + r"\u03bc\u2265é" in run_cli(
+        "show", hostile_data.dataset, hostile_data.subject, encoding="latin-1"
+    ).out.decode("latin-1")
+    assert ESCAPED + r"\u03bc\u2265\xe9" in run_cli(
+        "show", hostile_data.dataset, hostile_data.subject, encoding="ascii"
+    ).out.decode("ascii")
 
 
 @pytest.mark.parametrize("name", SHOW_DATA)
-def test_in_colour_there_is_nothing_but_our_colours(
-    world: World, run_cli: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, name: str
+def test_coloured_output_contains_only_our_escape_sequences(
+    hostile_data: HostileData, run_cli: Callable[..., Output], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("PAGER", "no-such-pager")
     command, _, number = name.rpartition(" ")
-    said = run_cli(*COMMANDS[command][int(number)][1](world), encoding="utf-8")
-    text = (said.out + said.err).decode()
+    result = run_cli(*COMMANDS[command][int(number)][1](hostile_data), encoding="utf-8")
+    text = (result.out + result.err).decode()
     assert "\x1b[" in text
-    # Colours, and what a line that says what is being done needs: the cursor, to the left, up, erased.
+    # Colours, and the sequences of the status line: cursor on or off, cursor to the left, cursor up, erase line.
     assert unsafe(re.sub(r"\x1b\[[\d;]*m|\x1b\[(\?25[lh]|1A|2K)|\r", "", text)) == set()
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_what_programs_read_is_exact(world: World, run_cli: Callable[..., Said], encoding: str) -> None:
-    """CSV is UTF-8 to the byte whatever the console's encoding, JSON is ASCII that reads back as it was."""
-    ds = ehrtraj.open(world.dataset)
-    said = run_cli("codes", world.dataset, "--csv", encoding=encoding)
-    read = pl.read_csv(said.out)
+def test_output_for_programs_is_exact(hostile_data: HostileData, run_cli: Callable[..., Output], encoding: str) -> None:
+    """CSV is exact UTF-8 regardless of the console's encoding, and JSON is ASCII that reads back without loss."""
+    ds = ehrtraj.open(hostile_data.dataset)
+    result = run_cli("codes", hostile_data.dataset, "--csv", encoding=encoding)
+    read = pl.read_csv(result.out)
     assert set(read["code"]) == set(ds.codes["code"])
     assert sum(HOSTILE in code for code in read["code"]) > 2
-    applied = run_cli("rules", "applied", world.dataset, "--csv", encoding=encoding).out
+    applied = run_cli("rules", "applied", hostile_data.dataset, "--csv", encoding=encoding).out
     assert pl.read_csv(applied, infer_schema=False)["rule"].n_unique() > 3
-    info = run_cli("info", world.dataset, "--json", encoding=encoding).out
+    info = run_cli("info", hostile_data.dataset, "--json", encoding=encoding).out
     assert info.isascii()
-    assert json.loads(info)["path"] == str(world.dataset)
+    assert json.loads(info)["path"] == str(hostile_data.dataset)
     page = run_cli("rules", "docs", encoding=encoding).out
     assert page == (SOURCE.parents[1] / "docs" / "reference" / "rules.md").read_bytes()
     task = run_cli("tasks", "aki_48h", encoding=encoding).out
     assert task == (SOURCE / "sources" / "mimiciv" / "tasks" / "aki_48h.yaml").read_bytes()
 
 
-def test_csv_on_a_terminal_is_escaped(world: World) -> None:
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "ehrtraj", "codes", str(world.dataset), "RACE//*", "--csv"]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
+def test_csv_on_a_terminal_is_escaped(hostile_data: HostileData) -> None:
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-m", "ehrtraj", "codes", str(hostile_data.dataset), "RACE//*", "--csv"]
+    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+        os.close(terminal)
         shown = b""
         try:
-            while piece := os.read(ours, 65536):
+            while piece := os.read(controller, 65536):
                 shown += piece
         except OSError:  # the other end is closed
             pass
-        os.close(ours)
+        os.close(controller)
     assert process.returncode == 0
     assert unsafe(shown.decode().replace("\r\n", "\n")) == set()
     assert ESCAPED in shown.decode()
@@ -306,37 +306,37 @@ def test_csv_on_a_terminal_is_escaped(world: World) -> None:
 @pytest.mark.parametrize(
     "environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
 )
-def test_a_console_of_another_encoding(world: World, environment: dict[str, str]) -> None:
-    """A process of its own, so that the streams are the interpreter's."""
-    # A path that the locale cannot spell is another matter.
-    link = world.root.parent / environment.get("LC_ALL", "link")
-    link.symlink_to(world.dataset)
+def test_a_console_with_another_encoding(hostile_data: HostileData, environment: dict[str, str]) -> None:
+    """Run in a separate process, so that the interpreter sets up the streams."""
+    # Use a link with a plain name: a path that the locale cannot encode is a different problem.
+    link = hostile_data.root.parent / environment.get("LC_ALL", "link")
+    link.symlink_to(hostile_data.dataset)
     for arguments in (["codes", str(link)], ["--help"]):
         command = [sys.executable, "-m", "ehrtraj", *arguments]
-        said = subprocess.run(command, capture_output=True, timeout=60, env=os.environ | environment, check=False)
-        assert said.returncode == 0, said.stderr
-        assert said.stdout.isascii()
-        assert said.stderr.isascii()
-        assert b"Traceback" not in said.stderr
+        result = subprocess.run(command, capture_output=True, timeout=60, env=os.environ | environment, check=False)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.isascii()
+        assert result.stderr.isascii()
+        assert b"Traceback" not in result.stderr
 
 
-def test_whoever_reads_may_stop_reading(world: World) -> None:
-    """`ehrtraj codes ... | head -1`: no traceback, and the exit code that shells know."""
-    command = [sys.executable, "-m", "ehrtraj", "codes", str(world.dataset), "--csv"]
+def test_the_reader_of_the_output_may_close_it(hostile_data: HostileData) -> None:
+    """`ehrtraj codes ... | head -1` prints no traceback, and exits with the code that shells use for SIGPIPE."""
+    command = [sys.executable, "-m", "ehrtraj", "codes", str(hostile_data.dataset), "--csv"]
     for arguments in (command, [*command[:-1], "--limit", "500"]):
         reading, writing = os.pipe()
         os.close(reading)
-        said = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
+        result = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
         os.close(writing)
-        assert (said.returncode, said.stderr) == (141, b"")
+        assert (result.returncode, result.stderr) == (141, b"")
     with Path("/dev/full").open("wb") as full:
-        said = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
-    assert said.returncode == 4
-    assert said.stderr.startswith(b"error: cannot write to the standard output: No space left")
-    assert said.stderr.count(b"\n") == 1
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert result.returncode == 4
+    assert result.stderr.startswith(b"error: cannot write to the standard output: No space left")
+    assert result.stderr.count(b"\n") == 1
 
 
-def test_every_character_that_could_act_is_escaped() -> None:
+def test_every_unsafe_character_is_escaped() -> None:
     for code in range(sys.maxunicode + 1):
         character = chr(code)
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
@@ -356,7 +356,7 @@ def test_a_character_that_an_encoding_lacks_is_replaced() -> None:
     assert encodable("µ", "no-such-encoding") == r"\xb5"
 
 
-def test_tables_stay_in_line_when_their_cells_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_columns_stay_aligned_when_cells_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.table import Table
 
     table = Table("code", "count", box=None, pad_edge=False)
@@ -368,7 +368,7 @@ def test_tables_stay_in_line_when_their_cells_are_escaped(capsys: pytest.Capture
     assert plain.index("2") == hostile.index("  1") + 2 == head.index("count")
 
 
-# Names that write to the streams, and the modules of rich that do or that take text for markup.
+# Functions that write to the streams, and modules of rich that write to them or interpret markup.
 WRITERS = {"print", "input", "getpass"}
 STREAMS = {"stdout", "stderr", "__stdout__", "__stderr__"}
 OF_RICH = {
@@ -382,12 +382,12 @@ OF_RICH = {
     "rich.panel",
 }
 NAMES_OF_RICH = {"Console", "Progress", "TextColumn", "Live", "track"}
-ECHOES = {"copied_result", "secho", "prompt", "confirm", "print_exception", "print_exc", "basicConfig"}
-# Where it is allowed, and why.
+PRINTING_METHODS = {"echo", "secho", "prompt", "confirm", "print_exception", "print_exc", "basicConfig"}
+# Files in which writing is allowed, and the reason.
 ALLOWED = {
     "cli/run.py": "hands the streams of the interpreter over to the writer",
     "download/credentials.py": "asks for the password on the terminal itself",
-    "runtime/bar.py": "draws the bar of a library call, where there is no command line; its title is ours",
+    "runtime/bar.py": "draws the bar of a library call, where there is no command line; its title is our text",
 }
 
 
@@ -395,7 +395,7 @@ def offences(tree: ast.AST) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in WRITERS:
             yield node.lineno, f"{node.func.id}()"
-        elif isinstance(node, ast.Attribute) and node.attr in ECHOES | {"getpass"}:
+        elif isinstance(node, ast.Attribute) and node.attr in PRINTING_METHODS | {"getpass"}:
             yield node.lineno, node.attr
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sys":
             if node.attr in STREAMS:
@@ -408,7 +408,7 @@ def offences(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"from {node.module} import {', '.join(sorted(names))}"
 
 
-def test_nobody_else_writes_to_the_terminal() -> None:
+def test_no_other_module_writes_to_the_terminal() -> None:
     found = []
     for path in sorted(SOURCE.rglob("*.py")):
         name = path.relative_to(SOURCE).as_posix()
@@ -417,9 +417,9 @@ def test_nobody_else_writes_to_the_terminal() -> None:
     assert found == [], "print with the functions of cli/show/"
 
 
-def test_the_walk_finds_each_way_to_write() -> None:
+def test_the_search_finds_every_way_to_write() -> None:
     for code in (
-        "print(1)", "sys.stdout.write('')", "sys.stderr", "from sys import stdout", "typer.copied_result('')",
+        "print(1)", "sys.stdout.write('')", "sys.stderr", "from sys import stdout", "typer.echo('')",
         "from rich.console import Console", "from rich.markup import escape", "from rich import print",
         "from rich.progress import Progress", "traceback.print_exc()", "import logging", "getpass.getpass()",
     ):  # fmt: skip

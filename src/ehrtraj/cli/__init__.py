@@ -1,6 +1,7 @@
-"""The command line: thin over the library. One file in `commands/` for each command.
+"""The command line, a thin layer over the library. Each command has one file in `commands/`.
 
-Importing this package imports next to nothing: Ctrl-C is handled before the commands and what they need are loaded.
+Importing this package imports almost nothing, so that Ctrl-C is handled before the commands and their dependencies are
+loaded.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Run the command line: errors in plain words on stderr, exit codes as in `ehrtraj build --help`."""
+    """Run the command line. Errors are printed to stderr as plain text; `--help` of a command lists its exit codes."""
     interrupt.install()
     from ehrtraj.cli.run import run
 

@@ -1,4 +1,4 @@
-"""The application that every command belongs to, and what commands share."""
+"""The application that all commands belong to, and what the commands share."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-MAX_CPUS_HELP = "Most processors at work at once. (default all)"
-SOURCE_HELP = "Name of a source, or the folder of your own."
-OVERLAY_HELP = "Folder with your own recipes/ and rules/."
+MAX_CPUS_HELP = "Maximum number of CPU cores to use. (default all)"
+SOURCE_HELP = "Name of a source, or the folder of a custom one."
+OVERLAY_HELP = "Folder with custom recipes/ and rules/."
 MEMORY_HELP = "Maximum memory of all processes together, such as 4GB. (default 4GB)"
 
 
-def _version(*, wanted: bool) -> None:
-    if wanted:
+def _print_version(*, requested: bool) -> None:
+    if requested:
         write_lines([f"ehrtraj {__version__}"])
         raise typer.Exit
 
@@ -39,8 +39,8 @@ def _main(
         bool,
         typer.Option(
             "--version",
-            help="Print the version and end.",
-            callback=lambda v: _version(wanted=v),
+            help="Print the version and exit.",
+            callback=lambda value: _print_version(requested=value),
             is_eager=True,
         ),
     ] = False,
@@ -50,13 +50,14 @@ def _main(
 
 @dataclass(frozen=True)
 class Command:
-    """What the file of a command declares, as `COMMAND`. Its name is that of the file.
+    """The declaration of a command, `COMMAND` in the command's file. The command is named after its file.
 
     Attributes:
-        run: the function, or an application with commands of its own.
-        place: position in --help, ascending; applications come after all functions.
-        writes: whether it writes files that stay. One that does must never replace what ehrtraj did not write.
-        help: what its --help prints; an application has its own.
+        run: the function, or an application with subcommands.
+        place: position in --help, ascending; applications are listed after all functions.
+        writes: whether the command leaves files behind. Such a command must never replace files that ehrtraj did not
+            write.
+        help: text of its --help; None for an application, which declares its own.
     """
 
     run: Callable[..., None] | typer.Typer
@@ -65,32 +66,33 @@ class Command:
     help: str | None = None
 
     def add_to(self, application: typer.Typer, name: str) -> None:
-        """Make it a command of an application."""
+        """Add the command to an application under a name."""
         if isinstance(self.run, typer.Typer):
             application.add_typer(self.run, name=name)
         else:
             application.command(name, help=self.help)(self.run)
 
 
-_kept: Callable[[], str] = str
+_describe_kept_work: Callable[[], str] = str
 
 
-def what_was_kept() -> str:
-    """Describe what a stopped command left, to be put after the word `stopped`."""
-    return _kept()
+def describe_kept_work() -> str:
+    """Return the text to print after the word `stopped`: which work the stopped command kept."""
+    return _describe_kept_work()
 
 
-class tidy_end(interrupt.working):  # noqa: N801  # used as a function
+class graceful_stop(interrupt.working):  # noqa: N801  # used as a function
     """The part of a command that must clean up when it is stopped.
 
-    Without it, Ctrl-C ends the process at once. Everything that a command imports is imported before.
+    Outside of this context, Ctrl-C ends the process at once. A command imports all it needs before it enters the
+    context.
     """
 
     def __init__(self, kept: str | Callable[[], str] = "") -> None:
-        """Take what to print after the word `stopped`, such as `: no labels were written`."""
-        self._kept = kept if callable(kept) else lambda: kept
+        """Set the text to print after the word `stopped`, such as `: no labels were written`."""
+        self._describe = kept if callable(kept) else lambda: kept
 
     def __enter__(self) -> None:
-        global _kept  # printed where the process ends, when everything is cleaned up
-        _kept = self._kept
+        global _describe_kept_work  # printed after everything is cleaned up, when the process ends
+        _describe_kept_work = self._describe
         super().__enter__()

@@ -1,4 +1,4 @@
-"""Every command, found by its file in `commands/`. Importing this module adds them to `app`."""
+"""All commands, found by their files in `commands/`. Importing this module adds them to `app`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["COMMANDS", "app"]
 
 
 def _find() -> dict[str, Command]:
-    """Commands by name, in the order in which --help lists them."""
+    """Return the commands by name, in the order in which --help lists them."""
     names = sorted({module.name for module in pkgutil.iter_modules(commands.__path__)})
     found: dict[str, Command] = {name: import_module(f"{commands.__name__}.{name}").COMMAND for name in names}
     return dict(sorted(found.items(), key=lambda pair: pair[1].place))

@@ -1,4 +1,4 @@
-"""Run a command, and turn whatever ends it into a message and an exit code."""
+"""Run a command, and turn the way in which it ends into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 
 from ehrtraj import interrupt
-from ehrtraj.cli.application import what_was_kept
+from ehrtraj.cli.application import describe_kept_work
 from ehrtraj.cli.registry import app
 from ehrtraj.cli.show import screen
 from ehrtraj.errors import EhrtrajError
@@ -20,10 +20,10 @@ from ehrtraj.paths import error_of_path
 
 
 def run() -> NoReturn:
-    """Run the command that the arguments name, and end the process."""
+    """Run the command given by the arguments, and end the process."""
     interrupt.silence()
     for stream in (sys.stdout, sys.stderr):
-        # Help is printed by typer, which fails on consoles that lack a character.
+        # typer prints the help, and fails if the console's encoding lacks a character.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -31,13 +31,13 @@ def run() -> NoReturn:
         if not interrupt.requested():
             interrupt.finish(code)
     except KeyboardInterrupt:
-        # It came between two of the lines above. It comes once.
+        # The signal arrived between two of the lines above. It is raised only once.
         interrupt.request()
     if interrupt.requested():
         code = interrupt.EXIT_CODE
-        # What the stopped frames held is released, and generators among it clean up.
+        # Release the objects of the stopped frames, so that generators among them clean up.
         gc.collect()
-        screen.print_after_interrupt(f"stopped{what_was_kept()}")
+        screen.print_after_interrupt(f"stopped{describe_kept_work()}")
     code = _flush() or code
     interrupt.finish(code)
     sys.exit(code)
@@ -51,7 +51,7 @@ def _run() -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except Exception as error:
-        # Libraries turn KeyboardInterrupt into errors of their own.
+        # Libraries turn KeyboardInterrupt into their own exceptions.
         if not interrupt.requested():
             return _report(error)
     else:
@@ -62,7 +62,7 @@ def _run() -> int:
 
 
 def _report(error: Exception) -> int:
-    """Print what went wrong, and return the exit code."""
+    """Print the error, and return the exit code."""
     if isinstance(error, OSError) and not isinstance(error, EhrtrajError):
         error = error_of_path(error) or error
     if isinstance(error, EhrtrajError):
@@ -71,12 +71,15 @@ def _report(error: Exception) -> int:
         return error.exit_code
     if hasattr(error, "format_message"):
         return _report_usage(error)
-    screen.say("".join(traceback.format_exception(error)))
+    screen.write_err("".join(traceback.format_exception(error)))
     return 1
 
 
 def _report_usage(error: Exception) -> int:
-    """Print what is wrong with the arguments. Which library the error is of depends on the version of typer."""
+    """Print an error in the arguments, and return the exit code.
+
+    The version of typer decides which library defines the exception, so its class cannot be imported here.
+    """
     if type(error).__name__ != "NoArgsIsHelpError":  # the help is printed already
         context = getattr(error, "ctx", None)
         hint = "" if context is None else f"\nTry `{context.command_path} --help`"
@@ -85,12 +88,12 @@ def _report_usage(error: Exception) -> int:
 
 
 def _flush() -> int:
-    """Write what is left in the buffer of stdout; returns an exit code if that fails."""
+    """Write the buffered output to stdout; return an exit code if that fails, otherwise 0."""
     try:
         screen.flush()
     except EhrtrajError as error:
         code = _report(error)
-        # Else the interpreter tries again at its end, and complains.
+        # Otherwise the interpreter flushes stdout again when it exits, and prints an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return code
     return 0

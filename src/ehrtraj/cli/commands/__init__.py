@@ -1,1 +1,1 @@
-"""Commands: each module of this package is one, has its name, and declares it as `COMMAND`."""
+"""The commands. Each module of this package declares the command of the same name, as `COMMAND`."""

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.application import Command, tidy_end
+from ehrtraj.cli.application import Command, graceful_stop
 from ehrtraj.cli.show.screen import write_lines
 from ehrtraj.config import SETTINGS, Settings, resolve, spell
 from ehrtraj.declaration import show_parameters
@@ -37,14 +37,15 @@ _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC
 
   ehrtraj build --config settings.toml --show-config
 
-Every setting can also be set in the environment (EHRTRAJ_OUTPUT, EHRTRAJ_MEMORY_LIMIT, ...) or in a TOML file
-(data_dir = "...", max_cpus = 8, ...). DATA_DIR, TRAJECTORY_VERSION and MAX_CPUS count without the prefix too. The
-command line wins over the environment, the environment over the file. A build reports what it took from either.
+You can also set every setting in the environment (EHRTRAJ_OUTPUT, EHRTRAJ_MEMORY_LIMIT, ...) or in a TOML file
+(data_dir = "...", max_cpus = 8, ...). DATA_DIR, TRAJECTORY_VERSION and MAX_CPUS also work without the prefix. The
+command line takes precedence over the environment, and the environment over the file. The build reports the settings
+that it read from either.
 
 An interrupted build resumes when you run the same command again.
 
-[bold]Exit codes[/bold]: 0 done or already there; 2 a setting; 3 the input; 4 the output; 5 a recipe; 6 the ledger;
-130 Ctrl-C.
+[bold]Exit codes[/bold]: 0 done, or the dataset already exists; 2 invalid setting; 3 invalid input; 4 the output cannot
+be written; 5 invalid recipe or rule; 6 the ledger does not balance; 130 Ctrl-C.
 """
 
 
@@ -53,7 +54,7 @@ def _argument(option: str) -> str:
 
 
 def _parameters() -> Iterator[Parameter]:
-    """Yield what the command line takes for each setting."""
+    """Yield the parameter of the command line for each setting."""
     for setting in SETTINGS:
         declared = setting.declared
         if declared.positional:
@@ -73,7 +74,7 @@ def build(
     *,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with settings.")] = None,
     show_config: Annotated[
-        bool, typer.Option("--show-config", help="Print every setting and where it comes from, and end.")
+        bool, typer.Option("--show-config", help="Print every setting with its origin, and exit.")
     ] = False,
     **given: object,
 ) -> None:
@@ -86,19 +87,19 @@ def build(
     if show_config:
         _print_settings(settings, origins)
         return
-    with tidy_end(
+    with graceful_stop(
         ". Finished work is kept: run the same command again to resume (its folder is .<version>.build in the output)"
     ):
         result = build_with(settings, ConsoleReporter(), origins)
     show_result(result)
     for export_result in result.exports:
         show_export(export_result)
-    # Last, where they are seen.
+    # Print warnings last, where the user sees them.
     show_warnings(result)
 
 
 def _without_shorthands(given: Mapping[str, object]) -> dict[str, object]:
-    """Return the settings with the values that options such as --no-notes stand for."""
+    """Return the settings, with shorthand options such as --no-notes replaced by the value that they stand for."""
     settings = dict(given)
     for setting in SETTINGS:
         if setting.declared.shorthand is None:
@@ -107,7 +108,8 @@ def _without_shorthands(given: Mapping[str, object]) -> dict[str, object]:
         if settings.pop(_argument(option)):
             if settings[setting.name] not in (None, value):
                 raise SettingsError(
-                    f"{option} and {setting.option} {settings[setting.name]} contradict each other: give one of them"
+                    f"{option} and {setting.option} {settings[setting.name]} contradict each other: use only one of "
+                    "them"
                 )
             settings[setting.name] = value
     return settings

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.application import MAX_CPUS_HELP, MEMORY_HELP, Command, tidy_end
+from ehrtraj.cli.application import MAX_CPUS_HELP, MEMORY_HELP, Command, graceful_stop
 from ehrtraj.cli.show.screen import note, write_json
 
-BROKEN = 1
+FAILED = 1
 
-_CHECK_HELP = """Check a dataset on its files, and report what is wrong and where.
+_CHECK_HELP = """Check the files of a dataset, and report every problem and its location.
 
 [bold]Examples[/bold]
 
@@ -22,11 +22,12 @@ _CHECK_HELP = """Check a dataset on its files, and report what is wrong and wher
 
   ehrtraj check someones-meds-dataset
 
-A MEDS dataset that ehrtraj did not make is held to the rules of MEDS 0.4 alone, also to those that no official call
-checks: order, a patient in one file, every code described, one split each.
+A MEDS dataset that ehrtraj did not write is checked against MEDS 0.4 only. This includes rules that the official
+validation does not check: events are in order, all events of a patient are in one file, every code is described, and
+every patient has one split.
 
-[bold]Exit codes[/bold]: 0 all is well; 1 something is wrong; 2 a setting; 4 the temporary folder is full;
-7 there is no dataset; 130 Ctrl-C.
+[bold]Exit codes[/bold]: 0 all checks passed; 1 a check failed; 2 invalid setting; 4 the temporary folder is full;
+7 the folder is not a dataset; 130 Ctrl-C.
 """
 
 
@@ -36,12 +37,12 @@ def check(
     max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
     memory_limit: Annotated[str | None, typer.Option(help=MEMORY_HELP)] = None,
 ) -> None:
-    """Check a dataset on its files."""
+    """Check the files of a dataset."""
     from ehrtraj.checks.run import check as verify
     from ehrtraj.cli.show.bars import bar
     from ehrtraj.cli.show.check import show_report
 
-    with tidy_end(), bar("checking") as advance:
+    with graceful_stop(), bar("checking") as advance:
         report = verify(dataset, max_cpus=max_cpus, memory_limit=memory_limit, progress=advance)
     for text in report.notes:
         note(text)
@@ -50,7 +51,7 @@ def check(
     else:
         show_report(report)
     if report.broken:
-        raise typer.Exit(BROKEN)
+        raise typer.Exit(FAILED)
 
 
 COMMAND = Command(check, place=20, writes=False, help=_CHECK_HELP)

@@ -1,4 +1,4 @@
-"""`ehrtraj codes`: the codes of a finished dataset."""
+"""`ehrtraj codes`: list the codes of a dataset."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ehrtraj.cli.arguments import DATASET
 from ehrtraj.cli.show.screen import out, write_exact
 from ehrtraj.errors import DatasetError
 
-_HELP = """List codes with what they mean, their unit and how often they occur, the most frequent first.
+_HELP = """List codes with their description, unit and number of events, the most frequent first.
 
-PATTERN is a code, a code with * for any text, or a word of the description or of a parent code.
+PATTERN is a code, a code in which * matches any text, or a word from the description or a parent code.
 
 [bold]Examples[/bold]
 
@@ -23,15 +23,15 @@ PATTERN is a code, a code with * for any text, or a word of the description or o
 
   ehrtraj codes trajectories/v1 --csv > codes.csv
 
-[bold]Exit codes[/bold]: 0 done; 7 the dataset, or no such code.
+[bold]Exit codes[/bold]: 0 done; 7 the dataset cannot be read, or no code matches.
 """
 
 
 def codes(
     dataset: DATASET,
     pattern: Annotated[str | None, typer.Argument(help="Code, pattern or word. (default all)")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most codes to list.")] = 40,
-    as_csv: Annotated[bool, typer.Option("--csv", help="All that match, as CSV with every column.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of codes to list.")] = 40,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print all matching codes as CSV, with every column.")] = False,
 ) -> None:
     """List codes."""
     import polars as pl
@@ -43,7 +43,7 @@ def codes(
     found = find_codes(ehrtraj.open(dataset), pattern)
     if found.is_empty():
         raise DatasetError(
-            f"no code of {dataset} matches {pattern}: try a word of its description, or a pattern with *"
+            f"no code in {dataset} matches '{pattern}': try a word from its description, or a pattern with *"
         )
     if as_csv:
         lists = pl.col("parent_codes", "units").list.join(";")

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.application import MAX_CPUS_HELP, Command, tidy_end
+from ehrtraj.cli.application import MAX_CPUS_HELP, Command, graceful_stop
 
-_HELP = """Make invented patients, build them, and show one of them: no download, under a minute.
+_HELP = """Generate synthetic patients, build a dataset from them, and show one patient. Takes less than a minute.
+
+You need no download and no PhysioNet account.
 
 [bold]Examples[/bold]
 
@@ -21,13 +23,13 @@ _HELP = """Make invented patients, build them, and show one of them: no download
 
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder for the release and the dataset.")] = Path("ehrtraj-demo"),
-    patients: Annotated[int, typer.Option("--patients", "-n", help="How many patients.")] = 200,
+    patients: Annotated[int, typer.Option("--patients", "-n", help="Number of patients.")] = 200,
     max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
 ) -> None:
-    """Make a synthetic release, build it, and show a patient."""
+    """Generate a synthetic release, build it, and show a patient."""
     from ehrtraj.cli.demo import demo as show
 
-    with tidy_end():
+    with graceful_stop():
         show(folder, patients, max_cpus)
 
 

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.application import MAX_CPUS_HELP, MEMORY_HELP, Command, tidy_end
+from ehrtraj.cli.application import MAX_CPUS_HELP, MEMORY_HELP, Command, graceful_stop
 from ehrtraj.cli.show.screen import note, write_json
 from ehrtraj.runtime.limits import usable_cpus
 
 DIFFERENT = 1
 
-_DIFF_HELP = """Say what differs between two datasets: patients, splits, codes, events, and which columns of these.
+_DIFF_HELP = """Compare two datasets: patients, splits, codes, and events column by column.
 
 [bold]Examples[/bold]
 
@@ -22,30 +22,30 @@ _DIFF_HELP = """Say what differs between two datasets: patients, splits, codes, 
 
   ehrtraj diff trajectories/v1 trajectories/v2 --json > difference.json
 
-An event counts as changed where both have one of the same row of the source, by its key, or by its time where it has
-none. How the datasets are divided into files does not matter.
+An event counts as changed if both datasets have an event from the same source row and the two differ. Rows are matched
+by their key, or by time if they have no key. It does not matter how the datasets are divided into files.
 
-[bold]Exit codes[/bold]: 0 the same; 1 different; 2 a setting; 4 the temporary folder is full; 7 one of them
-is no dataset; 130 Ctrl-C.
+[bold]Exit codes[/bold]: 0 the same; 1 different; 2 invalid setting; 4 the temporary folder is full; 7 a folder is not
+a dataset; 130 Ctrl-C.
 """
 
 
 def diff(
     a: Annotated[Path, typer.Argument(help="Folder of a dataset.", show_default=False)],
-    b: Annotated[Path, typer.Argument(help="Folder of another one.", show_default=False)],
+    b: Annotated[Path, typer.Argument(help="Folder of another dataset.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
     memory_limit: Annotated[str | None, typer.Option(help=MEMORY_HELP)] = None,
 ) -> None:
-    """Say what differs between two datasets."""
+    """Compare two datasets."""
     if max_cpus is not None and max_cpus > 0:
-        # Read by polars when it is first imported.
+        # polars reads this variable when it is first imported.
         os.environ.setdefault("POLARS_MAX_THREADS", str(min(max_cpus, usable_cpus())))
     from ehrtraj.cli.show.bars import bar
     from ehrtraj.cli.show.diff import show_diff
     from ehrtraj.diffs.run import diff as compare
 
-    with tidy_end(), bar("comparing") as advance:
+    with graceful_stop(), bar("comparing") as advance:
         report = compare(a, b, max_cpus=max_cpus, memory_limit=memory_limit, progress=advance)
     for text in report.notes:
         note(text)

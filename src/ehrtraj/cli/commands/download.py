@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.application import MAX_CPUS_HELP, Command, tidy_end
+from ehrtraj.cli.application import MAX_CPUS_HELP, Command, graceful_stop
 from ehrtraj.cli.arguments import MODULES, TABLES
 from ehrtraj.errors import SettingsError
 
-_HELP = """Fetch a release of MIMIC-IV from PhysioNet, whole and verified.
+_HELP = """Download a release of MIMIC-IV from PhysioNet, and verify every file.
 
 [bold]Examples[/bold]
 
@@ -25,44 +25,54 @@ _HELP = """Fetch a release of MIMIC-IV from PhysioNet, whole and verified.
 
   ehrtraj download --concept-maps --to data
 
-PROJECT is mimiciv, mimic-iv-ed, mimic-iv-note (they need an account and a signed agreement), mimic-iv-demo or
-mimic-iv-ed-demo (open). Files lie where wget would put them, in physionet.org/files/PROJECT/RELEASE below --to, and
-what wget or an earlier run left there is taken up. Cut short? Run the same command again.
+PROJECT is mimiciv, mimic-iv-ed or mimic-iv-note (these need a PhysioNet account and a signed data use agreement), or
+mimic-iv-demo or mimic-iv-ed-demo (open access). Files are stored where wget would store them, in
+physionet.org/files/PROJECT/RELEASE below --to. To resume an interrupted download, run the same command again. It also
+resumes downloads that were begun with wget.
 
-The password is taken from PHYSIONET_PASSWORD, from ~/.netrc, or asked for; never from the command line.
+The password is read from PHYSIONET_PASSWORD or ~/.netrc, or you are asked for it. It is never read from the command
+line.
 
-[bold]Exit codes[/bold]: 0 done; 2 a setting; 4 the folder cannot be written; 10 the server cannot be reached or
-understood; 11 name or password; 12 the data use agreement is not signed; 13 no such release; 14 no room on the disk;
-15 the certificate; 16 the server ignores ranges; 17 a file changed on the server meanwhile; 18 wrong bytes, twice;
-19 the server is busy; 130 Ctrl-C.
+[bold]Exit codes[/bold]: 0 done; 2 invalid setting; 4 the folder cannot be written; 10 the server cannot be reached or
+sends an unexpected answer; 11 wrong user name or password; 12 the data use agreement is not signed; 13 no such release;
+14 not enough disk space; 15 the server's certificate cannot be verified; 16 the server ignores byte ranges; 17 a file
+changed on the server during the download; 18 a file has the wrong SHA-256 after a second attempt; 19 the server is
+busy; 130 Ctrl-C.
 """
 
 
 def download(
     project: Annotated[str | None, typer.Argument(help="Name of the project.", show_default=False)] = None,
     release: Annotated[
-        str | None, typer.Option("--release", "-r", help="Its number. (default the newest that is known)")
+        str | None, typer.Option("--release", "-r", help="Release, such as 3.1. (default the newest known)")
     ] = None,
     user: Annotated[
         str | None,
         typer.Option("--user", "-u", help="PhysioNet account. (default PHYSIONET_USERNAME, or ~/.netrc)"),
     ] = None,
-    to: Annotated[Path, typer.Option("--to", help="Folder that receives physionet.org/, or one in it.")] = Path(),
+    to: Annotated[Path, typer.Option("--to", help="Folder in which to create physionet.org/, or a folder in it.")] = (
+        Path()
+    ),
     tables: Annotated[str | None, TABLES] = None,
     modules: Annotated[str | None, MODULES] = None,
-    connections: Annotated[int, typer.Option("--connections", "-n", help="Open at once, 1 to 16.")] = 8,
+    connections: Annotated[
+        int, typer.Option("--connections", "-n", help="Number of parallel connections, 1 to 16.")
+    ] = 8,
     base_url: Annotated[
-        str | None, typer.Option(help="Of a mirror. (default https://physionet.org/files)", show_default=False)
+        str | None, typer.Option(help="URL of a mirror. (default https://physionet.org/files)", show_default=False)
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds of silence after which a connection is dead.")] = 60.0,
-    retries: Annotated[int, typer.Option(help="Tries after the first that may bring nothing.")] = 12,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds without data after which a connection is considered dead.")
+    ] = 60.0,
+    retries: Annotated[int, typer.Option(help="Retries without progress before the download fails.")] = 12,
     complete_files: Annotated[
-        bool, typer.Option("--whole-files", help="Each file in one piece, for a server that ignores ranges.")
+        bool,
+        typer.Option("--whole-files", help="Fetch each file in one piece, for a server that ignores byte ranges."),
     ] = False,
     concept_maps: Annotated[
-        bool, typer.Option("--concept-maps", help="Fetch mimic-code's maps to LOINC, SNOMED and RxNorm as well.")
+        bool, typer.Option("--concept-maps", help="Also fetch mimic-code's maps to LOINC, SNOMED and RxNorm.")
     ] = False,
-    maps_url: Annotated[str | None, typer.Option(help="Of a mirror of mimic-code v2.4.0. (default GitHub)")] = None,
+    maps_url: Annotated[str | None, typer.Option(help="URL of a mirror of mimic-code v2.4.0. (default GitHub)")] = None,
     max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
 ) -> None:
     """Fetch a release."""
@@ -71,8 +81,8 @@ def download(
     from ehrtraj.download.run import download as fetch
 
     if project is None and not concept_maps:
-        raise SettingsError("name a project to fetch, such as mimiciv, or give --concept-maps")
-    with tidy_end(". What was fetched is kept: run the same command again to resume"):
+        raise SettingsError("nothing to download: give a project, such as mimiciv, or --concept-maps")
+    with graceful_stop(". Downloaded data is kept: run the same command again to resume"):
         if concept_maps:
             show_concept_maps(
                 fetch_concept_maps(

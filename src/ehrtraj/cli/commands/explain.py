@@ -1,4 +1,4 @@
-"""`ehrtraj explain`: why an event is as it is."""
+"""`ehrtraj explain`: trace events to their source rows and rules."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.application import Command, tidy_end
+from ehrtraj.cli.application import Command, graceful_stop
 from ehrtraj.cli.arguments import DATASET, TIMES
 from ehrtraj.cli.show.screen import out
 
-_HELP = """Explain a patient's events: the row of the source, the rules that marked it, and their sources.
+_HELP = """Explain a patient's events: show the source row, the rules that changed or flagged it, and their references.
 
-Without --time and --code: events that a rule marked, one for each table and combination of marks.
+Without --time and --code, it explains events that a rule flagged, one for each table and combination of flags.
 
 [bold]Examples[/bold]
 
@@ -24,10 +24,10 @@ Without --time and --code: events that a rule marked, one for each table and com
 
   ehrtraj explain trajectories/v1 10000032 --code 'LAB//50912' --time 2180-07-23
 
-The rows are looked up in the release that the dataset was built from; --release says where it lies now. A file of many
-gigabytes takes minutes to search.
+The rows are looked up in the release from which the dataset was built. If you moved the release, give its folder with
+--release. Searching a file of many gigabytes takes minutes.
 
-[bold]Exit codes[/bold]: 0 done; 2 an option; 7 the dataset, no such patient, or no such event.
+[bold]Exit codes[/bold]: 0 done; 2 invalid option; 7 the dataset cannot be read, or has no such patient or event.
 """
 
 
@@ -35,12 +35,12 @@ def explain(
     dataset: DATASET,
     subject: Annotated[int, typer.Argument(help="subject_id of the patient.", show_default=False)],
     time: Annotated[
-        datetime | None, typer.Option(formats=TIMES, help="Only events of this minute, or of this day.")
+        datetime | None, typer.Option(formats=TIMES, help="Only events in this minute, or on this day.")
     ] = None,
     code: Annotated[str | None, typer.Option(help="Only events with this code, or matching a pattern with *.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most events to explain.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of events to explain.")] = 10,
     release: Annotated[
-        Path | None, typer.Option(help="Folder of the release. (default where it lay when the dataset was built)")
+        Path | None, typer.Option(help="Folder of the release. (default its location when the dataset was built)")
     ] = None,
 ) -> None:
     """Explain a patient's events."""
@@ -52,8 +52,8 @@ def explain(
     from ehrtraj.dataset.explain import release_of
 
     opened, screen = ehrtraj.open(dataset), out()
-    with tidy_end(), waiting(screen, "looking up the rows") as update:
-        found = look_up(
+    with graceful_stop(), waiting(screen, "looking up the rows") as update:
+        explanations = look_up(
             opened,
             subject,
             time=time,
@@ -62,12 +62,13 @@ def explain(
             release=release,
             looking=lambda path: update(f"looking up the rows in {path.name} ({size(path.stat().st_size)})"),
         )
-    for one in found:
-        show_explanation(screen, one)
-    if not any(one.rows for one in found):
-        where = release_of(opened) if release is None else release
+    for explanation in explanations:
+        show_explanation(screen, explanation)
+    if not any(explanation.rows for explanation in explanations):
+        folder = release_of(opened) if release is None else release
         screen.print(
-            f"No row of the source was found: is the release still in {where}? --release says where.", soft_wrap=True
+            f"No source row was found. Is the release still in {folder}? If not, give its folder with --release.",
+            soft_wrap=True,
         )
 
 

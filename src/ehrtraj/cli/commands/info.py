@@ -1,4 +1,4 @@
-"""`ehrtraj info`: what a finished dataset holds."""
+"""`ehrtraj info`: summarise a dataset."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ehrtraj.cli.application import Command
 from ehrtraj.cli.arguments import DATASET
 from ehrtraj.cli.show.screen import out, write_json
 
-_HELP = """Show what a dataset contains: patients, events and codes by split, table and event type, and when.
+_HELP = """Show what a dataset contains: patients, events and codes by split, table and event type, and the time range.
 
 [bold]Examples[/bold]
 
@@ -19,15 +19,15 @@ _HELP = """Show what a dataset contains: patients, events and codes by split, ta
 
   ehrtraj info trajectories/v1 --json
 
-[bold]Exit codes[/bold]: 0 done; 7 the dataset.
+[bold]Exit codes[/bold]: 0 done; 7 the dataset cannot be read.
 """
 
 
 def info(
     dataset: DATASET,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Say what a dataset holds."""
+    """Show what a dataset contains."""
     import ehrtraj
     from ehrtraj.cli.show.trajectory import show_summary
     from ehrtraj.dataset.summary import summarise

@@ -1,4 +1,4 @@
-"""`ehrtraj label`: labels for prediction."""
+"""`ehrtraj label`: create labels for prediction."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ehrtraj.cli.application import Command, tidy_end
+from ehrtraj.cli.application import Command, graceful_stop
 from ehrtraj.cli.arguments import DATASET
 
 if TYPE_CHECKING:
     from ehrtraj.release.reader import Stamp
     from ehrtraj.sources.source import Source
 
-_HELP = """Label patients by a task: a file of labels as MEDS has them (LabelSchema), for training and testing.
+_HELP = """Label patients for a prediction task: write a Parquet file of labels in MEDS's LabelSchema.
 
-TASK is a .yaml file in the language of ACES, or one of the ready tasks that `ehrtraj tasks` lists.
+TASK is a .yaml file in the ACES task language, or one of the predefined tasks that `ehrtraj tasks` lists.
 
 [bold]Examples[/bold]
 
@@ -24,42 +24,44 @@ TASK is a .yaml file in the language of ACES, or one of the ready tasks that `eh
 
   ehrtraj label trajectories/v1 my-task.yaml --output labels/my-task.parquet
 
-A label says what happens after its prediction_time. To predict it, use what was known by then: as_of(prediction_time).
+A label records what happens after its prediction_time. To predict it without leakage, use only what was known at that
+time: as_of(prediction_time).
 
-[bold]Exit codes[/bold]: 0 done; 2 the task; 4 the output; 7 the dataset; 130 Ctrl-C.
+[bold]Exit codes[/bold]: 0 done; 2 invalid task; 4 the output cannot be written; 7 the dataset cannot be read;
+130 Ctrl-C.
 """
 
 
 def label(
     dataset: DATASET,
-    task: Annotated[str, typer.Argument(help="A .yaml file, or a ready task.", show_default=False)],
+    task: Annotated[str, typer.Argument(help="A .yaml file, or a predefined task.", show_default=False)],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write. (default labels/<task>.parquet)")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Label patients by a task."""
+    """Label patients for a prediction task."""
     import ehrtraj
     from ehrtraj.cli.show.bars import bar
     from ehrtraj.cli.show.labels import show_labels
     from ehrtraj.labels.ready import find_task
     from ehrtraj.labels.run import check_output
-    from ehrtraj.labels.run import label as find
+    from ehrtraj.labels.run import label as compute_labels
 
-    asked = find_task(task, lambda: _source_of(dataset))
-    path = output or Path("labels") / f"{asked.name}.parquet"
+    parsed_task = find_task(task, lambda: _source_of(dataset))
+    path = output or Path("labels") / f"{parsed_task.name}.parquet"
     check_output(path.expanduser(), overwrite=overwrite)
     opened = ehrtraj.open(dataset)
     before = _stamp(path)
-    with tidy_end(lambda: ": no labels were written" if _stamp(path) == before else f": {path} is complete"):
-        with bar("labelling") as tell:
-            labels = find(opened, asked, progress=tell)
+    with graceful_stop(lambda: ": no labels were written" if _stamp(path) == before else f": {path} is complete"):
+        with bar("labelling") as show_progress:
+            labels = compute_labels(opened, parsed_task, progress=show_progress)
         written = labels.write(path, overwrite=overwrite)
     show_labels(labels, written)
 
 
 def _source_of(dataset: Path) -> Source:
-    """The source of a dataset; where that cannot be opened, which is reported later, the first of the package."""
+    """Return the source of a dataset, or the default one if the dataset cannot be opened, which is reported later."""
     import ehrtraj
     from ehrtraj.errors import DatasetError
     from ehrtraj.sources.source import find_source, source_of
@@ -71,7 +73,7 @@ def _source_of(dataset: Path) -> Source:
 
 
 def _stamp(path: Path) -> Stamp | None:
-    """Tell one version of a file from another; None where there is none."""
+    """Return a stamp that changes when the file is rewritten, or None if there is no file."""
     from ehrtraj.release.reader import Stamp
 
     try:

@@ -11,9 +11,7 @@ from ehrtraj.cli.application import OVERLAY_HELP, SOURCE_HELP, Command
 from ehrtraj.cli.show.screen import write_exact, write_lines
 from ehrtraj.errors import SettingsError
 
-rules_app = typer.Typer(
-    name="rules", help="See the rules by which numbers, units and codes are cleaned.", no_args_is_help=True
-)
+rules_app = typer.Typer(name="rules", help="Show the rules that clean numbers, units and codes.", no_args_is_help=True)
 
 _OVERLAY = typer.Option("--overlay", help=OVERLAY_HELP)
 _SOURCE = typer.Option("--source", help=SOURCE_HELP)
@@ -21,7 +19,7 @@ _SOURCE = typer.Option("--source", help=SOURCE_HELP)
 
 @rules_app.command("list")
 def rules_list(overlay: Annotated[Path | None, _OVERLAY] = None, source: Annotated[str | None, _SOURCE] = None) -> None:
-    """List the rule tables, with what each is for and how many lines it has."""
+    """List the rule tables, with the purpose of each and its number of rules."""
     from ehrtraj.rules.listing import all_tables
     from ehrtraj.sources.source import find_source
 
@@ -36,26 +34,26 @@ def rules_explain(
     overlay: Annotated[Path | None, _OVERLAY] = None,
     source: Annotated[str | None, _SOURCE] = None,
 ) -> None:
-    """Show every rule that speaks of an item, with its source.
+    """Show every rule for an item, with its reference.
 
     Examples: ehrtraj rules explain 50912; ehrtraj rules explain CHART//223762; ehrtraj rules explain unit_converted
     """
     from ehrtraj.rules.listing import about_item
     from ehrtraj.sources.source import find_source
 
-    found = about_item(item, find_source(source, overlay).rules)
-    if not found:
-        raise SettingsError(f"no rule speaks of {item}: `ehrtraj rules list` shows the tables there are")
-    for table in found:
+    matches = about_item(item, find_source(source, overlay).rules)
+    if not matches:
+        raise SettingsError(f"no rule matches '{item}': `ehrtraj rules list` shows the rule tables")
+    for table in matches:
         write_lines([f"{table.name}: {table.about}"])
         for rule in table.lines:
-            said = ", ".join(f"{name} {value}" for name, value in rule.items() if value and name != "source")
-            write_lines([f"  {said}", f"      source: {rule['source']}"])
+            columns = ", ".join(f"{name} {value}" for name, value in rule.items() if value and name != "source")
+            write_lines([f"  {columns}", f"      source: {rule['source']}"])
 
 
 @rules_app.command("docs")
 def rules_docs(overlay: Annotated[Path | None, _OVERLAY] = None, source: Annotated[str | None, _SOURCE] = None) -> None:
-    """Print the page that documents every rule (docs/reference/rules.md), made from the files."""
+    """Print the page that documents every rule (docs/reference/rules.md), generated from the rule files."""
     from ehrtraj.rules.listing import as_markdown
     from ehrtraj.sources.source import find_source
 
@@ -63,7 +61,7 @@ def rules_docs(overlay: Annotated[Path | None, _OVERLAY] = None, source: Annotat
     write_exact(as_markdown(found.rules, found.name))
 
 
-_APPLIED_HELP = """Show what the rules did to a dataset: events by rule, table and item, each with an example.
+_APPLIED_HELP = """Show which events of a dataset the rules changed or flagged: by rule, table and item, with examples.
 
 [bold]Examples[/bold]
 
@@ -80,12 +78,12 @@ _APPLIED_HELP = """Show what the rules did to a dataset: events by rule, table a
 @rules_app.command("applied", help=_APPLIED_HELP)
 def rules_applied(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.", show_default=False)],
-    rule: Annotated[str | None, typer.Option(help="Only this one, such as unit_converted.")] = None,
+    rule: Annotated[str | None, typer.Option(help="Only this rule, such as unit_converted.")] = None,
     item: Annotated[str | None, typer.Option(help="Only this item (50912) or code (LAB//50912).")] = None,
-    limit: Annotated[int, typer.Option(help="Items to show of each rule, those with most events first.")] = 5,
-    csv: Annotated[bool, typer.Option("--csv", help="Print all of it as CSV.")] = False,
+    limit: Annotated[int, typer.Option(help="Number of items to show per rule, those with most events first.")] = 5,
+    csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
 ) -> None:
-    """Show what the rules did to a dataset."""
+    """Show which events of a dataset the rules changed or flagged."""
     from ehrtraj.cli.show.rules import show_applied
     from ehrtraj.rules.applied import read_applied
 

@@ -1,4 +1,4 @@
-"""`ehrtraj show`: a patient's timeline."""
+"""`ehrtraj show`: show a patient's timeline."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.application import Command, tidy_end
+from ehrtraj.cli.application import Command, graceful_stop
 from ehrtraj.cli.arguments import DATASET, TIMES
 
-_HELP = """Show a patient's timeline, by admission: on a terminal in colour, in the pager that PAGER names.
+_HELP = """Show a patient's timeline by admission. On a terminal it is coloured and opens in your pager (PAGER).
 
 [bold]Examples[/bold]
 
@@ -20,9 +20,9 @@ _HELP = """Show a patient's timeline, by admission: on a terminal in colour, in 
 
   ehrtraj show trajectories/v1 10000032 --as-of '2180-07-23 14:00' --attributes
 
-  ehrtraj show trajectories/v1 10000032 --days > account.txt
+  ehrtraj show trajectories/v1 10000032 --days > timeline.txt
 
-[bold]Exit codes[/bold]: 0 done; 2 an option; 7 the dataset, or no such patient.
+[bold]Exit codes[/bold]: 0 done; 2 invalid option; 7 the dataset cannot be read, or has no such patient.
 """
 
 
@@ -30,20 +30,22 @@ def show(
     dataset: DATASET,
     subject: Annotated[int, typer.Argument(help="subject_id of the patient.", show_default=False)],
     code: Annotated[
-        list[str] | None, typer.Option("--code", help="Only events with this code, or matching a pattern; repeatable.")
+        list[str] | None, typer.Option("--code", help="Only events with this code or pattern; repeatable.")
     ] = None,
     begin: Annotated[
-        datetime | None, typer.Option("--from", formats=TIMES, help="Only what happened at this time or later.")
+        datetime | None, typer.Option("--from", formats=TIMES, help="Only events at this time or later.")
     ] = None,
-    end: Annotated[datetime | None, typer.Option("--to", formats=TIMES, help="Only what happened before.")] = None,
+    end: Annotated[datetime | None, typer.Option("--to", formats=TIMES, help="Only events before this time.")] = None,
     as_of: Annotated[
-        datetime | None, typer.Option("--as-of", formats=TIMES, help="Only what could be known at this time.")
+        datetime | None, typer.Option("--as-of", formats=TIMES, help="Only events that were known at this time.")
     ] = None,
-    days: Annotated[bool, typer.Option("--days", help="Times as days from the admission, no dates.")] = False,
-    attributes: Annotated[
-        bool, typer.Option("--attributes", help="With what qualifies each event, and its flags.")
+    days: Annotated[
+        bool, typer.Option("--days", help="Show times as days since the admission, without dates.")
     ] = False,
-    pager: Annotated[bool, typer.Option("--pager/--no-pager", help="On a terminal, page by page.")] = True,
+    attributes: Annotated[
+        bool, typer.Option("--attributes", help="Also show each event's attributes and flags.")
+    ] = False,
+    pager: Annotated[bool, typer.Option("--pager/--no-pager", help="On a terminal, use the pager or not.")] = True,
 ) -> None:
     """Show a patient's timeline."""
     import ehrtraj
@@ -56,7 +58,7 @@ def show(
         trajectory = trajectory.between(begin, end)
     if code:
         trajectory = trajectory.codes(*code)
-    with tidy_end(), paged(wanted=pager) as screen:
+    with graceful_stop(), paged(enabled=pager) as screen:
         show_trajectory(screen, trajectory, days=days, attributes=attributes)
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ehrtraj.cli.application import MAX_CPUS_HELP, Command, tidy_end
+from ehrtraj.cli.application import MAX_CPUS_HELP, Command, graceful_stop
 
-_HELP = """Write a synthetic release in the form of MIMIC-IV (hosp, icu, ed, note), of patients that never lived.
+_HELP = """Write a synthetic release in the format of MIMIC-IV (hosp, icu, ed, note), without any real patients.
 
 [bold]Examples[/bold]
 
@@ -19,21 +19,21 @@ _HELP = """Write a synthetic release in the form of MIMIC-IV (hosp, icu, ed, not
 
   ehrtraj build fake --trajectory-version fake
 
-The same settings give the same bytes, whatever the processors. With --defects, answers.parquet says which fault was
-planted in which row, and what the right event is. It is not a privacy-preserving copy of real patients, and nothing
-about medicine can be learned from it.
+The same settings give the same bytes, regardless of the number of CPU cores. With --defects, answers.parquet records
+which defect was planted in which row, and the correct event. The release is not a privacy-preserving copy of real
+patients, and nothing about medicine can be learned from it.
 
-[bold]Exit codes[/bold]: 0 done; 2 a setting; 4 the output; 130 Ctrl-C.
+[bold]Exit codes[/bold]: 0 done; 2 invalid setting; 4 the output cannot be written; 130 Ctrl-C.
 """
 
 
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.", show_default=False)],
-    patients: Annotated[int, typer.Option("--patients", "-n", help="How many patients, up to 370,000.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of every draw.")] = 7,
-    release: Annotated[str, typer.Option(help="Its form: 1.0, 2.2, 3.0 or 3.1.")] = "3.1",
+    patients: Annotated[int, typer.Option("--patients", "-n", help="Number of patients, up to 370,000.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 7,
+    release: Annotated[str, typer.Option(help="Release of MIMIC-IV to imitate: 1.0, 2.2, 3.0 or 3.1.")] = "3.1",
     defects: Annotated[
-        float, typer.Option(help="For each kind of fault, the share of the rows it could touch that have it.")
+        float, typer.Option(help="Share of rows to damage with each kind of defect, among the rows that can have it.")
     ] = 0.0,
     max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
 ) -> None:
@@ -42,10 +42,10 @@ def synth(
     from ehrtraj.release.versions import SYNTHETIC_MARKER
     from ehrtraj.synth.run import synth as write
 
-    def kept() -> str:
-        return f": {out} is complete" if (out / SYNTHETIC_MARKER).is_file() else ": nothing was left behind"
+    def describe_output() -> str:
+        return f": {out} is complete" if (out / SYNTHETIC_MARKER).is_file() else ": no files were left behind"
 
-    with tidy_end(kept):
+    with graceful_stop(describe_output):
         result = write(
             out,
             patients=patients,

@@ -10,7 +10,7 @@ import typer
 from ehrtraj.cli.application import OVERLAY_HELP, SOURCE_HELP, Command
 from ehrtraj.cli.show.screen import write_exact, write_lines
 
-_HELP = """Say what becomes of every table of every module.
+_HELP = """List every table of every module, and the events that are made from it.
 
 [bold]Examples[/bold]
 
@@ -25,9 +25,9 @@ _HELP = """Say what becomes of every table of every module.
 def tables(
     overlay: Annotated[Path | None, typer.Option("--overlay", help=OVERLAY_HELP)] = None,
     source: Annotated[str | None, typer.Option("--source", help=SOURCE_HELP)] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="As a table for a page: that of README.md.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> None:
-    """Say what becomes of every table."""
+    """List every table, and the events that are made from it."""
     from ehrtraj.sources.coverage import as_markdown, coverage
     from ehrtraj.sources.source import find_source
 
@@ -38,7 +38,7 @@ def tables(
     entries = coverage(found)
     width = max(len(entry.table) for entry in entries)
     write_lines(
-        f"{entry.table:<{width}}  {entry.since or 'own':<8}  {entry.becomes.replace('`', '')}" for entry in entries
+        f"{entry.table:<{width}}  {entry.since or 'custom':<8}  {entry.becomes.replace('`', '')}" for entry in entries
     )
 
 

@@ -1,4 +1,4 @@
-"""`ehrtraj tasks`: the ready tasks of `ehrtraj label`."""
+"""`ehrtraj tasks`: list the predefined tasks of `ehrtraj label`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from ehrtraj.cli.application import SOURCE_HELP, Command
 from ehrtraj.cli.show.screen import write_exact
 
-_HELP = """List the ready tasks, or print the file of one, to read or to change.
+_HELP = """List the predefined tasks, or print the file of one, which you can read or modify.
 
 [bold]Examples[/bold]
 
@@ -22,10 +22,10 @@ _HELP = """List the ready tasks, or print the file of one, to read or to change.
 
 
 def tasks(
-    name: Annotated[str | None, typer.Argument(help="Print this one's file.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="Print the file of this task.", show_default=False)] = None,
     source: Annotated[str | None, typer.Option(help=SOURCE_HELP, show_default=False)] = None,
 ) -> None:
-    """List the ready tasks, or print one."""
+    """List the predefined tasks, or print one."""
     from ehrtraj.cli.show.labels import show_tasks
     from ehrtraj.labels.ready import task_text
     from ehrtraj.sources.source import find_source

@@ -1,1 +1,1 @@
-"""Everything that is printed goes through this package: it knows terminals and does not trust what comes from data."""
+"""All output of the command line. This package knows terminals, and does not trust text that comes from data."""

@@ -1,4 +1,4 @@
-"""Bars on a terminal's stderr, for work that takes a while."""
+"""Progress bars on stderr, shown only on a terminal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ehrtraj.runtime.bar import bar as draw_bar
 
 
 def text_column(template: str) -> TextColumn:
-    """Return a column of text, such as `{task.description}`, in which nothing is taken for markup."""
+    """Return a text column, such as `{task.description}`, that does not interpret markup."""
     return TextColumn(template, markup=False)
 
 
 def bars(*columns: ProgressColumn, screen: Screen | None = None, speed_estimate_period: float = 30) -> Progress:
-    """Make bars that show nothing where stderr is no terminal, and vanish when they are stopped."""
+    """Create progress bars that show nothing if stderr is not a terminal, and disappear when they are stopped."""
     screen = screen or err()
     return Progress(
         *columns,
@@ -29,21 +29,21 @@ def bars(*columns: ProgressColumn, screen: Screen | None = None, speed_estimate_
 
 
 def bar(what: str) -> AbstractContextManager[Callable[[int, int], None]]:
-    """Show one bar on a terminal's stderr; elsewhere nothing.
+    """Show one progress bar on stderr if that is a terminal, otherwise nothing.
 
     Returns:
-        A context that gives a function, which takes how much is done and how much there is.
+        A context manager that yields a function, which takes the amount of work done and the total.
     """
     return draw_bar(what, err())
 
 
 @contextmanager
 def waiting(screen: Screen, what: str) -> Iterator[Callable[[str], None]]:
-    """Show on a terminal that something is being done.
+    """Show on a terminal that work is in progress.
 
     Yields:
-        A function that takes what is being done now.
+        A function that takes a description of the current step.
     """
-    # This spinner is of characters that every console has.
+    # This spinner uses only characters that every console has.
     with screen.status(line(what), spinner="line") as status:
         yield lambda text: status.update(line(text))

@@ -1,4 +1,4 @@
-"""What a build shows on the screen: bars while it works on a terminal, and a summary at the end."""
+"""Output of a build: progress bars on a terminal, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ehrtraj.runtime.progress import Reporter
 
 
 class ConsoleReporter(Reporter):
-    """Bars on a terminal; elsewhere only notes, a line each, on stderr."""
+    """Shows progress bars on a terminal. Notes and warnings go to stderr, one line each, in any case."""
 
     def __init__(self) -> None:
         self._screen = err()
@@ -99,7 +99,7 @@ class ConsoleReporter(Reporter):
 
 def _tables(result: BuildResult) -> Table:
     table = Table("table", box=None, pad_edge=False, header_style="bold")
-    for column in ("rows read", "rows to events", "rejected", "not chosen", "events"):
+    for column in ("rows read", "became events", "rejected", "not selected", "events"):
         table.add_column(column, justify="right")
     total: Counter[str] = Counter()
     for name, entry in sorted(result.ledger.items()):
@@ -107,20 +107,21 @@ def _tables(result: BuildResult) -> Table:
             continue
         cells = {
             "read": entry.read,
-            "became": entry.became_events,
-            "aside": entry.rejected.total(),
-            "not": entry.not_selected.total(),
+            "became_events": entry.became_events,
+            "rejected": entry.rejected.total(),
+            "not_selected": entry.not_selected.total(),
             "events": entry.events,
         }
         total.update(cells)
         table.add_row(name, *(f"{n:,}" for n in cells.values()))
     table.add_section()
-    table.add_row("all", *(f"{total[k]:,}" for k in ("read", "became", "aside", "not", "events")), style="bold")
+    columns = ("read", "became_events", "rejected", "not_selected", "events")
+    table.add_row("all", *(f"{total[column]:,}" for column in columns), style="bold")
     return table
 
 
 def _reasons(result: BuildResult) -> Table | None:
-    table = Table("table", "rejected because", box=None, pad_edge=False, header_style="bold")
+    table = Table("table", "reason for rejection", box=None, pad_edge=False, header_style="bold")
     table.add_column("rows", justify="right")
     for name, entry in sorted(result.ledger.items()):
         for reason, rows in sorted(entry.rejected.items()):
@@ -128,11 +129,11 @@ def _reasons(result: BuildResult) -> Table | None:
     return table if table.row_count else None
 
 
-_RULES_NAMED = 6
+_MOST_RULES = 6
 
 
-def _marked(result: BuildResult) -> str:
-    """How many events the rules marked that marked most; spellings of units are not worth a line."""
+def _events_by_rule(result: BuildResult) -> str:
+    """Return the rules with the most events, with their counts. Spellings of units are too common to be of interest."""
     rows = pq.read_table(result.path / "rules_applied.parquet", columns=["rule", "events"])
     totals = rows.group_by("rule").aggregate([("events", "sum")]).sort_by([("events_sum", "descending")])
     pairs = [
@@ -140,8 +141,9 @@ def _marked(result: BuildResult) -> str:
         for rule, events in zip(totals["rule"].to_pylist(), totals["events_sum"].to_pylist(), strict=True)
         if rule != SPELLED
     ]
-    more = f" and {len(pairs) - _RULES_NAMED} rules more" if len(pairs) > _RULES_NAMED else ""
-    return ", ".join(pairs[:_RULES_NAMED]) + more
+    rest = len(pairs) - _MOST_RULES
+    more = f" and {rest} more rule{'s' if rest > 1 else ''}" if rest > 0 else ""
+    return ", ".join(pairs[:_MOST_RULES]) + more
 
 
 def show_result(result: BuildResult) -> None:
@@ -159,24 +161,24 @@ def show_result(result: BuildResult) -> None:
         screen.print()
         screen.print(reasons)
     screen.print()
-    if marked := _marked(result):
-        screen.print(f"events marked by rules: {marked}", soft_wrap=True)
-        screen.print(f"what they did: ehrtraj rules applied {result.path}", soft_wrap=True)
+    if counts := _events_by_rule(result):
+        screen.print(f"events that rules changed or flagged: {counts}", soft_wrap=True)
+        screen.print(f"for details, run: ehrtraj rules applied {result.path}", soft_wrap=True)
         screen.print()
     screen.print(
         line(
             (f"{result.patients:,} patients, {result.events:,} events", "bold"),
-            f" from {release_name(result.source, result.release)} in {duration(result.seconds)}, at most "
-            f"{size(result.peak_memory)} of memory, {size(result.bytes)} on disk",
+            f" from {release_name(result.source, result.release)} in {duration(result.seconds)}, peak memory "
+            f"{size(result.peak_memory)}, {size(result.bytes)} on disk",
         )
     )
     screen.print(f"dataset: {result.path}", soft_wrap=True)
     if any(entry.rejected for entry in result.ledger.values()):
-        screen.print(f"rejected rows, complete: {result.path / 'rejected'}", soft_wrap=True)
+        screen.print(f"rejected rows: {result.path / 'rejected'}", soft_wrap=True)
 
 
 def show_warnings(result: BuildResult) -> None:
-    """Print the warnings of a build to stdout: they come last, where they are seen."""
+    """Print the warnings of a build to stdout, after all other output, where the user sees them."""
     screen = out()
     for text in result.warnings:
         screen.print(line(("WARNING: ", "bold red"), text), soft_wrap=True)

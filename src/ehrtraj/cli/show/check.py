@@ -1,4 +1,4 @@
-"""What a check shows on the screen."""
+"""Output of `ehrtraj check`."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from ehrtraj.cli.show.screen import Screen, line, out
 
 
 def show_report(report: CheckReport) -> None:
-    """Print what does not hold and where, and a summary, to stdout."""
+    """Print the failed checks with the location of their violations, and a summary, to stdout."""
     screen = out()
-    whose = "an ehrtraj dataset" if report.ours else "a MEDS dataset that ehrtraj did not make"
+    kind = "an ehrtraj dataset" if report.ours else "a MEDS dataset that ehrtraj did not write"
     screen.print(
-        f"{report.path}: {whose}, {report.patients:,} patients, {report.events:,} events "
-        f"in {report.files:,} data files",
+        f"{report.path}: {kind}, {report.patients:,} patients, {report.events:,} events in {report.files:,} data files",
         soft_wrap=True,
     )
     if report.broken:
-        screen.print(_broken(report))
+        screen.print(_failed_checks(report))
     for name in report.broken:
         screen.print()
-        screen.print(line((name, "bold"), f": {INVARIANTS[name].words}. First of {report.findings.counts[name]:,}:"))
-        for place in report.findings.places[name]:
+        places, count = report.findings.places[name], report.findings.counts[name]
+        shown = f"violations, {len(places):,} of {count:,} shown"
+        screen.print(line((name, "bold"), f": {INVARIANTS[name].words} ({shown}):"), soft_wrap=True)
+        for place in places:
             screen.print(f"  {place}", soft_wrap=True)
     _show_skipped(report, screen)
     failed = f"{len(report.broken)} failed"
     state = (failed, "bold red") if report.broken else failed
-    took = f"; {duration(report.seconds)}, at most {size(report.peak_memory)} of memory"
+    took = f"; {duration(report.seconds)}, peak memory {size(report.peak_memory)}"
     screen.print()
     screen.print(line((f"{len(report.kept)} checks passed", "bold"), ", ", state, took))
 
 
-def _broken(report: CheckReport) -> Table:
-    table = Table("broken", "what should hold", box=None, pad_edge=False, header_style="bold")
-    table.add_column("times", justify="right")
+def _failed_checks(report: CheckReport) -> Table:
+    table = Table("failed check", "invariant", box=None, pad_edge=False, header_style="bold")
+    table.add_column("violations", justify="right")
     for name in report.broken:
         table.add_row(name, INVARIANTS[name].words, f"{report.findings.counts[name]:,}")
     return table
@@ -49,4 +50,4 @@ def _show_skipped(report: CheckReport, screen: Screen) -> None:
             reasons.setdefault(why, []).append(name)
     for why, names in reasons.items():
         screen.print()
-        screen.print(f"not looked at, since {why}: {', '.join(names)}", soft_wrap=True)
+        screen.print(f"not checked, because {why}: {', '.join(names)}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What a comparison shows on the screen."""
+"""Output of `ehrtraj diff`."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ _LONGEST = 80
 
 
 def show_diff(report: DiffReport) -> None:
-    """Print what differs between two datasets to stdout."""
+    """Print the differences between two datasets to stdout."""
     screen = out(soft_wrap=True)
     screen.print(f"A: {report.a}")
     screen.print(f"B: {report.b}")
     for name, (a, b) in report.settings.items():
-        screen.print(f"built with another {name}: {a[:40]} in A, {b[:40]} in B", style="dim")
-    for words, columns in (("A", report.columns_a), ("B", report.columns_b)):
+        screen.print(f"built with a different {name}: {a[:40]} in A, {b[:40]} in B", style="dim")
+    for dataset, columns in (("A", report.columns_a), ("B", report.columns_b)):
         if columns:
-            screen.print(f"columns that {words} alone has: {', '.join(columns)}")
+            screen.print(f"columns only in {dataset}: {', '.join(columns)}")
     _show_patients(report, screen)
     _show_codes(report.codes, screen)
     _show_events(report.events, screen)
     verdict = "the same" if report.same else "different"
-    took = f"{report.events.compared:,} events of both compared in {duration(report.seconds)}"
+    work = f"compared {report.events.compared:,} events of both datasets in {duration(report.seconds)}"
     screen.print()
-    screen.print(line((verdict, "bold"), f": {took}"))
+    screen.print(line((verdict, "bold"), f": {work}"))
 
 
 def _show_patients(report: DiffReport, screen: Screen) -> None:
     for words, patients in (
-        ("that A alone has", report.patients_a),
-        ("that B alone has", report.patients_b),
-        ("in another split", report.moved),
+        ("only in A", report.patients_a),
+        ("only in B", report.patients_b),
+        ("in different splits", report.moved),
     ):
         if patients:
             screen.print(f"patients {words}: {len(patients):,} ({_first(patients)})")
@@ -52,17 +52,17 @@ def _first(values: Sequence[object]) -> str:
 
 
 def _show_codes(codes: pl.DataFrame, screen: Screen) -> None:
-    lone_a = codes.filter(pl.col("n_events_b").is_null())
-    lone_b = codes.filter(pl.col("n_events_a").is_null())
+    only_a = codes.filter(pl.col("n_events_b").is_null())
+    only_b = codes.filter(pl.col("n_events_a").is_null())
     both = codes.filter(pl.col("n_events_a").is_not_null() & pl.col("n_events_b").is_not_null())
-    counted = both.filter(pl.col("n_events_a") != pl.col("n_events_b"))
-    described = codes["described_otherwise"].sum()
+    counts_differ = both.filter(pl.col("n_events_a") != pl.col("n_events_b"))
+    descriptions_differ = codes["described_otherwise"].sum()
     if not codes.height:
         return
     screen.print()
     screen.print(
-        f"codes: {lone_a.height:,} in A alone, {lone_b.height:,} in B alone, {counted.height:,} with another number "
-        f"of events, {described:,} described otherwise"
+        f"codes: {only_a.height:,} only in A, {only_b.height:,} only in B, {counts_differ.height:,} with different "
+        f"numbers of events, {descriptions_differ:,} with different descriptions"
     )
     changed = codes.filter(pl.col("n_events_a").ne_missing(pl.col("n_events_b")))
     if not changed.height:
@@ -79,39 +79,39 @@ def _show_codes(codes: pl.DataFrame, screen: Screen) -> None:
 def _show_events(events: EventsDiff, screen: Screen) -> None:
     if events.reordered:
         screen.print()
-        screen.print(f"patients with the same events in another order: {events.reordered:,}")
+        screen.print(f"patients with the same events in a different order: {events.reordered:,}")
     if not events.patients:
         return
-    whose = "one patient" if events.patients == 1 else f"{events.patients:,} patients"
+    patients = "one patient" if events.patients == 1 else f"{events.patients:,} patients"
     screen.print()
-    screen.print(f"events of {whose} differ:")
+    screen.print(f"events of {patients} differ:")
     table = Table("table", box=None, pad_edge=False, header_style="bold")
-    for name in ("in A alone", "in B alone", "changed"):
+    for name in ("only in A", "only in B", "changed"):
         table.add_column(name, justify="right")
-    table.add_column("columns that changed")
+    table.add_column("changed columns")
     for name in sorted({*events.only_a, *events.only_b, *events.changed}):
         columns = [f"{column} {count:,}" for (of, column), count in events.columns.items() if of == name]
         counts = (events.only_a[name], events.only_b[name], events.changed[name])
         table.add_row(name, *(f"{n:,}" for n in counts), ", ".join(columns))
     screen.print(table)
     screen.print()
-    screen.print("first of them:")
+    screen.print("the first differences:")
     for example in events.examples:
-        screen.print(f"  {_sentence(example)}")
+        screen.print(f"  {_describe(example)}")
 
 
-def _sentence(example: Example) -> str:
+def _describe(example: Example) -> str:
     event = example.event
     key = "" if event.get("source_key") is None else f" {event['source_key']}"
-    place = f"patient {event['subject_id']}, {event['source_table']}{key}, {event['time'] or 'always'}, {event['code']}"
+    place = f"patient {event['subject_id']}, {event['source_table']}{key}, {event['time'] or 'static'}, {event['code']}"
     if example.what != "changed":
-        return f"{place}: in {example.what[-1].upper()} alone"
+        return f"{place}: only in {example.what[-1].upper()}"
     columns = (f"{c} {_value(c, a)} in A, {_value(c, b)} in B" for c, (a, b) in example.columns.items())
     return f"{place}: {', '.join(columns)}"
 
 
 def _value(column: str, value: object) -> str:
-    """A value for a reader: numbers in the digits that 32 bits have, flags by their names."""
+    """Format a value for the screen: numbers with the precision of 32-bit floats, flags by name."""
     if value is None:
         return "null"
     if isinstance(value, float):

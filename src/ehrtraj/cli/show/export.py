@@ -1,4 +1,4 @@
-"""What an export says at its end."""
+"""Output of `ehrtraj export`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def show_export(result: ExportResult) -> None:
             soft_wrap=True,
         )
         return
-    again = "; it resumed an interrupted run" if result.resumed else ""
+    resumed = " (resumed an interrupted export)" if result.resumed else ""
     console.print(
         line(
             (counts, "bold"),
-            f" in {duration(result.seconds)}{again}, at most {size(result.peak_memory)} of memory, "
-            f"{size(result.bytes)}",
+            f" in {duration(result.seconds)}{resumed}, peak memory {size(result.peak_memory)}, {size(result.bytes)} on "
+            "disk",
         )
     )
     console.print(f"files: {result.path}", soft_wrap=True)

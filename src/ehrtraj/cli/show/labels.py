@@ -1,4 +1,4 @@
-"""What labelling shows on the screen."""
+"""Output of `ehrtraj label` and `ehrtraj tasks`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ehrtraj.sources.source import Source
 
 
 def show_labels(labels: Labels, path: Path) -> None:
-    """Print what was labelled, by split."""
+    """Print the number of labels by split, and notes on them."""
     screen = out()
     if labels.task.description:
         screen.print(line(" ".join(labels.task.description.split())), soft_wrap=True)
@@ -30,22 +30,23 @@ def show_labels(labels: Labels, path: Path) -> None:
 
 
 def notes(labels: Labels) -> list[str]:
-    """What a reader of the labels should know."""
-    told = [f"predicate {name} names no code of this dataset" for name in labels.unseen]
+    """Return warnings that a user of the labels should read."""
+    texts = [f"predicate '{name}' matches no code in this dataset" for name in labels.unseen]
     if labels.early:
-        told.append(
-            f"of {labels.early:,} labels the window begins before prediction_time: what they count may be known by then"
+        texts.append(
+            f"the label window of {labels.early:,} labels begins before prediction_time: events in it may already be "
+            "known at that time, which leaks the label"
         )
     if not labels.table.height:
-        told.append("no trigger fits the task's windows: the file is empty")
+        texts.append("no trigger event satisfies the task's windows: the file contains no labels")
     elif labels.table["boolean_value"].n_unique() == 1:
-        told.append(f"all labels are {str(labels.table['boolean_value'][0]).lower()}")
-    return told
+        texts.append(f"all labels are {str(labels.table['boolean_value'][0]).lower()}")
+    return texts
 
 
 def show_tasks(source: Source) -> None:
-    """Print the ready tasks of a source."""
-    table = Table("task", "what", box=None, pad_edge=False, header_style="bold")
+    """Print the predefined tasks of a source."""
+    table = Table("task", "description", box=None, pad_edge=False, header_style="bold")
     for name, task in ready_tasks(source).items():
         table.add_row(name, task.description)
     out().print(table)

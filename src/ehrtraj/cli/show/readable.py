@@ -1,10 +1,10 @@
-"""Sizes, times and releases, written for a reader."""
+"""Format sizes, durations and releases for the screen."""
 
 from __future__ import annotations
 
 
 def size(count: float) -> str:
-    """Write a number of bytes for a reader, as 1.25 GB."""
+    """Format a number of bytes, as 1.25 GB."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"
@@ -13,7 +13,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time for a reader, as 41.2 s or 3 min 5 s."""
+    """Format a number of seconds, as 41.2 s or 3 min 5 s."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -22,14 +22,14 @@ def duration(seconds: float) -> str:
 
 
 def release_name(title: str, version: str) -> str:
-    """Write a release for a reader.
+    """Format the name of a release.
 
     Args:
-        title: what people call its source.
+        title: title of its source, such as `MIMIC-IV`.
         version: such as `3.1` or `demo 2.2`.
     """
     if version == "unknown":
-        return f"{title}, release unknown,"
+        return f"an unknown release of {title}"
     return (
         f"a {version.replace(' ', f' {title} ')} release" if version.startswith("synthetic") else f"{title} {version}"
     )

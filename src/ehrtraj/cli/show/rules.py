@@ -1,4 +1,4 @@
-"""What the rules did to a dataset, on the screen."""
+"""Output of `ehrtraj rules applied`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ _LONGEST_TEXT = 100
 
 
 def show_applied(rows: pl.DataFrame, limit: int) -> None:
-    """Print the events that each rule marked, by table and item.
+    """Print the events that each rule changed or flagged, by table and item.
 
     Args:
-        rows: of rules_applied.parquet, those of a rule together, those with most events first.
-        limit: items to print of each rule.
+        rows: rows of rules_applied.parquet, grouped by rule, within a rule by descending number of events.
+        limit: maximum number of items to print for each rule.
     """
     console = out(width=sum(_WIDTHS) + 8)
     for (name,), of_rule in rows.group_by("rule", maintain_order=True):
         console.print(line((str(name), "bold"), f": {of_rule['events'].sum():,} events. {meaning_of(str(name))}"))
         console.print(_applied_table(of_rule, limit))
         if of_rule.height > limit:
-            rest = of_rule["events"][limit:].sum()
-            console.print(
-                f"  and {rest:,} events of {of_rule.height - limit:,} more (--rule {name} --limit N)", style="dim"
-            )
+            rest, items = of_rule["events"][limit:].sum(), of_rule.height - limit
+            more = f"{items:,} more {'item' if items == 1 else 'items'}"
+            console.print(f"  and {rest:,} events of {more} (--rule {name} --limit N shows them)", style="dim")
         console.print()
 
 
@@ -49,10 +48,10 @@ def _applied_table(rows: pl.DataFrame, limit: int) -> Table:
 
 
 def _example(row: dict[str, object]) -> str:
-    """Before and after of one event, where the rule changed its value."""
-    number, whole = row["example_numeric_value"], row["example_text_value"]
-    # Of a note, only how it begins.
-    text = None if whole is None else shorten(str(whole), _LONGEST_TEXT, placeholder=" ...")
+    """Return the value of one event before and after, if the rule changed it, or its value."""
+    number, full_text = row["example_numeric_value"], row["example_text_value"]
+    # A note can be long: show only its beginning.
+    text = None if full_text is None else shorten(str(full_text), _LONGEST_TEXT, placeholder=" ...")
     after = text if text is not None and number is None else "null" if number is None else f"{number:g}"
     if row["example_raw_value"] is not None:
         return f"such as {row['example_raw_value']} -> {after}"

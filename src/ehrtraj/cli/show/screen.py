@@ -1,4 +1,4 @@
-"""The one writer: consoles for stdout and stderr on which nothing from data can act, and exact output for programs."""
+"""The only module that writes to stdout and stderr: safe text for terminals, and exact output for programs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ehrtraj.cli.show.escape import encodable, visible
 from ehrtraj.errors import EhrtrajError, OutputError
 
 _WIDTH = 120
-"""Columns where there is no terminal."""
+"""Width in columns if there is no terminal."""
 
 
 class ClosedOutputError(EhrtrajError):
-    """Nobody reads the output any more, as in `ehrtraj codes DATASET | head`."""
+    """The reader of the output closed it, as in `ehrtraj codes DATASET | head`."""
 
-    # As shells show a program that SIGPIPE ended, such as `cat` in `cat big | head -1`.
+    # The code that shells report for a program ended by SIGPIPE, such as `cat` in `cat big | head -1`.
     exit_code = 141
 
 
@@ -30,11 +30,11 @@ Piece = str | tuple[str, str]
 
 
 def line(*pieces: Piece, keep: str = "") -> Text:
-    """Put a styled line together; nothing in it is taken for markup, and control characters are shown as escapes.
+    """Build a styled line. Markup is not interpreted, and control characters are shown as escapes.
 
     Args:
         *pieces: texts, or texts with their styles.
-        keep: characters that are structure and stay, such as a line end.
+        keep: characters to keep because they are structure, such as a line end.
     """
     parts = ((piece, "") if isinstance(piece, str) else piece for piece in pieces)
     return Text.assemble(*((visible(text, keep=keep), style) for text, style in parts))
@@ -43,19 +43,19 @@ def line(*pieces: Piece, keep: str = "") -> Text:
 class Screen(Console):
     """A console that shows control characters as escapes and replaces characters that its encoding lacks.
 
-    Strings are printed as they are: there is no markup. A string is one line, or one cell of a table; line ends in it
-    are data. Use `line` for styles, and print once for each line.
+    Strings are printed unchanged: there is no markup. A string is one line, or one cell of a table; line ends in it
+    are data. Use `line` for styles, and call `print` once for each line.
     """
 
     def __init__(self, *, file: IO[str], width: int | None = None, **options: Any) -> None:  # noqa: ANN401  # rich's own
         super().__init__(file=file, width=width, markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401  # rich's own
-        """Make text of a string, safe before its width is measured."""
+        """Convert a string to text. It is made safe here, before its width is measured."""
         return super().render_str(encodable(visible(text), self.encoding), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render, with a last look at every piece: a `Text` does not pass `render_str`."""
+        """Render, and check every piece again, because a `Text` does not pass through `render_str`."""
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment
@@ -64,12 +64,12 @@ class Screen(Console):
                 yield segment if text == segment.text else Segment(text, segment.style)
 
     def on_broken_pipe(self) -> None:
-        """Leave it to the caller: rich would end the program."""
+        """Let the caller handle it: rich would end the program."""
         raise BrokenPipeError
 
 
 class _Stream:
-    """Standard output or standard error, whichever it is at the time of writing."""
+    """Standard output or standard error, looked up each time it is used, since it can be replaced."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -77,7 +77,7 @@ class _Stream:
     @property
     def _now(self) -> TextIO | None:
         stream = getattr(sys, self._name)
-        # rich puts itself in the place of the stream while a bar is shown.
+        # rich replaces the stream while a bar is shown.
         return cast("TextIO | None", getattr(stream, "rich_proxied_file", stream))
 
     @property
@@ -89,7 +89,7 @@ class _Stream:
 
     def fileno(self) -> int:
         if self._now is None:
-            raise OSError("there is no such stream")
+            raise OSError(f"there is no {self._name}")
         return self._now.fileno()
 
     def write(self, text: str) -> int:
@@ -100,7 +100,7 @@ class _Stream:
         self._do(lambda stream: stream.flush())
 
     def write_bytes(self, content: bytes) -> None:
-        """Write bytes as they are, whatever the encoding of the stream."""
+        """Write bytes unchanged, regardless of the encoding of the stream."""
 
         def write(stream: TextIO) -> None:
             stream.flush()
@@ -115,7 +115,7 @@ class _Stream:
         try:
             action(self._now)
         except OSError as error:
-            # Work does not end because nobody reads its notes.
+            # A closed stderr must not stop the work.
             if self._name == "stderr":
                 return
             if isinstance(error, BrokenPipeError):
@@ -127,7 +127,7 @@ _OUT, _ERR = _Stream("stdout"), _Stream("stderr")
 
 
 def out(*, width: int = _WIDTH, soft_wrap: bool = False) -> Screen:
-    """Open a screen on stdout: as wide as the terminal, or `width` columns where there is none."""
+    """Open a screen on stdout, as wide as the terminal, or `width` columns if stdout is not a terminal."""
     return Screen(file=cast("IO[str]", _OUT), width=None if _OUT.isatty() else width, soft_wrap=soft_wrap)
 
 
@@ -137,14 +137,14 @@ def err() -> Screen:
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Print lines as they are, neither wrapped nor styled."""
+    """Print lines unchanged, neither wrapped nor styled."""
     screen = out()
     for text in lines:
         screen.print(text, soft_wrap=True)
 
 
 def write_exact(text: str) -> None:
-    """Print what a program will read: UTF-8 to the byte, but escaped where it is a terminal that reads it."""
+    """Print output for programs as exact UTF-8, or escaped if stdout is a terminal."""
     if _OUT.isatty():
         write_lines(text.removesuffix("\n").split("\n"))
     else:
@@ -152,7 +152,7 @@ def write_exact(text: str) -> None:
 
 
 def write_json(content: object, *, indent: int, default: Callable[[object], object] | None = None) -> None:
-    """Print JSON in ASCII, which every console can show and every program reads back as it was."""
+    """Print JSON in ASCII, which every console can show and every program can read back without loss."""
     text = json.dumps(content, indent=indent, default=default).replace("\x7f", "\\u007f")
     write_exact(text + "\n")
 
@@ -168,30 +168,30 @@ def warning(text: str, screen: Screen | None = None) -> None:
 
 
 def error(text: str) -> None:
-    """Print an error to stderr. Its further lines are indented, so that none of them looks like another message."""
+    """Print an error to stderr. All lines after the first are indented, so that none looks like another message."""
     first, *rest = text.split("\n")
-    rest = [one if one.startswith(" ") or not one else f"  {one}" for one in rest]
+    rest = [further if further.startswith(" ") or not further else f"  {further}" for further in rest]
     err().print(line(("error: ", "bold red"), "\n".join([first, *rest]), keep="\n"))
 
 
-def say(text: str) -> None:
-    """Print lines to stderr, such as what a stopped command kept."""
-    for one in text.removesuffix("\n").split("\n"):
-        err().print(one)
+def write_err(text: str) -> None:
+    """Print lines to stderr, such as a traceback."""
+    for text_line in text.removesuffix("\n").split("\n"):
+        err().print(text_line)
 
 
 def print_after_interrupt(text: str) -> None:
     """Print a line to stderr, below the `^C` that a terminal shows."""
     if _ERR.isatty():
         err().print()
-    say(text)
+    write_err(text)
 
 
 def flush() -> None:
-    """Write what is left in the buffer of stdout.
+    """Write the buffered output to stdout.
 
     Raises:
-        ClosedOutputError: if nobody reads it.
+        ClosedOutputError: if its reader closed it.
         OutputError: if it cannot be written.
     """
     _OUT.flush()

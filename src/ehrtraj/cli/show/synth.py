@@ -1,4 +1,4 @@
-"""What making a synthetic release shows on the screen."""
+"""Output of `ehrtraj synth`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ehrtraj.synth.run import SynthReporter, SynthResult
 
 
 class ConsoleSynthReporter(SynthReporter):
-    """One bar on a terminal, nothing elsewhere."""
+    """Shows one progress bar on a terminal. Notes go to stderr in any case."""
 
     def __init__(self) -> None:
         screen = self._screen = err()
@@ -32,7 +32,7 @@ class ConsoleSynthReporter(SynthReporter):
 
     def begin(self, patients: int) -> None:
         self._bars.start()
-        self._task = self._bars.add_task("inventing patients", total=patients, rows=0)
+        self._task = self._bars.add_task("generating patients", total=patients, rows=0)
 
     def advance(self, patients: int, rows: int) -> None:
         interrupt.check()
@@ -45,7 +45,7 @@ class ConsoleSynthReporter(SynthReporter):
 
 
 def show_synth(result: SynthResult) -> None:
-    """Print what was written to stdout: rows by module, and what it is not."""
+    """Print a summary of the release to stdout: rows by module, and a caution."""
     console = out()
     settings = result.settings
     table = Table("module", "tables", box=None, pad_edge=False, header_style="bold")
@@ -60,12 +60,12 @@ def show_synth(result: SynthResult) -> None:
     total = sum(result.rows.values())
     console.print(
         line(
-            (f"{settings.patients:,} invented patients, {total:,} rows", "bold"),
-            f" in the form of MIMIC-IV {settings.release} in {duration(result.seconds)}, at most "
-            f"{size(result.peak_memory)} of memory, {size(result.bytes)} on disk",
+            (f"{settings.patients:,} synthetic patients, {total:,} rows", "bold"),
+            f" in the format of MIMIC-IV {settings.release} in {duration(result.seconds)}, peak memory "
+            f"{size(result.peak_memory)}, {size(result.bytes)} on disk",
         )
     )
     if settings.defects:
-        console.print(f"{result.defects:,} planted defects, with answers: {result.path / 'answers.parquet'}")
+        console.print(f"{result.defects:,} planted defects, listed in {result.path / 'answers.parquet'}")
     console.print(f"release: {result.path}", soft_wrap=True)
-    console.print("Not a copy of real patients, and nothing to learn medicine from.", style="dim")
+    console.print("These patients are not copies of real ones, and teach nothing about medicine.", style="dim")

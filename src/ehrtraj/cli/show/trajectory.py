@@ -1,4 +1,4 @@
-"""What is in a dataset, on the screen: a summary, a list of codes, a patient's timeline."""
+"""Output of `ehrtraj info`, `codes` and `show`: a summary, a list of codes, a patient's timeline."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from ehrtraj.cli.show.screen import Screen, line, out
 from ehrtraj.dataset.narrative import Heading, Line, narrate
 from ehrtraj.dataset.trajectory import Trajectory
 
-# Colours go by event type, so that labs, drugs and stays can be told apart; which has which means nothing.
+# Each event type has a colour, so that labs, drugs and stays are easy to distinguish. The choice has no meaning.
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
-_DOMAIN_WIDTH, _WHAT_WIDTH = 19, 44
+_EVENT_TYPE_WIDTH, _DESCRIPTION_WIDTH = 19, 44
 
 
 @contextmanager
-def paged(*, wanted: bool) -> Iterator[Screen]:
-    """Give a console that prints through the user's pager where there is a terminal, else straight to stdout.
+def paged(*, enabled: bool) -> Iterator[Screen]:
+    """Yield a screen that prints through the user's pager if stdout is a terminal, otherwise directly to stdout.
 
-    The pager shows the first page while the rest is being printed, and may be left at any time.
+    The pager shows the first page while the rest is being printed. The user can close it at any time.
     """
     screen = out()
     command = shlex.split(os.environ.get("PAGER") or "less")
     program = shutil.which(command[0]) if command else None
-    if not (wanted and screen.is_terminal) or program is None:
+    if not (enabled and screen.is_terminal) or program is None:
         yield screen
         return
-    # As git does: less keeps colours, and ends at once where everything fits.
+    # The same flags that git uses: less keeps colours, and exits at once if everything fits on the screen.
     environment = {"LESS": "FRX", **os.environ}
-    with subprocess.Popen([program, *command[1:]], stdin=subprocess.PIPE, text=True, env=environment) as pager:  # noqa: S603  # the user's own pager
+    with subprocess.Popen([program, *command[1:]], stdin=subprocess.PIPE, text=True, env=environment) as pager:  # noqa: S603  # the user's pager
         try:
             yield Screen(file=cast("IO[str]", pager.stdin), force_terminal=True, width=screen.width)
         except BrokenPipeError:
@@ -52,14 +52,14 @@ def paged(*, wanted: bool) -> Iterator[Screen]:
 def show_trajectory(
     screen: Screen, trajectory: Trajectory, *, days: bool = False, attributes: bool = False, most: int | None = None
 ) -> None:
-    """Print a timeline: a line for each event, by admission.
+    """Print a timeline with one line per event, grouped by admission.
 
     Args:
-        screen: where to.
-        trajectory: whole or cut.
-        days: times as days from the admission.
-        attributes: with what qualifies each event, and its flags.
-        most: stop after so many lines.
+        screen: screen to print to.
+        trajectory: a patient's complete trajectory or a part of it.
+        days: show times as days since the admission.
+        attributes: also show each event's attributes and flags.
+        most: maximum number of lines; None prints all.
     """
     parts = narrate(trajectory, days=days)
     for part in parts if most is None else islice(parts, most):
@@ -74,37 +74,41 @@ def show_trajectory(
 def _styled(event: Line, meanings: Mapping[str, str], *, attributes: bool) -> Text:
     name, _, item = event.code.partition("//")
     colour = _COLOURS[sum(name.encode()) % len(_COLOURS)]
-    what = _without_meaning(event.what, meanings.get(name))
-    text = line((f"  {event.when:<16}  ", "dim"), (f"{name:<{_DOMAIN_WIDTH}}  ", colour), f"{what:<{_WHAT_WIDTH}}")
+    description = _without_meaning(event.what, meanings.get(name))
+    text = line(
+        (f"  {event.when:<16}  ", "dim"),
+        (f"{name:<{_EVENT_TYPE_WIDTH}}  ", colour),
+        f"{description:<{_DESCRIPTION_WIDTH}}",
+    )
     if event.value:
         text.append_text(line("  ", (event.value, "bold")))
     if attributes:
         for more, style in ((event.attributes, ""), (", ".join(event.flags), "italic yellow")):
             if more:
                 text.append_text(line("  ", (f"({more})", style)))
-    if item and item != what:
+    if item and item != description:
         text.append_text(line((f"  {item}", "dim")))
     text.rstrip()
     return text
 
 
-def _without_meaning(what: str, meaning: str | None) -> str:
-    """What an event is, without what its event type says already: `Senna`, not `Start of a drug's order: Senna`."""
-    return what if meaning is None else what.removeprefix(f"{meaning}: ")
+def _without_meaning(description: str, meaning: str | None) -> str:
+    """Remove the meaning of the event type from a description: `Start of a drug's order: Senna` becomes `Senna`."""
+    return description if meaning is None else description.removeprefix(f"{meaning}: ")
 
 
 def show_summary(screen: Screen, summary: dict[str, Any]) -> None:
-    """Print what `ehrtraj.dataset.summary.summarise` found."""
+    """Print the result of `ehrtraj.dataset.summary.summarise`."""
     built, name = summary["built"], release_name(summary["source"], summary["release"])
     first, last = (f"{summary[name]:%Y}" for name in ("first_time", "last_time"))
     screen.print(line((summary["path"], "bold")), soft_wrap=True)
     screen.print(f"from {name} by ehrtraj {built['ehrtraj']} on {built['at'][:10]}, {size(summary['bytes'])}")
     screen.print(
         f"{summary['patients']:,} patients, {summary['events']:,} events of {summary['codes']:,} codes, "
-        f"from {first} to {last}, births included: dates are shifted, each patient's by an own number of days"
+        f"from {first} to {last} including births (dates are shifted by a different number of days for each patient)"
     )
-    numbers = "in their item's own unit" if summary["standardised"] else "as the source has them"
-    screen.print(f"column time: when it {_CLOCKS[summary['clock']]}; numbers: {numbers}")
+    numbers = "in the standard unit of their item" if summary["standardised"] else "as written in the source"
+    screen.print(f"column time: when the event {_CLOCKS[summary['clock']]}; numbers: {numbers}")
     screen.print()
     for title, rows in (
         ("split", summary["splits"]),
@@ -113,15 +117,15 @@ def show_summary(screen: Screen, summary: dict[str, Any]) -> None:
     ):
         screen.print(_numbers(title, rows))
         screen.print()
-    screen.print(line(("most frequent codes", "bold"), " (ehrtraj codes lists all)"))
+    screen.print(line(("most frequent codes", "bold"), " (`ehrtraj codes` lists all)"))
     screen.print(_codes(summary["most_frequent"]))
 
 
-_CLOCKS = {"event": "happened", "available": "was known"}
+_CLOCKS = {"event": "happened", "available": "became known"}
 
 
 def _numbers(title: str, rows: list[dict[str, Any]]) -> Table:
-    """A table with a name and some numbers in each row."""
+    """Return a table with a name and numbers in each row."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     names = list(rows[0]) if rows else []
     for name in names:
@@ -133,14 +137,14 @@ def _numbers(title: str, rows: list[dict[str, Any]]) -> Table:
 
 
 def show_codes(screen: Screen, codes: pl.DataFrame, most: int) -> None:
-    """Print codes, `most` of them."""
+    """Print at most `most` codes."""
     screen.print(_codes(codes.head(most).to_dicts()))
     if codes.height > most:
         screen.print(f"... and {codes.height - most:,} more: --limit {codes.height} shows all", style="dim")
 
 
 def _codes(rows: list[dict[str, Any]]) -> Table:
-    """A table of codes with what they mean and how often they occur."""
+    """Return a table of codes with their descriptions, units and counts."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("code", overflow="fold")
     table.add_column("description", overflow="fold", max_width=60)
