@@ -1,7 +1,7 @@
-"""A file server on loopback that behaves as PhysioNet's does, slowly and with faults on demand.
+"""A file server on loopback that behaves like PhysioNet's, slowly and with faults on demand.
 
-It asks for a name and password, knows ranges, counts what it sends, and can be told to spoil answers: `faults` are
-functions that are asked before each answer and may take it over. It serves whatever lies in a folder.
+It serves the files of a folder, requires a user name and password, supports ranges, and counts the bytes that it sends.
+To simulate faults, add functions to `faults`: each is called before an answer, and may answer instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Handler(BaseHTTPRequestHandler):
     server: LoopbackServer
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_HEAD(self) -> None:
         self.answer()
@@ -36,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer()
 
     def answer(self) -> None:
-        """Answer as told, unless a fault takes over."""
+        """Answer the request, unless a fault answers it."""
         server = self.server
         with server.lock:
             server.requests.append((self.command, self.path, dict(self.headers)))
@@ -53,7 +53,13 @@ class Handler(BaseHTTPRequestHandler):
                 server.leave()
 
     def serve(self, *, data: bytes | None = None, stop_after: int | None = None, ignore_range: bool = False) -> None:
-        """Send a file, or what a fault made of it, all of it or the first bytes only."""
+        """Send a file.
+
+        Args:
+            data: bytes to send instead of the content of the file.
+            stop_after: number of bytes after which to drop the connection.
+            ignore_range: send the complete file even if a range is requested.
+        """
         if not self.is_allowed():
             return
         file = self.server.root / self.path.lstrip("/")
@@ -64,10 +70,10 @@ class Handler(BaseHTTPRequestHandler):
         etag = f'"{hashlib.md5(content).hexdigest()}"' if self.server.etags else None
         modified = formatdate(file.stat().st_mtime, usegmt=True)
         start, end = 0, len(content)
-        wanted = self.headers.get("Range")
-        mark = self.headers.get("If-Range")
-        if wanted and not ignore_range and mark in (None, etag, modified):
-            first, _, last = wanted.removeprefix("bytes=").partition("-")
+        requested_range = self.headers.get("Range")
+        validator = self.headers.get("If-Range")
+        if requested_range and not ignore_range and validator in (None, etag, modified):
+            first, _, last = requested_range.removeprefix("bytes=").partition("-")
             start, end = int(first), min(int(last) + 1 if last else end, end)
             if start >= len(content):
                 self.refuse(416)
@@ -90,24 +96,24 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def send_slowly(self, body: bytes) -> None:
-        """Send at the speed of a connection, and count."""
+        """Send bytes at the server's speed, and count them."""
         speed = self.server.bytes_per_second
-        begun, sent = time.monotonic(), 0
+        started, sent = time.monotonic(), 0
         while sent < len(body):
             piece = body[sent : sent + PIECE]
             self.wfile.write(piece)
             sent += len(piece)
             with self.server.lock:
                 self.server.sent[self.path] += len(piece)
-            if speed and (ahead := sent / speed - (time.monotonic() - begun)) > 0:
+            if speed and (ahead := sent / speed - (time.monotonic() - started)) > 0:
                 time.sleep(ahead)
 
     def is_allowed(self) -> bool:
-        """Whether name and password are right; the answer is given where they are not."""
+        """Whether user name and password are correct; if not, this sends the refusal."""
         password = self.server.password
         if password is None:
             return True
-        # As PhysioNet does: other programs are not even asked.
+        # Like PhysioNet, refuse other programs without asking for a password.
         if not self.headers.get("User-Agent", "").startswith("Wget/"):
             self.refuse(403)
             return False
@@ -132,10 +138,10 @@ class LoopbackServer(ThreadingHTTPServer):
     """Serves a folder, for use with `with`.
 
     Attributes:
-        sent: bytes of files sent, by path.
+        sent: number of bytes sent, by path.
         requests: method, path and headers of every request.
-        most_at_once: most files and ranges that were being sent at the same time.
-        faults: each is asked before an answer, and says whether it gave one.
+        most_at_once: maximum number of files and ranges sent at the same time.
+        faults: functions called before each answer, which return whether they answered.
     """
 
     daemon_threads = True
@@ -170,22 +176,22 @@ class LoopbackServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Address of the folder."""
+        """URL of the folder."""
         return f"{self._scheme}://127.0.0.1:{self.server_address[1]}"
 
     def enter(self) -> None:
-        """A file begins to be sent."""
+        """Count the start of an answer."""
         with self.lock:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
 
     def leave(self) -> None:
-        """It ended."""
+        """Count the end of an answer."""
         with self.lock:
             self._at_once -= 1
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is part of the play."""
+        """Ignore clients that disconnect, which the tests do on purpose."""
 
     def __enter__(self) -> LoopbackServer:
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -201,16 +207,16 @@ class LoopbackServer(ThreadingHTTPServer):
 def on_paths(
     action: Callable[[Handler], object], ending: str, times: int = 1, method: str = "GET"
 ) -> Callable[[Handler], bool]:
-    """A fault for the first requests whose path ends so."""
-    left = times
+    """Return a fault for the first `times` requests whose path has this ending."""
+    remaining = times
     lock = threading.Lock()
 
     def fault(handler: Handler) -> bool:
-        nonlocal left
+        nonlocal remaining
         with lock:
-            if handler.command != method or not handler.path.endswith(ending) or left <= 0:
+            if handler.command != method or not handler.path.endswith(ending) or remaining <= 0:
                 return False
-            left -= 1
+            remaining -= 1
         action(handler)
         return True
 

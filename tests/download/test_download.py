@@ -1,4 +1,4 @@
-"""A release fetched from a real server on loopback: whole, verified, nothing twice, and no password anywhere."""
+"""Downloads from a real server on loopback: complete, verified, nothing fetched twice, and no password leaked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ehrtraj.download.choose import choose
 from ehrtraj.download.credentials import Credentials, find_credentials
 from ehrtraj.download.errors import NetworkError, PasswordError
 from ehrtraj.download.part import Identity, PartialBlock, PartialFile, block_size, journal_path, part_path
-from ehrtraj.download.projects import place
+from ehrtraj.download.projects import find_target
 from ehrtraj.download.run import download
 from ehrtraj.download.sums import parse_sums
 from ehrtraj.download.verify import verify
@@ -55,16 +55,16 @@ def release(loopback: ModuleType, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(loopback: ModuleType, release: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A server that wants a password, which the environment has."""
+    """A server that requires a password, which is set in the environment."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("PHYSIONET_PASSWORD", "p4ss-w0rd")
     with loopback.LoopbackServer(release.parents[1], password="p4ss-w0rd") as running:
         yield running
 
 
-def fetch(server: Any, to: Path, **given: Any) -> Any:
-    given = {"user": "someone", "retries": 3, "timeout": 20} | given
-    return download("mimiciv", to=to, base_url=server.url, **given)
+def fetch(server: Any, to: Path, **options: Any) -> Any:
+    options = {"user": "someone", "retries": 3, "timeout": 20} | options
+    return download("mimiciv", to=to, base_url=server.url, **options)
 
 
 def same(release: Path, folder: Path, *paths: str) -> bool:
@@ -72,7 +72,7 @@ def same(release: Path, folder: Path, *paths: str) -> bool:
 
 
 def sent(server: Any) -> dict[str, int]:
-    """Bytes sent of each file, without the list."""
+    """Return the number of bytes sent for each file, without SHA256SUMS.txt."""
     return {
         path.removeprefix("/mimiciv/3.1/"): count
         for path, count in server.sent.items()
@@ -80,7 +80,7 @@ def sent(server: Any) -> dict[str, int]:
     }
 
 
-def test_a_release_is_fetched_whole_as_wget_would_lay_it(server: Any, release: Path, tmp_path: Path) -> None:
+def test_a_complete_release_is_stored_where_wget_would_store_it(server: Any, release: Path, tmp_path: Path) -> None:
     result = fetch(server, tmp_path / "out")
     folder = tmp_path / "out" / FOLDER
     assert result.folder == folder
@@ -95,28 +95,30 @@ def test_a_release_is_fetched_whole_as_wget_would_lay_it(server: Any, release: P
     assert modes == {0}
 
 
-def test_the_servers_cookie_goes_back_to_it(server: Any, tmp_path: Path) -> None:
-    """PhysioNet then checks the password once, and not for each of thousands of ranges."""
+def test_the_cookie_of_the_server_is_sent_back(server: Any, tmp_path: Path) -> None:
+    """PhysioNet then checks the password only once, and not for each of thousands of ranges."""
     fetch(server, tmp_path / "out")
-    asked, *others = [headers for _, _, headers in server.requests]
-    assert "Cookie" not in asked
-    assert "Authorization" not in asked
+    first, *others = [headers for _, _, headers in server.requests]
+    assert "Cookie" not in first
+    assert "Authorization" not in first
     assert all(headers["Cookie"] == "testcookie=1" and "Authorization" in headers for headers in others)
 
 
-def test_what_is_there_whole_is_not_fetched_again(server: Any, tmp_path: Path) -> None:
+def test_complete_files_are_not_fetched_again(server: Any, tmp_path: Path) -> None:
     fetch(server, tmp_path / "out")
     server.sent.clear()
     server.requests.clear()
     result = fetch(server, tmp_path / "out")
     assert result.fetched == ()
-    assert sorted(result.there) == sorted(SIZES)
+    assert sorted(result.existing) == sorted(SIZES)
     assert sent(server) == {}
     assert {path for _, path, _ in server.requests} == {"/mimiciv/3.1/SHA256SUMS.txt"}
 
 
 @pytest.mark.parametrize("connections", [1, 6])
-def test_several_ranges_of_one_file_come_at_once(server: Any, release: Path, tmp_path: Path, connections: int) -> None:
+def test_several_ranges_of_one_file_are_fetched_in_parallel(
+    server: Any, release: Path, tmp_path: Path, connections: int
+) -> None:
     server.bytes_per_second = 500_000
     fetch(server, tmp_path / "out", tables="labevents", connections=connections)
     assert server.most_at_once == connections
@@ -125,11 +127,11 @@ def test_several_ranges_of_one_file_come_at_once(server: Any, release: Path, tmp
     assert same(release, tmp_path / "out" / FOLDER, LABS)
 
 
-def test_only_some_tables_or_modules(server: Any, tmp_path: Path) -> None:
+def test_selected_tables_and_modules(server: Any, tmp_path: Path) -> None:
     folder = tmp_path / "out" / FOLDER
     result = fetch(server, tmp_path / "out", tables="labevents")
     assert sorted(result.fetched) == ["LICENSE.txt", "empty.txt", LABS]
-    assert sorted(result.left_out) == [PATIENTS, CHART, "icu/d_items.csv.gz"]
+    assert sorted(result.not_requested) == [PATIENTS, CHART, "icu/d_items.csv.gz"]
     result = fetch(server, tmp_path / "out", modules=["icu"])
     assert sorted(result.fetched) == [CHART, "icu/d_items.csv.gz"]
     assert verify(folder, modules="icu", tables="hosp/labevents").is_complete
@@ -140,7 +142,7 @@ def test_only_some_tables_or_modules(server: Any, tmp_path: Path) -> None:
         fetch(server, tmp_path / "out", modules="ed")
 
 
-def test_a_table_is_chosen_by_bare_and_by_full_name() -> None:
+def test_a_table_is_selected_by_its_short_or_full_name() -> None:
     paths = ["LICENSE.txt", "hosp/a.csv.gz", "icu/a.csv.gz", "icu/b.csv"]
     assert choose(paths, ["a"]) == paths[:3]
     assert choose(paths, ["icu/a"]) == ["LICENSE.txt", "icu/a.csv.gz"]
@@ -148,7 +150,7 @@ def test_a_table_is_chosen_by_bare_and_by_full_name() -> None:
     assert choose(paths) == paths
 
 
-def test_an_open_release_asks_for_no_password(loopback: ModuleType, release: Path, tmp_path: Path) -> None:
+def test_an_open_release_needs_no_password(loopback: ModuleType, release: Path, tmp_path: Path) -> None:
     def refuse(host: str, user: str | None) -> Credentials:
         raise AssertionError("asked for a password")
 
@@ -160,8 +162,8 @@ def test_an_open_release_asks_for_no_password(loopback: ModuleType, release: Pat
     assert len(result.fetched) == len(SIZES)
 
 
-def test_a_tree_of_wget_is_completed(server: Any, release: Path, tmp_path: Path) -> None:
-    """One file whole, one cut off in the middle of a block, one with wrong bytes, and wget's own pages."""
+def test_a_download_begun_with_wget_is_completed(server: Any, release: Path, tmp_path: Path) -> None:
+    """One file is complete, one is truncated in a block, one has wrong bytes, and there is a page saved by wget."""
     folder = tmp_path / "out" / FOLDER
     (folder / "hosp").mkdir(parents=True)
     (folder / "icu").mkdir()
@@ -171,7 +173,7 @@ def test_a_tree_of_wget_is_completed(server: Any, release: Path, tmp_path: Path)
     (folder / CHART).write_bytes(bytes(SIZES[CHART]))
     result = fetch(server, tmp_path / "out")
     assert same(release, folder)
-    assert result.there == (PATIENTS,)
+    assert result.existing == (PATIENTS,)
     assert sent(server) == {
         LABS: SIZES[LABS] - 2 * BLOCK - 5,
         CHART: SIZES[CHART],
@@ -182,7 +184,7 @@ def test_a_tree_of_wget_is_completed(server: Any, release: Path, tmp_path: Path)
     assert verify(folder).extra == ()
 
 
-def test_a_cut_off_file_with_wrong_bytes_is_fetched_anew(server: Any, release: Path, tmp_path: Path) -> None:
+def test_a_truncated_file_with_wrong_bytes_is_fetched_again(server: Any, release: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out" / FOLDER
     (folder / "hosp").mkdir(parents=True)
     (folder / LABS).write_bytes(b"x" * BLOCK)
@@ -191,7 +193,7 @@ def test_a_cut_off_file_with_wrong_bytes_is_fetched_anew(server: Any, release: P
 
 
 def interrupted(folder: Path, release: Path, path: str, url: str, done: list[int]) -> None:
-    """What a killed run leaves of a file: so many bytes of each block."""
+    """Create the part that a killed run leaves: the first `done` bytes of each block."""
     stat = (release / path).stat()
     sha256 = parse_sums((release / "SHA256SUMS.txt").read_text(), "")[path]
     identity = Identity(stat.st_size, sha256, url, "", formatdate(stat.st_mtime, usegmt=True))
@@ -201,7 +203,7 @@ def interrupted(folder: Path, release: Path, path: str, url: str, done: list[int
             part.write(block, content[block.start : block.start + count])
 
 
-def test_a_mirror_goes_on_where_the_first_server_stopped(server: Any, release: Path, tmp_path: Path) -> None:
+def test_a_download_resumes_from_a_mirror(server: Any, release: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out" / FOLDER
     interrupted(folder, release, LABS, "https://physionet.org/files/x", [BLOCK, 1, 5000, 0, BLOCK, 0])
     fetch(server, tmp_path / "out")
@@ -225,7 +227,7 @@ def test_after_a_power_cut_only_what_the_disk_lost_is_fetched_again(
     assert same(release, folder)
 
 
-def test_a_part_of_another_version_is_not_used(loopback: ModuleType, release: Path, tmp_path: Path) -> None:
+def test_the_part_of_another_version_is_not_used(loopback: ModuleType, release: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out" / FOLDER
     with loopback.LoopbackServer(release.parents[1], etags=False) as server:
         url = f"{server.url}/mimiciv/3.1/{LABS}"
@@ -237,7 +239,7 @@ def test_a_part_of_another_version_is_not_used(loopback: ModuleType, release: Pa
     assert same(release, folder)
 
 
-def test_a_damaged_journal_is_no_harm(loopback: ModuleType, release: Path, tmp_path: Path) -> None:
+def test_a_damaged_journal_is_ignored(loopback: ModuleType, release: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out" / FOLDER
     with loopback.LoopbackServer(release.parents[1], etags=False) as server:
         url = f"{server.url}/mimiciv/3.1/{LABS}"
@@ -247,31 +249,31 @@ def test_a_damaged_journal_is_no_harm(loopback: ModuleType, release: Path, tmp_p
     assert same(release, folder)
 
 
-def test_one_download_at_a_time_in_a_folder(server: Any, loopback: ModuleType, tmp_path: Path) -> None:
-    said: list[str] = []
+def test_a_second_download_into_the_same_folder_is_refused(server: Any, loopback: ModuleType, tmp_path: Path) -> None:
+    messages: list[str] = []
 
     def second(handler: Any) -> None:
         with pytest.raises(OutputError) as refused:
             fetch(server, tmp_path / "out")
-        said.append(str(refused.value))
+        messages.append(str(refused.value))
         handler.serve()
 
     server.faults.append(loopback.on_paths(second, PATIENTS))
     fetch(server, tmp_path / "out")
-    assert len(said) == 1
-    assert "another download" in said[0]
+    assert len(messages) == 1
+    assert "another download" in messages[0]
 
 
-def test_another_releases_folder_is_left_alone(server: Any, tmp_path: Path) -> None:
+def test_the_folder_of_another_release_is_not_changed(server: Any, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "SHA256SUMS.txt").write_text(f"{'0' * 64} other.csv\n")
-    with pytest.raises(SettingsError, match="holds another release"):
+    with pytest.raises(SettingsError, match="contains another release"):
         fetch(server, folder)
     assert sent(server) == {}
 
 
-def test_a_release_under_a_name_of_its_own_is_completed(server: Any, release: Path, tmp_path: Path) -> None:
+def test_a_release_in_a_folder_with_another_name_is_completed(server: Any, release: Path, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     (folder / "hosp").mkdir(parents=True)
     (folder / "SHA256SUMS.txt").write_bytes((release / "SHA256SUMS.txt").read_bytes())
@@ -289,36 +291,36 @@ def test_a_release_under_a_name_of_its_own_is_completed(server: Any, release: Pa
         ("data/mimiciv/3.1", "data/mimiciv/3.1"),
     ],
 )
-def test_to_may_be_any_folder_down_to_the_releases_own(tmp_path: Path, to: str, folder: str) -> None:
-    assert place("mimiciv", None, tmp_path / to, None).folder == tmp_path / folder
+def test_to_may_be_any_folder_down_to_that_of_the_release(tmp_path: Path, to: str, folder: str) -> None:
+    assert find_target("mimiciv", None, tmp_path / to, None).folder == tmp_path / folder
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("http://mirror.example/files", "must begin with https://"),
         ("ftp://127.0.0.1/files", "must begin with https://"),
-        ("https://someone:hunter2@mirror.example/files", "holds a name or password"),
+        ("https://someone:hunter2@mirror.example/files", "contains a user name or password"),
         ("https://mirror.example/files?key=1", r"without \?"),
         ("mirror.example", "write https://HOST/FOLDER"),
-        ("https://mirror.example:port/", "not an address"),
+        ("https://mirror.example:port/", "not a valid URL"),
     ],
 )
-def test_an_address_that_is_not_safe_is_refused(tmp_path: Path, url: str, said: str) -> None:
-    with pytest.raises(SettingsError, match=said) as refused:
-        place("mimiciv", None, tmp_path, url)
+def test_an_unsafe_base_url_is_refused(tmp_path: Path, url: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as refused:
+        find_target("mimiciv", None, tmp_path, url)
     assert "hunter2" not in str(refused.value)
 
 
-def test_safe_addresses() -> None:
+def test_safe_base_urls() -> None:
     for url in ("https://mirror.example/files/", "http://127.0.0.1:8080", "http://localhost/x", "http://[::1]:80/"):
-        assert place("mimiciv", "2.2", Path(), url).url == f"{url.rstrip('/')}/mimiciv/2.2/"
+        assert find_target("mimiciv", "2.2", Path(), url).url == f"{url.rstrip('/')}/mimiciv/2.2/"
 
 
 @pytest.mark.parametrize("name", ["mimic-iv", "mimiciv_ed", "eicu"])
-def test_an_unknown_project_is_named_with_those_there_are(name: str) -> None:
+def test_the_error_for_an_unknown_project_lists_the_known_ones(name: str) -> None:
     with pytest.raises(SettingsError, match=r"mimiciv, mimic-iv-ed, mimic-iv-note"):
-        place(name, None, Path(), None)
+        find_target(name, None, Path(), None)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "hosp/../../x", "a\\b", "c:x", "a.part", "a\x1b[2J"])
@@ -327,12 +329,12 @@ def test_a_list_that_leads_out_of_the_folder_is_refused(path: str) -> None:
         parse_sums(f"{'0' * 64} {path}\n", "SHA256SUMS.txt")
 
 
-def test_a_login_page_is_not_taken_for_a_list() -> None:
+def test_a_login_page_is_not_treated_as_a_list() -> None:
     with pytest.raises(NetworkError, match="web page"):
         parse_sums("<!DOCTYPE html>\n<html>", "SHA256SUMS.txt")
 
 
-def test_a_list_is_read_in_all_its_spellings() -> None:
+def test_a_list_is_read_in_all_its_formats() -> None:
     digest = "0123456789ABCDEF" * 4
     text = f"{digest} a.txt\n\n{digest}  b c.txt\r\n{digest} *hosp/d.csv.gz\n"
     assert parse_sums(text, "") == dict.fromkeys(("a.txt", "b c.txt", "hosp/d.csv.gz"), digest.lower())
@@ -351,15 +353,15 @@ def test_blocks_cover_a_file(size: int, tmp_path: Path) -> None:
 
 @settings(deadline=None, max_examples=15)
 @given(data=st.data())
-def test_a_part_opened_again_at_any_moment_knows_what_it_has(data: st.DataObject) -> None:
-    """Bytes written, closed as a killed process would close it, opened again: at the end the file is right."""
+def test_a_part_reopened_at_any_moment_resumes(data: st.DataObject) -> None:
+    """Write bytes, close the part as a killed process would, and open it again: the final file is correct."""
     size = data.draw(st.integers(1, 4 * BLOCK), "size")
     content = random.Random(size).randbytes(size)
     identity = Identity(size, hashlib.sha256(content).hexdigest(), "https://x", "", "")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"
-        whole = False
-        while not whole:
+        is_complete = False
+        while not is_complete:
             with PartialFile(path, identity) as part:
                 before = part.done
                 for _ in range(data.draw(st.integers(1, 6), "writes")):
@@ -372,8 +374,8 @@ def test_a_part_opened_again_at_any_moment_knows_what_it_has(data: st.DataObject
                     if part.is_complete:
                         break
                 assert part.done == before
-                assert part.damaged() == []
-                whole = part.is_complete
+                assert part.damaged_blocks() == []
+                is_complete = part.is_complete
         with PartialFile(path, identity) as part:
             part.finish(None)
         assert path.read_bytes() == content
@@ -381,7 +383,7 @@ def test_a_part_opened_again_at_any_moment_knows_what_it_has(data: st.DataObject
 
 
 class TestCredentials:
-    """Where name and password come from."""
+    """The sources of user name and password."""
 
     HOST = "physionet.example"
 
@@ -395,9 +397,9 @@ class TestCredentials:
         (home / ".netrc").chmod(mode)
 
     def found(self, user: str | None, **environ: str) -> tuple[str, str]:
-        found = find_credentials(self.HOST, user, environ, ask=lambda prompt: f"typed for {prompt}")
-        assert found.password not in repr(found)
-        return found.user, found.password
+        credentials = find_credentials(self.HOST, user, environ, ask=lambda prompt: f"typed for {prompt}")
+        assert credentials.password not in repr(credentials)
+        return credentials.user, credentials.password
 
     def test_environment_then_netrc_then_prompt(self, home: Path) -> None:
         assert self.found("me") == ("me", f"typed for Password for me on {self.HOST}: ")
@@ -422,7 +424,7 @@ class TestCredentials:
         with pytest.raises(SettingsError, match="chmod 600"):
             self.found("me")
 
-    def test_a_broken_netrc_is_not_repeated(self, home: Path) -> None:
+    def test_the_content_of_an_invalid_netrc_is_not_repeated(self, home: Path) -> None:
         self.netrc(home, f"machine {self.HOST} login me passwd s3cret")
         with pytest.raises(SettingsError, match=r"line \d+") as refused:
             self.found("me")

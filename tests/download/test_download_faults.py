@@ -1,4 +1,4 @@
-"""Everything that goes wrong on the way: each download ends whole, or with its own message and exit code."""
+"""Faults during a download: it ends complete, or with a specific message and exit code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def release(loopback: ModuleType, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The password where the download looks for it, no proxy between, and short waits for what passes."""
+    """Set the password, bypass proxies, and shorten the waits between retries."""
     monkeypatch.setattr(web, "_FIRST_BACKOFF", 0.02)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("PHYSIONET_PASSWORD", PASSWORD)
@@ -49,7 +49,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server(loopback: ModuleType, release: Path) -> Iterator[Any]:
-    """A server that wants a password."""
+    """A server that requires a password."""
     with loopback.LoopbackServer(release.parents[1], password=PASSWORD) as running:
         yield running
 
@@ -70,15 +70,15 @@ def slow_headers(handler: Any) -> None:
 
 
 def stall(handler: Any) -> None:
-    """As when a laptop sleeps, or the other side is gone without a word."""
+    """Stop in the middle without closing the connection, as when a laptop is suspended."""
     handler.serve(stop_after=100_000)
     time.sleep(1)
 
 
 def shorter_range(handler: Any) -> None:
-    """A server may send less than was asked for, if it says so."""
-    if (asked := handler.headers["Range"]) is not None:
-        first = int(asked.removeprefix("bytes=").partition("-")[0])
+    """Send a shorter range than requested, which HTTP allows."""
+    if (requested := handler.headers["Range"]) is not None:
+        first = int(requested.removeprefix("bytes=").partition("-")[0])
         handler.headers.replace_header("Range", f"bytes={first}-{first + 999}")
     handler.serve()
 
@@ -94,7 +94,7 @@ def wrong_bytes(handler: Any) -> None:
     handler.serve(data=bytes(content))
 
 
-PASSING: dict[str, Callable[[Any], object]] = {
+TRANSIENT: dict[str, Callable[[Any], object]] = {
     "dropped at once": lambda h: h.connection.shutdown(socket.SHUT_RDWR),
     "dropped in the middle": lambda h: h.serve(stop_after=100_000),
     "dropped after a byte": lambda h: h.serve(stop_after=1),
@@ -109,22 +109,22 @@ PASSING: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("path", [LABS, "SHA256SUMS.txt"])
-@pytest.mark.parametrize("fault", PASSING)
-def test_what_passes_is_waited_for(
+@pytest.mark.parametrize("fault", TRANSIENT)
+def test_transient_faults_are_retried(
     server: Any, loopback: ModuleType, release: Path, tmp_path: Path, fault: str, path: str
 ) -> None:
-    server.faults.append(loopback.on_paths(PASSING[fault], path))
+    server.faults.append(loopback.on_paths(TRANSIENT[fault], path))
     fetch(server, tmp_path / "out", timeout=0.5)
     assert is_complete(release, tmp_path / "out")
 
 
-def test_another_range_than_was_asked_for(server: Any, loopback: ModuleType, tmp_path: Path) -> None:
+def test_a_different_range_than_requested_is_refused(server: Any, loopback: ModuleType, tmp_path: Path) -> None:
     server.faults.append(loopback.on_paths(other_range, LABS))
-    with pytest.raises(errors.NetworkError, match="another part of hosp/labevents"):
+    with pytest.raises(errors.NetworkError, match="different range of hosp/labevents"):
         fetch(server, tmp_path / "out")
 
 
-def test_a_line_that_drops_all_the_time_still_gets_there(
+def test_a_connection_that_keeps_dropping_still_completes(
     server: Any, loopback: ModuleType, release: Path, tmp_path: Path
 ) -> None:
     server.faults.append(loopback.on_paths(lambda h: h.serve(stop_after=70_000), LABS, times=9))
@@ -133,34 +133,32 @@ def test_a_line_that_drops_all_the_time_still_gets_there(
     assert sum(n for path, n in server.sent.items() if path.endswith(LABS)) == SIZES[LABS]
 
 
-def test_wrong_bytes_are_fetched_anew(server: Any, loopback: ModuleType, release: Path, tmp_path: Path) -> None:
+def test_wrong_bytes_are_fetched_again(server: Any, loopback: ModuleType, release: Path, tmp_path: Path) -> None:
     server.etags = False
     server.faults.append(loopback.on_paths(wrong_bytes, LABS, times=4))
     fetch(server, tmp_path / "out")
     assert is_complete(release, tmp_path / "out")
 
 
-def test_wrong_bytes_again_and_again(server: Any, loopback: ModuleType, release: Path, tmp_path: Path) -> None:
+def test_wrong_bytes_every_time_are_an_error(server: Any, loopback: ModuleType, release: Path, tmp_path: Path) -> None:
     server.etags = False
     server.faults.append(loopback.on_paths(wrong_bytes, LABS, times=99))
-    with pytest.raises(errors.WrongHashError, match=r"labevents.*The other 2 of 3 files are whole") as said:
+    with pytest.raises(errors.WrongHashError, match=r"labevents.*The other 2 of 3 files are complete") as refused:
         fetch(server, tmp_path / "out")
-    assert said.value.exit_code == 18
+    assert refused.value.exit_code == 18
     found = verify(tmp_path / "out" / FOLDER)
     assert (found.missing, found.unfinished, found.broken) == ((LABS,), (), ())
 
 
 @pytest.mark.parametrize("length", [0, 1, BLOCK])
-def test_a_file_cut_short_on_the_server(server: Any, release: Path, tmp_path: Path, length: int) -> None:
+def test_a_file_truncated_on_the_server(server: Any, release: Path, tmp_path: Path, length: int) -> None:
     (release / LABS).write_bytes((release / LABS).read_bytes()[:length])
     with pytest.raises(errors.WrongHashError):
         fetch(server, tmp_path / "out")
     assert not (tmp_path / "out" / FOLDER / LABS).exists()
 
 
-def test_a_time_to_wait_holds_back_every_connection(
-    server: Any, loopback: ModuleType, release: Path, tmp_path: Path
-) -> None:
+def test_retry_after_delays_every_connection(server: Any, loopback: ModuleType, release: Path, tmp_path: Path) -> None:
     moments: list[float] = []
     refused: list[float] = []
 
@@ -176,7 +174,7 @@ def test_a_time_to_wait_holds_back_every_connection(
     server.bytes_per_second = 1_000_000
     fetch(server, tmp_path / "out")
     assert is_complete(release, tmp_path / "out")
-    # Requests on their way when the server refused are not meant.
+    # Requests that were already sent when the server refused do not count.
     assert not [m for m in moments if refused[0] + 1 < m < refused[0] + 1.99]
     assert max(moments) >= refused[0] + 2
 
@@ -190,33 +188,33 @@ def refuse_always(status: int, headers: dict[str, str] | None = None) -> Callabl
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "error", "code", "said"),
+    ("status", "headers", "error", "code", "message"),
     [
-        (403, None, errors.NoAccessError, 12, r"data use agreement .*https://physionet.org/content/mimiciv/3.1/"),
+        (403, None, errors.NoAccessError, 12, r"data use agreement .*https://physionet.org/content/mimiciv/3.1/#files"),
         (404, None, errors.NoSuchReleaseError, 13, r"has no mimiciv 3.1 .*https://physionet.org/content/mimiciv/"),
         (503, None, errors.ServerBusyError, 19, "is busy .*503"),
-        (429, {"Retry-After": "86400"}, errors.ServerBusyError, 19, "come back in 24.0 hours"),
-        (500, None, errors.NetworkError, 10, "answers 500"),
-        (418, None, errors.NetworkError, 10, "answers 418"),
+        (429, {"Retry-After": "86400"}, errors.ServerBusyError, 19, "retry in 24.0 hours"),
+        (500, None, errors.NetworkError, 10, "answered 500"),
+        (418, None, errors.NetworkError, 10, "answered 418"),
     ],
 )
-def test_a_refusal_has_its_own_message(
+def test_each_refusal_has_a_specific_message(
     server: Any,
     tmp_path: Path,
     status: int,
     headers: dict[str, str] | None,
     error: type[EhrtrajError],
     code: int,
-    said: str,
+    message: str,
 ) -> None:
     server.faults.append(refuse_always(status, headers))
-    with pytest.raises(error, match=said) as refused:
+    with pytest.raises(error, match=message) as refused:
         fetch(server, tmp_path / "out", retries=1)
     assert refused.value.exit_code == code
 
 
-def test_an_agreement_that_is_lacking_after_the_login(server: Any, loopback: ModuleType, tmp_path: Path) -> None:
-    """PhysioNet gives the list only to those who may have the files; a mirror may not."""
+def test_access_is_refused_after_the_list_was_fetched(server: Any, loopback: ModuleType, tmp_path: Path) -> None:
+    """PhysioNet gives the list only to accounts with access to the files, but a mirror may give it to everyone."""
     server.faults.append(loopback.on_paths(lambda h: h.refuse(403), LABS, times=99, method="HEAD"))
     with pytest.raises(errors.NoAccessError):
         fetch(server, tmp_path / "out")
@@ -229,11 +227,13 @@ def test_a_wrong_password(server: Any, tmp_path: Path, monkeypatch: pytest.Monke
     assert refused.value.exit_code == 11
     assert "wr0ng-0ne" not in str(refused.value)
     assert not (tmp_path / "out").exists()
-    asked = [headers for _, _, headers in server.requests if "Authorization" in headers]
-    assert len(asked) == 1
+    with_password = [headers for _, _, headers in server.requests if "Authorization" in headers]
+    assert len(with_password) == 1
 
 
-def test_the_password_of_netrc(server: Any, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_from_netrc_is_used(
+    server: Any, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("PHYSIONET_PASSWORD")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("sys.stdin", io.StringIO())
@@ -245,11 +245,11 @@ def test_the_password_of_netrc(server: Any, release: Path, tmp_path: Path, monke
     assert is_complete(release, tmp_path / "out")
 
 
-def test_nobody_there(loopback: ModuleType, release: Path, tmp_path: Path) -> None:
-    with loopback.LoopbackServer(release.parents[1]) as gone:
+def test_a_server_that_is_not_running(loopback: ModuleType, release: Path, tmp_path: Path) -> None:
+    with loopback.LoopbackServer(release.parents[1]) as stopped:
         pass
     with pytest.raises(errors.NetworkError, match="no connection") as refused:
-        fetch(gone, tmp_path / "out", retries=1)
+        fetch(stopped, tmp_path / "out", retries=1)
     assert refused.value.exit_code == 10
 
 
@@ -260,7 +260,7 @@ def no_length(handler: Any) -> None:
 
 
 @pytest.mark.parametrize("answer", [lambda h: h.refuse(405), lambda h: h.refuse(501), no_length])
-def test_a_server_that_tells_no_size_in_advance(
+def test_a_server_that_does_not_answer_head_requests(
     server: Any, loopback: ModuleType, release: Path, tmp_path: Path, answer: Callable[[Any], None]
 ) -> None:
     server.faults.append(loopback.on_paths(answer, ".gz", times=99, method="HEAD"))
@@ -275,18 +275,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     options = f"size={sum(SIZES.values()) // 2}"
     if os.geteuid() or not shutil.which("mount"):
-        pytest.skip("a disk of its own is needed, and only root can mount one")
+        pytest.skip("this test needs a separate disk, which only root can mount")
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"a disk of its own is needed, and none can be mounted here: {done.stderr.strip()}")
+        pytest.skip(f"this test needs a separate disk, and mounting one failed: {done.stderr.strip()}")
     yield folder
     subprocess.run(["umount", str(folder)], check=False, capture_output=True)
 
 
-def test_a_disk_that_is_full_in_the_middle(
+def test_a_disk_that_becomes_full_during_the_download(
     server: Any, release: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others write to it too: what was free at the start may not be later."""
+    """Other programs also write to the disk, so that less space may be free later than at the start."""
     usage = shutil.disk_usage(small_disk)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**9))
@@ -306,17 +306,19 @@ def test_a_folder_that_cannot_be_written(server: Any, tmp_path: Path) -> None:
     assert refused.value.exit_code == 4
 
 
-def test_a_listed_file_that_is_not_there(server: Any, release: Path, tmp_path: Path) -> None:
+def test_a_listed_file_that_the_server_does_not_have(server: Any, release: Path, tmp_path: Path) -> None:
     (release / PATIENTS).unlink()
-    with pytest.raises(errors.MissingOnServerError, match=r"patients.*The other 2 of 3 files are whole"):
+    with pytest.raises(errors.MissingOnServerError, match=r"patients.*The other 2 of 3 files are complete"):
         fetch(server, tmp_path / "out")
     assert verify(tmp_path / "out" / FOLDER).missing == (PATIENTS,)
 
 
-def test_no_room_on_the_disk_is_found_before(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_disk_space_is_reported_before_the_download(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=sum(SIZES.values()) - 1))
-    with pytest.raises(errors.DiskSpaceError, match="Nothing was fetched") as refused:
+    with pytest.raises(errors.DiskSpaceError, match="Nothing was downloaded") as refused:
         fetch(server, tmp_path / "out")
     assert refused.value.exit_code == 14
     assert not [path for path, n in server.sent.items() if n and not path.endswith("SHA256SUMS.txt")]
@@ -335,7 +337,7 @@ def test_a_server_that_ignores_ranges(server: Any, release: Path, tmp_path: Path
     assert is_complete(release, tmp_path / "out")
 
 
-def test_whole_files_go_on_where_the_server_can(
+def test_whole_files_resumes_if_the_server_supports_ranges(
     server: Any, loopback: ModuleType, release: Path, tmp_path: Path
 ) -> None:
     server.faults.append(loopback.on_paths(lambda h: h.serve(stop_after=300_000), LABS))
@@ -344,7 +346,7 @@ def test_whole_files_go_on_where_the_server_can(
     assert sum(n for path, n in server.sent.items() if path.endswith(LABS)) == SIZES[LABS]
 
 
-def test_whole_files_begin_again_where_the_server_cannot(
+def test_whole_files_restarts_if_the_server_ignores_ranges(
     server: Any, loopback: ModuleType, release: Path, tmp_path: Path
 ) -> None:
     server.faults.append(loopback.on_paths(lambda h: h.serve(stop_after=300_000), LABS))
@@ -354,7 +356,7 @@ def test_whole_files_begin_again_where_the_server_cannot(
 
 
 @pytest.mark.parametrize("etags", [True, False])
-def test_a_file_that_changes_meanwhile(
+def test_a_file_that_changes_during_the_download(
     server: Any, loopback: ModuleType, release: Path, tmp_path: Path, etags: bool
 ) -> None:
     server.etags = etags
@@ -374,7 +376,7 @@ def test_a_file_that_changes_meanwhile(
     assert is_complete(release, tmp_path / "out")
 
 
-def test_a_redirect_takes_no_password_to_another_server(
+def test_a_redirect_does_not_send_the_password_to_another_server(
     server: Any, loopback: ModuleType, release: Path, tmp_path: Path
 ) -> None:
     with loopback.LoopbackServer(release.parents[1]) as other:
@@ -396,30 +398,30 @@ def test_a_redirect_takes_no_password_to_another_server(
         assert secret not in str(other.requests)
 
 
-def test_a_redirect_to_a_login_elsewhere_gets_no_password(
+def test_a_redirect_to_another_server_with_a_login_gets_no_password(
     server: Any, loopback: ModuleType, release: Path, tmp_path: Path
 ) -> None:
     with loopback.LoopbackServer(release.parents[1], password=PASSWORD) as other:
         server.faults.append(lambda h: h.refuse(302, {"Location": f"{other.url}{h.path}"}) is None)
-        with pytest.raises(errors.NetworkError, match="it is not sent there"):
+        with pytest.raises(errors.NetworkError, match="It was not sent there"):
             fetch(server, tmp_path / "out")
         assert not [headers for _, _, headers in other.requests if "Authorization" in headers]
 
 
 @pytest.mark.parametrize("location", ["http://physionet.example/x", "ftp://physionet.example/x"])
-def test_a_redirect_to_an_open_line_is_not_followed(server: Any, tmp_path: Path, location: str) -> None:
+def test_a_redirect_without_encryption_is_not_followed(server: Any, tmp_path: Path, location: str) -> None:
     server.faults.append(lambda h: h.refuse(302, {"Location": location}) is None)
     with pytest.raises(errors.NetworkError, match=r"not encrypted|ftp"):
         fetch(server, tmp_path / "out")
 
 
-def test_a_redirect_in_circles(server: Any, tmp_path: Path) -> None:
+def test_an_endless_redirect_is_an_error(server: Any, tmp_path: Path) -> None:
     server.faults.append(lambda h: h.refuse(302, {"Location": h.path}) is None)
-    with pytest.raises(errors.NetworkError, match="in circles"):
+    with pytest.raises(errors.NetworkError, match="more than 5 times"):
         fetch(server, tmp_path / "out")
 
 
-def test_a_certificate_that_nobody_vouches_for(
+def test_an_untrusted_certificate_is_refused(
     loopback: ModuleType, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = Path(__file__).with_name("loopback_certificate.pem")
@@ -434,7 +436,7 @@ def test_a_certificate_that_nobody_vouches_for(
 
 
 @pytest.mark.parametrize("setting", [{"connections": 0}, {"connections": 17}, {"timeout": 0}, {"retries": -1}])
-def test_settings_that_make_no_sense(server: Any, tmp_path: Path, setting: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(server: Any, tmp_path: Path, setting: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         fetch(server, tmp_path / "out", **setting)
     assert server.requests == []

@@ -1,10 +1,11 @@
-"""Downloads that are killed, stopped, or watched for the password: the command as a process of its own."""
+"""Downloads in a separate process that are killed, stopped, or searched for the password."""
 
 from __future__ import annotations
 
 import os
 import pty
 import random
+import re
 import select
 import shutil
 import signal
@@ -30,19 +31,19 @@ SIZES = {
 }
 FOLDER = Path("physionet.org/files/mimiciv/3.1")
 
-# Starts the command again and again without the time that importing takes: each is a process, which can be killed.
+# Starts the command repeatedly without importing everything again: each run is a forked process, which can be killed.
 FORKING_DRIVER = """
 import os, signal, sys
 import ehrtraj.download.run, ehrtraj.cli.show.download
 from ehrtraj.cli import main
 def kill_before(change):
-    # As kill -9 would, before the n-th time that a file gets another name or is removed.
-    left = change
+    # Like kill -9, just before the n-th time that a file is renamed or deleted.
+    remaining = change
     def hook(event, arguments):
-        nonlocal left
+        nonlocal remaining
         if event in ("os.rename", "os.remove"):
-            left -= 1
-            if left < 0:
+            remaining -= 1
+            if remaining < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(hook)
 for line in sys.stdin:
@@ -70,7 +71,7 @@ def write_release(loopback: ModuleType, folder: Path, sizes: dict[str, int]) -> 
 
 @pytest.fixture
 def server(loopback: ModuleType, tmp_path: Path) -> Iterator[Any]:
-    """A slow server that wants a password."""
+    """A slow server that requires a password."""
     folder = tmp_path / "server" / "mimiciv" / "3.1"
     write_release(loopback, folder, SIZES)
     with loopback.LoopbackServer(folder.parents[1], password=PASSWORD, bytes_per_second=300_000) as running:
@@ -104,12 +105,12 @@ def received(server: Any) -> int:
 def wait_until(condition: Any, seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.005)
 
 
 class Driver:
-    """The command, started again and again."""
+    """Starts the command repeatedly."""
 
     def __init__(self, server: Any, home: Path) -> None:
         self._process = subprocess.Popen(
@@ -122,13 +123,13 @@ class Driver:
         )
 
     def start(self, to: Path, *, change: int | None = None) -> int:
-        """Start it; the id of its process. It kills itself before the given change to files, if any."""
+        """Start the command and return its process ID. It kills itself before the given change of files, if any."""
         self._process.stdin.write(f"{to} {'' if change is None else change}\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
     def end(self) -> int:
-        """Its exit code, once it ended."""
+        """Wait for the command, and return its exit code."""
         return int(self._process.stdout.readline())
 
     def __enter__(self) -> Driver:
@@ -136,14 +137,14 @@ class Driver:
 
     def __exit__(self, *error: object) -> None:
         self._process.stdin.close()
-        said = self._process.stderr.read()
+        stderr = self._process.stderr.read()
         self._process.wait()
         self._process.stdout.close()
         self._process.stderr.close()
-        assert "Traceback" not in said, said
+        assert "Traceback" not in stderr, stderr
 
 
-def test_killed_twenty_times_it_ends_whole_and_fetches_little_twice(server: Any, tmp_path: Path) -> None:
+def test_a_download_killed_twenty_times_completes_and_fetches_little_twice(server: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     seed = random.randrange(1 << 30)
     moments = random.Random(seed)
@@ -152,7 +153,7 @@ def test_killed_twenty_times_it_ends_whole_and_fetches_little_twice(server: Any,
         for _ in range(KILLS):
             before = received(server)
             child = driver.start(out)
-            # Mostly while bytes come; sometimes before the first.
+            # Usually wait for the first bytes; sometimes kill before them.
             if moments.random() < 0.8:
                 wait_until(lambda before=before: received(server) > before)
             time.sleep(moments.uniform(0, 0.3))
@@ -166,8 +167,10 @@ def test_killed_twenty_times_it_ends_whole_and_fetches_little_twice(server: Any,
     assert total <= received(server) <= 1.1 * total, f"seed {seed}: {received(server):,} of {total:,}"
 
 
-def test_killed_before_any_change_of_a_file_it_goes_on(loopback: ModuleType, server: Any, tmp_path: Path) -> None:
-    """A file that gets its name, a journal that is written or removed: at none of these is anything lost."""
+def test_a_download_killed_before_any_change_of_files_resumes(
+    loopback: ModuleType, server: Any, tmp_path: Path
+) -> None:
+    """Nothing is lost if it is killed before a file is renamed, or a journal is written or deleted."""
     sizes = {"hosp/labevents.csv.gz": 300_000, "LICENSE.txt": 77}
     shutil.rmtree(server.root)
     write_release(loopback, server.root / "mimiciv" / "3.1", sizes)
@@ -177,10 +180,10 @@ def test_killed_before_any_change_of_a_file_it_goes_on(loopback: ModuleType, ser
             out = tmp_path / f"out{change}"
             driver.start(out, change=change)
             code = driver.end()
-            named = [p for p in sizes if (out / FOLDER / p).is_file()]
+            final = [p for p in sizes if (out / FOLDER / p).is_file()]
             if code:
                 assert code == -signal.SIGKILL
-                assert not named or set(named) <= set(verify(out / FOLDER).right)
+                assert not final or set(final) <= set(verify(out / FOLDER).verified)
                 driver.start(out)
                 assert driver.end() == 0
             assert verify(out / FOLDER).is_complete
@@ -191,8 +194,8 @@ def test_killed_before_any_change_of_a_file_it_goes_on(loopback: ModuleType, ser
     assert change > 3 * len(sizes)
 
 
-def test_stopped_at_any_moment_it_says_so_in_a_line(server: Any, tmp_path: Path) -> None:
-    # Fast, so that it is mostly at work when it is told to stop, and not waiting.
+def test_a_download_stopped_at_any_moment_exits_with_130(server: Any, tmp_path: Path) -> None:
+    # The server is fast, so that the signal usually arrives while the download works, and not while it waits.
     server.bytes_per_second = 1_500_000
     with Driver(server, tmp_path) as driver:
         for turn in range(12):
@@ -205,46 +208,46 @@ def test_stopped_at_any_moment_it_says_so_in_a_line(server: Any, tmp_path: Path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_it_it_keeps_what_it_has(server: Any, tmp_path: Path, number: int) -> None:
+def test_a_stopped_download_keeps_its_data(server: Any, tmp_path: Path, number: int) -> None:
     process = start(server, tmp_path / "out")
     wait_until(lambda: received(server) > 400_000)
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert "stopped. What was fetched is kept" in err
+    assert "stopped. Downloaded data is kept" in err
     assert "Traceback" not in out + err
     server.bytes_per_second = 0
     process = start(server, tmp_path / "out")
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
-    assert "of them there already" in err
+    assert re.search(r"of which [\d.]+ \wB exist already", err)
     assert received(server) <= 1.1 * sum(SIZES.values())
     assert verify(tmp_path / "out" / FOLDER).is_complete
 
 
-def test_the_password_is_nowhere(server: Any, tmp_path: Path) -> None:
-    """Not in what is said, written or listed, whether it goes well, is refused, or is cut short."""
-    said = []
+def test_the_password_does_not_leak(server: Any, tmp_path: Path) -> None:
+    """It is not in output, files or process lists, whether the download succeeds, is refused, or is killed."""
+    texts = []
     for password in (PASSWORD, "wr0ng-one-of-no-one"):
         process = start(server, tmp_path / "out", PHYSIONET_PASSWORD=password, PYTHONASYNCIODEBUG="1")
         wait_until(lambda: server.requests)
         if (arguments := Path(f"/proc/{process.pid}/cmdline")).exists():
-            said.append(arguments.read_bytes().decode())
-        said += process.communicate(timeout=60)
+            texts.append(arguments.read_bytes().decode())
+        texts += process.communicate(timeout=60)
         server.requests.clear()
     process = start(server, tmp_path / "other")
     wait_until(lambda: received(server) > 100_000)
     process.kill()
-    said += process.communicate()
+    texts += process.communicate()
     contents = [p.read_bytes() for folder in ("out", "other") for p in (tmp_path / folder).rglob("*") if p.is_file()]
     assert len(contents) > 5
     for secret in (PASSWORD, "wr0ng-one-of-no-one"):
-        assert not [text for text in said if secret in text]
+        assert not [text for text in texts if secret in text]
         assert not [content for content in contents if secret.encode() in content]
 
 
 def on_a_terminal(server: Any, to: Path, typed: bytes) -> tuple[int, str]:
-    """Run the command where it can ask, and type when it does."""
+    """Run the command on a terminal, and type a reply when it asks for the password."""
     environ = environment(to.parent, COLUMNS="120", TERM="xterm")
     del environ["PHYSIONET_PASSWORD"]
     child, screen = pty.fork()
@@ -276,11 +279,11 @@ def test_the_password_is_asked_for_on_a_terminal(server: Any, tmp_path: Path) ->
     assert PASSWORD not in shown
     assert "all files" in shown
     assert "hosp/labevents.csv.gz" in shown
-    assert "mimiciv 3.1 is whole" in shown
+    assert "mimiciv 3.1 is complete" in shown
     assert verify(tmp_path / "out" / FOLDER).is_complete
 
 
-def test_ctrl_c_ends_the_question_for_the_password(server: Any, tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_password_prompt(server: Any, tmp_path: Path) -> None:
     code, shown = on_a_terminal(server, tmp_path / "out", b"\x03")
     assert code == 130
     assert "stopped" in shown
@@ -298,45 +301,45 @@ def run(*arguments: object, home: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_says_what_it_did_and_what_is_wrong(server: Any, tmp_path: Path) -> None:
+def test_the_command_reports_its_result_and_problems(server: Any, tmp_path: Path) -> None:
     server.bytes_per_second = 0
-    said = run(*command(server, tmp_path), "--modules", "icu", home=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert "2 files of mimiciv 3.1 are there (2 were not asked for)" in said.stdout
-    assert "icu/chartevents.csv.gz is whole. " in said.stderr
-    said = run("verify", tmp_path, home=tmp_path)
-    assert said.returncode == 20
-    assert "missing  hosp/labevents.csv.gz" in said.stdout
-    assert "2 of 4 files have their published SHA-256: 2 missing, 0 broken, 0 extra" in said.stdout
-    assert "ehrtraj download mimiciv --release 3.1 --user NAME --to" in said.stderr
-    assert "--tables hosp/labevents,hosp/patients" in said.stderr
+    result = run(*command(server, tmp_path), "--modules", "icu", home=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "all 2 requested files of mimiciv 3.1 are complete (2 others were not requested)" in result.stdout
+    assert "icu/chartevents.csv.gz is complete. " in result.stderr
+    result = run("verify", tmp_path, home=tmp_path)
+    assert result.returncode == 20
+    assert "missing  hosp/labevents.csv.gz" in result.stdout
+    assert "2 of 4 files have their published SHA-256: 2 missing, 0 broken, 0 extra" in result.stdout
+    assert "ehrtraj download mimiciv --release 3.1 --user NAME --to" in result.stderr
+    assert "--tables hosp/labevents,hosp/patients" in result.stderr
     (tmp_path / FOLDER / "icu" / "chartevents.csv.gz").write_bytes(b"other")
     (tmp_path / FOLDER / "icu" / "mine.csv").write_bytes(b"mine")
-    said = run("verify", tmp_path / FOLDER, "--modules", "icu", home=tmp_path)
-    assert said.returncode == 20
-    assert "broken  icu/chartevents.csv.gz" in said.stdout
-    assert "extra   icu/mine.csv" in said.stdout
+    result = run("verify", tmp_path / FOLDER, "--modules", "icu", home=tmp_path)
+    assert result.returncode == 20
+    assert "broken  icu/chartevents.csv.gz" in result.stdout
+    assert "extra   icu/mine.csv" in result.stdout
     assert run(*command(server, tmp_path), home=tmp_path).returncode == 0
-    said = run("verify", tmp_path / FOLDER, home=tmp_path)
-    assert said.returncode == 0
-    assert "4 of 4 files" in said.stdout
+    result = run("verify", tmp_path / FOLDER, home=tmp_path)
+    assert result.returncode == 0
+    assert "4 of 4 files" in result.stdout
 
 
 def test_exit_codes_of_the_command(server: Any, tmp_path: Path) -> None:
     assert run("download", home=tmp_path).returncode == 2
     server.faults.append(lambda handler: handler.refuse(403) is None)
-    said = run(*command(server, tmp_path), home=tmp_path)
-    assert said.returncode == 12
-    assert said.stderr.startswith("error: 127.0.0.1 refuses mimiciv 3.1 to this account (403)")
-    assert said.stdout == ""
+    result = run(*command(server, tmp_path), home=tmp_path)
+    assert result.returncode == 12
+    assert result.stderr.startswith("error: 127.0.0.1 does not give this account access to mimiciv 3.1 (403)")
+    assert result.stdout == ""
 
 
 def test_help_lists_every_exit_code(tmp_path: Path) -> None:
-    said = run("download", "--help", home=tmp_path).stdout
-    assert all(f"{code} " in said for code in (0, 2, 4, *range(10, 20), 130))
-    assert "PHYSIONET_PASSWORD" in said
-    assert "--password" not in said
-    assert "20 missing or broken" in run("verify", "--help", home=tmp_path).stdout
+    text = run("download", "--help", home=tmp_path).stdout
+    assert all(f"{code} " in text for code in (0, 2, 4, *range(10, 20), 130))
+    assert "PHYSIONET_PASSWORD" in text
+    assert "--password" not in text
+    assert re.search(r"20 missing or\s+broken", run("verify", "--help", home=tmp_path).stdout)
 
 
 def test_every_exit_code_is_documented() -> None:

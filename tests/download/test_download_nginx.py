@@ -1,4 +1,4 @@
-"""The plain path against nginx, which is what PhysioNet serves its files with."""
+"""Downloads without faults from nginx, the server that PhysioNet uses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def nginx(loopback: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of an nginx that serves a release to one account, at 400 kB/s for each connection."""
+    """URL of an nginx that serves a release to one account, at 400 kB/s for each connection."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("nginx is not installed: apt-get install nginx-light")
@@ -93,8 +93,10 @@ def test_a_release_from_nginx(nginx: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert all("someone" in line for line in parts)
 
 
-def test_what_wget_left_is_completed_from_nginx(nginx: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real wget, where there is one, stopped in the middle."""
+def test_a_download_begun_with_wget_is_completed_from_nginx(
+    nginx: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real wget, if it is installed, is stopped in the middle."""
     if shutil.which("wget") is None:
         pytest.skip("wget is not installed: apt-get install wget")
     monkeypatch.setenv("PHYSIONET_PASSWORD", "secret")

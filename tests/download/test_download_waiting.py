@@ -1,4 +1,4 @@
-"""How long a download waits for a server and a network, and that it ends at any moment."""
+"""Retries and waits of a download, and Ctrl-C while it waits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ehrtraj.download import errors, web
-from ehrtraj.download.failures import PassingError
+from ehrtraj.download.failures import TransientError
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.run import download, run_async
 from ehrtraj.download.verify import verify
@@ -42,14 +42,14 @@ def release(loopback: ModuleType, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy between, and short waits."""
+    """Bypass proxies, and shorten the waits between retries."""
     monkeypatch.setattr(web, "_FIRST_BACKOFF", 0.02)
     monkeypatch.setenv("NO_PROXY", "*")
 
 
 @pytest.fixture
 def server(loopback: ModuleType, release: Path) -> Iterator[Any]:
-    """An open server."""
+    """A server without a password."""
     with loopback.LoopbackServer(release.parents[1]) as running:
         yield running
 
@@ -59,21 +59,21 @@ def fetch(server: Any, to: Path, **settings: Any) -> Any:
     return download("mimiciv", to=to, base_url=server.url, **settings)
 
 
-class ShortOfPatience(DownloadReporter):
-    """Fails where more is waited than a test has time for."""
+class FailIfSlow(DownloadReporter):
+    """Fails if the download waits longer in total than the test allows."""
 
     def __init__(self, seconds: float = 5) -> None:
-        self.left = seconds
+        self.remaining = seconds
 
     def retrying(self, what: str, why: str, seconds: float) -> None:
-        self.left -= seconds
-        assert self.left > 0, f"still waiting: {why}"
+        self.remaining -= seconds
+        assert self.remaining > 0, f"still waiting: {why}"
 
 
 class TestWaiting:
-    """What is waited for, and how long."""
+    """When the download waits, and for how long."""
 
-    def test_after_bytes_there_is_no_wait(
+    def test_no_wait_after_an_attempt_that_received_bytes(
         self, server: Any, loopback: ModuleType, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         waits: list[float] = []
@@ -90,7 +90,7 @@ class TestWaiting:
         assert len(server.requests) > 50
         assert [seconds for seconds in waits if seconds] == []
 
-    def test_every_third_connection_that_drops_costs_little(self, server: Any, release: Path, tmp_path: Path) -> None:
+    def test_dropping_every_third_connection_costs_little(self, server: Any, release: Path, tmp_path: Path) -> None:
         count = iter(range(10**6))
 
         def third(handler: Any) -> bool:
@@ -100,11 +100,11 @@ class TestWaiting:
             return True
 
         server.faults.append(third)
-        fetch(server, tmp_path / "out", retries=12, reporter=ShortOfPatience(1))
+        fetch(server, tmp_path / "out", retries=12, reporter=FailIfSlow(1))
         assert verify(tmp_path / "out" / FOLDER).is_complete
 
-    @pytest.mark.parametrize(("status", "is_kept_up"), [(0, True), (500, False)])
-    def test_while_others_receive_a_dropped_line_does_not_count(self, status: int, is_kept_up: bool) -> None:
+    @pytest.mark.parametrize(("status", "is_retried"), [(0, True), (500, False)])
+    def test_a_dropped_connection_does_not_count_while_others_receive(self, status: int, is_retried: bool) -> None:
         tries = 0
 
         async def work() -> str:
@@ -115,19 +115,21 @@ class TestWaiting:
                     tries += 1
                     client.progress += 1
                     if tries < 6:
-                        raise PassingError("dropped", status)
+                        raise TransientError("dropped", status)
                     return "done"
 
-                return await client.patiently(action, "it")
+                return await client.with_retries(action, "it")
 
-        if is_kept_up:
+        if is_retried:
             assert run_async(work()) == "done"
         else:
-            with pytest.raises(errors.NetworkError, match=r"\(3 tries\)"):
+            with pytest.raises(errors.NetworkError, match=r"\(3 attempts\)"):
                 run_async(work())
 
-    def test_the_same_bytes_again_are_no_progress(self, server: Any, loopback: ModuleType, tmp_path: Path) -> None:
-        """A server that ignores ranges and drops the line at the same place would be asked without end."""
+    def test_receiving_the_same_bytes_again_is_not_progress(
+        self, server: Any, loopback: ModuleType, tmp_path: Path
+    ) -> None:
+        """Otherwise a server that ignores ranges and always drops at the same byte would be retried forever."""
         server.faults.append(
             loopback.on_paths(lambda h: h.serve(ignore_range=True, stop_after=100_000), LABS, times=50)
         )
@@ -136,9 +138,7 @@ class TestWaiting:
         assert len([1 for method, path, _ in server.requests if path.endswith(LABS) and method == "GET"]) < 20
 
     @pytest.mark.parametrize("code", [socket.EAI_NONAME, socket.EAI_AGAIN])
-    def test_a_name_that_is_not_resolved_is_given_up_soon(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-    ) -> None:
+    def test_an_unresolvable_name_fails_soon(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
         def unknown(*arguments: object, **more: object) -> Any:
             raise socket.gaierror(code, "it is unknown")
 
@@ -150,33 +150,33 @@ class TestWaiting:
                 to=tmp_path / "out",
                 base_url="https://physionet.example/files",
                 retries=10_000,
-                reporter=ShortOfPatience(),
+                reporter=FailIfSlow(),
             )
         assert refused.value.exit_code == 10
         assert not (tmp_path / "out").exists()
 
-    def test_a_refused_connection_is_given_up_soon(
+    def test_a_refused_connection_fails_soon(
         self, server: Any, loopback: ModuleType, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with loopback.LoopbackServer(release.parents[1]) as closed:
             port = closed.server_address[1]
         monkeypatch.setattr(web, "_FIRST_CONTACT", 0.3)
         with pytest.raises(errors.NetworkError, match=rf"refuses connections on port {port}.*--base-url"):
-            fetch(closed, tmp_path / "out", retries=10_000, reporter=ShortOfPatience())
+            fetch(closed, tmp_path / "out", retries=10_000, reporter=FailIfSlow())
 
-    def test_seconds_and_not_minutes(self) -> None:
+    def test_the_first_contact_takes_seconds_not_minutes(self) -> None:
         assert web._FIRST_CONTACT + web._LONGEST_FIRST_BACKOFF <= 10
 
-    def test_a_name_that_is_lost_in_the_middle_is_waited_for(
+    def test_a_name_that_becomes_unresolvable_during_the_download_is_retried(
         self, server: Any, loopback: ModuleType, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A network that is gone for a while in the night, after the server had answered."""
-        resolve, lost = socket.getaddrinfo, 0
+        """The network is down for some time, after the server had answered."""
+        resolve, failures = socket.getaddrinfo, 0
 
         def sometimes(host: Any, *arguments: Any, **more: Any) -> Any:
-            nonlocal lost
-            if server.sent and lost < 6:
-                lost += 1
+            nonlocal failures
+            if server.sent and failures < 6:
+                failures += 1
                 raise socket.gaierror(socket.EAI_AGAIN, "try again")
             return resolve(host, *arguments, **more)
 
@@ -184,7 +184,7 @@ class TestWaiting:
         monkeypatch.setattr(web, "_FIRST_CONTACT", 0.0)
         url = server.url.replace("127.0.0.1", "localhost")
         download("mimiciv", to=tmp_path / "out", base_url=url, retries=12)
-        assert lost == 6
+        assert failures == 6
         assert verify(tmp_path / "out" / FOLDER).is_complete
 
 
@@ -200,17 +200,17 @@ main()
 HASHING = """
 import os, sys
 opened = os.open
-def tell(path, *arguments, **more):
+def notify(path, *arguments, **more):
     if str(path).endswith("labevents.csv.gz"):
         sys.stderr.write("hanging\\n")
     return opened(path, *arguments, **more)
-os.open = tell
+os.open = notify
 from ehrtraj.cli import main
 main()
 """
 
 
-def test_ctrl_c_and_sigterm_end_it_while_a_thread_is_busy(server: Any, tmp_path: Path) -> None:
+def test_ctrl_c_and_sigterm_work_while_a_thread_is_busy(server: Any, tmp_path: Path) -> None:
     """A name server that does not answer, and a file that takes an hour to hash, in `download` and `verify`."""
     folder = tmp_path / "out" / FOLDER
     (folder / "hosp").mkdir(parents=True)
@@ -218,13 +218,13 @@ def test_ctrl_c_and_sigterm_end_it_while_a_thread_is_busy(server: Any, tmp_path:
     with (folder / LABS).open("wb") as handle:
         handle.truncate(4 << 40)
     hang = [HANGING, "download", "mimiciv", "--to", str(tmp_path / "other"), "--base-url", "https://x.example"]
-    known = [HASHING, "download", "mimiciv", "--to", str(tmp_path / "out"), "--base-url", server.url]
+    existing = [HASHING, "download", "mimiciv", "--to", str(tmp_path / "out"), "--base-url", server.url]
     check = [HASHING, "verify", str(folder)]
     running: list[tuple[subprocess.Popen[str], int]] = []
     cases: list[tuple[list[str], int]] = [
         (hang, signal.SIGINT),
         (hang, signal.SIGTERM),
-        (known, signal.SIGTERM),
+        (existing, signal.SIGTERM),
         (check, signal.SIGINT),
     ]
     try:
@@ -236,13 +236,13 @@ def test_ctrl_c_and_sigterm_end_it_while_a_thread_is_busy(server: Any, tmp_path:
         for process, number in running:
             assert process.stderr is not None
             while "hanging" not in (line := process.stderr.readline()):
-                assert line, "it ended before it was told to"
+                assert line, "the process ended before it received a signal"
             process.send_signal(number)
         for process, _ in running:
-            _, said = process.communicate(timeout=30)
-            assert process.returncode == 130, said
-            assert "stopped" in said
-            assert "Traceback" not in said
+            _, message = process.communicate(timeout=30)
+            assert process.returncode == 130, message
+            assert "stopped" in message
+            assert "Traceback" not in message
     finally:
         for process, _ in running:
             process.kill()
@@ -250,7 +250,7 @@ def test_ctrl_c_and_sigterm_end_it_while_a_thread_is_busy(server: Any, tmp_path:
 
 
 def test_ctrl_c_in_a_notebook_stops_the_work(tmp_path: Path) -> None:
-    """There it runs in a loop of another thread, which Ctrl-C does not reach by itself."""
+    """In a notebook the work runs in the event loop of another thread, which does not receive Ctrl-C."""
     ended: list[bool] = []
 
     async def work() -> None:

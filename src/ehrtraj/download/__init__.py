@@ -1,4 +1,4 @@
-"""Releases from PhysioNet: fetched (`run.download`), resumed, verified (`verify.verify`).
+"""Download releases from PhysioNet (`run.download`), resume downloads, and verify them (`verify.verify`).
 
-Nothing is imported here, since a build needs `hint` alone and none of what speaks HTTP.
+This module imports nothing, because a build needs only `hint`, and not the modules that use HTTP.
 """

@@ -1,4 +1,4 @@
-"""Which files of a release are wanted."""
+"""Select the files of a release to download or verify."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TABLE_ENDINGS = (".csv.gz", ".csv")
 
 
 def table_of(path: str) -> str | None:
-    """`hosp/labevents` of `hosp/labevents.csv.gz`; None for a file that is no table in a module's folder."""
+    """Return `hosp/labevents` for `hosp/labevents.csv.gz`, or None for a file that is not a table of a module."""
     for ending in TABLE_ENDINGS:
         if path.endswith(ending) and len(PurePosixPath(path).parts) == 2:
             return path.removesuffix(ending)
@@ -20,17 +20,17 @@ def table_of(path: str) -> str | None:
 
 
 def choose(
-    paths: Iterable[str], tables: Iterable[str] = (), modules: Iterable[str] = (), what: str = "this release"
+    paths: Iterable[str], tables: Iterable[str] = (), modules: Iterable[str] = (), release: str = "this release"
 ) -> list[str]:
-    """The files of some tables and modules; all files where neither is given.
+    """Return the files of the requested tables and modules, or all files if none are requested.
 
-    Files outside of the modules (licence, README, change log) always belong to it: they are small.
+    Files outside of the modules (licence, README, change log) are always included, because they are small.
 
     Args:
-        paths: of all files of the release.
+        paths: paths of all files of the release.
         tables: names such as `labevents` or `hosp/labevents`.
         modules: names such as `hosp`.
-        what: the release, for the message.
+        release: name of the release, for the message.
 
     Raises:
         SettingsError: if the release has no such table or module.
@@ -44,27 +44,29 @@ def choose(
     for path in paths:
         if len(parts := PurePosixPath(path).parts) > 1:
             by_module.setdefault(parts[0], []).append(path)
-    wanted = {p for p in paths if len(PurePosixPath(p).parts) == 1}
+    selected = {p for p in paths if len(PurePosixPath(p).parts) == 1}
     for module in modules:
         if module not in by_module:
-            raise SettingsError(f"--modules: {what} has no module '{module}'; it has: {', '.join(sorted(by_module))}")
-        wanted.update(by_module[module])
+            raise SettingsError(
+                f"--modules: {release} has no module '{module}'; it has: {', '.join(sorted(by_module))}"
+            )
+        selected.update(by_module[module])
     for table in tables:
-        found = [p for name, p in by_table.items() if table in (name, name.rpartition("/")[2])]
-        if not found:
-            raise SettingsError(_no_table(table, by_table, what))
-        wanted.update(found)
-    return [p for p in paths if p in wanted]
+        matches = [p for name, p in by_table.items() if table in (name, name.rpartition("/")[2])]
+        if not matches:
+            raise SettingsError(_unknown_table(table, by_table, release))
+        selected.update(matches)
+    return [p for p in paths if p in selected]
 
 
-def _no_table(table: str, by_table: Iterable[str], what: str) -> str:
-    known = packaged("mimiciv").tables
-    in_others = any(table in (name, name.rpartition("/")[2]) for name in known)
-    why = "which other releases have" if in_others else "nor do others that are known"
-    return f"--tables: {what} has no table '{table}', {why}; it has: {', '.join(sorted(by_table))}"
+def _unknown_table(table: str, by_table: Iterable[str], release: str) -> str:
+    known_tables = packaged("mimiciv").tables
+    is_known = any(table in (name, name.rpartition("/")[2]) for name in known_tables)
+    hint = "which exists in other releases" if is_known else "and no other known release has it"
+    return f"--tables: {release} has no table '{table}', {hint}; it has: {', '.join(sorted(by_table))}"
 
 
 def listed(text: str | Iterable[str] | None) -> tuple[str, ...]:
-    """The names in `a,b` or `["a", "b"]`."""
-    given = text.split(",") if isinstance(text, str) else (text or ())
-    return tuple(name.strip().strip("/") for name in given if name.strip())
+    """Return the names in `a,b` or `["a", "b"]`."""
+    names = text.split(",") if isinstance(text, str) else (text or ())
+    return tuple(name.strip().strip("/") for name in names if name.strip())

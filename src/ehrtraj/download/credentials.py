@@ -1,6 +1,6 @@
-"""Name and password for PhysioNet: from the environment, from ~/.netrc, or asked for.
+"""User name and password for PhysioNet, from the environment, from ~/.netrc, or from a prompt.
 
-The password is held in memory alone. It is never an argument, never written, and never part of a message.
+The password is kept only in memory. It is never an argument, never written to disk, and never part of a message.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ PASSWORD_VARIABLE = "PHYSIONET_PASSWORD"  # noqa: S105  # the variable's name
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who asks for the files.
+    """The account that downloads the files.
 
     Attributes:
         user: name of the account.
-        password: of it; left out of the object's text.
+        password: its password; excluded from the object's `repr`.
         origin: where the password came from, for messages.
     """
 
@@ -40,16 +40,16 @@ def find_credentials(
     environ: Mapping[str, str] | None = None,
     ask: Callable[[str], str] | None = None,
 ) -> Credentials:
-    """Name and password for a server that wants them.
+    """Return the user name and password for a server that requires them.
 
     Args:
-        host: the server's name, for ~/.netrc and the prompt.
+        host: name of the server, for ~/.netrc and the prompt.
         user: name of the account; PHYSIONET_USERNAME or ~/.netrc by default.
-        environ: environment variables; this process's own by default.
-        ask: asks for a password without showing it; a prompt where there is a terminal by default.
+        environ: environment variables; those of this process by default.
+        ask: asks for a password without displaying it; by default a prompt, if there is a terminal.
 
     Raises:
-        PasswordError: if there is none.
+        PasswordError: if no user name or password is found.
         SettingsError: if ~/.netrc cannot be used.
     """
     environ = os.environ if environ is None else environ
@@ -60,13 +60,13 @@ def find_credentials(
         return Credentials(*found, "~/.netrc")
     if user is None:
         raise PasswordError(
-            f"{host} wants an account for these files: give --user NAME, or write ~/.netrc. "
-            "An account is made at https://physionet.org/register/"
+            f"{host} requires an account for these files: give --user NAME, or add it to ~/.netrc. "
+            "To create an account, go to https://physionet.org/register/"
         )
     if ask is None and not sys.stdin.isatty():
         raise PasswordError(
-            f"no password for {user} on {host}: set {PASSWORD_VARIABLE}, write ~/.netrc, or run it in a terminal, "
-            "where it asks"
+            f"no password for {user} on {host}: set {PASSWORD_VARIABLE}, add it to ~/.netrc, or run the command in a "
+            "terminal, where it asks for the password"
         )
     return Credentials(user, (ask or getpass.getpass)(f"Password for {user} on {host}: "), "the prompt")
 
@@ -77,10 +77,12 @@ def _from_netrc(host: str) -> tuple[str, str] | None:
     except FileNotFoundError:
         return None
     except netrc.NetrcParseError as error:
-        # The error's own text can hold a word of the file, which may be the password.
+        # The text of this error can contain a word of the file, which may be the password.
         if error.lineno is None:
-            raise SettingsError("~/.netrc can be read by others, so it is not used: chmod 600 ~/.netrc") from None
-        raise SettingsError(f"~/.netrc cannot be read: line {error.lineno} is not as it should be") from None
+            raise SettingsError(
+                "~/.netrc is readable by other users, so it is not used: run chmod 600 ~/.netrc"
+            ) from None
+        raise SettingsError(f"~/.netrc cannot be read: line {error.lineno} is invalid") from None
     except (OSError, UnicodeDecodeError):
         raise SettingsError("~/.netrc cannot be read") from None
     if entry is None or not entry[0] or not entry[2]:

@@ -1,4 +1,4 @@
-"""What can go wrong in a download. Each has an exit code of its own (docs/guides/download.md lists them)."""
+"""Errors of downloads. Most have a separate exit code, listed in docs/guides/download.md."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ from ehrtraj.errors import EhrtrajError
 
 
 class NetworkError(EhrtrajError):
-    """The server cannot be reached, drops the line again and again, or answers what cannot be understood."""
+    """The server cannot be reached, drops the connection repeatedly, or sends an answer that cannot be understood."""
 
     exit_code = 10
 
 
 class MissingOnServerError(NetworkError):
-    """The server does not have a file that its own list names."""
+    """The server does not have a file that its SHA256SUMS.txt lists."""
 
 
 class BadSizeError(NetworkError):
-    """The server gives a size that no file of a release has."""
+    """The server reports a size that no file of a release can have."""
 
 
 class PasswordError(EhrtrajError):
-    """The server does not accept the user's name or password, or none is at hand."""
+    """The server does not accept the user name or password, or there is none."""
 
     exit_code = 11
 
 
 class NoAccessError(EhrtrajError):
-    """The account is right, but may not have these files: the data use agreement is not signed."""
+    """The account exists, but has no access to these files: the data use agreement is not signed."""
 
     exit_code = 12
 
 
 class NoSuchReleaseError(EhrtrajError):
-    """The server has no such release."""
+    """The server does not have the release."""
 
     exit_code = 13
 
 
 class DiskSpaceError(EhrtrajError):
-    """The disk has no room for the download."""
+    """The disk does not have enough space for the download."""
 
     exit_code = 14
 
@@ -50,30 +50,30 @@ class CertificateError(EhrtrajError):
 
 
 class RangeIgnoredError(EhrtrajError):
-    """The server sends a whole file where a part of it was asked for."""
+    """The server sends the complete file when a range of it was requested."""
 
     exit_code = 16
 
 
 class ChangedOnServerError(EhrtrajError):
-    """A file became another one on the server while it was fetched."""
+    """A file changed on the server while it was being fetched."""
 
     exit_code = 17
 
 
 class WrongHashError(EhrtrajError):
-    """A file is whole and is not what its published hash says, twice."""
+    """A complete file does not have its published hash, even after a second attempt."""
 
     exit_code = 18
 
 
 class ServerBusyError(EhrtrajError):
-    """The server asks to come back later (429, 503), for longer than is waited."""
+    """The server is busy (429, 503), or asks to retry later than the download waits."""
 
     exit_code = 19
 
 
 class IncompleteDownloadError(EhrtrajError):
-    """A download on disk lacks files, or has broken ones."""
+    """A download on disk has missing or broken files."""
 
     exit_code = 20

@@ -1,4 +1,4 @@
-"""What a failed request means: whether another try makes sense, and what the user can do."""
+"""Interpret failed requests: whether a retry makes sense, and what the user can do."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import httpx
 from ehrtraj.download.errors import CertificateError, NetworkError
 
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
-# What h11 and httpcore write where a connection ends too soon; their other errors are about what was sent.
+# Texts of h11 and httpcore for a connection that ends too early. Their other errors are about invalid answers.
 _DROPPED = re.compile(r"disconnected|closed connection")
 _CHECK = "Check your network connection, the address in --base-url and the proxy in HTTPS_PROXY, if you set them"
 
 
-class PassingError(Exception):
-    """Something that may be gone at the next try.
+class TransientError(Exception):
+    """A failure that a retry may resolve.
 
     Attributes:
-        status: the server's, 0 where it was the line.
+        status: HTTP status, or 0 if the connection failed.
         pause: seconds that the server asks to wait.
-        unreached: host that no connection could be made to; empty where there was one.
-        advice: what the user can do, for the last message; empty where trying again is all.
-        is_garbled: the answer is not valid HTTP, which another try seldom changes.
+        unreached: host to which no connection could be made; empty if there was a connection.
+        advice: what the user can do, for the last message; empty if a retry is all.
+        is_garbled: whether the answer is not valid HTTP, which a retry rarely changes.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class PassingError(Exception):
         self.is_garbled = is_garbled
 
 
-def passing(error: httpx.TransportError) -> PassingError:
-    """What a failed connection means, if it may pass.
+def to_transient_error(error: httpx.TransportError) -> TransientError:
+    """Convert an error of a connection to a transient error.
 
     Raises:
-        CertificateError: if it will not, since it is the certificate.
-        NetworkError: if it is the address.
+        CertificateError: if the certificate is the cause, so that a retry cannot help.
+        NetworkError: if the address is the cause, so that a retry cannot help.
     """
     url = error.request.url
     causes = list(_causes(error))
@@ -60,38 +60,38 @@ def passing(error: httpx.TransportError) -> PassingError:
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise CertificateError(
                 f"the certificate of {url.host} cannot be verified: {cause.verify_message}. No password "
-                "was sent. Behind a proxy that opens https, name its certificate in SSL_CERT_FILE"
+                "was sent. If a proxy decrypts https, set SSL_CERT_FILE to the file of its certificate"
             ) from None
     if isinstance(error, httpx.UnsupportedProtocol):
         raise NetworkError(f"cannot fetch {url}: {error}") from None
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return _no_connection(url, error, causes)
     if isinstance(error, httpx.RemoteProtocolError) and not _DROPPED.search(str(error)):
-        return PassingError(f"{url.host} sends an answer that is not valid ({error})", is_garbled=True)
+        return TransientError(f"{url.host} sent an answer that is not valid HTTP ({error})", is_garbled=True)
     kind = {
         httpx.ReadTimeout: "no answer in time",
         httpx.ReadError: "the connection was dropped",
         httpx.RemoteProtocolError: "the connection was dropped",
     }.get(type(error), type(error).__name__)
-    return PassingError(f"{kind} ({error})" if str(error) else kind)
+    return TransientError(f"{kind} ({error})" if str(error) else kind)
 
 
-def _no_connection(url: httpx.URL, error: httpx.TransportError, causes: list[BaseException]) -> PassingError:
+def _no_connection(url: httpx.URL, error: httpx.TransportError, causes: list[BaseException]) -> TransientError:
     advice = _CHECK
-    why = str(error) or "no answer in time"
+    reason = str(error) or "no answer in time"
     for cause in causes:
         if isinstance(cause, socket.gaierror):
-            why = f"the host name {url.host} cannot be resolved: {cause.strerror}"
+            reason = f"the host name {url.host} cannot be resolved: {cause.strerror}"
             advice = f"{_CHECK}, and the DNS settings of this machine"
         elif isinstance(cause, ConnectionRefusedError):
-            why = f"{url.host} refuses connections on port {url.port or (443 if url.scheme == 'https' else 80)}"
+            reason = f"{url.host} refuses connections on port {url.port or (443 if url.scheme == 'https' else 80)}"
         elif isinstance(cause, OSError) and cause.errno in _UNREACHABLE:
-            why = f"{url.host} cannot be reached: {cause.strerror}"
-    return PassingError(f"no connection: {why}", unreached=url.host, advice=advice)
+            reason = f"{url.host} cannot be reached: {cause.strerror}"
+    return TransientError(f"no connection: {reason}", unreached=url.host, advice=advice)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what caused it, and what caused that; each address of a host fails by itself."""
+    """Yield an error and its chain of causes. Each address of a host fails with a separate error in a group."""
     while error is not None:
         yield error
         if isinstance(error, BaseExceptionGroup):

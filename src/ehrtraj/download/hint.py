@@ -1,4 +1,4 @@
-"""What a build says of a download that is not whole."""
+"""Messages of a build about an incomplete download."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ _MOST_NAMED = 8
 
 
 def missing_files(root: Path) -> list[str]:
-    """Tables that SHA256SUMS.txt in a release's folder names and that are not there; none where it is not there.
+    """Return the tables that SHA256SUMS.txt lists and that are missing from the folder of a release.
 
-    A table counts as there whether it is packed (`.csv.gz`) or not.
+    Without SHA256SUMS.txt, the list is empty. A table may be compressed (`.csv.gz`) or not.
     """
     if not (root / SUMS_FILE).is_file():
         return []
     try:
         listed = read_sums(root)
     except ReleaseError:
-        # The build does not need the list, and `ehrtraj verify` says what is wrong with it.
+        # The build does not need the list, and `ehrtraj verify` reports the problem.
         return []
-    named = [(path, name) for path in listed if (name := table_of(path))]
-    return [p for p, name in named if not any((root / f"{name}{ending}").is_file() for ending in TABLE_ENDINGS)]
+    tables = [(path, name) for path in listed if (name := table_of(path))]
+    return [p for p, name in tables if not any((root / f"{name}{ending}").is_file() for ending in TABLE_ENDINGS)]
 
 
 def download_notes(root: Path) -> list[str]:
-    """One sentence on what a download lacks and the command that fetches it, or nothing."""
+    """Return a note that lists the missing files of a download and the command that fetches them, or no note."""
     missing = missing_files(root)
     if not missing:
         return []
     more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
-    begun = sum((root / (p + PART_ENDING)).is_file() for p in missing)
-    parts = f" ({begun} partly there)" if begun else ""
+    partial = sum((root / (p + PART_ENDING)).is_file() for p in missing)
+    parts = f" ({partial} partly downloaded)" if partial else ""
     return [
-        f"this download is not whole, missing: {', '.join(missing[:_MOST_NAMED])}{more}{parts}. "
-        f"To fetch: {command(root, missing)}"
+        f"this download is incomplete. Missing files: {', '.join(missing[:_MOST_NAMED])}{more}{parts}. "
+        f"To fetch them, run: {command(root, missing)}"
     ]
 
 
 @contextmanager
 def naming_what_is_missing(data_dir: Path) -> Iterator[None]:
-    """Add to a refusal of the release what a download that lies there lacks, and how it is fetched."""
+    """Add to an error about the release the missing files of the download in its folder, and how to fetch them."""
     try:
         yield
     except ReleaseError as error:
@@ -66,20 +66,20 @@ def _roots(data_dir: Path) -> list[Path]:
 
 
 def command(root: Path, missing: Sequence[str]) -> str:
-    """The command that fetches what is missing of a release, and no more than its modules.
+    """Return the command that fetches the missing files of a release, limited to their tables or modules.
 
     Args:
-        root: its folder.
-        missing: paths in it.
+        root: folder of the release.
+        missing: paths in the release.
     """
     parts = root.absolute().parts
-    known = len(parts) > 1 and parts[-2] in projects()
-    name, release = parts[-2:] if known else ("PROJECT", "RELEASE")
-    account = "" if known and projects()[name].is_open else " --user NAME"
+    is_known = len(parts) > 1 and parts[-2] in projects()
+    name, release = parts[-2:] if is_known else ("PROJECT", "RELEASE")
+    account = "" if is_known and projects()[name].is_open else " --user NAME"
     tables = [table_of(p) for p in missing]
-    only = ""
+    selection = ""
     if None not in tables and len(tables) <= _MOST_NAMED:
-        only = f" --tables {','.join(filter(None, tables))}"
+        selection = f" --tables {','.join(filter(None, tables))}"
     elif None not in tables:
-        only = f" --modules {','.join(sorted({p.split('/')[0] for p in missing}))}"
-    return f"ehrtraj download {name} --release {release}{account} --to {shlex.quote(str(root))}{only}"
+        selection = f" --modules {','.join(sorted({p.split('/')[0] for p in missing}))}"
+    return f"ehrtraj download {name} --release {release}{account} --to {shlex.quote(str(root))}{selection}"

@@ -1,9 +1,10 @@
-"""A file that is not whole yet: `<name>.part`, and beside it a journal of what of it is there.
+"""A partly downloaded file, `<name>.part`, and a journal of its progress in the same folder.
 
-The file is cut into blocks, each fetched from its start to its end. The journal holds for each block how many of its
-bytes were written, and their CRC-32. It is brought up to date with every piece that comes, after the piece itself is
-written, so that a process killed at any moment loses only what had not been written. After a power cut the disk may
-hold less than the journal says: then the file's hash is wrong, the CRCs say which blocks, and those are fetched again.
+The file is divided into blocks, each fetched from its start to its end. The journal records for each block how many of
+its bytes were written, and their CRC-32. It is updated for every received piece, after the piece itself is written, so
+that a process killed at any moment loses only what had not been written. After a power cut, the disk may contain less
+than the journal records. In that case the file's hash is wrong, the CRCs identify the damaged blocks, and these are
+fetched again.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from ehrtraj.storage.safe import open_private, refuse_link, write_atomically
 
 SMALLEST_BLOCK = 256 << 10
 LARGEST_BLOCK = 4 << 20
-"""At 50 kB/s a block of this size takes 84 s: long against the start of a request, short against the whole."""
+"""At 50 kB/s a block of this size takes 84 s: long compared with the start of a request, short compared with a file."""
 _BLOCKS_OF_A_FILE = 64
 _MOST_BLOCKS = 4096
-"""Of a file of any size: what is kept of it in memory and in the journal does not grow further."""
+"""Maximum for a file of any size, which bounds the memory and the size of the journal."""
 _FORMAT = 1
 _HEADER_BYTES = 1024
 _MARK = struct.Struct("<QII")
@@ -34,28 +35,28 @@ _UTIME_FOLLOWS_LINKS = os.utime not in os.supports_follow_symlinks
 
 
 def block_size(size: int) -> int:
-    """Bytes of a block, for a file of that many bytes: about 64 blocks, in whole multiples of the smallest.
+    """Return the block size for a file of `size` bytes: about 64 blocks, each a multiple of the smallest block.
 
-    Above 256 MiB there are more blocks, and above 16 GiB, where there would be too many, larger ones.
+    Files above 256 MiB have more blocks. Files above 16 GiB would have too many, so their blocks are larger.
     """
     return max(min(LARGEST_BLOCK, _multiple(size, _BLOCKS_OF_A_FILE)), _multiple(size, _MOST_BLOCKS))
 
 
 def _multiple(size: int, blocks: int) -> int:
-    """The least multiple of the smallest block of which so many hold the file."""
+    """Return the smallest multiple of `SMALLEST_BLOCK` with which this number of blocks covers the file."""
     return max(1, -(-size // (blocks * SMALLEST_BLOCK))) * SMALLEST_BLOCK
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What is fetched, so that pieces of two different files are never put together.
+    """Identity of the file that is fetched, so that pieces of two different files are never combined.
 
     Attributes:
-        size: bytes of the whole file.
+        size: size of the complete file in bytes.
         sha256: its published hash.
-        url: where it comes from.
-        etag: the server's mark of this version of the file, empty where it gives none.
-        last_modified: the server's date of it, as it writes it, empty where it gives none.
+        url: URL from which it is fetched.
+        etag: the server's ETag for this version of the file; empty if it sends none.
+        last_modified: the server's date of the file, as sent; empty if it sends none.
     """
 
     size: int
@@ -65,7 +66,7 @@ class Identity:
     last_modified: str
 
     def same_as(self, other: Identity) -> bool:
-        """Whether pieces of both may be put together. A mirror has the same file under other marks."""
+        """Whether pieces of both may be combined. On a mirror, the same file has other ETags and dates."""
         if (self.size, self.sha256) != (other.size, other.sha256):
             return False
         if self.url != other.url:
@@ -78,11 +79,11 @@ class PartialBlock:
     """A range of the file.
 
     Attributes:
-        start: its first byte.
-        size: its bytes.
-        done: how many of them are there.
-        crc: CRC-32 of those.
-        furthest: how many were there before the server began it anew, since bytes sent twice are no progress.
+        start: offset of its first byte.
+        size: size in bytes.
+        done: number of bytes written.
+        crc: CRC-32 of these bytes.
+        furthest: number of bytes written before the server restarted it, because bytes sent twice are not progress.
     """
 
     start: int
@@ -93,28 +94,28 @@ class PartialBlock:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of it is there."""
+        """Whether all bytes were written."""
         return self.done == self.size
 
 
 def part_path(path: Path) -> Path:
-    """Where a file lies until it is whole."""
+    """Return the path of a file until it is complete."""
     return path.with_name(path.name + PART_ENDING)
 
 
 def journal_path(path: Path) -> Path:
-    """Where it is written down what of the file is there."""
+    """Return the path of the journal of a file."""
     return path.with_name(path.name + JOURNAL_ENDING)
 
 
 class PartialFile:
-    """A file on its way.
+    """A partly downloaded file.
 
     Attributes:
-        path: of the whole file.
-        identity: what it is.
-        blocks: its ranges in order.
-        note: what became of an earlier part, for the user; empty where there is nothing to say.
+        path: path of the complete file.
+        identity: identity of the file.
+        blocks: its blocks in order.
+        note: a note for the user on an earlier part that cannot be used; otherwise empty.
     """
 
     def __init__(
@@ -123,15 +124,15 @@ class PartialFile:
         identity: Identity,
         *,
         one_block: bool = False,
-        proceed: Callable[[], object] = lambda: None,
+        check_cancelled: Callable[[], object] = lambda: None,
     ) -> None:
-        """Take up what is there of a file.
+        """Resume from the parts of the file that exist on disk.
 
         Args:
-            path: of the whole file.
-            identity: what it is.
-            one_block: fetch it in one piece.
-            proceed: called while a long file is read; raises if the work is no longer wanted.
+            path: path of the complete file.
+            identity: identity of the file.
+            one_block: fetch the file in one piece.
+            check_cancelled: called while a long file is read; raises if the work was cancelled.
 
         Raises:
             OutputError: if a file that would be written is a symbolic link or has a second name.
@@ -147,62 +148,62 @@ class PartialFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         refuse_link(path)
         if path.is_file():
-            # It may be taken up as a part, which is written in place.
+            # It may become the part, which is written in place.
             os.close(open_private(path, os.O_RDWR))
         os.close(open_private(part_path(path)))
-        self._take_up(proceed)
+        self._resume(check_cancelled)
 
     @property
     def done(self) -> int:
-        """Bytes that are there."""
+        """Number of bytes written."""
         return sum(block.done for block in self.blocks)
 
     @property
     def is_complete(self) -> bool:
-        """Whether all bytes are there."""
+        """Whether all bytes were written."""
         return all(block.is_complete for block in self.blocks)
 
     def _opened(self) -> tuple[FileIO, FileIO]:
-        """The part and its journal, opened when bytes come: a list may name more files than can be open at once."""
+        """Return the open part and journal. They are opened late, since a release may have too many files to open."""
         if self._files is None:
             self._files = (_open(part_path(self.path)), _open(journal_path(self.path)))
         return self._files
 
-    def _take_up(self, proceed: Callable[[], object]) -> None:
-        """Resume from what is there: the file's own name with too few bytes, or a part of an earlier run."""
-        part, own = part_path(self.path), self.path
-        known = self._known(part)
-        if own.is_file():
-            length = own.stat().st_size
-            if sum(done for done, _ in known or ()) < length < self.identity.size:
-                # As `wget -c` leaves it: bytes from the start on.
+    def _resume(self, check_cancelled: Callable[[], object]) -> None:
+        """Resume from a file with the final name and too few bytes, or from the part of an earlier run."""
+        part, final = part_path(self.path), self.path
+        recorded = self._read_journal(part)
+        if final.is_file():
+            length = final.stat().st_size
+            if sum(done for done, _ in recorded or ()) < length < self.identity.size:
+                # An interrupted `wget -c` leaves such a file: bytes from the start.
                 journal_path(self.path).unlink(missing_ok=True)
-                own.replace(part)
-                known = None
+                final.replace(part)
+                recorded = None
             else:
-                own.unlink()
-        if known is not None:
-            for block, (done, crc) in zip(self.blocks, known, strict=True):
+                final.unlink()
+        if recorded is not None:
+            for block, (done, crc) in zip(self.blocks, recorded, strict=True):
                 block.done, block.crc = done, crc
         elif not journal_path(self.path).is_file():
-            self._adopt(part, proceed)
+            self._adopt(part, check_cancelled)
         elif part.stat().st_size:
-            self.note = "what lay there of it cannot be used: it is fetched anew"
+            self.note = "the existing part cannot be used: the file is fetched again"
             part.unlink()
         self._write_journal()
 
-    def _known(self, part: Path) -> list[tuple[int, int]] | None:
-        """What the journal says of each block; None where it is of another file, or says nothing."""
+    def _read_journal(self, part: Path) -> list[tuple[int, int]] | None:
+        """Return number of bytes and CRC of each block, or None if the journal is invalid or of another file."""
         try:
             with os.fdopen(open_private(journal_path(self.path), os.O_RDONLY), "rb") as handle:
                 content = handle.read(_HEADER_BYTES + len(self.blocks) * _MARK.size)
             header = json.loads(content[:_HEADER_BYTES])
             earlier = Identity(**header["identity"])
-            fits = header["format"] == _FORMAT and header["step"] == self._step
+            is_compatible = header["format"] == _FORMAT and header["step"] == self._step
             marks = [_MARK.unpack_from(content, _HEADER_BYTES + i * _MARK.size)[:2] for i in range(len(self.blocks))]
         except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error):
             return None
-        if not fits or not self.identity.same_as(earlier):
+        if not is_compatible or not self.identity.same_as(earlier):
             return None
         length = part.stat().st_size if part.is_file() else 0
         return [
@@ -210,11 +211,11 @@ class PartialFile:
             for block, (done, crc) in zip(self.blocks, marks, strict=True)
         ]
 
-    def _adopt(self, part: Path, proceed: Callable[[], object]) -> None:
-        """Take bytes from the start on for good; the whole file's hash decides."""
+    def _adopt(self, part: Path, check_cancelled: Callable[[], object]) -> None:
+        """Assume that the bytes from the start are correct; the hash of the complete file decides."""
         with _open(part) as handle:
             for block in self.blocks:
-                for piece in pieces(handle, proceed, block.start, block.size):
+                for piece in pieces(handle, check_cancelled, block.start, block.size):
                     block.crc = zlib.crc32(piece, block.crc)
                     block.done += len(piece)
                 if not block.is_complete:
@@ -226,10 +227,10 @@ class PartialFile:
         write_atomically(journal_path(self.path), header.ljust(_HEADER_BYTES) + marks, is_locked=True)
 
     def write(self, block: PartialBlock, data: bytes) -> None:
-        """Add bytes to a block, where it ends so far.
+        """Append bytes to a block.
 
         Raises:
-            ValueError: if it has no room for so many.
+            ValueError: if the block would become larger than its size.
         """
         if len(data) > block.size - block.done:
             raise ValueError("more bytes than the block has")
@@ -243,24 +244,24 @@ class PartialFile:
         _write_all(self._opened()[1], _MARK.pack(block.done, block.crc, 0), at)
 
     def reset(self, block: PartialBlock) -> None:
-        """Throw a block away."""
+        """Discard the bytes of a block."""
         block.done, block.crc, block.furthest = 0, 0, 0
         self._mark(block)
 
-    def damaged(self, proceed: Callable[[], object] = lambda: None) -> list[PartialBlock]:
-        """The blocks that are not on the disk as they came."""
+    def damaged_blocks(self, check_cancelled: Callable[[], object] = lambda: None) -> list[PartialBlock]:
+        """Return the blocks whose bytes on the disk differ from the bytes received."""
         with _open(part_path(self.path)) as handle:
-            return [block for block in self.blocks if _crc_of(handle, block, proceed) != block.crc]
+            return [block for block in self.blocks if _crc_of(handle, block, check_cancelled) != block.crc]
 
     def sync(self) -> None:
-        """See to it that the bytes are on the disk."""
+        """Flush the bytes to the disk."""
         os.fsync(self._opened()[0].fileno())
 
     def finish(self, modified: float | None) -> None:
-        """Give the whole file its own name.
+        """Rename the complete file to its final name.
 
         Args:
-            modified: its time on the server, in seconds since 1970, as wget sets it.
+            modified: modification time on the server, in seconds since 1970, set as wget does.
         """
         self.close()
         part = part_path(self.path)
@@ -271,12 +272,12 @@ class PartialFile:
         remove_part(self.path)
 
     def discard(self) -> None:
-        """Remove all that is there of it."""
+        """Delete the part and its journal."""
         self.close()
         remove_part(self.path)
 
     def close(self) -> None:
-        """Close its files, which stay."""
+        """Close the part and its journal, without deleting them."""
         for file in self._files or ():
             file.close()
         self._files = None
@@ -289,7 +290,7 @@ class PartialFile:
 
 
 def remove_part(path: Path) -> None:
-    """Remove what is there of a file that is not whole, or no longer needed."""
+    """Delete the part and the journal of a file."""
     part_path(path).unlink(missing_ok=True)
     journal_path(path).unlink(missing_ok=True)
 
@@ -302,12 +303,12 @@ def _write_all(handle: FileIO, data: bytes, at: int) -> None:
 
 
 def _open(path: Path) -> FileIO:
-    # Not buffered: what is written must be with the system when the process is killed.
+    # Not buffered: written bytes must reach the operating system even if the process is killed.
     return FileIO(open_private(path, os.O_RDWR | os.O_CREAT), "r+")
 
 
-def _crc_of(handle: BinaryIO, block: PartialBlock, proceed: Callable[[], object]) -> int:
+def _crc_of(handle: BinaryIO, block: PartialBlock, check_cancelled: Callable[[], object]) -> int:
     crc = 0
-    for piece in pieces(handle, proceed, block.start, block.done):
+    for piece in pieces(handle, check_cancelled, block.start, block.done):
         crc = zlib.crc32(piece, crc)
     return crc

@@ -1,4 +1,4 @@
-"""The projects of PhysioNet that can be fetched (`projects.csv`), and where they lie on disk and on the server."""
+"""PhysioNet projects that can be downloaded (`projects.csv`), and their locations on the server and on disk."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Project:
     """One project of PhysioNet.
 
     Attributes:
-        name: as in its address, such as `mimiciv`.
-        release: the one fetched where none is asked for, the newest that was known.
+        name: name in its URL, such as `mimiciv`.
+        release: default release, the newest known.
         modules: folders of that release.
-        is_open: whether it needs no account.
+        is_open: whether it can be downloaded without an account.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Project:
 
 @cache
 def projects() -> dict[str, Project]:
-    """All projects by name, in the order of the data file."""
+    """Return all projects by name, in the order of the data file."""
     with (files("ehrtraj.download") / "projects.csv").open(encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
     return {
@@ -49,28 +49,28 @@ def projects() -> dict[str, Project]:
 
 
 def project(name: str) -> Project:
-    """The project of that name.
+    """Return a project by name.
 
     Raises:
-        SettingsError: if there is none.
+        SettingsError: if there is no such project.
     """
     known = projects()
     if name not in known:
         near = difflib.get_close_matches(name.lower().replace("_", "-"), known, 1)
-        meant = f". Did you mean {near[0]}?" if near else "."
-        raise SettingsError(f"'{name}' is not a project that is known{meant} There are: {', '.join(known)}")
+        suggestion = f". Did you mean {near[0]}?" if near else "."
+        raise SettingsError(f"'{name}' is not a known project{suggestion} Known projects: {', '.join(known)}")
     return known[name]
 
 
 @dataclass(frozen=True)
 class DownloadTarget:
-    """One release, on the server and on disk.
+    """A release with its locations on the server and on disk.
 
     Attributes:
-        project: what it belongs to.
-        release: its number.
-        url: its folder on the server, ending with `/`.
-        folder: its folder on disk, as wget would have made it.
+        project: project of the release.
+        release: version number.
+        url: URL of its folder on the server, ending with `/`.
+        folder: its folder on disk, the same that wget would use.
     """
 
     project: Project
@@ -80,51 +80,51 @@ class DownloadTarget:
 
     @property
     def page(self) -> str:
-        """Address of the page that describes the release, where the agreement is signed."""
+        """URL of the page that describes the release, where users sign the data use agreement."""
         return f"https://{HOST}/content/{self.project.name}/{self.release}/"
 
     def file_url(self, path: str) -> str:
-        """Address of one of its files."""
+        """Return the URL of one of its files."""
         return self.url + quote(path)
 
 
-def place(name: str, release: str | None, to: Path, base_url: str | None) -> DownloadTarget:
-    """Where a release comes from and goes to.
+def find_target(name: str, release: str | None, to: Path, base_url: str | None) -> DownloadTarget:
+    """Return the source URL and the destination folder of a release.
 
     Args:
-        name: of the project.
-        release: its number; the project's newest by default.
-        to: the folder that receives `physionet.org/`, or one in it down to the release's own; or any folder that
-            holds the release already.
-        base_url: of a mirror, in place of `https://physionet.org/files`.
+        name: name of the project.
+        release: version number; the project's newest release by default.
+        to: the folder in which to create `physionet.org/`, or a folder inside it down to that of the release; or any
+            folder that already contains the release.
+        base_url: URL of a mirror; `https://physionet.org/files` by default.
 
     Raises:
-        SettingsError: if the project is not known, or release or address cannot be used.
+        SettingsError: if the project is unknown, or the release or URL is invalid.
     """
     found = project(name)
     number = release or found.release
     if not _RELEASE.fullmatch(number):
-        raise SettingsError(f"--release is '{number}': it is a number such as {found.release}")
+        raise SettingsError(f"--release is '{number}': it must be a version number such as {found.release}")
     url = f"{checked_base_url(base_url or BASE_URL)}/{found.name}/{number}/"
     return DownloadTarget(found, number, url, _folder(to, (HOST, "files", found.name, number)))
 
 
 def _folder(to: Path, parts: tuple[str, ...]) -> Path:
-    """`to` and what of `parts` it does not already end with."""
+    """Append to `to` those of `parts` with which it does not already end."""
     to = to.expanduser()
     if (to / SUMS_FILE).is_file():
         return to
     ending = to.absolute().parts
-    for known in range(len(parts), 0, -1):
-        if ending[-known:] == parts[:known]:
-            return to.joinpath(*parts[known:])
+    for count in range(len(parts), 0, -1):
+        if ending[-count:] == parts[:count]:
+            return to.joinpath(*parts[count:])
     if ending[-2:] == parts[-2:]:
         return to
     return to.joinpath(*parts)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own."""
+    """Whether a host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -132,27 +132,27 @@ def is_loopback(host: str) -> bool:
 
 
 def is_safe(url: str) -> bool:
-    """Whether what is sent to an address cannot be read on the way: https, or this machine."""
+    """Whether data sent to a URL cannot be read in transit: https, or this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
 
 
 def checked_base_url(url: str, option: str = "--base-url") -> str:
-    """An address without its last slash.
+    """Return a valid base URL without its trailing slash.
 
     Raises:
-        SettingsError: if it is neither https nor this machine, or holds a password. It is not repeated in the message
-            then.
+        SettingsError: if the URL is neither https nor on this machine, or contains a password. A URL with a password
+            is not repeated in the message.
     """
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018  # raises where it is no number
+        parts.port  # noqa: B018  # raises if the port is not a number
     except ValueError:
-        raise SettingsError(f"{option} is not an address: write https://HOST/FOLDER") from None
+        raise SettingsError(f"{option} is not a valid URL: write https://HOST/FOLDER") from None
     if parts.username is not None or parts.password is not None:
-        raise SettingsError(f"{option} holds a name or password: leave them out, and see --user")
+        raise SettingsError(f"{option} contains a user name or password: remove them, and use --user")
     if parts.query or parts.fragment or not parts.hostname:
         raise SettingsError(f"{option} is '{url}': write https://HOST/FOLDER, without ? and #")
     if not is_safe(url):
-        raise SettingsError(f"{option} is '{url}': it must begin with https:// (http:// only for this machine itself)")
+        raise SettingsError(f"{option} is '{url}': it must begin with https:// (http:// is only for this machine)")
     return url.rstrip("/")

@@ -1,4 +1,4 @@
-"""What the server has: its list of files, each file's size and version, and pieces of it."""
+"""Read from the server: its list of files, the size and version of each file, and pieces of a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ehrtraj.download.errors import (
     NoSuchReleaseError,
     RangeIgnoredError,
 )
-from ehrtraj.download.failures import PassingError
+from ehrtraj.download.failures import TransientError
 from ehrtraj.download.part import Identity, PartialBlock
 from ehrtraj.download.projects import HOST, DownloadTarget
 from ehrtraj.download.sums import MOST_LIST_BYTES, SUMS_FILE
@@ -26,22 +26,22 @@ from ehrtraj.download.web import Web
 
 MOST_FILE_BYTES = 256 << 30
 """The largest table of MIMIC-IV has about 3 GB."""
-# Numbers of more digits than Python reads are no sizes either.
+# At most 20 digits: Python refuses to convert very long numbers, and no file is so large.
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20})")
 _SIZE = re.compile(r"[0-9]{1,20}")
-# What is kept of a file's identity has to fit into the head of its journal.
-_LONGEST_MARK = 100
+# The identity of a file must fit into the header of its journal.
+_LONGEST_VALIDATOR = 100
 _LONGEST_URL = 300
 
 
-class Taker(Protocol):
-    """Where the bytes of a block go."""
+class BlockWriter(Protocol):
+    """Receives the bytes of a block."""
 
     def write(self, block: PartialBlock, data: bytes) -> None:
-        """Add some to it."""
+        """Append bytes to the block."""
 
-    def start_again(self, block: PartialBlock) -> None:
-        """Throw away what it has."""
+    def restart(self, block: PartialBlock) -> None:
+        """Discard the bytes of the block."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class RemoteFile:
     """A file on the server.
 
     Attributes:
-        path: in the release's folder.
-        size: in bytes.
-        etag: the server's mark of this version; empty where it gives none.
-        last_modified: its date as the server writes it; empty where it gives none.
+        path: path in the folder of the release.
+        size: size in bytes.
+        etag: the server's ETag for this version; empty if it sends none.
+        last_modified: its date as the server sends it; empty if it sends none.
     """
 
     path: str
@@ -60,19 +60,19 @@ class RemoteFile:
     etag: str
     last_modified: str
 
-    def identity(self, place: DownloadTarget, sha256: str) -> Identity:
-        """What a part of it has to agree with."""
-        url = place.file_url(self.path)
+    def identity(self, target: DownloadTarget, sha256: str) -> Identity:
+        """Return the identity with which a part of the file must agree."""
+        url = target.file_url(self.path)
         if len(url) > _LONGEST_URL or not url.isascii():
             url = hashlib.sha256(url.encode()).hexdigest()
         return Identity(self.size, sha256, url, self.etag, self.last_modified)
 
 
 async def small_file(web: Web, url: str, most: int = MOST_LIST_BYTES) -> httpx.Response:
-    """A small file at once.
+    """Fetch a small file in one request.
 
     Raises:
-        NetworkError: if it is not small.
+        NetworkError: if it is larger than `most` bytes.
     """
 
     async def read() -> httpx.Response:
@@ -81,133 +81,135 @@ async def small_file(web: Web, url: str, most: int = MOST_LIST_BYTES) -> httpx.R
             async for data in response.aiter_raw():
                 body += data
                 if len(body) > most:
-                    raise NetworkError(f"{url} is larger than {most:,} bytes: it is not what it should be")
+                    raise NetworkError(f"{url} is larger than {most:,} bytes: it cannot be the expected file")
             return httpx.Response(response.status_code, content=bytes(body), request=response.request)
 
-    return await web.patiently(read, url.rpartition("/")[2])
+    return await web.with_retries(read, url.rpartition("/")[2])
 
 
-async def list_of_files(web: Web, place: DownloadTarget) -> bytes:
-    """SHA256SUMS.txt of a release.
+async def list_of_files(web: Web, target: DownloadTarget) -> bytes:
+    """Fetch the SHA256SUMS.txt of a release.
 
     Raises:
-        NoAccessError: if the account may not have the release.
-        NoSuchReleaseError: if there is none.
+        NoAccessError: if the account has no access to the release.
+        NoSuchReleaseError: if the server does not have the release.
     """
-    response = await small_file(web, place.file_url(SUMS_FILE))
+    response = await small_file(web, target.file_url(SUMS_FILE))
     if response.status_code == 404:
         raise NoSuchReleaseError(
-            f"{response.request.url.host} has no {place.project.name} {place.release} ({place.url}): its releases are "
-            f"listed at https://{HOST}/content/{place.project.name}/"
+            f"{response.request.url.host} has no {target.project.name} {target.release} ({target.url}): for a list of "
+            f"its releases, see https://{HOST}/content/{target.project.name}/"
         )
-    _check(response, place, SUMS_FILE)
+    _check(response, target, SUMS_FILE)
     if response.status_code != 200:
-        raise NetworkError(f"cannot fetch {place.file_url(SUMS_FILE)}: the server answers {response.status_code}")
+        raise NetworkError(f"cannot fetch {target.file_url(SUMS_FILE)}: the server answered {response.status_code}")
     return response.content
 
 
-def _check(response: httpx.Response, place: DownloadTarget, path: str) -> None:
+def _check(response: httpx.Response, target: DownloadTarget, path: str) -> None:
     if response.status_code == 403:
         raise NoAccessError(
-            f"{response.url.host} refuses {place.project.name} {place.release} to this account (403). Sign the data "
-            f"use agreement at the end of {place.page}#files, with the training and credentials that the page asks "
-            "for, then run the same command again"
+            f"{response.url.host} does not give this account access to {target.project.name} {target.release} (403). "
+            f"Sign the data use agreement at the end of {target.page}#files, complete the training and credentialing "
+            "that the page asks for, then run the same command again"
         )
     if response.status_code in (404, 410):
-        raise MissingOnServerError(f"{path}: {SUMS_FILE} names it, but the server does not have it")
+        raise MissingOnServerError(f"the server does not have {path}, although {SUMS_FILE} lists it")
 
 
-async def look(web: Web, place: DownloadTarget, path: str) -> RemoteFile:
-    """Size and version of a file, without its content.
+async def inspect_file(web: Web, target: DownloadTarget, path: str) -> RemoteFile:
+    """Request the size and version of a file, without its content.
 
     Raises:
-        NoAccessError: if the account may not have it.
-        MissingOnServerError: if it is not there.
-        BadSizeError: if the server gives a size that no file has.
-        NetworkError: if the server does not tell.
+        NoAccessError: if the account has no access to it.
+        MissingOnServerError: if the server does not have it.
+        BadSizeError: if the server reports a size that no file can have.
+        NetworkError: if the server does not report a size.
     """
-    url = place.file_url(path)
+    url = target.file_url(path)
 
     async def ask(method: str = "HEAD") -> RemoteFile | None:
         async with web.get(url, method=method) as response:
-            _check(response, place, path)
+            _check(response, target, path)
             length = response.headers.get("Content-Length", "")
             if response.status_code != 200 or not length:
                 if method == "HEAD":
                     return None
-                raise NetworkError(f"{web.host} does not tell how large {path} is ({response.status_code})")
+                raise NetworkError(f"{web.host} does not report the size of {path} ({response.status_code})")
             if not _SIZE.fullmatch(length) or int(length) > MOST_FILE_BYTES:
                 raise BadSizeError(
-                    f"{web.host} gives {shown(length)} bytes as the size of {path}, which no file of a release has (at "
-                    f"most {MOST_FILE_BYTES:,}): it is not fetched. Use another --base-url, or try again later"
+                    f"{web.host} reports a size of {quoted(length)} bytes for {path}, but no file of a release has "
+                    f"more than {MOST_FILE_BYTES:,}: it is not fetched. Use another --base-url, or try again later"
                 )
-            return RemoteFile(path, int(length), _mark(response, "ETag"), _mark(response, "Last-Modified"))
+            return RemoteFile(path, int(length), _validator(response, "ETag"), _validator(response, "Last-Modified"))
 
-    found = await web.patiently(ask, path)
-    found = found or await web.patiently(lambda: ask("GET"), path)
-    assert found is not None  # noqa: S101  # only HEAD is answered with None
+    found = await web.with_retries(ask, path)
+    found = found or await web.with_retries(lambda: ask("GET"), path)
+    assert found is not None  # noqa: S101  # only HEAD can return None
     return found
 
 
-async def read_piece(web: Web, place: DownloadTarget, remote: RemoteFile, block: PartialBlock, take: Taker) -> None:
-    """Fetch what a block lacks, or some of it: a line that drops after some bytes is no error.
+async def read_piece(
+    web: Web, target: DownloadTarget, remote: RemoteFile, block: PartialBlock, writer: BlockWriter
+) -> None:
+    """Fetch the missing bytes of a block, or some of them: a connection dropped after some bytes is not an error.
 
     Args:
         web: the client.
-        place: of the release.
-        remote: what the file was when it was looked at.
-        block: of the file.
-        take: receives the bytes.
+        target: the release.
+        remote: the file as it was when it was inspected.
+        block: block of the file.
+        writer: receives the bytes.
 
     Raises:
-        PassingError: if nothing came.
-        ChangedOnServerError: if the file is another one by now.
-        RangeIgnoredError: if the server cannot send a part of a file.
+        TransientError: if no bytes were received.
+        ChangedOnServerError: if the file has changed.
+        RangeIgnoredError: if the server ignores byte ranges.
     """
     at = block.start + block.done
     everything = block.size == remote.size and not block.done
     headers = {} if everything else {"Range": f"bytes={at}-{block.start + block.size - 1}"}
-    # Only a strong mark can tell whether two pieces are of one file (RFC 9110, 13.1.5).
-    if headers and (mark := remote.etag if remote.etag[:2] not in ("W/", "") else remote.last_modified):
-        headers["If-Range"] = mark
+    # Only a strong validator can show that two pieces belong to the same file (RFC 9110, 13.1.5).
+    if headers and (validator := remote.etag if remote.etag[:2] not in ("W/", "") else remote.last_modified):
+        headers["If-Range"] = validator
     furthest = max(block.furthest, block.done)
-    async with web.get(place.file_url(remote.path), headers) as response:
-        _check(response, place, remote.path)
+    async with web.get(target.file_url(remote.path), headers) as response:
+        _check(response, target, remote.path)
         _check_version(response, remote)
         if response.status_code == 200 and not everything:
             if block.size != remote.size:
                 raise _range_ignored(web)
-            take.start_again(block)
+            writer.restart(block)
         elif response.status_code == 206:
             _check_range(response, remote, block, at)
         elif response.status_code != 200:
-            raise NetworkError(f"cannot fetch {remote.path}: the server answers {response.status_code}")
+            raise NetworkError(f"cannot fetch {remote.path}: the server answered {response.status_code}")
         dropped: httpx.TransportError | None = None
         try:
             async for data in response.aiter_raw():
-                take.write(block, data)
+                writer.write(block, data)
                 web.progress += block.done > furthest
         except httpx.TransportError as error:
             dropped = error
     block.furthest = max(furthest, block.done)
     if block.furthest == furthest:
-        raise dropped or PassingError("the answer is empty")
+        raise dropped or TransientError("the answer is empty")
 
 
-def _mark(response: httpx.Response, name: str) -> str:
-    """A header that marks a version of a file; empty where it is no such mark."""
+def _validator(response: httpx.Response, name: str) -> str:
+    """Return a header that identifies a version of a file, or an empty string if the header is missing or unusable."""
     value: str = response.headers.get(name, "")
-    return value if len(value) <= _LONGEST_MARK and value.isascii() and value.isprintable() else ""
+    return value if len(value) <= _LONGEST_VALIDATOR and value.isascii() and value.isprintable() else ""
 
 
-def shown(text: str) -> str:
-    """Text of a server, for a message: in ASCII, and not too much of it."""
-    return ascii(text if len(text) <= _LONGEST_MARK else f"{text[:_LONGEST_MARK]}...")
+def quoted(text: str) -> str:
+    """Quote text from a server for a message: in ASCII, and truncated."""
+    return ascii(text if len(text) <= _LONGEST_VALIDATOR else f"{text[:_LONGEST_VALIDATOR]}...")
 
 
 def _check_version(response: httpx.Response, remote: RemoteFile) -> None:
-    """See whether the file is still the one that was looked at."""
-    etag, modified = _mark(response, "ETag"), _mark(response, "Last-Modified")
+    """Check that the file is still the one that was inspected."""
+    etag, modified = _validator(response, "ETag"), _validator(response, "Last-Modified")
     if etag and remote.etag:
         changed = etag.removeprefix("W/") != remote.etag.removeprefix("W/")
     else:
@@ -219,36 +221,36 @@ def _check_version(response: httpx.Response, remote: RemoteFile) -> None:
 
 
 def _contradicts(response: httpx.Response, size: int) -> bool:
-    """Whether the answer announces another number of bytes."""
+    """Whether the answer announces a different number of bytes."""
     length = response.headers.get("Content-Length", "")
     return bool(length) and (not _SIZE.fullmatch(length) or int(length) != size)
 
 
 def _check_range(response: httpx.Response, remote: RemoteFile, block: PartialBlock, at: int) -> None:
-    given = response.headers.get("Content-Range", "it does not say which")
-    match = _CONTENT_RANGE.fullmatch(given)
+    content_range = response.headers.get("Content-Range", "no Content-Range")
+    match = _CONTENT_RANGE.fullmatch(content_range)
     if match is None or int(match[1]) != at or not at <= int(match[2]) < block.start + block.size:
         raise NetworkError(
-            f"{response.url.host} sends another part of {remote.path} than was asked for: {shown(given)}"
+            f"{response.url.host} sent a different range of {remote.path} than requested: {quoted(content_range)}"
         )
     if int(match[3]) != remote.size:
         raise _changed(remote)
     if _contradicts(response, int(match[2]) - at + 1):
         raise NetworkError(
-            f"{response.url.host} contradicts itself about a part of {remote.path}: the range {shown(given)} has not "
-            f"{shown(response.headers['Content-Length'])} bytes"
+            f"{response.url.host} contradicts itself about a range of {remote.path}: {quoted(content_range)} does not "
+            f"have {quoted(response.headers['Content-Length'])} bytes"
         )
 
 
 def _changed(remote: RemoteFile) -> ChangedOnServerError:
     return ChangedOnServerError(
-        f"{remote.path} changed on the server while it was fetched. What was had of it is thrown away: run the same "
-        "command again for the new one"
+        f"{remote.path} changed on the server while it was being fetched. The received part was deleted: run the same "
+        "command again to fetch the new version"
     )
 
 
 def _range_ignored(web: Web) -> RangeIgnoredError:
     return RangeIgnoredError(
-        f"{web.host} ignores ranges: it sends the whole file where a part was asked for, so that nothing could be "
-        "resumed. Use another --base-url, or fetch each file in one piece with --whole-files"
+        f"{web.host} ignores byte ranges: it sends the complete file when a range is requested, so that downloads "
+        "cannot be resumed. Use another --base-url, or fetch each file in one piece with --whole-files"
     )

@@ -1,31 +1,31 @@
-"""What a download and a check tell while they work. The command line shows it; a library call is silent."""
+"""Progress of a download or verification. The command line shows it; a library call is silent."""
 
 from __future__ import annotations
 
 
 class DownloadReporter:
-    """Receives the news. This one keeps silent."""
+    """Receives progress and notes. This base class ignores them."""
 
     def note(self, text: str) -> None:
-        """A thing the user should know."""
+        """Receive a note for the user."""
 
     def checking(self, files: int, total_bytes: int) -> None:
-        """The hashes of files that lie there are compared."""
+        """The hashes of existing files are about to be checked."""
 
     def checked(self, path: str, size: int) -> None:
-        """A file, or some bytes of it, were compared."""
+        """The hash of a file of `size` bytes was checked."""
 
     def begin(self, files: dict[str, tuple[int, int]]) -> None:
-        """Fetching begins: by path, the size of each file and the bytes of it that are there already."""
+        """Fetching begins. `files` maps each path to its size and its number of existing bytes."""
 
     def received(self, path: str, count: int) -> None:
-        """Bytes of a file came; fewer than none where some are thrown away."""
+        """Bytes of a file were received; `count` is negative if bytes were discarded."""
 
-    def whole(self, path: str) -> None:
-        """A file is whole, its hash right, and under its own name."""
+    def completed(self, path: str) -> None:
+        """A file is complete, has its published hash, and has its final name."""
 
     def retrying(self, what: str, why: str, seconds: float) -> None:
-        """Something failed in a passing way and is tried again after a while."""
+        """A request failed with a transient error, and is retried after this number of seconds."""
 
     def close(self) -> None:
-        """The work ended, in whatever way."""
+        """The work ended, successfully or not."""

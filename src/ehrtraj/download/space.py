@@ -1,4 +1,4 @@
-"""Whether the disks have room for what is to come."""
+"""Check that the disks have enough space for a download."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ehrtraj.download.part import part_path
 
 
 def check_room(files: Iterable[tuple[Path, int]]) -> None:
-    """Compare what files still need with what is free, before anything is written.
+    """Compare the space that the files still need with the free space, before anything is written.
 
-    A module's folder may be a link to another disk, so each disk is checked for its own files.
+    A module's folder may be a link to another disk, so each disk is checked separately.
 
     Args:
-        files: path of each complete file, and its size.
+        files: path of each complete file, and its size in bytes.
 
     Raises:
-        DiskSpaceError: if a disk has no room for them.
+        DiskSpaceError: if a disk does not have enough space.
     """
     needed: dict[int, int] = {}
     folders: dict[int, Path] = {}
@@ -32,9 +32,9 @@ def check_room(files: Iterable[tuple[Path, int]]) -> None:
         need, free = needed[disk], shutil.disk_usage(folder).free
         if need > free:
             raise DiskSpaceError(
-                f"the disk that holds {folder} has {free:,} bytes free ({free / 1e9:.2f} GB), and {need:,} bytes "
-                f"({need / 1e9:.2f} GB) are needed: make room, or choose another folder with --to, or fewer --tables. "
-                "Nothing was fetched"
+                f"not enough space on the disk of {folder}: {need:,} bytes ({need / 1e9:.2f} GB) are needed, and "
+                f"{free:,} bytes ({free / 1e9:.2f} GB) are free. Free some space, choose another folder with --to, or "
+                "request fewer --tables. Nothing was downloaded"
             )
 
 
@@ -45,12 +45,12 @@ def _existing(folder: Path) -> Path:
 
 
 def _on_disk(path: Path) -> int:
-    """Bytes that the disk holds of a file already. A part has gaps, which take no room yet."""
-    there = 0
-    for place in (path, part_path(path)):
-        if place.is_file():
-            status = place.stat()
+    """Return the number of bytes that a file already uses on the disk. A part has gaps, which use no space yet."""
+    used = 0
+    for candidate in (path, part_path(path)):
+        if candidate.is_file():
+            status = candidate.stat()
             blocks = getattr(status, "st_blocks", None)
-            # Windows counts no blocks, and leaves no gaps.
-            there = max(there, status.st_size if blocks is None else min(status.st_size, blocks * 512))
-    return there
+            # Windows does not report blocks, and files have no gaps there.
+            used = max(used, status.st_size if blocks is None else min(status.st_size, blocks * 512))
+    return used

@@ -1,4 +1,4 @@
-"""SHA256SUMS.txt: which files a release has, and the hash of each. Every release of PhysioNet brings one."""
+"""Read SHA256SUMS.txt, which lists the files of a release with their hashes. Every release on PhysioNet has one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JOURNAL_ENDING = ".part.journal"
 LOCK_FILE = ".ehrtraj-download.lock"
 MOST_LIST_BYTES = 4 << 20
 _MOST_FILES = 2000
-"""The list of the largest project has far less than a hundred."""
+"""The list of the largest project has far fewer than a hundred."""
 _LONGEST_NAME = 200
 _LONGEST_PATH = 1000
 _LINE = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S.*)")
@@ -27,15 +27,15 @@ _READ_BYTES = 1 << 20
 
 
 def parse_sums(text: str, where: str) -> dict[str, str]:
-    """Hashes by path.
+    """Return the hashes by path.
 
     Args:
-        text: of the file: a hash, blanks and a path on each line.
-        where: for the message.
+        text: content of the file: a hash, blanks and a path on each line.
+        where: path or URL of the file, for the message.
 
     Raises:
-        NetworkError: if it is something else, if a path leads out of the release's folder or cannot be a file there, or
-            if there are more files than any release has.
+        NetworkError: if the text is not such a list, if a path leads out of the folder of the release or cannot be a
+            file in it, or if there are more files than any release has.
     """
     sums: dict[str, str] = {}
     lines = text.splitlines()
@@ -44,20 +44,24 @@ def parse_sums(text: str, where: str) -> dict[str, str]:
             continue
         match = _LINE.fullmatch(line.strip())
         if match is None:
-            page = " It looks like a web page: a login or a proxy may stand between." if "<" in text[:200] else ""
-            raise NetworkError(f"{where} is not a list of SHA-256 sums: line {number} has no hash and path.{page}")
+            page = (
+                " It looks like a web page, perhaps from a login form or a proxy between you and the server."
+                if "<" in text[:200]
+                else ""
+            )
+            raise NetworkError(f"{where} is not a list of SHA-256 sums: line {number} is not a hash and a path.{page}")
         path, digest = match[2], match[1].lower()
         if not _stays_inside(path):
-            raise NetworkError(f"{where}: line {number} names a path outside of the release's folder: {_shown(path)}")
+            raise NetworkError(f"{where}: the path in line {number} is outside of the release folder: {_quoted(path)}")
         if not _can_be_written(path):
-            raise NetworkError(f"{where}: line {number} names a path that cannot be used: {_shown(path)}")
+            raise NetworkError(f"{where}: the path in line {number} cannot be used: {_quoted(path)}")
         if sums.get(path, digest) != digest:
-            raise NetworkError(f"{where}: line {number} gives a second hash for {path}")
+            raise NetworkError(f"{where}: line {number} has a second, different hash for {path}")
         sums[path] = digest
         if len(sums) > _MOST_FILES:
-            raise NetworkError(f"{where} names more than {_MOST_FILES:,} files: no release has so many")
+            raise NetworkError(f"{where} lists more than {_MOST_FILES:,} files: no release has so many")
     if not sums:
-        raise NetworkError(f"{where} is empty: it names no file")
+        raise NetworkError(f"{where} is empty: it lists no files")
     _check_distinct(sums, where)
     return sums
 
@@ -69,36 +73,36 @@ def _stays_inside(path: str) -> bool:
 
 
 def _can_be_written(path: str) -> bool:
-    """Whether a file can have that path, and it is none of those that a download needs for itself."""
+    """Whether a file can have this path, and a download does not use the path for its temporary files."""
     parts = PurePosixPath(path).parts
-    fits = len(path) <= _LONGEST_PATH and all(len(part.encode()) <= _LONGEST_NAME for part in parts)
-    temporary = path.endswith(JOURNAL_ENDING) or (parts[-1].startswith(".") and path.endswith(".new"))
-    return fits and not path.endswith("/") and not temporary and parts not in {(SUMS_FILE,), (LOCK_FILE,)}
+    is_short = len(path) <= _LONGEST_PATH and all(len(part.encode()) <= _LONGEST_NAME for part in parts)
+    is_temporary = path.endswith(JOURNAL_ENDING) or (parts[-1].startswith(".") and path.endswith(".new"))
+    return is_short and not path.endswith("/") and not is_temporary and parts not in {(SUMS_FILE,), (LOCK_FILE,)}
 
 
 def _check_distinct(sums: dict[str, str], where: str) -> None:
-    """Refuse paths that are one file on a disk that ignores case, and a file that another path needs as its folder."""
+    """Refuse paths that are the same file on a disk that ignores case, and a file that is another path's folder."""
     seen: dict[str, str] = {}
     for path in sums:
         name = PurePosixPath(path).as_posix().casefold()
         if name in seen:
-            raise NetworkError(f"{where} names the same file twice: {seen[name]} and {path}")
+            raise NetworkError(f"{where} lists the same file twice: {seen[name]} and {path}")
         seen[name] = path
     for name, path in seen.items():
         for folder in PurePosixPath(name).parents:
             if (other := seen.get(folder.as_posix())) is not None:
-                raise NetworkError(f"{where} names {other} as a file and as the folder of {path}")
+                raise NetworkError(f"{where} lists {other} as a file and as the folder of {path}")
 
 
-def _shown(path: str) -> str:
+def _quoted(path: str) -> str:
     return ascii(path if len(path) <= _LONGEST_NAME else f"{path[:_LONGEST_NAME]}...")
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """The sums in a release's folder.
+    """Return the hashes by path from SHA256SUMS.txt in the folder of a release.
 
     Raises:
-        ReleaseError: if they are not there or cannot be read.
+        ReleaseError: if the file does not exist or cannot be read.
     """
     path = folder / SUMS_FILE
     try:
@@ -113,37 +117,40 @@ def read_sums(folder: Path) -> dict[str, str]:
         raise ReleaseError(str(error)) from None
 
 
-def pieces(handle: BinaryIO, proceed: Callable[[], object], start: int = 0, size: int | None = None) -> Iterator[bytes]:
-    """The bytes of a file, in pieces that do not grow with it.
+def pieces(
+    handle: BinaryIO, check_cancelled: Callable[[], object], start: int = 0, size: int | None = None
+) -> Iterator[bytes]:
+    """Yield the bytes of a file in pieces of bounded size.
 
     Args:
-        handle: of the file.
-        proceed: called before each piece; raises if the work is no longer wanted.
-        start: first byte.
-        size: bytes from there; to the end by default.
+        handle: the open file.
+        check_cancelled: called before each piece; raises if the work was cancelled.
+        start: offset of the first byte.
+        size: number of bytes; up to the end of the file by default.
     """
     handle.seek(start)
-    left = size
-    while left is None or left > 0:
-        proceed()
-        piece = handle.read(_READ_BYTES if left is None else min(_READ_BYTES, left))
+    remaining = size
+    while remaining is None or remaining > 0:
+        check_cancelled()
+        piece = handle.read(_READ_BYTES if remaining is None else min(_READ_BYTES, remaining))
         if not piece:
             return
         yield piece
-        left = None if left is None else left - len(piece)
+        remaining = None if remaining is None else remaining - len(piece)
 
 
-def sha256_of(path: Path, proceed: Callable[[], object] = lambda: None, *, is_ours: bool = False) -> str:
-    """Hex digest of a file.
+def sha256_of(path: Path, check_cancelled: Callable[[], object] = lambda: None, *, refuse_links: bool = False) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
 
     Args:
-        path: of the file.
-        proceed: called before each piece; raises if the work is no longer wanted.
-        is_ours: it is a file on its way, which is no link.
+        path: path of the file.
+        check_cancelled: called before each piece; raises if the work was cancelled.
+        refuse_links: raise if the file is a link, as a partly downloaded file must not be.
     """
     digest = hashlib.sha256()
-    descriptor = open_private(path, os.O_RDONLY) if is_ours else os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    descriptor = open_private(path, os.O_RDONLY) if refuse_links else os.open(path, flags)
     with os.fdopen(descriptor, "rb", buffering=0) as handle:
-        for piece in pieces(handle, proceed):
+        for piece in pieces(handle, check_cancelled):
             digest.update(piece)
     return digest.hexdigest()

@@ -9,44 +9,44 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 _LONGEST_JOIN = 1.0
-"""Seconds that are given to threads that notice by themselves that their work is no longer wanted."""
+"""Seconds to wait for threads, which notice by themselves that their work was cancelled."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AbandonedError(Exception):
-    """What a thread does is no longer wanted."""
+class CancelledWorkError(Exception):
+    """The work of a thread was cancelled."""
 
 
-class Abandon:
-    """Stops work in threads.
+class CancelToken:
+    """Cancels work in threads.
 
-    For `proceed` parameters: calling it raises once `now` was called.
+    Pass it as a `check_cancelled` argument: calling it raises after `cancel` was called.
     """
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
-    def now(self) -> None:
-        """Stop the work."""
+    def cancel(self) -> None:
+        """Cancel the work."""
         self._event.set()
 
     def __call__(self) -> None:
-        """Return if the work is still wanted.
+        """Return if the work was not cancelled.
 
         Raises:
-            AbandonedError: if not.
+            CancelledWorkError: if it was.
         """
         if self._event.is_set():
-            raise AbandonedError
+            raise CancelledWorkError
 
 
 class DaemonExecutor(ThreadPoolExecutor):
-    """An executor for an event loop that is left behind where its threads do not end.
+    """An executor for an event loop that does not wait for threads that do not end.
 
     asyncio waits for all threads of its executor, and Python for those of every ThreadPoolExecutor: a name server that
-    does not answer would hold up Ctrl-C for half a minute. Its threads are daemons, one for each call; the caller
+    does not answer would delay Ctrl-C by half a minute. This executor starts one daemon thread per call, and the caller
     limits their number.
     """
 
@@ -55,7 +55,7 @@ class DaemonExecutor(ThreadPoolExecutor):
         self._running: set[threading.Thread] = set()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Start a call in a thread of its own."""
+        """Run a call in a new thread."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -71,17 +71,17 @@ class DaemonExecutor(ThreadPoolExecutor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Wait for the threads, though not for long."""
+        """Wait for the threads, but only for a limited time."""
         end = time.monotonic() + _LONGEST_JOIN
         for thread in list(self._running) if wait else ():
             thread.join(max(0.0, end - time.monotonic()))
 
 
 def settle(future: Future[Any], action: Callable[[], object]) -> None:
-    """Do something, and let the future have its result or its error."""
+    """Run an action, and set its result or its error on the future."""
     try:
         result = action()
-    except BaseException as error:  # as ThreadPoolExecutor: it is raised where the result is taken
+    except BaseException as error:  # like ThreadPoolExecutor: raised again when the result is read
         future.set_exception(error)
     else:
         future.set_result(result)

@@ -12,32 +12,32 @@ from pathlib import Path
 from ehrtraj.download.choose import choose, listed
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.sums import JOURNAL_ENDING, PART_ENDING, SUMS_FILE, read_sums, sha256_of
-from ehrtraj.download.threads import Abandon
+from ehrtraj.download.threads import CancelToken
 from ehrtraj.errors import ReleaseError
 from ehrtraj.runtime.limits import capped_cpus
 
 _SEARCH_DEPTH = 5
-_WGETS_OWN = ("index.html", "robots.txt")
-"""Files that `wget -r` leaves beside those of a release."""
+_WGET_FILES = ("index.html", "robots.txt")
+"""Additional files that `wget -r` leaves in a release."""
 
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """What a check found, in the order of SHA256SUMS.txt.
+    """The result of a verification; files are in the order of SHA256SUMS.txt.
 
     Attributes:
-        folder: of the release.
-        right: files with their published hash.
-        missing: files that are not there.
-        unfinished: those of them of which a part is there.
-        broken: files with another hash, or that cannot be read.
-        extra: files that the list does not name.
-        bytes: that were read.
+        folder: folder of the release.
+        verified: files that have their published hash.
+        missing: files that do not exist.
+        unfinished: those missing files that are partly downloaded.
+        broken: files that have another hash, or cannot be read.
+        extra: files that are not in the list.
+        bytes: number of bytes read.
         seconds: wall time.
     """
 
     folder: Path
-    right: tuple[str, ...]
+    verified: tuple[str, ...]
     missing: tuple[str, ...]
     unfinished: tuple[str, ...]
     broken: tuple[str, ...]
@@ -47,15 +47,15 @@ class VerifyResult:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every file is there with its published hash. Extra files do no harm."""
+        """Whether every file exists and has its published hash. Extra files are allowed."""
         return not self.missing and not self.broken
 
 
 def find_releases(folder: Path) -> list[Path]:
-    """Folders with a SHA256SUMS.txt: the one given, or those below it.
+    """Return the folders that contain a SHA256SUMS.txt: the given folder, or those below it.
 
     Raises:
-        ReleaseError: if there is none, or a folder cannot be read.
+        ReleaseError: if there is no such folder, or a folder cannot be read.
     """
     folder = folder.expanduser()
     try:
@@ -66,8 +66,8 @@ def find_releases(folder: Path) -> list[Path]:
         raise ReleaseError(f"cannot read {folder}: {error.strerror} ({error.filename})") from None
     if not found:
         raise ReleaseError(
-            f"there is no {SUMS_FILE} in {folder} or below it, so nothing says what belongs to it. `ehrtraj download` "
-            "fetches it, and takes up what is there"
+            f"there is no {SUMS_FILE} in {folder} or below it, so the expected files are unknown. Run `ehrtraj "
+            "download` to fetch it; intact files are not downloaded again"
         )
     return found
 
@@ -88,71 +88,71 @@ def verify(
     max_cpus: int | None = None,
     reporter: DownloadReporter | None = None,
 ) -> VerifyResult:
-    """Compare a download with its SHA256SUMS.txt, several files at once.
+    """Compare a download with its SHA256SUMS.txt, several files in parallel.
 
     Args:
-        folder: of the release, which holds SHA256SUMS.txt.
-        tables: these only, as `labevents` or `hosp/labevents`.
-        modules: these only, as `hosp`.
-        max_cpus: threads that hash at once; all usable processors by default.
-        reporter: is told of progress; silent by default.
+        folder: folder of the release, which contains SHA256SUMS.txt.
+        tables: only these tables, as `labevents` or `hosp/labevents`.
+        modules: only these modules, as `hosp`.
+        max_cpus: number of threads that compute hashes; all usable CPU cores by default.
+        reporter: receives progress; silent by default.
 
     Raises:
-        ReleaseError: if SHA256SUMS.txt is not there or cannot be read.
+        ReleaseError: if SHA256SUMS.txt does not exist or cannot be read.
         SettingsError: if the release has no such table or module.
     """
-    begun = time.monotonic()
+    started = time.monotonic()
     cpus, note = capped_cpus(max_cpus)
     root = Path(folder).expanduser()
     reporter = reporter or DownloadReporter()
     if note:
         reporter.note(note)
     sums = read_sums(root)
-    wanted = choose(sums, listed(tables), listed(modules))
-    present = [p for p in wanted if (root / p).is_file()]
+    paths = choose(sums, listed(tables), listed(modules))
+    present = [p for p in paths if (root / p).is_file()]
     sizes = {p: (root / p).stat().st_size for p in present}
     reporter.checking(len(present), sum(sizes.values()))
 
-    abandon = Abandon()
+    cancel_token = CancelToken()
 
     def check(path: str) -> bool:
         try:
-            right = sha256_of(root / path, abandon) == sums[path]
+            has_hash = sha256_of(root / path, cancel_token) == sums[path]
         except OSError:
-            right = False
+            has_hash = False
         reporter.checked(path, sizes[path])
-        return right
+        return has_hash
 
     try:
         with ThreadPoolExecutor(cpus) as pool:
-            # The largest first, so that none is left alone at the end.
+            # The largest first, so that the last file to end is a small one.
             order = sorted(present, key=lambda p: -sizes[p])
             try:
-                is_right = dict(zip(order, pool.map(check, order), strict=True))
+                is_verified = dict(zip(order, pool.map(check, order), strict=True))
             except BaseException:
-                abandon.now()
+                cancel_token.cancel()
                 raise
     finally:
         reporter.close()
-    missing = tuple(p for p in wanted if p not in sizes)
+    missing = tuple(p for p in paths if p not in sizes)
     return VerifyResult(
         folder=root,
-        right=tuple(p for p in present if is_right[p]),
+        verified=tuple(p for p in present if is_verified[p]),
         missing=missing,
         unfinished=tuple(p for p in missing if (root / (p + PART_ENDING)).is_file()),
-        broken=tuple(p for p in present if not is_right[p]),
+        broken=tuple(p for p in present if not is_verified[p]),
         extra=tuple(_extra(root, sums)),
         bytes=sum(sizes.values()),
-        seconds=time.monotonic() - begun,
+        seconds=time.monotonic() - started,
     )
 
 
 def _extra(root: Path, sums: dict[str, str]) -> Iterator[str]:
-    """Files that belong neither to the release nor to what fetches it."""
+    """Yield the files that belong neither to the release nor to the programs that download it."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(d for d in folders if not d.startswith("."))
         for name in sorted(names):
             path = (Path(folder) / name).relative_to(root).as_posix()
-            tools = name.startswith((".", *_WGETS_OWN)) or name.endswith((PART_ENDING, JOURNAL_ENDING))
-            if path not in sums and path != SUMS_FILE and not tools:
+            of_program = name.startswith((".", *_WGET_FILES)) or name.endswith((PART_ENDING, JOURNAL_ENDING))
+            if path not in sums and path != SUMS_FILE and not of_program:
                 yield path

@@ -1,4 +1,4 @@
-"""What a download and a check show on the screen: bars on a terminal, plain lines elsewhere, a summary at the end."""
+"""Output of `ehrtraj download` and `verify`: progress bars on a terminal, otherwise lines of text, and a summary."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.run import DownloadResult
 from ehrtraj.download.verify import VerifyResult
 
-# Seconds between two lines of progress where there is no terminal: few enough for the log of a night.
+# Seconds between two lines of progress without a terminal: few enough lines for the log of a night.
 _LINE_EVERY = 60
 _SPEED_OVER = 60
-"""Seconds of the past over which rich takes the speed."""
+"""Past seconds over which rich estimates the speed."""
 _MOST_LISTED = 20
 
 
 class ConsoleDownloadReporter(DownloadReporter):
-    """A bar for each file on its way and one for all; without a terminal a line for each file, on stderr."""
+    """Shows a bar for each file that is being fetched and one for all; without a terminal, a line for each file."""
 
     def __init__(self) -> None:
         self._screen = err()
@@ -47,7 +47,7 @@ class ConsoleDownloadReporter(DownloadReporter):
         self._tasks: dict[str, TaskID] = {}
         self._files: dict[str, tuple[int, int]] = {}
         self._done = 0
-        self._whole = 0
+        self._completed = 0
         self._received = 0
         self._quiet_until = 0.0
         self._begun = self._last_line = time.monotonic()
@@ -56,16 +56,16 @@ class ConsoleDownloadReporter(DownloadReporter):
         note(text, self._screen)
 
     def retrying(self, what: str, why: str, seconds: float) -> None:
-        # Short waits are part of any long download, and all connections meet the same trouble: once is enough.
+        # Every long download has short waits, and all connections have the same problem: one note is enough.
         now = time.monotonic()
         if seconds >= 5 and now >= self._quiet_until:
             self._quiet_until = now + seconds
-            self.note(f"{what}: {why}. Trying again in {duration(seconds)}")
+            self.note(f"{what}: {why}. Retrying in {duration(seconds)}")
 
     def checking(self, files: int, total_bytes: int) -> None:
         if files:
             self._bars.start()
-            self._all = self._bars.add_task(f"checking {files} files that are there", total=total_bytes)
+            self._all = self._bars.add_task(f"checking {files} existing files", total=total_bytes)
 
     def checked(self, path: str, size: int) -> None:
         if self._all is not None:
@@ -81,8 +81,8 @@ class ConsoleDownloadReporter(DownloadReporter):
         self._done = sum(done for _, done in files.values())
         self._begun = self._last_line = time.monotonic()
         total = sum(size for size, _ in files.values())
-        before = f", {size(self._done)} of them there already" if self._done else ""
-        self._screen.print(f"fetching {len(files)} files, {size(total)}{before}")
+        existing = f", of which {size(self._done)} exist already" if self._done else ""
+        self._screen.print(f"fetching {len(files)} files, {size(total)}{existing}")
         self._bars.start()
         self._all = self._bars.add_task("all files", total=total, completed=self._done)
 
@@ -102,12 +102,12 @@ class ConsoleDownloadReporter(DownloadReporter):
         if self._all is not None:
             self._bars.update(self._all, advance=count)
 
-    def whole(self, path: str) -> None:
-        self._whole += 1
+    def completed(self, path: str) -> None:
+        self._completed += 1
         if (task := self._tasks.pop(path, None)) is not None:
             self._bars.remove_task(task)
         if not self._live:
-            self._line(f"{path} is whole. ")
+            self._line(f"{path} is complete. ")
 
     def _line(self, text: str) -> None:
         self._last_line = time.monotonic()
@@ -116,7 +116,7 @@ class ConsoleDownloadReporter(DownloadReporter):
         total = sum(total for total, _ in self._files.values())
         left = f", {duration((total - self._done) / speed)} left" if speed and self._done < total else ""
         self._screen.print(
-            f"{text}{self._whole} of {len(self._files)} files, {size(self._done)} of {size(total)}, "
+            f"{text}{self._completed} of {len(self._files)} files, {size(self._done)} of {size(total)}, "
             f"{size(speed)}/s{left}"
         )
 
@@ -128,15 +128,16 @@ def show_download(result: DownloadResult) -> None:
     """Print the summary of a download to stdout."""
     screen = out(soft_wrap=True)
     speed = f" ({size(result.received / result.seconds)}/s)" if result.received else ""
-    files = len(result.fetched) + len(result.there)
-    what, more = f"{result.name} is whole", f": {files} files"
-    if result.left_out:
-        what, more = f"{files} files of {result.name} are there", f" ({len(result.left_out)} were not asked for)"
+    files = len(result.fetched) + len(result.existing)
+    status, more = f"{result.name} is complete", f": {files} files"
+    if result.not_requested:
+        status = f"all {files} requested files of {result.name} are complete"
+        more = f" ({len(result.not_requested)} others were not requested)"
     rest = (
-        f", {size(result.bytes)}, every one with its published SHA-256. Fetched {len(result.fetched)} of "
-        f"them, {size(result.received)} in {duration(result.seconds)}{speed}; {len(result.there)} were there"
+        f", {size(result.bytes)}, each with its published SHA-256. Fetched {len(result.fetched)} files, "
+        f"{size(result.received)} in {duration(result.seconds)}{speed}; {len(result.existing)} existed already"
     )
-    screen.print(line((what, "bold"), more, rest))
+    screen.print(line((status, "bold"), more, rest))
     screen.print(f"release: {result.folder}")
 
 
@@ -144,7 +145,7 @@ def show_concept_maps(result: ConceptMapsResult) -> None:
     """Print where the maps are, and their licence, to stdout."""
     screen = out(soft_wrap=True)
     files = (
-        f": {len(result.fetched)} files fetched, {len(result.there)} were there, each with its pinned SHA-256. "
+        f": fetched {len(result.fetched)} files, {len(result.existing)} existed already, each with its pinned SHA-256. "
         "Their licence:"
     )
     screen.print(line(("concept maps of MIT-LCP/mimic-code v2.4.0", "bold"), files))
@@ -152,11 +153,11 @@ def show_concept_maps(result: ConceptMapsResult) -> None:
     for text in result.licence.strip().splitlines():
         screen.print(text, style="dim")
     screen.print()
-    screen.print(f"for a build: --concept-maps {result.folder}")
+    screen.print(f"to use them in a build: --concept-maps {result.folder}")
 
 
 def show_verify(result: VerifyResult) -> None:
-    """Print what a check found to stdout."""
+    """Print the result of a verification to stdout."""
     screen = out()
     table = Table("", "file", box=None, pad_edge=False, show_header=False)
     for kind, style, paths in (
@@ -165,24 +166,24 @@ def show_verify(result: VerifyResult) -> None:
         ("extra", "yellow", result.extra),
     ):
         for path in paths[:_MOST_LISTED]:
-            more = " (a part of it is there)" if path in result.unfinished else _unpacked(result, path)
+            more = " (partly downloaded)" if path in result.unfinished else _unpacked_note(result, path)
             table.add_row(line((kind, style)), line(path + more))
         if len(paths) > _MOST_LISTED:
             table.add_row(line((kind, style)), f"and {len(paths) - _MOST_LISTED} more")
     if table.row_count:
         screen.print(table)
         screen.print()
-    wanted = len(result.right) + len(result.missing) + len(result.broken)
-    found = (
+    expected = len(result.verified) + len(result.missing) + len(result.broken)
+    counts = (
         f" have their published SHA-256: {len(result.missing)} missing, {len(result.broken)} broken, "
         f"{len(result.extra)} extra ({size(result.bytes)} in {duration(result.seconds)})"
     )
-    screen.print(line((f"{len(result.right)} of {wanted} files", "bold"), found), soft_wrap=True)
+    screen.print(line((f"{len(result.verified)} of {expected} files", "bold"), counts), soft_wrap=True)
     screen.print(f"release: {result.folder}", soft_wrap=True)
 
 
-def _unpacked(result: VerifyResult, path: str) -> str:
+def _unpacked_note(result: VerifyResult, path: str) -> str:
     plain = result.folder / path.removesuffix(".gz")
     if path in result.missing and path.endswith(".csv.gz") and plain.is_file():
-        return " (unpacked it is there, which no published hash is for)"
+        return " (an unpacked copy exists, for which no hash is published)"
     return ""
