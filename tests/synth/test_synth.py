@@ -486,7 +486,7 @@ def test_settings_out_of_range_are_named(tmp_path: Path, settings: dict[str, obj
 def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("do not lose me")
-    with pytest.raises(OutputError, match="already there"):
+    with pytest.raises(OutputError, match="already exists"):
         synth(tmp_path / "out", patients=10)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -1,1 +1,1 @@
-"""A synthetic MIMIC-IV release: patients that never lived, in the form and with the faults of the real one."""
+"""Synthetic MIMIC-IV releases: invented patients, in the form of a real release and with its defects."""

@@ -1,4 +1,4 @@
-"""A block of patients: who they are, and when they were ill, where, and with what. All tables are drawn from it."""
+"""A block of patients: their traits, illnesses and stays. All tables are drawn from it."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from ehrtraj.synth import catalog
 from ehrtraj.synth.draw import DAY, NONE, Bools, Floats, Ints, Streams, choose
 
 BLOCK_PATIENTS = 128
-"""Patients drawn together. Fixed, since it decides every draw: never derived from the cores or the size asked for."""
+"""Number of patients drawn together. It must stay fixed, since every draw depends on it, not on cores or settings."""
 
 
 @dataclass(frozen=True)
 class People:
-    """Patients, in order of subject_id. All arrays have one element each; times are seconds since 1970."""
+    """Patients, in order of subject_id. Arrays have one element per patient; times are seconds since 1970."""
 
     subject_id: Ints
     female: Bools
     birth: Ints
     """Midnight of 1 January of anchor_year - anchor_age."""
     anchor_age: Ints
-    """Age in anchor_year; never over 91, which stands for all over 89."""
+    """Age in anchor_year. 91 stands for all ages over 89."""
     anchor_year: Ints
     group: Ints
     """Three-year band of the true anchor year: 0 is 2008 - 2010, 4 is 2020 - 2022."""
     shift: Ints
-    """Years from true years to the shifted ones: true year = year of a time - shift."""
+    """Number of years by which dates are shifted: true year = year of a time - shift."""
     conditions: Bools
-    """[patients, conditions], columns as catalog.conditions()."""
+    """[patients, conditions], with columns in the order of catalog.conditions()."""
     window_start: Ints
     window_end: Ints
     """Care takes place between these times."""
     death: Ints
-    """Time of death, in hospital or within a year of the last discharge; NONE for those not known to be dead."""
+    """Time of death, in hospital or within a year of the last discharge; NONE without a known death."""
 
 
 @dataclass(frozen=True)
 class Episodes:
-    """Times of illness: all admissions first, in the order of `Admissions`, then ED visits that led to none."""
+    """Episodes of illness: first all admissions, in the order of `Admissions`, then ED visits without admission."""
 
     person: Ints
     start: Ints
-    """Arrival: in the emergency department where there was one, else admission."""
+    """Arrival in the emergency department, or admission if the patient did not come through it."""
     end: Ints
     illness: Ints
-    """Number of the illness, see catalog.illnesses()."""
+    """Number of the illness; see catalog.illnesses()."""
     severity: Floats
-    """Severity at its worst: 1 is what a patient on a ward has, 2 is critical."""
+    """Peak severity: 1 is typical of a patient on a ward, 2 is critical."""
     dying: Bools
-    """Ends in death, in hospital."""
+    """The episode ends in death in hospital."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,12 @@ class Admissions:
     service: pl.Series
     """The first service."""
     ed: Ints
-    """Number of its ED stay, or -1."""
+    """Number of the ED stay, or -1."""
     icu: Bools
-    """Has at least one ICU stay."""
+    """The admission has at least one ICU stay."""
     surgical: Bools
     true_year: Ints
-    """The year before shifting: decides on ICD-9 or 10 (from October 2015) and on whether emar existed."""
+    """Year before shifting. It determines whether ICD-9 or ICD-10 (from October 2015) and emar were in use."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class EdStays:
     person: Ints
     episode: Ints
     admission: Ints
-    """Number of the admission it led to, or -1."""
+    """Number of the admission that it led to, or -1."""
     stay_id: Ints
     arrival: Ints
     departure: Ints
@@ -103,14 +103,14 @@ class IcuStays:
     first_unit: pl.Series
     last_unit: pl.Series
     ventilated_from: Ints
-    """Start of invasive ventilation; NONE for those never ventilated."""
+    """Start of invasive ventilation; NONE if the patient is never ventilated."""
     ventilated_until: Ints
     pressors: Bools
-    """Needs vasopressors for a part of the stay."""
+    """The patient needs vasopressors for a part of the stay."""
     dialysis: Bools
     arterial_line: Bools
     weight: Floats
-    """kg, as taken on arrival and used for doses."""
+    """Weight in kg, measured on arrival and used for doses."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Transfers:
 
     person: Ints
     admission: Ints
-    """-1 for an ED visit without admission."""
+    """Number of the admission; -1 for an ED visit without admission."""
     transfer_id: Ints
     kind: pl.Series
     """eventtype"""
@@ -132,7 +132,7 @@ class Transfers:
 
 @dataclass(frozen=True)
 class PatientBlock:
-    """Everything that the tables of one block of patients agree on."""
+    """The facts that all tables of one block of patients share."""
 
     streams: Streams
     people: People
@@ -142,28 +142,28 @@ class PatientBlock:
     icu: IcuStays
     transfers: Transfers
     levels: Floats
-    """[patients, signals]: each patient's own level in spreads, conditions and traits included."""
+    """[patients, signals]: baseline of each patient in spreads, including effects of conditions and traits."""
     phases: Floats
-    """[patients, signals]: where each signal's slow wave starts."""
+    """[patients, signals]: phase at which the slow wave of each signal starts, in radians."""
     cache: dict[str, pl.DataFrame] = field(default_factory=dict)
-    """Tables already drawn, for those that repeat parts of them (labs in the chart, triage in the notes)."""
+    """Tables already drawn, for tables that copy parts of them (labs in the chart, triage in the notes)."""
 
     def subject_id(self, person: Ints) -> pl.Series:
-        """Return the subject_id of each person number."""
+        """Return the subject_id for each person number."""
         return pl.Series(self.people.subject_id[person])
 
     def hadm_id(self, admission: Ints) -> pl.Series:
-        """Return the hadm_id of each admission number; null for -1."""
+        """Return the hadm_id for each admission number; null for -1."""
         return choose(pl.Series(self.admissions.hadm_id, dtype=pl.Int64), admission)
 
     def age(self, person: Ints, time: Ints) -> Floats:
-        """Return age in years at each time."""
+        """Return each person's age in years at each time."""
         return (time - self.people.birth[person]) / (365.25 * DAY)
 
     def severity(self, episode: Ints, time: Ints) -> Floats:
-        """Return how ill the patient is at each time, 0 outside of episodes (-1) and about 0 to 2.5 inside.
+        """Return the severity of illness at each time: 0 outside of episodes (-1), about 0 to 2.5 inside.
 
-        Illness is at its worst some hours after arrival and wanes, or grows until death.
+        Severity peaks some hours after arrival and then decreases, or it increases until death.
         """
         inside = episode >= 0
         if not len(self.episodes.person):
@@ -171,16 +171,23 @@ class PatientBlock:
         number = np.where(inside, episode, 0)
         length = np.maximum(self.episodes.end[number] - self.episodes.start[number], 3600)
         passed = np.clip((time - self.episodes.start[number]) / length, 0.0, 1.0)
-        waning = np.minimum(0.75 + passed * 2.5, 1.0) * np.exp(-2.2 * np.maximum(passed - 0.12, 0.0))
-        growing = 0.8 + 0.6 * passed
-        shape = np.where(self.episodes.dying[number], growing, waning)
-        return np.where(inside, self.episodes.severity[number] * shape, 0.0)
+        decreasing = np.minimum(0.75 + passed * 2.5, 1.0) * np.exp(-2.2 * np.maximum(passed - 0.12, 0.0))
+        increasing = 0.8 + 0.6 * passed
+        course = np.where(self.episodes.dying[number], increasing, decreasing)
+        return np.where(inside, self.episodes.severity[number] * course, 0.0)
 
     def measure(self, rng: np.random.Generator, signal: Ints, person: Ints, episode: Ints, time: Ints) -> Floats:
-        """Return what a measurement of each signal shows, in the signal's unit.
+        """Return a measurement of each signal, in the unit of the signal.
 
-        A patient has a level of his own, shifted by what he has for life; around it the value wanders over days, and
-        turns with illness. Row by row: `signal` by number, `person`, `episode` (-1 outside of any), `time`.
+        Each patient has a baseline that includes the effects of conditions and traits. Values drift around it over
+        days and shift with illness.
+
+        Args:
+            rng: source of the noise.
+            signal: number of the signal, for each row.
+            person: number of the patient, for each row.
+            episode: number of the episode, for each row; -1 outside of episodes.
+            time: time of the measurement in seconds since 1970, for each row.
         """
         table = _signal_table()
         severity = self.severity(episode, time)

@@ -1,4 +1,4 @@
-"""Random streams, unique identifiers and ragged columns: what every table of the synthetic release is drawn with."""
+"""Random streams, unique identifiers and ragged columns: the tools for drawing every table of a synthetic release."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 NONE = np.iinfo(np.int64).min
-"""No time, no number, in columns of int64."""
+"""Marks a missing time or number in int64 arrays."""
 
 MINUTE = 60
 HOUR = 3600
@@ -23,12 +23,12 @@ DAY = 86400
 
 @dataclass(frozen=True)
 class IdSpace:
-    """A range of identifiers that blocks share without asking each other.
+    """A range of identifiers that blocks share without coordination.
 
     Args:
-        base: the lowest identifier.
-        size: how many there are; a prime, so that multiplying by anything smaller than it is a permutation.
-        stride: how many of them a block may use.
+        base: lowest identifier.
+        size: number of identifiers. It is prime, so that multiplying by any smaller number is a permutation.
+        stride: number of identifiers that each block may use.
     """
 
     base: int
@@ -36,8 +36,8 @@ class IdSpace:
     stride: int
 
 
-# The ranges are MIMIC-IV's: hadm_id from 20,000,000, stays and transfers from 30,000,000 in one range. The 2,894 blocks
-# of the largest release times the stride stay below each size.
+# The ranges are those of MIMIC-IV: hadm_id starts at 20,000,000; stays and transfers share a range from 30,000,000.
+# The 2,894 blocks of the largest release times the stride stay below each size.
 ID_SPACES = {
     "hadm": IdSpace(20_000_000, 9_999_991, 3_400),
     "transfer": IdSpace(30_000_000, 9_999_991, 3_400),
@@ -46,14 +46,14 @@ ID_SPACES = {
     "micro_specimen": IdSpace(1, 9_999_991, 3_400),
     "order": IdSpace(1, 89_999_999, 30_000),
 }
-# The same for every seed: identifiers are unique, and look unordered, but carry nothing.
+# The same for every seed. Identifiers are unique and look unordered, but carry no information.
 SCATTER = 5_654_267
 
 
 class Streams:
     """Independent random streams of one block of patients, one for each name.
 
-    A table that draws more or less does not change another table, and a block does not depend on any other.
+    If a table draws more or fewer numbers, other tables stay the same. Blocks do not depend on each other.
     """
 
     def __init__(self, seed: int, block: int) -> None:
@@ -61,27 +61,27 @@ class Streams:
         self.block = block
 
     def rng(self, name: str) -> np.random.Generator:
-        """Return the stream called `name`, from its beginning."""
+        """Return the stream named `name`, from its beginning."""
         sequence = np.random.SeedSequence(self.seed, spawn_key=(self.block, zlib.crc32(name.encode())))
         return np.random.Generator(np.random.SFC64(sequence))
 
     def unique_ids(self, space: str, count: int) -> Ints:
-        """Return `count` identifiers of a space, no two blocks' alike, in no visible order. Call once for a space."""
-        limits = ID_SPACES[space]
-        if count > limits.stride:
-            raise OverflowError(f"a block of patients asks for {count} {space} ids and has {limits.stride}")
-        position = self.block * limits.stride + np.arange(count, dtype=np.int64)
-        return limits.base + (position * SCATTER + SCATTER // 3) % limits.size
+        """Return `count` identifiers of a space, unique across blocks, in no visible order. Call once per space."""
+        ids = ID_SPACES[space]
+        if count > ids.stride:
+            raise OverflowError(f"a block of patients needs {count} {space} IDs, but only {ids.stride} are available")
+        position = self.block * ids.stride + np.arange(count, dtype=np.int64)
+        return ids.base + (position * SCATTER + SCATTER // 3) % ids.size
 
     def serial_ids(self, stride: int, count: int) -> Ints:
-        """Return `count` ascending identifiers, above those of all earlier blocks."""
+        """Return `count` ascending identifiers that are higher than those of all earlier blocks."""
         if count > stride:
-            raise OverflowError(f"a block of patients asks for {count} serial ids and has {stride}")
+            raise OverflowError(f"a block of patients needs {count} serial IDs, but only {stride} are available")
         return 1 + self.block * stride + np.arange(count, dtype=np.int64)
 
 
 def repeat(counts: Ints) -> tuple[Ints, Ints]:
-    """Return, for rows of which parent i has counts[i], each row's parent and its ordinal (from 0) within it."""
+    """Repeat each parent i counts[i] times; return the parent of each row and the row's ordinal within it, from 0."""
     counts = np.asarray(counts, dtype=np.int64)
     parent = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
     first = np.cumsum(counts) - counts
@@ -89,7 +89,7 @@ def repeat(counts: Ints) -> tuple[Ints, Ints]:
 
 
 def pick(rng: np.random.Generator, weights: Floats, count: int) -> Ints:
-    """Draw `count` indices with the given weights (one dimension, need not sum to one)."""
+    """Draw `count` indices by one-dimensional weights, which need not sum to one."""
     edges = np.cumsum(weights)
     drawn: Ints = np.searchsorted(edges, rng.random(count) * edges[-1], side="right").astype(np.int64)
     return drawn
@@ -103,46 +103,46 @@ def pick_rows(rng: np.random.Generator, weights: Floats) -> Ints:
 
 
 def times(seconds: Ints) -> pl.Series:
-    """Return seconds since 1970 as naive timestamps; NONE becomes null."""
+    """Convert seconds since 1970 to naive timestamps; NONE becomes null."""
     missing = seconds == NONE
     column = pl.Series(np.where(missing, 0, seconds) * 1_000_000).cast(pl.Datetime("us"))
     return blank(column, missing)
 
 
 def dates(seconds: Ints) -> pl.Series:
-    """Return seconds since 1970 as dates; NONE becomes null."""
+    """Convert seconds since 1970 to dates; NONE becomes null."""
     return times(seconds).cast(pl.Date)
 
 
 def integers(values: Ints) -> pl.Series:
-    """Return an integer column in which NONE is null."""
+    """Convert an array to an integer column; NONE becomes null."""
     return blank(pl.Series(values), values == NONE)
 
 
 def blank(column: pl.Series, where: Bools) -> pl.Series:
-    """Return the column with null wherever `where` holds."""
+    """Return the column with null wherever `where` is true."""
     if not where.any():
         return column
     return column.zip_with(pl.Series(~where), pl.Series([None], dtype=column.dtype).new_from_index(0, len(column)))
 
 
 def choose(values: pl.Series, index: Ints) -> pl.Series:
-    """Return values[index]; a negative index gives null."""
-    # One gather with the null at the end: filling in nulls afterwards costs more than it (zip_with, 30 ns a row).
+    """Return values[index], with null for negative indices."""
+    # One gather from values that end with a null. Setting nulls afterwards costs more (zip_with, 30 ns per row).
     with_null = values.extend_constant(None, 1)
     return with_null[np.where(index < 0, len(values), index)]
 
 
 def minutes(seconds: Ints) -> Ints:
-    """Return times cut to whole minutes, as charting records them; NONE stays."""
+    """Truncate times to whole minutes, as charting records them; NONE stays NONE."""
     return np.where(seconds == NONE, NONE, seconds - seconds % MINUTE)
 
 
 def decimals(values: Floats, places: Ints) -> tuple[Floats, pl.Series]:
-    """Round each value to its own number of places; return the numbers and how a chart writes them (4.10, 7, 0.05)."""
+    """Round each value to its number of decimal places; return numbers and their charted text (4.10, 7, 0.05)."""
     scale = 10.0**places
     scaled = np.rint(values * scale).astype(np.int64)
-    # A chart writes few different numbers many times: each is written once here.
+    # A chart repeats few different numbers many times. Each is formatted once here.
     key = pl.Series(scaled * 8 + places)
     distinct = key.unique()
     text = [_fixed(number >> 3, number & 7) for number in distinct.to_list()]

@@ -1,8 +1,9 @@
-"""Draws the lives of a block of patients: conditions, admissions, ED and ICU stays, moves between units, death.
+"""Draw the lives of a block of patients: conditions, admissions, ED and ICU stays, transfers, death.
 
-Proportions are those of MIMIC-IV 3.1 as published (data descriptor and validation counts): 364,627 patients, 223,452 of
-them with an admission (546,028), 65,366 with an ICU stay (94,458); MIMIC-IV-ED 2.2: 425,087 stays of 299,712 patients
-in MIMIC-IV 2.2, about half of them admitted. What no source gives is an assumption and says so.
+Proportions are the published ones. MIMIC-IV 3.1 (data descriptor and validation counts): 364,627 patients, of whom
+223,452 have an admission (546,028 admissions) and 65,366 an ICU stay (94,458 stays). MIMIC-IV-ED 2.2: 425,087 stays in
+the 299,712 patients of MIMIC-IV 2.2, about half of which led to an admission. Comments mark figures without a source as
+assumptions.
 """
 
 from __future__ import annotations
@@ -19,33 +20,34 @@ from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Floats, Ints, Str
 ADMITTED = 223_452 / 364_627
 ICU_OF_ADMITTED = 65_366 / 223_452
 MORE_ADMISSIONS = 546_028 / 223_452 - 1
-# 94,458 stays of 65,366 patients: one in each, and the rest in their other admissions and as returns within one.
+# 94,458 stays of 65,366 patients. Each patient has one stay; the others are in further admissions, or are returns to
+# the ICU within an admission.
 ICU_AGAIN = 0.20
 ICU_RETURN = 0.09
-# Of 425,087 ED stays about 220,000 did not lead to an admission, in 299,712 patients; the share of those who were never
-# admitted is an assumption.
+# About 220,000 of 425,087 ED stays in 299,712 patients did not lead to an admission. Their division between admitted
+# patients and others is an assumption.
 ED_ONLY_OF_ADMITTED = 0.50
 ED_ONLY_OF_OTHERS = 1.10
-MOST_ADMISSIONS = 24
-LONGEST_STAY = 60 * DAY
+MAX_ADMISSIONS = 24
+MAX_STAY = 60 * DAY
 SUBJECT_SPACING = 27
-"""364,627 patients in ten million numbers; keeps a patient's number the same however many are asked for."""
-# The place of a patient within its block decides the band of years, so that releases before 3.0, which know none of
-# those first seen in 2020 - 2022, can leave them out and still have as many patients as were asked for.
+"""364,627 patients share ten million numbers. Each number stays the same for any number of patients."""
+# A patient's place within the block determines the band of years. Releases before 3.0 contain no patients first seen in
+# 2020 - 2022, so they skip these places and still reach the requested number of patients.
 RECENT_PLACES = (np.arange(BLOCK_PATIENTS) % 11 == 4) | (np.arange(BLOCK_PATIENTS) % 11 == 9)
 TOP_AGE = 89
 CODED_TOP_AGE = 91
 
 
 def draw_block(seed: int, number: int) -> PatientBlock:
-    """Return block `number` (from 0) of the patients that belong to `seed`."""
+    """Return block `number` (from 0) of the patients for `seed`."""
     streams = Streams(seed, number)
     admitted, critical, people = _people(streams)
-    stays = _admissions(streams, people, admitted, critical)
-    visits = _ed_visits(streams, people, admitted, stays)
-    people = _with_death(streams, people, stays, visits)
+    draft = _admissions(streams, people, admitted, critical)
+    visits = _ed_visits(streams, people, admitted, draft)
+    people = _with_death(streams, people, draft, visits)
     levels, phases = _levels(streams, people)
-    admissions, ed, episodes, icu, transfers = _places(streams, people, stays, visits, levels)
+    admissions, ed, episodes, icu, transfers = _assign_units(streams, people, draft, visits, levels)
     return PatientBlock(streams, people, episodes, admissions, ed, icu, transfers, levels, phases)
 
 
@@ -56,7 +58,8 @@ def _people(streams: Streams) -> tuple[Bools, Bools, People]:
     admitted = rng.random(count) < ADMITTED
     critical = admitted & (rng.random(count) < ICU_OF_ADMITTED)
     female = rng.random(count) < np.where(critical, 0.44, 0.53)
-    # Means of 64 in intensive care and about 59 on admission are the data descriptor's; 46 in ED visits an assumption.
+    # The data descriptor gives mean ages of 64 in intensive care and about 59 on admission; 46 in the ED is an
+    # assumption.
     age = rng.normal(np.where(critical, 64, np.where(admitted, 58, 46)), np.where(critical, 16.5, 19.5))
     years: Ints = np.clip(np.rint(age), 18, 97).astype(np.int64)
     years = np.where(years > TOP_AGE, CODED_TOP_AGE, years)
@@ -83,19 +86,19 @@ def _people(streams: Streams) -> tuple[Bools, Bools, People]:
 
 
 def _conditions(rng: np.random.Generator, age: Ints, female: Bools, sickness: Floats) -> Bools:
-    """Draw chronic conditions: log odds go in a line from 40 to 80 years."""
+    """Draw chronic conditions. Log odds are linear in age between 40 and 80 years."""
     table = catalog.read("conditions.csv")
-    young, old = (table[name].to_numpy() for name in ("prevalence_40", "prevalence_80"))
+    at_40, at_80 = (table[name].to_numpy() for name in ("prevalence_40", "prevalence_80"))
     share = np.clip((age - 40) / 40, -0.5, 1.2)[:, None]
-    odds = np.exp((1 - share) * np.log(young / (1 - young)) + share * np.log(old / (1 - old)))
+    odds = np.exp((1 - share) * np.log(at_40 / (1 - at_40)) + share * np.log(at_80 / (1 - at_80)))
     odds = odds * np.where(female[:, None], 1.0, table["male_odds"].to_numpy()[None, :]) * sickness[:, None]
     has: Bools = rng.random(odds.shape) < odds / (1 + odds)
     return has
 
 
 @dataclass(frozen=True)
-class _Stays:
-    """Admissions before they have places, ordered by patient and time; `arrival` is in the ED where `via_ed`."""
+class _AdmissionDraft:
+    """Admissions before units are assigned, ordered by patient and time. If `via_ed`, `arrival` is in the ED."""
 
     person: Ints
     arrival: Ints
@@ -120,15 +123,15 @@ class _Visits:
     severity: Floats
 
 
-def _admissions(streams: Streams, people: People, admitted: Bools, critical: Bools) -> _Stays:
+def _admissions(streams: Streams, people: People, admitted: Bools, critical: Bools) -> _AdmissionDraft:
     rng = streams.rng("admissions")
-    # Few patients have many admissions: a gamma mixture of Poisson numbers, whose shape is an assumption.
+    # A gamma mixture of Poisson distributions gives few patients many admissions. Its shape is an assumption.
     rate = rng.gamma(0.6, MORE_ADMISSIONS * 1.05 / 0.6, BLOCK_PATIENTS) * np.where(critical, 1.25, 0.90)
-    count = np.where(admitted, 1 + np.minimum(rng.poisson(rate), MOST_ADMISSIONS - 1), 0)
+    count = np.where(admitted, 1 + np.minimum(rng.poisson(rate), MAX_ADMISSIONS - 1), 0)
     person, ordinal = repeat(count)
     total = len(person)
-    special = ordinal == (rng.random(BLOCK_PATIENTS) * np.maximum(count, 1)).astype(np.int64)[person]
-    icu = critical[person] & (special | (rng.random(total) < ICU_AGAIN))
+    certain = ordinal == (rng.random(BLOCK_PATIENTS) * np.maximum(count, 1)).astype(np.int64)[person]
+    icu = critical[person] & (certain | (rng.random(total) < ICU_AGAIN))
     illness = _illnesses(rng, people, person, icu)
     table = catalog.read("illnesses.csv")
     severity = np.clip(rng.lognormal(np.where(icu, 0.22, -0.35), 0.35), 0.2, 2.6)
@@ -141,57 +144,58 @@ def _admissions(streams: Streams, people: People, admitted: Bools, critical: Boo
         0.7,
     )
     days = table["los_days"].to_numpy()[illness] * np.where(icu, 1.45, 0.72) * rng.lognormal(0.0, 0.62, total)
-    length: Ints = np.clip(days * DAY, np.where(icu, 1.1 * DAY, 0.25 * DAY), LONGEST_STAY).astype(np.int64)
+    length: Ints = np.clip(days * DAY, np.where(icu, 1.1 * DAY, 0.25 * DAY), MAX_STAY).astype(np.int64)
     via_ed = rng.random(total) < table["via_ed"].to_numpy()[illness]
-    # A median of five to six hours in the ED: MIMIC-IV demo 2.2, admissions.
+    # The median time in the ED is five to six hours (MIMIC-IV demo 2.2, admissions).
     ed_length = np.clip(rng.lognormal(np.log(5.6 * HOUR), 0.5, total), HOUR, 30 * HOUR).astype(np.int64)
     wait = np.where(via_ed, (ed_length * rng.uniform(0.6, 0.95, total)).astype(np.int64), 0)
     arrival = _arrivals(rng, people, person, ordinal, count, wait + length)
     arrival = np.where(via_ed, arrival, _office_hours(rng, arrival))
-    stays = _Stays(
+    draft = _AdmissionDraft(
         person, arrival, arrival + wait, arrival + wait + length, illness, severity, died, icu, via_ed, ed_length
     )
-    first_death = np.full(BLOCK_PATIENTS, MOST_ADMISSIONS + 1)
+    first_death = np.full(BLOCK_PATIENTS, MAX_ADMISSIONS + 1)
     np.minimum.at(first_death, person[died], ordinal[died])
-    return _only_stays(stays, ordinal <= first_death[person])
+    return _select_admissions(draft, ordinal <= first_death[person])
 
 
-def _only_stays(stays: _Stays, keep: Bools) -> _Stays:
-    return _Stays(**{name: column[keep] for name, column in vars(stays).items()})
+def _select_admissions(draft: _AdmissionDraft, keep: Bools) -> _AdmissionDraft:
+    return _AdmissionDraft(**{name: column[keep] for name, column in vars(draft).items()})
 
 
 def _illnesses(rng: np.random.Generator, people: People, person: Ints, icu: Bools) -> Ints:
     table = catalog.read("illnesses.csv")
-    weights = table["admit_weight"].to_numpy()[None, :] * _liking(people)[person]
+    weights = table["admit_weight"].to_numpy()[None, :] * _illness_factors(people)[person]
     share = table["icu_share"].to_numpy()[None, :]
     return pick_rows(rng, weights * np.where(icu[:, None], share, 1 - share))
 
 
-def _liking(people: People) -> Floats:
-    """Return [patients, illnesses]: how much more often each patient's conditions bring each illness."""
+def _illness_factors(people: People) -> Floats:
+    """Return [patients, illnesses]: the factor by which each patient's conditions multiply each illness."""
     names = catalog.conditions()
     factors = np.ones((len(names), len(catalog.illnesses())))
-    for number, liked in enumerate(catalog.read("illnesses.csv")["liked_by"].fill_null("")):
-        for word in liked.split():
-            condition, factor = word.split(":")
+    for number, entries in enumerate(catalog.read("illnesses.csv")["liked_by"].fill_null("")):
+        for entry in entries.split():
+            condition, factor = entry.split(":")
             factors[names.index(condition), number] = float(factor)
     return np.exp(people.conditions @ np.log(factors))
 
 
 def _arrivals(rng: np.random.Generator, people: People, person: Ints, ordinal: Ints, count: Ints, length: Ints) -> Ints:
-    """Place admissions within each patient's years: by chance, or soon after the one before, never overlapping."""
+    """Place admissions at random within each patient's years, or soon after the previous one, without overlap."""
     drawn = people.window_start[person] + (
         rng.random(len(person)) * (people.window_end - people.window_start)[person] * 0.96
     ).astype(np.int64)
     drawn = drawn[np.lexsort((drawn, person))]
     first = np.cumsum(count) - count
     drawn[ordinal == 0] = people.window_start[person[ordinal == 0]]
-    # About one in five is readmitted within 30 days (Jencks et al. N Engl J Med 2009;360:1418: 19.6% in Medicare).
+    # About one in five patients is readmitted within 30 days (Jencks et al. N Engl J Med 2009;360:1418: 19.6% in
+    # Medicare).
     soon = rng.random(len(person)) < 0.17
     gap = np.where(soon, rng.exponential(11 * DAY, len(person)) + DAY, 2 * DAY).astype(np.int64)
-    for place in range(1, MOST_ADMISSIONS):
-        has = np.flatnonzero(count > place)
-        row = first[has] + place
+    for place in range(1, MAX_ADMISSIONS):
+        patients = np.flatnonzero(count > place)
+        row = first[patients] + place
         free = drawn[row - 1] + length[row - 1] + gap[row]
         drawn[row] = np.where(soon[row], free, np.maximum(drawn[row], free))
     return drawn
@@ -201,7 +205,7 @@ def _office_hours(rng: np.random.Generator, time: Ints) -> Ints:
     return time - time % DAY + rng.integers(6 * HOUR, 15 * HOUR, len(time))
 
 
-def _ed_visits(streams: Streams, people: People, admitted: Bools, stays: _Stays) -> _Visits:
+def _ed_visits(streams: Streams, people: People, admitted: Bools, draft: _AdmissionDraft) -> _Visits:
     rng = streams.rng("ed visits")
     count = rng.poisson(np.where(admitted, ED_ONLY_OF_ADMITTED, ED_ONLY_OF_OTHERS))
     person, _ = repeat(count)
@@ -210,68 +214,68 @@ def _ed_visits(streams: Streams, people: People, admitted: Bools, stays: _Stays)
     arrival = people.window_start[person] + (rng.random(total) * span).astype(np.int64)
     length = np.clip(rng.lognormal(np.log(4.5 * HOUR), 0.55, total), 0.4 * HOUR, 24 * HOUR).astype(np.int64)
     weights = catalog.read("illnesses.csv")["ed_weight"].to_numpy()
-    illness = pick_rows(rng, weights[None, :] * _liking(people)[person])
+    illness = pick_rows(rng, weights[None, :] * _illness_factors(people)[person])
     severity = np.clip(rng.lognormal(-0.9, 0.4, total), 0.1, 1.2)
     order = np.lexsort((arrival, person))
     visits = _Visits(person[order], arrival[order], length[order], illness[order], severity[order])
-    keep = ~_overlaps(visits, stays)
+    keep = ~_overlaps(visits, draft)
     return _Visits(**{name: column[keep] for name, column in vars(visits).items()})
 
 
-def _overlaps(visits: _Visits, stays: _Stays) -> Bools:
-    """Say which visits touch an admission of the same patient, follow the patient's death, or the visit before."""
-    same = visits.person[:, None] == stays.person[None, :]
-    near = (visits.arrival[:, None] < stays.discharge[None, :] + DAY) & (
-        visits.arrival[:, None] + visits.length[:, None] + DAY > stays.arrival[None, :]
+def _overlaps(visits: _Visits, draft: _AdmissionDraft) -> Bools:
+    """Return which visits overlap an admission of the same patient, follow the death, or overlap the visit before."""
+    same = visits.person[:, None] == draft.person[None, :]
+    overlapping = (visits.arrival[:, None] < draft.discharge[None, :] + DAY) & (
+        visits.arrival[:, None] + visits.length[:, None] + DAY > draft.arrival[None, :]
     )
-    after_death = stays.died[None, :] & (visits.arrival[:, None] > stays.arrival[None, :])
-    clash: Bools = (same & (near | after_death)).any(axis=1)
-    before = np.zeros(len(visits.person), dtype=bool)
-    before[1:] = (visits.person[1:] == visits.person[:-1]) & (
+    after_death = draft.died[None, :] & (visits.arrival[:, None] > draft.arrival[None, :])
+    conflicting: Bools = (same & (overlapping | after_death)).any(axis=1)
+    too_soon = np.zeros(len(visits.person), dtype=bool)
+    too_soon[1:] = (visits.person[1:] == visits.person[:-1]) & (
         visits.arrival[1:] < visits.arrival[:-1] + visits.length[:-1] + DAY
     )
-    return clash | before
+    return conflicting | too_soon
 
 
-def _with_death(streams: Streams, people: People, stays: _Stays, visits: _Visits) -> People:
-    """Add deaths: at discharge for those who died in hospital, and within a year of the last contact.
+def _with_death(streams: Streams, people: People, draft: _AdmissionDraft, visits: _Visits) -> People:
+    """Add deaths: at discharge for patients who died in hospital, and within a year of the last contact for others.
 
-    Dates of death are kept only up to one year after the last discharge (PhysioNet, MIMIC-IV documentation).
+    MIMIC-IV contains dates of death only up to one year after the last discharge (PhysioNet, MIMIC-IV documentation).
     """
     rng = streams.rng("death")
     death = np.full(BLOCK_PATIENTS, NONE)
-    death[stays.person[stays.died]] = stays.discharge[stays.died]
-    last = np.full(BLOCK_PATIENTS, NONE)
-    np.maximum.at(last, stays.person, stays.discharge)
-    np.maximum.at(last, visits.person, visits.arrival + visits.length)
+    death[draft.person[draft.died]] = draft.discharge[draft.died]
+    last_contact = np.full(BLOCK_PATIENTS, NONE)
+    np.maximum.at(last_contact, draft.person, draft.discharge)
+    np.maximum.at(last_contact, visits.person, visits.arrival + visits.length)
     names = catalog.conditions()
     burden = people.conditions[:, [names.index(name) for name in ("cancer", "heart_failure", "dementia", "cirrhosis")]]
-    hospital = np.zeros(BLOCK_PATIENTS, dtype=bool)
-    hospital[stays.person] = True
-    # One-year mortality after admission is about 13% at 65; its dependence on age and disease is an assumption.
-    log_odds = -3.2 + (people.anchor_age - 65) / 16 + 0.9 * burden.sum(axis=1) + np.where(hospital, 0.6, -1.0)
-    dies = (death == NONE) & (last != NONE) & (rng.random(BLOCK_PATIENTS) < 1 / (1 + np.exp(-log_odds)))
-    later = last + np.clip(rng.exponential(130 * DAY, BLOCK_PATIENTS), DAY, 364 * DAY).astype(np.int64)
+    admitted = np.zeros(BLOCK_PATIENTS, dtype=bool)
+    admitted[draft.person] = True
+    # One-year mortality after admission is about 13% at age 65. Its dependence on age and disease is an assumption.
+    log_odds = -3.2 + (people.anchor_age - 65) / 16 + 0.9 * burden.sum(axis=1) + np.where(admitted, 0.6, -1.0)
+    dies = (death == NONE) & (last_contact != NONE) & (rng.random(BLOCK_PATIENTS) < 1 / (1 + np.exp(-log_odds)))
+    later = last_contact + np.clip(rng.exponential(130 * DAY, BLOCK_PATIENTS), DAY, 364 * DAY).astype(np.int64)
     death = np.where(dies, later, death)
     return People(**{**vars(people), "death": death})
 
 
-def _places(
-    streams: Streams, people: People, stays: _Stays, visits: _Visits, levels: Floats
+def _assign_units(
+    streams: Streams, people: People, draft: _AdmissionDraft, visits: _Visits, levels: Floats
 ) -> tuple[Admissions, EdStays, Episodes, IcuStays, Transfers]:
-    """Give every stay its units, and from them the tables' own identifiers."""
+    """Assign units to every admission and visit, and draw the identifiers of the tables."""
     rng = streams.rng("places")
-    segments = _segments(rng, stays, visits)
+    segments = _segments(rng, draft, visits)
     ids = streams.unique_ids("transfer", len(segments.person))
-    admissions = _admission_rows(streams, rng, people, stays, segments, ids)
-    ed, admissions = _ed_rows(stays, visits, segments, ids, admissions)
+    admissions = _admission_rows(streams, rng, people, draft, segments, ids)
+    ed, admissions = _ed_rows(draft, visits, segments, ids, admissions)
     episodes = Episodes(
-        person=np.concatenate([stays.person, visits.person]),
-        start=np.concatenate([stays.arrival, visits.arrival]),
-        end=np.concatenate([stays.discharge, visits.arrival + visits.length]),
-        illness=np.concatenate([stays.illness, visits.illness]),
-        severity=np.concatenate([stays.severity, visits.severity]),
-        dying=np.concatenate([stays.died, np.zeros(len(visits.person), dtype=bool)]),
+        person=np.concatenate([draft.person, visits.person]),
+        start=np.concatenate([draft.arrival, visits.arrival]),
+        end=np.concatenate([draft.discharge, visits.arrival + visits.length]),
+        illness=np.concatenate([draft.illness, visits.illness]),
+        severity=np.concatenate([draft.severity, visits.severity]),
+        dying=np.concatenate([draft.died, np.zeros(len(visits.person), dtype=bool)]),
     )
     transfers = Transfers(
         person=segments.person,
@@ -282,12 +286,12 @@ def _places(
         start=segments.start,
         end=segments.end,
     )
-    return admissions, ed, episodes, _icu_rows(streams, stays, segments, ids, levels), transfers
+    return admissions, ed, episodes, _icu_rows(streams, draft, segments, ids, levels), transfers
 
 
 @dataclass(frozen=True)
-class _Segments:
-    """Times in one unit, ordered by patient and time; `part` says which: see PARTS."""
+class _UnitSegments:
+    """Times spent in one unit, ordered by patient and time. `part` is a position in PARTS."""
 
     person: Ints
     admission: Ints
@@ -302,49 +306,52 @@ class _Segments:
 PARTS = (
     "ED", "ward before", "ICU", "second ICU unit", "ward", "ICU again", "ward at the end", "other ward", "discharge",
 )  # fmt: skip
-"""Where an admission may be, in order of time. An ICU stay is parts 2 and 3 together, or part 5."""
+"""Parts of an admission in order of time. An ICU stay consists of parts 2 and 3, or of part 5."""
 
 
-def _segments(rng: np.random.Generator, stays: _Stays, visits: _Visits) -> _Segments:
-    total = len(stays.person)
-    icu = stays.icu
-    short = stays.discharge - stays.admit < 1.2 * DAY
+def _segments(rng: np.random.Generator, draft: _AdmissionDraft, visits: _Visits) -> _UnitSegments:
+    total = len(draft.person)
+    icu = draft.icu
+    short = draft.discharge - draft.admit < 1.2 * DAY
     returns = icu & (rng.random(total) < ICU_RETURN)
     table = catalog.read("illnesses.csv")
-    surgical = table["surgical"].to_numpy()[stays.illness].astype(bool)
+    surgical = table["surgical"].to_numpy()[draft.illness].astype(bool)
     has = np.zeros((total, len(PARTS)), dtype=bool)
-    has[:, 0] = stays.via_ed
+    has[:, 0] = draft.via_ed
     has[:, 1] = (icu & (rng.random(total) < np.where(surgical, 0.55, 0.33))) | ~icu
     has[:, 2] = icu
     has[:, 3] = icu & (rng.random(total) < 0.07)
-    has[:, 4] = icu & ~(stays.died & (rng.random(total) < 0.9)) | returns
+    has[:, 4] = icu & ~(draft.died & (rng.random(total) < 0.9)) | returns
     has[:, 5] = returns
-    has[:, 6] = returns & ~(stays.died & (rng.random(total) < 0.9))
-    has[:, 7] = ~short & ~has[:, 6] & ~(stays.died & icu) & (rng.random(total) < 0.8)
+    has[:, 6] = returns & ~(draft.died & (rng.random(total) < 0.9))
+    has[:, 7] = ~short & ~has[:, 6] & ~(draft.died & icu) & (rng.random(total) < 0.8)
     has[:, 8] = True
-    # Mean time in the ICU is 3.5 days (MIMIC-IV demo 2.2: 3.7); how the rest of a stay is divided is an assumption.
+    # The mean time in the ICU is 3.5 days (MIMIC-IV demo 2.2: 3.7). How the rest of a stay is divided is an assumption.
     weight = (0.3 + rng.gamma(2.0, 1.0, has.shape)) * np.array([0, 0.45, 1.0, 0.5, 0.85, 0.7, 0.8, 0.8, 0]) * has
-    length = (stays.discharge - stays.admit).astype(np.float64)
+    length = (draft.discharge - draft.admit).astype(np.float64)
     share = weight / weight.sum(axis=1, keepdims=True)
-    edges = stays.admit[:, None] + np.rint(np.cumsum(share, axis=1) * length[:, None]).astype(np.int64)
+    edges = draft.admit[:, None] + np.rint(np.cumsum(share, axis=1) * length[:, None]).astype(np.int64)
     end = edges
-    start = np.concatenate([stays.admit[:, None], edges[:, :-1]], axis=1)
-    # The bed upstairs is entered when the ED is left, not when the admission is written: unless the wait outlasts it.
-    departure = np.minimum(stays.arrival + stays.ed_length, edges[:, 1:8].max(axis=1))
+    start = np.concatenate([draft.admit[:, None], edges[:, :-1]], axis=1)
+    # A patient moves to the first bed on leaving the ED, not at the admission time. The ED stay ends before half of the
+    # time in that bed has passed.
+    departure = np.minimum(draft.arrival + draft.ed_length, edges[:, 1:8].max(axis=1))
     first_part = np.argmax(has[:, 1:], axis=1) + 1
     rows = np.arange(total)
     departure = np.minimum(departure, (start[rows, first_part] + end[rows, first_part]) // 2)
-    departure = np.maximum(departure, stays.admit + MINUTE)
-    start[:, 0], end[:, 0] = stays.arrival, np.where(stays.via_ed, departure, stays.admit)
-    start[rows, first_part] = np.where(stays.via_ed, departure, stays.admit)
-    start[:, 8], end[:, 8] = stays.discharge, NONE
-    return _flatten(rng, stays, visits, has, start, end)
+    departure = np.maximum(departure, draft.admit + MINUTE)
+    start[:, 0], end[:, 0] = draft.arrival, np.where(draft.via_ed, departure, draft.admit)
+    start[rows, first_part] = np.where(draft.via_ed, departure, draft.admit)
+    start[:, 8], end[:, 8] = draft.discharge, NONE
+    return _flatten(rng, draft, visits, has, start, end)
 
 
-def _flatten(rng: np.random.Generator, stays: _Stays, visits: _Visits, has: Bools, start: Ints, end: Ints) -> _Segments:
+def _flatten(
+    rng: np.random.Generator, draft: _AdmissionDraft, visits: _Visits, has: Bools, start: Ints, end: Ints
+) -> _UnitSegments:
     stay, part = np.nonzero(has)
     count = len(visits.person)
-    person = np.concatenate([stays.person[stay], visits.person])
+    person = np.concatenate([draft.person[stay], visits.person])
     admission = np.concatenate([stay, np.full(count, -1)])
     visit = np.concatenate([np.full(len(stay), -1), np.arange(count)])
     parts = np.concatenate([part, np.zeros(count, dtype=np.int64)])
@@ -352,74 +359,79 @@ def _flatten(rng: np.random.Generator, stays: _Stays, visits: _Visits, has: Bool
     ends = np.concatenate([end[has], visits.arrival + visits.length])
     order = np.lexsort((parts, starts, person))
     services = catalog.read("illnesses.csv")["service"]
-    service = services.gather(stays.illness[np.maximum(admission, 0)]) if len(stays.person) else services.clear()
+    service = services.gather(draft.illness[np.maximum(admission, 0)]) if len(draft.person) else services.clear()
     unit = _units(rng, parts, service, admission)
     first = np.ones(len(parts), dtype=bool)
     inside = admission >= 0
     beds = np.flatnonzero(inside & (parts > 0) & (parts < 8))
     first[beds[1:]] = admission[beds[1:]] != admission[beds[:-1]]
     kind = pl.Series(np.select([parts == 0, parts == 8, first], ["ED", "discharge", "admit"], "transfer"))
-    return _Segments(
+    return _UnitSegments(
         person[order], admission[order], visit[order], parts[order], starts[order], ends[order],
         kind.gather(order), unit.gather(order),
     )  # fmt: skip
 
 
 def _units(rng: np.random.Generator, part: Ints, service: pl.Series, admission: Ints) -> pl.Series:
-    """Return the care unit of each part: by the service the illness belongs to."""
+    """Draw the care unit of each part, by the service that treats the illness."""
     unit = np.full(len(part), None, dtype=object)
     unit[part == 0] = "Emergency Department"
     intensive = np.isin(part, (2, 3, 5))
-    names = service.to_numpy() if len(service) else np.empty(0, dtype=object)
-    for name in sorted(set(names)):
+    services = service.to_numpy() if len(service) else np.empty(0, dtype=object)
+    for name in sorted(set(services)):
         for prefix, where in (("icu", intensive), ("ward", ~intensive & (part > 0) & (part < 8))):
-            rows = np.flatnonzero(where & (admission >= 0) & (names == name))
+            rows = np.flatnonzero(where & (admission >= 0) & (services == name))
             unit[rows] = catalog.draw_choice(rng, f"{prefix}_{name}", len(rows)).to_numpy()
     return pl.Series(unit, dtype=pl.String)
 
 
 def _admission_rows(
-    streams: Streams, rng: np.random.Generator, people: People, stays: _Stays, segments: _Segments, ids: Ints
+    streams: Streams,
+    rng: np.random.Generator,
+    people: People,
+    draft: _AdmissionDraft,
+    segments: _UnitSegments,
+    ids: Ints,
 ) -> Admissions:
     table = catalog.read("illnesses.csv")
-    total = len(stays.person)
-    surgical = table["surgical"].to_numpy()[stays.illness].astype(bool)
-    brief = stays.discharge - stays.admit < 1.5 * DAY
+    total = len(draft.person)
+    surgical = table["surgical"].to_numpy()[draft.illness].astype(bool)
+    brief = draft.discharge - draft.admit < 1.5 * DAY
     kinds = [
-        (stays.via_ed & brief & ~stays.icu, "admission_type_brief"),
-        (stays.via_ed & ~(brief & ~stays.icu), "admission_type_ed"),
-        (~stays.via_ed & surgical, "admission_type_surgical"),
-        (~stays.via_ed & ~surgical, "admission_type_other"),
+        (draft.via_ed & brief & ~draft.icu, "admission_type_brief"),
+        (draft.via_ed & ~(brief & ~draft.icu), "admission_type_ed"),
+        (~draft.via_ed & surgical, "admission_type_surgical"),
+        (~draft.via_ed & ~surgical, "admission_type_other"),
     ]
     kind = np.full(total, None, dtype=object)
     for where, field in kinds:
         kind[where] = catalog.draw_choice(rng, field, int(where.sum())).to_numpy()
     return Admissions(
-        person=stays.person,
+        person=draft.person,
         hadm_id=streams.unique_ids("hadm", total),
-        admit=stays.admit,
-        discharge=stays.discharge,
-        death=np.where(stays.died, stays.discharge, NONE),
-        illness=stays.illness,
+        admit=draft.admit,
+        discharge=draft.discharge,
+        death=np.where(draft.died, draft.discharge, NONE),
+        illness=draft.illness,
         kind=pl.Series(kind, dtype=pl.String),
-        service=table["service"].gather(stays.illness),
+        service=table["service"].gather(draft.illness),
         ed=np.full(total, -1),
-        icu=stays.icu,
+        icu=draft.icu,
         surgical=surgical,
-        true_year=_year(stays.admit) - people.shift[stays.person],
+        true_year=_year(draft.admit) - people.shift[draft.person],
     )
 
 
 def _ed_rows(
-    stays: _Stays, visits: _Visits, segments: _Segments, ids: Ints, admissions: Admissions
+    draft: _AdmissionDraft, visits: _Visits, segments: _UnitSegments, ids: Ints, admissions: Admissions
 ) -> tuple[EdStays, Admissions]:
     rows = np.flatnonzero(segments.part == 0)
     admission, visit = segments.admission[rows], segments.visit[rows]
-    number = np.full(len(stays.person), -1)
+    number = np.full(len(draft.person), -1)
     number[admission[admission >= 0]] = np.flatnonzero(admission >= 0)
     ed = EdStays(
         person=segments.person[rows],
-        episode=np.where(admission >= 0, admission, len(stays.person) + visit),
+        episode=np.where(admission >= 0, admission, len(draft.person) + visit),
         admission=admission,
         stay_id=ids[rows],
         arrival=segments.start[rows],
@@ -428,17 +440,17 @@ def _ed_rows(
     return ed, Admissions(**{**vars(admissions), "ed": number})
 
 
-def _icu_rows(streams: Streams, stays: _Stays, segments: _Segments, ids: Ints, levels: Floats) -> IcuStays:
-    """An ICU stay is a run of neighbouring ICU units; it has the first one's transfer_id (mimic-code issue 929)."""
+def _icu_rows(streams: Streams, draft: _AdmissionDraft, segments: _UnitSegments, ids: Ints, levels: Floats) -> IcuStays:
+    """Return ICU stays: runs of consecutive ICU units, with the transfer_id of the first (mimic-code issue 929)."""
     rng = streams.rng("icu")
     first = np.flatnonzero(np.isin(segments.part, (2, 5)))
     following = np.minimum(first + 1, max(len(segments.part) - 1, 0))
-    goes_on = (segments.part[following] == 3) & (segments.part[first] == 2)
-    last = np.where(goes_on, following, first)
+    has_second_unit = (segments.part[following] == 3) & (segments.part[first] == 2)
+    last = np.where(has_second_unit, following, first)
     person, admission = segments.person[first], segments.admission[first]
     arrival, departure = segments.start[first], segments.end[last]
-    total, severity, died = len(first), stays.severity[admission], stays.died[admission]
-    care = catalog.read("icu_care.csv")[stays.illness[admission]]
+    total, severity, died = len(first), draft.severity[admission], draft.died[admission]
+    care = catalog.read("icu_care.csv")[draft.illness[admission]]
 
     def needs(column: str) -> Bools:
         chance = care[column].to_numpy() * (severity / 1.3) ** 1.5 * np.where(died, 1.8, 1.0)
@@ -471,8 +483,8 @@ def _levels(streams: Streams, people: People) -> tuple[Floats, Floats]:
     shape = (BLOCK_PATIENTS, catalog.signals().height)
     traits = np.stack([people.female, ~people.female, people.anchor_age >= 75, np.zeros(BLOCK_PATIENTS, dtype=bool)])
     causes = np.concatenate([people.conditions, traits.T], axis=1).astype(np.float64)
-    lifelong = causes @ catalog.effects()[: causes.shape[1]]
-    return 0.75 * rng.standard_normal(shape) + lifelong, rng.uniform(0, 2 * np.pi, shape)
+    chronic_effects = causes @ catalog.effects()[: causes.shape[1]]
+    return 0.75 * rng.standard_normal(shape) + chronic_effects, rng.uniform(0, 2 * np.pi, shape)
 
 
 def _new_year(year: Ints) -> Ints:

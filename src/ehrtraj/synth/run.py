@@ -1,4 +1,4 @@
-"""Writes a synthetic release: blocks of patients drawn in parallel, put together in order."""
+"""Write a synthetic release: draw blocks of patients in parallel and append them to the files in order."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from ehrtraj.synth import defects
 from ehrtraj.synth.life import draw_block
 from ehrtraj.synth.releases import (
     RELEASES,
-    Shape,
-    known_subjects,
-    patients_of_block,
-    shape,
+    ReleaseDifferences,
+    included_subjects,
+    patients_per_block,
+    read_differences,
     tables_not_drawn,
-    without_later_deaths,
+    with_released_deaths,
 )
 from ehrtraj.synth.tables import (
     charting,
@@ -51,12 +51,12 @@ from ehrtraj.synth.tables import (
 from ehrtraj.synth.write import GzipFile, TablePart, pack
 from ehrtraj.version import __version__
 
-MOST_PATIENTS = 370_000
-"""subject_ids are spread over ten million numbers, 27 apart; the full release has 364,627 patients."""
+MAX_PATIENTS = 370_000
+"""The range of subject_ids has ten million numbers and each patient takes 27. The full release has 364,627 patients."""
 
 _KIND = "synth"
 
-# Labs before charting, which copies some of them.
+# Labs come before charting, which copies some of their results.
 _MODULES: tuple[ModuleType, ...] = (
     encounters, labs, microbiology, omr, orders, coding, charting, fluids, emergency, notes,
 )  # fmt: skip
@@ -69,30 +69,30 @@ real patients and nothing about medicine can be learned from it.
 
 
 class SynthReporter:
-    """Receives the news of the work. This one keeps silent."""
+    """Receive progress reports. This base class ignores them."""
 
     def note(self, text: str) -> None:
-        """A thing the user should know."""
+        """Receive a message for the user."""
 
     def begin(self, patients: int) -> None:
-        """Work on this many patients begins."""
+        """Start a run that writes `patients` patients."""
 
     def advance(self, patients: int, rows: int) -> None:
-        """So many patients more are written, with so many rows."""
+        """Report that `patients` more patients, with `rows` rows, have been written."""
 
     def close(self) -> None:
-        """The work ended, in whatever way."""
+        """End the run, whether it succeeded or failed."""
 
 
 @dataclass(frozen=True)
 class SynthSettings:
-    """Everything that decides the bytes of a synthetic release.
+    """The settings that determine the bytes of a synthetic release.
 
     Attributes:
-        patients: how many.
-        seed: of every draw.
-        release: of which release it has the form, see RELEASES.
-        defects: for each kind of defect, the share of the rows it could touch that it does touch; 0 is clean.
+        patients: number of patients.
+        seed: random seed.
+        release: release whose form to use, one of RELEASES.
+        defects: for each kind of defect, the share of eligible rows that get it; 0 plants no defects.
     """
 
     patients: int = 1000
@@ -101,28 +101,28 @@ class SynthSettings:
     defects: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.patients <= MOST_PATIENTS:
-            raise SettingsError(f"--patients must be between 1 and {MOST_PATIENTS:,}, not {self.patients:,}")
+        if not 1 <= self.patients <= MAX_PATIENTS:
+            raise SettingsError(f"--patients must be between 1 and {MAX_PATIENTS:,}, not {self.patients:,}")
         if self.seed < 0:
             raise SettingsError(f"--seed must be 0 or more, not {self.seed}")
         if self.release not in RELEASES:
             raise SettingsError(f"--release must be one of {', '.join(RELEASES)}, not {self.release}")
         if not 0 <= self.defects <= 1:
-            raise SettingsError(f"--defects is a share between 0 and 1, not {self.defects}")
+            raise SettingsError(f"--defects must be between 0 and 1, not {self.defects}")
 
 
 @dataclass(frozen=True)
 class SynthResult:
-    """What was written.
+    """Summary of a synthetic release that was written.
 
     Attributes:
-        path: the folder.
-        settings: what was asked for.
-        rows: rows by file, as `hosp/labevents`.
-        bytes: size of all files.
-        defects: how many defects were planted.
-        seconds: how long it took.
-        peak_memory: most bytes held by all processes together.
+        path: folder of the release.
+        settings: settings it was drawn with.
+        rows: number of rows by file, such as `hosp/labevents`.
+        bytes: total size of all files.
+        defects: number of planted defects.
+        seconds: elapsed time.
+        peak_memory: peak memory of all processes together, in bytes.
     """
 
     path: Path
@@ -136,7 +136,7 @@ class SynthResult:
 
 @dataclass(frozen=True)
 class _BlockParts:
-    """One block, written: a part of each file, and the answers to its defects."""
+    """One drawn block: its part of each file, and the answers for its defects."""
 
     patients: int
     parts: dict[str, TablePart]
@@ -156,18 +156,18 @@ def synth(
     """Write a synthetic release with the modules hosp, icu, ed and note.
 
     Args:
-        out: folder to write; must not exist yet, or be empty.
-        patients: how many, up to 370,000. The first ones stay the same however many there are.
-        seed: of every draw. The same settings give the same bytes, whatever the processors.
-        release: `1.0`, `2.2`, `3.0` or `3.1`: the same patients, less what the release lacks. Releases before 3.0
-            pass over those first seen from 2020 on.
-        defects: for each kind of defect in `catalog/defects.csv`, the share of the rows it could touch that it does
-            touch; with any, `answers.parquet` says what was planted where and what the right event is.
-        max_cpus: most processes at work at once; all by default.
-        reporter: told about progress.
+        out: folder to write; must be empty or not exist yet.
+        patients: number of patients, up to 370,000. The first patients are the same for any number.
+        seed: random seed. The same settings give the same bytes, regardless of the number of CPU cores.
+        release: `1.0`, `2.2`, `3.0` or `3.1`. All have the same patients, without what the release lacks. Releases
+            before 3.0 skip patients who were first seen in 2020 or later.
+        defects: for each kind of defect in `catalog/defects.csv`, the share of eligible rows that get it. If it is
+            above 0, `answers.parquet` lists every planted defect with its row and the right event.
+        max_cpus: maximum number of CPU cores to use; all by default.
+        reporter: receives progress reports.
 
     Returns:
-        What was written: rows by file, bytes, seconds, memory.
+        Summary of the release: rows by file, bytes, seconds, memory.
 
     Raises:
         SettingsError: if a setting is out of range.
@@ -180,7 +180,7 @@ def synth(
     if note:
         reporter.note(note)
     path = Path(out)
-    with private_files(), _unfinished(path) as folder, PeakMemory() as memory:
+    with private_files(), _folder_until_complete(path) as folder, PeakMemory() as memory:
         try:
             rows, answers = _write(folder, settings, cpus, reporter)
         finally:
@@ -197,12 +197,12 @@ def synth(
 
 
 @contextmanager
-def _unfinished(path: Path) -> Iterator[Path]:
-    """Give a folder beside `path` that takes its name when all went well, and is gone when it did not."""
+def _folder_until_complete(path: Path) -> Iterator[Path]:
+    """Yield a folder next to `path`. It is renamed to `path` on success and removed on failure."""
     folder = path.parent / f".{path.name}.{os.getpid()}.unfinished"
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise OutputError(f"{path} is already there: name another folder, or remove it first")
+            raise OutputError(f"{path} already exists: choose another folder, or remove it first")
         refuse_link(path)
         refuse_in_dataset(path)
         _remove_leftovers(path)
@@ -223,7 +223,7 @@ def _unfinished(path: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what runs left that were killed before they could."""
+    """Remove unfinished folders of runs that were killed."""
     for folder in path.parent.glob(f".{path.name}.*.unfinished"):
         owner = folder.name.split(".")[-2]
         if owner.isdigit() and not psutil.pid_exists(int(owner)) and is_claimed(folder, _KIND):
@@ -231,73 +231,78 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _write(folder: Path, settings: SynthSettings, cpus: int, reporter: SynthReporter) -> tuple[dict[str, int], int]:
-    form = shape(settings.release)
+    differences = read_differences(settings.release)
     files: dict[str, GzipFile] = {}
     answers: list[pl.DataFrame] = []
     try:
         for table, frame in _dictionaries().items():
-            if table not in form.absent:
-                files[table] = GzipFile(folder / f"{form.file(table)}.csv.gz")
-                files[table].append(pack(form.conform(table, frame), header=True))
-                files[table].append(pack(form.conform(table, frame)))
-        for table, columns in tables_not_drawn(settings.release, {*files, *_empty_tables(), *form.absent}).items():
+            if table not in differences.absent:
+                files[table] = GzipFile(folder / f"{differences.file(table)}.csv.gz")
+                files[table].append(pack(differences.conform(table, frame), header=True))
+                files[table].append(pack(differences.conform(table, frame)))
+        drawn_tables = {*files, *_empty_tables(), *differences.absent}
+        for table, columns in tables_not_drawn(settings.release, drawn_tables).items():
             files[table] = GzipFile(folder / f"{table}.csv.gz")
             files[table].append(pack(pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), header=True))
         reporter.begin(settings.patients)
         for block in _blocks(settings, cpus):
             for table, part in block.parts.items():
                 if table not in files:
-                    files[table] = GzipFile(folder / f"{form.file(table)}.csv.gz")
-                    files[table].append(_header(form, table))
+                    files[table] = GzipFile(folder / f"{differences.file(table)}.csv.gz")
+                    files[table].append(_header(differences, table))
                 files[table].append(part)
             answers.append(block.answers)
             reporter.advance(block.patients, sum(part.rows for part in block.parts.values()))
-        sums = {f"{form.file(table)}.csv.gz": file.finish() for table, file in files.items()}
+        checksums = {f"{differences.file(table)}.csv.gz": file.finish() for table, file in files.items()}
     finally:
         for file in files.values():
             file.abandon()
-    planted = pl.concat(answers)
+    all_answers = pl.concat(answers)
     if settings.defects:
-        planted.write_parquet(folder / "answers.parquet")
-    _write_about(folder, settings, sums)
-    return {form.file(table): file.rows for table, file in sorted(files.items())}, planted.height
+        all_answers.write_parquet(folder / "answers.parquet")
+    _write_descriptions(folder, settings, checksums)
+    return {differences.file(table): file.rows for table, file in sorted(files.items())}, all_answers.height
 
 
-def _write_about(folder: Path, settings: SynthSettings, sums: dict[str, str]) -> None:
-    lines = "".join(f"{checksum} {name}\n" for name, checksum in sorted(sums.items()))
+def _write_descriptions(folder: Path, settings: SynthSettings, checksums: dict[str, str]) -> None:
+    lines = "".join(f"{checksum} {name}\n" for name, checksum in sorted(checksums.items()))
     (folder / "SHA256SUMS.txt").write_text(lines, encoding="utf-8", newline="\n")
     about = _ABOUT.format(release=settings.release, version=__version__)
     (folder / "README.txt").write_text(about, encoding="utf-8", newline="\n")
-    made = {**vars(settings), "ehrtraj": __version__}
-    (folder / SYNTHETIC_MARKER).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8", newline="\n")
+    marker = {**vars(settings), "ehrtraj": __version__}
+    (folder / SYNTHETIC_MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8", newline="\n")
 
 
 def _blocks(settings: SynthSettings, cpus: int) -> Iterator[_BlockParts]:
-    """Draw all blocks, several at a time, and give them in order."""
-    whole = patients_of_block(settings.release)
-    sizes = [min(whole, settings.patients - first) for first in range(0, settings.patients, whole)]
+    """Draw all blocks in parallel, and yield them in order."""
+    full_size = patients_per_block(settings.release)
+    sizes = [min(full_size, settings.patients - first) for first in range(0, settings.patients, full_size)]
     if min(cpus, len(sizes)) == 1:
-        yield from (_draw(settings, number, size) for number, size in enumerate(sizes))
+        yield from (_draw_parts(settings, number, size) for number, size in enumerate(sizes))
         return
     tasks = ((number, (settings, number, size)) for number, size in enumerate(sizes))
-    # Blocks that are done wait for an earlier one: few, since all take about as long.
-    done: dict[int, _BlockParts] = {}
-    following = 0
-    for number, block in stream_tasks(_draw, tasks, min(cpus, len(sizes))):
-        done[number] = block
-        while following in done:
-            yield done.pop(following)
-            following += 1
+    # Finished blocks wait here for earlier ones. They are few, since all blocks take about the same time.
+    finished: dict[int, _BlockParts] = {}
+    next_number = 0
+    for number, block in stream_tasks(_draw_parts, tasks, min(cpus, len(sizes))):
+        finished[number] = block
+        while next_number in finished:
+            yield finished.pop(next_number)
+            next_number += 1
 
 
-def _draw(settings: SynthSettings, number: int, size: int) -> _BlockParts:
-    form = shape(settings.release)
-    tables, answers = _tables(settings, number, size)
-    parts = {table: pack(form.conform(table, frame)) for table, frame in tables.items() if table not in form.absent}
-    return _BlockParts(size, parts, _renamed(answers, form))
+def _draw_parts(settings: SynthSettings, number: int, size: int) -> _BlockParts:
+    differences = read_differences(settings.release)
+    tables, answers = _draw_tables(settings, number, size)
+    parts = {
+        table: pack(differences.conform(table, frame))
+        for table, frame in tables.items()
+        if table not in differences.absent
+    }
+    return _BlockParts(size, parts, _conform_answers(answers, differences))
 
 
-def _tables(settings: SynthSettings, number: int, size: int) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+def _draw_tables(settings: SynthSettings, number: int, size: int) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """Draw every table of a block, and plant its defects."""
     block = draw_block(settings.seed, number)
     tables: dict[str, pl.DataFrame] = {}
@@ -305,37 +310,38 @@ def _tables(settings: SynthSettings, number: int, size: int) -> tuple[dict[str, 
         drawn = module.draw(block)
         block.cache.update(drawn)
         tables.update(drawn)
-    known = known_subjects(block, settings.release, size)
-    if known is not None:
-        tables = {name: frame.filter(pl.col("subject_id").is_in(known.implode())) for name, frame in tables.items()}
-    tables["hosp/patients"] = without_later_deaths(tables["hosp/patients"], block, settings.release)
+    included = included_subjects(block, settings.release, size)
+    if included is not None:
+        subjects = included.implode()
+        tables = {name: frame.filter(pl.col("subject_id").is_in(subjects)) for name, frame in tables.items()}
+    tables["hosp/patients"] = with_released_deaths(tables["hosp/patients"], block, settings.release)
     return defects.plant(tables, block.streams.rng("defects"), settings.defects)
 
 
-def _renamed(answers: pl.DataFrame, form: Shape) -> pl.DataFrame:
-    """Name the tables of answers as the release does, and leave out those it lacks."""
-    kept = answers.filter(~pl.col("table").is_in(list(form.absent)))
-    return kept.with_columns(pl.col("table").replace(form.files))
+def _conform_answers(answers: pl.DataFrame, differences: ReleaseDifferences) -> pl.DataFrame:
+    """Rename the tables of answers as the release does, and drop answers for tables it lacks."""
+    present = answers.filter(~pl.col("table").is_in(list(differences.absent)))
+    return present.with_columns(pl.col("table").replace(differences.files))
 
 
 @cache
 def _empty_tables() -> dict[str, pl.DataFrame]:
-    """Return all tables of patients without rows."""
-    return {table: frame.clear() for table, frame in _tables(SynthSettings(1), 0, 1)[0].items()}
+    """Return all patient tables without their rows."""
+    return {table: frame.clear() for table, frame in _draw_tables(SynthSettings(1), 0, 1)[0].items()}
 
 
-def _header(form: Shape, table: str) -> TablePart:
-    return pack(form.conform(table, _empty_tables()[table]), header=True)
+def _header(differences: ReleaseDifferences, table: str) -> TablePart:
+    return pack(differences.conform(table, _empty_tables()[table]), header=True)
 
 
 def _dictionaries() -> dict[str, pl.DataFrame]:
-    """Return the tables that are the same for all patients; those that several modules fill, put together."""
-    found: dict[str, list[pl.DataFrame]] = {}
+    """Return the dictionary tables. If several modules contribute to a table, combine their rows."""
+    frames_by_table: dict[str, list[pl.DataFrame]] = {}
     for module in _MODULES:
         if hasattr(module, "dictionaries"):
             for table, frame in module.dictionaries().items():
-                found.setdefault(table, []).append(frame)
+                frames_by_table.setdefault(table, []).append(frame)
     return {
         table: pl.concat(frames).unique(maintain_order=True).sort(frames[0].columns[:2])
-        for table, frames in found.items()
+        for table, frames in frames_by_table.items()
     }

@@ -1,4 +1,4 @@
-"""Writes tables as MIMIC-IV does: `.csv.gz` whose parts are compressed apart and put together as one gzip stream."""
+"""Write tables as MIMIC-IV does: `.csv.gz` files. Parts are compressed separately and joined into one gzip stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from isal import isal_zlib
 # isal's levels 1 and 2 take the same time (0.29 and 0.28 s for 48 MB of chart rows); 2 never makes larger files.
 _LEVEL = 2
 _RAW_DEFLATE = -15
-# No name and no time, so that the same rows are the same bytes.
+# The header has no file name and no time, so that the same rows give the same bytes.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LAST_EMPTY_BLOCK = b"\x03\x00"
 _TIMESTAMP, _DATE = "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"
@@ -26,10 +26,10 @@ class TablePart:
     """Some rows of a table, compressed so that parts can be joined.
 
     Attributes:
-        data: raw deflate, ending at a byte's edge, not final.
-        checksum: CRC-32 of the text.
-        size: bytes of the text.
-        rows: how many.
+        data: raw deflate data that ends on a byte boundary, without a final block.
+        checksum: CRC-32 of the uncompressed text.
+        size: size of the uncompressed text in bytes.
+        rows: number of rows.
     """
 
     data: bytes
@@ -40,12 +40,12 @@ class TablePart:
 
 def _as_written(name: str, kind: pl.DataType) -> pl.Expr:
     column = pl.col(name)
-    # 29 and not 29.0, as in the real files.
+    # The real files contain 29, not 29.0.
     return column.cast(pl.String).str.strip_suffix(".0") if kind == pl.Float64 else column
 
 
 def pack(frame: pl.DataFrame, *, header: bool = False) -> TablePart:
-    """Return the rows of a frame, or with `header` its column names alone, as a part of a .csv.gz file."""
+    """Return the rows of a frame, or with `header` only its column names, as a part of a .csv.gz file."""
     rows = frame.clear() if header else frame
     text = io.BytesIO()
     rows.select(_as_written(name, kind) for name, kind in rows.schema.items()).write_csv(
@@ -58,7 +58,7 @@ def pack(frame: pl.DataFrame, *, header: bool = False) -> TablePart:
 
 
 class GzipFile:
-    """A .csv.gz file that grows by parts, and its SHA-256."""
+    """A .csv.gz file that is written part by part, with its SHA-256."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -69,28 +69,28 @@ class GzipFile:
         self._hash = hashlib.sha256()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("wb")
-        self._put(_GZIP_HEADER)
+        self._write(_GZIP_HEADER)
 
-    def _put(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         self._file.write(data)
         self._hash.update(data)
         self.bytes += len(data)
 
     def append(self, part: TablePart) -> None:
-        """Add the next part."""
-        self._put(part.data)
+        """Append the next part."""
+        self._write(part.data)
         self._checksum = isal_zlib.crc32_combine(self._checksum, part.checksum, part.size)
         self._size += part.size
         self.rows += part.rows
 
     def finish(self) -> str:
-        """End the file, bring it to disk, and return its SHA-256."""
-        self._put(_LAST_EMPTY_BLOCK + struct.pack("<II", self._checksum, self._size & 0xFFFFFFFF))
+        """Complete the file, sync it to disk, and return its SHA-256."""
+        self._write(_LAST_EMPTY_BLOCK + struct.pack("<II", self._checksum, self._size & 0xFFFFFFFF))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         return self._hash.hexdigest()
 
     def abandon(self) -> None:
-        """Close the file as it is."""
+        """Close the file without completing it."""
         self._file.close()
