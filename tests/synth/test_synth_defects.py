@@ -1,4 +1,4 @@
-"""Planted defects: every kind occurs, its answer names exactly what was done, and nothing else is touched."""
+"""Planted defects: every kind occurs, its answer describes exactly the change, and no other row changes."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ from ehrtraj.synth.tables import (
 Tables = dict[str, pl.DataFrame]
 
 PATIENTS, ROWS = 40, 60
-HIGH = 0.1
+HIGH_RATE = 0.1
 SEEDS = range(10)
 BEGIN = np.datetime64("2150-03-01T08:00:00", "us")
 HOUR, DAY = 3600, 86400
 
 
-# ---- a small block made by hand -------------------------------------------------------------------------------------
+# ---- a small handmade block -----------------------------------------------------------------------------------------
 def times(seconds: Any) -> pl.Series:
     return pl.Series(BEGIN + np.asarray(seconds).astype("timedelta64[s]")).cast(pl.Datetime("us"))
 
 
 def frame(**columns: Any) -> pl.DataFrame:
-    """A frame of columns; lists are said again and again until they are as long as the longest column."""
+    """Return a frame of columns. Lists are repeated to the length of the longest column."""
     height = max(len(column) for column in columns.values())
-    whole = {
+    filled = {
         name: [column[i % len(column)] for i in range(height)] if isinstance(column, list) else column
         for name, column in columns.items()
     }
-    return pl.DataFrame({name: pl.Series(column) for name, column in whole.items()})
+    return pl.DataFrame({name: pl.Series(column) for name, column in filled.items()})
 
 
 def catalog(name: str) -> list[dict[str, str]]:
@@ -60,10 +60,11 @@ def catalog(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-class Small:
-    """Patients with two admissions a month apart, the second with an ICU stay: every fourth dies in it.
+class SmallBlock:
+    """Patients with two admissions a month apart, the second with an ICU stay.
 
-    Another fourth dies days later, at home. Every patient has as many rows in each other table.
+    A quarter of the patients die in the second admission, another quarter days later at home. In every other table each
+    patient has the same number of rows.
     """
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ class Small:
         self.row = patient.repeat(ROWS)
         self.number = np.arange(PATIENTS * ROWS)
         self.place = self.number % ROWS
-        # From the beginning of the second admission to its end.
+        # Rows are spread over the second admission.
         self.when = self.start[1::2][self.row] + self.place * (4 * DAY // ROWS // 60 * 60)
 
     def tables(self) -> Tables:
@@ -85,7 +86,7 @@ class Small:
             self._stays() | self._labs() | self._chart() | self._inputs() | self._orders() | self._coded() | self._ed()
         )
 
-    def _own(self) -> dict[str, Any]:
+    def _subject_and_admission(self) -> dict[str, Any]:
         return {"subject_id": self.subject[self.row], "hadm_id": self.hadm[1::2][self.row]}
 
     def _stays(self) -> Tables:
@@ -130,7 +131,10 @@ class Small:
             "hosp/labevents": frame(
                 labevent_id=1 + self.number,
                 subject_id=self.subject[self.row],
-                hadm_id=[None if out else int(h) for out, h in zip(outside, self._own()["hadm_id"], strict=True)],
+                hadm_id=[
+                    None if out else int(h)
+                    for out, h in zip(outside, self._subject_and_admission()["hadm_id"], strict=True)
+                ],
                 itemid=item,
                 charttime=times(when),
                 storetime=times(when + HOUR),
@@ -142,7 +146,7 @@ class Small:
             ),
             "hosp/microbiologyevents": frame(
                 microevent_id=self.number,
-                **self._own(),
+                **self._subject_and_admission(),
                 micro_specimen_id=self.number // 3,
                 chartdate=times(self.when).dt.truncate("1d"),
                 charttime=times(self.when),
@@ -164,7 +168,7 @@ class Small:
         item = np.array(list(charted))[self.number % len(charted)]
         number = np.array([charted[int(i)] for i in item])
         shared = {
-            **self._own(),
+            **self._subject_and_admission(),
             "stay_id": self.stay[self.row],
             "charttime": times(self.when),
             "storetime": times(self.when + 600),
@@ -177,7 +181,7 @@ class Small:
 
     def _inputs(self) -> Tables:
         shared = {
-            **self._own(),
+            **self._subject_and_admission(),
             "orderid": 1 + self.number,
             "starttime": times(self.when),
             "storetime": times(self.when + 600),
@@ -202,7 +206,7 @@ class Small:
         span = {"starttime": times(self.when), "stoptime": times(self.when + DAY)}
         return {
             "hosp/prescriptions": frame(
-                **self._own(),
+                **self._subject_and_admission(),
                 pharmacy_id=self.number,
                 drug_type=["MAIN"],
                 drug=["Heparin", "Aspirin"],
@@ -213,9 +217,9 @@ class Small:
                 gsn=["004380"],
                 ndc=["00409131230"],
             ),
-            "hosp/pharmacy": frame(**self._own(), pharmacy_id=self.number, **span),
+            "hosp/pharmacy": frame(**self._subject_and_admission(), pharmacy_id=self.number, **span),
             "hosp/emar": frame(
-                **self._own(),
+                **self._subject_and_admission(),
                 emar_id=entry,
                 emar_seq=self.number,
                 charttime=times(self.when),
@@ -231,12 +235,12 @@ class Small:
         }
 
     def _coded(self) -> Tables:
-        bill = {**self._own(), "seq_num": 1 + self.place}
+        bill = {**self._subject_and_admission(), "seq_num": 1 + self.place}
         return {
             "hosp/diagnoses_icd": frame(**bill, icd_code=["A419", "4019", "I10", "E8889"], icd_version=[10, 9, 10, 9]),
             "hosp/procedures_icd": frame(**bill, icd_code=["0BH17", "3961"], icd_version=[10, 9]),
             "hosp/drgcodes": frame(
-                **self._own(), drg_type=["HCFA"], drg_code=[f"{100 + place}" for place in self.place]
+                **self._subject_and_admission(), drg_type=["HCFA"], drg_code=[f"{100 + place}" for place in self.place]
             ),
             "hosp/omr": frame(
                 subject_id=self.subject[self.row],
@@ -280,48 +284,48 @@ class Small:
 
 
 @cache
-def small() -> Tables:
-    return Small().tables()
+def small_block() -> Tables:
+    return SmallBlock().tables()
 
 
 @cache
-def planted(seed: int) -> tuple[Tables, pl.DataFrame]:
-    return plant(small(), np.random.default_rng(seed), HIGH)
+def planted_small_block(seed: int) -> tuple[Tables, pl.DataFrame]:
+    return plant(small_block(), np.random.default_rng(seed), HIGH_RATE)
 
 
-# ---- a block as it is drawn -----------------------------------------------------------------------------------------
-def drawn(block: PatientBlock) -> Tables:
+# ---- a drawn block --------------------------------------------------------------------------------------------------
+def draw_tables(block: PatientBlock) -> Tables:
     modules = (encounters, labs, microbiology, omr, orders, coding, charting, fluids, emergency, notes)
     return {table: rows for module in modules for table, rows in module.draw(block).items()}
 
 
 @cache
-def whole() -> Tables:
-    return drawn(draw_block(7, 4))
+def drawn_block() -> Tables:
+    return draw_tables(draw_block(7, 4))
 
 
 @cache
-def planted_whole() -> tuple[Tables, pl.DataFrame]:
-    return plant(whole(), np.random.default_rng(5), 0.02)
+def planted_drawn_block() -> tuple[Tables, pl.DataFrame]:
+    return plant(drawn_block(), np.random.default_rng(5), 0.02)
 
 
-# ---- what is asked of both ------------------------------------------------------------------------------------------
+# ---- checks of both blocks ------------------------------------------------------------------------------------------
 def texts(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows as the file holds them."""
+    """Return rows as they are written in the file."""
     return rows.select(as_written(rows[name]) for name in rows.columns)
 
 
-def named(table: str, rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
-    """Answers of one table, each beside the rows that its key names."""
+def join_answers(table: str, rows: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+    """Join the answers of one table with the rows that their keys identify."""
     names = KEYS[table]
     keys = [json.loads(key) for key in answers["key"]]
     assert all(tuple(key) == names for key in keys)
     cells = {name: [_cell(key[name]) for key in keys] for name in names}
-    wanted = answers.select(pl.all().name.prefix("answer.")).hstack(
+    keyed_answers = answers.select(pl.all().name.prefix("answer.")).hstack(
         pl.DataFrame({f"key.{name}": column for name, column in cells.items()}, schema_overrides={})
         .cast(pl.String)
     )  # fmt: skip
-    return wanted.join(
+    return keyed_answers.join(
         texts(rows), left_on=[f"key.{name}" for name in names], right_on=list(names), nulls_equal=True, coalesce=False
     )
 
@@ -331,37 +335,39 @@ def _cell(value: object) -> str | None:
 
 
 def check_answers(tables: Tables, answers: pl.DataFrame) -> None:
-    """Each answer's key names one row, two for a duplicate, which hold what was written."""
-    for (table,), mine in answers.group_by("table", maintain_order=True):
-        rows = named(table, tables[table], mine)
-        twice = rows.filter(pl.col("answer.defect") == "exact_duplicate")
-        once = rows.filter(pl.col("answer.defect") != "exact_duplicate")
-        assert once.height == mine.filter(pl.col("defect") != "exact_duplicate").height, table
-        assert once["answer.key"].n_unique() == once.height, table
-        assert twice.height == 2 * (mine["defect"] == "exact_duplicate").sum(), table
-        for row in once.iter_rows(named=True):
+    """Check that each key identifies one row (two for a duplicate) with the cells that the answer records."""
+    for (table,), table_answers in answers.group_by("table", maintain_order=True):
+        rows = join_answers(table, tables[table], table_answers)
+        duplicates = rows.filter(pl.col("answer.defect") == "exact_duplicate")
+        others = rows.filter(pl.col("answer.defect") != "exact_duplicate")
+        assert others.height == table_answers.filter(pl.col("defect") != "exact_duplicate").height, table
+        assert others["answer.key"].n_unique() == others.height, table
+        assert duplicates.height == 2 * (table_answers["defect"] == "exact_duplicate").sum(), table
+        for row in others.iter_rows(named=True):
             assert row[row["answer.column"]] == row["answer.written"] != row["answer.original"], row
             assert row["subject_id"] == _cell(row["answer.subject_id"])
 
 
 def check_other_rows(before: Tables, tables: Tables, answers: pl.DataFrame) -> None:
-    """All rows but those with an answer are as they were, in the same order."""
+    """Check that all rows without an answer are unchanged and in the same order."""
     added = {kind.defect for kind in all_kinds() if kind.added}
     assert list(tables) == list(before)
-    for table, was in before.items():
-        mine = answers.filter(pl.col("table") == table)
-        copies = mine.filter(pl.col("defect").is_in(list(added)))
-        now = tables[table]
-        assert now.columns == was.columns
-        assert now.height == was.height + copies.height
-        if not mine.height:
-            assert_frame_equal(now, was)
+    for table, rows_before in before.items():
+        table_answers = answers.filter(pl.col("table") == table)
+        copies = table_answers.filter(pl.col("defect").is_in(list(added)))
+        rows_after = tables[table]
+        assert rows_after.columns == rows_before.columns
+        assert rows_after.height == rows_before.height + copies.height
+        if not table_answers.height:
+            assert_frame_equal(rows_after, rows_before)
             continue
-        old, new = texts(was), texts(now)
-        stayed = new.join(old, on=old.columns, how="semi", nulls_equal=True, maintain_order="left")
-        assert new.height - stayed.height == mine.filter(pl.col("defect") != "exact_duplicate").height, table
-        kept = old.join(new, on=old.columns, how="semi", nulls_equal=True, maintain_order="left")
-        assert kept.equals(stayed.unique(maintain_order=True)), table
+        old, new = texts(rows_before), texts(rows_after)
+        unchanged_after = new.join(old, on=old.columns, how="semi", nulls_equal=True, maintain_order="left")
+        assert (
+            new.height - unchanged_after.height == table_answers.filter(pl.col("defect") != "exact_duplicate").height
+        ), table
+        unchanged_before = old.join(new, on=old.columns, how="semi", nulls_equal=True, maintain_order="left")
+        assert unchanged_before.equals(unchanged_after.unique(maintain_order=True)), table
 
 
 # ---- tests ----------------------------------------------------------------------------------------------------------
@@ -376,70 +382,72 @@ def test_every_kind_is_described_with_its_tables_and_source() -> None:
         assert all(line["source"] for line in catalog(name)), name
 
 
-def test_flags_of_right_events_are_the_builds_or_said_to_have_no_rule_yet() -> None:
+def test_flags_of_answers_exist_or_are_described_as_having_no_rule_yet() -> None:
     described = {line["defect"]: line["description"] for line in catalog("defects.csv")}
     for seed in SEEDS:
-        for defect, right in planted(seed)[1].select("defect", "right").unique("defect").iter_rows():
+        for defect, right in planted_small_block(seed)[1].select("defect", "right").unique("defect").iter_rows():
             for flag in json.loads(right).get("flags", []):
                 assert flag in rules.flags() or "no rule yet" in described[defect], (defect, flag)
 
 
 def test_every_kind_occurs() -> None:
-    seen = {pair for seed in SEEDS for pair in planted(seed)[1].select("table", "defect").unique().iter_rows()}
+    seen = {
+        pair for seed in SEEDS for pair in planted_small_block(seed)[1].select("table", "defect").unique().iter_rows()
+    }
     assert {(kind.table, kind.defect) for kind in all_kinds()} == seen
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_an_answer_names_its_row_and_what_is_written_there(seed: int) -> None:
-    check_answers(*planted(seed))
+def test_an_answer_identifies_its_row_and_the_new_cell(seed: int) -> None:
+    check_answers(*planted_small_block(seed))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_other_rows_are_as_they_were(seed: int) -> None:
-    check_other_rows(small(), *planted(seed))
+def test_rows_without_an_answer_are_unchanged(seed: int) -> None:
+    check_other_rows(small_block(), *planted_small_block(seed))
 
 
-def test_a_drawn_block_is_answered_as_exactly() -> None:
-    check_answers(*planted_whole())
-    check_other_rows(whole(), *planted_whole())
+def test_answers_are_exact_in_a_drawn_block() -> None:
+    check_answers(*planted_drawn_block())
+    check_other_rows(drawn_block(), *planted_drawn_block())
 
 
-def test_the_rate_is_the_share_of_the_rows_that_can_be_hit() -> None:
-    tables, answers = planted_whole()
-    stored = whole()["icu/outputevents"].filter(pl.col("storetime").is_not_null()).height
+def test_the_rate_is_the_share_of_eligible_rows() -> None:
+    tables, answers = planted_drawn_block()
+    stored = drawn_block()["icu/outputevents"].filter(pl.col("storetime").is_not_null()).height
     hit = answers.filter(pl.col("table") == "icu/outputevents", pl.col("defect") == "storetime_before_charttime").height
     assert 0.4 * 0.02 * stored < hit < 2 * 0.02 * stored
-    assert tables["icu/outputevents"].height == whole()["icu/outputevents"].height
+    assert tables["icu/outputevents"].height == drawn_block()["icu/outputevents"].height
 
 
 def test_no_defects_at_rate_0() -> None:
-    tables, answers = plant(small(), np.random.default_rng(0), 0.0)
-    assert all(tables[table] is rows for table, rows in small().items())
+    tables, answers = plant(small_block(), np.random.default_rng(0), 0.0)
+    assert all(tables[table] is rows for table, rows in small_block().items())
     assert answers.is_empty()
     assert answers.schema == ANSWERS
 
 
 def test_the_same_stream_gives_the_same_defects() -> None:
-    tables, answers = plant(small(), np.random.default_rng(1), HIGH)
-    assert_frame_equal(answers, planted(1)[1])
-    for table, rows in planted(1)[0].items():
+    tables, answers = plant(small_block(), np.random.default_rng(1), HIGH_RATE)
+    assert_frame_equal(answers, planted_small_block(1)[1])
+    for table, rows in planted_small_block(1)[0].items():
         assert_frame_equal(tables[table], rows)
-    assert not answers.equals(planted(2)[1])
+    assert not answers.equals(planted_small_block(2)[1])
 
 
 @pytest.mark.parametrize("table", sorted(KEYS))
-def test_a_table_alone_is_planted_too(table: str) -> None:
-    """What another table would have to say is missing: kinds that need it are left out."""
-    tables, answers = plant({table: small()[table]}, np.random.default_rng(0), 1.0)
+def test_a_single_table_can_be_planted(table: str) -> None:
+    """Kinds that need another table are skipped if it is missing."""
+    tables, answers = plant({table: small_block()[table]}, np.random.default_rng(0), 1.0)
     check_answers(tables, answers)
-    empty, none = plant({table: small()[table].clear()}, np.random.default_rng(0), 1.0)
+    empty, none = plant({table: small_block()[table].clear()}, np.random.default_rng(0), 1.0)
     assert empty[table].is_empty()
     assert none.is_empty()
 
 
-def test_a_column_is_text_where_a_cell_does_not_fit_it() -> None:
+def test_a_column_becomes_text_if_a_cell_does_not_fit_its_type() -> None:
     for seed in SEEDS:
-        tables, answers = planted(seed)
+        tables, answers = planted_small_block(seed)
         broken = answers.filter(pl.col("defect").str.ends_with("_unreadable"))
         for table, column in broken.select("table", "column").unique().iter_rows():
             assert tables[table][column].dtype == pl.String
@@ -451,9 +459,9 @@ def test_a_column_is_text_where_a_cell_does_not_fit_it() -> None:
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
-def test_a_rate_that_is_no_share_is_refused(rate: float) -> None:
-    with pytest.raises(ValueError, match="share"):
-        plant(small(), np.random.default_rng(0), rate)
+def test_a_rate_outside_0_to_1_is_rejected(rate: float) -> None:
+    with pytest.raises(ValueError, match="must be a share between 0 and 1"):
+        plant(small_block(), np.random.default_rng(0), rate)
 
 
 @pytest.mark.parametrize(
@@ -466,9 +474,9 @@ def test_a_rate_that_is_no_share_is_refused(rate: float) -> None:
     ],
 )
 def test_the_right_event(defect: str, right: dict[str, object]) -> None:
-    rights = planted(3)[1].filter(pl.col("defect") == defect)["right"]
+    rights = planted_small_block(3)[1].filter(pl.col("defect") == defect)["right"]
     assert len(rights)
-    assert all(json.loads(said) | right == json.loads(said) for said in rights)
+    assert all(json.loads(text) | right == json.loads(text) for text in rights)
 
 
 @pytest.mark.parametrize(
@@ -481,21 +489,21 @@ def test_the_right_event(defect: str, right: dict[str, object]) -> None:
         ("unit_not_named", {"kg", "cm"}, [81.65, 172.7]),
     ],
 )
-def test_the_right_number_is_the_one_that_was_there(defect: str, units: set[str], numbers: list[float]) -> None:
-    rights = [json.loads(right) for right in planted(3)[1].filter(pl.col("defect") == defect)["right"]]
+def test_the_right_number_is_the_original_one(defect: str, units: set[str], numbers: list[float]) -> None:
+    rights = [json.loads(right) for right in planted_small_block(3)[1].filter(pl.col("defect") == defect)["right"]]
     assert {right["unit"] for right in rights} == units
     for right in rights:
         assert any(abs(right["numeric_value"] - number) <= 0.002 * number for number in numbers), right
 
 
-def test_a_lost_admission_is_the_one_that_holds_the_time() -> None:
-    tables, answers = planted(0)
+def test_a_missing_admission_is_the_one_that_contains_the_time() -> None:
+    tables, answers = planted_small_block(0)
     stays = tables["hosp/admissions"]
-    lost = named("hosp/labevents", tables["hosp/labevents"], answers.filter(
+    missing = join_answers("hosp/labevents", tables["hosp/labevents"], answers.filter(
         pl.col("table") == "hosp/labevents", pl.col("defect") == "hadm_missing"
     ))  # fmt: skip
-    assert lost.height
-    for row in lost.iter_rows(named=True):
+    assert missing.height
+    for row in missing.iter_rows(named=True):
         right = json.loads(row["answer.right"])
         stay = stays.filter(pl.col("hadm_id") == right["hadm_id"]).row(0, named=True)
         assert str(stay["edregtime"]) <= row["charttime"] <= str(stay["dischtime"])

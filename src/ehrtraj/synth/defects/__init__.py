@@ -1,7 +1,7 @@
-"""Plants the defects of the real MIMIC-IV into synthetic tables, and says what the right event is for each.
+"""Plant defects of the real MIMIC-IV into synthetic tables, and record the correct event for each.
 
-The kinds are described in catalog/defects.csv; each theme's module says which rows a kind can hit, what it writes, and
-what a reader should make of it.
+catalog/defects.csv describes the kinds of defects. The module of each theme defines which rows a kind can affect, what
+it writes, and which event a correct build makes of it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth.defects import clocks, codes, drugs, files, links, numbers, people, results
-from ehrtraj.synth.defects.canvas import ANSWERS, KEYS, Canvas
-from ehrtraj.synth.defects.kinds import Kind
-from ehrtraj.synth.defects.world import FIRST, World
+from ehrtraj.synth.defects.kinds import DefectKind
+from ehrtraj.synth.defects.planter import ANSWERS, KEYS, TablePlanter
+from ehrtraj.synth.defects.world import PLANTED_FIRST, World
 
 
 @cache
-def all_kinds() -> tuple[Kind, ...]:
+def all_kinds() -> tuple[DefectKind, ...]:
     """Return every kind of defect in every table, in the order in which they are planted.
 
-    A row takes one defect at most, so kinds that few rows can have come before those that any row can have.
+    A row gets at most one defect. Kinds with few eligible rows therefore come before kinds that suit any row.
     """
     themes = (people, links, codes, drugs, numbers, results, files, clocks)
     every = [kind for theme in themes for kind in theme.kinds()]
@@ -34,23 +34,23 @@ def plant(
     """Plant every kind of defect into the tables of one block of patients.
 
     Args:
-        tables: by name, "hosp/labevents"; tables may be missing or without rows.
-        rng: decides which rows are hit; the same stream gives the same defects.
-        rate: for each kind, the share of the rows it can hit that it hits: 0 for none.
+        tables: tables by name, such as "hosp/labevents". Tables may be missing or empty.
+        rng: chooses the affected rows. The same stream gives the same defects.
+        rate: for each kind, the share of eligible rows that get it; 0 plants none.
 
     Returns:
-        The tables, in the same order, and the answers: a line for each defect. A column that now holds something its
-        type cannot hold is text, as the file is to have it.
+        The tables in the same order, and the answers with one row for each defect. If a new cell does not fit the type
+        of its column, the column becomes text, as it is written to the file.
 
     Raises:
-        ValueError: if the rate is not a share.
+        ValueError: if the rate is not between 0 and 1.
     """
     if not 0 <= rate <= 1:
-        raise ValueError(f"the rate of defects is a share between 0 and 1, not {rate}")
+        raise ValueError(f"the rate of defects must be a share between 0 and 1, not {rate}")
     world = World(tables)
     answers: dict[str, list[str | int | None]] = {name: [] for name in ANSWERS}
     if rate > 0:
-        for table in [*FIRST, *(name for name in tables if name not in FIRST)]:
+        for table in [*PLANTED_FIRST, *(name for name in tables if name not in PLANTED_FIRST)]:
             if table in KEYS and table in tables and tables[table].height:
                 for name, part in _plant_table(world, table, rng, rate).items():
                     answers[name] += part
@@ -58,12 +58,12 @@ def plant(
 
 
 def _plant_table(world: World, table: str, rng: np.random.Generator, rate: float) -> dict[str, list[str | int | None]]:
-    canvas = Canvas(table, world.frames[table])
+    planter = TablePlanter(table, world.frames[table])
     for kind in all_kinds():
         if kind.table == table:
-            canvas.plant(kind, rng, rate, world)
-    world.finish(table, canvas.finish())
-    return canvas.answers
+            planter.plant(kind, rng, rate, world)
+    world.finish(table, planter.finish())
+    return planter.answers
 
 
-__all__ = ["ANSWERS", "KEYS", "Kind", "all_kinds", "plant"]
+__all__ = ["ANSWERS", "KEYS", "DefectKind", "all_kinds", "plant"]

@@ -1,4 +1,4 @@
-"""Defects of measured numbers: sentinels, impossible values, the wrong scale."""
+"""Defects of measured numbers: sentinel values, impossible values, wrong units."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ehrtraj.synth.defects.kinds import Change, Event, Kind, Lines, has, known
-from ehrtraj.synth.defects.rows import Rows
+from ehrtraj.synth.defects.kinds import Change, DefectKind, DefectValues, Event, has, is_known
+from ehrtraj.synth.defects.rows import TableRows
 from ehrtraj.synth.defects.texts import Cells, number_texts
 from ehrtraj.synth.draw import HOUR, Bools, Floats
 
@@ -15,20 +15,20 @@ CHART, LABS, OMR, TRIAGE, VITALS = "icu/chartevents", "hosp/labevents", "hosp/om
 POUND = 0.45359237
 
 
-def kinds() -> list[Kind]:
-    """Return the kinds of this theme, the narrow ones first."""
+def kinds() -> list[DefectKind]:
+    """Return the kinds of this theme, the most specific ones first."""
     return [
         _scaled("fahrenheit_as_celsius", CHART, (30, 43), _to_fahrenheit, lambda f: (f - 32) / 1.8, "Cel"),
         _scaled("celsius_as_fahrenheit", CHART, (86, 109), _to_celsius, lambda c: c, "Cel"),
-        *(Kind("celsius_as_fahrenheit", table, _in_fahrenheit, _ed_in_celsius) for table in (TRIAGE, VITALS)),
-        _lost("zero_weight", CHART, (1, 1000), lambda rows: np.zeros(len(rows))),
-        Kind("pounds_as_kilograms", CHART, _item_within("pounds_as_kilograms", CHART, (1, 1000)), _pounds),
+        *(DefectKind("celsius_as_fahrenheit", table, _in_fahrenheit, _ed_in_celsius) for table in (TRIAGE, VITALS)),
+        _wrong_number("zero_weight", CHART, (1, 1000), lambda rows: np.zeros(len(rows))),
+        DefectKind("pounds_as_kilograms", CHART, _listed_item_within("pounds_as_kilograms", CHART, (1, 1000)), _pounds),
         *(
             _scaled("fio2_fraction", table, (21, 100), lambda o2: np.round(o2 / 100, 2), lambda o2: o2 * 100, "%")
             for table in (CHART, LABS)
         ),
         *(
-            _lost("fio2_entry_error", table, (21, 100), lambda rows: rows.between(2, 19).astype(np.float64))
+            _wrong_number("fio2_entry_error", table, (21, 100), lambda rows: rows.integers(2, 19).astype(np.float64))
             for table in (CHART, LABS)
         ),
         _zero_near_death(),
@@ -44,53 +44,53 @@ VITAL_SIGNS = ("temperature", "heartrate", "resprate", "o2sat", "sbp", "dbp")
 Range = tuple[float, float]
 
 
-def _charted(numbers: Floats) -> dict[str, Cells]:
+def _charted_cells(numbers: Floats) -> dict[str, Cells]:
     return {"valuenum": numbers, "value": number_texts(numbers)}
 
 
-def _item_within(defect: str, table: str, within: Range) -> Callable[[Rows], Bools]:
-    """The item is listed for the kind, its number within a range."""
-    lines, (low, high) = Lines.of(defect, table), within
+def _listed_item_within(defect: str, table: str, within: Range) -> Callable[[TableRows], Bools]:
+    """Return a condition: the kind lists the item, and the number is within a range."""
+    values, (low, high) = DefectValues.read(defect, table), within
 
-    def where(rows: Rows) -> Bools:
+    def where(rows: TableRows) -> Bools:
         number = rows.floats("valuenum")
-        return lines.fit(rows.ints("itemid")) & (number >= low) & (number <= high)
+        return values.cover(rows.ints("itemid")) & (number >= low) & (number <= high)
 
     return where
 
 
-def _inferred(numbers: Floats, written: Floats, unit: str) -> Event:
-    """The event as it is once the right scale is inferred; a raw value where the number is another one by that."""
+def _inferred_event(numbers: Floats, written: Floats, unit: str) -> Event:
+    """Return the event after the unit has been inferred, with a raw value if that changes the number."""
     raw = [text if a != b else None for text, a, b in zip(number_texts(written), numbers, written, strict=True)]
     return {"numeric_value": numbers, "unit": unit, "raw_value": raw, "flags": ("unit_inferred",)}
 
 
-def _not_a_number(raw: list[str | None] | list[str], flag: str) -> Event:
+def _rejected_number(raw: list[str | None] | list[str], flag: str) -> Event:
     return {"numeric_value": None, "raw_value": raw, "flags": (flag,)}
 
 
 Scale = Callable[[Floats], Floats]
 
 
-def _scaled(defect: str, table: str, within: Range, there: Scale, back: Scale, unit: str) -> Kind:
-    """The number of one scale where that of another belongs."""
+def _scaled(defect: str, table: str, within: Range, to_written: Scale, to_right: Scale, unit: str) -> DefectKind:
+    """Return a kind that writes the number in another unit."""
 
-    def change(rows: Rows) -> Change:
-        written = there(rows.floats("valuenum"))
-        return Change(_charted(written), _inferred(back(written), written, unit))
+    def change(rows: TableRows) -> Change:
+        written = to_written(rows.floats("valuenum"))
+        return Change(_charted_cells(written), _inferred_event(to_right(written), written, unit))
 
-    return Kind(defect, table, _item_within(defect, table, within), change)
+    return DefectKind(defect, table, _listed_item_within(defect, table, within), change)
 
 
-def _lost(defect: str, table: str, within: Range, draw: Callable[[Rows], Floats]) -> Kind:
-    """A number that tells nothing of the right one."""
+def _wrong_number(defect: str, table: str, within: Range, draw_numbers: Callable[[TableRows], Floats]) -> DefectKind:
+    """Return a kind that writes a number from which the original cannot be recovered."""
     items = "fio2_fraction" if defect == "fio2_entry_error" else defect
 
-    def change(rows: Rows) -> Change:
-        written = draw(rows)
-        return Change(_charted(written), _not_a_number(number_texts(written), "impossible_value"))
+    def change(rows: TableRows) -> Change:
+        written = draw_numbers(rows)
+        return Change(_charted_cells(written), _rejected_number(number_texts(written), "impossible_value"))
 
-    return Kind(defect, table, _item_within(items, table, within), change)
+    return DefectKind(defect, table, _listed_item_within(items, table, within), change)
 
 
 def _to_fahrenheit(celsius: Floats) -> Floats:
@@ -101,76 +101,76 @@ def _to_celsius(fahrenheit: Floats) -> Floats:
     return np.round((fahrenheit - 32) / 1.8, 1)
 
 
-def _pounds(rows: Rows) -> Change:
-    """A weight in pounds under kilograms cannot be told from that of a heavy patient: it stays."""
+def _pounds(rows: TableRows) -> Change:
+    """Write a weight in pounds as kilograms. It looks like that of a heavy patient, so the build keeps it."""
     written = np.round(rows.floats("valuenum") / POUND, 1)
-    return Change(_charted(written), {"numeric_value": written, "unit": "kg"})
+    return Change(_charted_cells(written), {"numeric_value": written, "unit": "kg"})
 
 
-def _in_fahrenheit(rows: Rows) -> Bools:
+def _in_fahrenheit(rows: TableRows) -> Bools:
     temperature = rows.floats("temperature")
     return (temperature >= 86) & (temperature <= 109)
 
 
-def _ed_in_celsius(rows: Rows) -> Change:
+def _ed_in_celsius(rows: TableRows) -> Change:
     written = _to_celsius(rows.floats("temperature"))
-    return Change({"temperature": written}, _inferred(written, written, "Cel"))
+    return Change({"temperature": written}, _inferred_event(written, written, "Cel"))
 
 
-def _zero_near_death() -> Kind:
-    lines = Lines.of("zero_near_death", CHART)
+def _zero_near_death() -> DefectKind:
+    values = DefectValues.read("zero_near_death", CHART)
 
-    def where(rows: Rows) -> Bools:
+    def where(rows: TableRows) -> Bools:
         death, time = rows.world.patient(rows.ints("subject_id"), "death"), rows.times("charttime")
-        near = known(death) & (time <= death) & (time > death - 2 * HOUR)
-        return near & rows.has("valuenum") & lines.fit(rows.ints("itemid"))
+        near = is_known(death) & (time <= death) & (time > death - 2 * HOUR)
+        return near & rows.has("valuenum") & values.cover(rows.ints("itemid"))
 
-    def change(rows: Rows) -> Change:
-        return Change(_charted(np.zeros(len(rows))), {"numeric_value": 0.0})
+    def change(rows: TableRows) -> Change:
+        return Change(_charted_cells(np.zeros(len(rows))), {"numeric_value": 0.0})
 
-    return Kind("zero_near_death", CHART, where, change)
+    return DefectKind("zero_near_death", CHART, where, change)
 
 
-def _implausible(defect: str, table: str) -> Kind:
-    lines = Lines.of(defect, table)
+def _implausible(defect: str, table: str) -> DefectKind:
+    values = DefectValues.read(defect, table)
 
-    def change(rows: Rows) -> Change:
-        written = lines.draw(rows, rows.ints("itemid")).written
+    def change(rows: TableRows) -> Change:
+        written = values.draw_for(rows, rows.ints("itemid")).written
         cells: dict[str, Cells] = {"valuenum": np.array(written).astype(np.float64), "value": written}
-        return Change(cells, _not_a_number(written, defect))
+        return Change(cells, _rejected_number(written, defect))
 
-    return Kind(defect, table, lambda rows: rows.has("valuenum") & lines.fit(rows.ints("itemid")), change)
-
-
-def _impossible_in_ed(table: str, column: str) -> Kind:
-    lines = Lines.of("impossible_value", table)
-
-    def change(rows: Rows) -> Change:
-        written = lines.draw(rows, [column] * len(rows)).written
-        return Change({column: np.array(written).astype(np.float64)}, _not_a_number(written, "impossible_value"))
-
-    return Kind("impossible_value", table, has(column), change)
+    return DefectKind(defect, table, lambda rows: rows.has("valuenum") & values.cover(rows.ints("itemid")), change)
 
 
-def _impossible_in_omr() -> Kind:
-    lines = Lines.of("impossible_value", OMR)
+def _impossible_in_ed(table: str, column: str) -> DefectKind:
+    values = DefectValues.read("impossible_value", table)
 
-    def change(rows: Rows) -> Change:
-        written = lines.draw(rows, rows.texts("result_name")).written
-        return Change({"result_value": written}, _not_a_number(written, "impossible_value"))
+    def change(rows: TableRows) -> Change:
+        written = values.draw_for(rows, [column] * len(rows)).written
+        return Change({column: np.array(written).astype(np.float64)}, _rejected_number(written, "impossible_value"))
 
-    return Kind("impossible_value", OMR, lambda rows: lines.fit(rows.texts("result_name")), change)
+    return DefectKind("impossible_value", table, has(column), change)
 
 
-def _unit_not_named() -> Kind:
-    lines = Lines.of("unit_not_named", OMR)
+def _impossible_in_omr() -> DefectKind:
+    values = DefectValues.read("impossible_value", OMR)
 
-    def change(rows: Rows) -> Change:
-        drawn, raw = lines.draw(rows, rows.texts("result_name")), rows.texts("result_value")
+    def change(rows: TableRows) -> Change:
+        written = values.draw_for(rows, rows.texts("result_name")).written
+        return Change({"result_value": written}, _rejected_number(written, "impossible_value"))
+
+    return DefectKind("impossible_value", OMR, lambda rows: values.cover(rows.texts("result_name")), change)
+
+
+def _unit_not_named() -> DefectKind:
+    values = DefectValues.read("unit_not_named", OMR)
+
+    def change(rows: TableRows) -> Change:
+        drawn, raw = values.draw_for(rows, rows.texts("result_name")), rows.texts("result_value")
         number = np.array([_number(text) for text in raw]) * drawn.factor
         return Change({"result_name": drawn.written}, {"numeric_value": number, "unit": drawn.right, "raw_value": raw})
 
-    return Kind("unit_not_named", OMR, lambda rows: lines.fit(rows.texts("result_name")), change)
+    return DefectKind("unit_not_named", OMR, lambda rows: values.cover(rows.texts("result_name")), change)
 
 
 def _number(text: str | None) -> float:
@@ -180,11 +180,11 @@ def _number(text: str | None) -> float:
         return float("nan")
 
 
-def _pain_text(table: str) -> Kind:
-    lines = Lines.of("pain_text", VITALS)
+def _pain_text(table: str) -> DefectKind:
+    values = DefectValues.read("pain_text", VITALS)
 
-    def change(rows: Rows) -> Change:
-        written = lines.draw(rows).written
+    def change(rows: TableRows) -> Change:
+        written = values.draw_for(rows).written
         return Change({"pain": written}, {"numeric_value": None, "text_value": written})
 
-    return Kind("pain_text", table, has("pain"), change)
+    return DefectKind("pain_text", table, has("pain"), change)

@@ -1,4 +1,4 @@
-"""How cells are written in the files, and right events in the answers."""
+"""Text forms of cells in the files, and of correct events in the answers."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ import polars as pl
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Floats, Ints, blank, dates, integers, times
 
 Cells = Ints | Floats | list[str | None] | list[str] | str | float | None
-"""New cells: one for each row (NONE, nan and None are empty), or the same for all."""
+"""New cells: one for each row (NONE, NaN and None are empty), or one value for all rows."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Times of an event, in seconds since 1970: answers write them as the files do."""
+    """Times in seconds since 1970, which answers write in the same form as the files."""
 
     seconds: Ints
 
 
 def moment_texts(seconds: Ints, only_date: bool = False) -> list[str | None]:
-    """Return times, or dates, as the files hold them."""
+    """Return times, or dates, as they are written in the files."""
     if only_date:
         return [None if time == NONE else _day(time // DAY) for time in seconds.tolist()]
-    # Few days and times of day come often: each is spelled once.
+    # The same days and times of day occur often. Each is formatted once.
     return [None if time == NONE else _day(time // DAY) + _clock(time % DAY) for time in seconds.tolist()]
 
 
@@ -44,7 +44,7 @@ def _clock(seconds: int) -> str:
 
 
 def number_text(number: float) -> str | None:
-    """Return a number as the files hold it: 7, not 7.0; None for nan."""
+    """Return a number as it is written in the files (7, not 7.0); None for NaN."""
     if number != number:
         return None
     text = repr(number)
@@ -54,12 +54,12 @@ def number_text(number: float) -> str | None:
 
 
 def number_texts(numbers: Floats) -> list[str | None]:
-    """Return numbers as the files hold them."""
+    """Return numbers as they are written in the files."""
     return [number_text(number) for number in numbers.tolist()]
 
 
 def to_series(cells: Cells, count: int, kind: pl.DataType) -> pl.Series:
-    """Return new cells as a column; texts in a column of another type stay texts."""
+    """Return new cells as a column of type `kind`. Text cells stay text."""
     if isinstance(cells, np.ndarray):
         return _array_series(cells, kind)
     if isinstance(cells, list):
@@ -78,7 +78,7 @@ def _array_series(cells: Ints | Floats, kind: pl.DataType) -> pl.Series:
 
 
 def to_texts(cells: Cells, count: int, kind: pl.DataType) -> list[str | None]:
-    """Return new cells of a column of type `kind` as the files hold them."""
+    """Return new cells of a column of type `kind` as they are written in the files."""
     if isinstance(cells, list):
         return list(cells)
     if not isinstance(cells, np.ndarray):
@@ -91,7 +91,7 @@ def to_texts(cells: Cells, count: int, kind: pl.DataType) -> list[str | None]:
 
 
 def as_written(column: pl.Series) -> pl.Series:
-    """Return a column's cells as the file holds them."""
+    """Return a column as it is written in the file."""
     if column.dtype == pl.String:
         return column
     if column.dtype.is_temporal():
@@ -99,20 +99,21 @@ def as_written(column: pl.Series) -> pl.Series:
     return column.cast(pl.String).str.strip_suffix(".0")
 
 
-def as_json(said: Mapping[str, object], count: int) -> list[str]:
+def as_json(fields: Mapping[str, object], count: int) -> list[str]:
     """Return a JSON object for each row.
 
     Args:
-        said: by name, a part for each row (an array, a list, or Moments), or one for all rows; a tuple is an array.
+        fields: values by name. An array, a list or Moments has a value for each row; anything else is the same for all
+            rows. A tuple becomes a JSON array.
         count: number of rows.
     """
     template, columns = [], []
-    for name, value in said.items():
+    for name, value in fields.items():
         if isinstance(value, np.ndarray | list | Moments):
             template.append(f'"{name}":%s')
             columns.append(_json_cells(value))
         else:
-            template.append(f'"{name}":{_quoted(value)}'.replace("%", "%%"))
+            template.append(f'"{name}":{_dumps(value)}'.replace("%", "%%"))
     text = "{" + ",".join(template) + "}"
     return [text % row for row in zip(*columns, strict=True)] if columns else [text % ()] * count
 
@@ -124,9 +125,9 @@ def _json_cells(cells: Ints | Floats | Moments | list[object]) -> list[str]:
         if cells.dtype.kind == "i":
             return ["null" if number == NONE else str(number) for number in cells.tolist()]
         return ["null" if number != number else repr(number) for number in cells.tolist()]
-    return [_quoted(text) for text in cells]
+    return [_dumps(text) for text in cells]
 
 
 @lru_cache(1 << 16)
-def _quoted(value: object) -> str:
+def _dumps(value: object) -> str:
     return json.dumps(value)

@@ -1,4 +1,4 @@
-"""Plants kinds of defects into one table, and keeps what the answers are."""
+"""Plant defects into one table, and collect the answers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from ehrtraj.synth.defects.kinds import Change, Kind
-from ehrtraj.synth.defects.rows import Columns, Rows
+from ehrtraj.synth.defects.kinds import Change, DefectKind
+from ehrtraj.synth.defects.rows import Columns, TableRows
 from ehrtraj.synth.defects.texts import Cells, as_json, as_written, to_series, to_texts
 from ehrtraj.synth.defects.world import World
 from ehrtraj.synth.draw import Ints
@@ -56,55 +56,55 @@ KEYS: dict[str, tuple[str, ...]] = {
     "note/discharge_detail": ("note_id", "field_name", "field_ordinal"),
     "note/radiology_detail": ("note_id", "field_name", "field_ordinal"),
 }
-"""Columns that together name one row of a table."""
+"""Columns that together identify a row of each table."""
 
 
-class Canvas:
-    """One table while defects are planted in it: each row takes one at most."""
+class TablePlanter:
+    """Plants defects into one table. Each row gets at most one defect."""
 
     def __init__(self, table: str, frame: pl.DataFrame) -> None:
         self._table = table
         self._frame = frame
         self._columns = Columns(frame)
-        self._taken = np.zeros(frame.height, dtype=bool)
-        self._cells: dict[str, list[tuple[Ints, pl.Series]]] = {}
-        self._copied: list[Ints] = []
-        self._copies: dict[str, list[tuple[Ints, pl.Series]]] = {}
+        self._affected = np.zeros(frame.height, dtype=bool)
+        self._new_cells: dict[str, list[tuple[Ints, pl.Series]]] = {}
+        self._copied_rows: list[Ints] = []
+        self._copy_cells: dict[str, list[tuple[Ints, pl.Series]]] = {}
         self.answers: dict[str, list[str | int | None]] = {name: [] for name in ANSWERS}
 
-    def plant(self, kind: Kind, rng: np.random.Generator, rate: float, world: World) -> None:
-        """Plant one kind at `rate` of the rows it can hit."""
-        drawn = self._draw(kind, rng, rate)
-        rows = Rows(self._columns, drawn[~self._taken[drawn]], rng, world)
+    def plant(self, kind: DefectKind, rng: np.random.Generator, rate: float, world: World) -> None:
+        """Plant one kind of defect in a share `rate` of its eligible rows."""
+        candidates = self._draw_candidates(kind, rng, rate)
+        rows = TableRows(self._columns, candidates[~self._affected[candidates]], rng, world)
         if len(rows):
             rows = rows.keep(kind.where(rows))
         if not len(rows):
             return
         change = kind.change(rows)
-        self._taken[rows.at] = True
-        self._answer(kind, rows, change)
-        at, cells = rows.at, self._cells
+        self._affected[rows.at] = True
+        self._add_answers(kind, rows, change)
+        at, cells = rows.at, self._new_cells
         if kind.added:
-            at, cells = np.arange(len(rows)) + sum(map(len, self._copied)), self._copies
-            self._copied.append(rows.at)
+            at, cells = np.arange(len(rows)) + sum(map(len, self._copied_rows)), self._copy_cells
+            self._copied_rows.append(rows.at)
         for name, new in change.write.items():
             cells.setdefault(name, []).append((at, to_series(new, len(rows), self._columns.kinds[name])))
 
     def finish(self) -> pl.DataFrame:
         """Return the table with all its defects."""
-        frame = _written(self._frame, self._cells)
-        if not self._copied:
+        frame = _with_cells(self._frame, self._new_cells)
+        if not self._copied_rows:
             return frame
-        copied = np.concatenate(self._copied)
+        copied = np.concatenate(self._copied_rows)
         order = np.insert(np.arange(frame.height), copied + 1, copied)
-        # A column of 32 bits is taken as it is: an array's numbers are checked one by one, which takes as long again.
+        # polars uses a column of 32 bits without checks. It checks the numbers of an array, which doubles the time.
         frame = frame[pl.Series(order, dtype=pl.UInt32)]
-        # Each copy stands behind its row, which all copies before it have moved.
+        # Each copy follows its row, which all earlier copies have moved.
         place = copied + 1 + np.argsort(np.argsort(copied))
-        cells = {name: [(place[at], new) for at, new in parts] for name, parts in self._copies.items()}
-        return _written(frame, cells)
+        cells = {name: [(place[at], new) for at, new in parts] for name, parts in self._copy_cells.items()}
+        return _with_cells(frame, cells)
 
-    def _answer(self, kind: Kind, rows: Rows, change: Change) -> None:
+    def _add_answers(self, kind: DefectKind, rows: TableRows, change: Change) -> None:
         count, kinds = len(rows), self._columns.kinds
         column = next(iter(change.write), None)
         empty: list[str | None] = [None] * count
@@ -113,7 +113,7 @@ class Canvas:
         parts: dict[str, Sequence[str | int | None]] = {
             "table": [self._table] * count,
             "subject_id": [None if text is None else int(text) for text in subject],
-            "key": as_json({name: _said(cells, kinds[name]) for name, cells in key.items()}, count),
+            "key": as_json({name: _json_field(cells, kinds[name]) for name, cells in key.items()}, count),
             "defect": [kind.defect] * count,
             "column": [column] * count,
             "written": empty if column is None else to_texts(change.write[column], count, kinds[column]),
@@ -123,24 +123,24 @@ class Canvas:
         for name, part in parts.items():
             self.answers[name] += part
 
-    def _draw(self, kind: Kind, rng: np.random.Generator, rate: float) -> Ints:
-        """Draw the rows that are hit if they can be."""
+    def _draw_candidates(self, kind: DefectKind, rng: np.random.Generator, rate: float) -> Ints:
+        """Draw the rows that get the defect if they are eligible."""
         height = self._frame.height
         if kind.one_per is None and kind.together is None:
-            return _some(rng, height, rate)
+            return _sample(rng, height, rate)
         if kind.together is not None:
             groups = self._columns.array(kind.together)
-            names = np.unique(groups)
-            return np.flatnonzero(np.isin(groups, names[_some(rng, len(names), rate)]))
+            distinct = np.unique(groups)
+            return np.flatnonzero(np.isin(groups, distinct[_sample(rng, len(distinct), rate)]))
         runs = self._columns.array(str(kind.one_per))
         first = np.concatenate([[0], np.flatnonzero(runs[1:] != runs[:-1]) + 1])
         length = np.diff(np.append(first, height))
-        chosen = _some(rng, len(first), rate)
+        chosen = _sample(rng, len(first), rate)
         return first[chosen] + (rng.random(len(chosen)) * length[chosen]).astype(np.int64)
 
 
-def _written(frame: pl.DataFrame, cells: dict[str, list[tuple[Ints, pl.Series]]]) -> pl.DataFrame:
-    """Return a frame with new cells in it; a column that gets texts it cannot hold becomes one of texts."""
+def _with_cells(frame: pl.DataFrame, cells: dict[str, list[tuple[Ints, pl.Series]]]) -> pl.DataFrame:
+    """Return a frame with new cells. A column becomes text if a new cell does not fit its type."""
     changed = []
     for name, parts in cells.items():
         column, new = frame[name], [values for _, values in parts]
@@ -150,15 +150,15 @@ def _written(frame: pl.DataFrame, cells: dict[str, list[tuple[Ints, pl.Series]]]
     return frame.with_columns(changed)
 
 
-def _said(cells: Cells, kind: pl.DataType) -> object:
-    """Return a key's cells as JSON is to hold them: times as the files do."""
+def _json_field(cells: Cells, kind: pl.DataType) -> object:
+    """Return cells of a key for JSON, with times written as in the files."""
     return to_texts(cells, 0, kind) if kind.is_temporal() and isinstance(cells, np.ndarray) else cells
 
 
-def _some(rng: np.random.Generator, count: int, rate: float) -> Ints:
-    """Draw some of `count` things, each with the same chance."""
+def _sample(rng: np.random.Generator, count: int, rate: float) -> Ints:
+    """Draw positions out of `count`, each with probability `rate`."""
     chosen: Ints = np.sort(rng.choice(count, rng.binomial(count, rate), replace=False, shuffle=False))
     return chosen
 
 
-__all__ = ["ANSWERS", "KEYS", "Canvas"]
+__all__ = ["ANSWERS", "KEYS", "TablePlanter"]
