@@ -1,1 +1,1 @@
-"""Tables of the synthetic release: each module draws some of them from a block of patients."""
+"""Tables of a synthetic release. Each module draws some of them from a block of patients."""

@@ -1,4 +1,4 @@
-"""Draws omr: blood pressure, weight, height and the like, as taken in clinics over a patient's years."""
+"""Draw omr: blood pressure, weight, height and similar results from clinic visits over the years."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from ehrtraj.synth.block import BLOCK_PATIENTS, PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, NONE, Bools, Floats, Ints, choose, dates, decimals, pick, repeat
 from ehrtraj.synth.tables.encounters import inside_stay
 
-# 7,753,027 rows of 364,627 patients are 21 each. Which patients have none, and how much more the few with most have,
-# is an assumption (MIMIC-IV demo 2.2: 79 of 100 have some, half of these no more than 18 rows, one 391).
-VISITORS = 0.68
+# 7,753,027 rows of 364,627 patients are 21 rows per patient. The share of patients without rows, and the distribution
+# among the others, are assumptions (MIMIC-IV demo 2.2: 79 of 100 patients have rows; half of these have at most 18
+# rows, one has 391).
+VISITOR_SHARE = 0.68
 VISITS = 9.6
-LOYALTY = 0.55
-"""Shape of the gamma distribution of visits: the lower, the fewer patients have most of them."""
-MOST_VISITS = 150
+VISITS_SHAPE = 0.55
+"""Shape of the gamma distribution of visits. A lower shape concentrates the visits on fewer patients."""
+MAX_VISITS = 150
 ON_ADMISSION = 0.3
 REPEATED_READING = 0.048
-"""Blood pressures taken twice (MIMIC-IV demo 2.2: on 39 of 827 days)."""
+"""Share of blood pressures that are taken twice (MIMIC-IV demo 2.2: on 39 of 827 days)."""
 COPIED_WEIGHT = 0.09
-"""Weights on admission that stand in omr several times (MIMIC-IV demo 2.2: up to 27 times)."""
-MOST_COPIES = 27
+"""Share of weights on admission that appear in omr several times (MIMIC-IV demo 2.2: up to 27 times)."""
+MAX_COPIES = 27
 LBS_PER_KG = 2.20462
 CM_PER_INCH = 2.54
 PRESSURES = {
@@ -36,23 +37,23 @@ PRESSURES = {
     "Blood Pressure Standing (1 min)": -8,
     "Blood Pressure Standing (3 mins)": -5,
 }
-"""How much the systolic pressure differs from that of a patient who sits."""
+"""Difference of the systolic pressure in mmHg from that of a sitting patient."""
 
 
 @dataclass(frozen=True)
 class _Days:
-    """Days on which something was taken, ordered by patient and time."""
+    """Days with measurements, ordered by patient and time."""
 
     person: Ints
     time: Ints
     combination: Ints
-    """Which results were taken: a row of _combinations()."""
+    """Row of _combinations() with the measured results."""
     admission: Bools
-    """The first day of an admission."""
+    """The day is the first day of an admission."""
 
 
 def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
-    """Return the rows of omr of a block."""
+    """Return omr for a block."""
     rng = block.streams.rng("omr")
     days = _days(rng, block)
     _, names, _ = _combinations()
@@ -71,11 +72,11 @@ def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
 
 @cache
 def _combinations() -> tuple[Bools, tuple[str, ...], tuple[Floats, Floats]]:
-    """Return which combination (row) has which result (column), the results' names, and weights by kind of day."""
+    """Return [combinations, results] that occur together, the result names, and weights for clinic and admission."""
     fields = [catalog.choices(field) for field in ("omr_visit", "omr_admission")]
     lists = [value.split(";") for values, _ in fields for value in values]
-    names = tuple(sorted({name for taken in lists for name in taken}))
-    has = np.array([[name in taken for name in names] for taken in lists])
+    names = tuple(sorted({name for combination in lists for name in combination}))
+    has = np.array([[name in combination for name in names] for combination in lists])
     clinic, hospital = (weights for _, weights in fields)
     zeros = [np.zeros(len(weights)) for weights in (clinic, hospital)]
     return has, names, (np.concatenate([clinic, zeros[1]]), np.concatenate([zeros[0], hospital]))
@@ -84,9 +85,9 @@ def _combinations() -> tuple[Bools, tuple[str, ...], tuple[Floats, Floats]]:
 def _days(rng: np.random.Generator, block: PatientBlock) -> _Days:
     people, stays = block.people, block.admissions
     burden = 0.7 + 0.12 * people.conditions.sum(axis=1)
-    mean = VISITS * burden * rng.gamma(LOYALTY, 1 / LOYALTY, BLOCK_PATIENTS)
-    visits = rng.random(BLOCK_PATIENTS) < VISITORS
-    person, _ = repeat(np.where(visits, np.minimum(rng.poisson(mean), MOST_VISITS), 0))
+    mean = VISITS * burden * rng.gamma(VISITS_SHAPE, 1 / VISITS_SHAPE, BLOCK_PATIENTS)
+    visits = rng.random(BLOCK_PATIENTS) < VISITOR_SHARE
+    person, _ = repeat(np.where(visits, np.minimum(rng.poisson(mean), MAX_VISITS), 0))
     end = np.where(people.death == NONE, people.window_end, np.minimum(people.window_end, people.death))
     span = np.maximum(end - people.window_start, DAY)
     time = people.window_start[person] + (rng.random(len(person)) * span[person]).astype(np.int64)
@@ -106,14 +107,14 @@ def _days(rng: np.random.Generator, block: PatientBlock) -> _Days:
 
 
 def _rows(rng: np.random.Generator, days: _Days) -> tuple[Ints, Ints, Ints]:
-    """Return day, result and seq_num of each row."""
+    """Return the day, the result and the seq_num of each row."""
     has, names, _ = _combinations()
     day, result = np.nonzero(has[days.combination])
     count = np.ones(len(day), dtype=np.int64)
     sitting, weight = names.index("Blood Pressure"), names.index("Weight (Lbs)")
     count += (result == sitting) & (rng.random(len(day)) < REPEATED_READING)
     copied = (result == weight) & days.admission[day] & (rng.random(len(day)) < COPIED_WEIGHT)
-    count += np.where(copied, np.minimum(rng.geometric(0.15, len(day)), MOST_COPIES - 1), 0)
+    count += np.where(copied, np.minimum(rng.geometric(0.15, len(day)), MAX_COPIES - 1), 0)
     row, ordinal = repeat(count)
     return day[row], result[row], ordinal + 1
 
@@ -122,23 +123,23 @@ def _values(
     rng: np.random.Generator, block: PatientBlock, days: _Days, day: Ints, result: Ints, sequence: Ints
 ) -> pl.Series:
     names = pl.Series(_combinations()[1])[result]
-    number, places = _sizes(rng, block, days)
+    number, places = _body_measures(rng, block, days)
     kind = {"Weight (Lbs)": 0, "Weight": 0, "Height (Inches)": 1, "Height": 1, "BMI (kg/m2)": 2, "BMI": 2}
     column = names.replace_strict(kind, default=0, return_dtype=pl.Int64).to_numpy()
     _, text = decimals(number[day, column], places[day, column])
     pressure = names.str.starts_with("Blood Pressure")
     values: pl.Series = _pressures(rng, block, days, day, names, sequence).zip_with(pressure, text)
-    return _filtration(rng, block, days.person[day]).zip_with(names == "eGFR", values)
+    return _egfr(rng, block, days.person[day]).zip_with(names == "eGFR", values)
 
 
-def _sizes(rng: np.random.Generator, block: PatientBlock, days: _Days) -> tuple[Floats, Ints]:
-    """Return each day's weight, height and body mass index (columns), and with how many places they are written."""
+def _body_measures(rng: np.random.Generator, block: PatientBlock, days: _Days) -> tuple[Floats, Ints]:
+    """Return weight, height and body mass index (columns) of each day, and their numbers of decimal places."""
     total = len(days.person)
     kilograms = _level(rng, block, days, "weight", drift=0.14, scatter=0.04)
     centimetres = _level(rng, block, days, "height", drift=0.0, scatter=0.1)
     places = np.stack(
         [
-            # MIMIC-IV demo 2.2: no, one and two places in 376, 377 and 188 weights, and 265, 71 and 42 heights.
+            # MIMIC-IV demo 2.2: 376, 377 and 188 weights, and 265, 71 and 42 heights, have 0, 1 and 2 decimal places.
             pick(rng, np.array([376.0, 377.0, 188.0]), total),
             pick(rng, np.array([265.0, 71.0, 42.0]), total),
             np.ones(total, dtype=np.int64),
@@ -152,7 +153,7 @@ def _sizes(rng: np.random.Generator, block: PatientBlock, days: _Days) -> tuple[
 def _level(
     rng: np.random.Generator, block: PatientBlock, days: _Days, name: str, *, drift: float, scatter: float
 ) -> Floats:
-    """Return a body measure, which changes over years and not, as other signals do, from hour to hour."""
+    """Return a body measure, which changes over years, unlike other signals, which change from hour to hour."""
     signal = catalog.signal_numbers()[name]
     row = catalog.signals().row(signal, named=True)
     wave = np.sin(days.time / (3.1 * 365 * DAY) * (2 * np.pi) + block.phases[days.person, signal])
@@ -164,7 +165,7 @@ def _level(
 def _pressures(
     rng: np.random.Generator, block: PatientBlock, days: _Days, day: Ints, names: pl.Series, sequence: Ints
 ) -> pl.Series:
-    """Return blood pressures as 120/80: a reading of the day, and others of that day close to it."""
+    """Return blood pressures such as 120/80. Readings of the same day are close to each other."""
     total = len(days.person)
     outside = np.full(total, -1)
     number = catalog.signal_numbers()
@@ -173,17 +174,17 @@ def _pressures(
         for name in ("systolic_pressure", "diastolic_pressure")
     )
     posture = names.replace_strict(PRESSURES, default=0, return_dtype=pl.Int64).to_numpy()
-    again = (sequence > 1) | (posture != 0)
-    shift = posture + np.where(again, rng.normal(-1.5, 5.0, len(day)), 0.0)
+    differs = (sequence > 1) | (posture != 0)
+    shift = posture + np.where(differs, rng.normal(-1.5, 5.0, len(day)), 0.0)
     systolic = np.rint(upper + shift).astype(np.int64)
     diastolic = np.minimum(np.rint(lower + shift / 2), systolic - 18).astype(np.int64)
-    # A cuff read by hand gives even numbers.
+    # Manual readings are even numbers.
     even = (rng.random(total) < 0.5)[day]
     systolic, diastolic = (np.where(even, value - value % 2, value) for value in (systolic, diastolic))
     return pl.select(pl.format("{}/{}", pl.Series(systolic), pl.Series(diastolic))).to_series()
 
 
-def _filtration(rng: np.random.Generator, block: PatientBlock, person: Ints) -> pl.Series:
+def _egfr(rng: np.random.Generator, block: PatientBlock, person: Ints) -> pl.Series:
     kidneys = block.people.conditions[person, catalog.conditions().index("ckd")]
     ill, healthy = (catalog.draw_choice(rng, field, len(person)) for field in ("omr_egfr_ckd", "omr_egfr"))
     return ill.zip_with(pl.Series(kidneys), healthy)

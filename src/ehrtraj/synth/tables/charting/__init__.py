@@ -1,9 +1,10 @@
-"""Draws what nurses chart in intensive care: icu/chartevents and icu/datetimeevents.
+"""Draw what nurses chart in intensive care: icu/chartevents and icu/datetimeevents.
 
-Half of all rows of a release are chartevents, so everything goes over flat arrays: rounds (a stay, a time, a group of
-items), the cells of each round (the items charted in it), then the columns. MIMIC-IV 3.1 has 432,997,491 chartevents
-and 9,979,761 datetimeevents in 94,458 stays (published row counts): 4,584 and 106 in each. What is charted, and how
-often, is in `catalog/chart.csv`; when, in `chart_rounds.csv`; of whom, in `chart_needs.csv`.
+Half of all rows of a release are chartevents, so all steps use flat arrays: first the rounds (a stay, a time and a
+group of items), then the cells of each round (the items charted in it), then the columns. MIMIC-IV 3.1 has 432,997,491
+chartevents and 9,979,761 datetimeevents in 94,458 stays (published row counts), which is 4,584 and 106 per stay.
+`catalog/chart.csv` defines what is charted and how often, `chart_rounds.csv` when, and `chart_needs.csv` for which
+patients.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ehrtraj.synth.tables.charting.rounds import draw_needs, draw_rounds
 
 
 def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
-    """Return the charted values and dates of the block's ICU stays."""
+    """Return chartevents and datetimeevents for a block."""
     plan = read_plan()
     needs = draw_needs(block)
     rounds = draw_rounds(block, plan, needs)
@@ -30,7 +31,7 @@ def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
 
 
 def dictionaries() -> dict[str, pl.DataFrame]:
-    """Return the items of this module's tables, for d_items."""
+    """Return the items of chartevents and datetimeevents, for d_items."""
     limits = [pl.col("lownormalvalue").cast(pl.Float64), pl.col("highnormalvalue").cast(pl.Float64)]
     names = [pl.col(name) for name in ("itemid", "label", "abbreviation")]
     others = [pl.col(name).cast(pl.String) for name in ("category", "unitname", "param_type")]

@@ -1,4 +1,4 @@
-"""Draws the cells of rounds, the items charted in each, and gives them their order and common columns."""
+"""Draw the cells of rounds (the items charted in each round), their order and their common columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 from ehrtraj.synth import catalog
 from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import MINUTE, Ints, repeat, times
-from ehrtraj.synth.tables.charting.plan import Lines
+from ehrtraj.synth.tables.charting.plan import ChartedItems
 from ehrtraj.synth.tables.charting.rounds import ITEM_BITS, ROW_BITS, TIME_BITS, Needs, Rounds, shift_counts
 
 
@@ -20,40 +20,40 @@ def _caregivers() -> Ints:
 
 
 def draw_cells(
-    rng: np.random.Generator, lines: Lines, rounds: Rounds, needs: Needs, channel: Ints
+    rng: np.random.Generator, items: ChartedItems, rounds: Rounds, needs: Needs, channel: Ints
 ) -> tuple[Ints, Ints]:
-    """Draw what is charted: return each cell's round and line."""
-    luck = rng.random((len(needs.has), int(channel.max(initial=-1)) + 1))[:, channel]
-    has = (luck < lines.share) & ((lines.only < 0) | needs.has[:, lines.only])
+    """Draw which items are charted in each round; return the round and the line of each cell."""
+    uniform = rng.random((len(needs.has), int(channel.max(initial=-1)) + 1))[:, channel]
+    has = (uniform < items.share) & ((items.only < 0) | needs.has[:, items.only])
     stay, present = np.nonzero(has)
-    count = np.bincount(stay * lines.groups + lines.group[present], minlength=len(has) * lines.groups)
-    place = rounds.stay * lines.groups + rounds.group
+    count = np.bincount(stay * items.groups + items.group[present], minlength=len(has) * items.groups)
+    place = rounds.stay * items.groups + rounds.group
     cell, ordinal = repeat(count[place])
     line = present[(np.cumsum(count) - count)[place][cell] + ordinal]
-    kept = rng.random(len(cell), dtype=np.float32) < lines.keep[line]
+    kept = rng.random(len(cell), dtype=np.float32) < items.keep[line]
     return cell[kept], line[kept]
 
 
-def in_order(block: PatientBlock, rounds: Rounds, visit: Ints, rank: Ints) -> Ints:
-    """Return the rows in order of stay, time and item: by sorting keys that end in the row's number."""
+def in_order(block: PatientBlock, rounds: Rounds, round_index: Ints, rank: Ints) -> Ints:
+    """Return the row numbers in order of stay, time and item. Sorting uses keys that end with the row number."""
     minute = (rounds.time - block.icu.arrival[rounds.stay] // MINUTE * MINUTE) // MINUTE
     head = ((rounds.stay << TIME_BITS) + minute) << (ITEM_BITS + ROW_BITS)
-    key = head[visit] + (rank << ROW_BITS) + np.arange(len(visit))
+    key = head[round_index] + (rank << ROW_BITS) + np.arange(len(round_index))
     key.sort()
     return key & ((1 << ROW_BITS) - 1)
 
 
-def shared_columns(block: PatientBlock, rounds: Rounds, visit: Ints) -> dict[str, pl.Series]:
-    """Return the columns that all rows of a round have in common."""
+def shared_columns(block: PatientBlock, rounds: Rounds, round_index: Ints) -> dict[str, pl.Series]:
+    """Return the columns that all rows of a round share."""
     rng = block.streams.rng("chart caregivers")
     stays = block.icu
     caregiver = _caregivers()[rng.integers(0, len(_caregivers()), int(shift_counts(block).sum()))]
-    stay = rounds.stay[visit]
+    stay = rounds.stay[round_index]
     return {
         "subject_id": pl.Series(block.people.subject_id[stays.person][stay]),
         "hadm_id": pl.Series(block.admissions.hadm_id[stays.admission][stay]),
         "stay_id": pl.Series(stays.stay_id[stay]),
-        "caregiver_id": pl.Series(caregiver[rounds.shift][visit]),
-        "charttime": times(rounds.time).gather(visit),
-        "storetime": times(rounds.store).gather(visit),
+        "caregiver_id": pl.Series(caregiver[rounds.shift][round_index]),
+        "charttime": times(rounds.time).gather(round_index),
+        "storetime": times(rounds.store).gather(round_index),
     }

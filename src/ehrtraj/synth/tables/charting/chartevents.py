@@ -1,4 +1,4 @@
-"""Draws chartevents: texts, settings and measurements of each cell, with results of the laboratory."""
+"""Draw chartevents: texts, settings and measurements of each cell, and copied laboratory results."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from ehrtraj.synth import catalog
 from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import MINUTE, Floats, Ints, decimals, repeat
 from ehrtraj.synth.tables.charting.cells import draw_cells, in_order, shared_columns
-from ehrtraj.synth.tables.charting.plan import ChartingPlan, Halves, Numbers
+from ehrtraj.synth.tables.charting.plan import ChartingPlan, Numbers, SingleFloats
 from ehrtraj.synth.tables.charting.readings import Readings, draw_readings, heart_states
 from ehrtraj.synth.tables.charting.rounds import ITEM_BITS, TIME_BITS, Needs, Rounds, shift_counts, shift_of
-from ehrtraj.synth.tables.labs import echo_source
+from ehrtraj.synth.tables.labs import numeric_results
 
 WARNED = 0.1
-"""Share of numbers outside an item's limits that carry a warning; an assumption."""
+"""Share of numbers outside the limits of an item that have a warning; an assumption."""
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Rows of chartevents in no order."""
+class _ChartRows:
+    """Unordered rows of chartevents."""
 
     round: Ints
     line: Ints
     value: Ints
-    """Number of the text among those of the catalog; -1 for numbers."""
+    """Number of the text in the catalog; -1 for numbers."""
     number: Floats
-    """NaN for texts without one."""
+    """NaN for texts without a number."""
 
 
 def draw_chartevents(block: PatientBlock, plan: ChartingPlan, needs: Needs, rounds: Rounds) -> pl.DataFrame:
-    """Draw the cells of all rounds and what is charted in them, and return chartevents."""
+    """Draw the cells of all rounds and their values, and return chartevents."""
     rng = block.streams.rng("chartevents")
     readings = draw_readings(rng, block, plan, rounds)
     state = heart_states(plan, needs, rounds, readings)
@@ -49,14 +49,14 @@ def draw_chartevents(block: PatientBlock, plan: ChartingPlan, needs: Needs, roun
     parent, value = _texts(rng, plan, line[texts], listed[texts], share[chosen])
     texts = texts[parent]
     at = readings.first[cell[measured]] + plan.numbers.slot[line[measured]]
-    figures = _scaled(plan.numbers, line[measured], readings.value[at])
-    set_to = _scaled(plan.numbers, line[settings], _settings(plan.numbers, line[settings], share[~chosen]))
+    measured_numbers = _scaled(plan.numbers, line[measured], readings.value[at])
+    setting_numbers = _scaled(plan.numbers, line[settings], _settings(plan.numbers, line[settings], share[~chosen]))
     order = np.concatenate([texts, measured, settings])
-    rows = _Rows(
+    rows = _ChartRows(
         round=cell[order],
         line=line[order],
         value=np.concatenate([value, np.full(len(measured) + len(settings), -1)]),
-        number=np.concatenate([plan.values.number[value], figures, set_to]),
+        number=np.concatenate([plan.values.number[value], measured_numbers, setting_numbers]),
     )
     return _frame(rng, block, plan, rounds, rows)
 
@@ -71,9 +71,10 @@ def _shares(
     cell: Ints,
     line: Ints,
 ) -> Floats:
-    """Return where in the order of an item's values, from 0 to 1, each value is.
+    """Return the quantile, from 0 to 1, of each value among the ordered values of its item.
 
-    Mostly it is the shift's, and that mostly the stay's; illness shifts it towards the later values.
+    The quantile is mostly the usual one of the shift, which is mostly the usual one of the stay. Illness shifts it
+    towards the last values.
     """
     habit = _habits(rng, block, plan, needs)
     drawn = rng.random(len(cell), dtype=np.float32)
@@ -91,29 +92,29 @@ def _shares(
     return share
 
 
-def _habits(rng: np.random.Generator, block: PatientBlock, plan: ChartingPlan, needs: Needs) -> Halves:
-    """Return [shifts, channels]: what a nurse would chart again and again in one shift, from 0 to 1."""
+def _habits(rng: np.random.Generator, block: PatientBlock, plan: ChartingPlan, needs: Needs) -> SingleFloats:
+    """Return [shifts, channels]: the quantile of the value that is usually charted in a shift."""
     shape = (len(needs.has), len(plan.channel_need))
     stays = rng.random(shape, dtype=np.float32)
     tied = np.flatnonzero(plan.channel_need >= 0)
-    stays[:, tied] = needs.luck[:, plan.channel_need[tied]]
+    stays[:, tied] = needs.uniform[:, plan.channel_need[tied]]
     steady = np.zeros(shape[1], dtype=np.float32)
     steady[plan.channel] = plan.steady
-    of_shift = stays[np.repeat(np.arange(shape[0]), shift_counts(block))]
-    same = rng.random(of_shift.shape, dtype=np.float32) < steady
-    return np.where(same, of_shift, rng.random(of_shift.shape, dtype=np.float32))
+    stay_habit = stays[np.repeat(np.arange(shape[0]), shift_counts(block))]
+    same = rng.random(stay_habit.shape, dtype=np.float32) < steady
+    return np.where(same, stay_habit, rng.random(stay_habit.shape, dtype=np.float32))
 
 
 def _texts(rng: np.random.Generator, plan: ChartingPlan, line: Ints, listed: Ints, share: Floats) -> tuple[Ints, Ints]:
-    """Return the texts charted, by number; some items have several at once: also say which element each belongs to."""
+    """Draw the charted texts, of which some items have several; return the element of each text and its number."""
     values = plan.values
     value = np.minimum(
         np.searchsorted(values.edges, listed + share, side="right"), values.first[listed] + values.size[listed] - 1
     )
     several = np.flatnonzero((plan.extra[line] > 0) & ~values.alone[value])
-    wanted = plan.extra[line[several]] * (0.5 + rng.random(len(several))) + rng.random(len(several))
+    extra_count = plan.extra[line[several]] * (0.5 + rng.random(len(several))) + rng.random(len(several))
     more = np.ones(len(value), dtype=np.int64)
-    more[several] += np.minimum(wanted.astype(np.int64), values.size[listed[several]] - 1)
+    more[several] += np.minimum(extra_count.astype(np.int64), values.size[listed[several]] - 1)
     parent, ordinal = repeat(more)
     first, size = values.first[listed][parent], values.size[listed][parent]
     value = first + (value[parent] - first + ordinal) % size
@@ -122,7 +123,7 @@ def _texts(rng: np.random.Generator, plan: ChartingPlan, line: Ints, listed: Int
 
 
 def _settings(numbers: Numbers, line: Ints, share: Floats) -> Floats:
-    # A logistic distribution of about the spread wanted: it needs no inverse normal.
+    # A logistic distribution with about the same spread, which needs no inverse normal.
     deviation = 0.55 * numbers.spread[line] * np.log(share / (1 - share))
     typical = numbers.typical[line]
     value = np.where(numbers.logarithmic[line], typical * np.exp(np.minimum(deviation, 8.0)), typical + deviation)
@@ -133,59 +134,59 @@ def _scaled(numbers: Numbers, line: Ints, value: Floats) -> Floats:
     """Return numbers in the unit of the chart, rounded to the step in which they are read or set."""
     step = numbers.step[line]
     value = value * numbers.factor[line] + numbers.offset[line]
-    whole = np.where(step > 0, step, 1.0)
-    return np.where(step > 0, np.rint(value / whole) * whole, value)
+    step_or_one = np.where(step > 0, step, 1.0)
+    return np.where(step > 0, np.rint(value / step_or_one) * step_or_one, value)
 
 
 def _copied_results(block: PatientBlock, plan: ChartingPlan) -> tuple[pl.DataFrame, Ints, Ints]:
-    """Return results of the laboratory that nurses saw in the chart, their stays, and the lines they go to."""
-    source = echo_source(block).drop_nulls(["value", "valuenum"])
+    """Return the laboratory results that are copied to the chart, with their stays and lines."""
+    source = numeric_results(block).drop_nulls(["value", "valuenum"])
     stays = block.icu
     if not len(stays.person):
         source = source.clear()
     table = catalog.read("chart_copied_results.csv")
     itemid = source["itemid"].to_numpy()
     person, time = source["person"].to_numpy(), source["charttime"].dt.epoch("s").to_numpy()
-    # Stays are ordered by patient and time: the last one that began before is the only one that can hold the time.
+    # Stays are ordered by patient and time. Only the last stay that started earlier can contain the time.
     scale = 1 << 36
     stay = np.searchsorted(stays.person * scale + stays.arrival, person * scale + time, side="right") - 1
-    holder = np.maximum(stay, 0)
-    inside = (stay >= 0) & (stays.person[holder] == person) & (time < stays.departure[holder])
+    stay_or_first = np.maximum(stay, 0)
+    inside = (stay >= 0) & (stays.person[stay_or_first] == person) & (time < stays.departure[stay_or_first])
     target = np.full((2, int(max(table["lab_itemid"].max(), itemid.max(initial=0))) + 1), -1)
     place = {item: number for number, item in enumerate(plan.chart.itemid)}
     for lab, item, line in table.select("lab_itemid", "itemid", "line").iter_rows():
         for row in (0, 1):
             if line is None or (line == "arterial") == bool(row):
                 target[row, lab] = place[item]
-    line = target[stays.arterial_line[holder].astype(np.int64), itemid]
+    line = target[stays.arterial_line[stay_or_first].astype(np.int64), itemid]
     kept = np.flatnonzero(inside & (line >= 0))
-    # Two specimens may give the same result at once; the chart has a place for one.
-    place_in_chart = (line[kept] << TIME_BITS) + (time[kept] - stays.arrival[holder[kept]]) // MINUTE
-    kept = kept[np.unique((holder[kept] << (TIME_BITS + ITEM_BITS)) + place_in_chart, return_index=True)[1]]
-    return source[kept], holder[kept], line[kept]
+    # Two specimens may have the same result at the same time. The chart contains it once.
+    place_in_chart = (line[kept] << TIME_BITS) + (time[kept] - stays.arrival[stay_or_first[kept]]) // MINUTE
+    kept = kept[np.unique((stay_or_first[kept] << (TIME_BITS + ITEM_BITS)) + place_in_chart, return_index=True)[1]]
+    return source[kept], stay_or_first[kept], line[kept]
 
 
 def _frame(
-    rng: np.random.Generator, block: PatientBlock, plan: ChartingPlan, rounds: Rounds, rows: _Rows
+    rng: np.random.Generator, block: PatientBlock, plan: ChartingPlan, rounds: Rounds, rows: _ChartRows
 ) -> pl.DataFrame:
-    """Put the rows in order, with the laboratory's results among them, and return the table."""
+    """Sort the rows together with the copied laboratory results, and return the table."""
     labs, lab_stay, lab_line = _copied_results(block, plan)
     places = plan.numbers.places[rows.line]
-    figures = np.flatnonzero(rows.value < 0)
-    number, text = _written(rows.number[figures], places[figures])
-    rows.number[figures] = number
+    numeric_rows = np.flatnonzero(rows.value < 0)
+    number, text = _written(rows.number[numeric_rows], places[numeric_rows])
+    rows.number[numeric_rows] = number
     texts = pl.concat([plan.values.text, text, labs["value"]], rechunk=True)
     where = rows.value.copy()
-    where[figures] = len(plan.values.text) + np.arange(len(figures))
+    where[numeric_rows] = len(plan.values.text) + np.arange(len(numeric_rows))
     lab_time, lab_store = (labs[name].dt.epoch("s").to_numpy() for name in ("charttime", "storetime"))
-    visits = _with_labs(block, rounds, lab_stay, lab_time, lab_store)
-    visit = np.concatenate([rows.round, len(rounds.stay) + np.arange(len(lab_stay))])
+    all_rounds = _with_labs(block, rounds, lab_stay, lab_time, lab_store)
+    round_index = np.concatenate([rows.round, len(rounds.stay) + np.arange(len(lab_stay))])
     line = np.concatenate([rows.line, lab_line])
     number = np.concatenate([rows.number, labs["valuenum"].to_numpy()])
     where = np.concatenate([where, len(texts) - len(lab_stay) + np.arange(len(lab_stay))])
-    order = in_order(block, visits, visit, plan.chart.rank[line])
-    visit, line, number = visit[order], line[order], number[order]
-    columns = shared_columns(block, visits, visit)
+    order = in_order(block, all_rounds, round_index, plan.chart.rank[line])
+    round_index, line, number = round_index[order], line[order], number[order]
+    columns = shared_columns(block, all_rounds, round_index)
     warning = np.zeros(len(line), dtype=np.int64)
     limited = np.flatnonzero((np.isfinite(plan.numbers.low) | np.isfinite(plan.numbers.high))[line])
     outside = (number[limited] < plan.numbers.low[line[limited]]) | (number[limited] > plan.numbers.high[line[limited]])
@@ -201,14 +202,14 @@ def _frame(
 
 
 def _written(number: Floats, places: Ints) -> tuple[Floats, pl.Series]:
-    """Round numbers and write them as the chart does: 98.6, but 98."""
+    """Round numbers and format them as in the chart, such as 98.6 and 98."""
     scale = 10.0**places
     number = np.rint(number * scale) / scale
     return decimals(number, np.where(number == np.rint(number), 0, places))
 
 
 def _with_labs(block: PatientBlock, rounds: Rounds, stay: Ints, time: Ints, store: Ints) -> Rounds:
-    """Return the rounds, followed by one for each result of the laboratory."""
+    """Return the rounds, followed by one round for each laboratory result."""
     none = np.zeros(len(stay), dtype=np.int64)
     shift = (
         (np.cumsum(shift_counts(block)) - shift_counts(block))[stay]

@@ -1,4 +1,4 @@
-"""Draws datetimeevents: when devices were put in and changed."""
+"""Draw datetimeevents: dates on which devices were inserted and changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def draw_datetimeevents(block: PatientBlock, plan: ChartingPlan, needs: Needs, r
     stay = rounds.stay[cell]
     order = in_order(block, rounds, cell, plan.dated.rank[line])
     cell, line, stay = cell[order], line[order], stay[order]
-    # A device was put in some time before the stay; what is changed is changed at regular times from then on.
+    # A device was inserted some time before the stay. Its parts are changed at regular intervals from then on.
     ago = rng.exponential(1.0, (len(needs.has), len(plan.groups) + 1))[stay, plan.dated.group[line]]
     begin = block.icu.arrival[stay] - (ago * number_column(table, "before_hours")[line] * HOUR).astype(np.int64)
     cycle = (number_column(table, "cycle_hours", np.inf)[line] * HOUR).clip(HOUR, 9_999 * DAY).astype(np.int64)

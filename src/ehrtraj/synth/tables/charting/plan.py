@@ -1,4 +1,4 @@
-"""The catalog of charting as arrays: items, their values and numbers, signals, states."""
+"""The catalog of charting as arrays: items, their texts and numbers, signals, states."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import polars as pl
 from ehrtraj.synth import catalog
 from ehrtraj.synth.draw import Bools, Floats, Ints
 
-Halves = npt.NDArray[np.float32]
+SingleFloats = npt.NDArray[np.float32]
 
 BUILT_IN = ("all", "arterial_line", "no_arterial_line", "ventilated", "dialysis", "severe")
+# A stay has exactly one need of each pair.
 OPPOSITE = {"fahrenheit": "celsius", "old": "new", "drager": "hamilton"}
 STATES = ("oxygen", "room_air", "controlled", "supported", "normal", "fast", "slow", "irregular", "paced")
-"""States of breathing and, in rounds of the group `vitals`, of the heart: a text item may have other values in each."""
+"""States of breathing and, in rounds of the group `vitals`, of the heart. Text items may have other values in each."""
 VENTILATED = ("controlled", "supported")
 
 DERIVED: dict[str, tuple[str, ...]] = {
@@ -35,89 +36,90 @@ DERIVED: dict[str, tuple[str, ...]] = {
     "plateau_pressure": ("peak_pressure", "expiratory_pressure"),
     "mean_airway_pressure": ("peak_pressure", "expiratory_pressure"),
 }
-"""What follows from measurements of the same round, and from which; in this order."""
+"""Values derived from measurements of the same round, with their sources. They are calculated in this order."""
 
 
 @dataclass(frozen=True)
-class Lines:
-    """Items that are charted in rounds, ordered by group."""
+class ChartedItems:
+    """Items that are charted in rounds, ordered by group. The position of an item is its line."""
 
     itemid: Ints
     rank: Ints
-    """Order of the itemid among all items of the table."""
+    """Rank of the itemid among all items of the table."""
     group: Ints
     groups: int
     share: Floats
-    """Of the stays that have the group, those in which the item is charted at all."""
-    keep: Halves
-    """Of the rounds of these stays, those in which it is charted."""
+    """Share of the stays with the group in which the item is charted at all."""
+    keep: SingleFloats
+    """Share of the rounds of these stays in which the item is charted."""
     only: Ints
-    """Number of the need without which it is not charted, or -1."""
+    """Number of the need without which the item is not charted, or -1."""
 
 
 @dataclass(frozen=True)
 class ChartingPlan:
-    """Everything the catalog says of charting."""
+    """The catalog of charting. Arrays have one element per line, unless a shape is given."""
 
     groups: dict[str, int]
     needs: dict[str, int]
     rounds: pl.DataFrame
-    chart: Lines
-    dated: Lines
+    chart: ChartedItems
+    dated: ChartedItems
     slots: _Slots
     values: _Values
     numbers: Numbers
     allowed: Bools
     """[lines, states]: in which states an item is charted."""
     channel: Ints
-    """Lines with the same channel go together: the two eyes, a device and its flow."""
+    """Lines with the same channel have related values, such as both eyes, or a device and its flow."""
     channel_need: Ints
-    """[channels]: the need whose luck decides the value, or -1."""
-    steady: Halves
-    """How often a value is the shift's, not a new one."""
+    """[channels]: the need whose random number determines the value, or -1."""
+    steady: SingleFloats
+    """Probability that a value is the usual one of the shift instead of a new one."""
     lean: Floats
+    """Change in the log odds of later values for each unit of the signal `turn`."""
     turn: Ints
-    """Slot of the signal that turns the value, within the group; -1 for severity."""
+    """Slot, within the group, of the signal on which the value depends; -1 for severity."""
     extra: Floats
-    """How many further values are charted with the first."""
+    """Mean number of further values that are charted with the first."""
     unit: pl.Series
 
 
 @dataclass(frozen=True)
 class _Slots:
-    """Measurements that a group's rounds need: those of group g are first[g] up to first[g] + count[g]."""
+    """Measurements that the rounds of each group need. Group g has count[g] slots from first[g] on."""
 
     first: Ints
     count: Ints
     signal: Ints
-    """Number of the signal; -1 for what is derived."""
+    """Number of the signal; -1 for derived values."""
     derived: Ints
-    """Position in DERIVED; -1 for what is measured."""
+    """Position in DERIVED; -1 for measured values."""
     sources: Ints
-    """[slots, 3]: where the measurements are from which it is derived, counted from the slot."""
+    """[slots, 3]: positions of the sources of derived values, relative to the slot."""
 
 
 @dataclass(frozen=True)
 class _Values:
-    """Texts of items, in lists."""
+    """Lists of texts for items."""
 
     text: pl.Series
     number: Floats
     alone: Bools
     edges: Floats
-    """Upper edge of each value: number of its list plus its share of the weights up to it."""
+    """Upper edge of each text: number of its list plus the cumulative share of weights within the list."""
     first: Ints
     size: Ints
     listed: Ints
-    """[lines, states]: number of the list an item has in a state; -1 for items with numbers."""
+    """[lines, states]: number of the list for an item in a state; -1 for items with numbers."""
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """How numbers are written, one element a line of the chart."""
+    """How numbers are charted, with one element per line."""
 
     slot: Ints
-    """Slot of the signal within the group; -1 for settings, texts and labs."""
+    """Slot of the signal within the group; -1 for settings, texts and laboratory results."""
     factor: Floats
     offset: Floats
     step: Floats
@@ -149,8 +151,8 @@ def read_plan() -> ChartingPlan:
         groups=groups,
         needs=needs,
         rounds=rounds,
-        chart=_lines(chart, len(groups) + 1, needs),
-        dated=_lines(dated, len(groups) + 1, needs),
+        chart=_charted_items(chart, len(groups) + 1, needs),
+        dated=_charted_items(dated, len(groups) + 1, needs),
         slots=slots,
         values=_values(chart),
         numbers=_numbers(chart, places),
@@ -175,9 +177,9 @@ def number_column(frame: pl.DataFrame, name: str, default: float = 0.0) -> Float
     return frame[name].cast(pl.Float64).fill_null(default).to_numpy()
 
 
-def _lines(frame: pl.DataFrame, groups: int, needs: dict[str, int]) -> Lines:
+def _charted_items(frame: pl.DataFrame, groups: int, needs: dict[str, int]) -> ChartedItems:
     itemid = frame["itemid"].to_numpy()
-    return Lines(
+    return ChartedItems(
         itemid=itemid,
         rank=np.argsort(np.argsort(itemid)),
         group=frame["number"].to_numpy(),
@@ -189,29 +191,29 @@ def _lines(frame: pl.DataFrame, groups: int, needs: dict[str, int]) -> Lines:
 
 
 def _slots(chart: pl.DataFrame, groups: int) -> tuple[_Slots, dict[tuple[int, str], int]]:
-    """Return the slots of all groups, and the place of each signal within its group."""
-    named: list[list[str]] = [[] for _ in range(groups)]
+    """Return the slots of all groups, and the position of each signal within its group."""
+    names_by_group: list[list[str]] = [[] for _ in range(groups)]
     for group, signal, turn in chart.select("number", "signal", "turn").iter_rows():
         for name in (signal, turn):
             if name is not None:
-                _want(named[group], name)
+                _add_with_sources(names_by_group[group], name)
     signal, derived, sources = [], [], []
     order = list(DERIVED)
-    for names in named:
+    for names in names_by_group:
         for place, name in enumerate(names):
             signal.append(-1 if name in DERIVED else catalog.signal_numbers()[name])
             derived.append(order.index(name) if name in DERIVED else -1)
             found = [names.index(source) - place for source in DERIVED.get(name, ())]
             sources.append(found + [0] * (3 - len(found)))
-    count = np.array([len(names) for names in named], dtype=np.int64)
+    count = np.array([len(names) for names in names_by_group], dtype=np.int64)
     slots = _Slots(np.cumsum(count) - count, count, *(np.array(part, np.int64) for part in (signal, derived, sources)))
-    places = {(group, name): place for group, names in enumerate(named) for place, name in enumerate(names)}
+    places = {(group, name): place for group, names in enumerate(names_by_group) for place, name in enumerate(names)}
     return slots, places
 
 
-def _want(names: list[str], name: str) -> None:
+def _add_with_sources(names: list[str], name: str) -> None:
     for source in DERIVED.get(name, ()):
-        _want(names, source)
+        _add_with_sources(names, source)
     if name not in names:
         names.append(name)
 

@@ -1,4 +1,4 @@
-"""Draws the measurements of each round, what follows from them, and the heart's rhythm."""
+"""Draw the measurements of each round, derived values, and the heart rhythm."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ehrtraj.synth.tables.charting.plan import DERIVED, STATES, ChartingPlan
 from ehrtraj.synth.tables.charting.rounds import Needs, Rounds
 
 FAST, SLOW = 100, 60
-"""Beats per minute, by definition of tachycardia and bradycardia."""
+"""Limits in beats per minute, by the definitions of tachycardia and bradycardia."""
 
 
 @dataclass(frozen=True)
 class Readings:
-    """Measurements of all rounds: those of round r are from first[r] on, in the order of its group's slots."""
+    """Measurements of all rounds. Those of round r start at first[r], in the order of the slots of its group."""
 
     value: Floats
     first: Ints
 
 
 def draw_readings(rng: np.random.Generator, block: PatientBlock, plan: ChartingPlan, rounds: Rounds) -> Readings:
-    """Draw what each round measures, and reckon what follows from it."""
+    """Draw the measurements of each round, and calculate the derived values."""
     slots = plan.slots
     count = slots.count[rounds.group]
     parent, ordinal = repeat(count)
@@ -51,12 +51,12 @@ def draw_readings(rng: np.random.Generator, block: PatientBlock, plan: ChartingP
         if places:
             value[rows] = _derive(name, value, places, controlled[rows])
         else:
-            value[rows] = _own(block, name, stay[rows], rounds.time[parent[rows]], noise[parent[rows]])
+            value[rows] = _patient_value(block, name, stay[rows], rounds.time[parent[rows]], noise[parent[rows]])
     return Readings(value, np.cumsum(count) - count)
 
 
 def _derive(name: str, value: Floats, places: list[Ints], controlled: Bools) -> Floats:
-    """Return what follows from the values at `places`, which are changed where they contradict each other."""
+    """Return the value derived from the values at `places`, which are adjusted in place if they are inconsistent."""
     first, second = places[0], places[1]
     if "pressure" in name and "airway" not in name and "plateau" not in name:
         value[second] = np.minimum(value[second], value[first] - 6)
@@ -73,24 +73,24 @@ def _derive(name: str, value: Floats, places: list[Ints], controlled: Bools) -> 
     return np.asarray(value[second] + part * (value[first] - value[second]))
 
 
-def _own(block: PatientBlock, name: str, stay: Ints, time: Ints, noise: Floats) -> Floats:
-    """Return what belongs to the patient or is set for him, and does not change with illness."""
+def _patient_value(block: PatientBlock, name: str, stay: Ints, time: Ints, noise: Floats) -> Floats:
+    """Return a value that depends on the patient but not on the illness, such as weight or set tidal volume."""
     weight = block.icu.weight[stay]
     if name == "own_weight":
         return weight
     if name == "daily_weight":
-        # Fluid is gained in the first days and lost again.
+        # Patients gain fluid in the first days and lose it later.
         days = (time - block.icu.arrival[stay]) / DAY
         return np.asarray(weight * (1 + 0.03 * days * np.exp(-days / 3) + 0.004 * noise))
     number = catalog.signal_numbers()[name.removeprefix("own_")]
     signal = catalog.signals().row(number, named=True)
     level = signal["spread"] * block.levels[block.icu.person[stay], number]
-    own = signal["typical"] * np.exp(level) if signal["scale"] == "log" else signal["typical"] + level
-    return np.asarray(np.clip(own, signal["low"], signal["high"]))
+    value = signal["typical"] * np.exp(level) if signal["scale"] == "log" else signal["typical"] + level
+    return np.asarray(np.clip(value, signal["low"], signal["high"]))
 
 
 def heart_states(plan: ChartingPlan, needs: Needs, rounds: Rounds, readings: Readings) -> Ints:
-    """Return the rounds' states, those of vital signs by the heart's rhythm."""
+    """Return the states of rounds. Rounds of vital signs get the state of the heart rhythm."""
     state = rounds.state.copy()
     rows = np.flatnonzero(rounds.group == plan.groups["vitals"])
     stay, time = rounds.stay[rows], rounds.time[rows]

@@ -1,4 +1,4 @@
-"""Draws who needs which charting, and the rounds: when a group of items is charted in a stay."""
+"""Draw the charting needs of each stay, and the rounds: the times at which a group of items is charted."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Floats, Ints, repeat
 from ehrtraj.synth.tables.charting.plan import OPPOSITE, STATES, ChartingPlan, number_column, read_plan
 
-RECENT = 2015
-"""First year in which all stays of MIMIC-IV demo 2.2 have the later items for mobility and breathing."""
+RECENT_YEAR = 2015
+"""First year in which all stays of MIMIC-IV demo 2.2 have the newer items for mobility and breathing."""
 SEVERE = 1.6
-"""Severity from which a stay is watched more closely; an assumption."""
+"""Severity from which a stay is monitored more closely; an assumption."""
 CONTROLLED = 0.55
-"""Share of a time on the ventilator in which it sets the breaths; an assumption."""
+"""Share of the time on a ventilator with controlled ventilation; an assumption."""
 ON_THE_HOUR = 0.72
-"""MIMIC-IV demo 2.2: 63% of chartevents are at minute 0, and those of the first round are not."""
+"""Share of later rounds at minute 0. MIMIC-IV demo 2.2: 63% of chartevents are at minute 0, but not the first round."""
 SHIFT = 12 * HOUR
 SHIFT_BEGINS = 7 * HOUR
-WAYS = 3
-"""How many kinds of rounds keep different minutes within an hour."""
+MINUTE_PATTERNS = 3
+"""Number of groups of rounds that are charted at different minutes within an hour."""
 TIME_BITS, ITEM_BITS, ROW_BITS = 18, 10, 24
-"""Of the sorting key: minutes of a stay (60 days are 86,400), items, rows of a block."""
+"""Bits of the sorting key: minutes of a stay (60 days are 86,400), items, rows of a block."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """[stays, needs]: whether a stay has each need, from when and until when, and the luck that decided."""
+    """[stays, needs]: whether a stay has each need, its start and end, and the random number that determined it."""
 
     has: Bools
     start: Ints
     end: Ints
-    luck: Floats
+    uniform: Floats
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Rounds:
 
 
 def draw_needs(block: PatientBlock) -> Needs:
-    """Draw what each stay needs to have charted, and for how long."""
+    """Draw the charting needs of each stay, and their start and end."""
     rng = block.streams.rng("chart needs")
     plan, stays = read_plan(), block.icu
     shape = (len(stays.person), len(plan.needs))
@@ -63,20 +63,20 @@ def draw_needs(block: PatientBlock) -> Needs:
         column = plan.needs[need]
         better = causes[cause] & (odds > chance[:, column])
         chance[better, column], lasts[better, column] = odds, part
-    luck = rng.random(shape)
-    has = luck < chance
+    uniform = rng.random(shape)
+    has = uniform < chance
     length = (stays.departure - stays.arrival)[:, None]
     part = np.where(lasts < 1, np.minimum(lasts * rng.uniform(0.6, 1.4, shape), 1.0), 1.0)
     start = np.repeat(stays.arrival[:, None], shape[1], axis=1)
     end = start + (part * length).astype(np.int64)
     for name in OPPOSITE:
         has[:, plan.needs[name]] = ~has[:, plan.needs[OPPOSITE[name]]]
-    _built_in(block, plan, Needs(has, start, end, luck))
-    return Needs(has, start, end, luck)
+    _set_built_in_needs(block, plan, Needs(has, start, end, uniform))
+    return Needs(has, start, end, uniform)
 
 
-def _built_in(block: PatientBlock, plan: ChartingPlan, needs: Needs) -> None:
-    """Fill in what the block already knows of its stays."""
+def _set_built_in_needs(block: PatientBlock, plan: ChartingPlan, needs: Needs) -> None:
+    """Set the needs that the ICU stays of the block determine."""
     stays = block.icu
     line, bare, breath = (plan.needs[name] for name in ("arterial_line", "no_arterial_line", "ventilated"))
     removed = stays.arrival + (0.75 * (stays.departure - stays.arrival)).astype(np.int64)
@@ -94,14 +94,14 @@ def _built_in(block: PatientBlock, plan: ChartingPlan, needs: Needs) -> None:
 
 
 def _causes(block: PatientBlock) -> dict[str, Bools]:
-    """Return what chart_needs.csv may name as a cause: [stays] each."""
+    """Return the causes that chart_needs.csv may name; each array is [stays]."""
     stays = block.icu
     conditions = block.people.conditions[stays.person]
     causes = {name: conditions[:, number] for number, name in enumerate(catalog.conditions())}
     illness = block.admissions.illness[stays.admission]
     causes |= {name: illness == number for number, name in enumerate(catalog.illnesses())}
     causes["all"] = np.ones(len(stays.person), dtype=bool)
-    causes["recent"] = block.admissions.true_year[stays.admission] >= RECENT
+    causes["recent"] = block.admissions.true_year[stays.admission] >= RECENT_YEAR
     causes["surgical"] = block.admissions.surgical[stays.admission]
     causes["ventilated"] = stays.ventilated_from != NONE
     return causes | {"pressors": stays.pressors, "dialysis": stays.dialysis}
@@ -122,13 +122,13 @@ def draw_rounds(block: PatientBlock, plan: ChartingPlan, needs: Needs) -> Rounds
     stay, group = place % max(count, 1), place // max(count, 1)
     time = (begin[stay] + minute) * MINUTE
     hours = _hours(stays.arrival, stays.departure)
-    delay = rng.integers(0, 60, (WAYS, int(hours.sum()))) * MINUTE
+    delay = rng.integers(0, 60, (MINUTE_PATTERNS, int(hours.sum()))) * MINUTE
     first_shift = np.cumsum(shift_counts(block)) - shift_counts(block)
     return Rounds(
         stay=stay,
         group=group,
         time=time,
-        store=time + delay[group % WAYS, _hour(stays.arrival, hours, stay, time)],
+        store=time + delay[group % MINUTE_PATTERNS, _hour(stays.arrival, hours, stay, time)],
         shift=first_shift[stay] + shift_of(time) - shift_of(stays.arrival)[stay],
         state=_breathing(block, plan, needs, stay, time),
     )
@@ -137,7 +137,7 @@ def draw_rounds(block: PatientBlock, plan: ChartingPlan, needs: Needs) -> Rounds
 def _round_times(
     rng: np.random.Generator, block: PatientBlock, plan: ChartingPlan, needs: Needs
 ) -> tuple[Ints, Ints, Ints]:
-    """Return stay, group and time of all rounds: one soon after the beginning, then by the clock; some twice."""
+    """Return stay, group and time of all rounds: one soon after the start, then by the clock, with some duplicates."""
     table, stays = plan.rounds, block.icu
     need = table["need"].replace_strict(plan.needs, return_dtype=pl.Int64).to_numpy()
     group = table["group"].replace_strict(plan.groups, return_dtype=pl.Int64).to_numpy()
@@ -155,9 +155,11 @@ def _round_times(
     time = (first[parent] + ordinal) * step[parent] + clock[parent]
     hours = _hours(stays.arrival, stays.departure)
     late_by = np.where(
-        rng.random((WAYS, int(hours.sum()))) < ON_THE_HOUR, 0, rng.integers(1, 40, (WAYS, int(hours.sum())))
+        rng.random((MINUTE_PATTERNS, int(hours.sum()))) < ON_THE_HOUR,
+        0,
+        rng.integers(1, 40, (MINUTE_PATTERNS, int(hours.sum()))),
     )
-    delay = late_by[group[parent] % WAYS, _hour(stays.arrival, hours, stay[parent], time)] * MINUTE
+    delay = late_by[group[parent] % MINUTE_PATTERNS, _hour(stays.arrival, hours, stay[parent], time)] * MINUTE
     time += np.minimum(delay, step[parent] // (2 * MINUTE) * MINUTE)
     settled = begin + rng.integers(3, 25, len(stays.person))[stay] * MINUTE
     settled += np.where(every > 0, 0, rng.integers(0, 90, len(stay)) * MINUTE)
@@ -173,22 +175,22 @@ def _hours(arrival: Ints, departure: Ints) -> Ints:
 
 
 def _hour(arrival: Ints, hours: Ints, stay: Ints, time: Ints) -> Ints:
-    """Return the number of the clock hour among those of all stays."""
+    """Return the number of each time's clock hour among the hours of all stays."""
     return (np.cumsum(hours) - hours)[stay] + time // HOUR - (arrival // HOUR)[stay]
 
 
 def shift_of(time: Ints) -> Ints:
-    """Return the number of the shift that a time lies in."""
+    """Return the number of the shift that contains each time."""
     return (time - SHIFT_BEGINS) // SHIFT
 
 
 def shift_counts(block: PatientBlock) -> Ints:
-    """Return how many shifts each stay touches."""
+    """Return the number of shifts in each stay, including partial ones."""
     return shift_of(block.icu.departure) - shift_of(block.icu.arrival) + 1
 
 
 def _breathing(block: PatientBlock, plan: ChartingPlan, needs: Needs, stay: Ints, time: Ints) -> Ints:
-    """Return the state of breathing at each time, by its number in STATES."""
+    """Return the state of breathing at each time, as a position in STATES."""
     oxygen, breath = plan.needs["oxygen"], plan.needs["ventilated"]
     start, end = needs.start[:, breath], needs.end[:, breath]
     weaning = start + np.where(

@@ -1,8 +1,8 @@
-"""Draws what goes into and out of patients in intensive care, and what is done to them there.
+"""Draw inputs, outputs and procedures in intensive care.
 
-inputevents, ingredientevents, outputevents and procedureevents have one pattern: a line of the catalog is a kind of
-care, with who needs it and during what part of a stay. A stay that needs it gets a course of it, and a course becomes
-rows: a drip's changes of rate and bags, doses, measured volumes, or one process from beginning to end.
+inputevents, ingredientevents, outputevents and procedureevents are drawn in the same way. A line of the catalog is a
+kind of care: which stays need it, and during which part of the stay. Each stay that needs it gets a course of care. The
+course becomes rows: changes of rate and bags of an infusion, doses, measured volumes, or a process from start to end.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ehrtraj.synth.tables.fluids.procedures import draw_processes, procedure_fra
 
 
 def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
-    """Return the rows of inputevents, ingredientevents, outputevents and procedureevents of a block."""
+    """Return inputevents, ingredientevents, outputevents and procedureevents for a block."""
     care = draw_care(block)
     orders = draw_inputs(care)
     processes = draw_processes(care)
     count = len(orders.stay) + len(processes.stay)
-    # Shuffled, since neighbours of a space lie a constant apart.
+    # The IDs are shuffled, since consecutive IDs differ by a constant.
     ids = block.streams.rng("fluids orders").permutation(block.streams.unique_ids("order", count))
     lines = input_lines(care, orders, ids[: len(orders.stay)])
     return {
@@ -36,7 +36,7 @@ def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
 
 
 def dictionaries() -> dict[str, pl.DataFrame]:
-    """Return the lines of d_items that the four tables refer to, in order of itemid."""
+    """Return the items of the four tables, for d_items, in order of itemid."""
     columns = ["itemid", "label", "abbreviation", "linksto", "category", "unitname", "param_type"]
     items = pl.concat(
         [

@@ -1,4 +1,4 @@
-"""Draws who needs which care and when: states and windows of each ICU stay, courses, and what happens in them."""
+"""Draw the care of each ICU stay: its states and windows, courses of care, and the events within them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STATES = (
     "any", "surgical", "first_stay", "arterial_line", "ventilated", "long_ventilated", "intubated_here", "extubated",
     "pressors", "dialysis", "crrt", "hemodialysis", "catheter",
 )  # fmt: skip
-"""What may decide on care in a stay, besides catalog.causes()."""
+"""States that may determine the care in a stay, in addition to catalog.causes()."""
 _WINDOWS = (
     "stay", "end", "intubation", "ventilated", "extubation", "after_ventilated", "pressors", "dialysis", "catheter",
     "after_catheter",
@@ -25,51 +25,52 @@ _WINDOWS = (
 DRIPS, DOSES, OUTPUTS, PROCEDURES = "input_drips.csv", "input_doses.csv", "outputs.csv", "icu_procedures.csv"
 _SHIFT = 12 * HOUR
 LONG_VENTILATED = 36 * HOUR
-"""Ventilated for so long that feeding by tube is begun: within 24 to 48 hours in guidelines (ASPEN/SCCM 2016)."""
+"""Duration of ventilation from which tube feeding is started: within 24 to 48 hours in guidelines (ASPEN/SCCM 2016)."""
 LAST_HOURS = 6 * HOUR
 ALMOST_ONE = 1 - 1e-12
 
 
 @dataclass(frozen=True)
 class Care:
-    """What decides on the care of each ICU stay."""
+    """The facts that determine the care in each ICU stay."""
 
     block: PatientBlock
     states: Floats
-    """[stays, states]: 1 where a cause or state holds, columns as _state_names()."""
+    """[stays, states]: 1 where a cause or state is present, with columns in the order of _state_names()."""
     begin: Ints
-    """[stays, windows]: whole minutes."""
+    """[stays, windows]: start in whole minutes."""
     end: Ints
-    """[stays, windows]: before `begin` where a stay has no such window."""
-    nurses: Ints
-    """Caregivers by shift; those of a stay stand together."""
+    """[stays, windows]: end in whole minutes; before `begin` if a stay has no such window."""
+    caregivers: Ints
+    """Caregivers by shift, grouped by stay."""
     first_shift: Ints
 
     def caregiver(self, stay: Ints, time: Ints) -> Ints:
-        """Return who charted at each time."""
+        """Return the caregiver who charted at each time."""
         shift = (time - self.block.icu.arrival[stay]) // _SHIFT
-        found: Ints = self.nurses[self.first_shift[stay] + shift]
-        return found
+        caregiver: Ints = self.caregivers[self.first_shift[stay] + shift]
+        return caregiver
 
 
 @dataclass(frozen=True)
 class CarePlan:
-    """A file of the catalog, read: arrays by kind of care."""
+    """A file of the catalog as arrays with one element per kind of care, unless a shape is given."""
 
     table: pl.DataFrame
     number: dict[str, Floats]
-    """The columns that hold numbers, NaN where they are empty."""
-    log_rest: Floats
-    """[states, kinds]: logarithm of the chance not to get it although the state holds."""
+    """The numeric columns, with NaN for empty cells."""
+    log_untreated: Floats
+    """[states, kinds]: logarithm of the probability of not getting the care in that state."""
     only: Floats
-    """[states, kinds]: 1 where a kind needs the state."""
+    """[states, kinds]: 1 where a kind of care requires the state."""
     never: Floats
+    """[states, kinds]: 1 where the state excludes a kind of care."""
     window: Ints
 
 
 @dataclass(frozen=True)
 class Courses:
-    """One kind of care of one stay from `start` to `end`, ordered by stay."""
+    """Courses of care, ordered by stay. Each is one kind of care from `start` to `end`."""
 
     stay: Ints
     kind: Ints
@@ -95,7 +96,7 @@ def read_plan(name: str) -> CarePlan:
     return CarePlan(
         table=table,
         number={column: floats(table, column) for column in numeric},
-        log_rest=_log_rest(name),
+        log_untreated=_log_untreated(name),
         only=weights_of(name, "only", 0.0),
         never=weights_of(name, "never", 0.0),
         window=np.array([_WINDOWS.index(window) for window in table["during"]], dtype=np.int64),
@@ -103,13 +104,13 @@ def read_plan(name: str) -> CarePlan:
 
 
 def floats(table: pl.DataFrame, column: str) -> Floats:
-    """Return a column as floats, NaN where it is null."""
+    """Return a column as floats, with NaN for nulls."""
     return table[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
 @cache
 def weights_of(name: str, column: str, otherwise: float) -> Floats:
-    """Read cells like `gi_bleed:0.5 any:0.1`, or bare names for 1, into a matrix [states, lines]."""
+    """Parse cells such as `gi_bleed:0.5 any:0.1` into a matrix [states, lines]. A name without a number counts as 1."""
     cells = catalog.read(name)[column].cast(pl.String).fill_null("")
     matrix = np.full((len(_state_names()), len(cells)), otherwise)
     for line, cell in enumerate(cells):
@@ -120,29 +121,29 @@ def weights_of(name: str, column: str, otherwise: float) -> Floats:
 
 
 @cache
-def _log_rest(name: str) -> Floats:
+def _log_untreated(name: str) -> Floats:
     rest: Floats = np.log1p(-np.minimum(weights_of(name, "given_to", 0.0), ALMOST_ONE))
     return rest
 
 
 @cache
 def equals(name: str, column: str, value: str) -> Bools:
-    """Say in which lines of a file a text is what is asked for."""
+    """Return in which lines of a file a column equals `value`."""
     return (catalog.read(name)[column].fill_null("") == value).to_numpy()
 
 
 def draw_care(block: PatientBlock) -> Care:
-    """Draw what decides on the care of the block's ICU stays."""
+    """Draw the facts that determine the care of the block's ICU stays."""
     icu, rng = block.icu, block.streams.rng("fluids care")
     begin, end = _windows(block)
     states = np.zeros((len(icu.person), len(_state_names())))
     places = _state_names()
     states[:, : len(catalog.causes())] = _causes(block)
     ventilated = icu.ventilated_from != NONE
-    known = {
+    states_by_name = {
         "any": np.ones(len(icu.person), dtype=bool),
         "surgical": block.admissions.surgical[icu.admission],
-        "first_stay": run_begins(icu.admission),
+        "first_stay": run_starts(icu.admission),
         "arterial_line": icu.arterial_line,
         "ventilated": ventilated,
         "long_ventilated": ventilated & (_length(begin, end, "ventilated") > LONG_VENTILATED),
@@ -150,17 +151,17 @@ def draw_care(block: PatientBlock) -> Care:
         "extubated": ventilated & (icu.ventilated_until < icu.departure - HOUR) & ~_dying(block),
         "pressors": icu.pressors,
         "dialysis": icu.dialysis,
-        # Continuous dialysis is for those whose circulation is unstable.
+        # Patients with unstable circulation get continuous dialysis.
         "crrt": icu.dialysis & icu.pressors,
         "hemodialysis": icu.dialysis & ~icu.pressors,
     }
-    for name, holds in known.items():
-        states[:, places[name]] = holds
+    for name, has_state in states_by_name.items():
+        states[:, places[name]] = has_state
     _add_windows(rng, states, begin, end)
     shifts = (icu.departure - icu.arrival) // _SHIFT + 1
     staff = _staff()
-    nurses = staff[rng.integers(0, len(staff), int(shifts.sum()))]
-    return Care(block, states, begin, end, nurses, np.cumsum(shifts) - shifts)
+    caregivers = staff[rng.integers(0, len(staff), int(shifts.sum()))]
+    return Care(block, states, begin, end, caregivers, np.cumsum(shifts) - shifts)
 
 
 def _dying(block: PatientBlock) -> Bools:
@@ -169,7 +170,7 @@ def _dying(block: PatientBlock) -> Bools:
 
 
 def _causes(block: PatientBlock) -> Bools:
-    """Return which of catalog.causes() hold in each stay."""
+    """Return [stays, causes]: which of catalog.causes() are present in each stay."""
     icu, people = block.icu, block.people
     illness = block.episodes.illness[icu.admission][:, None] == np.arange(len(catalog.illnesses()))
     female = people.female[icu.person]
@@ -179,7 +180,7 @@ def _causes(block: PatientBlock) -> Bools:
 
 
 def _windows(block: PatientBlock) -> tuple[Ints, Ints]:
-    """Return begin and end of the windows that the block decides; the others are empty."""
+    """Return start and end of the windows that the block determines; the others are empty."""
     icu = block.icu
     first, last = minutes(icu.arrival + MINUTE - 1), minutes(icu.departure)
     ventilated = icu.ventilated_from != NONE
@@ -207,9 +208,9 @@ def _length(begin: Ints, end: Ints, window: str) -> Ints:
 
 
 def _add_windows(rng: np.random.Generator, states: Floats, begin: Ints, end: Ints) -> None:
-    """Draw the windows of input_windows.csv, shares of the stay, and note who has a catheter."""
+    """Draw the windows of input_windows.csv, which are shares of the stay, and record which stays have a catheter."""
     table = catalog.read("input_windows.csv")
-    has = rng.random((len(states), table.height)) < -np.expm1(states @ _log_rest("input_windows.csv"))
+    has = rng.random((len(states), table.height)) < -np.expm1(states @ _log_untreated("input_windows.csv"))
     first, length = begin[:, 0], _length(begin, end, "stay")
     for line, window in enumerate(table["window"]):
         low, high, early, late = table.row(line)[2:6]
@@ -223,11 +224,11 @@ def _add_windows(rng: np.random.Generator, states: Floats, begin: Ints, end: Int
 
 
 def draw_courses(rng: np.random.Generator, care: Care, plan: CarePlan) -> Courses:
-    """Draw what each stay gets, and from when to when."""
+    """Draw the courses of care of each stay, with their start and end."""
     shape = (len(care.states), plan.table.height)
     allowed = (care.states @ plan.only == plan.only.sum(axis=0)) & (care.states @ plan.never == 0)
-    given = allowed & (rng.random(shape) < -np.expm1(care.states @ plan.log_rest))
-    stay, kind = np.nonzero(given & (care.begin[:, plan.window] <= care.end[:, plan.window]))
+    assigned = allowed & (rng.random(shape) < -np.expm1(care.states @ plan.log_untreated))
+    stay, kind = np.nonzero(assigned & (care.begin[:, plan.window] <= care.end[:, plan.window]))
     opens, closes = care.begin[stay, plan.window[kind]], care.end[stay, plan.window[kind]]
     wait = rng.exponential(HOUR, len(stay)) * plan.number["starts_hours"][kind]
     lasts = plan.number["lasts_hours"][kind] * HOUR * rng.lognormal(-0.1, 0.5, len(stay))
@@ -239,7 +240,7 @@ def draw_courses(rng: np.random.Generator, care: Care, plan: CarePlan) -> Course
 
 
 def draw_events(rng: np.random.Generator, plan: CarePlan, courses: Courses) -> tuple[Ints, Ints]:
-    """Return the course and the time of what happens once, at random, or again and again within each course."""
+    """Draw events that occur once, at random or regularly in each course; return the course and time of each event."""
     every, at_random = plan.number["every_hours"][courses.kind] * HOUR, plan.number["at_random"][courses.kind] == 1
     length = (courses.end - courses.start).astype(np.float64)
     expected = np.where(np.isnan(every), 0.0, length / every)
@@ -253,8 +254,8 @@ def draw_events(rng: np.random.Generator, plan: CarePlan, courses: Courses) -> t
     return course, np.minimum(time, courses.end[course])
 
 
-def run_begins(*columns: Ints) -> Bools:
-    """Say where a run of equal rows begins."""
+def run_starts(*columns: Ints) -> Bools:
+    """Return at which rows a run of equal rows starts."""
     begins = np.zeros(len(columns[0]), dtype=bool)
     begins[:1] = True
     for column in columns:

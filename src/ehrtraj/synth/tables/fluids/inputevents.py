@@ -1,4 +1,4 @@
-"""Writes orders as rows of inputevents, and what these consist of as rows of ingredientevents."""
+"""Turn orders into rows of inputevents, and their ingredients into rows of ingredientevents."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import polars as pl
 from ehrtraj.synth import catalog
 from ehrtraj.synth.draw import HOUR, Floats, Ints, repeat, times
 from ehrtraj.synth.tables.fluids.care import DOSES, DRIPS, Care
-from ehrtraj.synth.tables.fluids.inputs import Orders
-from ehrtraj.synth.tables.fluids.rows import STATUSES, as_single, in_order, nullable, stored_times, who
+from ehrtraj.synth.tables.fluids.inputs import InputOrders
+from ehrtraj.synth.tables.fluids.rows import STATUSES, as_single, in_order, nullable, patient_columns, stored_times
 
 
 @cache
 def _line_kinds() -> pl.DataFrame:
-    """Return the texts of rows: two lines for each kind of input, the main item's and the companion's."""
+    """Return the texts of rows: two lines for each kind of input, for the main item and for its companion."""
     drips = catalog.read(DRIPS).with_columns(hourly=pl.col("role") == "mixed")
     doses = catalog.read(DOSES).with_columns(
         rateuom=pl.when(pl.col("minutes_high") > 1).then(pl.lit("mL/hour")), hourly=pl.lit(value=False)
@@ -25,7 +25,7 @@ def _line_kinds() -> pl.DataFrame:
     shared = ["itemid", "amountuom", "rateuom", "companion", "companion_uom", "role", "ordercategoryname", "hourly"]
     kinds = pl.concat([drips.select(shared), doses.select(shared)]).with_row_index("kind")
     main = kinds.select("kind", "itemid", "amountuom", "rateuom", "ordercategoryname", role=pl.lit("main"), second=0)
-    other = kinds.select(
+    companion = kinds.select(
         "kind",
         pl.col("companion").alias("itemid"),
         pl.col("companion_uom").alias("amountuom"),
@@ -34,17 +34,17 @@ def _line_kinds() -> pl.DataFrame:
         "role",
         second=1,
     )
-    lines = pl.concat([main, other]).sort("kind", "second")
+    lines = pl.concat([main, companion]).sort("kind", "second")
     for name, key in (("input_roles.csv", "role"), ("input_categories.csv", "ordercategoryname")):
         lines = lines.join(catalog.read(name).drop("source"), on=key, how="left", maintain_order="left")
     return lines.with_columns(total_uom=pl.when(pl.col("has_total") == 1).then(pl.lit("ml")))
 
 
 @dataclass(frozen=True)
-class Lines:
-    """Rows of inputevents in their order; `order` is the number of the order, `line` that in _line_kinds()."""
+class InputLines:
+    """Sorted rows of inputevents. `order` is the number of the order, `line` the line of _line_kinds()."""
 
-    orders: Orders
+    orders: InputOrders
     order: Ints
     line: Ints
     stay: Ints
@@ -55,29 +55,29 @@ class Lines:
     caregiver: Ints
     amount: Floats
     rate: Floats
-    left: Floats
-    ordered: Floats
+    bag_amount: Floats
+    ordered_rate: Floats
     orderid: Ints
     linkorderid: Ints
 
 
-def input_lines(care: Care, orders: Orders, ids: Ints) -> Lines:
-    """Return the rows of inputevents: one for each order, and one for its solution or additive."""
+def input_lines(care: Care, orders: InputOrders, ids: Ints) -> InputLines:
+    """Return the rows of inputevents: one for each order, and one for its solution or additive if it has one."""
     rng = care.block.streams.rng("fluids input rows")
-    companions = np.flatnonzero(~np.isnan(orders.other))
+    companions = np.flatnonzero(~np.isnan(orders.companion))
     stored = stored_times(rng, orders.start)
     order = np.concatenate([np.arange(len(orders.stay)), companions])
-    second = np.arange(len(order)) >= len(orders.stay)
-    line = orders.kind[order] * 2 + second
+    is_companion = np.arange(len(order)) >= len(orders.stay)
+    line = orders.kind[order] * 2 + is_companion
     items = _line_kinds()["itemid"].fill_null(0).to_numpy()[line]
     place = in_order(care, orders.stay[order], orders.start[order], items, ids[order])
-    order, line, second = order[place], line[place], second[place]
+    order, line, is_companion = order[place], line[place], is_companion[place]
 
-    def either(main: Floats, other: Floats) -> Floats:
-        chosen: Floats = np.where(second, other[order], main[order])
+    def either(main: Floats, companion: Floats) -> Floats:
+        chosen: Floats = np.where(is_companion, companion[order], main[order])
         return chosen
 
-    return Lines(
+    return InputLines(
         orders=orders,
         order=order,
         line=line,
@@ -87,23 +87,23 @@ def input_lines(care: Care, orders: Orders, ids: Ints) -> Lines:
         end=orders.end[order],
         stored=stored[order],
         caregiver=care.caregiver(orders.stay[order], orders.start[order]),
-        amount=either(orders.amount, orders.other),
-        rate=either(orders.rate, orders.other_rate),
-        left=either(orders.left, orders.other_left),
-        ordered=either(orders.ordered, orders.other_ordered),
+        amount=either(orders.amount, orders.companion),
+        rate=either(orders.rate, orders.companion_rate),
+        bag_amount=either(orders.bag_amount, orders.companion_bag_amount),
+        ordered_rate=either(orders.ordered_rate, orders.companion_ordered_rate),
         orderid=ids[order],
         linkorderid=ids[orders.first[order]],
     )
 
 
-def input_frame(care: Care, lines: Lines) -> pl.DataFrame:
+def input_frame(care: Care, lines: InputLines) -> pl.DataFrame:
     """Return inputevents."""
     texts = _line_kinds()[lines.line]
     total = np.where(texts["has_total"].to_numpy() == 1, lines.orders.total[lines.order], np.nan)
     nothing = np.zeros(len(lines.line), dtype=np.int64)
     return pl.DataFrame(
         {
-            **who(care, lines.stay),
+            **patient_columns(care, lines.stay),
             "caregiver_id": lines.caregiver,
             "starttime": times(lines.start),
             "endtime": times(lines.end),
@@ -125,15 +125,15 @@ def input_frame(care: Care, lines: Lines) -> pl.DataFrame:
             "isopenbag": nothing,
             "continueinnextdept": nothing,
             "statusdescription": pl.Series(STATUSES)[lines.orders.status[lines.order]],
-            "originalamount": lines.left,
-            "originalrate": lines.ordered,
+            "originalamount": lines.bag_amount,
+            "originalrate": lines.ordered_rate,
         }
     )
 
 
 @cache
 def _ingredients() -> tuple[pl.DataFrame, Ints, Ints]:
-    """Return ingredients.csv by input item, and where those of each line of _line_kinds() begin, and how many."""
+    """Return ingredients.csv sorted by input item, and the first ingredient and their number for each line kind."""
     table = catalog.read("ingredients.csv").sort("itemid", "ingredient", maintain_order=True)
     lines = _line_kinds()["itemid"].fill_null(0).to_numpy()
     items = table["itemid"].to_numpy()
@@ -141,8 +141,8 @@ def _ingredients() -> tuple[pl.DataFrame, Ints, Ints]:
     return table, first, np.searchsorted(items, lines, side="right") - first
 
 
-def ingredient_frame(care: Care, lines: Lines) -> pl.DataFrame:
-    """Return what the inputs consist of: amounts follow theirs, and so do times, orders and units of the rate."""
+def ingredient_frame(care: Care, lines: InputLines) -> pl.DataFrame:
+    """Return ingredientevents. Amounts, times, orders and units of the rate follow those of the inputs."""
     table, first, count = _ingredients()
     row, ordinal = repeat(count[lines.line])
     part = first[lines.line[row]] + ordinal
@@ -158,7 +158,7 @@ def ingredient_frame(care: Care, lines: Lines) -> pl.DataFrame:
     )
     return pl.DataFrame(
         {
-            **who(care, lines.stay[row]),
+            **patient_columns(care, lines.stay[row]),
             "caregiver_id": lines.caregiver[row],
             "starttime": times(lines.start[row]),
             "endtime": times(lines.end[row]),
@@ -172,7 +172,7 @@ def ingredient_frame(care: Care, lines: Lines) -> pl.DataFrame:
             "linkorderid": lines.linkorderid[row],
             "statusdescription": pl.Series(STATUSES)[lines.orders.status[lines.order[row]]],
             "originalamount": np.zeros(len(row)),
-            # What was in the bag: the real table has it in this column, and 0 in the other.
-            "originalrate": as_single(lines.left[row] * share),
+            # The amount in the bag. The real table has it in this column, and 0 in originalamount.
+            "originalrate": as_single(lines.bag_amount[row] * share),
         }
     )

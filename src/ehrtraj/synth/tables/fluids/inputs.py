@@ -1,4 +1,4 @@
-"""Draws the orders behind inputevents: drips by rate and bag, and single doses."""
+"""Draw the orders of inputevents: infusions by rate and bag, and single doses."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from ehrtraj.synth.tables.fluids.care import (
     equals,
     floats,
     read_plan,
-    run_begins,
+    run_starts,
 )
-from ehrtraj.synth.tables.fluids.rows import BOLUS, CHANGED, FINISHED, ON_PAUSE, as_single, drawn_status
+from ehrtraj.synth.tables.fluids.rows import BOLUS, CHANGED, FINISHED, ON_PAUSE, as_single, draw_status
 
-MOST_CHANGES = 400
-# MIMIC-IV demo 2.2, inputevents: of 2,859 rows of a drip that went on later 213 were paused; 6 were a bolus.
-PAUSED = 0.07
-PAUSE = 90 * MINUTE
-PUMP_BOLUS = 4 * MINUTE
-PUMPED = 0.08
+MAX_CHANGES = 400
+# MIMIC-IV demo 2.2, inputevents: of 2,859 rows of infusions that continued later, 213 were paused and 6 were a bolus.
+PAUSED_SHARE = 0.07
+MEAN_PAUSE = 90 * MINUTE
+MAX_BOLUS_TIME = 4 * MINUTE
+BOLUS_SHARE = 0.08
 
 
 def _next(column: Ints, at_end: int) -> Ints:
-    """Return the value of the row below, `at_end` in the last row."""
+    """Return the value of the next row, and `at_end` in the last row."""
     below: Ints = np.full(len(column), at_end, dtype=column.dtype)
     below[:-1] = column[1:]
     return below
 
 
 @dataclass(frozen=True)
-class Orders:
-    """One order each: a stretch of a drip or a dose. `kind` counts the drips first, then the doses."""
+class InputOrders:
+    """Orders, each a segment of an infusion or a dose. `kind` numbers the infusions first, then the doses."""
 
     stay: Ints
     kind: Ints
@@ -49,40 +49,40 @@ class Orders:
     end: Ints
     amount: Floats
     rate: Floats
-    left: Floats
-    """originalamount: what was in the bag."""
-    ordered: Floats
+    bag_amount: Floats
+    """originalamount: the amount in the bag."""
+    ordered_rate: Floats
     """originalrate"""
-    other: Floats
-    """The same four of the solution or the additive; NaN where there is none."""
-    other_rate: Floats
-    other_left: Floats
-    other_ordered: Floats
+    companion: Floats
+    """Amount of the solution or the additive, which also has the next three columns; NaN without one."""
+    companion_rate: Floats
+    companion_bag_amount: Floats
+    companion_ordered_rate: Floats
     total: Floats
     status: Ints
     first: Ints
-    """Number of the first order of its chain."""
+    """Number of the first order that is linked with this one."""
 
 
 @cache
-def _pump() -> dict[str, Floats]:
-    """Return what drips are reckoned with: columns of input_drips.csv, and volume a minute by rate."""
+def _drip_parameters() -> dict[str, Floats]:
+    """Return the parameters of infusions: columns of input_drips.csv, and the volume per minute for a rate of 1."""
     plan = read_plan(DRIPS)
     numbers = ("companion_per_ml", "bag_ml", "strength", "rate", "spread", "follows", "step", "low", "high")
-    pump = {name: plan.number[name] for name in numbers}
-    pump["change"] = plan.number["change_hours"] * HOUR
+    parameters = {name: plan.number[name] for name in numbers}
+    parameters["change"] = plan.number["change_hours"] * HOUR
     units = plan.table.join(
         catalog.read("input_units.csv"), on=["amountuom", "rateuom"], how="left", maintain_order="left"
     )
-    pump["per_minute"] = floats(units, "per_minute")
-    pump["by_weight"] = floats(units, "by_weight")
-    pump["mixed"] = equals(DRIPS, "role", "mixed").astype(np.float64)
-    return pump
+    parameters["per_minute"] = floats(units, "per_minute")
+    parameters["by_weight"] = floats(units, "by_weight")
+    parameters["mixed"] = equals(DRIPS, "role", "mixed").astype(np.float64)
+    return parameters
 
 
 @dataclass(frozen=True)
-class _Segments:
-    """Times at one rate, of one course after the other."""
+class _RateSegments:
+    """Times at a constant rate, ordered by course."""
 
     course: Ints
     start: Ints
@@ -91,150 +91,153 @@ class _Segments:
     status: Ints
 
 
-def draw_inputs(care: Care) -> Orders:
-    """Draw the orders of drips, then those of doses."""
+def draw_inputs(care: Care) -> InputOrders:
+    """Draw the orders of infusions, then those of doses."""
     rng = care.block.streams.rng("fluids inputs")
     drips, doses = _drips(rng, care), _doses(rng, care)
     both = {name: np.concatenate([column, getattr(doses, name)]) for name, column in vars(drips).items()}
     both["first"][len(drips.stay) :] += len(drips.stay)
-    return Orders(**both)
+    return InputOrders(**both)
 
 
-def _segments(rng: np.random.Generator, care: Care, courses: Courses) -> _Segments:
-    """Cut each drip where its rate was changed; pauses lie before a new rate."""
+def _rate_segments(rng: np.random.Generator, care: Care, courses: Courses) -> _RateSegments:
+    """Split each infusion where its rate changes. Pauses precede a new rate."""
     length = (courses.end - courses.start).astype(np.float64)
-    changes = np.minimum(rng.poisson(length / _pump()["change"][courses.kind]), MOST_CHANGES)
+    changes = np.minimum(rng.poisson(length / _drip_parameters()["change"][courses.kind]), MAX_CHANGES)
     course, ordinal = repeat(changes + 1)
-    # More changes early, when the right rate is being found.
+    # The rate changes more often early, during titration.
     passed = np.where(ordinal == 0, 0.0, rng.random(len(course)) ** 1.3)
     passed = passed[np.lexsort((passed, course))]
     start = minutes(courses.start[course] + (passed * length[course]).astype(np.int64))
     rate = _rates(rng, care.block, courses, course, start, passed)
-    kept = run_begins(course)
+    kept = run_starts(course)
     kept[1:] |= (rate[1:] != rate[:-1]) & (start[1:] > start[:-1])
     course, start, rate = course[kept], start[kept], rate[kept]
-    first = run_begins(course)
+    first = run_starts(course)
     last = _next(course, -1) != course
     end = np.where(last, courses.end[course], _next(start, 0))
-    paused = ~first & (rng.random(len(course)) < PAUSED)
-    pause = np.minimum(rng.exponential(PAUSE, len(course)), 0.8 * (end - start)).astype(np.int64)
+    paused = ~first & (rng.random(len(course)) < PAUSED_SHARE)
+    pause = np.minimum(rng.exponential(MEAN_PAUSE, len(course)), 0.8 * (end - start)).astype(np.int64)
     start = np.where(paused, minutes(start + pause), start)
     before_pause = _next(paused.astype(np.int64), 0) == 1
     status = np.where(before_pause, ON_PAUSE, CHANGED)
-    status = np.where(last, drawn_status(rng, "fluids_drip_end", len(course)), status)
-    return _Segments(course, start, end, rate, status)
+    status = np.where(last, draw_status(rng, "fluids_drip_end", len(course)), status)
+    return _RateSegments(course, start, end, rate, status)
 
 
 def _rates(
     rng: np.random.Generator, block: PatientBlock, courses: Courses, course: Ints, time: Ints, passed: Floats
 ) -> Floats:
-    """Return ordered rates: they rise at first, follow the severity, and wane at the end but for the dying."""
-    pump, kind = _pump(), courses.kind[course]
+    """Return ordered rates. They rise at first, follow severity, and decrease at the end unless the patient dies."""
+    parameters, kind = _drip_parameters(), courses.kind[course]
     admission = block.icu.admission[courses.stay[course]]
     relative = block.severity(admission, time) / block.episodes.severity[admission]
     waning = np.where(block.episodes.dying[admission], 1.0, 1.0 - 1.3 * np.maximum(passed - 0.5, 0.0))
-    course_by_course = np.minimum(0.6 + 4.0 * passed, 1.0) * waning * np.clip(relative, 0.2, 1.4)
-    own = 0.8 * rng.standard_normal(len(courses.stay))[course] + 0.5 * rng.standard_normal(len(course))
-    rate = pump["rate"][kind] * np.exp(pump["spread"][kind] * own) * course_by_course ** pump["follows"][kind]
-    step = pump["step"][kind]
-    return np.clip(np.rint(rate / step) * step, pump["low"][kind], pump["high"][kind])
+    time_course = np.minimum(0.6 + 4.0 * passed, 1.0) * waning * np.clip(relative, 0.2, 1.4)
+    deviation = 0.8 * rng.standard_normal(len(courses.stay))[course] + 0.5 * rng.standard_normal(len(course))
+    rate = parameters["rate"][kind] * np.exp(parameters["spread"][kind] * deviation)
+    rate = rate * time_course ** parameters["follows"][kind]
+    step = parameters["step"][kind]
+    return np.clip(np.rint(rate / step) * step, parameters["low"][kind], parameters["high"][kind])
 
 
-def _drips(rng: np.random.Generator, care: Care) -> Orders:
-    """Turn volumes that ran into orders. The rate is what really ran: with the times it gives the amount."""
-    pump = _pump()
+def _drips(rng: np.random.Generator, care: Care) -> InputOrders:
+    """Turn infused volumes into orders. The rate is the actual one: multiplied by the duration, it gives the amount."""
+    parameters = _drip_parameters()
     courses = draw_courses(rng, care, read_plan(DRIPS))
-    parts = _segments(rng, care, courses)
-    run = _pieces(rng, care, courses, parts)
-    stay, kind = courses.stay[parts.course[run.part]], courses.kind[parts.course[run.part]]
-    strength, companion = pump["strength"][kind], pump["companion_per_ml"][kind]
-    per_minute = pump["per_minute"][kind] * np.where(pump["by_weight"][kind] > 0, care.block.icu.weight[stay], 1.0)
-    ordered, mixed = parts.rate[run.part], pump["mixed"][kind] > 0
-    ran = ((run.end - run.start) // MINUTE).astype(np.float64)
-    return Orders(
+    segments = _rate_segments(rng, care, courses)
+    bags = _bag_segments(rng, care, courses, segments)
+    course = segments.course[bags.segment]
+    stay, kind = courses.stay[course], courses.kind[course]
+    strength, companion = parameters["strength"][kind], parameters["companion_per_ml"][kind]
+    weight = np.where(parameters["by_weight"][kind] > 0, care.block.icu.weight[stay], 1.0)
+    per_minute = parameters["per_minute"][kind] * weight
+    ordered_rate, mixed = segments.rate[bags.segment], parameters["mixed"][kind] > 0
+    ran = ((bags.end - bags.start) // MINUTE).astype(np.float64)
+    return InputOrders(
         stay=stay,
         kind=kind,
-        start=run.start,
-        end=run.end,
-        amount=run.volume * strength,
-        rate=run.volume * strength / ran / per_minute,
-        left=as_single(run.left * strength),
-        ordered=as_single(ordered),
-        other=run.volume * companion,
-        other_rate=np.where(mixed, run.volume / ran * 60, np.nan),
-        other_left=as_single(run.left * companion),
-        other_ordered=np.where(mixed, as_single(ordered * per_minute / strength * 60), 0.0),
-        total=pump["bag_ml"][kind],
-        status=run.status,
-        first=run.first,
+        start=bags.start,
+        end=bags.end,
+        amount=bags.volume * strength,
+        rate=bags.volume * strength / ran / per_minute,
+        bag_amount=as_single(bags.bag_amount * strength),
+        ordered_rate=as_single(ordered_rate),
+        companion=bags.volume * companion,
+        companion_rate=np.where(mixed, bags.volume / ran * 60, np.nan),
+        companion_bag_amount=as_single(bags.bag_amount * companion),
+        companion_ordered_rate=np.where(mixed, as_single(ordered_rate * per_minute / strength * 60), 0.0),
+        total=parameters["bag_ml"][kind],
+        status=bags.status,
+        first=bags.first,
     )
 
 
 @dataclass(frozen=True)
-class _Pieces:
-    """Parts of segments that came from one bag: volumes in ml, and what was left in the bag before."""
+class _BagSegments:
+    """Parts of rate segments that came from one bag: volumes in ml, and the volume in the bag before (`bag_amount`)."""
 
-    part: Ints
+    segment: Ints
     start: Ints
     end: Ints
     volume: Floats
-    left: Floats
+    bag_amount: Floats
     status: Ints
     first: Ints
 
 
-def _pieces(rng: np.random.Generator, care: Care, courses: Courses, parts: _Segments) -> _Pieces:
-    """Run the drips bag by bag: a row ends where the rate changes or the bag is empty."""
-    flow, since, until = _volumes_run(care, courses, parts)
-    bag = _pump()["bag_ml"][courses.kind[parts.course]]
-    # A bag that is empty to a thousandth of a drop is empty.
+def _bag_segments(rng: np.random.Generator, care: Care, courses: Courses, segments: _RateSegments) -> _BagSegments:
+    """Split infusions by bag. A row ends when the rate changes or the bag is empty."""
+    flow, since, until = _cumulative_volumes(care, courses, segments)
+    bag = _drip_parameters()["bag_ml"][courses.kind[segments.course]]
+    # A tolerance, so that a bag counts as empty in spite of rounding errors.
     first_bag = np.floor(since / bag + 1e-9).astype(np.int64)
     count = np.maximum(np.ceil(until / bag - 1e-9).astype(np.int64) - first_bag, 1)
-    part, ordinal = repeat(count)
-    number = first_bag[part] + ordinal
-    low = np.maximum(since[part], number * bag[part])
-    high = np.minimum(until[part], (number + 1) * bag[part])
-    emptied = ordinal < count[part] - 1
-    start = parts.start[part] + np.rint((low - since[part]) / flow[part]).astype(np.int64) * MINUTE
-    end = parts.start[part] + np.rint((high - since[part]) / flow[part]).astype(np.int64) * MINUTE
-    end = np.where(emptied, end, parts.end[part])
-    status = np.where(emptied, FINISHED, parts.status[part])
-    short = (status == CHANGED) & (end - start <= PUMP_BOLUS) & (rng.random(len(part)) < PUMPED)
+    segment, ordinal = repeat(count)
+    number = first_bag[segment] + ordinal
+    low = np.maximum(since[segment], number * bag[segment])
+    high = np.minimum(until[segment], (number + 1) * bag[segment])
+    emptied = ordinal < count[segment] - 1
+    start = segments.start[segment] + np.rint((low - since[segment]) / flow[segment]).astype(np.int64) * MINUTE
+    end = segments.start[segment] + np.rint((high - since[segment]) / flow[segment]).astype(np.int64) * MINUTE
+    end = np.where(emptied, end, segments.end[segment])
+    status = np.where(emptied, FINISHED, segments.status[segment])
+    short = (status == CHANGED) & (end - start <= MAX_BOLUS_TIME) & (rng.random(len(segment)) < BOLUS_SHARE)
     status = np.where(short, BOLUS, status)
     kept = np.flatnonzero(end > start)
-    chain = run_begins(parts.course[part[kept]], number[kept])
-    return _Pieces(
-        part=part[kept],
+    chain = run_starts(segments.course[segment[kept]], number[kept])
+    return _BagSegments(
+        segment=segment[kept],
         start=start[kept],
         end=end[kept],
         volume=(high - low)[kept],
-        left=((number + 1) * bag[part] - low)[kept],
+        bag_amount=((number + 1) * bag[segment] - low)[kept],
         status=status[kept],
         first=np.flatnonzero(chain)[np.cumsum(chain) - 1],
     )
 
 
-def _volumes_run(care: Care, courses: Courses, parts: _Segments) -> tuple[Floats, Floats, Floats]:
-    """Return ml a minute in each segment, and ml since the course began before and after it."""
-    pump, kind = _pump(), courses.kind[parts.course]
-    weight = np.where(pump["by_weight"][kind] > 0, care.block.icu.weight[courses.stay[parts.course]], 1.0)
-    flow = parts.rate * pump["per_minute"][kind] * weight / pump["strength"][kind]
-    volume = flow * ((parts.end - parts.start) // MINUTE)
-    run = np.cumsum(volume)
-    first = np.flatnonzero(run_begins(parts.course))
-    base = np.repeat((run - volume)[first], np.diff(np.append(first, len(run))))
-    since = np.maximum(run - volume - base, 0.0)
+def _cumulative_volumes(care: Care, courses: Courses, segments: _RateSegments) -> tuple[Floats, Floats, Floats]:
+    """Return ml per minute in each segment, and ml since the start of the course before and after the segment."""
+    parameters, kind = _drip_parameters(), courses.kind[segments.course]
+    weight = np.where(parameters["by_weight"][kind] > 0, care.block.icu.weight[courses.stay[segments.course]], 1.0)
+    flow = segments.rate * parameters["per_minute"][kind] * weight / parameters["strength"][kind]
+    volume = flow * ((segments.end - segments.start) // MINUTE)
+    bags = np.cumsum(volume)
+    first = np.flatnonzero(run_starts(segments.course))
+    base = np.repeat((bags - volume)[first], np.diff(np.append(first, len(bags))))
+    since = np.maximum(bags - volume - base, 0.0)
     return flow, since, since + volume
 
 
-def _doses(rng: np.random.Generator, care: Care) -> Orders:
-    """Draw pushes, antibiotics, boluses, blood, and what is eaten: one order each, with its own times."""
+def _doses(rng: np.random.Generator, care: Care) -> InputOrders:
+    """Draw pushes, antibiotics, boluses, blood products and oral intake: one order each, with its own times."""
     plan = read_plan(DOSES)
     courses = draw_courses(rng, care, plan)
     course, start = draw_events(rng, plan, courses)
     kind, stay = courses.kind[course], courses.stay[course]
     low, high, step = (plan.number[name][kind] for name in ("low", "high", "step"))
-    # Mostly the same dose again.
+    # The same dose is mostly repeated.
     size = np.where(rng.random(len(course)) < 0.4, rng.random(len(course)), rng.random(len(courses.stay))[course])
     amount: Floats = np.clip(np.rint(low * np.exp(size * np.log(high / low)) / step) * step, low, high)
     shortest, longest = (plan.number[name][kind] for name in ("minutes_low", "minutes_high"))
@@ -248,19 +251,19 @@ def _doses(rng: np.random.Generator, care: Care) -> Orders:
     in_ml = equals(DOSES, "amountuom", "ml")[kind]
     pushed = longest[kept] <= 1
     rate = np.where(pushed, np.nan, amount / ran * 60)
-    return Orders(
+    return InputOrders(
         stay=stay,
         kind=kind + read_plan(DRIPS).table.height,
         start=start,
         end=end,
         amount=amount,
         rate=rate,
-        left=amount,
-        ordered=np.where(pushed, amount, rate),
-        other=companion,
-        other_rate=np.full(len(stay), np.nan),
-        other_left=companion,
-        other_ordered=np.where(additive, as_single(companion / ran), 0.0),
+        bag_amount=amount,
+        ordered_rate=np.where(pushed, amount, rate),
+        companion=companion,
+        companion_rate=np.full(len(stay), np.nan),
+        companion_bag_amount=companion,
+        companion_ordered_rate=np.where(additive, as_single(companion / ran), 0.0),
         total=np.where(in_ml, amount, companion),
         status=np.full(len(stay), FINISHED),
         first=np.arange(len(stay)),

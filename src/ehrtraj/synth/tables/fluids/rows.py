@@ -1,4 +1,4 @@
-"""Columns, statuses and the order of rows that the four tables have in common."""
+"""Columns, statuses and the sort order that the four tables share."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ STATUSES = ("FinishedRunning", "ChangeDose/Rate", "Stopped", "Paused", "Bolus")
 FINISHED, CHANGED, ON_PAUSE, BOLUS = 0, 1, 3, 4
 
 
-def drawn_status(rng: np.random.Generator, field: str, count: int) -> Ints:
-    """Draw statuses of rows, as positions in STATUSES, by a field of the catalog's choices."""
+def draw_status(rng: np.random.Generator, field: str, count: int) -> Ints:
+    """Draw statuses, as positions in STATUSES, by the weights of a field of choices_fluids.csv."""
     values, weights = catalog.choices(field)
     numbers = np.array([STATUSES.index(value) for value in values], dtype=np.int64)
     return numbers[pick(rng, weights, count)]
 
 
 def as_single(values: Floats) -> Floats:
-    """Return values as single precision holds them, as the real tables do for what was ordered."""
+    """Round values to single precision, as the real tables do for ordered values."""
     return values.astype(np.float32).astype(np.float64)
 
 
 def stored_times(rng: np.random.Generator, time: Ints, field: str = "fluids_input_delay") -> Ints:
-    """Return when something charted for a time was stored: at once, or some minutes to hours later."""
+    """Return when rows charted for a time were stored: immediately, or minutes to hours later."""
     values, weights = catalog.choices(field)
     delay = values.cast(pl.Int64).to_numpy()[pick(rng, weights, len(time))]
     stored: Ints = time + delay * MINUTE
@@ -34,12 +34,12 @@ def stored_times(rng: np.random.Generator, time: Ints, field: str = "fluids_inpu
 
 
 def in_order(care: Care, stay: Ints, time: Ints, item: Ints, orderid: Ints) -> Ints:
-    """Return the places of rows in order of subject_id, time, itemid and orderid."""
+    """Return the positions of rows in order of subject_id, time, itemid and orderid."""
     return np.lexsort((orderid, item, time, care.block.icu.person[stay])).astype(np.int64)
 
 
-def who(care: Care, stay: Ints) -> dict[str, pl.Series]:
-    """Return the columns that say whose a row is."""
+def patient_columns(care: Care, stay: Ints) -> dict[str, pl.Series]:
+    """Return the columns subject_id, hadm_id and stay_id."""
     icu = care.block.icu
     return {
         "subject_id": care.block.subject_id(icu.person[stay]),
@@ -49,5 +49,5 @@ def who(care: Care, stay: Ints) -> dict[str, pl.Series]:
 
 
 def nullable(values: Floats) -> pl.Series:
-    """Return numbers as a column, null where they are NaN."""
+    """Return numbers as a column, with null for NaN."""
     return pl.Series(values, nan_to_null=True)

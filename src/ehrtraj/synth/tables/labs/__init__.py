@@ -1,8 +1,8 @@
-"""Draws hosp/labevents and its dictionary hosp/d_labitems.
+"""Draw hosp/labevents and its dictionary hosp/d_labitems.
 
-Blood is drawn from a patient at certain occasions. What the laboratory measures in it is drawn panel by panel; panels
-that use the same tube at the same time are one specimen. Every result is a measurement of one of the patient's
-signals, or follows from other results of the same specimen by a formula of the catalog.
+Specimens are taken from a patient on certain occasions. The panels that are ordered on each occasion are drawn one by
+one; panels that use the same tube at the same time share a specimen. Every result is a measurement of one of the
+patient's signals, or is calculated from other results of the same specimen by a formula of the catalog.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ TABLE = "hosp/labevents"
 
 
 def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
-    """Return hosp/labevents of the block's patients, and keep it in the block's cache for the chart."""
+    """Return hosp/labevents for a block, and store it in the block's cache for the chart."""
     rng = block.streams.rng(TABLE)
-    draws = draw_occasions(block, rng)
-    specimens, specimen, item = draw_specimens(block, rng, draws)
-    value = draw_values(block, rng, draws, specimens, specimen, item)
+    occasions = draw_occasions(block, rng)
+    specimens, specimen, item = draw_specimens(block, rng, occasions)
+    value = draw_values(block, rng, occasions, specimens, specimen, item)
     known = ~np.isnan(value)
-    frame = lab_frame(block, rng, draws, specimens, specimen[known], item[known], value[known])
+    frame = lab_frame(block, rng, occasions, specimens, specimen[known], item[known], value[known])
     block.cache[TABLE] = frame
     return {TABLE: frame}
 
@@ -37,11 +37,11 @@ def dictionaries() -> dict[str, pl.DataFrame]:
     return {"hosp/d_labitems": read_items().table.select("itemid", "label", "fluid", "category")}
 
 
-def echo_source(block: PatientBlock) -> pl.DataFrame:
-    """Return the results that have a number, for tables that repeat them.
+def numeric_results(block: PatientBlock) -> pl.DataFrame:
+    """Return the numeric results, for tables that copy them.
 
-    Columns are `person` (number within the block), `hadm_id`, `charttime`, `storetime`, `itemid`, `value`, `valuenum`.
-    The table is drawn first if the block's cache has none.
+    The columns are `person` (number within the block), `hadm_id`, `charttime`, `storetime`, `itemid`, `value` and
+    `valuenum`. hosp/labevents is drawn first if it is not in the block's cache.
     """
     frame = block.cache[TABLE] if TABLE in block.cache else draw(block)[TABLE]
     person = np.searchsorted(block.people.subject_id, frame["subject_id"].to_numpy())
@@ -52,4 +52,4 @@ def echo_source(block: PatientBlock) -> pl.DataFrame:
     )
 
 
-__all__ = ["dictionaries", "draw", "echo_source"]
+__all__ = ["dictionaries", "draw", "numeric_results"]

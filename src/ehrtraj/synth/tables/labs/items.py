@@ -1,4 +1,4 @@
-"""The items of the laboratory in the form of arrays: ranges, formulas between them, results in words."""
+"""Laboratory items as arrays: reference ranges, formulas, results in words."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ import polars as pl
 from ehrtraj.synth import catalog
 from ehrtraj.synth.draw import Bools, Floats, Ints
 
-# Spread of a signal that is typically 0 with spread 1: levels, slow wave and noise of Block.measure together.
+# Spread of a signal with typical value 0 and spread 1: levels, slow wave and noise of PatientBlock.measure combined.
 _LATENT_SPREAD = (0.75**2 + 0.35**2 / 2 + 0.45**2) ** 0.5
-# Latent results of item i are compared with cuts between 100 i - 50 and 100 i + 50.
-APART = 100.0
+# The cut points of item i are between 100 i - 50 and 100 i + 50.
+CUT_SPACING = 100.0
 
 
 @dataclass(frozen=True)
 class Formula:
-    """constant + sum of factor * input, or constant * product of input ** factor, or constant + sum of log10."""
+    """A formula that calculates an item from other results.
+
+    There are three kinds: sum is constant + sum(factor * input); product is constant * product(input ** factor); log10
+    is constant + sum(factor * log10(input)).
+    """
 
     slot: int
-    """The item's place among those that are had from others, or others from them."""
+    """Position of the item in the table of results that are inputs or outputs of formulas."""
     kind: str
     constant: float
     terms: tuple[tuple[str, int, float], ...]
-    """Name of an input that is no item (or ""), the input's slot, the factor."""
+    """For each input: its name if it is not an item (otherwise ""), its slot, and its factor."""
     places: int
     low: float
     high: float
@@ -36,34 +40,34 @@ class Formula:
 
 @dataclass(frozen=True)
 class Items:
-    """labs.csv, ordered by itemid; arrays have one element for each item."""
+    """The lines of labs.csv, ordered by itemid. Arrays have one element per item."""
 
     table: pl.DataFrame
     signal: Ints
-    """-1 for results that follow from others."""
+    """Number of the signal; -1 for results that are calculated from others."""
     places: Ints
     rounded: Bools
-    """Is rounded before formulas use it."""
+    """The result is rounded before formulas use it."""
     share: Floats
     since: Ints
     ref_low: Floats
-    """[sex, items], women last; not a number where there is none."""
+    """[sex, items], with women last; NaN without a limit."""
     ref_high: Floats
     note_share: Floats
     remarks: pl.Series
-    """The items' notes, then the remarks that any result may have, then null."""
+    """The notes of the items, then the remarks that any result may have, then null."""
     slot: Ints
-    """Place in the table of results that formulas and groups work on, or -1."""
+    """Position in the table of results that formulas and groups use, or -1."""
     formulas: tuple[Formula, ...]
     groups: tuple[Ints, ...]
-    """Items that add to 100."""
+    """Items whose results sum to 100."""
 
 
 @cache
 def read_items() -> Items:
     """Return labs.csv as arrays."""
-    written = catalog.read("labs.csv")
-    table = written.sort("itemid")
+    unsorted = catalog.read("labs.csv")
+    table = unsorted.sort("itemid")
     numbers = catalog.signal_numbers()
     plain = table["formula"].is_null() & table["sums_to_100"].is_null()
     names = table["sums_to_100"].drop_nulls().unique(maintain_order=True)
@@ -81,7 +85,7 @@ def read_items() -> Items:
         note_share=_numbers(table, "note_share", 0.0),
         remarks=pl.concat([table["note"], catalog.choices("labs_remark")[0], pl.Series([None], dtype=pl.String)]),
         slot=slot,
-        formulas=tuple(_formula(slots, row) for row in written.iter_rows(named=True) if row["formula"] is not None),
+        formulas=tuple(_formula(slots, row) for row in unsorted.iter_rows(named=True) if row["formula"] is not None),
         groups=tuple(np.flatnonzero((table["sums_to_100"] == name).fill_null(value=False)) for name in names),
     )
 
@@ -109,35 +113,35 @@ def _by_sex(table: pl.DataFrame, column: str) -> Floats:
 
 def _formula(slots: dict[str, int], row: dict[str, Any]) -> Formula:
     kind, constant, *words = row["formula"].split()
-    own = slots[str(row["itemid"])]
+    slot = slots[str(row["itemid"])]
     terms = []
     for word in words:
         name, factor = word.split(":")
-        place = own if name == "self" else slots.get(name, -1)
+        place = slot if name == "self" else slots.get(name, -1)
         terms.append(("" if place >= 0 else name, place, float(factor)))
     places = int(row["decimals"] or 0)
     low = -np.inf if row["low"] is None else float(row["low"])
     high = np.inf if row["high"] is None else float(row["high"])
-    return Formula(own, kind, float(constant), tuple(terms), places, low, high)
+    return Formula(slot, kind, float(constant), tuple(terms), places, low, high)
 
 
 @dataclass(frozen=True)
-class Words:
-    """What results in words may say: all items' choices in one row, each item's from the lowest to the highest."""
+class WordedResults:
+    """Possible results of items with results in words, item by item, ordered from lowest to highest."""
 
     first: Ints
-    """Each item's first choice, or -1 for items with numbers."""
+    """Position of the first result of each item; -1 for items with numbers."""
     text: pl.Series
     number: Floats
-    """The choice as a number where it is one, else not a number."""
+    """The result as a number; NaN if it is not a number."""
     abnormal: Bools
     cuts: Floats
-    """Upper ends of the choices, in latent spreads, items apart by APART."""
+    """Upper cut point of each result, in latent spreads, offset by CUT_SPACING for each item."""
 
 
 @cache
-def read_words() -> Words:
-    """Return what results in words may say."""
+def read_worded_results() -> WordedResults:
+    """Return the possible results of items with results in words."""
     items = read_items()
     first = np.full(items.table.height, -1)
     texts: list[str] = []
@@ -152,8 +156,8 @@ def read_words() -> Words:
         texts += values.to_list()
         abnormal += [normal is not None and value not in normal.split("/") for value in values]
         below = np.cumsum(weights)[:-1] / weights.sum()
-        cuts += [place * APART + _LATENT_SPREAD * NormalDist().inv_cdf(share) for share in below]
-        cuts.append((place + 0.5) * APART)
+        cuts += [place * CUT_SPACING + _LATENT_SPREAD * NormalDist().inv_cdf(share) for share in below]
+        cuts.append((place + 0.5) * CUT_SPACING)
     text = pl.Series(texts, dtype=pl.String)
     number = text.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
-    return Words(first, text, number, np.array(abnormal), np.array(cuts))
+    return WordedResults(first, text, number, np.array(abnormal), np.array(cuts))

@@ -1,4 +1,4 @@
-"""Draws when, and on what occasion, specimens are taken from the patients of a block."""
+"""Draw the occasions on which specimens are taken from the patients of a block."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ _SERIES_HOURS = 24
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Occasions at which specimens are taken from a patient."""
+class Occasions:
+    """Occasions on which specimens are taken from a patient."""
 
     person: Ints
     episode: Ints
     admission: Ints
-    """The admission it belongs to, known to the laboratory or not; or -1."""
+    """Number of the admission, whether or not the laboratory knows it; or -1."""
     time: Ints
-    occasion: Ints
+    kind: Ints
+    """Position in panels.OCCASIONS."""
     panel: Ints
-    """The only panel that is due, or -1."""
+    """The panel that is due if only one is, else -1."""
 
 
 def _of_admissions(
-    block: PatientBlock, admission: Ints, time: Ints, occasion: int | Ints, panel: Ints | None = None
-) -> Draws:
-    return Draws(
+    block: PatientBlock, admission: Ints, time: Ints, kind: int | Ints, panel: Ints | None = None
+) -> Occasions:
+    return Occasions(
         person=block.admissions.person[admission],
         episode=admission,
         admission=admission,
         time=time.astype(np.int64),
-        occasion=np.broadcast_to(np.asarray(occasion, dtype=np.int64), time.shape),
+        kind=np.broadcast_to(np.asarray(kind, dtype=np.int64), time.shape),
         panel=np.full(len(time), -1) if panel is None else panel,
     )
 
 
-def draw_occasions(block: PatientBlock, rng: np.random.Generator) -> Draws:
+def draw_occasions(block: PatientBlock, rng: np.random.Generator) -> Occasions:
     """Draw all occasions, ordered by patient and time."""
     parts = [
         _in_ed(block, rng),
@@ -55,15 +56,15 @@ def draw_occasions(block: PatientBlock, rng: np.random.Generator) -> Draws:
     ]
     columns = {name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])}
     time = minutes(columns["time"])
-    # Two fifths are charted at the full five minutes more than chance would have it (MIMIC-IV demo 2.2).
+    # Two fifths are rounded to five minutes, in addition to those that fall there by chance (MIMIC-IV demo 2.2).
     columns["time"] = np.where(rng.random(len(time)) < 0.4, time - time % (5 * MINUTE), time)
-    order = np.lexsort((columns["occasion"], columns["time"], columns["person"]))
-    # Now and then the laboratory has two specimens of the same kind and time, both of them measured.
+    order = np.lexsort((columns["kind"], columns["time"], columns["person"]))
+    # Occasionally the laboratory measures two specimens of the same kind and time.
     order = np.repeat(order, 1 + (rng.random(len(order)) < 0.004))
-    return Draws(**{name: column[order] for name, column in columns.items()})
+    return Occasions(**{name: column[order] for name, column in columns.items()})
 
 
-def _in_ed(block: PatientBlock, rng: np.random.Generator) -> Draws:
+def _in_ed(block: PatientBlock, rng: np.random.Generator) -> Occasions:
     stays = block.ed
     total = len(stays.person)
     first = stays.arrival + np.clip(rng.lognormal(np.log(32 * MINUTE), 0.6, total), 6 * MINUTE, 4 * HOUR)
@@ -73,45 +74,45 @@ def _in_ed(block: PatientBlock, rng: np.random.Generator) -> Draws:
     keep = np.concatenate([drawn, repeated])
     time = np.concatenate([first, again])
     stay = np.tile(np.arange(total), 2)
-    occasion = np.repeat([ED, ED_AGAIN], total)
+    kind = np.repeat([ED, ED_AGAIN], total)
     rows = np.flatnonzero(keep & (time < stays.departure[stay] - MINUTE))
     stay = stay[rows]
-    return Draws(
+    return Occasions(
         person=stays.person[stay],
         episode=stays.episode[stay],
         admission=stays.admission[stay],
         time=time[rows].astype(np.int64),
-        occasion=occasion[rows],
+        kind=kind[rows],
         panel=np.full(len(rows), -1),
     )
 
 
-def _on_arrival(block: PatientBlock, rng: np.random.Generator) -> Draws:
-    """Draw from those who did not come by the ED, some of them shortly before they are admitted."""
+def _on_arrival(block: PatientBlock, rng: np.random.Generator) -> Occasions:
+    """Draw occasions on arrival of patients who did not come through the ED, some shortly before admission."""
     stays = block.admissions
     time = stays.admit + rng.integers(-HOUR // 2, 3 * HOUR, len(stays.person))
     rows = np.flatnonzero((stays.ed < 0) & (rng.random(len(time)) < 0.94) & (time < stays.discharge - 30 * MINUTE))
     return _of_admissions(block, rows, time[rows], DIRECT)
 
 
-def _on_days(block: PatientBlock, rng: np.random.Generator, occasion: int) -> Draws:
-    """Draw once a day, or not: the more ill, the more often."""
+def _on_days(block: PatientBlock, rng: np.random.Generator, kind: int) -> Occasions:
+    """Draw at most one occasion per day. It is more likely in sicker patients."""
     stays = block.admissions
     stay, day = repeat((stays.discharge - stays.admit) // DAY + 2)
     total = len(stay)
-    if occasion == MORNING:
+    if kind == MORNING:
         hour, chances = np.clip(rng.normal(5.7, 1.3, total), 1.5, 9.5), (0.72, 0.28, 0.97)
     else:
         hour, chances = rng.uniform(9.5, 25.0, total), (0.16, 0.26, 0.8)
     time = stays.admit[stay] - stays.admit[stay] % DAY + day * DAY + (hour * HOUR).astype(np.int64)
-    always, ill, most = chances
-    chance = np.minimum(always + ill * block.severity(stay, time), most)
+    base, per_severity, highest = chances
+    chance = np.minimum(base + per_severity * block.severity(stay, time), highest)
     inside = (time > stays.admit[stay] + 2 * HOUR) & (time < stays.discharge[stay] - 30 * MINUTE)
     rows = np.flatnonzero(inside & (rng.random(total) < chance))
-    return _of_admissions(block, stay[rows], time[rows], occasion)
+    return _of_admissions(block, stay[rows], time[rows], kind)
 
 
-def _in_icu(block: PatientBlock, rng: np.random.Generator) -> Draws:
+def _in_icu(block: PatientBlock, rng: np.random.Generator) -> Occasions:
     stay, time = _regularly(block, rng, 6 * HOUR)
     admission = block.icu.admission[stay]
     chance = np.minimum(0.12 + 0.16 * block.severity(admission, time), 0.8)
@@ -119,8 +120,8 @@ def _in_icu(block: PatientBlock, rng: np.random.Generator) -> Draws:
     return _of_admissions(block, admission[rows], time[rows], ICU)
 
 
-def _from_lines(block: PatientBlock, rng: np.random.Generator) -> Draws:
-    """Draw arterial blood, where there is a line, more often from those on a ventilator."""
+def _from_lines(block: PatientBlock, rng: np.random.Generator) -> Occasions:
+    """Draw arterial blood samples in patients with an arterial line, more often if they are ventilated."""
     stays = block.icu
     stay, time = _regularly(block, rng, 4 * HOUR)
     since = stays.ventilated_from[stay]
@@ -131,7 +132,7 @@ def _from_lines(block: PatientBlock, rng: np.random.Generator) -> Draws:
 
 
 def _regularly(block: PatientBlock, rng: np.random.Generator, interval: int) -> tuple[Ints, Ints]:
-    """Return ICU stays and one time in each interval of each stay."""
+    """Return one time in each interval of each ICU stay: the stays and the times."""
     stays = block.icu
     stay, ordinal = repeat((stays.departure - stays.arrival) // interval + 1)
     time = stays.arrival[stay] + ((ordinal + rng.random(len(stay))) * interval).astype(np.int64)
@@ -140,8 +141,8 @@ def _regularly(block: PatientBlock, rng: np.random.Generator, interval: int) -> 
     return stay[rows], time[rows]
 
 
-def _in_series(block: PatientBlock, rng: np.random.Generator) -> Draws:
-    """Draw what an illness asks for every few hours, on the first day."""
+def _in_series(block: PatientBlock, rng: np.random.Generator) -> Occasions:
+    """Draw panels that an illness requires every few hours on the first day."""
     stays = block.admissions
     every = read_panels().every
     admission, panel = np.nonzero(every[stays.illness] > 0)
@@ -155,13 +156,13 @@ def _in_series(block: PatientBlock, rng: np.random.Generator) -> Draws:
     return _of_admissions(block, admission[rows], time[rows], LATER, panel[rows])
 
 
-def _in_clinic(block: PatientBlock, rng: np.random.Generator) -> Draws:
-    """Draw from outpatients: the more conditions, the more often; and before planned operations."""
+def _in_clinic(block: PatientBlock, rng: np.random.Generator) -> Occasions:
+    """Draw occasions in outpatients, more often with more conditions, and before planned operations."""
     people, stays = block.people, block.admissions
-    never = np.ones(len(people.subject_id), dtype=bool)
-    never[block.episodes.person] = False
-    rate = rng.gamma(0.7, 1 / 0.7, len(never)) * (0.55 + 0.5 * people.conditions.sum(axis=1))
-    person, _ = repeat(np.maximum(rng.poisson(rate), never))
+    never_in_hospital = np.ones(len(people.subject_id), dtype=bool)
+    never_in_hospital[block.episodes.person] = False
+    rate = rng.gamma(0.7, 1 / 0.7, len(never_in_hospital)) * (0.55 + 0.5 * people.conditions.sum(axis=1))
+    person, _ = repeat(np.maximum(rng.poisson(rate), never_in_hospital))
     end = np.where(people.death == NONE, people.window_end, np.minimum(people.window_end, people.death))
     visit = people.window_start[person] + (rng.random(len(person)) * (end - people.window_start)[person]).astype(
         np.int64
@@ -175,10 +176,10 @@ def _in_clinic(block: PatientBlock, rng: np.random.Generator) -> Draws:
     rows = np.flatnonzero(
         (time > people.window_start[person] + HOUR) & (time < end[person] - DAY) & ~_in_hospital(block, person, time)
     )
-    if never.any():
-        rows = np.union1d(rows, np.flatnonzero(never[person] & (time < end[person])))
-    nothing = np.full(len(rows), -1)
-    return Draws(person[rows], nothing, admission[rows], time[rows], np.full(len(rows), CLINIC), nothing)
+    if never_in_hospital.any():
+        rows = np.union1d(rows, np.flatnonzero(never_in_hospital[person] & (time < end[person])))
+    none = np.full(len(rows), -1)
+    return Occasions(person[rows], none, admission[rows], time[rows], np.full(len(rows), CLINIC), none)
 
 
 def _in_hospital(block: PatientBlock, person: Ints, time: Ints) -> Bools:

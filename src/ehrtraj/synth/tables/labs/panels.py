@@ -1,4 +1,4 @@
-"""The panels of items in the form of arrays: on what occasions they are asked for, and in which tubes."""
+"""Panels of laboratory items as arrays: the occasions on which they are ordered, and their tubes."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from ehrtraj.synth.draw import Bools, Floats, Ints
 from ehrtraj.synth.tables.labs.items import read_items
 
 OCCASIONS = ("ed", "ed_again", "direct", "morning", "later", "icu", "line", "vent", "clinic")
-"""Columns of lab_panels.csv: on arrival in the ED and some hours later; on arrival on a ward without ED; each hospital
-morning, and later on the day; in the ICU; from an arterial line, breathing freely or ventilated; outside of stays."""
+"""Columns of lab_panels.csv: on arrival in the ED, and some hours later; on arrival on a ward without the ED; every
+morning in hospital, and later in the day; in the ICU; from an arterial line without and with ventilation; in clinic."""
 ED, ED_AGAIN, DIRECT, MORNING, LATER, ICU, LINE, VENT, CLINIC = range(len(OCCASIONS))
 
 
 @dataclass(frozen=True)
 class Panels:
-    """lab_panels.csv."""
+    """The lines of lab_panels.csv."""
 
     chance: Floats
     """[occasions, panels]"""
     factor: Floats
-    """[causes, panels], as logarithms, in the order of catalog.causes()"""
+    """[causes, panels]: logarithms of factors, in the order of catalog.causes()."""
     parent: Ints
-    """The panel it comes along with, or -1."""
+    """Panel without which it is not ordered, or -1."""
     family: Bools
-    """[panels, panels]: which panels may be asked for when only one (the row) is due."""
+    """[panels, panels]: panels that may be ordered when only one panel (the row) is due."""
     every: Floats
-    """[illnesses, panels]: hours from one to the next on the first day; 0 for those not repeated."""
+    """[illnesses, panels]: hours between repetitions on the first day; 0 if the panel is not repeated."""
     tube: Ints
     tubes: pl.Series
     item_panel: Ints
-    """The first panel that has the item."""
+    """The first panel that contains the item."""
     more: tuple[tuple[int, int], ...]
-    """Items and the further panels that have them."""
+    """Pairs of an item and a further panel that contains it."""
     item_tube: Ints
     item_minutes: Floats
-    """Typical time from taking a specimen to storing its results."""
+    """Typical number of minutes from taking a specimen to storing its results."""
 
 
 @cache
@@ -74,7 +74,7 @@ def read_panels() -> Panels:
 
 
 def _of_causes(column: pl.Series, causes: tuple[str, ...], *, missing: float) -> Floats:
-    """Return [causes, panels]: logarithms of the numbers written as `cause:number cause:number`."""
+    """Parse cells such as `cause:number cause:number`; return [causes, panels]: logarithms of the numbers."""
     logs = np.full((len(causes), len(column)), missing)
     for panel, text in enumerate(column.fill_null("")):
         for word in text.split():

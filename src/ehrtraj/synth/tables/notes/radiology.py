@@ -12,7 +12,7 @@ from ehrtraj.synth import catalog
 from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Floats, Ints, minutes, pick_rows, repeat
 from ehrtraj.synth.tables import encounters
-from ehrtraj.synth.tables.emergency import word_weights
+from ehrtraj.synth.tables.emergency import parse_weights
 from ehrtraj.synth.tables.notes.frames import addendum_links, detail_frame, note_frame, with_addenda
 from ehrtraj.synth.tables.notes.texts import Pages, blank_fields
 
@@ -115,7 +115,7 @@ def _exam_weights() -> tuple[Floats, Floats, Bools]:
     """Return weights of exams by setting; factors by illness, last those of none; and which only women have."""
     table = catalog.read("note_exams.csv")
     by_setting = np.stack([table[name].cast(pl.Float64).to_numpy() for name in SETTINGS])
-    liked = word_weights(table["liked_by"], catalog.illnesses()).T
+    liked = parse_weights(table["liked_by"], catalog.illnesses()).T
     by_illness = np.concatenate([np.where(liked > 0, liked, 1.0), np.ones((1, table.height))])
     return by_setting, by_illness, (table["only"] == "F").fill_null(False).to_numpy()
 
