@@ -95,12 +95,12 @@ def _shares(
 def _habits(rng: np.random.Generator, block: PatientBlock, plan: ChartingPlan, needs: Needs) -> SingleFloats:
     """Return [shifts, channels]: the quantile of the value that is usually charted in a shift."""
     shape = (len(needs.has), len(plan.channel_need))
-    stays = rng.random(shape, dtype=np.float32)
+    usual_of_stay = rng.random(shape, dtype=np.float32)
     tied = np.flatnonzero(plan.channel_need >= 0)
-    stays[:, tied] = needs.uniform[:, plan.channel_need[tied]]
+    usual_of_stay[:, tied] = needs.uniform[:, plan.channel_need[tied]]
     steady = np.zeros(shape[1], dtype=np.float32)
     steady[plan.channel] = plan.steady
-    stay_habit = stays[np.repeat(np.arange(shape[0]), shift_counts(block))]
+    stay_habit = usual_of_stay[np.repeat(np.arange(shape[0]), shift_counts(block))]
     same = rng.random(stay_habit.shape, dtype=np.float32) < steady
     return np.where(same, stay_habit, rng.random(stay_habit.shape, dtype=np.float32))
 

@@ -1,4 +1,4 @@
-"""The catalog of codes in the form of arrays; a code's number is its place in its book."""
+"""The catalog of codes as arrays. The number of a code is its position among the distinct codes of its file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROCEDURES = "procedures.csv"
 
 @dataclass(frozen=True)
 class Menu:
-    """Codes to choose from, a line for each cause and version: line 2 * cause for ICD-9, the next for ICD-10."""
+    """Codes to choose from, with two lines for each cause: line 2 * cause for ICD-9, and the next for ICD-10."""
 
     number: Ints
     weight: Floats
@@ -25,37 +25,37 @@ class Menu:
 
 @cache
 def figure(name: str) -> float:
-    """Return a single figure of coding_number."""
+    """Return a figure of the field coding_number."""
     return shares("coding_number")[name]
 
 
 @cache
 def shares(field: str) -> dict[str, float]:
-    """Return the values of a field of choices_coding.csv, each with its share."""
+    """Return the share of each value of a field in choices_coding.csv."""
     values, weights = catalog.choices(field)
     return dict(zip(values.to_list(), weights.tolist(), strict=True))
 
 
 @cache
-def book_of(file: str) -> pl.DataFrame:
-    """Return the different codes of a file."""
+def code_table(file: str) -> pl.DataFrame:
+    """Return the distinct codes of a file."""
     return catalog.read(file).unique(["icd_version", "icd_code"], keep="first", maintain_order=True)
 
 
 @cache
 def code_numbers(file: str) -> dict[tuple[int, str], int]:
-    """Return the codes' numbers by version and code."""
-    book = book_of(file)
-    return {key: number for number, key in enumerate(zip(book["icd_version"], book["icd_code"], strict=True))}
+    """Return the number of each code by version and code."""
+    codes = code_table(file)
+    return {key: number for number, key in enumerate(zip(codes["icd_version"], codes["icd_code"], strict=True))}
 
 
 def beginning_with(file: str, start: str) -> list[tuple[int, int]]:
-    """Return version and number of the codes that begin so."""
+    """Return version and number of the codes that begin with `start`."""
     return [(version, number) for (version, code), number in code_numbers(file).items() if code.startswith(start)]
 
 
 def exactly(file: str, code: str) -> list[tuple[int, int]]:
-    """Return version and number of a code, in each version that has it."""
+    """Return version and number of a code in each version that contains it."""
     return [
         (version, code_numbers(file)[version, code]) for version in (9, 10) if (version, code) in code_numbers(file)
     ]
@@ -63,7 +63,7 @@ def exactly(file: str, code: str) -> list[tuple[int, int]]:
 
 @cache
 def menu_of(file: str, role: str, causes: tuple[str, ...]) -> Menu:
-    """Return the codes of a file that have a role for the causes, with their weights."""
+    """Return the codes of a file with a role for each of the causes, and their weights."""
     lines: list[list[tuple[int, float]]] = [[] for _ in range(2 * len(causes))]
     chosen = catalog.read(file).filter(pl.col("role") == role, pl.col("cause").is_in(causes))
     for cause, version, code, weight in chosen.select("cause", "icd_version", "icd_code", "weight").iter_rows():
@@ -72,7 +72,7 @@ def menu_of(file: str, role: str, causes: tuple[str, ...]) -> Menu:
 
 
 def padded(lines: list[list[tuple[int, float]]]) -> Menu:
-    """Return lines of codes and weights as a menu, the shorter ones filled up with weights of 0."""
+    """Return lines of codes and weights as a menu. Shorter lines are padded with weights of 0."""
     width = max(1, *(len(line) for line in lines))
     number, weight = np.zeros((len(lines), width), dtype=np.int64), np.zeros((len(lines), width))
     for row, line in enumerate(lines):
@@ -83,7 +83,7 @@ def padded(lines: list[list[tuple[int, float]]]) -> Menu:
 
 @dataclass(frozen=True)
 class Companions:
-    """Codes that others bring: those of code i are the `count[i]` from `first[i]` on."""
+    """Codes that occur together with other codes. Code i has `count[i]` companions from `first[i]` on."""
 
     first: Ints
     count: Ints
@@ -93,8 +93,8 @@ class Companions:
 
 @cache
 def companions_of(file: str, field: str) -> Companions:
-    """Return which codes of a file bring which others, by a field of choices_coding.csv."""
-    total = book_of(file).height
+    """Return the companions of each code of a file, by a field of choices_coding.csv."""
+    total = code_table(file).height
     lists: list[list[tuple[int, float]]] = [[] for _ in range(total)]
     for words, chance in shares(field).items():
         leader, follower = words.split(">")

@@ -1,4 +1,4 @@
-"""Admissions as a coder sees them, and how codes are chosen for them and put in sequence."""
+"""Admissions from a coder's point of view, and the choice and sequence of their codes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ DECADE = 10
 
 
 @dataclass(frozen=True)
-class Stays:
-    """Admissions as a coder sees them, in the order of block.admissions. Days are their midnights."""
+class CodedAdmissions:
+    """Facts about admissions that determine their codes, in the order of block.admissions. Days are midnights."""
 
     person: Ints
-    ten: Ints
+    icd10: Ints
     """1 for ICD-10, 0 for ICD-9."""
     illness: Ints
     severity: Floats
@@ -33,15 +33,15 @@ class Stays:
     died: Bools
     end_stage: Bools
     situations: Floats
-    """[admissions, situations]: 1 where it applies."""
+    """[admissions, situations]: 1 where the situation applies."""
 
 
-def coded_stays(block: PatientBlock) -> Stays:
-    """Return the block's admissions as a coder sees them."""
+def coded_admissions(block: PatientBlock) -> CodedAdmissions:
+    """Return the facts about a block's admissions that determine their codes."""
     admissions, people = block.admissions, block.people
     person, total = admissions.person, len(admissions.person)
     month = admissions.discharge.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64)
-    ten = month - 12 * people.shift[person] >= 12 * (2015 - 1970) + 9
+    icd10 = month - 12 * people.shift[person] >= 12 * (2015 - 1970) + 9
     age = block.age(person, admissions.admit)
     died = admissions.death != NONE
     conditions = people.conditions
@@ -51,9 +51,9 @@ def coded_stays(block: PatientBlock) -> Stays:
     traits = np.stack([people.female[person], ~people.female[person], age >= 75, died], axis=1)
     care = np.stack([admissions.icu, admissions.surgical, end_stage[person]], axis=1)
     illness = np.arange(len(catalog.illnesses()))[None, :] == admissions.illness[:, None]
-    return Stays(
+    return CodedAdmissions(
         person=person,
-        ten=ten.astype(np.int64),
+        icd10=icd10.astype(np.int64),
         illness=admissions.illness,
         severity=block.episodes.severity[:total],
         age=age,
@@ -69,78 +69,92 @@ def coded_stays(block: PatientBlock) -> Stays:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Codes of admissions; `order` decides their sequence, lower first, before `ordinal` is known."""
+class CodedRows:
+    """Codes of admissions. They are sorted by `order`, lowest first; `ordinal` is the place in this sequence."""
 
-    stay: Ints
+    admission: Ints
     number: Ints
     order: Floats
     ordinal: Ints
     day: Ints
 
 
-def rows_of(stay: Ints, number: Ints, order: float, day: Ints | None = None) -> Rows:
-    """Return codes of admissions that have the same order, without those of number -1."""
-    found = number >= 0
-    stay, number = stay[found], number[found]
-    none = np.full(len(stay), -1, dtype=np.int64)
-    return Rows(stay, number, np.full(len(stay), order), none, none if day is None else day[found])
+def coded_rows(admission: Ints, number: Ints, order: float, day: Ints | None = None) -> CodedRows:
+    """Return codes of admissions that share `order`, without those of number -1."""
+    valid = number >= 0
+    admission, number = admission[valid], number[valid]
+    none = np.full(len(admission), -1, dtype=np.int64)
+    return CodedRows(admission, number, np.full(len(admission), order), none, none if day is None else day[valid])
 
 
-def joined(parts: list[Rows]) -> Rows:
-    """Return all parts, one after the other."""
-    return Rows(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
+def concat_rows(parts: list[CodedRows]) -> CodedRows:
+    """Concatenate rows."""
+    return CodedRows(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
 
 
-def _taken(rows: Rows, index: Ints | Bools) -> Rows:
-    return Rows(**{name: column[index] for name, column in vars(rows).items()})
+def _select(rows: CodedRows, index: Ints | Bools) -> CodedRows:
+    return CodedRows(**{name: column[index] for name, column in vars(rows).items()})
 
 
-def with_companions(rng: np.random.Generator, rows: Rows, companions: Companions, least: float) -> Rows:
-    """Add what the codes bring: after the code that brings it, and with an order of `least` or more."""
+def with_companions(rng: np.random.Generator, rows: CodedRows, companions: Companions, least: float) -> CodedRows:
+    """Add the companions of codes, each after the code that brings it, with an order of at least `least`."""
     parent, ordinal = repeat(companions.count[rows.number])
     entry = companions.first[rows.number[parent]] + ordinal
-    comes = rng.random(len(parent)) < companions.chance[entry]
-    brought = _taken(rows, parent[comes])
+    is_brought = rng.random(len(parent)) < companions.chance[entry]
+    brought = _select(rows, parent[is_brought])
     order = np.maximum(brought.order + 0.5, least)
-    more = Rows(brought.stay, companions.number[entry[comes]], order, brought.ordinal, brought.day)
-    return joined([rows, more])
+    more = CodedRows(brought.admission, companions.number[entry[is_brought]], order, brought.ordinal, brought.day)
+    return concat_rows([rows, more])
 
 
-def in_sequence(rng: np.random.Generator, rows: Rows, family: Ints, most: int) -> Rows:
-    """Put codes in their sequence, the first of each family only, and number them from 0."""
-    ranked = _taken(rows, np.lexsort((rng.random(len(rows.stay)), rows.order, rows.stay)))
-    _, first = np.unique(ranked.stay * len(family) + family[ranked.number], return_index=True)
-    kept = _taken(ranked, np.sort(first))
-    ordinal = np.arange(len(kept.stay)) - np.searchsorted(kept.stay, kept.stay)
-    return _taken(Rows(kept.stay, kept.number, kept.order, ordinal, kept.day), ordinal < most)
+def in_sequence(rng: np.random.Generator, rows: CodedRows, family: Ints, limit: int) -> CodedRows:
+    """Sort codes into their sequence, keep only the first of each family, and number them from 0."""
+    ranked = _select(rows, np.lexsort((rng.random(len(rows.admission)), rows.order, rows.admission)))
+    _, first = np.unique(ranked.admission * len(family) + family[ranked.number], return_index=True)
+    firsts = _select(ranked, np.sort(first))
+    ordinal = np.arange(len(firsts.admission)) - np.searchsorted(firsts.admission, firsts.admission)
+    return _select(CodedRows(firsts.admission, firsts.number, firsts.order, ordinal, firsts.day), ordinal < limit)
 
 
 def choose_one(place: Floats, weight: Floats) -> Ints:
-    """Return a column of each row by weight, where `place` (0 to 1) falls in it; -1 where nothing has any weight."""
+    """Choose a column in each row by weight; -1 if all weights are 0.
+
+    Args:
+        place: [rows], position from 0 to 1 within the cumulative weights.
+        weight: [rows, columns].
+    """
     edges = np.cumsum(weight, axis=1)
     column: Ints = (edges <= (place * edges[:, -1])[:, None]).sum(axis=1).astype(np.int64)
     return np.where(edges[:, -1] > 0, column, -1)
 
 
 def choose_some(keys: Floats, weight: Floats, count: Ints) -> tuple[Ints, Ints]:
-    """Return rows and columns: `count` different ones of each row by weight; `keys` are exponentially distributed."""
-    late = np.divide(keys, weight, out=np.full(keys.shape, np.inf), where=weight > 0)
-    order = np.argsort(late, axis=1, kind="stable")
+    """Choose different columns in each row by weight.
+
+    Args:
+        keys: [rows, columns], exponentially distributed random numbers.
+        weight: [rows, columns].
+        count: [rows], number of columns to choose.
+
+    Returns:
+        Row and column of each choice.
+    """
+    waiting_time = np.divide(keys, weight, out=np.full(keys.shape, np.inf), where=weight > 0)
+    order = np.argsort(waiting_time, axis=1, kind="stable")
     row, place = np.nonzero(np.arange(weight.shape[1])[None, :] < np.minimum(count, (weight > 0).sum(axis=1))[:, None])
     return row, order[row, place]
 
 
-def whose(block: PatientBlock, stay: Ints) -> dict[str, pl.Series]:
-    """Return the columns that say whose rows they are."""
+def patient_columns(block: PatientBlock, admission: Ints) -> dict[str, pl.Series]:
+    """Return the columns subject_id and hadm_id."""
     admissions = block.admissions
     return {
-        "subject_id": block.subject_id(admissions.person[stay]),
-        "hadm_id": pl.Series(admissions.hadm_id[stay]),
+        "subject_id": block.subject_id(admissions.person[admission]),
+        "hadm_id": pl.Series(admissions.hadm_id[admission]),
     }
 
 
 def on_ventilator(block: PatientBlock) -> Bools:
-    """Say in which ICU stays a ventilator was needed."""
-    found: Bools = block.icu.ventilated_from != NONE
-    return found
+    """Return in which ICU stays the patient was ventilated."""
+    ventilated: Bools = block.icu.ventilated_from != NONE
+    return ventilated

@@ -188,18 +188,18 @@ class _BagSegments:
 
 def _bag_segments(rng: np.random.Generator, care: Care, courses: Courses, segments: _RateSegments) -> _BagSegments:
     """Split infusions by bag. A row ends when the rate changes or the bag is empty."""
-    flow, since, until = _cumulative_volumes(care, courses, segments)
+    flow, before, after = _cumulative_volumes(care, courses, segments)
     bag = _drip_parameters()["bag_ml"][courses.kind[segments.course]]
-    # A tolerance, so that a bag counts as empty in spite of rounding errors.
-    first_bag = np.floor(since / bag + 1e-9).astype(np.int64)
-    count = np.maximum(np.ceil(until / bag - 1e-9).astype(np.int64) - first_bag, 1)
+    # A bag counts as empty if less than a thousandth of a drop is left, to allow for rounding errors.
+    first_bag = np.floor(before / bag + 1e-9).astype(np.int64)
+    count = np.maximum(np.ceil(after / bag - 1e-9).astype(np.int64) - first_bag, 1)
     segment, ordinal = repeat(count)
     number = first_bag[segment] + ordinal
-    low = np.maximum(since[segment], number * bag[segment])
-    high = np.minimum(until[segment], (number + 1) * bag[segment])
+    low = np.maximum(before[segment], number * bag[segment])
+    high = np.minimum(after[segment], (number + 1) * bag[segment])
     emptied = ordinal < count[segment] - 1
-    start = segments.start[segment] + np.rint((low - since[segment]) / flow[segment]).astype(np.int64) * MINUTE
-    end = segments.start[segment] + np.rint((high - since[segment]) / flow[segment]).astype(np.int64) * MINUTE
+    start = segments.start[segment] + np.rint((low - before[segment]) / flow[segment]).astype(np.int64) * MINUTE
+    end = segments.start[segment] + np.rint((high - before[segment]) / flow[segment]).astype(np.int64) * MINUTE
     end = np.where(emptied, end, segments.end[segment])
     status = np.where(emptied, FINISHED, segments.status[segment])
     short = (status == CHANGED) & (end - start <= MAX_BOLUS_TIME) & (rng.random(len(segment)) < BOLUS_SHARE)
@@ -223,11 +223,11 @@ def _cumulative_volumes(care: Care, courses: Courses, segments: _RateSegments) -
     weight = np.where(parameters["by_weight"][kind] > 0, care.block.icu.weight[courses.stay[segments.course]], 1.0)
     flow = segments.rate * parameters["per_minute"][kind] * weight / parameters["strength"][kind]
     volume = flow * ((segments.end - segments.start) // MINUTE)
-    bags = np.cumsum(volume)
+    cumulative = np.cumsum(volume)
     first = np.flatnonzero(run_starts(segments.course))
-    base = np.repeat((bags - volume)[first], np.diff(np.append(first, len(bags))))
-    since = np.maximum(bags - volume - base, 0.0)
-    return flow, since, since + volume
+    base = np.repeat((cumulative - volume)[first], np.diff(np.append(first, len(cumulative))))
+    before = np.maximum(cumulative - volume - base, 0.0)
+    return flow, before, before + volume
 
 
 def _doses(rng: np.random.Generator, care: Care) -> InputOrders:

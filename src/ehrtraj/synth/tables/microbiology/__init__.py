@@ -1,4 +1,4 @@
-"""Draws microbiologyevents: specimens, their tests, what grew in them and which antibiotics it resists."""
+"""Draw microbiologyevents: specimens, tests, isolated organisms and their resistance to antibiotics."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ehrtraj.synth.tables.microbiology.susceptibility import draw_rows
 
 
 def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
-    """Return the rows of microbiologyevents of a block."""
+    """Return microbiologyevents for a block."""
     rng = block.streams.rng("microbiology")
-    taken = draw_specimens(rng, block)
-    tests, isolates = draw_results(rng, block, taken)
-    test, isolate, line, interpretation = draw_rows(rng, taken, tests, isolates)
+    specimens = draw_specimens(rng, block)
+    tests, isolates = draw_results(rng, block, specimens)
+    test, isolate, line, interpretation = draw_rows(rng, specimens, tests, isolates)
     organism = np.where(isolate >= 0, isolates.organism[isolate], -1)
     number = np.where(isolate >= 0, isolates.number[isolate], NONE)
     frame = pl.concat(
@@ -26,8 +26,8 @@ def draw(block: PatientBlock) -> dict[str, pl.DataFrame]:
             pl.DataFrame(
                 {"microevent_id": block.streams.serial_ids(30_000, len(test)), "isolate_num": integers(number)}
             ),
-            rows_at(specimen_columns(rng, block, taken), tests.specimen[test]),
-            rows_at(test_columns(rng, taken, tests), test),
+            rows_at(specimen_columns(rng, block, specimens), tests.specimen[test]),
+            rows_at(test_columns(rng, specimens, tests), test),
             *growth_columns(rng, organism, line, interpretation),
         ],
         how="horizontal",

@@ -1,4 +1,4 @@
-"""The catalog of microbiology in the form of arrays, and the lots drawn from it."""
+"""The catalog of microbiology as arrays, and its weighted groups."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ MASKED = "___"
 
 
 @dataclass(frozen=True)
-class Lots:
-    """Lines of a catalog in groups, one of which is drawn by weight."""
+class WeightedGroups:
+    """Groups of catalog lines from which a line is picked by weight."""
 
     edges: Floats
-    """Ascending over all lines: the group's number plus the part of its weight up to and with the line."""
+    """Ascending over all lines: number of the group plus the cumulative share of weights within the group."""
     last: Ints
-    """Each group's last line, or -1 for a group without any."""
+    """Last line of each group; -1 for a group without lines."""
 
-    def draw(self, group: Ints, luck: Floats) -> Ints:
-        """Return a line of each group, by numbers from 0 to 1; -1 for group -1 and those without lines."""
-        line = np.minimum(np.searchsorted(self.edges, group + luck, side="right"), self.last[group])
+    def pick(self, group: Ints, uniform: Floats) -> Ints:
+        """Return a line of each group, chosen by uniform numbers; -1 for group -1 and for groups without lines."""
+        line = np.minimum(np.searchsorted(self.edges, group + uniform, side="right"), self.last[group])
         drawn: Ints = np.where(group < 0, -1, line)
         return drawn
 
 
-def _lots(group: Ints, weight: Floats, groups: int) -> Lots:
-    """Make lots of lines that are in order of their groups."""
+def _weighted_groups(group: Ints, weight: Floats, groups: int) -> WeightedGroups:
+    """Return weighted groups of lines that are sorted by group."""
     total = np.zeros(groups)
     np.add.at(total, group, weight)
     before = np.cumsum(total) - total
     last = np.full(groups, -1)
     last[group] = np.arange(len(group))
-    return Lots(group + (np.cumsum(weight) - before[group]) / total[group], last)
+    return WeightedGroups(group + (np.cumsum(weight) - before[group]) / total[group], last)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """The catalog of microbiology as arrays; tests, organisms and sites by number."""
+    """The catalog of microbiology as arrays. Tests, organisms and sites are identified by number."""
 
     specimens: pl.DataFrame
     tests: pl.DataFrame
@@ -52,36 +52,39 @@ class Facts:
     dilutions: pl.DataFrame
     phrases: pl.Series
     mean: dict[str, Floats]
-    """How many of each specimen are taken in each context."""
+    """Mean number of each specimen in each context."""
     early: dict[str, Floats]
+    """Share of each specimen that is taken early, in each context."""
     site: Ints
-    """Of each test."""
+    """[tests]: number of the site."""
     stain: Bools
-    """Of each site."""
+    """[sites]: the test of the site is a stain."""
     bottle: int
     """The site whose test is done only after growth."""
     chance: Floats
-    """[any cause and each illness, sites]: how often something grows."""
+    """[any cause and each illness, sites]: probability of growth."""
     second: Floats
+    """[any cause and each illness, sites]: probability of a second organism."""
     flora: Ints
+    """[any cause and each illness, sites]: number of the flora."""
     worked_up: Bools
-    """Of each site: susceptibility is tested there."""
-    organism_lots: Lots
+    """[sites]: susceptibility is tested."""
+    organism_groups: WeightedGroups
     """Lines of micro_flora.csv by flora."""
     organism: Ints
-    """Of each line of micro_flora.csv."""
+    """[lines of micro_flora.csv]: number of the organism."""
     mechanism: Ints
-    """Of each line of micro_susceptibility.csv; so are the next three."""
+    """[lines of micro_susceptibility.csv]: number of the mechanism. The next three arrays have the same lines."""
     reflex: Ints
-    """The line of the antibiotic to which the organism must be resistant to have this one tested, or -1."""
+    """Line of the antibiotic to which the organism must be resistant before this one is tested, or -1."""
     only_site: Ints
     dilution_group: Ints
     """[lines, interpretations]"""
-    dilution_lots: Lots
-    remark_lots: Lots
-    """Phrases by 2 * site, plus one where something grew."""
+    dilution_groups: WeightedGroups
+    remark_groups: WeightedGroups
+    """Groups of phrases: 2 * site, plus 1 with growth."""
     remark: Ints
-    """Number in `phrases` of each line of these lots; the organisms' Gram stains stand after all others."""
+    """Position in `phrases` of each line of remark_groups. The Gram stains of organisms follow all other phrases."""
 
 
 @cache
@@ -95,9 +98,9 @@ def read_facts() -> Facts:
     chance, second, flora, floras = _growth(number)
     worked_up = np.zeros(len(sites), dtype=bool)
     worked_up[[number[site] for site in catalog.read("micro_growth.csv").filter(pl.col("tested") == 1)["site"]]] = True
-    plants = catalog.read("micro_flora.csv")
-    dilutions, dilution_group, dilution_lots = _dilutions(antibiotics)
-    phrases, remark, remark_lots = _remarks(sites, organisms["gram_stain"])
+    flora_lines = catalog.read("micro_flora.csv")
+    dilutions, dilution_group, dilution_groups = _dilutions(antibiotics)
+    phrases, remark, remark_groups = _remarks(sites, organisms["gram_stain"])
     return Facts(
         specimens=specimens,
         tests=tests,
@@ -114,20 +117,22 @@ def read_facts() -> Facts:
         second=second,
         flora=flora,
         worked_up=worked_up,
-        organism_lots=_lots(places(plants["flora"], floras), plants["weight"].cast(pl.Float64).to_numpy(), len(floras)),
-        organism=places(plants["organism"], organisms["organism"]),
+        organism_groups=_weighted_groups(
+            places(flora_lines["flora"], floras), flora_lines["weight"].cast(pl.Float64).to_numpy(), len(floras)
+        ),
+        organism=places(flora_lines["organism"], organisms["organism"]),
         mechanism=places(antibiotics["mechanism"], antibiotics["mechanism"].unique(maintain_order=True)),
         reflex=_reflexes(antibiotics),
         only_site=places(antibiotics["only_site"], sites),
         dilution_group=dilution_group,
-        dilution_lots=dilution_lots,
-        remark_lots=remark_lots,
+        dilution_groups=dilution_groups,
+        remark_groups=remark_groups,
         remark=remark,
     )
 
 
 def places(column: pl.Series, values: pl.Series) -> Ints:
-    """Return the place of each element among `values`; -1 for null."""
+    """Return the position of each element in `values`; -1 for null."""
     order = {value: place for place, value in enumerate(values)}
     return np.array([-1 if value is None else order[value] for value in column], dtype=np.int64)
 
@@ -144,7 +149,7 @@ def _needs(specimens: pl.Series) -> tuple[dict[str, Floats], dict[str, Floats]]:
 
 
 def _growth(number: dict[str, int]) -> tuple[Floats, Floats, Ints, pl.Series]:
-    """Return [causes, sites] chance, second and flora: any cause first, and its line where an illness has none."""
+    """Return [causes, sites] chance, second and flora. Any cause is first; illnesses without a line use its values."""
     floras = catalog.read("micro_flora.csv")["flora"].unique(maintain_order=True)
     flora = {name: place for place, name in enumerate(floras)}
     causes = {name: place + 1 for place, name in enumerate(catalog.illnesses())} | {"*": 0}
@@ -165,7 +170,7 @@ def _reflexes(antibiotics: pl.DataFrame) -> Ints:
     return np.array([-1 if name is None else line[organism, name] for organism, name in needed], dtype=np.int64)
 
 
-def _dilutions(antibiotics: pl.DataFrame) -> tuple[pl.DataFrame, Ints, Lots]:
+def _dilutions(antibiotics: pl.DataFrame) -> tuple[pl.DataFrame, Ints, WeightedGroups]:
     table = catalog.read("micro_dilutions.csv").with_columns(pl.col("dilution_text").cast(pl.String))
     keys = table.select("dilutions", "ab_name", "interpretation").unique(maintain_order=True).rows()
     order = {key: place for place, key in enumerate(keys)}
@@ -179,10 +184,10 @@ def _dilutions(antibiotics: pl.DataFrame) -> tuple[pl.DataFrame, Ints, Lots]:
         sign.alias("dilution_comparison"),
         pl.col("dilution_text").str.strip_chars("<=>").cast(pl.Float64).alias("dilution_value"),
     )
-    return written, of_line, _lots(group, table["weight"].cast(pl.Float64).to_numpy(), len(keys))
+    return written, of_line, _weighted_groups(group, table["weight"].cast(pl.Float64).to_numpy(), len(keys))
 
 
-def _remarks(sites: pl.Series, stains: pl.Series) -> tuple[pl.Series, Ints, Lots]:
+def _remarks(sites: pl.Series, stains: pl.Series) -> tuple[pl.Series, Ints, WeightedGroups]:
     group, weight, texts = [], [], []
     known = set(catalog.read("choices_micro.csv")["field"])
     for place, site in enumerate(sites):
@@ -192,14 +197,14 @@ def _remarks(sites: pl.Series, stains: pl.Series) -> tuple[pl.Series, Ints, Lots
                 group += [2 * place + grown] * len(values)
                 weight += list(weights)
                 texts += list(values)
-    # A remark ends in two blanks, unless it was masked.
+    # A remark ends with two spaces, unless it was masked.
     phrases = pl.concat([pl.Series(texts, dtype=pl.String), stains])
     ended = phrases.zip_with((phrases == MASKED).fill_null(value=True), phrases + "  ")
-    return ended, np.arange(len(texts)), _lots(np.array(group), np.array(weight), 2 * len(sites))
+    return ended, np.arange(len(texts)), _weighted_groups(np.array(group), np.array(weight), 2 * len(sites))
 
 
-def runs(group: Ints, groups: int) -> tuple[Ints, Ints]:
-    """Return where each group's lines begin and how many they are; lines of a group stand together."""
+def group_ranges(group: Ints, groups: int) -> tuple[Ints, Ints]:
+    """Return the first line and the number of lines of each group. Lines must be sorted by group."""
     count = np.bincount(group, minlength=groups)
     first = np.zeros(groups, dtype=np.int64)
     first[group[::-1]] = np.arange(len(group))[::-1]
