@@ -96,7 +96,7 @@ def test_the_examples_of_the_help_can_be_parsed(tmp_path: Path) -> None:
             command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
         )
         assert result.returncode == (0 if "--show-config" in example else 3), (example, result.stderr)
-        assert "--show-config" in example or "no such folder" in result.stderr
+        assert "--show-config" in example or "does not exist" in result.stderr
 
 
 def test_version() -> None:
@@ -159,8 +159,8 @@ def test_show_config_prints_the_origin_of_each_setting(tmp_path: Path) -> None:
         (["--memory-limit", "4"], ["4 bytes", "did you mean 4GB?"]),
         (["--max-cpus", "0"], ["1 or more"]),
         (["--clock", "later"], ["'event' or 'available'"]),
-        (["--subjects", "nobody.txt"], ["nobody.txt", "neither a number nor a file"]),
-        (["--subjects", "0"], ["it takes a number of patients, 1 or more"]),
+        (["--subjects", "nobody.txt"], ["nobody.txt", "neither a number nor an existing file"]),
+        (["--subjects", "0"], ["must be a number of patients (1 or more)"]),
         (["--trajectory-version", "../v1"], ["cannot name a folder"]),
         (["--export", "ward:jsonl"], ["ward:jsonl", "patient", "jsonl"]),
         (["--config", "nowhere.toml"], ["nowhere.toml", "cannot read"]),

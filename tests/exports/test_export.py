@@ -563,7 +563,7 @@ def test_a_process_that_is_ended_from_outside_is_told_in_words() -> None:
         ({"history": True}, "--history is about"),
         ({"outside": False}, "--no-outside is about"),
         ({"split": "test"}, "test"),
-        ({"subjects": "nobody.txt"}, "neither a number nor a file"),
+        ({"subjects": "nobody.txt"}, "neither a number nor an existing file"),
         ({"subjects": 0}, "1 or more"),
     ],
     ids=str,

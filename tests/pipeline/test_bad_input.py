@@ -101,7 +101,7 @@ def assert_refused(said: Said, *words: object) -> None:
 
 @pytest.mark.parametrize("name", ["nowhere", "my [old] mimic", "mimic [/red]", "[bold]", "mimic [31m]", ":warning:"])
 def test_no_such_folder(build: Build, tmp_path: Path, name: str) -> None:
-    assert_refused(build(tmp_path / name), "no such folder", tmp_path / name)
+    assert_refused(build(tmp_path / name), "does not exist", tmp_path / name)
 
 
 def test_a_folder_without_a_release(build: Build, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_folder_without_a_release(build: Build, tmp_path: Path) -> None:
 
 def test_a_file_instead_of_a_folder(build: Build, packed: Path) -> None:
     path = packed / "hosp" / "patients.csv.gz"
-    assert_refused(build(path), path, "name the folder that holds hosp/ and icu/")
+    assert_refused(build(path), path, "give the folder that contains hosp/ and icu/ instead")
 
 
 def test_two_releases_in_one_folder(build: Build, packed: Path, tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def wrong_crc(data: bytes) -> bytes:
 
 
 DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str, str]] = {
-    "cut off in the middle": (lambda data: data[: len(data) // 2], "cut off", "Download it again"),
-    "cut off at its end": (lambda data: data[:-4], "cut off", "Download it again"),
+    "cut off in the middle": (lambda data: data[: len(data) // 2], "is truncated", "Download it again"),
+    "cut off at its end": (lambda data: data[:-4], "is truncated", "Download it again"),
     "wrong checksum": (wrong_crc, "damaged", "download it again"),
     "no gzip at all": (lambda data: gzip.decompress(data), "damaged", "download it again"),
     "of no bytes": (lambda data: b"", "empty", "Download it again"),
@@ -183,7 +183,7 @@ def test_a_header_that_lacks_a_key_column(build: Build, plain: Path) -> None:
 def test_a_header_that_names_a_column_twice(build: Build, plain: Path) -> None:
     path = plain / "hosp" / "labevents.csv"
     path.write_bytes(path.read_bytes().replace(b"flag", b"value", 1))
-    assert_refused(build(plain), path, "value twice")
+    assert_refused(build(plain), path, "value more than once")
 
 
 def test_a_file_without_read_permission(build: Build, plain: Path) -> None:
@@ -341,8 +341,8 @@ def test_a_module_that_is_missing_is_a_warning(build: Build, plain: Path) -> Non
     shutil.rmtree(plain / "icu")
     said = build(plain)
     assert said.code == 0, said.err
-    assert "WARNING: modules that are not there: icu" in said.err
-    assert said.out.splitlines()[-1].startswith("WARNING: modules that are not there: icu")
+    assert "WARNING: missing modules: icu" in said.err
+    assert said.out.splitlines()[-1].startswith("WARNING: missing modules: icu")
     assert said.published
 
 
@@ -356,7 +356,7 @@ def test_a_column_that_is_missing_is_noted_and_null(
     said = build(plain)
     assert said.code == 0, said.err
     (note,) = [line for line in said.err.splitlines() if "icu/outputevents" in line]
-    assert note == "note: icu/outputevents has no column valueuom: null in this build"
+    assert note == "note: icu/outputevents lacks the column valueuom: null in this build"
     outputs = [e for e in trajectories_of(said.dataset).events if e["source_table"] == "icu/outputevents"]
     assert len(outputs) == len(handmade.release_rows()["icu/outputevents"])
     assert {e["unit"] for e in outputs} == {None}
@@ -368,5 +368,5 @@ def test_an_unknown_column_is_noted_and_changes_nothing(build: Build, plain: Pat
     path.write_text("\n".join([header + ",mood", *(row + ",good" for row in rows)]) + "\n")
     said = build(plain)
     assert said.code == 0, said.err
-    assert "icu/outputevents has columns this version does not know, left out: mood" in said.err
+    assert "icu/outputevents has unknown columns, left out: mood" in said.err
     assert events_of(said.dataset) == events_of(built)

@@ -1,4 +1,4 @@
-"""Damage stays local: rows of patients that were not touched are read, whatever happens to the quotes of others."""
+"""Damage stays local: rows of undamaged patients are read, whatever happens to the quotes of other patients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MIMIC = packaged("mimiciv")
 TABLES = {name: table for name, table in MIMIC.tables.items() if table.kind != "no_patients"}
 WITH_TEXTS = ["note/discharge", "note/radiology", "note/discharge_detail", "hosp/labevents", "hosp/microbiologyevents"]
 LONG_TEXTS = {"text", "comments", "field_value", "long_description"}
-WHOLE = 1 << 20
+ONE_BLOCK = 1 << 20
 FIRST_ID = 10_000_000
 
 Bad = tuple[int, str, str]
@@ -41,8 +41,8 @@ def written(row: list[str]) -> bytes:
     return text.getvalue().encode()
 
 
-def read(path: Path, table: Table, data: bytes, size: int = WHOLE) -> tuple[list[dict[str, Any]], list[Bad]]:
-    """Rows, and line, reason and text of those that cannot be parsed."""
+def read(path: Path, table: Table, data: bytes, size: int = ONE_BLOCK) -> tuple[list[dict[str, Any]], list[Bad]]:
+    """Return the rows, and line, reason and text of those that cannot be parsed."""
     path.write_bytes(data)
     rows, bad, line = [], [], 2
     for parsed in read_table(TableFile(table, path, tuple(table.columns), Stamp.of(path.stat())), size):
@@ -75,7 +75,7 @@ SHORT = ["", "x", "mg/dL", "a, b", 'say "hi"', "5'10\" tall", ", so"]
 
 
 def draw_text(draw: random.Random) -> str:
-    """Lines of prose, of quotes and commas too, that begin and end as texts of notes do."""
+    """Generate lines of prose with quotes and commas that begin and end like the texts of notes."""
     lines = [" ".join(draw.choices(WORDS, k=draw.randint(0, 6))) for _ in range(draw.randint(0, 6))]
     return draw.choice(["", "\n", " \nName: ___\n", "EXAM:\n"]) + "\n".join(lines) + draw.choice(["", "\n"])
 
@@ -120,12 +120,12 @@ def at_a_border(draw: random.Random, row: bytes) -> bytes:
     return row[:at] + b'"' + row[at:]
 
 
-def beside_a_quote(draw: random.Random, row: bytes) -> bytes:
+def next_to_a_quote(draw: random.Random, row: bytes) -> bytes:
     at = draw.choice(places(row, b'"')) + draw.randint(0, 1)
     return row[:at] + b'"' + row[at:]
 
 
-def lost(draw: random.Random, row: bytes, what: bytes) -> bytes:
+def remove(draw: random.Random, row: bytes, what: bytes) -> bytes:
     at = draw.choice([places(row, what)[0], places(row, what)[-1], *places(row, what)])
     return row[:at] + row[at + 1 :]
 
@@ -141,9 +141,9 @@ DAMAGE: dict[str, Callable[[random.Random, bytes], bytes]] = {
     "quote at the start": lambda _, row: b'"' + row,
     "quote at the end": lambda _, row: row + b'"',
     "quote at a field's border": at_a_border,
-    "quote beside a quote": beside_a_quote,
-    "lost quote": lambda draw, row: lost(draw, row, b'"'),
-    "lost line end": lambda draw, row: lost(draw, row, b"\n"),
+    "quote next to a quote": next_to_a_quote,
+    "lost quote": lambda draw, row: remove(draw, row, b'"'),
+    "lost line end": lambda draw, row: remove(draw, row, b"\n"),
     "another line end": line_end,
     "cut": lambda draw, row: row[: draw.randint(0, len(row))],
     "field too many": lambda _, row: row + b",1",
@@ -152,11 +152,11 @@ DAMAGE: dict[str, Callable[[random.Random, bytes], bytes]] = {
 
 
 def damage(draw: random.Random, rows: list[tuple[Patient, bytes]]) -> tuple[list[bytes], set[Patient]]:
-    """The rows with some of them damaged, and the patients whose rows those are."""
+    """Damage some of the rows; return all rows, and the patients whose rows are damaged."""
     lines = [line for _, line in rows]
     chosen = draw.sample(range(len(lines)), draw.randint(1, 3))
     if draw.random() < 0.3:
-        # Two quotes that meet at the same column of two rows: all between them looks like one field.
+        # Two quotes in the same column of two rows form a pair: everything between them looks like one field.
         first, last = sorted(draw.sample(range(len(lines)), 2))
         column = draw.randint(0, 30)
         for at, before, after in ((first, b'"', b""), (last, b"", b'"')):
@@ -184,14 +184,14 @@ def check_case(path: Path, table: Table, seed: str) -> None:
         assert [row for row in got if row["subject_id"] in subjects] == kept
     else:
         assert not Counter(tuple(r.items()) for r in kept) - Counter(tuple(r.items()) for r in got)
-    # What is not read is rejected, with its line.
+    # Rows that are not read are rejected, with their line.
     last = 0
     for line, reason, text in bad:
         assert reason
         assert line > last
         assert data.decode().split("\n", line - 1)[-1].startswith(text)
         last = line + text.count("\n")
-    # Every line is in a row that was read, or in one that was rejected; empty lines may be in neither.
+    # Every line is in a row that was read or in one that was rejected; empty lines can be in neither.
     lines_read = sum(1 + sum(v.count("\n") for v in row.values() if isinstance(v, str)) for row in got)
     lines_rejected = sum(1 + text.count("\n") for _, _, text in bad)
     missing = data.count(b"\n") - 1 - lines_read - lines_rejected
@@ -200,7 +200,7 @@ def check_case(path: Path, table: Table, seed: str) -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_rows_of_others_are_kept_in_every_table(tmp_path: Path, name: str) -> None:
+def test_rows_of_undamaged_patients_are_read_in_every_table(tmp_path: Path, name: str) -> None:
     for seed in range(40 if name in WITH_TEXTS else 8):
         check_case(tmp_path / "table.csv", TABLES[name], f"{name} {seed}")
 
@@ -222,7 +222,7 @@ def after(row: bytes, mark: bytes, insert: bytes) -> bytes:
 
 LOCAL: dict[str, Callable[[bytes], bytes]] = {
     "before the row": lambda row: b'"' + row,
-    "behind the row": lambda row: row[:-1] + b'"\n',
+    "after the row": lambda row: row[:-1] + b'"\n',
     "in a line of the text": lambda row: after(row, b"Na", b'"'),
     "before the text": lambda row: after(row, b',,"', b'"'),
     "closing quote lost": lambda row: row[:-2] + b"\n",
@@ -232,12 +232,12 @@ LOCAL: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("place", [0, 3, 6])
 @pytest.mark.parametrize("case", LOCAL)
-def test_a_quote_costs_one_note(tmp_path: Path, case: str, place: int) -> None:
+def test_a_stray_quote_loses_only_one_note(tmp_path: Path, case: str, place: int) -> None:
     rows = [note(FIRST_ID + i) for i in range(7)]
     clean, _ = read(tmp_path / "notes.csv", NOTES, header(NOTES) + b"".join(rows))
     broken = LOCAL[case](rows[place])
     data = header(NOTES) + b"".join([*rows[:place], broken, *rows[place + 1 :]])
-    for size in (1, 100, WHOLE):
+    for size in (1, 100, ONE_BLOCK):
         got, bad = read(tmp_path / "notes.csv", NOTES, data, size)
         assert [r for r in got if r["subject_id"] != FIRST_ID + place] == [*clean[:place], *clean[place + 1 :]]
         assert bad
@@ -267,8 +267,8 @@ def test_a_build_keeps_every_other_note_and_the_rejected_one(tmp_path: Path) -> 
     assert (reject["line"], reject["row_text"]) == (2 + rows[0].count(b"\n"), broken.decode().rstrip("\n"))
 
 
-def test_rows_between_two_quotes_that_meet_are_found(tmp_path: Path) -> None:
-    """One field with all that stands between the two quotes has the right number of fields, and a number as its key."""
+def test_rows_between_two_stray_quotes_are_found(tmp_path: Path) -> None:
+    """The text between the two quotes as one field gives a row with the right number of fields and a numeric key."""
     labs = TABLES["hosp/labevents"]
     rows = draw_rows(random.Random(1), labs)
     lines = [written([*line.decode().split(",")[:8], "", "", "", "", "", "", "", "x"]) for _, line in rows]
@@ -279,7 +279,7 @@ def test_rows_between_two_quotes_that_meet_are_found(tmp_path: Path) -> None:
     assert [reason for _, reason, _ in bad] == ["broken_quote"]
 
 
-def test_a_text_may_hold_what_looks_like_a_row(tmp_path: Path) -> None:
+def test_a_text_can_contain_what_looks_like_a_row(tmp_path: Path) -> None:
     looks = f"{FIRST_ID}-DS-9,{FIRST_ID},1,DS,9,2150-01-01 00:00:00,,"
     texts = [f'a line\n{looks}"fake"\n', f"a line\n{looks}fake\nand more\n", f"\n{looks}\n", looks, f"\n{looks}"]
     rows = [note(FIRST_ID + i, text) for i, text in enumerate(texts)]
@@ -287,11 +287,11 @@ def test_a_text_may_hold_what_looks_like_a_row(tmp_path: Path) -> None:
     assert ([row["text"] for row in got], bad) == (texts, [])
 
 
-def test_no_row_is_cut_at_the_border_of_a_block_after_a_quote_that_is_a_character(tmp_path: Path) -> None:
-    """Counting quotes finds a border within the second row, and pyarrow would take its end for that of the quote."""
+def test_a_literal_quote_does_not_cut_a_row_at_the_border_of_a_block(tmp_path: Path) -> None:
+    """Counting quotes finds a border within the second row, where pyarrow would end the quoted field."""
     table = TABLES["hosp/d_icd_procedures"]
     data = header(table) + b'A1,9,HOME"\nA2,9,"two\nlines"\nA3,9,x\n'
-    for size in (1, 7, 20, WHOLE):
+    for size in (1, 7, 20, ONE_BLOCK):
         got, bad = read(tmp_path / "icd.csv", table, data, size)
         assert ([row["long_title"] for row in got], bad) == (['HOME"', "two\nlines", "x"], [])
 
@@ -302,15 +302,15 @@ def test_text_after_an_empty_quote_is_a_broken_quote(tmp_path: Path) -> None:
     assert ([row["icd_code"] for row in got], [b[1:] for b in bad]) == (["A2"], [("broken_quote", 'A1,9,""tail')])
 
 
-def test_lines_that_end_in_cr_alone_are_rows_whatever_stands_beside_them(tmp_path: Path) -> None:
+def test_lines_that_end_in_cr_are_rows_whatever_their_neighbours(tmp_path: Path) -> None:
     table = TABLES["hosp/d_icd_procedures"]
     for neighbour in (b"", b"A9,x,y\n"):
         got, _ = read(tmp_path / "icd.csv", table, header(table) + b"A1,9,a\rA2,9,b\nA3,9,c\n" + neighbour)
         assert [row["icd_code"] for row in got] == ["A1", "A2", "A3"]
 
 
-def test_many_bad_rows_are_told_apart_without_reading_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading a row alone takes pyarrow 100 µs: a table with a column of another kind would take hours."""
+def test_many_bad_rows_are_classified_without_reading_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a single row takes pyarrow 100 µs: a table with a column of another type would take hours."""
     table = TABLES["icu/outputevents"]
     row = "1,2,3,,2150-01-01 00:00:00,2150-01-01 00:00:00,226559,{},mL\n"
     values = ["5O", "5", "1/2", "x" * 9, "5,6"]
@@ -339,29 +339,29 @@ SHAPE = RecordShape.of(["integer", "time", "text"], [0])
         (["text", "text"], [0], 1),
     ],
 )
-def test_a_record_starts_with_its_keys_and_the_numbers_and_times_behind_them(
+def test_a_record_starts_with_its_keys_and_the_numbers_and_times_after_them(
     kinds: list[Any], keys: list[int], start: int
 ) -> None:
     assert RecordShape.of(kinds, keys).start == start
 
 
-def test_spans_do_not_depend_on_how_much_is_there() -> None:
-    """What is told of the start of the data is never taken back when more of them come."""
+def test_spans_do_not_depend_on_how_much_data_is_passed() -> None:
+    """Results for the start of the data never change when more data follows."""
     draw = random.Random(7)
     for _ in range(300):
         pieces = [b"1,2150-01-01,a\n", b'2,,"b\nc"\n', b'"', b'3,,"d\n', b"\n", b"text, more\n", b'x","\n', b"4,x,y\n"]
         data = b"".join(draw.choices(pieces, k=draw.randint(1, 12))) + b"\n"
-        whole = list(split_records(data, SHAPE, 40))
+        complete = list(split_records(data, SHAPE, 40))
         for cut in range(len(data)):
-            told = list(split_records(data[:cut], SHAPE, 40, more=True))
-            joined = [span for span in told if span[2] == "broken"]
-            assert joined == [span for span in whole if span[2] == "broken"][: len(joined)]
-            ends = {end for _, end, outcome in whole if outcome != "sound"} | {s for s, _, o in whole if o != "sound"}
-            assert all(end <= max(e for _, e, _ in whole) for _, end, _ in told)
-            assert not any(start < edge < end for start, end, _ in told for edge in ends)
+            partial = list(split_records(data[:cut], SHAPE, 40, more=True))
+            joined = [span for span in partial if span[2] == "broken"]
+            assert joined == [span for span in complete if span[2] == "broken"][: len(joined)]
+            ends = {end for _, end, o in complete if o != "sound"} | {s for s, _, o in complete if o != "sound"}
+            assert all(end <= max(e for _, e, _ in complete) for _, end, _ in partial)
+            assert not any(start < edge < end for start, end, _ in partial for edge in ends)
 
 
-def test_records_of_an_unknown_table_are_found_by_the_first() -> None:
+def test_records_of_an_unknown_table_take_their_shape_from_the_first() -> None:
     data = b'1,"a\nb",c\n2,"open,c\n3,d,e\n'
     found = [(data[a:b], sound) for a, b, sound in scan_records(data)]
     assert found == [(b'1,"a\nb",c\n', True), (b'2,"open,c\n', False), (b"3,d,e\n", True)]
@@ -385,10 +385,8 @@ def test_records_of_an_unknown_table_are_found_by_the_first() -> None:
         b"x,y,z\nq\n",
     ],
 )
-def test_no_input_takes_time_by_the_square_of_its_length(
-    tmp_path: Path, line: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Some hundred kilobytes of it would take hours. The first row is broken, so that records are found one by one."""
+def test_no_input_takes_quadratic_time(tmp_path: Path, line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quadratic time would be hours for a few hundred kB. The first row is broken, so records are found one by one."""
     monkeypatch.setattr(reader, "LONGEST_RECORD", 1 << 18)
     table = TABLES["hosp/d_icd_procedures"]
     data = header(table) + b'A0,9,"x"y\n' + line * (400_000 // len(line)) + b"\nA1,9,x\n"

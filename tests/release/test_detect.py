@@ -1,4 +1,4 @@
-"""Which release lies in a folder, as found from the files themselves."""
+"""Detection of the release in a folder from the files themselves."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_the_release_is_found_in_its_folder(release: Path) -> None:
         assert file.present == {c: c for c in file.table.columns}
 
 
-def test_it_is_found_from_folders_above_and_from_its_modules(release: Path) -> None:
+def test_the_release_is_found_from_folders_above_and_from_its_modules(release: Path) -> None:
     for folder in (release.parent, release.parent.parent, release / "hosp", release / "icu"):
         found = detect(folder)
         assert found.root == release
         assert len(found.files) == len(READ)
 
 
-def test_hidden_folders_are_no_second_release(copy: Path) -> None:
+def test_hidden_folders_are_not_a_second_release(copy: Path) -> None:
     shutil.copytree(copy / "hosp", copy.parent / ".trash" / "hosp")
     assert detect(copy.parent).root == copy
 
@@ -75,19 +75,19 @@ def test_two_releases_are_both_listed(release: Path, tmp_path: Path) -> None:
     assert detect(first).root == first
 
 
-def test_no_such_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match="no such folder") as raised:
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="does not exist") as raised:
         detect(tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in str(raised.value)
 
 
-def test_a_file_is_no_folder(release: Path) -> None:
+def test_a_file_instead_of_a_folder_is_named(release: Path) -> None:
     with pytest.raises(ReleaseError, match="is a file") as raised:
         detect(release / "hosp" / "patients.csv.gz")
     assert "patients.csv.gz" in str(raised.value)
 
 
-def test_another_folder_is_not_taken_for_mimic(tmp_path: Path) -> None:
+def test_another_folder_is_not_read_as_mimic(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"x")
     (tmp_path / "hosp").mkdir()
     (tmp_path / "hosp" / "patients.xlsx").write_bytes(b"x")
@@ -97,12 +97,12 @@ def test_another_folder_is_not_taken_for_mimic(tmp_path: Path) -> None:
     assert str(tmp_path) in str(raised.value)
 
 
-def test_an_empty_folder_is_not_taken_for_mimic(tmp_path: Path) -> None:
+def test_an_empty_folder_is_not_read_as_mimic(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="not a MIMIC-IV release"):
         detect(tmp_path)
 
 
-def test_dictionaries_alone_are_no_release(release: Path, tmp_path: Path) -> None:
+def test_dictionaries_alone_are_not_a_release(release: Path, tmp_path: Path) -> None:
     (tmp_path / "hosp").mkdir()
     shutil.copy(release / "hosp" / "d_labitems.csv.gz", tmp_path / "hosp")
     with pytest.raises(ReleaseError, match="not a MIMIC-IV release"):
@@ -112,7 +112,7 @@ def test_dictionaries_alone_are_no_release(release: Path, tmp_path: Path) -> Non
 # Its files --------------------------------------------------------------------------------------------------
 
 
-def test_plain_and_compressed_files_may_be_mixed(copy: Path) -> None:
+def test_uncompressed_and_compressed_files_can_be_mixed(copy: Path) -> None:
     packed = copy / "hosp" / "omr.csv.gz"
     (copy / "hosp" / "omr.csv").write_bytes(gzip.decompress(packed.read_bytes()))
     packed.unlink()
@@ -122,7 +122,7 @@ def test_plain_and_compressed_files_may_be_mixed(copy: Path) -> None:
     assert found.notes == ()
 
 
-def test_of_a_table_that_is_there_twice_the_compressed_one_is_read(copy: Path) -> None:
+def test_the_compressed_file_is_read_if_both_exist(copy: Path) -> None:
     packed = copy / "hosp" / "omr.csv.gz"
     (copy / "hosp" / "omr.csv").write_bytes(gzip.decompress(packed.read_bytes()))
     found = detect(copy)
@@ -132,7 +132,7 @@ def test_of_a_table_that_is_there_twice_the_compressed_one_is_read(copy: Path) -
     assert "the .csv.gz is read" in found.notes[0]
 
 
-def test_tables_that_are_not_there_are_missing(copy: Path) -> None:
+def test_missing_tables_are_listed(copy: Path) -> None:
     (copy / "icu" / "ingredientevents.csv.gz").unlink()
     (copy / "hosp" / "omr.csv.gz").unlink()
     found = detect(copy)
@@ -149,7 +149,7 @@ def test_a_module_alone_is_a_release(copy: Path) -> None:
     assert found.absent_modules == ("icu", "ed", "note")
 
 
-def test_a_column_that_is_not_there_is_null_and_noted(copy: Path) -> None:
+def test_a_missing_column_is_null_and_noted(copy: Path) -> None:
     change_header(copy, "icu/chartevents", "caregiver_id", "nurse")
     found = detect(copy)
     assert "caregiver_id" not in found.files["icu/chartevents"].present
@@ -174,18 +174,18 @@ def test_columns_in_upper_case_are_the_same_columns(copy: Path) -> None:
     ("table", "column"),
     [("hosp/labevents", "itemid"), ("hosp/patients", "subject_id"), ("icu/d_items", "itemid")],
 )
-def test_without_a_key_column_the_file_and_the_column_are_named(copy: Path, table: str, column: str) -> None:
+def test_a_missing_key_column_is_named_with_its_file(copy: Path, table: str, column: str) -> None:
     path = change_header(copy, table, column, "something_else")
     with pytest.raises(ReleaseError, match="lacks the column") as raised:
         detect(copy)
     assert str(path) in str(raised.value)
     assert column in str(raised.value)
-    assert "something_else" in str(raised.value), "it says what is there instead"
+    assert "something_else" in str(raised.value), "the message lists the columns found"
 
 
 def test_a_column_named_twice_is_refused(copy: Path) -> None:
     path = change_header(copy, "hosp/omr", "seq_num", "CHARTDATE")
-    with pytest.raises(ReleaseError, match="twice") as raised:
+    with pytest.raises(ReleaseError, match="more than once") as raised:
         detect(copy)
     assert str(path) in str(raised.value)
     assert "chartdate" in str(raised.value)
@@ -228,10 +228,10 @@ def test_the_version_is_read_from_the_path(
 
 
 @pytest.mark.parametrize("version", sorted(MIMIC.published_row_counts("mimiciv")))
-def test_the_version_is_known_by_the_numbers_of_rows(version: str) -> None:
+def test_the_version_is_recognised_by_row_counts(version: str) -> None:
     counts = MIMIC.published_row_counts("mimiciv")[version]
     assert MIMIC.published_row_counts("mimiciv")[version_by_counts(counts, MIMIC, "mimiciv") or ""] == counts
-    # A few tables may differ, half of them not.
+    # A few tables may differ, but not half of them.
     few = dict(list(counts.items())[:2])
     assert (
         version_by_counts({name: rows + (name in few) for name, rows in counts.items()}, MIMIC, "mimiciv") is not None
@@ -239,17 +239,17 @@ def test_the_version_is_known_by_the_numbers_of_rows(version: str) -> None:
     assert version_by_counts({name: rows + 1 for name, rows in counts.items()}, MIMIC, "mimiciv") is None
 
 
-def test_no_rows_are_of_no_version() -> None:
+def test_missing_or_unpublished_row_counts_match_no_version() -> None:
     assert version_by_counts({}, MIMIC, "mimiciv") is None
     assert version_by_counts({"patients": 8, "admissions": 7, "labevents": 34}, MIMIC, "mimiciv") is None
 
 
-def test_the_demo_is_found_by_its_files(demo: Path) -> None:
+def test_the_demo_is_recognised_by_its_files(demo: Path) -> None:
     found = detect(demo)
     assert found.version == "demo 2.2"
-    there = next(set(shape.columns) for shape in MIMIC.history.shapes["mimiciv"] if shape.release == "2.2")
+    published = next(set(shape.columns) for shape in MIMIC.history.shapes["mimiciv"] if shape.release == "2.2")
     modules = [name for name in READ if name.split("/")[0] in ("hosp", "icu")]
-    assert sorted(found.files) == sorted(name for name in modules if name in there)
-    assert sorted(found.missing) == sorted(name for name in modules if name not in there)
+    assert sorted(found.files) == sorted(name for name in modules if name in published)
+    assert sorted(found.missing) == sorted(name for name in modules if name not in published)
     assert found.absent_modules == ("ed", "note")
     assert found.files["icu/procedureevents"].present["originalamount"] == "ORIGINALAMOUNT"

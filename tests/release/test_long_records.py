@@ -1,4 +1,4 @@
-"""Records that are too long are rejected in bounded memory: their start, length and hash are kept."""
+"""Records that are too long are rejected in limited memory: their start, length and hash are kept."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ LONG = {
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
 @pytest.mark.parametrize("case", LONG)
-def test_a_record_that_is_too_long_is_rejected_alone(tmp_path: Path, case: str, suffix: str) -> None:
+def test_only_the_record_that_is_too_long_is_rejected(tmp_path: Path, case: str, suffix: str) -> None:
     record = LONG[case]
     for size in SIZES:
         rows, bad = read(tmp_path / f"outputevents{suffix}", HEADER + ROW * 2 + record + ROW * 3, size)
@@ -69,19 +69,19 @@ def test_a_record_that_is_too_long_is_rejected_alone(tmp_path: Path, case: str, 
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_several_in_a_row_and_at_either_end(tmp_path: Path, size: int) -> None:
+def test_several_long_records_in_a_row_and_at_either_end(tmp_path: Path, size: int) -> None:
     line = b"1,2,3,,2150-01-01 00:00:00,2150-01-01 00:00:00,226559,5," + b"x" * 2 * LIMIT
     data = HEADER + line + b"\n" + line + b"\n" + ROW + line
     rows, bad = read(tmp_path / "outputevents.csv", data, size)
     assert len(rows) == 1
     assert [(b.line, b.reason) for b in bad] == [(2, "too_long"), (3, "too_long"), (5, "too_long")]
-    # The last line has no end: what is counted and hashed is what the file holds.
+    # The last line has no line end: only bytes that the file contains are counted and hashed.
     assert hashlib.sha256(line).hexdigest() in bad[2].detail
     assert f"{len(line):,}" in bad[2].detail
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_limit_itself_is_not_too_long(tmp_path: Path, size: int) -> None:
+def test_a_record_of_exactly_the_limit_is_not_too_long(tmp_path: Path, size: int) -> None:
     head, tail = ROW[:-3] + b'"', b'"\n'
     for length, good in ((LIMIT, 1), (LIMIT + 1, 0)):
         text = b"x\n" * ((length - len(head) - len(tail)) // 2)
@@ -119,7 +119,7 @@ def test_memory_does_not_depend_on_the_length_of_a_record(tmp_path: Path, monkey
     assert peak < 10 << 20
 
 
-def test_a_build_counts_it_and_keeps_its_start(tmp_path: Path, handmade: Any) -> None:
+def test_a_build_counts_a_record_that_is_too_long(tmp_path: Path, handmade: Any) -> None:
     handmade.write_release(tmp_path / "release", plain=True)
     path = tmp_path / "release" / "icu" / "outputevents.csv"
     long = b"1,2," + b"a" * 3 * LIMIT + b"\n"
@@ -147,8 +147,8 @@ def test_a_file_without_line_ends_is_named(tmp_path: Path, suffix: str) -> None:
     assert peak < 2 << 20
 
 
-def test_lines_that_end_in_cr_alone_are_named(tmp_path: Path) -> None:
+def test_a_file_with_cr_line_ends_is_named(tmp_path: Path) -> None:
     path = tmp_path / "outputevents.csv"
     path.write_bytes((HEADER + ROW).replace(b"\n", b"\r"))
-    with pytest.raises(ReleaseError, match="CR alone"):
+    with pytest.raises(ReleaseError, match="CR only"):
         read_header(path)

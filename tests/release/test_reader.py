@@ -1,4 +1,4 @@
-"""Reading of tables: cutting into blocks, parsing, and setting aside what cannot be parsed."""
+"""Reading of tables: cutting into blocks, parsing, and rejecting rows that cannot be parsed."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ TABLE = Table(
     ("subject_id",),
 )
 HEADER = list(COLUMNS)
-WHOLE = 1 << 20
+ONE_BLOCK = 1 << 20
 Rows = list[list[str]]
 
-# What stands in clinical text, and what is hard to read: quotes, commas, line ends, other scripts.
+# Characters of clinical text, and characters that are hard to parse: quotes, commas, line ends, other scripts.
 TEXTS = st.text(st.sampled_from("aZ9 .,\"\n'|;{}\\é°中🩺"), max_size=12)
 INTEGERS = st.integers(-(2**31), 2**31 - 1).map(str)
 NUMBERS = st.one_of(st.just(""), st.floats(-1e6, 1e6, allow_nan=False).map(repr))
@@ -68,8 +68,8 @@ def table_file(path: Path, data: bytes) -> TableFile:
     return TableFile(TABLE, path, tuple(read_header(path)), Stamp.of(path.stat()))
 
 
-def read(path: Path, data: bytes, size: int = WHOLE) -> tuple[list[dict[str, Any]], list[BadRow]]:
-    """The rows of a file and those rejected, their lines counted in the file."""
+def read(path: Path, data: bytes, size: int = ONE_BLOCK) -> tuple[list[dict[str, Any]], list[BadRow]]:
+    """Return the rows of a file, and the rejected ones with line numbers counted from the file's start."""
     file = table_file(path, data)
     rows, bad, line = [], [], 2
     for parsed in read_table(file, size):
@@ -81,15 +81,15 @@ def read(path: Path, data: bytes, size: int = WHOLE) -> tuple[list[dict[str, Any
 
 
 def expected(rows: Rows) -> list[dict[str, Any]]:
-    """What the rows mean."""
-    meaning: dict[str, Callable[[str], Any]] = {
+    """Return the parsed values of the rows."""
+    parse: dict[str, Callable[[str], Any]] = {
         "bigint": int,
         "integer": int,
         "double": float,
         "string": str,
         "timestamp": datetime.datetime.fromisoformat,
     }
-    return [{n: meaning[COLUMNS[n]](v) if v != "" else None for n, v in zip(HEADER, row, strict=True)} for row in rows]
+    return [{n: parse[COLUMNS[n]](v) if v != "" else None for n, v in zip(HEADER, row, strict=True)} for row in rows]
 
 
 # Good files -------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def expected(rows: Rows) -> list[dict[str, Any]]:
 
 @quickly
 @given(rows=ROWS, size=st.integers(1, 90), quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
-def test_any_table_in_blocks_of_any_size_is_what_the_csv_module_reads(
+def test_any_table_in_blocks_of_any_size_is_read_as_by_the_csv_module(
     tmp_path: Path, rows: Rows, size: int, quoting: int
 ) -> None:
     data = to_csv(rows, quoting=quoting)
@@ -107,7 +107,7 @@ def test_any_table_in_blocks_of_any_size_is_what_the_csv_module_reads(
 
 @quickly
 @given(rows=ROWS, size=st.integers(1, 60))
-def test_blocks_are_whole_records_and_together_the_file(tmp_path: Path, rows: Rows, size: int) -> None:
+def test_blocks_contain_complete_records_and_add_up_to_the_file(tmp_path: Path, rows: Rows, size: int) -> None:
     data = to_csv(rows)
     path = tmp_path / "sheet.csv"
     path.write_bytes(data)
@@ -124,7 +124,7 @@ def test_blocks_are_whole_records_and_together_the_file(tmp_path: Path, rows: Ro
 
 @quickly
 @given(rows=ROWS, size=st.integers(1, 60))
-def test_windows_line_ends_a_byte_order_mark_and_no_last_line_end(tmp_path: Path, rows: Rows, size: int) -> None:
+def test_windows_line_ends_a_byte_order_mark_and_a_missing_last_line_end(tmp_path: Path, rows: Rows, size: int) -> None:
     rows = [[*row[:-1], row[-1].replace("\n", " ")] for row in rows]
     data = to_csv(rows, line_end="\r\n")
     for variant in (data, b"\xef\xbb\xbf" + data, data.removesuffix(b"\r\n")):
@@ -138,26 +138,26 @@ def test_a_comment_longer_than_a_block_is_one_field(tmp_path: Path) -> None:
     assert read(tmp_path / "sheet.csv", to_csv(rows), 64) == (expected(rows), [])
 
 
-def test_a_quote_within_an_unquoted_field_is_a_character(tmp_path: Path) -> None:
+def test_a_quote_within_an_unquoted_field_is_a_literal_character(tmp_path: Path) -> None:
     data = to_csv([]) + b"1,,,5'10\" tall,,\n2,,,b,,\n"
     good = expected([["1", "", "", "5'10\" tall", "", ""], ["2", "", "", "b", "", ""]])
-    for size in (1, 7, WHOLE):
+    for size in (1, 7, ONE_BLOCK):
         assert read(tmp_path / "sheet.csv", data, size) == (good, [])
 
 
-def test_empty_lines_are_no_rows(tmp_path: Path) -> None:
+def test_empty_lines_are_skipped(tmp_path: Path) -> None:
     data = to_csv([]) + b"1,,,a,,\n\n\r\n2,,,b,,\n\n"
     good = expected([["1", "", "", "a", "", ""], ["2", "", "", "b", "", ""]])
-    for size in (1, 7, WHOLE):
+    for size in (1, 7, ONE_BLOCK):
         assert read(tmp_path / "sheet.csv", data, size) == (good, [])
 
 
-def test_a_table_without_rows_has_none(tmp_path: Path) -> None:
+def test_a_table_without_rows_is_read(tmp_path: Path) -> None:
     for data in (to_csv([]), to_csv([]).rstrip(b"\n")):
         assert read(tmp_path / "sheet.csv", data) == ([], [])
 
 
-def test_columns_may_come_in_another_order_and_case_be_unknown_or_lacking(tmp_path: Path) -> None:
+def test_columns_can_be_reordered_unknown_missing_or_in_another_case(tmp_path: Path) -> None:
     data = b'VALUE,invented,Subject_ID,valuenum\nhigh,zzz,7,1.5\n"a,b",yyy,8,\n'
     rows, bad = read(tmp_path / "sheet.csv", data)
     blank = {"charttime": None, "warning": None, "comments": None}
@@ -181,7 +181,7 @@ def test_times_are_dates_with_or_without_a_time_of_day(tmp_path: Path, text: str
     assert (rows[0]["charttime"], bad) == (meaning, [])
 
 
-def test_words_for_nothing_are_words(tmp_path: Path) -> None:
+def test_words_for_missing_values_are_read_as_text(tmp_path: Path) -> None:
     rows = [["1", "", "", word, "", ""] for word in ("NA", "null", "NULL", "None", "nan", "N/A", "#N/A", "-", "true")]
     assert read(tmp_path / "sheet.csv", to_csv(rows)) == (expected(rows), [])
 
@@ -219,10 +219,10 @@ def good_lines() -> list[bytes]:
     return [to_csv([row]).partition(b"\n")[2] for row in GOOD]
 
 
-@pytest.mark.parametrize("size", [1, 40, WHOLE])
+@pytest.mark.parametrize("size", [1, 40, ONE_BLOCK])
 @pytest.mark.parametrize("place", range(len(GOOD) + 1))
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_row_is_rejected_alone(tmp_path: Path, case: str, place: int, size: int) -> None:
+def test_only_the_bad_row_is_rejected(tmp_path: Path, case: str, place: int, size: int) -> None:
     line, reason = BAD[case]
     lines = good_lines()
     lines.insert(place, line + b"\n")
@@ -248,12 +248,12 @@ def test_several_bad_rows_among_any_good_ones(
         content.insert(data.draw(st.integers(0, len(content))), (BAD[case][0] + b"\n", BAD[case][1]))
     got, bad = read(tmp_path / "sheet.csv", to_csv([]) + b"".join(line for line, _ in content), size)
     assert got == expected(rows)
-    line, wanted = 2, []
+    line, expected_bad = 2, []
     for text, reason in content:
         if reason:
-            wanted.append((line, reason, text.rstrip(b"\n").decode("utf-8", errors="backslashreplace")))
+            expected_bad.append((line, reason, text.rstrip(b"\n").decode("utf-8", errors="backslashreplace")))
         line += text.count(b"\n")
-    assert [(b.line, b.reason, b.text) for b in bad] == wanted
+    assert [(b.line, b.reason, b.text) for b in bad] == expected_bad
 
 
 def test_the_detail_names_the_column_as_the_file_writes_it(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_the_detail_names_the_column_as_the_file_writes_it(tmp_path: Path) -> No
     assert "abc" in bad[0].detail
 
 
-def test_a_number_of_fields_is_told(tmp_path: Path) -> None:
+def test_the_detail_contains_the_numbers_of_fields(tmp_path: Path) -> None:
     _, bad = read(tmp_path / "sheet.csv", to_csv([]) + b"1,2\n")
     assert "2 fields" in bad[0].detail
     assert str(len(HEADER)) in bad[0].detail
@@ -271,29 +271,29 @@ def test_a_number_of_fields_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("neighbour", [b"", b"1,x,,,,\n"])
 def test_whether_a_row_is_good_does_not_depend_on_its_neighbours(tmp_path: Path, neighbour: bytes) -> None:
-    """A bad neighbour leads to the second reading: both must agree."""
+    """A bad neighbour causes a second reading with another method: both must agree."""
     for line in (b'2,,,"a"b,,\n', b"2,,,a\rb,,\n", b'2,,,"a" ,,\n', b'2,,, "a",,\n', b'2,,,a""b,,\n'):
         alone, rejected = read(tmp_path / "sheet.csv", to_csv([]) + line)
-        beside, _ = read(tmp_path / "sheet.csv", to_csv([]) + neighbour + line)
-        assert alone == beside, line
+        with_neighbour, _ = read(tmp_path / "sheet.csv", to_csv([]) + neighbour + line)
+        assert alone == with_neighbour, line
         assert len(alone) + len(rejected) == 1, line
 
 
-@pytest.mark.parametrize("size", [4096, WHOLE])
+@pytest.mark.parametrize("size", [4096, ONE_BLOCK])
 def test_a_broken_quote_costs_one_line_of_thousands(tmp_path: Path, size: int) -> None:
     rows = [[str(n), "", "", f"text, {n}", "", 'the "same"'] for n in range(3000)]
     broken = b'7,,,"never closed,,\n'
-    whole = to_csv(rows)
-    cut = whole.index(b"\n1000,") + 1
-    got, bad = read(tmp_path / "sheet.csv", whole[:cut] + broken + whole[cut:], size)
+    data = to_csv(rows)
+    cut = data.index(b"\n1000,") + 1
+    got, bad = read(tmp_path / "sheet.csv", data[:cut] + broken + data[cut:], size)
     assert got == expected(rows)
     assert [(b.line, b.reason, b.text) for b in bad] == [(1002, "broken_quote", broken.decode().rstrip())]
 
 
-def test_a_broken_quote_does_not_take_lines_with_it_up_to_a_quoted_field_that_begins_with_a_comma(
+def test_a_broken_quote_does_not_swallow_lines_up_to_a_quoted_field_that_begins_with_a_comma(
     tmp_path: Path,
 ) -> None:
-    """The quote that opens ', so' closes the broken one, as if all between were one field."""
+    """The quote that opens ', so' seems to close the broken one, as if everything in between were one field."""
     rows = [[str(n), "", "", "x", "", ""] for n in range(20)] + [["20", "", "", ", so", "", ""]]
     got, bad = read(tmp_path / "sheet.csv", to_csv([]) + b'99,,,"broken,,\n' + to_csv(rows).partition(b"\n")[2])
     assert [b.text for b in bad] == ['99,,,"broken,,']
@@ -301,7 +301,7 @@ def test_a_broken_quote_does_not_take_lines_with_it_up_to_a_quoted_field_that_be
 
 
 def test_a_broken_quote_costs_no_row_at_the_borders_of_blocks(tmp_path: Path) -> None:
-    """Behind it, line ends within quotes look as if they were outside: no block may be cut there."""
+    """After it, line ends within quotes look as if they were outside quotes: no block may be cut there."""
     text = "\n".join(f"line {n} of a long comment" for n in range(30))
     rows = [[str(n), "", "", "", "", text] for n in range(30_000)]
     data = to_csv(rows)
@@ -312,10 +312,10 @@ def test_a_broken_quote_costs_no_row_at_the_borders_of_blocks(tmp_path: Path) ->
     assert got == expected(rows)
 
 
-def test_a_record_cut_by_the_end_of_what_was_read_is_not_taken_for_broken(
+def test_a_record_that_continues_in_the_next_read_is_not_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where quotes cannot be counted, because one is a character, records are looked for one by one."""
+    """If quotes cannot be counted, because one is a literal character, records are found one by one."""
     monkeypatch.setattr(reader, "LONGEST_RECORD", 3000)
     rows = [[str(n), "", "", 'said "yes",\nthen "no"', "", ""] for n in range(300)]
     data = to_csv([]) + b"7,,,5'10\" tall,,\n" + to_csv(rows).partition(b"\n")[2]
@@ -324,7 +324,7 @@ def test_a_record_cut_by_the_end_of_what_was_read_is_not_taken_for_broken(
         assert read(tmp_path / "sheet.csv", data, size) == (good, [])
 
 
-def test_a_row_is_not_lost_where_a_broken_quote_is_the_last_line(tmp_path: Path) -> None:
+def test_a_broken_quote_in_the_last_line_loses_no_row(tmp_path: Path) -> None:
     for end in (b"", b"\n"):
         rows, bad = read(tmp_path / "sheet.csv", to_csv(GOOD) + b'5,,,"open,,' + end)
         assert rows == expected(GOOD)
@@ -350,20 +350,20 @@ def wrong_length(data: bytes) -> bytes:
 
 
 DAMAGE = {
-    "cut off in the middle": (lambda data: data[: len(data) // 2], "cut off"),
-    "cut off in the checksum": (lambda data: data[:-5], "cut off"),
-    "cut off in the header": (lambda data: data[:6], "cut off"),
+    "cut off in the middle": (lambda data: data[: len(data) // 2], "is truncated"),
+    "cut off in the checksum": (lambda data: data[:-5], "is truncated"),
+    "cut off in the header": (lambda data: data[:6], "is truncated"),
     "wrong checksum": (wrong_crc, "damaged"),
     "wrong length": (wrong_length, "damaged"),
-    "changed bytes": (lambda data: data[:2000] + bytes(300) + data[2300:], "damaged|cut off"),
-    "no gzip": (lambda data: b"subject_id,value\n1,2\n", "damaged"),
-    "a page of the web": (lambda data: b"<!DOCTYPE html><html>Log in</html>", "damaged"),
-    "empty": (lambda data: b"", "empty|cut off"),
+    "changed bytes": (lambda data: data[:2000] + bytes(300) + data[2300:], "damaged|is truncated"),
+    "not gzip": (lambda data: b"subject_id,value\n1,2\n", "damaged"),
+    "a web page": (lambda data: b"<!DOCTYPE html><html>Log in</html>", "damaged"),
+    "empty": (lambda data: b"", "empty|is truncated"),
 }
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-@pytest.mark.parametrize("size", [100, WHOLE])
+@pytest.mark.parametrize("size", [100, ONE_BLOCK])
 def test_a_damaged_file_is_named(tmp_path: Path, case: str, size: int) -> None:
     damage, complaint = DAMAGE[case]
     path = tmp_path / "labevents.csv.gz"
@@ -380,7 +380,7 @@ def test_an_undamaged_file_raises_nothing(tmp_path: Path) -> None:
         assert sum(b.data.count(b"\n") for b in read_blocks(stream, 100)) == 2000
 
 
-def test_a_file_of_several_gzip_members_is_read_to_its_end(tmp_path: Path) -> None:
+def test_a_file_of_several_gzip_members_is_read_completely(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv.gz"
     data = to_csv([[str(n), "", "", "", "", ""] for n in range(100)])
     path.write_bytes(gzip.compress(data[:300]) + gzip.compress(data[300:]))
@@ -397,7 +397,7 @@ def test_a_file_without_column_names_is_named(tmp_path: Path, content: bytes) ->
     assert str(path) in str(raised.value)
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv"
     path.write_bytes(b"\x89PNG\xff\xfe\x00\n")
     with pytest.raises(ReleaseError, match="not text") as raised:
@@ -405,13 +405,13 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     assert str(path) in str(raised.value)
 
 
-def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="No such file") as raised:
         read_header(tmp_path / "missing.csv.gz")
     assert "missing.csv.gz" in str(raised.value)
 
 
-def test_the_hash_is_that_of_the_file_as_it_lies_there(tmp_path: Path) -> None:
+def test_the_hash_is_that_of_the_file_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv.gz"
     path.write_bytes(gzipped())
     with TableStream(path) as stream:
@@ -420,7 +420,7 @@ def test_the_hash_is_that_of_the_file_as_it_lies_there(tmp_path: Path) -> None:
         assert stream.consumed == len(gzipped())
 
 
-def test_rows_of_a_block_know_their_types(tmp_path: Path) -> None:
+def test_rows_of_a_block_have_the_types_of_the_table(tmp_path: Path) -> None:
     file = table_file(tmp_path / "sheet.csv", to_csv(GOOD))
     with TableStream(file.path) as stream:
         (block,) = read_blocks(stream)

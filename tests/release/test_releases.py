@@ -1,4 +1,4 @@
-"""Releases as data, where they lie, and the same patients in two of them."""
+"""The data files of releases, where modules are found, and the same patients in two releases."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_line_of_the_releases_has_a_source() -> None:
     assert lines > 400
 
 
-def test_all_published_releases_are_known_in_their_order() -> None:
+def test_all_published_releases_are_known_in_order() -> None:
     shapes = {project: [shape.release for shape in listed] for project, listed in MIMIC.history.shapes.items()}
     assert shapes == {
         "mimiciv": ["1.0", "2.0", "2.1", "2.2", "3.0", "3.1"],
@@ -58,7 +58,7 @@ def test_all_published_releases_are_known_in_their_order() -> None:
         assert MIMIC.partners[project, release] <= set(shapes["mimiciv"])
 
 
-def test_a_release_is_what_the_changes_up_to_it_make() -> None:
+def test_a_release_results_from_all_changes_up_to_it() -> None:
     first, *_, last = MIMIC.history.shapes["mimiciv"]
     assert first.modules["hosp/patients"] == "core"
     assert last.modules["hosp/patients"] == "hosp"
@@ -70,7 +70,7 @@ def test_a_release_is_what_the_changes_up_to_it_make() -> None:
 
 
 def test_the_headers_of_synthetic_releases_are_those_of_the_data(synthetic: Callable[[str], Path]) -> None:
-    """Two descriptions of the releases, made for different ends, agree."""
+    """Two descriptions of the releases, written for different purposes, agree."""
     shapes = {shape.release: shape for shape in MIMIC.history.shapes["mimiciv"]}
     for release in ("1.0", "2.2", "3.0", "3.1"):
         found = detect(synthetic(release))
@@ -87,7 +87,7 @@ def test_the_headers_of_synthetic_releases_are_those_of_the_data(synthetic: Call
 
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
-    """Function that gives a synthetic release of 60 patients. Not to be changed."""
+    """Function that returns a synthetic release of 60 patients. Do not change it."""
     folder, made = tmp_path_factory.mktemp("synthetic"), {}
 
     def make(release: str) -> Path:
@@ -99,7 +99,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
 
 
 def alike(release: str, module: str = "") -> tuple[str, ...]:
-    """Releases that have the same columns as another, in all of its tables or in those of a module."""
+    """Return the releases with the same columns as another, in all of its tables or in those of a module."""
 
     def columns(shape: ReleaseShape) -> dict[str, frozenset[str]]:
         return {name: names for name, names in shape.columns.items() if shape.modules[name].startswith(module)}
@@ -108,12 +108,12 @@ def alike(release: str, module: str = "") -> tuple[str, ...]:
     return tuple(other for other in shapes if shapes[other] == shapes[release])
 
 
-# Two releases that only their folder tells apart.
+# Two releases that can be distinguished only by their folders.
 ALIKE = next(pair for pair in (("3.1", "3.0"), ("3.0", "2.2")) if pair[1] in alike(pair[0]))
 
 
 def real(release: Path, to: Path) -> Path:
-    """A copy of a synthetic release as the real thing would lie there."""
+    """Copy a synthetic release without its marker, so that it looks like a real one."""
     shutil.copytree(release, to)
     (to / "ehrtraj-synth.json").unlink()
     return to
@@ -124,7 +124,7 @@ def real(release: Path, to: Path) -> Path:
     [
         ("1.0", "mimic", "1.0"),
         ("1.0", "mimiciv/1.0", "1.0"),
-        # The columns know better than the folder.
+        # The columns take precedence over the folder's name.
         ("1.0", "mimiciv/3.1", "1.0"),
         (ALIKE[0], f"mimiciv/{ALIKE[1]}", ALIKE[1]),
         ("2.2", "mimic-iv-2.2", "2.2"),
@@ -136,14 +136,14 @@ def test_the_version_is_found_by_columns_and_path(
 ) -> None:
     found = detect(real(synthetic(made_as), tmp_path / folder))
     assert found.version == version
-    told = [note for note in found.notes if "the folder says" in note]
-    assert bool(told) == (folder == "mimiciv/3.1" and made_as == "1.0")
+    contradictions = [note for note in found.notes if "the folder is named" in note]
+    assert bool(contradictions) == (folder == "mimiciv/3.1" and made_as == "1.0")
     if version == "unknown":
         assert found.versions["mimiciv"].candidates == alike(ALIKE[0])
         assert len(alike(ALIKE[0])) > 1
 
 
-def test_the_laboratory_items_of_3_0_are_warned_of(synthetic: Callable[[str], Path], tmp_path: Path) -> None:
+def test_the_laboratory_items_of_3_0_give_a_warning(synthetic: Callable[[str], Path], tmp_path: Path) -> None:
     result = ehrtraj.build(synthetic("3.0"), tmp_path, "v1", max_cpus=1, tables="labevents,patients")
     assert [w for w in result.warnings if "3.0" in w and "hosp/labevents" in w and "itemid" in w]
     manifest = json.loads((result.path / "manifest.json").read_text())
@@ -151,14 +151,16 @@ def test_the_laboratory_items_of_3_0_are_warned_of(synthetic: Callable[[str], Pa
     assert detect(synthetic("3.1")).warnings == detect(synthetic("2.2")).warnings == ()
 
 
-def test_what_1_0_says_wrongly_is_noted(synthetic: Callable[[str], Path]) -> None:
-    said = " ".join(detect(synthetic("1.0")).notes)
-    assert "deaths in hospital only" in said
-    assert "hosp/admissions.admit_provider_id" in said, "what the release never had is told once"
-    assert said.count("null in this build") == 1
+def test_known_errata_of_1_0_are_noted(synthetic: Callable[[str], Path]) -> None:
+    notes = " ".join(detect(synthetic("1.0")).notes)
+    assert "deaths in hospital only" in notes
+    assert "hosp/admissions.admit_provider_id" in notes, "one note lists all columns that the release never had"
+    assert notes.count("null in this build") == 1
 
 
-def test_a_release_of_the_future_works_with_a_warning(synthetic: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_release_newer_than_all_known_ones_builds_with_a_warning(
+    synthetic: Callable[[str], Path], tmp_path: Path
+) -> None:
     folder = real(synthetic(NEWEST), tmp_path / "mimiciv" / "4.0")
     path = folder / "hosp" / "omr.csv.gz"
     header, _, rows = gzip.decompress(path.read_bytes()).partition(b"\n")
@@ -179,7 +181,7 @@ def only(folder: Path, *modules: str) -> Path:
     return folder
 
 
-def test_modules_that_do_not_belong_together_are_named(synthetic: Callable[[str], Path], tmp_path: Path) -> None:
+def test_modules_of_different_releases_are_named(synthetic: Callable[[str], Path], tmp_path: Path) -> None:
     old = only(real(synthetic("1.0"), tmp_path / "mimiciv" / "1.0"), "core", "hosp", "icu")
     new = only(real(synthetic(NEWEST), tmp_path / "mimic-iv-ed" / "2.2"), "ed")
     (warning,) = detect(old, modules={"ed": new}).warnings
@@ -189,12 +191,13 @@ def test_modules_that_do_not_belong_together_are_named(synthetic: Callable[[str]
     shutil.rmtree(old / "icu")
     shutil.copytree(synthetic(NEWEST) / "icu", old / "icu")
     (warning,) = detect(old).warnings
+    assert "are from different releases: " in warning
     assert "hosp has the columns of 1.0" in warning
     *others, last = alike(NEWEST, "icu")
     assert f"icu has the columns of {' or '.join(filter(None, [', '.join(others), last]))}" in warning
 
 
-def test_the_emergency_department_of_1_0_has_less_to_say(synthetic: Callable[[str], Path], tmp_path: Path) -> None:
+def test_the_emergency_department_of_1_0_lacks_columns(synthetic: Callable[[str], Path], tmp_path: Path) -> None:
     folder = real(synthetic("1.0"), tmp_path / "mimiciv" / "1.0")
     shutil.rmtree(folder / "note")
     path = folder / "ed" / "edstays.csv.gz"
@@ -210,12 +213,12 @@ def test_the_emergency_department_of_1_0_has_less_to_say(synthetic: Callable[[st
     assert result.ledger["ed/edstays"].became_events == stays.height
 
 
-# Where the modules lie ----------------------------------------------------------------------------------------
+# Where the modules are ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def downloads(synthetic: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The modules as `wget -r` leaves them, each in its own download. Not to be changed."""
+    """The modules as `wget -r` stores them, each in a separate download. Do not change them."""
     root = tmp_path_factory.mktemp("downloads") / "physionet.org"
     places = {"hosp": "mimiciv/3.1", "icu": "mimiciv/3.1", "ed": "mimic-iv-ed/2.2", "note": "mimic-iv-note/2.2"}
     for module, place in places.items():
@@ -243,7 +246,7 @@ def test_a_parent_folder_of_all_downloads(downloads: Path, synthetic: Callable[[
     assert counts(downloads, tmp_path / "a") == counts(synthetic(NEWEST), tmp_path / "b")
 
 
-def test_each_module_in_a_folder_that_is_named(
+def test_each_module_in_a_folder_named_by_the_user(
     downloads: Path, synthetic: Callable[[str], Path], tmp_path: Path
 ) -> None:
     main, ed, note = (downloads / "files" / name for name in ("mimiciv", "mimic-iv-ed", "mimic-iv-note"))
@@ -263,7 +266,9 @@ def test_a_folder_of_tables_without_the_module_s_name(downloads: Path, tmp_path:
     assert found.files["ed/triage"].path == mine / "triage.csv.gz"
 
 
-def test_a_named_folder_comes_before_what_lies_there(synthetic: Callable[[str], Path], downloads: Path) -> None:
+def test_a_named_folder_takes_precedence_over_the_main_folder(
+    synthetic: Callable[[str], Path], downloads: Path
+) -> None:
     found = detect(synthetic(NEWEST), modules={"ed": downloads / "files" / "mimic-iv-ed"})
     assert found.files["ed/edstays"].path.is_relative_to(downloads)
     assert found.files["note/discharge"].path.is_relative_to(synthetic(NEWEST))
@@ -272,7 +277,7 @@ def test_a_named_folder_comes_before_what_lies_there(synthetic: Callable[[str], 
 def test_a_named_folder_without_the_module_is_an_error(downloads: Path, tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="--ed: neither"):
         detect(downloads, modules={"ed": downloads / "files" / "mimiciv"})
-    with pytest.raises(ReleaseError, match="--note: no such folder"):
+    with pytest.raises(ReleaseError, match=r"--note: the folder .* does not exist"):
         detect(downloads, modules={"note": tmp_path / "nowhere"})
 
 
@@ -290,7 +295,7 @@ SOME = [modules for size in (1, 2) for modules in itertools.combinations(MODULES
 
 
 @pytest.mark.parametrize("modules", SOME, ids="+".join)
-def test_any_modules_build_and_the_ledger_holds(
+def test_any_modules_build_and_the_ledger_balances(
     synthetic: Callable[[str], Path], tmp_path: Path, modules: tuple[str, ...]
 ) -> None:
     for module in modules:
@@ -307,7 +312,7 @@ COLUMNS = [
     "stay_id", "raw_value", "raw_unit", "flags", "source_table", "source_key", "link_id", "attributes",
 ]  # fmt: skip
 
-# For each older release, the events that it writes otherwise, by table and event type, and the columns that differ.
+# For each older release, the events that differ, by table and event type, and the columns in which they differ.
 VALUES = {("hosp/admissions", "LANGUAGE"): {"code"}, ("hosp/admissions", "INSURANCE"): {"code"}}
 DIFFERENT: dict[str, dict[tuple[str, str], set[str]]] = {
     "3.0": {},
@@ -319,7 +324,7 @@ DIFFERENT: dict[str, dict[tuple[str, str], set[str]]] = {
         ("hosp/prescriptions", "DRUG_ORDER_START"): {"attributes"},
     },
 }
-# Events of the newest release that an older one has not.
+# Events of the newest release that an older one lacks.
 LACKING: dict[str, set[tuple[str, str]]] = {
     "3.0": set(),
     "2.2": set(),
@@ -333,7 +338,7 @@ LACKING: dict[str, set[tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize("older", ["1.0", "2.2", "3.0"])
-def test_the_same_patients_have_the_same_trajectories_but_for_what_the_older_release_lacks(
+def test_the_same_patients_have_the_same_trajectories_except_for_known_differences(
     synthetic: Callable[[str], Path], tmp_path: Path, older: str
 ) -> None:
     patients = {
@@ -356,7 +361,7 @@ def test_the_same_patients_have_the_same_trajectories_but_for_what_the_older_rel
         for a, b in ((older, NEWEST), (NEWEST, older))
     )
     of_old, of_new = (set(frame.select("source_table", "event_type").unique().iter_rows()) for frame in (old, new))
-    # All that the older one lacks or writes otherwise did occur, so that this test has seen it.
+    # Every known difference must occur, so that this test has checked it.
     assert of_old == set(DIFFERENT[older])
     assert of_new == set(DIFFERENT[older]) | LACKING[older]
     for (table, event_type), columns in DIFFERENT[older].items():

@@ -1,4 +1,4 @@
-"""`--subjects`: a number of patients to draw, or a file of subject IDs, and the report of what was found."""
+"""`--subjects`: a number of patients to sample, or a file of subject IDs, and the report of which were found."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_subjects_are_read_from_a_file(tmp_path: Path, text: str, subjects: list
     path = tmp_path / "subjects.csv"
     path.write_bytes(text.encode())
     if subjects is None:
-        with pytest.raises(ReleaseError, match="2 columns"):
+        with pytest.raises(ReleaseError, match="none of the 2 columns is named subject_id"):
             read_subject_file(path)
     else:
         assert read_subject_file(path) == subjects
@@ -72,13 +72,13 @@ def test_a_line_without_a_subject_id_is_named(tmp_path: Path, content: bytes, li
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "+0", "00"])
-def test_a_number_below_1_says_what_it_takes(text: str) -> None:
+def test_a_number_below_1_names_the_valid_values(text: str) -> None:
     with pytest.raises(SettingsError, match="1 or more"):
         number_or_file(text)
 
 
-def test_a_digit_of_another_script_is_no_number() -> None:
-    with pytest.raises(SettingsError, match="neither a number nor a file"):
+def test_a_digit_of_another_script_is_not_a_number() -> None:
+    with pytest.raises(SettingsError, match="neither a number nor an existing file"):
         number_or_file("\u00b2")
 
 
@@ -88,14 +88,14 @@ def build(release: Path, out: Path, subjects: object, **settings: object) -> ehr
 
 
 def about_subjects(result: ehrtraj.BuildResult) -> list[str]:
-    """Its warnings but the one on the rows of the hand-made release, which are few."""
+    """Return the warnings about subjects, without the one about the few rows of the hand-made release."""
     return [w for w in result.warnings if "subject" in w]
 
 
 def test_a_build_reports_who_was_not_found(release: Path, handmade: ModuleType, tmp_path: Path) -> None:
-    there = [row["subject_id"] for row in handmade.release_rows()["hosp/patients"]][:2]
+    existing = [row["subject_id"] for row in handmade.release_rows()["hosp/patients"]][:2]
     path = tmp_path / "cohort.csv"
-    path.write_text("\n".join(map(str, [*there, *range(1, 13), there[0]])))
+    path.write_text("\n".join(map(str, [*existing, *range(1, 13), existing[0]])))
     result = build(release, tmp_path / "out", path)
     assert result.patients == 2
     found = result.requested
@@ -119,7 +119,7 @@ def test_a_build_reports_who_was_not_found(release: Path, handmade: ModuleType, 
     assert json.loads((tmp_path / "files" / "export.json").read_text())["subjects"]["found"] == 2
 
 
-def test_a_file_whose_patients_are_all_there_is_a_note(release: Path, handmade: ModuleType, tmp_path: Path) -> None:
+def test_a_file_whose_patients_all_exist_gives_a_note(release: Path, handmade: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "cohort.csv"
     path.write_text(f"subject_id\n{handmade.release_rows()['hosp/patients'][0]['subject_id']}\n")
     result = build(release, tmp_path / "out", path)
@@ -127,20 +127,22 @@ def test_a_file_whose_patients_are_all_there_is_a_note(release: Path, handmade: 
     assert [note for note in result.notes if "1 of 1 subject IDs" in note]
 
 
-def test_more_patients_than_there_are(release: Path, handmade: ModuleType, tmp_path: Path) -> None:
+def test_requesting_more_patients_than_exist_gives_a_warning(
+    release: Path, handmade: ModuleType, tmp_path: Path
+) -> None:
     everyone = len(handmade.release_rows()["hosp/patients"])
     result = build(release, tmp_path / "out", 500)
     assert (result.requested.requested, result.requested.found) == (500, result.patients)
     assert result.patients >= everyone
     (warning,) = about_subjects(result)
-    assert "500 patients, more than the" in warning
+    assert "requests 500 patients, but" in warning
     exported = ehrtraj.export(result.path, tmp_path / "files", subjects=500)
     assert exported.requested.found == result.patients
-    assert [note for note in exported.notes if "500 patients, more than the" in note]
+    assert [note for note in exported.notes if "requests 500 patients, but" in note]
     assert about_subjects(build(release, tmp_path / "few", 1)) == []
 
 
-def test_patients_without_an_icu_stay_are_counted(release: Path, handmade: ModuleType, tmp_path: Path) -> None:
+def test_patients_excluded_by_icu_only_are_counted(release: Path, handmade: ModuleType, tmp_path: Path) -> None:
     rows = handmade.release_rows()
     everyone = {row["subject_id"] for row in rows["hosp/patients"]}
     stays = {row["subject_id"] for row in rows["icu/icustays"]}
@@ -149,11 +151,15 @@ def test_patients_without_an_icu_stay_are_counted(release: Path, handmade: Modul
     result = build(release, tmp_path / "out", path, icu_only=True)
     assert result.patients == len(stays & everyone)
     assert result.requested.left_out == len(everyone - stays)
-    assert [note for note in result.notes if f"left out by --icu-only: {len(everyone - stays)}" in note]
+    assert [note for note in result.notes if f"excluded by --icu-only: {len(everyone - stays)}" in note]
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "contains no subject IDs"), ("1\n2\n", "none of the 2 subject IDs")])
-def test_nobody_to_build_or_export(release: Path, built: Path, tmp_path: Path, text: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "contains no subject IDs"), ("1\n2\n", "contains 2 subject IDs, but none of them is in")]
+)
+def test_a_file_without_existing_patients_is_refused(
+    release: Path, built: Path, tmp_path: Path, text: str, words: str
+) -> None:
     path = tmp_path / "cohort.csv"
     path.write_text(text)
     for attempt in (

@@ -1,1 +1,1 @@
-"""A release on disk: what is known of its tables, how it is found and read."""
+"""A release on disk: the description of its tables, its detection, and the reading of its files."""

@@ -1,4 +1,4 @@
-"""What `--subjects` asks for. The command line reads it, so this module imports little."""
+"""Parse `--subjects`. The command line imports this module, so it imports little itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ehrtraj.errors import SettingsError
 
 
 def number_or_file(subjects: str | Path | int) -> int | Path:
-    """What `--subjects` asks for: a number of patients to draw, or a file that is there.
+    """Return what `--subjects` requests: a number of patients to sample, or an existing file.
 
     Raises:
         SettingsError: if it is neither, or a number below 1.
@@ -17,9 +17,9 @@ def number_or_file(subjects: str | Path | int) -> int | Path:
     text = str(subjects)
     if re.fullmatch(r"[+-]?[0-9]+", text):
         if int(text) < 1:
-            raise SettingsError(f"--subjects is {text}: it takes a number of patients, 1 or more, or a file")
+            raise SettingsError(f"--subjects is {text}, but must be a number of patients (1 or more) or a file")
         return int(text)
     path = Path(text).expanduser()
     if not path.is_file():
-        raise SettingsError(f"--subjects is '{text}', neither a number nor a file that is there")
+        raise SettingsError(f"--subjects is '{text}', which is neither a number nor an existing file")
     return path

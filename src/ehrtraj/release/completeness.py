@@ -1,4 +1,4 @@
-"""What a release on disk lacks: files cut off, files under a name that is not read, tables that it should have."""
+"""Find what a release on disk lacks: truncated files, files under names that are not read, and missing tables."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from ehrtraj.release.found import Release
     from ehrtraj.release.table_file import TableFile
 
-# Beside tables lie descriptions of them, what wget left, and programs of the user.
+# Folders of tables also contain documentation, files created by wget, and the user's programs.
 _NO_DATA = (".txt", ".md", ".html", ".htm", ".pdf", ".sql", ".py", ".ipynb", ".json", ".yaml", ".toml", ".journal")
 _COPIES = ("copy of ", "copy_of_", "copy-of-")
 _MOST_NAMED = 10
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first ten names, and how many more there are."""
+    """Return the first ten names, and the number of the others."""
     names = list(names)
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return f"{', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def cut_off(files: Iterable[TableFile]) -> list[str]:
-    """Warn of unpacked tables that do not end with a line break: PhysioNet's all do."""
+    """Return a warning for each decompressed table without a final line break: all of PhysioNet's files have one."""
     return [
-        f"{file.path} does not end with a line break: it may be cut off in its last row. Compare it with the original, "
-        "or unpack it again"
+        f"{file.path} does not end with a line break: its last row may be cut off. Compare it with the original, or "
+        "decompress it again"
         for file in files
         if file.path.suffix == ".csv" and not _ends_with_line_break(file.path)
     ]
@@ -44,7 +44,7 @@ def _ends_with_line_break(path: Path) -> bool:
 
 
 def look_alikes(layout: ReleaseLayout, tables: Mapping[str, Table], read: Collection[Path]) -> list[str]:
-    """Warn of files and folders that are called like a table or a module, but are not read.
+    """Return a warning about files and folders that are named like a table or a module, but are not read.
 
     Args:
         layout: where the modules are.
@@ -53,7 +53,7 @@ def look_alikes(layout: ReleaseLayout, tables: Mapping[str, Table], read: Collec
     """
     modules = {place for table in tables.values() for place in table.places or (table.module,)}
     names = sorted({table.name for table in tables.values()}, key=len, reverse=True)
-    plain = {path.with_suffix("") for path in read if path.suffix == ".gz"}
+    decompressed = {path.with_suffix("") for path in read if path.suffix == ".gz"}
     not_read = {
         folder / f"{table.name}{ending}"
         for table in tables.values()
@@ -61,9 +61,9 @@ def look_alikes(layout: ReleaseLayout, tables: Mapping[str, Table], read: Collec
         for folder in layout.folders.values()
         for ending in ENDINGS
     }
-    known = {*read, *plain, *not_read}
+    known = {*read, *decompressed, *not_read}
     roots = sorted({folder.parent for folder in layout.folders.values()})
-    found = [p for root in roots for p in _entries(root) if p.is_dir() and _is_called(p.name, modules)]
+    found = [p for root in roots for p in _entries(root) if p.is_dir() and _resembles_module(p.name, modules)]
     for folder in sorted({*roots, *layout.folders.values(), *found}):
         found += [p for p in _entries(folder) if p not in known and _table_like(p, names)]
     if not found:
@@ -71,7 +71,7 @@ def look_alikes(layout: ReleaseLayout, tables: Mapping[str, Table], read: Collec
     shown = listed(str(p.relative_to(roots[0]) if p.is_relative_to(roots[0]) else p) for p in found)
     example = f"<module>/<table>{ENDINGS[0]}"
     return [
-        f"these look like tables or modules of the release, but are not read: {shown}. A table is read as {example}"
+        f"these look like tables or modules of the release, but are not read: {shown}. A table must be named {example}"
     ]
 
 
@@ -82,14 +82,14 @@ def _entries(folder: Path) -> Iterator[Path]:
         return
 
 
-def _is_called(name: str, modules: Collection[str]) -> bool:
-    """Whether a folder is called like a module, but not quite."""
+def _resembles_module(name: str, modules: Collection[str]) -> bool:
+    """Return whether a folder's name resembles a module's name without being one."""
     lowered = name.lower()
     return name not in modules and any(_begins_as(lowered, module, "(") for module in modules)
 
 
 def _begins_as(lowered: str, name: str, after: str) -> bool:
-    """Whether a name is another one, or that with something behind it."""
+    """Return whether `lowered` is `name`, optionally followed by one of the characters `after` and other text."""
     rest = lowered.removeprefix(name)
     return lowered.startswith(name) and (not rest.strip() or rest.strip()[0] in after)
 
@@ -101,40 +101,40 @@ def _table_like(path: Path, names: list[str]) -> bool:
     for copy in _COPIES:
         lowered = lowered.removeprefix(copy)
     name = next((n for n in names if lowered.startswith(n)), None)
-    # A folder without an ending may be anything, as `diagnosis` of one's own.
+    # A folder without an ending can be anything, such as the user's own `diagnosis`.
     return name is not None and _begins_as(lowered, name, "._-(~") and (lowered != name or path.is_file())
 
 
-def lacking(release: Release, wanted: Collection[str] | None) -> tuple[list[str], list[str]]:
-    """Say which tables are not there.
+def lacking(release: Release, needed: Collection[str] | None) -> tuple[list[str], list[str]]:
+    """Report the missing tables.
 
     Args:
         release: on disk.
-        wanted: tables that the build needs; None for all.
+        needed: tables that the build needs; None for all.
 
     Returns:
-        Notes on those that the release never had or that are a download of their own, and warnings of the others.
+        Notes on tables that the release never had or that are a separate download, and warnings about the others.
     """
     source = release.source
     shapes = {(s.project, s.release): s for known in source.history.shapes.values() for s in known}
     expected: set[str] = set()
-    there = set()
+    present = set()
     for project, version in release.versions.items():
-        there.add(project)
+        present.add(project)
         number = version.number if (project, version.number) in shapes else (version.fits or ("",))[-1]
         if shape := shapes.get((project, number)):
             expected |= set(shape.columns)
-    missing = [name for name in release.missing if wanted is None or name in wanted]
+    missing = [name for name in release.missing if needed is None or name in needed]
     serious = [name for name in missing if name in expected]
-    modules = [m for m in release.absent_modules if source.project_of(m) in there] if wanted is None else []
+    modules = [m for m in release.absent_modules if source.project_of(m) in present] if needed is None else []
     notes, warnings = [], []
     if serious:
-        warnings.append(f"the release is incomplete: it has no {', '.join(serious)}. These are left out")
+        warnings.append(f"the release is incomplete: these tables are missing and are left out: {', '.join(serious)}")
     if others := [name for name in missing if name not in expected]:
-        notes.append(f"not there, left out: {', '.join(others)}")
+        notes.append(f"missing tables, left out: {', '.join(others)}")
     if modules:
         titles = ", ".join(source.projects[p].title for p in dict.fromkeys(map(source.project_of, modules)))
-        warnings.append(f"modules that are not there: {', '.join(modules)}, although other modules of {titles} are")
-    if wanted is None and (absent := [m for m in release.absent_modules if m not in modules]):
-        notes.append(f"modules that are not there: {', '.join(absent)}")
+        warnings.append(f"missing modules: {', '.join(modules)}, although other modules of {titles} are present")
+    if needed is None and (absent := [m for m in release.absent_modules if m not in modules]):
+        notes.append(f"missing modules: {', '.join(absent)}")
     return notes, warnings

@@ -1,4 +1,4 @@
-"""The tables that a user's overlay adds, checked: a mistake is named with its file and line."""
+"""Read and check the tables that a user's overlay adds. Errors name the file and line."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ _COLUMN_FIELDS = ("module", "table", "column", "type")
 
 
 def read_custom_tables(folder: UserFile, known: Mapping[str, Table], recipes: Mapping[str, Recipe]) -> dict[str, Table]:
-    """The tables that a user's folder adds. Their patients have the same key as those of the source.
+    """Return the tables that a user's overlay adds. They use the same patient key as the source.
 
     Args:
-        folder: with a user's `tables.csv` and `columns.csv`.
+        folder: overlay folder, which may contain `tables.csv` and `columns.csv`.
         known: tables of the source.
-        recipes: of the folder, some of which may declare their table.
+        recipes: of the overlay; some may declare their table.
 
     Raises:
-        RecipeError: if something in it cannot be used.
+        RecipeError: if a line cannot be used.
     """
-    patients = next(table for table in known.values() if table.kind == "patient")
+    any_patient_table = next(table for table in known.values() if table.kind == "patient")
     columns = _custom_columns(folder)
-    own: dict[str, Table] = {}
+    custom: dict[str, Table] = {}
     for where, row in [*_listed_tables(folder), *_added_tables(known, recipes)]:
         table = table_of(row, columns.get(f"{row['module']}/{row['table']}", {}))
-        _check_table(table, where, patients, [*known.values(), *own.values()])
-        own[table.full_name] = table
-    if unknown := sorted(set(columns) - set(own)):
+        _check_table(table, where, any_patient_table, [*known.values(), *custom.values()])
+        custom[table.full_name] = table
+    if unknown := sorted(set(columns) - set(custom)):
         raise RecipeError(
-            f"{folder / 'columns.csv'} has columns of {', '.join(unknown)}, which tables.csv lacks and no recipe "
-            "declares with -- keys:"
+            f"{folder / 'columns.csv'} contains columns of {', '.join(unknown)}: declare the table in tables.csv, or "
+            "with -- keys: in its recipe"
         )
-    return own
+    return custom
 
 
 def _listed_tables(folder: UserFile) -> list[tuple[str, dict[str, str]]]:
@@ -53,7 +53,7 @@ def _listed_tables(folder: UserFile) -> list[tuple[str, dict[str, str]]]:
 
 
 def _added_tables(known: Mapping[str, Table], recipes: Mapping[str, Recipe]) -> list[tuple[str, dict[str, str]]]:
-    """The tables that recipes declare, less those of the source: to change a recipe, you copy it with its header."""
+    """Return the tables that recipes declare, except the source's: a copied recipe keeps the original's header."""
     added = []
     for where, row in declared_tables(recipes):
         declared = table_of(row, {})
@@ -62,20 +62,22 @@ def _added_tables(known: Mapping[str, Table], recipes: Mapping[str, Recipe]) -> 
             added.append((where, row))
         elif (declared.key_columns, declared.duplicate_columns) != (same.key_columns, same.duplicate_columns):
             raise RecipeError(
-                f"{where}: the keys of {same.full_name} are those of the source: remove the line -- keys:"
+                f"{where}: the keys of the source's table {same.full_name} cannot be changed: remove the line -- keys:"
             )
     return added
 
 
-def _check_table(table: Table, where: str, patients: Table, others: Iterable[Table]) -> None:
+def _check_table(table: Table, where: str, any_patient_table: Table, others: Iterable[Table]) -> None:
     _check_names({"module": table.module, "table": table.name}, ("module", "table"), where)
     if table.kind not in ("patient", "dictionary"):
-        raise RecipeError(f"{where}: kind is '{table.kind}': it is patient or dictionary")
+        raise RecipeError(f"{where}: kind is '{table.kind}', but must be patient or dictionary")
     if any(table.name == other.name for other in others):
-        raise RecipeError(f"{where}: there is a table named {table.name} already, and names are used bare in SQL")
+        raise RecipeError(
+            f"{where}: a table named {table.name} already exists, and SQL uses names without the module. Rename it"
+        )
     if lacking := table.lacking_columns:
-        raise RecipeError(f"{where}: columns.csv has no column {', '.join(lacking)} of {table.full_name}")
-    key, kind = patients.key, patients.columns[patients.key]
+        raise RecipeError(f"{where}: columns.csv lacks the column {', '.join(lacking)} of {table.full_name}")
+    key, kind = any_patient_table.key, any_patient_table.columns[any_patient_table.key]
     if not table.key_columns or (table.kind == "patient" and table.key != key):
         raise RecipeError(f"{where}: key_columns must begin with {key}")
     if table.kind == "patient" and table.columns[key] != kind:
@@ -83,29 +85,31 @@ def _check_table(table: Table, where: str, patients: Table, others: Iterable[Tab
 
 
 def _read_custom(folder: UserFile, name: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """The lines of a user's file, which must have these columns; none where there is no such file."""
+    """Return the lines of a user's file, which must have these columns, or an empty list if it does not exist."""
     if name not in names_in(folder, RecipeError):
         return []
     return read_csv_lines(folder / name, list(columns), RecipeError)
 
 
 def _custom_columns(folder: UserFile) -> dict[str, dict[str, pa.DataType]]:
-    """The columns of each table that a user's folder adds, by the table's full name."""
+    """Return the columns of each table that a user's overlay adds, by the table's full name."""
     columns: dict[str, dict[str, pa.DataType]] = {}
     for number, row in _read_custom(folder, "columns.csv", _COLUMN_FIELDS):
         where = f"{folder / 'columns.csv'}, line {number}"
         if row["type"] not in ARROW_TYPES:
-            raise RecipeError(f"{where}: there is no type '{row['type']}'; there are: {', '.join(ARROW_TYPES)}")
+            raise RecipeError(f"{where}: '{row['type']}' is not a valid type: use {', '.join(ARROW_TYPES)}")
         _check_names(row, ("column",), where)
         of_table = columns.setdefault(f"{row['module']}/{row['table']}", {})
         if row["column"].lower() in map(str.lower, of_table):
-            raise RecipeError(f"{where}: {row['table']} has the column {row['column']} twice")
+            raise RecipeError(f"{where}: the column {row['column']} of {row['table']} is listed twice")
         of_table[row["column"]] = ARROW_TYPES[row["type"]]
     return columns
 
 
 def _check_names(row: dict[str, str], columns: tuple[str, ...], where: str) -> None:
-    """Refuse a name that could not be one of a column, a file or a folder."""
+    """Raise an error if a name cannot be used for a column, a file or a folder."""
     for column in columns:
         if not _NAME.fullmatch(row[column]):
-            raise RecipeError(f"{where}: {column} is '{row[column]}': use letters, digits and _, a letter first")
+            raise RecipeError(
+                f"{where}: {column} is '{row[column]}': use letters, digits and _, and begin with a letter"
+            )

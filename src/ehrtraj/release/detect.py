@@ -1,4 +1,4 @@
-"""Find out which release lies in a folder: modules, tables, columns and version, all from the files themselves."""
+"""Detect the release in a folder: modules, tables, columns and version, all from the files themselves."""
 
 from __future__ import annotations
 
@@ -32,18 +32,19 @@ def _table_file(table: Table, path: Path, folder: str) -> TableFile:
         header, stamp = tuple(stream.read_header()[0]), stream.stamp
     seen = [h.lower() for h in header]
     if twice := sorted({h for h in seen if seen.count(h) > 1}):
-        raise ReleaseError(f"{path}: its first line names {', '.join(twice)} twice")
+        raise ReleaseError(f"{path}: the first line contains {', '.join(twice)} more than once")
     if lacking := [c for c in table.key_columns if not {n.lower() for n in table.names_of(c)} & set(seen)]:
         shown = ", ".join(header)[:200]
         raise ReleaseError(
-            f"{path}: its first line lacks the column {', '.join(lacking)}, without which {table.full_name} cannot be "
-            f"read (it has: {shown}). Download the file again, or move it elsewhere to build without it"
+            f"{path}: the first line lacks the column {', '.join(lacking)}, which is required to read "
+            f"{table.full_name} (columns found: {shown}). Download the file again, or move it elsewhere to build "
+            "without it"
         )
     return TableFile(table, path, header, stamp, folder)
 
 
 def _files(layout: ReleaseLayout, tables: Mapping[str, Table]) -> dict[str, TableFile]:
-    """Every table that is read and is there; where it lies in two places, the newest release's counts."""
+    """Return all tables found that the build reads; if a table is in two modules, that of the newest release."""
     files = {}
     for name, table in tables.items():
         if table.kind == "no_patients":
@@ -57,7 +58,7 @@ def _files(layout: ReleaseLayout, tables: Mapping[str, Table]) -> dict[str, Tabl
 
 
 def _column_notes(files: Mapping[str, TableFile], versions: Mapping[str, Version], source: Source) -> list[str]:
-    """Columns that are not as the release should have them; what the release never had is told in one sentence."""
+    """Return notes on unexpected and missing columns; one note lists all columns that the release never had."""
     notes = []
     shapes = {(s.project, s.release): s for listed in source.history.shapes.values() for s in listed}
     never: list[str] = []
@@ -70,19 +71,19 @@ def _column_notes(files: Mapping[str, TableFile], versions: Mapping[str, Version
         older = [c for c in lacking if had is not None and not had & {n.lower() for n in file.table.names_of(c)}]
         never += [f"{name}.{c}" for c in older]
         if lacking := [c for c in lacking if c not in older]:
-            notes.append(f"{name} has no column {', '.join(lacking)}: null in this build")
+            notes.append(f"{name} lacks the column {', '.join(lacking)}: null in this build")
         known = {n.lower() for c in file.table.columns for n in file.table.names_of(c)} | set(file.table.dropped)
         if unknown := [h for h in file.header if h.lower() not in known]:
-            notes.append(f"{name} has columns this version does not know, left out: {', '.join(unknown)}")
+            notes.append(f"{name} has unknown columns, left out: {', '.join(unknown)}")
         if file.path.name.endswith(".gz") and file.path.with_suffix("").is_file():
-            notes.append(f"{name} lies there as .csv.gz and as .csv: the .csv.gz is read")
+            notes.append(f"{name} exists as .csv.gz and as .csv: the .csv.gz is read")
     if never:
-        notes.append(f"columns that came with a later release, null in this build: {', '.join(never)}")
+        notes.append(f"columns that only later releases have, null in this build: {', '.join(never)}")
     return notes
 
 
 def _other_modules(layout: ReleaseLayout, tables: Mapping[str, Table]) -> list[str]:
-    """Folders beside the modules that hold tables nobody knows."""
+    """Return the folders next to the modules that contain unknown tables."""
     known = {module for table in tables.values() for module in table.places or (table.module,)}
     roots = {folder.parent for folder in layout.folders.values()}
     return sorted(
@@ -91,16 +92,16 @@ def _other_modules(layout: ReleaseLayout, tables: Mapping[str, Table]) -> list[s
 
 
 def which_source(data_dir: Path, given: str | None = None, overlay: Path | None = None) -> Source:
-    """The source of the release in a folder: the one that is named, or the one whose tables are there.
+    """Return the source of the release in a folder: the named one, or the one whose tables are found.
 
     Args:
         data_dir: the release's own folder, a module of it, or one above it.
-        given: name of a source of the package, or the folder of one of the user's own.
-        overlay: a user's folder with recipes and rules.
+        given: name of a packaged source, or the folder of a custom source.
+        overlay: a user's overlay folder with recipes and rules.
 
     Raises:
-        SettingsError: if there is no such source.
-        ReleaseError: if the tables of several sources are there, or of none of several.
+        SettingsError: if the named source does not exist.
+        ReleaseError: if tables of several sources are found, or of none.
     """
     names = packaged_names()
     if given is not None or len(names) == 1:
@@ -109,23 +110,23 @@ def which_source(data_dir: Path, given: str | None = None, overlay: Path | None 
     if len(found) == 1:
         return find_source(found[0], overlay)
     if found:
-        raise ReleaseError(f"{data_dir} holds tables of {' and '.join(found)}: name the source with --source")
+        raise ReleaseError(f"{data_dir} contains tables of {' and '.join(found)}: choose the source with --source")
     titles = ", ".join(f"{packaged(name).title} ({', '.join(packaged(name).declared.examples)})" for name in names)
-    raise ReleaseError(f"{data_dir} holds no table of a known source: looked for {titles}")
+    raise ReleaseError(f"{data_dir} contains no table of a known source: looked for {titles}")
 
 
 def detect(
     data_dir: Path, source: Source | None = None, *, modules: Mapping[str, Path | None] | None = None
 ) -> Release:
-    """Find the release in `data_dir` or in a folder below it.
+    """Find the release in `data_dir` or in one of its subfolders.
 
     Args:
-        data_dir: the release's own folder, a module of it, or one above it such as `physionet.org/`.
-        source: whose tables to look for; by default that whose tables are there.
-        modules: folders of single modules that lie elsewhere, as `{"ed": ...}`.
+        data_dir: the release's folder, one of its modules, or a folder above it such as `physionet.org/`.
+        source: source whose tables to look for; by default the one whose tables are found.
+        modules: folders of single modules that are elsewhere, such as `{"ed": ...}`.
 
     Raises:
-        ReleaseError: if there is none, more than one, or a table lacks a key column.
+        ReleaseError: if no release or more than one is found, or a table lacks a key column.
     """
     source = source or which_source(data_dir)
     tables = source.tables
@@ -139,35 +140,35 @@ def detect(
         root = listed[0].path.parent.parent
         versions[project] = find_version(project, root, layout.root, listed, source)
     main = source.main_project
-    there = {file.table.module for file in files.values()}
+    present = {file.table.module for file in files.values()}
     notes = [note for version in versions.values() for note in version.notes]
     if others := _other_modules(layout, tables):
-        notes.append(f"modules this version does not read, left out: {', '.join(others)}")
+        notes.append(f"unknown modules, left out: {', '.join(others)}")
     notes += _column_notes(files, versions, source)
     warnings = [warning for version in versions.values() for warning in version.warnings]
     warnings += mixed(versions, _by_module(by_project.get(main, []), source), source)
     warnings += cut_off(files.values())
     warnings += look_alikes(layout, tables, {file.path for file in files.values()})
     for version in versions.values():
-        told = known_errata(version, dict.fromkeys(files, 0), source)
-        notes += told[0]
-        warnings += told[1]
+        errata_notes, errata_warnings = known_errata(version, dict.fromkeys(files, 0), source)
+        notes += errata_notes
+        warnings += errata_warnings
     read = {name: table for name, table in tables.items() if table.kind != "no_patients"}
     return Release(
         source=source,
         root=layout.root,
         version=versions[main].text if main in versions else UNKNOWN,
         files=files,
-        missing=tuple(n for n, table in read.items() if n not in files and table.module in there),
+        missing=tuple(n for n, table in read.items() if n not in files and table.module in present),
         notes=tuple(notes),
         warnings=tuple(warnings),
         versions=versions,
-        absent_modules=tuple(dict.fromkeys(t.module for t in read.values() if t.module not in there)),
+        absent_modules=tuple(dict.fromkeys(t.module for t in read.values() if t.module not in present)),
     )
 
 
 def _by_module(files: list[TableFile], source: Source) -> dict[str, tuple[str, ...]]:
-    """For each module of the main download, the releases whose columns it has exactly."""
+    """Return the releases whose columns agree exactly with each module of the main download."""
     main = source.main_project
     grouped: dict[str, list[TableFile]] = {}
     for file in files:

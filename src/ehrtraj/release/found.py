@@ -1,4 +1,4 @@
-"""A release on disk: its tables, and what is known of it."""
+"""A release on disk: its tables, versions, notes and warnings."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ehrtraj.release.table_file import TableFile
-from ehrtraj.release.versions import (
-    Version,
-)
+from ehrtraj.release.versions import Version
 from ehrtraj.sources.source import Source
 
 
@@ -17,15 +15,15 @@ class Release:
     """A release on disk.
 
     Attributes:
-        source: whose tables they are.
-        root: folder that holds the modules of the main download.
-        version: of the main download: `2.2`, `3.1`, `demo 2.2`, or `unknown` where neither path nor files tell.
-        files: tables that are there, by full name.
-        missing: full names of known tables that are not there, in modules that are.
+        source: source that the tables belong to.
+        root: folder that contains the modules of the main download.
+        version: of the main download: `2.2`, `3.1`, `demo 2.2`, or `unknown` if neither path nor files show it.
+        files: the tables it contains, by full name.
+        missing: full names of known tables that are missing from modules that are present.
         notes: what a user should know, one sentence each.
         warnings: what a user must know before using the result.
-        versions: of each download that is there.
-        absent_modules: modules of the newest release that are not there.
+        versions: version of each download that is present.
+        absent_modules: modules of the newest release that are absent.
     """
 
     source: Source
@@ -39,7 +37,7 @@ class Release:
     absent_modules: tuple[str, ...] = ()
 
     def where(self, name: str) -> str:
-        """The file of a table for a reader: below the root, or from its module on where it lies elsewhere."""
+        """Return a table's file for display: relative to the root, or `module/file` if it is outside the root."""
         path = self.files[name].path
         if path.is_relative_to(self.root):
             return str(path.relative_to(self.root))

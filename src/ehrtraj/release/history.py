@@ -1,8 +1,8 @@
-"""What each release looked like: one data file for each, saying what it changed in the one before it.
+"""Shape of each release, from one data file per release that lists its changes to the previous release.
 
-A release is put together by following the files of its project from the first: `releases/<project>/<version>.csv`. A
-recipe sees the shape of the newest; where a table or a column lay or was called otherwise before is known from the
-same lines.
+A release's shape results from replaying the files of its project, `releases/<project>/<version>.csv`, from the first
+one. A recipe sees the shape of the newest release. The same lines record earlier locations of tables and earlier names
+of columns.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ehrtraj.errors import ReleaseError
 from ehrtraj.files import read_source_file
 from ehrtraj.user_files import File
 
-_CHANGES = ("column", "move", "rename", "type", "drop", "caveat", "warning", "mend")
+_CHANGES = ("column", "move", "rename", "type", "drop", "caveat", "warning", "fixed")
 
 
 @dataclass
@@ -27,7 +27,7 @@ class _Column:
 
 @dataclass
 class _TableHistory:
-    """A table on its way through the releases: the same object, whatever it is called in each."""
+    """A table through all releases: one object, even if its name or module changes."""
 
     module: str
     name: str
@@ -43,17 +43,17 @@ class _TableHistory:
 
 @dataclass(frozen=True)
 class Erratum:
-    """Something a release says wrongly.
+    """An error in the data of a release.
 
     Attributes:
         table: full name in the newest release.
-        text: what is wrong, as a sentence that names the column.
-        loud: whether results cannot be trusted because of it.
+        text: description of the error: a sentence that begins with the column's name.
+        serious: whether it makes results unreliable.
     """
 
     table: str
     text: str
-    loud: bool
+    serious: bool
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class ReleaseShape:
     """One release of one project.
 
     Attributes:
-        project: the download it is a release of.
+        project: the download that the release belongs to.
         release: its version.
         modules: folder of each table, by the table's full name in the newest release.
         columns: names of each table's columns in this release, in lower case.
-        errata: what is wrong in it.
+        errata: known errors in its data.
     """
 
     project: str
@@ -77,14 +77,14 @@ class ReleaseShape:
 
 @dataclass(frozen=True)
 class TableVersions:
-    """A table as the newest release has it, and what it was before.
+    """A table in the newest release, with its earlier locations and column names.
 
     Attributes:
-        module, name: of the newest release.
-        columns: names and types.
-        places: modules it lies in, in any release, newest first.
-        names: what each column is called in any release, newest first.
-        dropped: columns that later releases do not have, since they said nothing.
+        module, name: of the table in the newest release.
+        columns: column names and types.
+        places: modules that contain it in any release, newest first.
+        names: names of each column in all releases, newest first.
+        dropped: columns that later releases omit because they contained no information.
     """
 
     module: str
@@ -122,10 +122,12 @@ class _Replay:
     def release(self, version: str, lines: list[dict[str, str]]) -> None:
         for line in lines:
             if line["change"] not in _CHANGES:
-                raise ReleaseError(f"{self._project} {version}: there is no change '{line['change']}'")
+                raise ReleaseError(
+                    f"{self._project} {version}: '{line['change']}' is not a valid change: use {', '.join(_CHANGES)}"
+                )
             getattr(self, f"_{line['change']}")(line)
-        there = [(t, t.module, frozenset(c.name for c in t.columns)) for t in self._tables.values()]
-        self._snapshots.append((version, there, list(self._errata.values())))
+        present = [(t, t.module, frozenset(c.name for c in t.columns)) for t in self._tables.values()]
+        self._snapshots.append((version, present, list(self._errata.values())))
 
     def _table(self, line: dict[str, str]) -> _TableHistory:
         return self._tables[line["table"]]
@@ -162,14 +164,14 @@ class _Replay:
         table.columns.remove(column)
         table.dropped.update(table.names.pop(column.name))
 
-    def _caveat(self, line: dict[str, str], *, loud: bool = False) -> None:
+    def _caveat(self, line: dict[str, str], *, serious: bool = False) -> None:
         table = self._table(line)
-        self._errata[id(table), line["column"]] = (table, f"{line['column']} {line['value']}", loud)
+        self._errata[id(table), line["column"]] = (table, f"{line['column']} {line['value']}", serious)
 
     def _warning(self, line: dict[str, str]) -> None:
-        self._caveat(line, loud=True)
+        self._caveat(line, serious=True)
 
-    def _mend(self, line: dict[str, str]) -> None:
+    def _fixed(self, line: dict[str, str]) -> None:
         del self._errata[id(self._table(line)), line["column"]]
 
     def shapes(self) -> tuple[ReleaseShape, ...]:
@@ -177,11 +179,11 @@ class _Replay:
             ReleaseShape(
                 self._project,
                 version,
-                {t.full_name: module for t, module, _ in there},
-                {t.full_name: columns for t, _, columns in there},
-                tuple(Erratum(t.full_name, text, loud) for t, text, loud in errata),
+                {t.full_name: module for t, module, _ in present},
+                {t.full_name: columns for t, _, columns in present},
+                tuple(Erratum(t.full_name, text, serious) for t, text, serious in errata),
             )
-            for version, there, errata in self._snapshots
+            for version, present, errata in self._snapshots
         )
 
     def tables(self) -> dict[str, TableVersions]:
@@ -199,23 +201,23 @@ class _Replay:
 
 
 def read_lines(file: File) -> list[dict[str, str]]:
-    """The lines of a data file of a source; none where there is no such file."""
+    """Return the lines of a source's data file, or an empty list if the file does not exist."""
     return list(csv.DictReader(io.StringIO(read_source_file(file)))) if file.is_file() else []
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """Order of versions: 2.2 before 3.0 before 10.0."""
+    """Return a sort key for versions: 2.2 before 3.0 before 10.0."""
     return tuple(int(part) for part in version.split("."))
 
 
 @dataclass(frozen=True)
 class PublishedProject:
-    """A download of its own.
+    """A separately published download.
 
     Attributes:
-        name: of the download, as its publisher writes it in addresses.
-        title: as people write it.
-        modules: folders that it has, in any release.
+        name: of the download, as written in its publisher's URLs.
+        title: name as people write it.
+        modules: folders that it contains in any release.
     """
 
     name: str
@@ -224,24 +226,24 @@ class PublishedProject:
 
 
 def read_projects(folder: File) -> dict[str, PublishedProject]:
-    """The downloads that a source is published in, the main one first.
+    """Return the downloads in which a source is published, the main one first.
 
     Args:
-        folder: of the source, which holds `projects.csv`.
+        folder: of the source, which contains `projects.csv`.
     """
     lines = read_lines(folder / "projects.csv")
     return {r["project"]: PublishedProject(r["project"], r["title"], tuple(r["modules"].split())) for r in lines}
 
 
 def read_history(folder: File, projects: Iterable[str]) -> History:
-    """All releases of a source, put together from their files.
+    """Return all releases of a source, from their files.
 
     Args:
-        folder: of the source, which holds `releases/<project>/<version>.csv`.
+        folder: of the source, which contains `releases/<project>/<version>.csv`.
         projects: names of its downloads.
 
     Raises:
-        ReleaseError: if a download has no release, or one has a change that is none.
+        ReleaseError: if a download has no release, or a release has an invalid change.
     """
     shapes: dict[str, tuple[ReleaseShape, ...]] = {}
     tables: dict[str, TableVersions] = {}
@@ -249,7 +251,7 @@ def read_history(folder: File, projects: Iterable[str]) -> History:
         inside = folder / "releases" / project
         files = {f.stem: f for f in (inside.iterdir() if inside.is_dir() else ()) if f.suffix == ".csv"}
         if not files:
-            raise ReleaseError(f"{inside} has no file of a release, such as 1.0.csv")
+            raise ReleaseError(f"{inside} contains no release file, such as 1.0.csv")
         replay = _Replay(project)
         for version in sorted(files, key=version_key):
             replay.release(version, read_lines(files[version]))
@@ -259,10 +261,13 @@ def read_history(folder: File, projects: Iterable[str]) -> History:
 
 
 def read_partners(folder: File) -> dict[tuple[str, str], frozenset[str]]:
-    """Releases of the main download that a release of another one goes with, by the other's name and release.
+    """Return the releases of the main download that match a release of another download.
 
     Args:
-        folder: of the source, which may hold `belongs.csv`.
+        folder: of the source, which may contain `belongs.csv`.
+
+    Returns:
+        The matching releases of the main download, by the other download's name and release.
     """
     pairs: dict[tuple[str, str], set[str]] = {}
     for line in read_lines(folder / "belongs.csv"):
@@ -271,10 +276,10 @@ def read_partners(folder: File) -> dict[tuple[str, str], frozenset[str]]:
 
 
 def read_row_counts(folder: File, project: str) -> dict[str, dict[str, int]]:
-    """Rows of each table (bare name) of a download as published, by release.
+    """Return the published number of rows of each table (bare name) of a download, by release.
 
     Args:
-        folder: of the source, which may hold `row_counts.csv`.
+        folder: of the source, which may contain `row_counts.csv`.
         project: the download.
     """
     counts: dict[str, dict[str, int]] = {}

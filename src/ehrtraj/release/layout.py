@@ -1,4 +1,4 @@
-"""Find where the modules of a release lie: beside each other, or each in a download of its own."""
+"""Find the modules of a release: in one folder, or each in a separate download."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SEARCH_DEPTH = 6
 
 @dataclass(frozen=True)
 class ReleaseLayout:
-    """Where the modules lie.
+    """Locations of the modules.
 
     Attributes:
-        root: folder of the main download, or of whatever is there.
-        folders: the folder of each module that has tables of patients.
+        root: folder of the main download, or of the first download found.
+        folders: folder of each module with patient tables.
     """
 
     root: Path
@@ -28,7 +28,7 @@ class ReleaseLayout:
 
 
 def find_file(folder: Path, name: str) -> Path | None:
-    """The file of a table in a module's folder."""
+    """Return the file of a table in a module's folder, or None."""
     for ending in ENDINGS:
         path = folder / f"{name}{ending}"
         if path.is_file():
@@ -37,42 +37,46 @@ def find_file(folder: Path, name: str) -> Path | None:
 
 
 def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None] | None = None) -> ReleaseLayout:
-    """Find the modules in a folder and below.
+    """Find the modules in a folder and its subfolders.
 
     Args:
-        data_dir: the release's own folder, a module of it, or one above it such as `physionet.org/`.
+        data_dir: the release's folder, one of its modules, or a folder above it such as `physionet.org/`.
         source: whose tables to look for.
-        given: folders that the user named for a module; they come before what lies in `data_dir`.
+        given: folders that the user named for single modules; they take precedence over `data_dir`.
 
     Raises:
-        ReleaseError: if there is no module, or more than one of a kind.
+        ReleaseError: if no module is found, or several copies of a download.
     """
     if not data_dir.exists():
-        raise ReleaseError(f"no such folder: {data_dir}")
+        raise ReleaseError(f"the folder {data_dir} does not exist")
     if not data_dir.is_dir():
-        raise ReleaseError(f"{data_dir} is a file: name the folder that holds {' and '.join(_example_modules(source))}")
+        raise ReleaseError(
+            f"{data_dir} is a file: give the folder that contains {' and '.join(_example_modules(source))} instead"
+        )
     names = _names(source.tables)
     start = data_dir.parent if data_dir.name in names else data_dir
     found = _modules(start, names, _SEARCH_DEPTH)
     named = {module: folder for module, folder in (given or {}).items() if folder is not None}
     found = [(module, folder) for module, folder in found if module not in named]
     if unknown := sorted(set(named) - set(names)):
-        raise ReleaseError(f"--modules names {', '.join(unknown)}, of which no table is known: give them in --overlay")
+        raise ReleaseError(
+            f"--modules names {', '.join(unknown)}, which has no known tables: declare them in --overlay"
+        )
     for module, folder in named.items():
         found.append((module, _named_module(module, folder, names)))
     if not found:
         inside = ", ".join(sorted(p.name for p in data_dir.iterdir())[:8]) or "nothing"
         examples = ", ".join(f"{name}{ENDINGS[0]}" for name in source.declared.examples)
         raise ReleaseError(
-            f"{data_dir} is not a {source.title} release: neither it nor a folder in it has {examples} or another of "
-            f"its tables (it holds: {inside})"
+            f"{data_dir} is not a {source.title} release: neither it nor its subfolders contain {examples} or another "
+            f"table of the release (it contains: {inside})"
         )
     roots: dict[str, list[Path]] = {}
     for module, folder in found:
         listed = roots.setdefault(source.project_of(module), [])
         if folder.parent not in listed:
             listed.append(folder.parent)
-    # What lies in the folder itself is meant, whatever copies lie further down.
+    # Modules in the folder itself take precedence over copies further down.
     chosen = {project: [start] if start in folders else folders for project, folders in roots.items()}
     _check_one_each(data_dir, chosen, source)
     kept = {folder for folders in chosen.values() for folder in folders}
@@ -81,7 +85,7 @@ def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None]
 
 
 def holds_tables(data_dir: Path, source: Source) -> bool:
-    """Whether a module of a source is in a folder or below, or the folder is one."""
+    """Return whether a folder is a module of a source, or contains one at any level."""
     names = _names(source.tables)
     return bool(_modules(data_dir.parent if data_dir.name in names else data_dir, names, _SEARCH_DEPTH))
 
@@ -91,7 +95,7 @@ def _example_modules(source: Source) -> list[str]:
 
 
 def _names(tables: Mapping[str, Table]) -> dict[str, list[str]]:
-    """Names of the patients' tables that each module may hold, in any release."""
+    """Return the names of the patient tables that each module may contain in any release."""
     names: dict[str, list[str]] = {}
     for table in tables.values():
         if table.kind == "patient":
@@ -100,30 +104,30 @@ def _names(tables: Mapping[str, Table]) -> dict[str, list[str]]:
     return names
 
 
-def _holds(folder: Path, tables: list[str]) -> bool:
+def _contains_table(folder: Path, tables: list[str]) -> bool:
     return any(find_file(folder, name) for name in tables)
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Folders in a folder, in order, but for hidden ones and those that may not be looked into."""
+    """Return the sorted subfolders of a folder, without hidden ones; empty if the folder cannot be read."""
     try:
         return sorted(c for c in folder.iterdir() if c.is_dir() and not c.name.startswith("."))
     except PermissionError:
         return []
 
 
-def _holders(folder: Path, tables: list[str], depth: int) -> list[Path]:
-    """Folders that hold some of the tables, whatever they are called."""
-    if _holds(folder, tables):
+def _table_folders(folder: Path, tables: list[str], depth: int) -> list[Path]:
+    """Return the topmost folders that contain some of the tables, whatever the folders are named."""
+    if _contains_table(folder, tables):
         return [folder]
-    return [path for child in _folders(folder) if depth for path in _holders(child, tables, depth - 1)]
+    return [path for child in _folders(folder) if depth for path in _table_folders(child, tables, depth - 1)]
 
 
 def _modules(folder: Path, names: Mapping[str, list[str]], depth: int) -> list[tuple[str, Path]]:
-    """Modules in a folder and below, in the order of their paths."""
+    """Return the modules in a folder and its subfolders, sorted by path."""
     found: list[tuple[str, Path]] = []
     for child in _folders(folder):
-        if child.name in names and _holds(child, names[child.name]):
+        if child.name in names and _contains_table(child, names[child.name]):
             found.append((child.name, child))
         elif depth > 1:
             found += _modules(child, names, depth - 1)
@@ -131,16 +135,18 @@ def _modules(folder: Path, names: Mapping[str, list[str]], depth: int) -> list[t
 
 
 def _named_module(module: str, folder: Path, names: Mapping[str, list[str]]) -> Path:
-    """The folder of a module that the user named, which may be the module's own or one above it."""
+    """Return the folder of a module, in the folder that the user named or below it."""
     if not folder.is_dir():
-        raise ReleaseError(f"--{module}: no such folder: {folder}")
-    below = _holders(folder, names[module], _SEARCH_DEPTH)
+        raise ReleaseError(f"--{module}: the folder {folder} does not exist")
+    below = _table_folders(folder, names[module], _SEARCH_DEPTH)
     if not below:
         example = f"{module}/{names[module][0]}.csv.gz"
-        raise ReleaseError(f"--{module}: neither {folder} nor a folder in it has {example} or another of its tables")
+        raise ReleaseError(
+            f"--{module}: neither {folder} nor its subfolders contain {example} or another of its tables"
+        )
     if len(below) > 1:
         listed = "\n  ".join(map(str, below))
-        raise ReleaseError(f"--{module}: {folder} holds several; name one of them:\n  {listed}")
+        raise ReleaseError(f"--{module}: {folder} contains several copies of the module; name one of them:\n  {listed}")
     return below[0]
 
 
@@ -149,7 +155,7 @@ def _check_one_each(data_dir: Path, roots: Mapping[str, list[Path]], source: Sou
     for project, folders in roots.items():
         if len(folders) > 1:
             listed = "\n  ".join(map(str, folders))
-            way = "name one of them"
+            hint = "name one of them"
             if named := [name for name, module in options.items() if source.project_of(module) == project]:
-                way = f"name one of them with --{named[0]}"
-            raise ReleaseError(f"{data_dir} holds several releases; {way}:\n  {listed}")
+                hint = f"name one of them with --{named[0]}"
+            raise ReleaseError(f"{data_dir} contains several releases; {hint}:\n  {listed}")

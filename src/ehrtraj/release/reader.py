@@ -1,10 +1,10 @@
-"""Read a table's file as bytes: decompress, hash, and cut into blocks of complete records.
+"""Read a table's file as bytes: decompress it, hash it, and cut it into blocks of complete records.
 
-Blocks are cut at line ends outside of quotes, found by counting quotes, so that blocks can be parsed independently
-and in parallel. Where a quote is opened and never closed that fails: the table is read again and its records are found
-one by one (`records.py`).
+Blocks are cut at line ends outside quotes, found by counting quotes, so that blocks can be parsed independently and in
+parallel. Counting fails if a quote is never closed: the table is then read again and its records are found one by one
+(`records.py`).
 
-A file must not change while it is read, nor between detecting the release and reading it: that ends in an error.
+A file must not change between detection of the release and the end of reading: a change raises an error.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ __all__ = [
 ]
 
 BLOCK_BYTES = 8 << 20
-# A longer record is rejected and never held. The longest notes of MIMIC-IV-Note are far below 1 MiB; this bounds the
-# memory that a record can take.
+# A longer record is rejected and never kept in memory. The longest notes of MIMIC-IV-Note are far below 1 MiB, so this
+# only limits the memory that a record can take.
 LONGEST_RECORD = 16 << 20
-# Bytes that are kept of a record that is too long.
+# Bytes kept of a record that is too long.
 KEPT_BYTES = 1 << 16
-# A longer first line holds no column names. The longest of MIMIC-IV has about 500 bytes.
+# A longer first line is not a header. The longest header of MIMIC-IV has about 500 bytes.
 _LONGEST_HEADER = 1 << 16
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What shows whether a file is still the same. A file elsewhere than on a disk needs another such class.
+    """File attributes that show whether a local file has changed. Other kinds of storage need another class.
 
     Attributes:
-        size: its bytes.
-        mtime_ns: time of last change.
-        inode: number of the file, by which another one under the same name differs.
+        size: size in bytes.
+        mtime_ns: time of the last change in nanoseconds.
+        inode: inode number, which differs if another file has replaced it under the same name.
     """
 
     size: int
@@ -69,38 +69,38 @@ class Stamp:
 
     @classmethod
     def of(cls, stat: os.stat_result) -> Stamp:
-        """The stamp in what `os.stat` returns."""
+        """Return the stamp for a result of `os.stat`."""
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
     @property
     def identity(self) -> tuple[int, int]:
-        """The version of the content: what changes with it, and is the same wherever and however often it is read.
+        """Version of the content: changes with it, and is the same wherever and however often it is read.
 
-        The inode is left out: some network file systems number a file anew each time it is opened.
+        It excludes the inode: some network file systems give a file a new number each time it is opened.
         """
         return self.size, self.mtime_ns
 
 
 class _HashedFile(io.FileIO):
-    """A file that hashes what is read of it, once, from its start to its end."""
+    """A file that hashes its bytes as they are read once, from start to end."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "rb")
         self.sha256 = hashlib.sha256()
         self.consumed = 0
 
-    def _took(self, data: memoryview | bytes) -> None:
+    def _count_and_hash(self, data: memoryview | bytes) -> None:
         self.sha256.update(data)
         self.consumed += len(data)
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401  # the buffer protocol has no type before Python 3.12
         n = super().readinto(buffer)
-        self._took(memoryview(buffer)[:n])
+        self._count_and_hash(memoryview(buffer)[:n])
         return n
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(-1 if size is None else size)
-        self._took(data)
+        self._count_and_hash(data)
         return data
 
 
@@ -109,7 +109,7 @@ class TableStream:
 
     Attributes:
         path: the file.
-        stamp: the file when it was opened.
+        stamp: state of the file when it was opened.
     """
 
     def __init__(self, path: Path, detected: Stamp | None = None, header: tuple[str, ...] | None = None) -> None:
@@ -117,11 +117,11 @@ class TableStream:
 
         Args:
             path: the file.
-            detected: the file when the release was detected, to compare it with.
-            header: its column names then.
+            detected: state of the file when the release was detected, to compare with.
+            header: its column names at that time.
 
         Raises:
-            ReleaseError: if it cannot be opened or is not the file that was detected.
+            ReleaseError: if the file cannot be opened, or is not the file that was detected.
         """
         self.path = path
         self._detected_header = header
@@ -129,7 +129,7 @@ class TableStream:
             self._file = _HashedFile(path)
             self.stamp = Stamp.of(os.fstat(self._file.fileno()))
         except OSError as error:
-            hint = ", though it was there when the build began: put it back, then run the same command again"
+            hint = ". It existed when the build began: restore it, then run the same command again"
             raise ReleaseError(f"cannot read {path}: {error.strerror}{hint if detected else ''}") from None
         if detected and detected.identity != self.stamp.identity:
             self._file.close()
@@ -140,38 +140,38 @@ class TableStream:
 
     def _changed(self, when: str) -> ReleaseError:
         return ReleaseError(
-            f"{self.path} changed {when}, so nothing was published. Wait until nothing writes to it any more, then run "
-            "the same command again: it reads this table from its start"
+            f"{self.path} changed {when}, so nothing was published. Wait until no program writes to it, then run "
+            "the same command again: it reads this table from the start"
         )
 
     def check_unchanged(self) -> None:
-        """Compare the file, and what is under its name now, with the file that was opened.
+        """Compare the open file, and the file now at its path, with the state when it was opened.
 
         Raises:
-            ReleaseError: if it was changed, replaced or removed.
+            ReleaseError: if the file was changed, replaced or removed.
         """
         try:
-            named = Stamp.of(self.path.stat())
+            at_path = Stamp.of(self.path.stat())
         except OSError:
             raise ReleaseError(
-                f"{self.path} was removed while it was being read, so nothing was published. Put it back, then run the "
-                "same command again: it reads this table from its start"
+                f"{self.path} was removed while it was being read, so nothing was published. Restore it, then run the "
+                "same command again: it reads this table from the start"
             ) from None
-        if not self.stamp == named == Stamp.of(os.fstat(self._file.fileno())):
+        if not self.stamp == at_path == Stamp.of(os.fstat(self._file.fileno())):
             raise self._changed("while it was being read")
 
     @property
     def consumed(self) -> int:
-        """Bytes of the file read so far."""
+        """Number of bytes of the file read so far."""
         return self._file.consumed
 
     @property
     def sha256(self) -> str:
-        """Hex digest of what was read so far."""
+        """Hex digest of the bytes read so far."""
         return self._file.sha256.hexdigest()
 
     def read(self, size: int) -> bytes:
-        """Up to `size` decompressed bytes, empty at the end.
+        """Return up to `size` decompressed bytes; empty at the end.
 
         Raises:
             ReleaseError: if the file is cut off, damaged or unreadable, or changed while it was being read.
@@ -181,7 +181,7 @@ class TableStream:
         except EOFError:
             self.check_unchanged()
             raise ReleaseError(
-                f"{self.path} is cut off: it ends in the middle, after {self.consumed:,} bytes. "
+                f"{self.path} is truncated: its compressed data ends early, after {self.consumed:,} bytes. "
                 "Download it again (`ehrtraj download` and wget -c resume it), then run the same command: "
                 "the build starts over"
             ) from None
@@ -189,18 +189,18 @@ class TableStream:
             self.check_unchanged()
             raise ReleaseError(
                 f"{self.path} is damaged ({error}). Compare it with SHA256SUMS.txt and download it again, "
-                "then run the same command: it begins anew"
+                "then run the same command: the build starts over"
             ) from None
 
     def read_header(self, size: int = _LONGEST_HEADER) -> tuple[list[str], bytes]:
-        """Column names, and what was read of the rows after them. To be called once, before `read`.
+        """Return the column names, and the bytes of rows already read after them. Call it once, before `read`.
 
         Args:
             size: bytes to read at a time.
 
         Raises:
-            ReleaseError: if the file is empty or damaged, does not begin with a line of column names, or with other
-                ones than when the release was detected.
+            ReleaseError: if the file is empty or damaged, does not begin with a line of column names, or begins with
+                other column names than when the release was detected.
         """
         start = b""
         while b"\n" not in start and len(start) <= _LONGEST_HEADER and (more := self.read(size)):
@@ -208,7 +208,7 @@ class TableStream:
         line, _, rest = start.partition(b"\n")
         if len(line) > _LONGEST_HEADER:
             raise ReleaseError(
-                f"{self.path}: its first line is longer than {_LONGEST_HEADER:,} bytes, so it is not a CSV file"
+                f"{self.path}: the first line is longer than {_LONGEST_HEADER:,} bytes, so this is not a CSV file"
             )
         names = _column_names(line, self.path)
         if self._detected_header not in (None, tuple(names)):
@@ -233,17 +233,17 @@ def _column_names(line: bytes, path: Path) -> list[str]:
     try:
         names = [name.strip() for name in next(csv.reader([line.decode("utf-8-sig").rstrip("\r")]), [])]
     except UnicodeDecodeError:
-        raise ReleaseError(f"{path}: its first line is not text, so it is not a CSV file") from None
+        raise ReleaseError(f"{path}: the first line is not text, so this is not a CSV file") from None
     except csv.Error as error:
-        hint = ". Its lines end in CR alone: convert them to LF" if b"\r" in line else ""
-        raise ReleaseError(f"{path}: its first line cannot be read as column names ({error}){hint}") from None
+        hint = ". Its lines end in CR only: convert them to LF" if b"\r" in line else ""
+        raise ReleaseError(f"{path}: the first line cannot be read as column names ({error}){hint}") from None
     if not any(names):
-        raise ReleaseError(f"{path} is empty: not even a line of column names. Download it again")
+        raise ReleaseError(f"{path} is empty or has no column names. Download it again")
     return names
 
 
 def read_header(path: Path) -> list[str]:
-    """Column names of a table's file.
+    """Return the column names of a table's file.
 
     Raises:
         ReleaseError: if the file is empty, damaged, or does not begin with text.
@@ -254,12 +254,12 @@ def read_header(path: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A record that is too long to be held.
+    """A record that is too long to keep in memory.
 
     Attributes:
-        length: its bytes.
-        sha256: hex digest of them.
-        lines: line ends in it.
+        length: size in bytes.
+        sha256: hex digest of the bytes.
+        lines: number of line ends.
     """
 
     length: int
@@ -272,11 +272,11 @@ class CsvBlock:
     """Complete records of a table.
 
     Attributes:
-        index: position among the file's blocks.
-        data: the bytes, ending with a line end but for the last.
-        scanned: whether its records were found one by one and not by counting quotes.
-        broken: start and end of each broken record in a block that was scanned.
-        skipped: set where `data` is the start of a single record that is too long.
+        index: position among the blocks of the file.
+        data: the bytes; they end with a line end, except possibly in the last block.
+        scanned: whether its records were found one by one instead of by counting quotes.
+        broken: start and end of each broken record in a scanned block.
+        skipped: set if `data` is the start of a single record that is too long.
     """
 
     index: int
@@ -287,11 +287,11 @@ class CsvBlock:
 
 
 def _last_cut(before: bytes, data: bytes) -> int:
-    """Length of the longest prefix of `data` that ends with a line end outside of quotes, 0 if there is none.
+    """Return the length of the longest prefix of `data` that ends with a line end outside quotes, or 0.
 
     Args:
-        before: begins with a record and has no such line end itself.
-        data: what follows it.
+        before: bytes before `data`, which begin with a record and contain no such line end.
+        data: the bytes after them.
     """
     end = data.rfind(b"\n") + 1
     if b'"' not in data and b'"' not in before:
@@ -305,13 +305,13 @@ def _last_cut(before: bytes, data: bytes) -> int:
 
 
 def read_blocks(stream: TableStream, size: int = BLOCK_BYTES, *, scan: RecordShape | None = None) -> Iterator[CsvBlock]:
-    """Cut a table into blocks of complete records, its line of column names left out.
+    """Cut a table into blocks of complete records, without the line of column names.
 
     Args:
         stream: the table, at its start.
-        size: bytes to read at a time; a block can be longer where a record is.
-        scan: find the records, of this shape, one by one instead of counting quotes. Slower, and right where a quote is
-            opened and never closed: counting then takes ends of lines for the insides of quotes, and the other way.
+        size: bytes to read at a time; a block is longer if a record is.
+        scan: shape of the records, to find them one by one instead of counting quotes. This is slower, but also right
+            after an unclosed quote, where counting confuses the inside and the outside of quotes.
 
     Raises:
         ReleaseError: if the file is empty, cut off or damaged, or changed while it was being read.
@@ -338,7 +338,7 @@ def _count_quotes(stream: TableStream, carry: bytes, size: int) -> Iterator[CsvB
 
 
 def _check_length(block: int) -> None:
-    """Bound a block that quotes were counted in: no record in it is too long then."""
+    """Limit the length of a block found by counting quotes, so that no record in it is too long."""
     if block > LONGEST_RECORD:
         raise UnsoundQuotesError
 
@@ -356,8 +356,8 @@ class _Scan:
         self._index = 0
 
     def blocks(self) -> Iterator[CsvBlock]:
-        wanted = LONGEST_RECORD + START_BYTES + self._size
-        self._fill(wanted)
+        enough = LONGEST_RECORD + START_BYTES + self._size
+        self._fill(enough)
         while self._data:
             cut, broken, too_long = self._split()
             if cut:
@@ -365,26 +365,31 @@ class _Scan:
                 self._data = self._data[cut:]
             if too_long:
                 yield self._skip()
-            # Where nothing could be told of what is there, more is needed, however much that is.
-            self._fill(wanted if cut or too_long else len(self._data) + self._size)
+            # If the data was not enough to decide anything, read more, however long it already is.
+            self._fill(enough if cut or too_long else len(self._data) + self._size)
 
     def _block(self, data: bytes, broken: list[tuple[int, int]], skipped: Skipped | None = None) -> CsvBlock:
         self._index += 1
         return CsvBlock(self._index - 1, data, scanned=True, broken=tuple(broken), skipped=skipped)
 
     def _fill(self, length: int) -> None:
-        chunks, there = [self._data], len(self._data)
-        while self._more and there < length:
+        chunks, available = [self._data], len(self._data)
+        while self._more and available < length:
             chunks.append(self._stream.read(self._size))
-            there += len(chunks[-1])
+            available += len(chunks[-1])
             self._more = bool(chunks[-1])
-        if not self._more and not self._added and there and not next(c for c in reversed(chunks) if c).endswith(b"\n"):
+        if (
+            not self._more
+            and not self._added
+            and available
+            and not next(c for c in reversed(chunks) if c).endswith(b"\n")
+        ):
             chunks.append(b"\n")
             self._added = 1
         self._data = b"".join(chunks)
 
     def _split(self) -> tuple[int, list[tuple[int, int]], bool]:
-        """Length of the complete records at the start, which are broken, and whether one that is too long follows."""
+        """Return the length of the records at the start, the broken ones, and whether a too long one follows."""
         cut = 0
         broken: list[tuple[int, int]] = []
         spans = split_records(self._data, self._shape, LONGEST_RECORD, more=self._more, step=self._size)
@@ -399,7 +404,7 @@ class _Scan:
         return cut, broken, False
 
     def _skip(self) -> CsvBlock:
-        """Pass over the record that begins here, up to the next line that starts like a record."""
+        """Skip the record that begins here, up to the next line that starts like a record."""
         kept, length, lines, digest = b"", 0, 0, hashlib.sha256()
         more = True
         while more:
@@ -418,6 +423,6 @@ class _Scan:
         return self._block(kept, [], Skipped(length, digest.hexdigest(), lines))
 
     def _last_line_end(self) -> int:
-        """Up to where no record starts, whatever follows the data."""
+        """Return a position before which no record can start, whatever follows the data."""
         at = self._data.rfind(b"\n", max(0, len(self._data) - START_BYTES))
         return len(self._data) if at < 0 else at

@@ -1,13 +1,13 @@
-"""Where records begin and end in a table's bytes, also where a quote is not closed.
+"""Find where records begin and end in a table's bytes, even after an unclosed quote.
 
-Bytes are split from a place where a record begins. As long as quotes are sound, there is one way to do that. After a
-quote that is not closed, nothing in the quotes themselves shows which line ends are inside of a text. What a record of
-the table looks like does: the damage ends at the next line that starts like one, or has the right number of fields.
+Splitting starts at the beginning of a record. As long as all quotes are closed, there is only one way to split. After
+an unclosed quote, the quotes alone do not show which line ends are inside a text. The shape of the table's records
+does: the damage ends at the next line that starts like a record, or that has the right number of fields.
 
-Quotes can also be sound where a record is not. A quote that is opened in one row can meet a quote of a later row, with
-the rows between taken for text. Mostly that has the wrong number of fields or values of the wrong type, and is split at
-the first complete record in it. If the two quotes met at the borders of fields it looks right: then it is split if
-nothing but records follows the first one in it.
+Quotes can also be balanced although a record is broken. A quote opened in one row can pair with a quote of a later row,
+so that the rows in between look like text. The result usually has the wrong number of fields or values of the wrong
+type, and is split at the first complete record inside it. If both quotes happen to be at field borders, the result
+looks right: it is then split only if everything after the first complete record inside it is also records.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from typing import Literal
 ColumnKind = Literal["integer", "number", "time", "text"]
 Outcome = Literal["sound", "broken", "too_long"]
 Span = tuple[int, int, Outcome]
-"""Start and end of sound records, of a broken one, or of one that is too long, of which only the start is known."""
+"""Start and end of sound records, of a broken record, or of a record that is too long (only its start is known)."""
 
-# A line's start is judged by this many bytes. The texts in it are codes and names, which are far shorter.
+# Number of bytes in which the start of a record must fit. Its texts are codes and names, which are far shorter.
 START_BYTES = 1 << 16
 _LONGEST_NAME = 1000
-# A record that spans several lines may have this many fields too many and still be taken for one record.
+# A record of several lines may have this many extra fields and still count as one record.
 _MORE_FIELDS = 16
 
-# So many columns at the start of a line show a record, even if its key is empty.
-_TELLING = 4
+# With at least this many leading columns, a line can be recognised as a record even if its key is empty.
+_ENOUGH_COLUMNS = 4
 
 _LINE_END = rb"\r?\n"
 _ON_ONE_LINE = rb'(?:"[^"\n]*+(?:""[^"\n]*+)*+"|[^",\n][^,\n]*+|)'
 _ON_ANY_LINES = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\n][^,\n]*+|)'
-# One that is not doubled.
+# A quote that is not doubled.
 _CLOSING_QUOTE = re.compile(rb'(?<!")"(?=(?:"")*+(?!"))')
 _BLANK_LINES = re.compile(rb"\r?\n(?:[\r\n]*\n)?")
-# As CSV writers write it: a text with a quote in it is quoted.
+# A field as CSV writers produce it: text that contains a quote is quoted.
 _AS_WRITTEN = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\n][^",\n]*+|)'
 _FIELD = re.compile(rb"%b(?:,|%b)" % (_ON_ANY_LINES, _LINE_END))
 _NAME = rb'(?:"[^"\n]{0,%(n)d}+(?:""[^"\n]{0,%(n)d}+){0,%(n)d}+"|[^",\n][^,\n]{0,%(n)d}+|)' % {b"n": _LONGEST_NAME}
-# No less than what pyarrow reads as such a value.
+# Accepts at least everything that pyarrow parses as a value of the type.
 _VALUES: dict[ColumnKind, bytes] = {
     "integer": rb"[ \t]{0,20}+(?:0[xX][0-9a-fA-F]{1,16}+|-?[0-9]{1,40}+)[ \t]{0,20}+",
     "number": rb"[ \t]{0,20}+[-+]?(?:[0-9.][-+0-9.eE]{0,400}+|[a-zA-Z]{3,8}+(?:\(\w{0,40}+\))?)[ \t]{0,20}+",
     "time": rb"[0-9]{4}-[-0-9 T:.]{0,40}+",
 }
-# Skips from quote to quote, which is ten times as fast as matching every field.
+# Jumps from quote to quote, which is ten times as fast as matching every field.
 _CLOSED_QUOTES = re.compile(
     rb'(?:[^"]*+(?:(?:\A|(?<=[,\n]))"[^"\n]*+(?:""[^"\n]*+)*+"(?=,|\r?\n)|(?<=[^,\n])"[^,\n]*+))*+[^"]*+'
 )
@@ -57,12 +57,12 @@ _NOT_EMPTY = rb'(?!,|\r?\n|""[,\r\n])'
 
 @dataclass(frozen=True)
 class RecordShape:
-    """What the records of one file look like.
+    """Shape of the records of one file.
 
     Attributes:
-        kinds: what its columns hold, in the file's order.
-        key: position of the column that is never empty.
-        start: number of columns that show, at the start of a line, that a record starts there.
+        kinds: kind of value in each column, in the file's order.
+        key: position of the key column, which is never empty.
+        start: number of leading columns by which the start of a record is recognised.
     """
 
     kinds: tuple[ColumnKind, ...]
@@ -71,14 +71,14 @@ class RecordShape:
 
     @classmethod
     def of(cls, kinds: Sequence[ColumnKind], keys: Sequence[int]) -> RecordShape:
-        """The shape of a file's records.
+        """Return the shape of a file's records.
 
         Args:
-            kinds: what its columns hold.
+            kinds: kind of value in each column.
             keys: positions of its key columns; the first is never empty.
         """
-        # Up to the last key that is a number or a time, and as far as such columns go on from there: the more of them,
-        # the less does a line of text look like a record.
+        # Extend to the last key that is a number or a time, then over directly following columns of those kinds: the
+        # more such columns, the less likely it is that a line of text looks like a record.
         last = max([k for k in keys if kinds[k] != "text"] + [keys[0]])
         while last + 1 < len(kinds) and kinds[last + 1] != "text":
             last += 1
@@ -86,7 +86,7 @@ class RecordShape:
 
 
 class _Patterns:
-    """A shape as regular expressions, matched where a line starts. Each is compiled when it is first used."""
+    """Regular expressions for a shape, matched at the start of a line. Each is compiled on first use."""
 
     def __init__(self, shape: RecordShape) -> None:
         self._shape = shape
@@ -111,18 +111,18 @@ class _Patterns:
 
     @cached_property
     def record(self) -> re.Pattern[bytes]:
-        """A record of any number of fields; one that spans several lines has no more than some too many."""
+        """A record with any number of fields; if it spans several lines, with a limited number of extra fields."""
         loose = rb"%b(?:,%b){0,%d}+%b" % (_ON_ANY_LINES, _ON_ANY_LINES, self._others + _MORE_FIELDS, _LINE_END)
         return re.compile(rb"(?:%b|%b)" % (self._any_line, loose))
 
     @cached_property
     def lines(self) -> re.Pattern[bytes]:
-        """Records of one line each with the right number of fields, as many as there are."""
+        """As many consecutive one-line records with the right number of fields as possible."""
         return re.compile(rb"(?:%b(?:,%b){%d}+%b)*+" % (_ON_ONE_LINE, _ON_ONE_LINE, self._others, _LINE_END))
 
     @cached_property
     def records(self) -> re.Pattern[bytes]:
-        """Records of one line each, or with the right number of fields, as many as there are."""
+        """As many consecutive records as possible that are on one line or have the right number of fields."""
         return re.compile(rb"(?:%b|%b)*+" % (self._any_line, self._right))
 
     @cached_property
@@ -132,7 +132,7 @@ class _Patterns:
 
     @cached_property
     def full(self) -> re.Pattern[bytes]:
-        """A record with the right number of fields, all of which look like what their columns hold."""
+        """A record with the right number of fields, each of which fits the type of its column."""
         others = b"".join(b"," + _typed(k, _AS_WRITTEN, empty=True) for k in self._shape.kinds[self._shape.start :])
         return re.compile(self._leading + others + _LINE_END)
 
@@ -152,18 +152,18 @@ class _Patterns:
         row = rb"%b(?:,%b){%d}+%b" % (_ON_ONE_LINE, _ON_ONE_LINE, self._others, _LINE_END)
         kinds = self._shape.kinds[: self._shape.start]
         keyless = b",".join(_typed(k, _NAME, empty=True) for k in kinds) + rb"[,\r\n]"
-        starts = rb"%b|%b" % (self._start, keyless) if len(kinds) >= _TELLING else self._start
+        starts = rb"%b|%b" % (self._start, keyless) if len(kinds) >= _ENOUGH_COLUMNS else self._start
         return re.compile(rb"\n(?=%b|%b)" % (starts, row))
 
     @cached_property
     def hint(self) -> re.Pattern[bytes]:
-        """What the start of a record has in it: found faster than the start of a record."""
+        """Something that the start of every record contains, and that is faster to find."""
         kind, before = self._shape.kinds[self._shape.key], rb"\n" if self._shape.key == 0 else b","
         return re.compile(before + (b"" if kind == "text" else _typed(kind, b"", empty=False) + rb"[,\r\n]"))
 
     @cached_property
     def values(self) -> tuple[re.Pattern[bytes], ...]:
-        """A field of each column that looks like what the column holds, or is empty."""
+        """For each column, a field that is empty or fits the column's type."""
         return tuple(re.compile(_typed(k, _ON_ANY_LINES, empty=True) + rb"(?=[,\r\n])") for k in self._shape.kinds)
 
 
@@ -180,23 +180,23 @@ def _patterns(shape: RecordShape) -> _Patterns:
 
 
 class UnsoundQuotesError(Exception):
-    """A quote is opened and not closed, so that counting quotes does not find the ends of records."""
+    """A quote is never closed, so counting quotes does not find the ends of records."""
 
 
 def sound_records(
     data: bytes, shape: RecordShape, start: int = 0, stop: int | None = None, *, judge: bool = False
 ) -> Iterator[tuple[int, int]]:
-    """Start and end of each record, empty lines left out.
+    """Yield the start and end of each record, without empty lines.
 
     Args:
         data: ends with a line end.
         shape: of the records.
         start: where the first record begins.
         stop: where the last one ends; by default the end of `data`.
-        judge: whether records may hide others, because their bytes were cut by counting quotes.
+        judge: whether to test records for hidden ones, because the bytes were cut by counting quotes.
 
     Raises:
-        UnsoundQuotesError: if it takes more than quotes to find the records.
+        UnsoundQuotesError: if quotes alone are not enough to find the records.
     """
     patterns = _patterns(shape)
     at, stop = start, len(data) if stop is None else stop
@@ -216,7 +216,7 @@ def _on_one_line(data: bytes, at: int, end: int) -> bool:
 
 
 def _may_hide(data: bytes, at: int, end: int, patterns: _Patterns) -> bool:
-    """Whether a record that spans several lines is none of the table, or holds a line that starts like one."""
+    """Return whether a record of several lines does not fit the table, or contains a line that starts like a record."""
     if _on_one_line(data, at, end):
         return False
     if not (patterns.start.match(data, at, end) or patterns.right.match(data, at, end)):
@@ -226,11 +226,11 @@ def _may_hide(data: bytes, at: int, end: int, patterns: _Patterns) -> bool:
 
 
 class _UndecidedError(Exception):
-    """What follows the data decides."""
+    """The bytes after the data are needed to decide."""
 
 
 class _Splitter:
-    """Splits bytes that begin with a record and may hold broken ones."""
+    """Splits bytes that begin with a record and may contain broken records."""
 
     def __init__(self, data: bytes, shape: RecordShape, longest: int, step: int, *, more: bool) -> None:
         self._data = data
@@ -255,7 +255,7 @@ class _Splitter:
         return min(len(self._data), at + self._longest)
 
     def _ask_for(self, at: int, length: int) -> None:
-        """Give up unless this many bytes are there from `at`, or all there are."""
+        """Raise `_UndecidedError` if fewer bytes than this follow `at` and more data may come."""
         if self._more and len(self._data) - at < length:
             raise _UndecidedError
 
@@ -279,7 +279,7 @@ class _Splitter:
         return self._debris(at)
 
     def _debris(self, at: int) -> Span:
-        """What does not start like a record, up to the next line that does."""
+        """Return the span from a line that does not start like a record to the next line that does."""
         window = self._window(at)
         if (end := self._next_row(at, window)) is not None:
             return self._broken(at, end)
@@ -290,29 +290,30 @@ class _Splitter:
         return (at, records.end(), "sound") if records and records.end() > at else (at, at, "too_long")
 
     def _next_row(self, at: int, window: int) -> int | None:
-        """The first line up to the end of the window that starts like a record, or has the right number of fields."""
+        """Return the first line within the window that starts like a record or has the right number of fields."""
         if found := self._is.next_row.search(self._data, at, window):
             return found.end()
         found = self._is.next_start.search(self._data, max(at, window - START_BYTES))
         return found.end() if found and found.end() <= window else None
 
     def _broken(self, at: int, end: int) -> Span:
-        """The first of what lies between a place that is not the start of a sound record and one that may be."""
+        """Return the first span between `at`, where no sound record starts, and `end`, where one may start."""
         data = self._data
         records = self._is.records.match(data, at, end)
         if records and records.end() == end:
             return at, end, "sound"
-        # Lines without a quote may be rows with too few fields. They belong to a broken record between two of its
-        # quotes, and behind the last one if it starts like a record and the next one spans several lines, as notes do.
+        # Lines without a quote may be rows with too few fields. They belong to a broken record if they are between two
+        # of its quotes. After its last quote they belong to it only if it starts like a record and the next record
+        # spans several lines, as notes do.
         first = data.rfind(b"\n", at, data.find(b'"', at, end)) + 1
         if first > at:
             return at, first, "sound"
         last = data.find(b"\n", data.rfind(b'"', at, end), end) + 1
-        text = last < end and self._is.start.match(data, at, end) and self._spans_lines(end)
-        return at, end if text else last, "broken"
+        includes_text = last < end and self._is.start.match(data, at, end) and self._spans_lines(end)
+        return at, end if includes_text else last, "broken"
 
     def _spans_lines(self, at: int) -> bool:
-        """Whether a sound record of several lines is here."""
+        """Return whether a sound record of several lines begins at `at`."""
         match = self._is.record.match(self._data, at, self._window(at))
         if match is None:
             self._ask_for(at, self._longest)
@@ -320,14 +321,14 @@ class _Splitter:
         return not _on_one_line(self._data, at, match.end())
 
     def _full(self, at: int) -> int | None:
-        """The end of a complete record that begins at `at`."""
+        """Return the end of the complete record that begins at `at`, or None."""
         if match := self._is.full.match(self._data, at, self._window(at)):
             return match.end()
         self._ask_for(at, self._longest)
         return None
 
     def _hidden_record(self, at: int, end: int) -> int | None:
-        """Where the first record begins that a record of several lines has swallowed."""
+        """Return where the first record inside a record of several lines begins, or None."""
         looks_right = None
         found = self._is.next_start.search(self._data, at, end)
         while found:
@@ -341,7 +342,7 @@ class _Splitter:
         return None
 
     def _only_records(self, at: int, end: int) -> bool:
-        """Whether only complete records begin before `end`, the last one but for the quote that closed the field."""
+        """Return whether only complete records lie between `at` and `end`, ignoring the last one's closing quote."""
         while at < end:
             after = self._full(at)
             if after is None:
@@ -355,29 +356,29 @@ class _Splitter:
 def split_records(
     data: bytes, shape: RecordShape, longest: int, *, more: bool = False, step: int = 1 << 30
 ) -> Iterator[Span]:
-    """Split bytes into sound records and broken ones. What is found does not depend on how much is there at once.
+    """Split bytes into sound records and broken ones. The result does not depend on how much data is passed at a time.
 
     Args:
         data: begins with a record; ends with a line end unless more follows.
         shape: of the records.
-        longest: a record of more bytes is too long; the splitting ends where one begins.
-        more: whether more data may follow. Then it ends where that decides.
-        step: a span of records that are a line each is no longer than this, if a line is not.
+        longest: maximum bytes of a record; splitting ends where a longer one begins.
+        more: whether more data may follow. Splitting then ends where the result depends on that data.
+        step: maximum bytes of a span of one-line records, unless a single line is longer.
 
     Returns:
-        Spans in their order, without a gap. A sound one holds one or more records, and empty lines. A broken one is
-        what a quote without its counterpart has spoilt, up to the next line that starts like a record.
+        Spans in their order, without gaps. A sound span contains one or more records, and empty lines. A broken span
+        contains everything damaged by an unclosed quote, up to the next line that starts like a record.
     """
     return _Splitter(data, shape, longest, step, more=more).spans()
 
 
 def quotes_end_on_their_line(data: bytes) -> bool:
-    """Whether each quote that opens a field is closed at the field's end, on the same line."""
+    """Return whether each quote that opens a field is closed at the field's end, on the same line."""
     return _CLOSED_QUOTES.fullmatch(data) is not None
 
 
 def count_fields(data: bytes, shape: RecordShape, start: int, end: int) -> int:
-    """Number of fields of a sound record; 0 if there are as many as the table has columns."""
+    """Return the number of fields of a sound record, or 0 if it equals the number of the table's columns."""
     if _patterns(shape).right.match(data, start, end):
         return 0
     return _count_fields(data, start, end)
@@ -392,7 +393,7 @@ def _count_fields(data: bytes, start: int, end: int) -> int:
 
 
 def misfit(data: bytes, shape: RecordShape, start: int, end: int) -> tuple[int, bytes] | None:
-    """Position and field of the first column, in a record of the right length, that does not hold what it should."""
+    """Return position and content of the first field that does not fit its column, in a record of the right length."""
     for position, value in enumerate(_patterns(shape).values):
         match = value.match(data, start, end)
         if match is None:
@@ -403,17 +404,17 @@ def misfit(data: bytes, shape: RecordShape, start: int, end: int) -> tuple[int, 
 
 
 def next_record(data: bytes, shape: RecordShape) -> int | None:
-    """Where the first line begins, after the one at the start, that starts like a record."""
+    """Return where the first line after the initial one begins that starts like a record, or None."""
     found = _patterns(shape).next_start.search(data)
     return found.end() if found else None
 
 
 def scan_records(data: bytes, shape: RecordShape | None = None) -> Iterator[tuple[int, int, bool]]:
-    """Start, end and soundness of each record of a table's bytes, empty lines left out.
+    """Yield start, end and soundness of each record of a table's bytes, without empty lines.
 
     Args:
         data: begins with a record.
-        shape: of the records; by default any values, as many as the first record has.
+        shape: of the records; by default any values, with the number of fields of the first record.
     """
     data = data if data.endswith(b"\n") or not data else data + b"\n"
     if shape is None:

@@ -1,4 +1,4 @@
-"""What is known of a source's tables, read from its data files and from a user's own folder."""
+"""Descriptions of a source's tables, read from the source's data files and from a user's overlay."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ARROW_TYPES: dict[str, pa.DataType] = {
     "timestamp": pa.timestamp("us"),
 }
 SUBJECT_ID = "subject_id"
-"""The column of every event and staged row that says whose it is."""
+"""The column that identifies the patient of each event and each staged row."""
 TABLE_FIELDS = ("module", "table", "kind", "key_columns", "duplicate_columns")
 """Columns of `tables.csv`."""
 
@@ -35,15 +35,15 @@ class Table:
     """One table of a source.
 
     Attributes:
-        module: folder it lies in, in the newest release.
+        module: folder that contains it in the newest release.
         name: file name without ending.
         kind: `patient` tables become events, `dictionary` tables describe codes, `no_patients` tables are not read.
         columns: column names and Arrow types, in the order of the newest release.
         key_columns: columns without which the table cannot be used.
-        duplicate_columns: columns in which rows must agree to be suspected of being exact duplicates.
-        places: modules it lies in, in any release; empty for `module` alone.
-        aliases: what a column is called in any release, newest first, where that changed.
-        dropped: columns of older releases that said nothing.
+        duplicate_columns: columns in which rows must agree to be candidates for exact duplicates.
+        places: modules that contain it in any release; empty if that is only `module`.
+        aliases: names of each renamed column in all releases, newest first.
+        dropped: columns of older releases that contained no information.
     """
 
     module: str
@@ -63,32 +63,32 @@ class Table:
 
     @property
     def key(self) -> str:
-        """The column without which a row is of nobody: of a table of patients, the patient's key."""
+        """The column that every row needs: in a patient table, the patient's key."""
         return self.key_columns[0]
 
     @property
     def schema(self) -> pa.Schema:
-        """Arrow schema of the staged table: its columns, and `subject_id` where the patient's key is another column."""
+        """Arrow schema of the staged table: its columns, plus `subject_id` if the patient's key is another column."""
         added = {} if self.kind != "patient" or self.key == SUBJECT_ID else {SUBJECT_ID: pa.int64()}
         return pa.schema(list((self.columns | added).items()))
 
     @property
     def lacking_columns(self) -> list[str]:
-        """Key columns and columns of duplicates that are none of its columns."""
+        """Key columns and duplicate columns that the table does not have."""
         return [c for c in (*self.key_columns, *self.duplicate_columns) if c not in self.columns]
 
     def names_of(self, column: str) -> tuple[str, ...]:
-        """What a column is called in any release, newest first."""
+        """Return the names of a column in all releases, newest first."""
         return self.aliases.get(column, (column,))
 
 
 def read_tables(folder: File, history: History, recipes: Mapping[str, Recipe]) -> dict[str, Table]:
-    """All tables of a source by full name: those of its data file in the order of that, then those of its recipes.
+    """Return all tables of a source by full name: those of `tables.csv` in its order, then those of the recipes.
 
     Args:
-        folder: of the source, which holds `tables.csv`.
+        folder: of the source, which contains `tables.csv`.
         history: of the source's releases.
-        recipes: of the source, some of which may declare their table.
+        recipes: of the source; some may declare their table.
 
     Raises:
         RecipeError: if a table has no usable columns, or is declared twice.
@@ -101,10 +101,10 @@ def read_tables(folder: File, history: History, recipes: Mapping[str, Recipe]) -
         if was is None:
             raise RecipeError(f"{where}: no release has columns of {name}")
         if name in found:
-            raise RecipeError(f"{where}: {name} is declared already: remove its line in tables.csv, or its keys here")
+            raise RecipeError(f"{where}: {name} is already declared: remove its line in tables.csv, or its keys here")
         if unknown := [t for t in was.columns.values() if t not in ARROW_TYPES]:
             raise RecipeError(
-                f"{folder / 'releases'}: there is no type '{unknown[0]}'; there are: {', '.join(ARROW_TYPES)}"
+                f"{folder / 'releases'}: '{unknown[0]}' is not a valid type: use {', '.join(ARROW_TYPES)}"
             )
         table = table_of(row, {c: ARROW_TYPES[t] for c, t in was.columns.items()})
         if lacking := table.lacking_columns:
@@ -115,7 +115,7 @@ def read_tables(folder: File, history: History, recipes: Mapping[str, Recipe]) -
 
 
 def declared_tables(recipes: Mapping[str, Recipe]) -> list[tuple[str, dict[str, str]]]:
-    """Tables that recipes declare: a place for messages, and a line as those of `tables.csv`.
+    """Return the tables that recipes declare: a location for messages, and a line like those of `tables.csv`.
 
     Args:
         recipes: by the full name of their table.
@@ -131,16 +131,16 @@ def declared_tables(recipes: Mapping[str, Recipe]) -> list[tuple[str, dict[str, 
 
 
 def table_of(row: Mapping[str, str], columns: dict[str, pa.DataType]) -> Table:
-    """The table that a line of `tables.csv` describes.
+    """Return the table that a line of `tables.csv` describes.
 
     Args:
         row: the line.
-        columns: of the table.
+        columns: column names and types of the table.
     """
     return Table(
         module=row["module"],
         name=row["table"],
-        kind=row["kind"],  # type: ignore[arg-type]  # checked by the test that walks the data files, and for a user's own
+        kind=row["kind"],  # type: ignore[arg-type]  # checked by a test for packaged files, and for overlays
         columns=columns,
         key_columns=tuple(row["key_columns"].split()),
         duplicate_columns=tuple(row["duplicate_columns"].split()),

@@ -1,4 +1,4 @@
-"""Which patients a user asks for: a number to draw, or a file of subject IDs. What was found of them is reported."""
+"""Read the patients that a user requests in a file, look them up, and report which of them were found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ehrtraj.format.keys import number_of
 Int64s = npt.NDArray[np.int64]
 
 _COLUMN = "subject_id"
-# pandas writes whole numbers as 10000032.0 where the column had a gap.
+# pandas writes integers as 10000032.0 if the column had missing values.
 _ID = re.compile(r"([0-9]{1,18})(?:\.0*)?")
 _SEPARATORS = (",", "\t", ";")
 _MISSING_NAMED = 10
@@ -26,15 +26,15 @@ _MISSING_NAMED = 10
 
 @dataclass(frozen=True)
 class SubjectsFound:
-    """What became of the patients that were asked for.
+    """Result of looking up the requested patients.
 
     Attributes:
-        source: file of subject IDs; empty for a number to draw.
-        requested: patients asked for, each once.
-        found: those that are there.
-        missing: the first of those that are not there.
-        repeated: lines that repeat a subject ID of the file.
-        left_out: found, but left out by `--icu-only`.
+        source: file of subject IDs; empty if a number of patients to sample was requested.
+        requested: number of distinct patients requested.
+        found: number of them that exist.
+        missing: the first of those that do not exist.
+        repeated: number of lines that repeat a subject ID of the file.
+        left_out: number of patients found but excluded by `--icu-only`.
     """
 
     source: str
@@ -46,20 +46,20 @@ class SubjectsFound:
 
     @property
     def complete(self) -> bool:
-        """Whether all are there."""
+        """Whether all requested patients were found."""
         return self.found == self.requested
 
     def describe(self, where: str) -> str | None:
-        """One sentence about it; None where a number was asked for and there are so many.
+        """Return one sentence about the result, or None if a number was requested and available.
 
         Args:
-            where: what was searched, as `this release`.
+            where: what was searched, such as `this release`.
         """
         if not self.source:
-            few = (
-                f"--subjects asks for {self.requested:,} patients, more than the {self.found:,} to draw from in {where}"
+            too_few = (
+                f"--subjects requests {self.requested:,} patients, but {where} has only {self.found:,} to choose from"
             )
-            return None if self.complete else few
+            return None if self.complete else too_few
         text = f"{self.source}: {self.found:,} of {self.requested:,} subject IDs are in {where}"
         if not self.complete:
             more = ", ..." if self.requested - self.found > len(self.missing) else ""
@@ -67,16 +67,16 @@ class SubjectsFound:
         if self.repeated:
             text += f"; repeated lines: {self.repeated:,}"
         if self.left_out:
-            text += f"; left out by --icu-only: {self.left_out:,}"
+            text += f"; excluded by --icu-only: {self.left_out:,}"
         return text
 
     def to_json(self) -> dict[str, Any]:
-        """As kept in the build's folder and in the manifest."""
+        """Return the JSON form stored in the build's folder and in the manifest."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """The inverse of `to_json`."""
+        """Return the result that `to_json` stored."""
         return cls(**{**content, "missing": tuple(content["missing"])})
 
 
@@ -85,37 +85,38 @@ def find_subjects(path: Path, everyone: Int64s, where: str, *, key: str | None =
 
     Args:
         path: file of subject IDs.
-        everyone: subject IDs that there are.
-        where: what they are in, as `this release`.
-        key: column of the source that names a patient by text, which the file then contains; None where it contains
-            subject IDs.
+        everyone: all existing subject IDs.
+        where: what contains them, such as `this release`.
+        key: the source's column of text keys of patients, if the file contains those; None if it contains subject IDs.
 
     Returns:
-        Those that are there, sorted, and the account of all.
+        The subject IDs found, sorted, and the result of the lookup.
 
     Raises:
-        ReleaseError: if the file cannot be read, or names nobody who is there.
+        ReleaseError: if the file cannot be read, or contains no existing patient.
     """
     written: Sequence[int | str] = read_subject_file(path) if key is None else read_key_file(path, key)
     listed = [number_of(name) if isinstance(name, str) else name for name in written]
     names = dict(zip(listed, written, strict=True))
-    asked = np.unique(np.array(listed, np.int64))
-    if not len(asked):
+    requested = np.unique(np.array(listed, np.int64))
+    if not len(requested):
         raise ReleaseError(f"{path} contains no subject IDs")
-    there = np.isin(asked, everyone)
-    if not there.any():
-        raise ReleaseError(f"none of the {len(asked):,} subject IDs in {path} is in {where}")
-    missing = tuple(names[number] for number in asked[~there][:_MISSING_NAMED].tolist())
-    return asked[there], SubjectsFound(str(path), len(asked), int(there.sum()), missing, len(listed) - len(asked))
+    exists = np.isin(requested, everyone)
+    if not exists.any():
+        raise ReleaseError(f"{path} contains {len(requested):,} subject IDs, but none of them is in {where}")
+    missing = tuple(names[number] for number in requested[~exists][:_MISSING_NAMED].tolist())
+    return requested[exists], SubjectsFound(
+        str(path), len(requested), int(exists.sum()), missing, len(listed) - len(requested)
+    )
 
 
 def read_subject_file(path: Path) -> list[int]:
-    """Subject IDs of a text or CSV file, in its order.
+    """Return the subject IDs of a text or CSV file, in file order.
 
-    They are in the column `subject_id`, or in the only column. A first line without any digit is a header.
+    They are in the column `subject_id`, or in the only column. A first line without digits is a header.
 
     Raises:
-        ReleaseError: if the file cannot be read, or a line has no subject ID; it names the line.
+        ReleaseError: if the file cannot be read, or a line has no subject ID; the message names the line.
     """
     lines = _lines(path, _text_of(path))
     number, first = next(lines, (0, [""]))
@@ -124,8 +125,8 @@ def read_subject_file(path: Path) -> list[int]:
         column = names.index(_COLUMN)
     elif len(names) > 1:
         raise ReleaseError(
-            f"{path}, line {number}: it has {len(names)} columns, none of which is named {_COLUMN}: name the column "
-            "of the subject IDs so, or leave it alone in the file"
+            f"{path}, line {number}: none of the {len(names)} columns is named {_COLUMN}. Rename the column of subject "
+            f"IDs to {_COLUMN}, or remove the other columns"
         )
     else:
         column = 0
@@ -135,29 +136,29 @@ def read_subject_file(path: Path) -> list[int]:
 
 
 def read_key_file(path: Path, key: str) -> list[str]:
-    """Patients of a text or CSV file by the keys of text that the source gives them, in its order.
+    """Return the patients of a text or CSV file by their text keys in the source, in file order.
 
-    They are in the column named as in the source, or in the only column.
+    The keys are in the column with the source's column name, or in the only column.
 
     Args:
         path: of the file.
-        key: the column of the source.
+        key: name of the source's key column.
 
     Raises:
-        ReleaseError: if the file cannot be read, or a line has no key; it names the line.
+        ReleaseError: if the file cannot be read, or a line has no key; the message names the line.
     """
     rows = [(number, [cell.strip() for cell in row]) for number, row in _lines(path, _text_of(path))]
     names = [name.lower() for name in rows[0][1]] if rows else []
     if len(names) > 1 and key.lower() not in names:
         raise ReleaseError(
-            f"{path}, line {rows[0][0]}: it has {len(names)} columns, none of which is named {key}: name the column "
-            "of the patients' keys so, or leave it alone in the file"
+            f"{path}, line {rows[0][0]}: none of the {len(names)} columns is named {key}. Rename the column of patient "
+            f"keys to {key}, or remove the other columns"
         )
     column = names.index(key.lower()) if key.lower() in names else None
     found = []
     for number, row in rows[column is not None :]:
         if len(row) <= (column or 0) or not row[column or 0]:
-            raise ReleaseError(f"{path}, line {number}: it has no {key}")
+            raise ReleaseError(f"{path}, line {number}: the value of {key} is missing")
         found.append(row[column or 0])
     return found
 
@@ -170,7 +171,7 @@ def _text_of(path: Path) -> str:
 
 
 def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Lines that are not blank, with their numbers."""
+    """Yield the lines that are not blank, with their numbers."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     separator = next((s for s in _SEPARATORS if s in first), ",")
     reader = csv.reader(text.splitlines(), delimiter=separator, skipinitialspace=True)
@@ -187,7 +188,7 @@ def _subject_id(path: Path, number: int, row: list[str], column: int) -> int:
     match = _ID.fullmatch(cell)
     if match is None:
         raise ReleaseError(
-            f"{path}, line {number}: '{cell[:60]}' is not a subject ID: write one whole number per line, or a CSV file "
+            f"{path}, line {number}: '{cell[:60]}' is not a subject ID. Write one integer per line, or a CSV file "
             f"with a column {_COLUMN}"
         )
     return int(match[1])

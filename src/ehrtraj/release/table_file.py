@@ -14,14 +14,14 @@ from ehrtraj.release.schema import Table
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table that is there.
+    """A table that the release contains.
 
     Attributes:
-        table: what is known of it.
-        path: its file.
-        header: column names as the file writes them.
-        stamp: the file as it was when its column names were read, by which a change is noticed.
-        folder: module it lies in, as this release calls it.
+        table: description of the table.
+        path: path of its file.
+        header: column names as written in the file.
+        stamp: state of the file when its column names were read; used to detect later changes.
+        folder: module that contains the file, as named in this release.
     """
 
     table: Table
@@ -32,32 +32,32 @@ class TableFile:
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """Size of the file in bytes."""
         return self.stamp.size
 
     @property
     def identity(self) -> tuple[int, int]:
-        """The version of the file's content."""
+        """Version of the file's content."""
         return self.stamp.identity
 
     def open(self) -> TableStream:
-        """The file's bytes, from its start.
+        """Open the file at its first byte.
 
         Raises:
-            ReleaseError: if it cannot be read, or changed since it was detected.
+            ReleaseError: if the file cannot be read, or has changed since it was detected.
         """
         return TableStream(self.path, self.stamp, self.header)
 
     @property
     def shape(self) -> RecordShape:
-        """What a record of the file looks like."""
-        ours = {written: column for column, written in self.present.items()}
-        kinds = [_kind(self.table.columns.get(ours.get(name, ""))) for name in self.header]
+        """Shape of the file's records."""
+        column_by_name = {written: column for column, written in self.present.items()}
+        kinds = [_kind(self.table.columns.get(column_by_name.get(name, ""))) for name in self.header]
         return RecordShape.of(kinds, [self.header.index(self.present[c]) for c in self.table.key_columns])
 
     @property
     def present(self) -> dict[str, str]:
-        """Known columns that the file has: our name to the file's, whatever this release calls it."""
+        """Known columns that the file contains: maps the current name to the name written in the file."""
         written = {name.lower(): name for name in self.header}
         found = {}
         for column in self.table.columns:

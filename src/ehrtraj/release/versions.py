@@ -1,4 +1,4 @@
-"""Which release it is: by the columns of its files, the versions in its paths, and the numbers of its rows."""
+"""Find the version of a release from the columns of its files, the versions in its paths, and its row counts."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from ehrtraj.sources.source import Source
 
 SYNTHETIC_MARKER = "ehrtraj-synth.json"
-"""File that `ehrtraj synth` leaves in what it makes, so that nobody takes it for the real thing."""
+"""File that `ehrtraj synth` writes into its output, so that nobody mistakes it for real data."""
 UNKNOWN = "unknown"
-_APART = "Patients and admissions of one may lack in the other"
+_MISMATCH = "Some patients and admissions may be in only one of them"
 
 
 @dataclass(frozen=True)
 class Version:
-    """What is known of the version of one download.
+    """Version of one download.
 
     Attributes:
         project: the download.
         text: `2.2`, `3.1`, `demo 2.2`, `synthetic 3.1`, or `unknown`.
-        fits: releases whose columns the files have, oldest first: all of them where they agree with none exactly.
-        exact: whether the columns are those of `fits`.
-        claimed: whether a path, a marker or the numbers of rows say so, and not the columns alone.
+        fits: releases whose columns agree best with those of the files, oldest first.
+        exact: whether the columns agree exactly with those of `fits`.
+        claimed: whether a path, a marker or the row counts confirm the version, and not the columns alone.
         notes, warnings: what the user should know.
     """
 
@@ -46,17 +46,17 @@ class Version:
 
     @property
     def number(self) -> str:
-        """The bare version, `unknown` where there is none."""
+        """The bare version, or `unknown`."""
         return self.text.rpartition(" ")[2]
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """The releases that it may be."""
+        """The releases that the download may be."""
         return self.fits if self.number == UNKNOWN else (self.number,)
 
 
 def _difference(shape: ReleaseShape, files: Iterable[TableFile]) -> int:
-    """Columns and folders in which files differ from a release."""
+    """Return the number of columns and folders in which files differ from a release."""
     total = 0
     for file in files:
         written = {name.lower() for name in file.header}
@@ -67,7 +67,7 @@ def _difference(shape: ReleaseShape, files: Iterable[TableFile]) -> int:
 
 
 def fits(project: str, files: Iterable[TableFile], source: Source) -> tuple[tuple[str, ...], bool]:
-    """Releases of a download that files agree with best, and whether they agree in every column and folder."""
+    """Return the releases that files agree with best, and whether they agree in every column and folder."""
     files = list(files)
     shapes = source.history.shapes.get(project, ())
     if not shapes or not files:
@@ -78,7 +78,7 @@ def fits(project: str, files: Iterable[TableFile], source: Source) -> tuple[tupl
 
 
 def _in_path(root: Path, pattern: re.Pattern[str] | None) -> str:
-    """The version that a folder's path names, `` where it names none."""
+    """Return the version in a folder's path, or an empty string."""
     matches = [match for part in root.parts if pattern is not None and (match := pattern.fullmatch(part))]
     return matches[-1][1] if matches else ""
 
@@ -89,14 +89,14 @@ def _listed(releases: Iterable[str]) -> str:
 
 
 def find_version(project: str, root: Path, main_root: Path, files: list[TableFile], source: Source) -> Version:
-    """Find out which release of a download lies in a folder.
+    """Find out which release of a download a folder contains.
 
     Args:
         project: the download.
-        root: folder that holds its modules.
-        main_root: folder of the main download; where it is the same, its path says nothing of the others.
+        root: folder that contains its modules.
+        main_root: folder of the main download; if it is the same as `root`, its path applies to the main download only.
         files: of the download.
-        source: whose releases.
+        source: source that defines the releases.
     """
     best, exact = fits(project, files, source)
     known = [shape.release for shape in source.history.shapes.get(project, ())]
@@ -105,7 +105,7 @@ def find_version(project: str, root: Path, main_root: Path, files: list[TableFil
         number = json.loads(marker.read_text(encoding="utf-8")).get("release", UNKNOWN)
         number = number if project == main or number in best else (best[-1] if best else UNKNOWN)
         return Version(project, f"synthetic {number}", best, exact)
-    # Tables that were named may lie in the download's folder itself, without one of their module.
+    # With a folder that the user named, tables may be in the download's folder itself, without a module folder.
     named = (
         _in_path(files[0].path.parent, source.declared.version_in_path) if project == main or root != main_root else ""
     )
@@ -115,7 +115,7 @@ def find_version(project: str, root: Path, main_root: Path, files: list[TableFil
 
 
 def _is_demo(root: Path, demo: Demo) -> bool:
-    """Whether a folder is that of a demonstration, by a file in it or by its path."""
+    """Return whether a folder contains a demo, judged by a file in it or by its path."""
     pattern = demo.in_path
     return (root / demo.file).is_file() or any(pattern is not None and pattern.match(p) for p in root.parts[-2:])
 
@@ -130,85 +130,90 @@ def _by_path_and_columns(
         newest = known[-1]
         later = version_key(named) > version_key(newest)
         warning = (
-            f"{title} {named} is {'newer than any release' if later else 'a release'} that this version of ehrtraj "
-            f"knows ({known[0]} to {newest}): its tables are read as those of {best[-1]}. Look at the notes on columns"
+            f"{title} {named} is {'newer than all releases' if later else 'not one of the releases'} that this version "
+            f"of ehrtraj supports ({known[0]} to {newest}): its tables are read as those of {best[-1]}. Read the notes "
+            "on columns"
         )
         return Version(project, named, best, exact, warnings=(warning,))
     if named in best or (named and not exact):
         return Version(project, named, best, exact)
     if named:
-        note = f"the folder says {title} {named}, the columns are those of {_listed(best)}: taken as {best[-1]}"
+        note = f"the folder is named {title} {named}, but the columns are those of {_listed(best)}: read as {best[-1]}"
         return Version(project, best[-1], best, exact, notes=(note,))
     return Version(project, best[0] if len(best) == 1 and exact else UNKNOWN, best, exact, claimed=False)
 
 
-def known_errata(version: Version, there: Mapping[str, int], source: Source) -> tuple[list[str], list[str]]:
-    """What a release says wrongly in tables that are there: notes and warnings, a sentence each.
+def known_errata(version: Version, row_counts: Mapping[str, int], source: Source) -> tuple[list[str], list[str]]:
+    """Return notes and warnings on known errata in the tables that are present, a sentence each.
 
-    Where the release is not known, what may be wrong is a note, if the table is as large as a whole release's.
+    If the release is not known, a serious erratum becomes a note if the table is as large as in a full release.
 
     Args:
         version: of a download.
-        there: rows of the tables that are there, by full name; 0 for not counted yet.
-        source: whose releases.
+        row_counts: rows of the tables that are present, by full name; 0 if not counted yet.
+        source: source that defines the releases.
     """
-    whole = [c for release, c in source.published_row_counts(version.project).items() if "demo" not in release]
+    full_counts = [c for release, c in source.published_row_counts(version.project).items() if "demo" not in release]
     title = source.projects[version.project].title if version.project in source.projects else version.project
     notes: list[str] = []
     warnings: list[str] = []
     for shape in source.history.shapes.get(version.project, ()):
-        for remark in shape.errata:
-            if shape.release not in version.candidates or remark.table not in there:
+        for erratum in shape.errata:
+            if shape.release not in version.candidates or erratum.table not in row_counts:
                 continue
-            least = min((counts[n] for counts in whole if (n := remark.table.rpartition("/")[2]) in counts), default=0)
-            if version.number == UNKNOWN and remark.loud and there[remark.table] > least:
-                notes.append(f"if this is {title} {shape.release}: in {remark.table}, {remark.text}")
+            least = min(
+                (counts[n] for counts in full_counts if (n := erratum.table.rpartition("/")[2]) in counts), default=0
+            )
+            if version.number == UNKNOWN and erratum.serious and row_counts[erratum.table] > least:
+                notes.append(f"if this is {title} {shape.release}: in {erratum.table}, {erratum.text}")
             elif version.number == shape.release:
-                told = warnings if remark.loud else notes
-                told.append(f"{title} {shape.release}: in {remark.table}, {remark.text}")
+                messages = warnings if erratum.serious else notes
+                messages.append(f"{title} {shape.release}: in {erratum.table}, {erratum.text}")
     return notes, warnings
 
 
 def mixed(versions: Mapping[str, Version], by_module: Mapping[str, tuple[str, ...]], source: Source) -> list[str]:
-    """Modules that come from releases which do not belong together, a sentence each.
+    """Return warnings about modules from releases that do not belong together, a sentence each.
 
     Args:
-        versions: of each download that is there.
+        versions: version of each download that is present.
         by_module: for each module of the main download, the releases whose columns it has.
-        source: whose releases.
+        source: source that defines the releases.
     """
     main = source.main_project
     found = []
     if by_module and not frozenset.intersection(*map(frozenset, by_module.values())):
-        said = "; ".join(f"{module} has the columns of {_listed(releases)}" for module, releases in by_module.items())
-        found.append(f"these modules of {source.projects[main].title} do not belong together: {said}. {_APART}")
+        listed = "; ".join(f"{module} has the columns of {_listed(releases)}" for module, releases in by_module.items())
+        found.append(
+            f"these modules of {source.projects[main].title} are from different releases: {listed}. {_MISMATCH}"
+        )
     if main not in versions:
         return found
     pairs = source.partners
     known_here = {shape.release for shape in source.history.shapes[main]}
-    # A release that nobody knows is taken for those whose columns it has.
-    ours = set(versions[main].candidates) & known_here or set(versions[main].fits)
+    # An unknown release counts as the releases whose columns it has.
+    main_candidates = set(versions[main].candidates) & known_here or set(versions[main].fits)
     for project, version in versions.items():
         if project == main or project not in source.projects:
             continue
         allowed = {release: pairs.get((project, release), frozenset()) for release in version.candidates}
         known = [release for release, partners in allowed.items() if partners]
-        if known and not ours & frozenset().union(*allowed.values()):
+        if known and not main_candidates & frozenset().union(*allowed.values()):
             title = source.projects[project].title
             partners = sorted(frozenset().union(*allowed.values()), key=version_key)
             found.append(
                 f"{title} {_listed(known)} and {source.projects[main].title} {_listed(versions[main].candidates)} do "
-                f"not belong together: it goes with {_listed(partners)}. {_APART}"
+                f"not belong together: it belongs to {_listed(partners)}. {_MISMATCH}"
             )
     return found
 
 
 def version_by_counts(rows: dict[str, int], source: Source, project: str) -> str | None:
-    """The published release whose row counts agree with these for most tables, or None.
+    """Return the published release whose row counts agree with these for most tables, or None.
 
     Args:
         rows: rows read by bare table name.
-        source: whose published counts to compare with.
+        source: source whose published counts to compare with.
         project: the download.
     """
     best: tuple[int, str] = (0, "")
@@ -219,17 +224,19 @@ def version_by_counts(rows: dict[str, int], source: Source, project: str) -> str
 
 
 def settle(version: Version, rows: dict[str, int], source: Source) -> Version:
-    """The version after the rows were counted, which has the last word.
+    """Return the final version after the rows were counted: row counts override all other evidence.
 
     Args:
         version: as found before reading.
         rows: rows read by bare table name, of this download.
-        source: whose published counts to compare with.
+        source: source whose published counts to compare with.
     """
     counted = version_by_counts(rows, source, version.project)
     if not counted or counted == version.text:
         return version
     notes: tuple[str, ...] = ()
     if version.text != UNKNOWN:
-        notes = (f"the folder says release {version.text}, the row counts say {counted}: taken as {counted}",)
+        notes = (
+            f"the release was detected as {version.text}, but the row counts are those of {counted}: read as {counted}",
+        )
     return Version(version.project, counted, version.fits, version.exact, notes=notes)
