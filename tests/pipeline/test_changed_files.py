@@ -213,7 +213,9 @@ def test_a_table_that_changes_between_plan_and_staging(
 
     with monkeypatch.context() as patch:
         patch.setattr("ehrtraj.pipeline.plan.run.plan_build", planned)
-        with pytest.raises(ReleaseError, match=r"changed after the build began|It existed when the build began") as raised:
+        with pytest.raises(
+            ReleaseError, match=r"changed after the build began|It existed when the build began"
+        ) as raised:
             build(release)
     assert str(path) in str(raised.value)
     assert not (release.parent / "out" / "v1").exists()

@@ -1,4 +1,4 @@
-"""The rule tables of numbers: every line has its source, every unit is UCUM, every figure is what it should be."""
+"""The rule tables of numbers: every line names its source, every unit is UCUM, every figure is correct."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ NUMBERED = {"LAB", "CHART", "OUTPUT", "ICU_PROCEDURE_END"} | ICU_DRUGS
 # Event types whose items are drugs in free text.
 DRUGS = {"DRUG_ORDER_START", "EMAR_DOSE", "EMAR_INFUSION"}
 
-# What no table of units knows, since it hangs on what is measured: from and to, the factor, and where it may stand.
-BY_MEANING = {
+# Conversions that no table of units has, because they depend on what is measured: units, factor, and event types.
+BY_MEASURED_QUANTITY = {
     ("meq/L", "mmol/L"): (1, {"LAB", "CHART"}),
     ("{unit}", "[pH]"): (1, {"LAB", "CHART"}),
     ("{unit}", "[USP'U]/h"): (1, {"CHART"}),
@@ -61,9 +61,9 @@ BY_MEANING = {
     ("mL/h", "g/h"): (1, {"INGREDIENT_START"}),
     ("ug/min", "ug/kg/min"): (1, {"INPUT_START"}),
 }
-# Items with a unit that nobody writes: it is in the name, or goes without saying.
+# Units that the source never writes: they are in the item's name or implied.
 UNWRITTEN = {"mL/min/{1.73_m2}"}
-# Whose unit is in their label, so that the size of a number decides nothing.
+# Items with the unit in their label: the size of a number does not show its unit.
 UNIT_IN_LABEL = {("CHART", "226531")}
 
 # The items of the project's table of published ranges (data_rules.md).
@@ -79,28 +79,28 @@ PUBLISHED = {
         52769 50889 51288 50924""",
     "INPUT_START": "221906 221289 221662 221653 221749 222315 221986",
 }
-# Of that table, without a published range: central venous pressure, NT-proBNP, HbA1c, D-dimer; and irrigant, whose
-# volumes (3,000 mL as a rule in the demo) are not urine's.
+# Items of that table without a published range: central venous pressure, NT-proBNP, HbA1c, D-dimer; and irrigant, whose
+# volumes (usually 3,000 mL in the demo) are not urine.
 NO_RANGE = {"CHART": "220074", "LAB": "50963 50852 51196 50915", "OUTPUT": "227488"}
 NO_CONCEPT = {
     ("CHART", "223679"),
     ("ED_VITAL", "pain"),
     ("ED_TRIAGE", "acuity"),
-}  # and outputs: no code for urine by its way out of the body
+}  # and outputs: there is no code for urine by its route out of the body
 
-# Numeric items of the demo whose numbers have no unit of their own.
+# Numeric items of the demo without a unit, by reason.
 NO_UNIT = {
-    "D-dimer in FEU or not, which differ twofold: the unit belongs to the code": {"LAB": "50915 51196"},
+    "D-dimer in FEU or not, which differ by a factor of two: the unit is part of the code": {"LAB": "50915 51196"},
     "the laboratory's own test or calibration, of unknown meaning and without a unit": {
         "LAB": """51564 51657 51658 51659 51660 51663 51733 51734 51735 51736 51737 51749 51763 51903 51904 52004 52005
             52006 52007 52008 52009 52010 52012 52018 52020"""
     },
-    "share or number of cells, the source does not say": {"LAB": "51398 51404"},
+    "share or number of cells, which the source does not specify": {"LAB": "51398 51404"},
     "dose or count of a pump, no unit written": {"CHART": "224328 224330 224332 224410 224663 224665"},
     "pressure of a gas tank, no unit written": {"CHART": "227565 227566"},
     "index of the NICOM monitor, no unit written": {"CHART": "228376 228380"},
 }
-# Written units of the demo that say nothing sure.
+# Written units of the demo that cannot be interpreted.
 UNREADABLE = {"gram/12 gram", "iu/ 0 iu", "units\\ 0 units"}
 
 
@@ -139,7 +139,7 @@ def _all_units() -> set[str]:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_every_line_is_whole_has_a_source_and_stands_once(table: str) -> None:
+def test_every_line_is_complete_unique_and_names_its_source(table: str) -> None:
     lines = MIMIC.rules(table)
     assert lines
     for line in lines:
@@ -164,7 +164,7 @@ def test_event_types_and_items_are_known(table: str) -> None:
             assert item != "*", line
 
 
-def test_only_drugs_have_no_unit_of_their_own() -> None:
+def test_only_drugs_have_no_item_unit() -> None:
     assert {line["event_type"] for line in MIMIC.rules("units") if not line["unit"]} == DRUGS
 
 
@@ -176,7 +176,7 @@ def test_every_unit_is_ucum(unit: str) -> None:
     get_ucum_parser().parse(unit)
 
 
-def test_every_own_unit_can_be_reached_from_what_is_written() -> None:
+def test_every_item_unit_can_be_reached_from_written_units() -> None:
     spelled = {line["ucum"] for line in MIMIC.rules("spellings")} - {""}
     targets = defaultdict(set)
     for line in MIMIC.rules("conversions"):
@@ -184,12 +184,12 @@ def test_every_own_unit_can_be_reached_from_what_is_written() -> None:
         targets[line["to_unit"]].add(_item(line))
     for line in MIMIC.rules("units"):
         unit, event_type = line["unit"], line["event_type"]
-        ways = {("*", "*"), (event_type, "*"), _item(line)} & targets[unit]
-        if unit and unit not in spelled and not unit.startswith("{") and not ways:
+        conversions = {("*", "*"), (event_type, "*"), _item(line)} & targets[unit]
+        if unit and unit not in spelled and not unit.startswith("{") and not conversions:
             assert unit in UNWRITTEN or "no unit" in line["source"], line
 
 
-def test_a_conversion_by_item_ends_in_the_items_own_unit() -> None:
+def test_a_conversion_of_an_item_converts_into_the_items_unit() -> None:
     units = {_item(line): line["unit"] for line in MIMIC.rules("units")}
     for line in MIMIC.rules("conversions"):
         if line["item"] != "*":
@@ -201,27 +201,27 @@ def _converted(ucum: PintUcumRegistry, number: float, source: str, target: str) 
     return float(ucum.Quantity(number * start.magnitude, start.units).to(end.units).magnitude / end.magnitude)
 
 
-def test_conversions_are_those_of_ucum_or_of_what_is_measured(ucum: PintUcumRegistry) -> None:
+def test_conversions_agree_with_ucum_or_the_measured_quantity(ucum: PintUcumRegistry) -> None:
     for line in MIMIC.rules("conversions"):
         factor, offset = float(line["factor"]), float(line["offset"])
         pair = line["from_unit"], line["to_unit"]
-        if pair in BY_MEANING:
-            assert line["event_type"] in BY_MEANING[pair][1], line
-            assert (factor, offset) == (BY_MEANING[pair][0], 0), line
+        if pair in BY_MEASURED_QUANTITY:
+            assert line["event_type"] in BY_MEASURED_QUANTITY[pair][1], line
+            assert (factor, offset) == (BY_MEASURED_QUANTITY[pair][0], 0), line
             continue
         for number in (0.0, 1.0, 37.5):
             expected = pytest.approx(_converted(ucum, number, *pair), rel=1e-12, abs=1e-12)
             assert number * factor + offset == expected, line
 
 
-def test_weight_is_used_where_a_rate_has_none() -> None:
+def test_weight_is_used_only_for_a_rate_per_patient() -> None:
     weighted = [line for line in MIMIC.rules("conversions") if line["weight"]]
     assert [(*_item(line), line["from_unit"], line["to_unit"], line["weight"]) for line in weighted] == [
         ("INPUT_START", "221749", "ug/min", "ug/kg/min", "divide")
     ]
 
 
-def test_equivalents_are_moles_for_monovalent_ions_only() -> None:
+def test_equivalents_equal_moles_only_for_monovalent_ions() -> None:
     divalent = _items(
         {"LAB": "50893 50808 51624 50960 50970 51077 51088 51095", "CHART": "225625 225667 220635 225677"}
     )
@@ -270,7 +270,7 @@ def test_equivalents_are_moles_for_monovalent_ions_only() -> None:
         ("DRUG_ORDER_START", "MoviPrep", "L", 1, "mL", 1000),
     ],
 )
-def test_numbers_end_in_their_unit(
+def test_numbers_are_converted_into_the_items_unit(
     measures: Measures, event_type: str, item: str, written: str | None, number: float, unit: str, converted: float
 ) -> None:
     rule = measures.rule(event_type, item, written)
@@ -289,7 +289,7 @@ def test_numbers_end_in_their_unit(
         ("INGREDIENT_START", "226060", "mcg/kg/min"),
     ],
 )
-def test_a_unit_that_the_item_does_not_have_stays(measures: Measures, event_type: str, item: str, written: str) -> None:
+def test_a_unit_that_cannot_be_converted_is_kept(measures: Measures, event_type: str, item: str, written: str) -> None:
     rule = measures.rule(event_type, item, written)
     assert rule.suffix
     assert not rule.conversion.changes
@@ -303,7 +303,7 @@ def _bounds(line: Line) -> tuple[float, float, float, float]:
     return low, high, _number(line["suspicious_low"], -inf), _number(line["suspicious_high"], inf)
 
 
-def test_limits_hold_together() -> None:
+def test_limits_are_consistent() -> None:
     units = {_item(line): line["unit"] for line in MIMIC.rules("units")}
     for line in MIMIC.rules("limits"):
         low, high, suspicious_low, suspicious_high = _bounds(line)
@@ -316,7 +316,7 @@ def test_limits_hold_together() -> None:
         assert units.get(_item(line)) or units.get((line["event_type"], "*")), line
 
 
-def test_limits_keep_to_the_figures_they_cite() -> None:
+def test_limits_are_within_the_figures_they_cite() -> None:
     for line in MIMIC.rules("limits"):
         assert problem_of_limits(line) is None, line
 
@@ -343,10 +343,10 @@ def test_cited_ranges_are_read(figures: str, found: tuple[float, float] | None) 
     ("change", "problem"),
     [
         ({}, None),
-        ({"high": "301"}, "high is 301, outside of every range in figures (0 to 300)"),
-        ({"suspicious_low": "-1"}, "suspicious_low is -1, outside"),
-        ({"high": "301", "source": "assumption of ours"}, None),
-        ({"figures": ""}, "figures has no range"),
+        ({"high": "301"}, "high is 301, outside all ranges in figures (0 to 300)"),
+        ({"suspicious_low": "-1"}, "suspicious_low is -1, outside all ranges"),
+        ({"high": "301", "source": "assumption of this project"}, None),
+        ({"figures": ""}, "figures contains no range"),
         ({"low": "", "high": ""}, None),
     ],
 )
@@ -382,11 +382,11 @@ def test_limits_are_the_union_and_the_narrowest(event_type: str, item: str, boun
 
 
 @pytest.mark.parametrize("item", ["220045", "220050", "220179", "220051", "220180", "220052", "220181", "220210"])
-def test_zero_is_kept_where_it_may_be_the_death(measures: Measures, item: str) -> None:
+def test_zero_is_kept_where_it_can_mean_death(measures: Measures, item: str) -> None:
     assert measures.limits["CHART", item].low == 0
 
 
-def test_numbers_meant_in_another_unit_cannot_be_meant_as_written(measures: Measures) -> None:
+def test_numbers_of_an_inferred_unit_are_impossible_as_written(measures: Measures) -> None:
     for line in MIMIC.rules("meant_units"):
         event_type, item = _item(line)
         low, high = float(line["low"]), float(line["high"])
@@ -398,12 +398,12 @@ def test_numbers_meant_in_another_unit_cannot_be_meant_as_written(measures: Meas
         ends = [number * float(line["factor"]) + float(line["offset"]) for number in (low, high)]
         assert limits.low <= min(ends) <= max(ends) <= limits.high, line
         if (event_type, item) not in UNIT_IN_LABEL:
-            own = measures.rule(event_type, item, {"223761": "°F", "temperature": "°F"}.get(item)).conversion
-            as_written = [number * own.factor + own.offset for number in (low, high)]
+            as_item = measures.rule(event_type, item, {"223761": "°F", "temperature": "°F"}.get(item)).conversion
+            as_written = [number * as_item.factor + as_item.offset for number in (low, high)]
             assert max(as_written) < limits.low or min(as_written) > limits.high, line
 
 
-def test_sentinels_are_whole_numbers_that_nobody_has_in_an_item_with_limits() -> None:
+def test_sentinels_are_large_integers_and_include_the_observed_ones() -> None:
     values = [line["value"] for line in MIMIC.rules("sentinels")]
     assert all(re.fullmatch(r"[1-9]\d{3,}", value) for value in values)
     assert {"999999", "1276103", "8888888", "9999"} <= set(values)
@@ -477,15 +477,15 @@ def test_every_numeric_item_of_the_demo_has_a_unit_or_a_reason(
     for event_type, item, written, low, high in demo_numbers:
         if event_type in measures.event_types - DRUGS and not measures.item_unit(event_type, item):
             without[event_type, item].append((written, low, high))
-    # The answers of lists have numbers, ticks are 1 or 0: no measurements, unless they are a score.
+    # Answers from lists are numbered and checkboxes are 1 or 0: they are not measurements, unless they are a score.
     answers = {key for key in without if key[0] == "CHART" and kinds[key[1]] in ("Text", "Checkbox")}
-    # What was done at one time has the number 1 and no unit.
+    # A procedure at a single time has the number 1 and no unit.
     tasks = {key for key, found in without.items() if key[0] == "ICU_PROCEDURE_END" and found == [(None, 1, 1)]}
     assert set(without) - answers - tasks == {key for text in NO_UNIT.values() for key in _items(text)}
     assert {event_type for event_type, *_ in demo_numbers} - measures.event_types == {"MICRO"}
 
 
-def test_every_unit_written_in_the_demo_is_spelled(
+def test_every_unit_written_in_the_demo_has_a_ucum_spelling(
     measures: Measures, demo_numbers: list[tuple[str, str, str | None, float, float]]
 ) -> None:
     ucum = _all_units()

@@ -1,4 +1,4 @@
-"""Standardising numbers: one unit an item, cited limits, and the source's number kept wherever it is changed."""
+"""Standardising numbers: one unit per item, cited limits, and the source's number kept whenever it is changed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def texts(values: list[str | None]) -> Texts:
 
 
 def apply(event_type: str, rows: list[tuple[str, str | None, float]], weights: list[float] | None = None) -> list[Any]:
-    """Standardise rows of item, unit and number; returns number, unit, raw value and unit, flags, suffix."""
+    """Standardise rows of item, unit and number; return number, unit, raw value, raw unit, flags and suffix."""
     items, units, numbers = zip(*rows, strict=True)
     kilograms = None if weights is None else np.array(weights)
     found = STANDARDISER.apply(event_type, texts(list(items)), texts(list(units)), np.array(numbers), kilograms)
@@ -85,12 +85,12 @@ def apply(event_type: str, rows: list[tuple[str, str | None, float]], weights: l
 )
 def test_one_number(event_type: str, item: str, unit: str | None, number: float, expected: tuple[Any, ...]) -> None:
     (got,) = apply(event_type, [(item, unit, number)])
-    value, wanted = got[0], expected[0]
-    assert math.isnan(value) if wanted is None else value == pytest.approx(wanted)
+    value, expected_value = got[0], expected[0]
+    assert math.isnan(value) if expected_value is None else value == pytest.approx(expected_value)
     assert got[1:] == expected[1:]
 
 
-def test_rates_of_the_whole_patient_need_a_weight() -> None:
+def test_rates_per_patient_need_a_weight() -> None:
     known, missing = apply("INPUT_START", [("221749", "mcg/min", 80.0)] * 2, [80.0, math.nan])
     assert known[0] == pytest.approx(1.0)
     assert known[1:] == ("ug/kg/min", "80", "mcg/min", {"unit_converted", "weight_used"}, None)
@@ -100,7 +100,9 @@ def test_rates_of_the_whole_patient_need_a_weight() -> None:
 @pytest.mark.parametrize(
     ("weight", "expected"), [(80, ("INPUT_START//221749", 1.0)), (1, ("INPUT_START//221749//ug/min", 80.0))]
 )
-def test_a_weight_of_1_kg_is_none(build_rows: Callable[..., Any], weight: float, expected: tuple[str, float]) -> None:
+def test_a_weight_of_1_kg_counts_as_missing(
+    build_rows: Callable[..., Any], weight: float, expected: tuple[str, float]
+) -> None:
     infusion = {"subject_id": SUBJECT["subject_id"], "itemid": 221749, "orderid": 5, "patientweight": weight}
     infusion |= {"starttime": "2150-01-01 08:00:00", "rate": 80, "rateuom": "mcg/min"}
     events = build_rows({"hosp/patients": [SUBJECT], "icu/inputevents": [infusion]}, standardise=True)
@@ -120,7 +122,7 @@ PAIRS = [
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(PAIRS), st.floats(-1e7, 1e7, allow_nan=False)), min_size=1, max_size=30))
-def test_raw_value_is_there_exactly_where_the_number_is_another(rows: list[tuple[Any, float]]) -> None:
+def test_raw_value_is_set_exactly_where_the_number_changed(rows: list[tuple[Any, float]]) -> None:
     for (event_type, item, written), number in rows:
         ((value, _, raw, _, _, _),) = apply(event_type, [(item, written, number)])
         if raw is None:
@@ -134,17 +136,17 @@ def test_raw_value_is_there_exactly_where_the_number_is_another(rows: list[tuple
 @given(st.lists(st.tuples(st.sampled_from(PAIRS), st.floats(-1e6, 1e6)), min_size=2, max_size=30), st.randoms())
 def test_a_row_does_not_depend_on_its_neighbours(rows: list[tuple[Any, float]], random: Any) -> None:
     event_type = rows[0][0][0]
-    mine = [(item, written, number) for (of, item, written), number in rows if of == event_type]
-    shuffled = mine.copy()
+    same_type = [(item, written, number) for (of, item, written), number in rows if of == event_type]
+    shuffled = same_type.copy()
     random.shuffle(shuffled)
-    alone = {repr(row): apply(event_type, [row])[0] for row in mine}
+    alone = {repr(row): apply(event_type, [row])[0] for row in same_type}
     for row, got in zip(shuffled, apply(event_type, shuffled), strict=True):
         assert str(got) == str(alone[repr(row)])
 
 
 @pytest.mark.parametrize("line", MIMIC.rules("conversions"), ids=lambda line: f"{line['from_unit']}-{line['to_unit']}")
-def test_conversions_lead_back(line: dict[str, str]) -> None:
-    """A number converted and converted back is the number: no factor is zero, none loses what float64 holds."""
+def test_conversions_can_be_reversed(line: dict[str, str]) -> None:
+    """Converting a number and back gives the same number: no factor is zero, and float64 loses nothing."""
     factor, offset = float(line["factor"] or 1), float(line["offset"] or 0)
     for number in (0.001, 1.0, 36.6, 98.6, 4711.0):
         assert (number * factor + offset - offset) / factor == pytest.approx(number)
@@ -152,7 +154,7 @@ def test_conversions_lead_back(line: dict[str, str]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(PAIRS), st.floats(-1e6, 1e6))
-def test_a_second_time_changes_nothing(pair: tuple[str, str, str | None], number: float) -> None:
+def test_standardising_twice_changes_nothing(pair: tuple[str, str, str | None], number: float) -> None:
     event_type, item, written = pair
     ((value, unit, _, _, _, suffix),) = apply(event_type, [(item, written, number)])
     if suffix is None and unit is not None and not math.isnan(value):
@@ -160,7 +162,7 @@ def test_a_second_time_changes_nothing(pair: tuple[str, str, str | None], number
         assert (again, unit_again) == (value, unit)
 
 
-# ---- whole builds ---------------------------------------------------------------------------------------------------
+# ---- in a build ------------------------------------------------------------------------------------------------------
 
 
 def lab(number: int, item: int, value: str, unit: str | None) -> dict[str, Any]:
@@ -170,7 +172,7 @@ def lab(number: int, item: int, value: str, unit: str | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_build_standardises_unless_told_not_to(build_rows: Callable[..., Any]) -> None:
+def test_a_build_standardises_by_default(build_rows: Callable[..., Any]) -> None:
     rows = {
         "hosp/patients": [SUBJECT],
         "hosp/labevents": [lab(1, 50983, "140", "mEq/L"), lab(2, 50983, "999999", "mEq/L")],
@@ -182,15 +184,15 @@ def test_a_build_standardises_unless_told_not_to(build_rows: Callable[..., Any])
     assert (written["numeric_value"], written["unit"], written["raw_unit"]) == (140.0, "mEq/L", None)
 
 
-def test_own_rules_win_and_are_recorded(build_rows: Callable[..., Any], tmp_path: Path) -> None:
-    own = tmp_path / "own" / "rules"
-    own.mkdir(parents=True)
+def test_custom_rules_take_precedence_and_are_recorded(build_rows: Callable[..., Any], tmp_path: Path) -> None:
+    custom = tmp_path / "overlay" / "rules"
+    custom.mkdir(parents=True)
     header = "event_type,item,low,high,suspicious_low,suspicious_high,figures,source\n"
-    (own / "limits.csv").write_text(header + "LAB,50983,100,120,,,100-120,our laboratory\n")
+    (custom / "limits.csv").write_text(header + "LAB,50983,100,120,,,100-120,our laboratory\n")
     rows = {"hosp/patients": [SUBJECT], "hosp/labevents": [lab(1, 50983, "140", "mEq/L")]}
-    event = build_rows(rows, standardise=True, overlay=own.parent).one(10_000_001, "LAB//50983")
+    event = build_rows(rows, standardise=True, overlay=custom.parent).one(10_000_001, "LAB//50983")
     assert (event["numeric_value"], event["raw_value"]) == (None, "140")
-    assert find_source(overlay=own.parent).rules_digest() != MIMIC.rules_digest()
+    assert find_source(overlay=custom.parent).rules_digest() != MIMIC.rules_digest()
 
 
 @pytest.mark.parametrize(
@@ -198,10 +200,13 @@ def test_own_rules_win_and_are_recorded(build_rows: Callable[..., Any], tmp_path
     [
         ("event_type,item\nLAB,1\n", "first line"),
         ("event_type,item,low,high,suspicious_low,suspicious_high,figures,source\nLAB,1,2\n", "line 2"),
-        ("event_type,item,low,high,suspicious_low,suspicious_high,figures,source\nLAB,1,2,3,,,,\n", "no source"),
+        (
+            "event_type,item,low,high,suspicious_low,suspicious_high,figures,source\nLAB,1,2,3,,,,\n",
+            "line 2: source is empty",
+        ),
     ],
 )
-def test_own_rules_that_cannot_be_used_are_named(tmp_path: Path, text: str, message: str) -> None:
+def test_custom_rules_that_cannot_be_used_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "limits.csv").write_text(text)
     with pytest.raises(RecipeError, match=message):
@@ -211,31 +216,31 @@ def test_own_rules_that_cannot_be_used_are_named(tmp_path: Path, text: str, mess
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        ("limit", "LAB,1,2,3,,,,me", "limit.csv is no rule table that can be added to"),
-        ("flags", "x,63,y,me", "flags.csv is no rule table"),
-        ("limits", "LAB,1,low,3,,,,me", "limits.csv, line 2: low is 'low', and must be a number"),
-        ("limits", "LAB,1,5,3,,,,me", "line 2: low is 5, above high"),
-        ("limits", "LABS,1,2,3,,,,me", "event_type is 'LABS', and must be an event type"),
-        ("conversions", "LAB,1,mg,g,,,,me", "line 2: factor and offset are needed"),
-        ("text_forms", "LAB,bound,<,(?P<bound>,me", "pattern is .* and must be a regular expression"),
-        ("text_remarks", "LAB,remark,x,y,,no,me", "kind is 'remark', and must be status or caveat"),
-        ("item_flags", "LAB,1,bad,me", "flag is 'bad', and must be a flag"),
+        ("limit", "LAB,1,2,3,,,,me", "limit.csv is not a rule table that you can add to"),
+        ("flags", "x,63,y,me", "flags.csv is not a rule table that you can add to"),
+        ("limits", "LAB,1,low,3,,,,me", "limits.csv, line 2: low is 'low', but must be a number"),
+        ("limits", "LAB,1,5,3,,,,me", "line 2: low is 5, but must not be greater than high"),
+        ("limits", "LABS,1,2,3,,,,me", "event_type is 'LABS', but must be an event type"),
+        ("conversions", "LAB,1,mg,g,,,,me", "line 2: factor and offset are required"),
+        ("text_forms", "LAB,bound,<,(?P<bound>,me", "pattern is .* but must be a regular expression"),
+        ("text_remarks", "LAB,remark,x,y,,no,me", "kind is 'remark', but must be status or caveat"),
+        ("item_flags", "LAB,1,bad,me", "flag is 'bad', but must be a flag"),
     ],
 )
-def test_a_build_names_the_line_of_an_own_rule_that_cannot_be(
+def test_a_build_names_the_line_of_an_invalid_custom_rule(
     release: Path, tmp_path: Path, name: str, line: str, message: str
 ) -> None:
-    own = tmp_path / "own" / "rules"
-    own.mkdir(parents=True)
+    custom = tmp_path / "overlay" / "rules"
+    custom.mkdir(parents=True)
     header = ",".join(MIMIC.rules(name)[0]) if name != "limit" else "event_type,item"
-    (own / f"{name}.csv").write_text(f"{header}\n{line}\n")
+    (custom / f"{name}.csv").write_text(f"{header}\n{line}\n")
     with pytest.raises(RecipeError, match=message):
-        ehrtraj.build(release, tmp_path / "out", "v", overlay=own.parent)
+        ehrtraj.build(release, tmp_path / "out", "v", overlay=custom.parent)
     assert not (tmp_path / "out").exists()
 
 
-def test_an_overlay_must_be_there_and_have_something_in_it(release: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="no such folder"):
+def test_an_overlay_must_exist_and_contain_recipes_or_rules(release: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="does not exist"):
         ehrtraj.build(release, tmp_path, "v", overlay=tmp_path / "nowhere")
     with pytest.raises(SettingsError, match="contains neither recipes/ nor rules/"):
         ehrtraj.build(release, tmp_path, "v", overlay=tmp_path)
@@ -252,13 +257,13 @@ def two_builds(tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.DataFrame, 
     return tuple(pl.read_parquet(dataset.path / "data" / "**" / "*.parquet") for dataset in datasets)
 
 
-def test_a_clean_release_passes_with_no_value_altered_but_by_conversion(
+def test_values_of_a_clean_release_change_only_by_conversion(
     two_builds: tuple[pl.DataFrame, pl.DataFrame],
 ) -> None:
     clean, raw = two_builds
     assert clean.height == raw.height
-    gone = clean.filter(pl.col("numeric_value").is_null(), pl.col("raw_value").is_not_null())
-    assert gone.is_empty(), gone["code"].value_counts()
+    nulled = clean.filter(pl.col("numeric_value").is_null(), pl.col("raw_value").is_not_null())
+    assert nulled.is_empty(), nulled["code"].value_counts()
     allowed = sum(rules.flags()[name] for name in ("unit_converted", "unit_inferred", "number_from_text"))
     changed = clean.filter(pl.col("raw_value").is_not_null())
     assert changed.height
@@ -277,7 +282,7 @@ def test_every_item_of_the_demo_ends_in_one_unit(demo_built: Path) -> None:
     assert several.collect().is_empty()
 
 
-# ---- seeing the rules -----------------------------------------------------------------------------------------------
+# ---- listing the rules ----------------------------------------------------------------------------------------------
 
 
 def test_rules_are_listed_and_explained() -> None:
@@ -296,6 +301,6 @@ def test_every_rule_table_is_listed() -> None:
     assert listed == {path.stem for folder in folders for path in folder.glob("*.csv")}
 
 
-def test_the_documentation_of_the_rules_is_that_of_the_files() -> None:
+def test_the_documentation_of_the_rules_matches_the_files() -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "rules.md"
-    assert page.read_text() == as_markdown(MIMIC.rules, "mimiciv"), "`make docs` writes it anew"
+    assert page.read_text() == as_markdown(MIMIC.rules, "mimiciv"), "run `make docs` to regenerate it"

@@ -1,4 +1,4 @@
-"""Texts where a number is expected, and remarks about results: each rule with an example, and what holds for all."""
+"""Texts in place of numbers, and remarks about results: an example of each rule, and properties of all."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def texts(values: list[str | None]) -> Texts:
 
 
 def read(event_type: str, rows: list[tuple[float | None, str | None, str | None]]) -> list[dict[str, Any]]:
-    """What rows of number, text and comment say, without what is null."""
+    """Return what is read from rows of number, text and comment, without nulls."""
     numbers = np.array([np.nan if n is None else n for n, _, _ in rows])
-    said = READER.read(event_type, numbers, texts([t for _, t, _ in rows]), texts([c for _, _, c in rows]))
-    if said is None:
+    result = READER.read(event_type, numbers, texts([t for _, t, _ in rows]), texts([c for _, _, c in rows]))
+    if result is None:
         return [{} if n is None else {"number": n} for n, _, _ in rows]
     columns: dict[str, list[Any]] = {
-        "number": [None if np.isnan(n) else n for n in said.numbers.tolist()],
-        "bound": [b or None for b in said.bounds.tolist()],
-        "text": said.text.take(),
-        "raw": said.raw.take(),
-        "flags": [{n for n, bit in rules.flags().items() if f & bit} or None for f in said.flags.tolist()],
-        **{name: column.to_pylist() for name, column in said.attributes().items()},
+        "number": [None if np.isnan(n) else n for n in result.numbers.tolist()],
+        "bound": [b or None for b in result.bounds.tolist()],
+        "text": result.text.take(),
+        "raw": result.raw.take(),
+        "flags": [{n for n, bit in rules.flags().items() if f & bit} or None for f in result.flags.tolist()],
+        **{name: column.to_pylist() for name, column in result.attributes().items()},
     }
     return [{name: column[i] for name, column in columns.items() if column[i] is not None} for i in range(len(rows))]
 
@@ -103,7 +103,7 @@ FLAG_OF = {
 
 
 @pytest.mark.parametrize("flag", FLAG_OF)
-def test_what_was_read_is_flagged(flag: str) -> None:
+def test_values_read_from_texts_are_flagged(flag: str) -> None:
     name, text = FLAG_OF[flag]
     (got,) = read("LAB", [(None, text, None)])
     assert got["flags"] == {flag}
@@ -140,8 +140,8 @@ def test_a_row_does_not_depend_on_its_neighbours(rows: list[Any], event_type: st
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=12))
-def test_nothing_that_the_source_said_is_lost(rows: list[Any]) -> None:
-    """A number stays; a text stays text_value, or is kept as raw or as attribute."""
+def test_no_value_of_the_source_is_lost(rows: list[Any]) -> None:
+    """A number is unchanged; a text stays text_value, or is kept as raw_value or as an attribute."""
     for (number, text, _), got in zip(rows, read("LAB", rows), strict=True):
         if number is not None:
             assert got["number"] == number
@@ -164,7 +164,7 @@ def test_every_line_has_a_source_and_known_event_types(table: str) -> None:
 
 
 @pytest.mark.parametrize("form", MIMIC.rules("text_forms"), ids=lambda f: f["form"] + f["operator"])
-def test_a_form_names_the_groups_of_its_kind(form: dict[str, str]) -> None:
+def test_the_pattern_of_a_form_has_the_groups_of_its_kind(form: dict[str, str]) -> None:
     groups = {"number": {"number"}, "bound": {"bound"}, "range": {"low", "high"}, "result": set()}[form["form"]]
     assert set(re.compile(form["pattern"]).groupindex) == groups
     pc.match_substring_regex(pa.array(["x"]), form["pattern"])
@@ -172,7 +172,7 @@ def test_a_form_names_the_groups_of_its_kind(form: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("remark", MIMIC.rules("text_remarks"), ids=lambda r: r["name"])
-def test_a_remark_is_a_pattern_and_a_word(remark: dict[str, str]) -> None:
+def test_a_remark_has_valid_patterns_and_a_name(remark: dict[str, str]) -> None:
     assert remark["kind"] in ("status", "caveat")
     assert re.fullmatch("[a-z_]+", remark["name"])
     assert remark["no_result"] in ("yes", "no")
@@ -180,7 +180,7 @@ def test_a_remark_is_a_pattern_and_a_word(remark: dict[str, str]) -> None:
         pc.match_substring_regex(pa.array(["x"]), pattern)
 
 
-def test_a_status_is_not_a_word_of_the_vocabulary() -> None:
+def test_words_that_are_a_result_are_not_read_as_a_status() -> None:
     words = [line["text"] for line in MIMIC.rules("text_results")]
     assert words == [word.upper() for word in words]
     got = read("LAB", [(None, None, f"{word}.") for word in words])
@@ -195,7 +195,7 @@ def lab(number: int, **columns: Any) -> dict[str, Any]:
     return row | {"charttime": "2150-01-01 08:00:00", "storetime": "2150-01-01 09:00:00"} | columns
 
 
-def test_a_bound_is_converted_and_can_be_searched_for(build_rows: Callable[..., Any]) -> None:
+def test_a_bound_is_converted_and_kept_in_attributes(build_rows: Callable[..., Any]) -> None:
     rows = {
         "hosp/patients": [SUBJECT],
         "hosp/labevents": [
@@ -215,15 +215,15 @@ def test_a_bound_is_converted_and_can_be_searched_for(build_rows: Callable[..., 
     assert found[3]["numeric_value"] == 25.5
 
 
-def test_own_texts_win(build_rows: Callable[..., Any], tmp_path: Any) -> None:
-    own = tmp_path / "own" / "rules"
-    own.mkdir(parents=True)
-    (own / "text_results.csv").write_text("event_types,text,source\nLAB,FULL OF STARS,the laboratory told me\n")
-    (own / "text_forms.csv").write_text(
+def test_custom_text_rules_take_precedence(build_rows: Callable[..., Any], tmp_path: Any) -> None:
+    custom = tmp_path / "overlay" / "rules"
+    custom.mkdir(parents=True)
+    (custom / "text_results.csv").write_text("event_types,text,source\nLAB,FULL OF STARS,our laboratory\n")
+    (custom / "text_forms.csv").write_text(
         "event_types,form,operator,pattern,source\nLAB,bound,<,under (?P<bound>[0-9]+),me\n"
     )
-    remark = "LAB,caveat,hemolyzed,PINK,,no,the laboratory told me"
-    (own / "text_remarks.csv").write_text(f"event_types,kind,name,pattern,unless,no_result,source\n{remark}\n")
+    remark = "LAB,caveat,hemolyzed,PINK,,no,our laboratory"
+    (custom / "text_remarks.csv").write_text(f"event_types,kind,name,pattern,unless,no_result,source\n{remark}\n")
     rows = {
         "hosp/patients": [SUBJECT],
         "hosp/labevents": [
@@ -232,10 +232,10 @@ def test_own_texts_win(build_rows: Callable[..., Any], tmp_path: Any) -> None:
             lab(3, valuenum=1, comments="rather pink"),
         ],
     }
-    first, second, third = build_rows(rows, standardise=True, overlay=own.parent).of(10_000_001, "LAB//")
+    first, second, third = build_rows(rows, standardise=True, overlay=custom.parent).of(10_000_001, "LAB//")
     assert first["text_value"] == "Full of stars"
     assert second["attributes"]["bound"] == 5
     assert (second["attributes"].get("caveat"), third["attributes"]["caveat"]) == (None, "hemolyzed")
     assert json.loads((tmp_path / "out" / "rows" / "manifest.json").read_text())["settings"]["overlay"] == str(
-        own.parent
+        custom.parent
     )

@@ -9,12 +9,12 @@ from ehrtraj.rules import Read
 
 @dataclass(frozen=True)
 class CopiedResult:
-    """Values of one code repeat those of another at the same time.
+    """A code whose values repeat those of another code at the same time.
 
     Attributes:
-        code: that repeats.
-        of_code: that is repeated.
-        tolerance: by which they may differ, in the item's own unit.
+        code: the repeating code.
+        of_code: the repeated code.
+        tolerance: maximum difference of the values, in the item's unit.
     """
 
     code: str
@@ -23,7 +23,7 @@ class CopiedResult:
 
 
 def copied_results(read: Read) -> tuple[CopiedResult, ...]:
-    """Return all pairs of a source, those of its user included."""
+    """Return all pairs of a source, including those of the user's overlay."""
     lines = read("copied_results")
     pairs = {
         (f"{r['event_type']}//{r['item']}", f"{r['of_event_type']}//{r['of_item']}"): float(r["tolerance"])

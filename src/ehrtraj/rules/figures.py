@@ -1,8 +1,8 @@
-"""The published ranges that a line of `limits.csv` cites, and whether its limits keep to them.
+"""Check that the limits in a line of `limits.csv` are within the published ranges that it cites.
 
-`figures` holds one range for each source, as `R 0-300; C 21.5-40 %; E 14-330; M above 0, below 300`: ranges `a-b`,
-bounds `from a`, `above a`, `up to b` and `below b`. What is given in another unit is repeated in the item's own behind
-an equals sign: `C 0-10000 ng/L = 0-10 ng/mL`. What a dataset of patients holds (`DATASET: ...`) is not a limit.
+The column `figures` contains one range per source, such as `R 0-300; C 21.5-40 %; E 14-330; M above 0, below 300`:
+ranges `a-b`, and bounds `from a`, `above a`, `up to b` and `below b`. A range in another unit is repeated in the item's
+unit after an equals sign: `C 0-10000 ng/L = 0-10 ng/mL`. The range found in a dataset (`DATASET: ...`) is not a limit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LOW, _HIGH = ("low", "suspicious_low"), ("high", "suspicious_high")
 
 
 def cited_range(figures: str) -> tuple[float, float] | None:
-    """The union of the ranges in the column `figures`; None where there is none.
+    """Return the union of the ranges in the column `figures`, or None if it contains none.
 
     Args:
         figures: ranges by source, separated by semicolons.
@@ -44,24 +44,24 @@ def cited_range(figures: str) -> tuple[float, float] | None:
 
 
 def problem_of_limits(line: Mapping[str, str]) -> str | None:
-    """What is wrong with the limits of a line: they go beyond every range that it cites, and do not say so.
+    """Return the problem with the limits of a line if they exceed every cited range without declaring it.
 
     Args:
-        line: of `limits.csv`, with numbers in its limits.
+        line: line of `limits.csv` whose limits are numbers.
 
     Returns:
-        A sentence; None where nothing is wrong, or where `source` names the limit an assumption.
+        A sentence, or None if there is no problem or `source` declares the limit as an assumption.
     """
     if _ASSUMED in line["source"]:
         return None
     found = cited_range(line["figures"])
     if found is None:
-        return "figures has no range: cite those that the limits follow from, such as `C 0-300`"
+        return "figures contains no range: cite the ranges that the limits are based on, such as `C 0-300`"
     low, high = found
     for column in (*_LOW, *_HIGH):
         if line[column] and not low <= float(line[column]) <= high:
             return (
-                f"{column} is {line[column]}, outside of every range in figures ({low:g} to {high:g}). Correct it, or "
-                f"write in source that it is an {_ASSUMED}"
+                f"{column} is {line[column]}, outside all ranges in figures ({low:g} to {high:g}). Correct it, or "
+                f"declare it as an {_ASSUMED} in source"
             )
     return None

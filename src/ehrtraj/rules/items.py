@@ -1,4 +1,4 @@
-"""The rule table of codes that carry a flag by themselves, whatever the row says."""
+"""The rule table of codes that always have a flag, whatever the row contains."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ _REST = "*"
 
 
 class ItemFlags:
-    """`item_flags.csv`: by the item, by its first part (`Not Given//*`), or for all others of an event type (`*`).
+    """`item_flags.csv`: flags by item, by the item's first part (`Not Given//*`), or for all other items (`*`).
 
     Attributes:
-        event_types: that the table speaks of.
+        event_types: the event types in the table.
     """
 
     def __init__(self, read: Read) -> None:
         """Read the table.
 
         Args:
-            read: reads a rule table of the source.
+            read: function that reads a rule table of the source.
         """
         known = rules.flags()
         self._flags: dict[tuple[str, str], int] = {}
@@ -29,7 +29,7 @@ class ItemFlags:
         self.event_types = frozenset(event_type for event_type, _ in self._flags)
 
     def of(self, event_type: str, item: str | None) -> int:
-        """Return the bits that all events of an item have."""
+        """Return the flag bits that all events of an item have."""
         if item is None:
             return 0
         for key in (item, f"{item.split('//')[0]}//{_REST}", _REST):

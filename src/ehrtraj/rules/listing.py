@@ -1,4 +1,4 @@
-"""What the rule tables say, for people: all of them, those of one item, or as a page of documentation."""
+"""Lists of rules for people: all tables, the rules of one item, or a page of documentation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class RuleTable:
     """One rule table.
 
     Attributes:
-        name: without its ending.
-        about: what it is for.
-        flags: that its rules give to events.
-        lines: each line by column; the last column is the source.
+        name: without file ending.
+        about: purpose of the table.
+        flags: flags that its rules set on events.
+        lines: values of each line by column; the last column is the source.
     """
 
     name: str
@@ -26,10 +26,10 @@ class RuleTable:
 
 
 def all_tables(read: Read) -> list[RuleTable]:
-    """Return every rule table of a source, a user's own lines included.
+    """Return all rule tables of a source, including the lines of the user's overlay.
 
     Args:
-        read: reads a rule table of the source.
+        read: function that reads a rule table of the source.
     """
     return [
         RuleTable(entry["table"], entry["about"], tuple(entry["flags"].split()), read(entry["table"]))
@@ -38,18 +38,18 @@ def all_tables(read: Read) -> list[RuleTable]:
 
 
 def about_item(item: str, read: Read) -> list[RuleTable]:
-    """Return the lines that speak of an item (`50912`), a code (`LAB//50912`) or a word, whatever their table.
+    """Return the lines of all tables that apply to an item (`50912`), a code (`LAB//50912`) or a word.
 
-    Lines that hold for all items of an event type are among them where a code is asked for and none names it, and
-    general conversions where they lead to the item's own unit.
+    For a code that no line names, they include lines for all items of its event type. General conversions are included
+    if they convert into the item's unit.
     """
     event_type, _, bare = item.partition("//") if "//" in item else ("", "", item)
     found: list[RuleTable] = []
     item_units: set[str] = set()
     for table in all_tables(read):
-        lines = [line for line in table.lines if _speaks_of(line, event_type, bare)]
+        lines = [line for line in table.lines if _applies_to(line, event_type, bare)]
         if table.name == "conversions":
-            lines = [line for line in lines if _leads_to(line, item_units)]
+            lines = [line for line in lines if _converts_for(line, item_units)]
         elif specific := [line for line in lines if line.get("item") != "*"]:
             lines = specific
         item_units |= {line["unit"] for line in lines if table.name == "units"}
@@ -58,24 +58,24 @@ def about_item(item: str, read: Read) -> list[RuleTable]:
     return found
 
 
-def _leads_to(conversion: dict[str, str], units: set[str]) -> bool:
-    """Whether a conversion is for the item, or leads to its unit; an item without one has those of its event type."""
+def _converts_for(conversion: dict[str, str], units: set[str]) -> bool:
+    """Return whether a conversion is for the item, converts into its unit, or (without one) is for its event type."""
     if conversion["item"] != "*":
         return True
     return conversion["to_unit"] in units if units else conversion["event_type"] != "*"
 
 
-def _speaks_of(line: dict[str, str], event_type: str, item: str) -> bool:
+def _applies_to(line: dict[str, str], event_type: str, item: str) -> bool:
     if "item" in line:
-        return any(_is_of(line, prefix, event_type, item) for prefix in ("", "of_") if f"{prefix}item" in line)
+        return any(_names_item(line, prefix, event_type, item) for prefix in ("", "of_") if f"{prefix}item" in line)
     if event_type and line.get("begins"):
         return f"{event_type}//{item}".startswith(line["begins"] + "//")
     cells = [value.lower() for name, value in line.items() if name != "source"]
     return not event_type and item.lower() in cells
 
 
-def _is_of(line: dict[str, str], prefix: str, event_type: str, item: str) -> bool:
-    """Whether a line names an item, by itself, by its first part (`Not Given//*`) or as one of all (`*`)."""
+def _names_item(line: dict[str, str], prefix: str, event_type: str, item: str) -> bool:
+    """Return whether a line applies to an item: by its name, its first part (`Not Given//*`) or as any item (`*`)."""
     event_types, named = (line.get(f"{prefix}event_type") or line["event_types"]).split(), line[f"{prefix}item"]
     if not event_type:
         return named == item
@@ -84,11 +84,11 @@ def _is_of(line: dict[str, str], prefix: str, event_type: str, item: str) -> boo
 
 
 def as_markdown(read: Read, source: str) -> str:
-    """Return the page that documents every rule, made from the files."""
+    """Return the documentation page of all rules, generated from the files."""
     parts = [
         "# Rules\n",
-        "Made by `ehrtraj rules docs` from `src/ehrtraj/rules/*.csv`, which hold for every source, and\n"
-        f"`src/ehrtraj/sources/{source}/rules/*.csv`: change a rule there, not here.\n",
+        "Generated by `ehrtraj rules docs` from `src/ehrtraj/rules/*.csv`, which apply to every source, and\n"
+        f"`src/ehrtraj/sources/{source}/rules/*.csv`. Change rules there, not on this page.\n",
     ]
     for table in all_tables(read):
         columns = columns_of(table.name)
@@ -99,6 +99,6 @@ def as_markdown(read: Read, source: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text as a table shows it: what separates cells, or would make a link of brackets, is escaped."""
+    """Escape a text for a Markdown table: cell separators, and brackets that would become a link."""
     text = text.replace("|", "\\|").replace("\n", " ")
     return re.sub(r"\](?=[\[(])", r"]\\", text)

@@ -1,7 +1,7 @@
-"""The rule tables of numbers: which unit an item's numbers end in, how they get there, and which numbers cannot be.
+"""The rule tables of numbers: the unit of each item, the conversions into it, and which numbers are impossible.
 
-`units.csv`, `spellings.csv`, `conversions.csv`, `meant_units.csv`, `limits.csv` and `sentinels.csv`, read into one
-object that answers for an event type, an item and a unit as the source writes it.
+`units.csv`, `spellings.csv`, `conversions.csv`, `meant_units.csv`, `limits.csv` and `sentinels.csv` are read into one
+object, which is queried by event type, item and unit as written in the source.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ ANY = "*"
 
 @dataclass(frozen=True)
 class Conversion:
-    """to = number * factor + offset, and then times or by the patient's weight.
+    """number * factor + offset, then optionally multiplied or divided by the patient's weight.
 
     Attributes:
-        factor, offset: of the conversion.
-        weight: 1 to multiply by kg of body weight, -1 to divide, 0 for neither.
+        factor, offset: coefficients of the conversion.
+        weight: 1 to multiply by the body weight in kg, -1 to divide by it, 0 for neither.
     """
 
     factor: float = 1.0
@@ -30,17 +30,17 @@ class Conversion:
 
     @property
     def changes(self) -> bool:
-        """Whether a number is another one after it."""
+        """Whether it changes numbers."""
         return self.factor != 1.0 or self.offset != 0.0 or self.weight != 0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a number of an item may be, in the item's own unit, bounds included.
+    """Limits of an item's numbers in the item's unit, bounds included.
 
     Attributes:
-        low, high: beyond them a number is impossible.
-        suspicious_low, suspicious_high: beyond them it is only worth a look.
+        low, high: a number beyond them is impossible.
+        suspicious_low, suspicious_high: a number beyond them is suspicious, but kept.
     """
 
     low: float = -inf
@@ -50,8 +50,8 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Meant:
-    """Numbers from `low` to `high` were meant in another unit than the one written."""
+class InferredUnit:
+    """Numbers from `low` to `high` were recorded in a different unit than the one written."""
 
     low: float
     high: float
@@ -60,17 +60,17 @@ class Meant:
 
 @dataclass(frozen=True)
 class Rule:
-    """What happens to the numbers of one item written in one unit.
+    """How to treat the numbers of one item that are written in one unit.
 
     Attributes:
-        item: as in the code.
-        unit: that the numbers have afterwards; UCUM, or as written where that is not known.
-        written: the unit as the source writes it.
-        suffix: the unit, where it belongs into the code because it is not the item's own.
-        conversion: into that unit.
-        meant: numbers that were meant otherwise.
-        limits: in that unit.
-        flags: bits of all numbers under this rule.
+        item: the item as in the code.
+        unit: unit of the numbers afterwards, in UCUM, or as written if it is unknown.
+        written: the unit as written in the source.
+        suffix: the unit, if it must be part of the code because it is not the item's unit.
+        conversion: conversion into `unit`.
+        meant: ranges of numbers that were recorded in a different unit.
+        limits: limits in `unit`.
+        flags: flag bits of all numbers under this rule.
     """
 
     item: str | None
@@ -78,7 +78,7 @@ class Rule:
     written: str | None
     suffix: str | None = None
     conversion: Conversion = Conversion()
-    meant: tuple[Meant, ...] = ()
+    meant: tuple[InferredUnit, ...] = ()
     limits: Limits = Limits()
     flags: int = 0
 
@@ -93,13 +93,13 @@ def _conversion(line: dict[str, str]) -> Conversion:
 
 
 class Measures:
-    """The rule tables of numbers, looked up by event type, item and unit as written."""
+    """The rule tables of numbers, queried by event type, item and unit as written."""
 
     def __init__(self, read: Read) -> None:
         """Read the tables.
 
         Args:
-            read: reads a rule table of the source.
+            read: function that reads a rule table of the source.
         """
         self.spellings = {line["written"].lower(): line["ucum"] for line in read("spellings")}
         self.units = {(line["event_type"], line["item"]): line["unit"] for line in read("units")}
@@ -116,11 +116,11 @@ class Measures:
             )
             for line in read("limits")
         }
-        self.meant: dict[tuple[str, str], tuple[Meant, ...]] = {}
+        self.meant: dict[tuple[str, str], tuple[InferredUnit, ...]] = {}
         for line in read("meant_units"):
             key = line["event_type"], line["item"]
-            one = Meant(float(line["low"]), float(line["high"]), _conversion(line))
-            self.meant[key] = (*self.meant.get(key, ()), one)
+            inferred = InferredUnit(float(line["low"]), float(line["high"]), _conversion(line))
+            self.meant[key] = (*self.meant.get(key, ()), inferred)
         self.sentinels = tuple(float(line["value"]) for line in read("sentinels"))
         self.event_types = frozenset(event_type for event_type, _ in self.units)
         self._into = {
@@ -130,63 +130,63 @@ class Measures:
         }
 
     def item_unit(self, event_type: str, item: str) -> str | None:
-        """Return the unit that an item's numbers end in; None where no rule says one."""
+        """Return the unit of an item's standardised numbers, or None if no rule sets one."""
         return self.units.get((event_type, item)) or self.units.get((event_type, ANY)) or None
 
     def spelled(self, written: str | None) -> str | None:
-        """Return a written unit in UCUM: "" where it says that there is none, None where it is not known."""
+        """Return a written unit in UCUM: "" if it means "no unit", None if it is unknown."""
         text = (written or "").strip().lower()
         return self.spellings.get(text) if text else ""
 
     def conversion(self, event_type: str, item: str, source: str, target: str) -> Conversion | None:
-        """Return how to get from one UCUM unit to another: by the item, the event type, or in general."""
+        """Return the conversion between two UCUM units: of the item, of the event type, or a general one."""
         for key in ((event_type, item), (event_type, ANY), (ANY, ANY)):
             if found := self.conversions.get((*key, source, target)):
                 return found
         return None
 
     def rule(self, event_type: str, item: str | None, written: str | None) -> Rule:
-        """Return what happens to the numbers of an item that stand in a unit as written."""
+        """Return how to treat the numbers of an item that are written in a unit."""
         if item is None:
             return Rule(None, written, written)
-        spelled, own = self.spelled(written), self.item_unit(event_type, item)
+        spelled, item_unit = self.spelled(written), self.item_unit(event_type, item)
         meant, limits = self.meant.get((event_type, item), ()), self.limits.get((event_type, item), Limits())
         flags = rules.flags()
         if spelled is None:
             return Rule(item, written, written, suffix=written, flags=flags["unit_unlisted"])
         if spelled == "":
-            assumed = flags["unit_assumed"] if own and not _is_bare(own) else 0
-            return Rule(item, own, written, meant=meant, limits=limits, flags=assumed)
-        if own is None:
+            assumed = flags["unit_assumed"] if item_unit and not _is_bare(item_unit) else 0
+            return Rule(item, item_unit, written, meant=meant, limits=limits, flags=assumed)
+        if item_unit is None:
             return self._without_item_unit(event_type, item, written, spelled)
-        if spelled == own:
-            return Rule(item, own, written, meant=meant, limits=limits)
-        conversion = self.conversion(event_type, item, spelled, own)
+        if spelled == item_unit:
+            return Rule(item, item_unit, written, meant=meant, limits=limits)
+        conversion = self.conversion(event_type, item, spelled, item_unit)
         if conversion is None:
             return Rule(item, spelled, written, suffix=spelled, flags=flags["unit_unlisted"])
-        noted = flags["unit_converted"] if conversion.changes else 0
-        noted |= flags["weight_used"] if conversion.weight else 0
-        return Rule(item, own, written, None, conversion, meant, limits, noted)
+        flag_bits = flags["unit_converted"] if conversion.changes else 0
+        flag_bits |= flags["weight_used"] if conversion.weight else 0
+        return Rule(item, item_unit, written, None, conversion, meant, limits, flag_bits)
 
     def _without_item_unit(self, event_type: str, item: str, written: str | None, spelled: str) -> Rule:
-        """An item that may have any unit, as a drug's dose: its unit is always part of the code."""
+        """Return the rule for an item that can have any unit, such as a drug's dose: the unit is part of the code."""
         target = self._into.get((event_type, ANY, spelled))
         if target is None:
             return Rule(item, spelled, written, suffix=spelled)
         conversion = self.conversions[event_type, ANY, spelled, target]
-        noted = rules.flags()["unit_converted"] if conversion.changes else 0
-        return Rule(item, target, written, suffix=target, conversion=conversion, flags=noted)
+        flag_bits = rules.flags()["unit_converted"] if conversion.changes else 0
+        return Rule(item, target, written, suffix=target, conversion=conversion, flags=flag_bits)
 
     def spelling_only(self, item: str | None, written: str | None) -> Rule:
         """Return the rule for rows without a number: only the spelling of the unit changes."""
         return Rule(item, self.spelled(written) or written or None, written)
 
     def without_weight(self, item: str | None, written: str | None) -> Rule:
-        """Return the rule for rows whose conversion needs a weight that nobody knew: number and unit stay."""
+        """Return the rule for rows whose conversion needs an unknown weight: number and unit are unchanged."""
         unit = self.spelled(written) or written
         return Rule(item, unit, written, suffix=unit, flags=rules.flags()["weight_placeholder"])
 
 
 def _is_bare(unit: str) -> bool:
-    """Whether numbers of a unit are usually written without one."""
+    """Return whether numbers in this unit are usually written without it."""
     return unit in ("1", "[pH]") or unit.startswith("{")

@@ -1,4 +1,4 @@
-"""A user's own rule tables, checked before a build uses them: a mistake is told with its file and line."""
+"""Check the rule tables of a user's overlay before a build uses them. Errors name the file and line."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ehrtraj.rules.figures import problem_of_limits
 from ehrtraj.rules.ucum import is_ucum
 from ehrtraj.user_files import UserFile
 
-# What the code itself depends on: not for users to add to.
+# Tables that the code depends on: users cannot add to them.
 _FIXED = ("about", "flags")
-# What a source decides: an overlay adds event types with its tables.
+# Tables that only a source can have: an overlay declares event types together with its tables.
 _OF_SOURCES = ("event_types", "planned_event_types", "intervals")
 VOCABULARY_SETTINGS = ("gem", "concept_maps", "vocabulary")
-"""Settings that each name a folder of vocabularies."""
+"""Settings whose value is a folder of vocabularies."""
 _NUMBER = re.compile(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?")
 
 
@@ -50,9 +50,9 @@ _CHECKS: dict[str, _Check] = {
     "operator": (lambda text: text in ("<", "<=", ">", ">="), "<, <=, > or >="),
     "kind": (lambda text: text in ("status", "caveat"), "status or caveat"),
     "no_result": (lambda text: text in ("yes", "no"), "yes or no"),
-    "file": (lambda text: "/" not in text and "\\" not in text, "the name of a file, without folders"),
+    "file": (lambda text: "/" not in text and "\\" not in text, "a file name without folders"),
 }
-"""What the cells of a column must be, where they are not empty."""
+"""What the non-empty cells of a column must be."""
 _GROUPS: dict[str, tuple[str, ...]] = {
     "number": ("number",),
     "bound": ("bound",),
@@ -65,10 +65,10 @@ _CHECKS_OF_TABLE: dict[tuple[str, str], _Check] = {
     ("code_forms", "form"): _PATTERN,
     ("vocabularies", "setting"): (
         lambda text: text in VOCABULARY_SETTINGS,
-        "a setting that names a folder of vocabularies",
+        f"one of {', '.join(VOCABULARY_SETTINGS)}",
     ),
 }
-_NEEDED = {
+_REQUIRED = {
     "spellings": ("written",),
     "units": ("event_type",),
     "conversions": ("event_type", "item", "from_unit", "to_unit"),
@@ -91,12 +91,12 @@ def check_overlay_rules(folder: UserFile, event_types: Collection[str], *, of_so
     """Check a folder of custom rule tables.
 
     Args:
-        folder: with the tables.
-        event_types: that there are, custom ones among them.
-        of_source: whether they are those of a source, and not of an overlay.
+        folder: folder with the tables.
+        event_types: all event types, including custom ones.
+        of_source: whether the tables belong to a source instead of an overlay.
 
     Raises:
-        RecipeError: if a file is no rule table, or a line of it cannot be used.
+        RecipeError: if a file is not a rule table, or one of its lines cannot be used.
     """
     fixed = _FIXED if of_source else (*_FIXED, *_OF_SOURCES)
     known = [line["table"] for line in rules.read_general("about") if line["table"] not in fixed]
@@ -106,41 +106,41 @@ def check_overlay_rules(folder: UserFile, event_types: Collection[str], *, of_so
         if path.suffix.lower() != ".csv":
             continue
         if name.removesuffix(".csv") not in known:
-            raise RecipeError(f"{path} is no rule table that can be added to. There are: {', '.join(sorted(known))}")
+            raise RecipeError(f"{path} is not a rule table that you can add to. Use one of {', '.join(sorted(known))}")
         for number, line in rules.overlay_lines(path.stem, folder):
             if problem := _problem(path.stem, line, event_types):
                 raise RecipeError(f"{path}, line {number}: {problem}")
 
 
 def _problem(table: str, line: dict[str, str], event_types: set[str]) -> str | None:
-    """What is wrong with a line; None where nothing is."""
+    """Return the problem with a line, or None."""
     for column in _EVENT_TYPES:
         if unknown := [name for name in line.get(column, "").split() if name not in event_types]:
-            return f"{column} is '{unknown[0]}', and must be an event type of event_types.csv"
-    for column in _NEEDED.get(table, ()):
+            return f"{column} is '{unknown[0]}', but must be an event type of event_types.csv"
+    for column in _REQUIRED.get(table, ()):
         if not line[column].strip():
             return f"{column} is empty"
     for column, text in line.items():
         check = _CHECKS_OF_TABLE.get((table, column)) or _CHECKS.get(column)
         if text and check is not None and not check[0](text):
-            return f"{column} is '{text}', and must be {check[1]}"
+            return f"{column} is '{text}', but must be {check[1]}"
     low, high = line.get("low", ""), line.get("high", "")
     if low and high and float(low) > float(high):
-        return f"low is {low}, above high, which is {high}"
+        return f"low is {low}, but must not be greater than high, which is {high}"
     if "factor" in line and not (line["factor"] and line["offset"] and float(line["factor"])):
-        return "factor and offset are needed (1 and 0 change nothing), and factor is not 0"
+        return "factor and offset are required (1 and 0 change nothing), and factor must not be 0"
     for column in _UNITS:
         if line.get(column) and not is_ucum(line[column]):
-            return f"{column} is '{line[column]}', which is not a unit in UCUM"
+            return f"{column} is '{line[column]}', which is not a valid UCUM unit"
     if table == "limits":
         return problem_of_limits(line)
     return _problem_of_form(line) if table == "text_forms" else None
 
 
 def _problem_of_form(line: dict[str, str]) -> str | None:
-    """What is wrong with the pattern of a form: the groups that its numbers are read from."""
+    """Return the problem with a form's operator or with the groups of its pattern, or None."""
     if (line["form"] == "bound") != bool(line["operator"]):
-        return "operator is needed for a bound, and for nothing else"
+        return "operator is required for the form bound, and must be empty for all other forms"
     needed = _GROUPS[line["form"]]
     if not needed:
         return None

@@ -1,6 +1,6 @@
-"""The rule tables of texts: what stands where a number is expected, and what the laboratory remarks about a result.
+"""The rule tables of texts: texts in place of numbers, and the laboratory's remarks about results.
 
-`text_forms.csv`, `text_results.csv` and `text_remarks.csv`, read into one object for each event type.
+`text_forms.csv`, `text_results.csv` and `text_remarks.csv` are read into one object per event type.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ FormKind = Literal["number", "bound", "range", "result"]
 
 @dataclass(frozen=True)
 class Form:
-    """A way to write what is not a plain number.
+    """A form of text for a value that is not a plain number.
 
     Attributes:
-        kind: `number`, `bound`, `range` or `result` (words that are a result as they stand).
-        operator: of a bound: `<`, `<=`, `>` or `>=`.
-        pattern: regular expression (RE2) for the whole text, without regard to case; its groups are named `number`,
+        kind: `number`, `bound`, `range` or `result` (words that are themselves a result).
+        operator: operator of a bound: `<`, `<=`, `>` or `>=`.
+        pattern: case-insensitive regular expression (RE2) for the complete text; its groups are named `number`,
             `bound`, `low` and `high`.
     """
 
@@ -31,14 +31,14 @@ class Form:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something that a text says about a result.
+    """A remark in a text about a result.
 
     Attributes:
-        kind: the attribute that it goes to, `status` or `caveat`.
-        name: what that attribute says then.
-        pattern: regular expression (RE2) for a part of the text, without regard to case.
-        unless: as pattern, for texts that deny it; empty for none.
-        no_result: whether a text that says so is no result.
+        kind: the attribute that receives it, `status` or `caveat`.
+        name: value of that attribute.
+        pattern: case-insensitive regular expression (RE2) for a part of the text.
+        unless: pattern of texts that deny the remark; empty if none do.
+        no_result: whether such a text means that there is no result.
     """
 
     kind: str
@@ -53,9 +53,9 @@ class TextRules:
     """The rules for the texts of one event type.
 
     Attributes:
-        forms: in the order in which they are tried.
-        results: words that are a result, in capitals.
-        remarks: in the order in which an event names them.
+        forms: forms in the order in which they are tried.
+        results: words that are a result, in upper case.
+        remarks: remarks in the order in which an event lists them.
     """
 
     forms: list[Form] = field(default_factory=list)
@@ -67,8 +67,8 @@ def text_rules(read: Read, read_special_first: Read) -> dict[str, TextRules]:
     """Return the rules for texts by event type.
 
     Args:
-        read: reads a rule table of the source; a later remark takes the place of one of the same kind and name.
-        read_special_first: the same with the user's lines first: the first form that fits counts.
+        read: function that reads a rule table of the source; a later remark replaces one of the same kind and name.
+        read_special_first: the same function with the user's lines first, because the first matching form is used.
     """
     found: dict[str, TextRules] = {}
     for line in read_special_first("text_forms"):

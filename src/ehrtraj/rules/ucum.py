@@ -1,4 +1,4 @@
-"""Whether a text is a unit in UCUM (Unified Code for Units of Measure)."""
+"""Check units against UCUM (Unified Code for Units of Measure)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from functools import cache
 
 @cache
 def is_ucum(text: str) -> bool:
-    """Whether a text is a valid unit, such as `mg/dL`, `mm[Hg]` or `{unit}/h`.
+    """Return whether a text is a valid unit, such as `mg/dL`, `mm[Hg]` or `{unit}/h`.
 
     Args:
         text: not empty.
     """
-    # They take a fifth of a second, which only a build with an overlay spends.
+    # These imports take a fifth of a second; only a build with an overlay needs them.
     from lark.exceptions import LarkError
     from ucumvert import get_ucum_parser
 
