@@ -1,14 +1,14 @@
-"""How a table and a limit are added, in a copy of the source's folder: each takes at most three files.
+"""Adding a table and a limit, in a copy of the source's folder: each needs changes in at most three files.
 
-A table of patients takes
+A patient table needs
 
-1. its columns, in the file of the release that has it first;
-2. its recipe, whose header declares the key columns and any event type of its own;
-3. its example beside the recipe, whose rows use each of its columns: `test_contributing.py` builds it.
+1. its columns, in the file of the first release that contains it;
+2. its recipe, whose header declares the key columns and new event types;
+3. its example beside the recipe, with rows that use each of its columns: `test_contributing.py` builds it.
 
-A limit takes a line with its citation in `rules/limits.csv`, and where the item has none yet, its unit in `units.csv`
-and its concept in `concepts.csv`. A format of exports takes one file, see `test_export_formats.py`. `make docs` then
-writes the generated pages.
+A limit needs a line with its citation in `rules/limits.csv` and, if the item has none yet, its unit in `units.csv` and
+its concept in `concepts.csv`. An export format needs one file, see `test_export_formats.py`. `make docs` then writes
+the generated pages.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ column,hosp/allergies,substance,string,,invented
 column,hosp/allergies,typed_by,string,,invented
 """
 RECIPE = """\
--- hosp/allergies: a substance to which the patient is allergic, one a row.
+-- hosp/allergies: a substance to which the patient is allergic, one per row.
 -- keys: subject_id allergy_id recorded_time | allergy_id
 -- event type: ALLERGY | 235 | Allergy, when it was recorded | invented
 -- left out: typed_by | who typed it, not what happened to the patient
@@ -70,12 +70,12 @@ subject_id,allergy_id,recorded_time,substance,typed_by
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the source's folder, to be changed."""
+    """A copy of the source's folder for a test to change."""
     return Path(shutil.copytree(MIMIC.folder, tmp_path / "mimiciv"))
 
 
 def changed_files(folder: Path) -> list[str]:
-    """Files of the copy that are new, or differ from those of the source."""
+    """Return the files of the copy that are new or differ from those of the source."""
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     _, differ, new = filecmp.cmpfiles(MIMIC.folder, folder, names, shallow=False)
     return sorted(differ + new)
@@ -93,7 +93,7 @@ def add_table(folder: Path) -> None:
 # A table --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_table_takes_its_columns_its_recipe_and_its_example(
+def test_a_table_needs_its_columns_its_recipe_and_its_example(
     folder: Path, release: Path, tmp_path: Path, trajectories_of: Callable[[Path], Any]
 ) -> None:
     add_table(folder)
@@ -120,16 +120,16 @@ def test_a_table_takes_its_columns_its_recipe_and_its_example(
     assert ehrtraj.check(result.path, max_cpus=1).broken == []
 
 
-def test_all_else_of_the_dataset_stays_as_it_is(
+def test_the_rest_of_the_dataset_is_unchanged(
     folder: Path, release: Path, tmp_path: Path, built: Path, read_events: Callable[[Path], Any]
 ) -> None:
-    """A table that a release does not have changes none of its events."""
+    """A table that is not in a release changes none of the release's events."""
     add_table(folder)
     again = ehrtraj.build(release, tmp_path / "out", "v1", source=folder, max_cpus=1).path
     assert read_events(again).equals(read_events(built))
 
 
-def test_a_declared_table_is_one_like_the_others(folder: Path) -> None:
+def test_a_declared_table_works_like_the_others(folder: Path) -> None:
     add_table(folder)
     source = find_source(str(folder))
     assert list(source.tables) == [*MIMIC.tables, "hosp/allergies"]
@@ -144,15 +144,15 @@ def test_a_declared_table_is_one_like_the_others(folder: Path) -> None:
 
 KEYS = "-- keys: subject_id allergy_id recorded_time | allergy_id"
 WRONG = {
-    "no keys": (KEYS, "--", "has a recipe for hosp/allergies, which is no table of patients"),
+    "no keys": (KEYS, "--", "contains a recipe for hosp/allergies, which is not a known patient table"),
     "no such key": ("| allergy_id", "| id", "no release has a column id of hosp/allergies"),
     "another key": (KEYS, "-- keys: allergy_id | allergy_id", "must begin with subject_id"),
     "half a line": (" | allergy_id", "", "line 2.* write -- keys: COLUMNS"),
-    "two lines": (KEYS, f"{KEYS}\n{KEYS}", "there are two lines -- keys"),
+    "two lines": (KEYS, f"{KEYS}\n{KEYS}", "more than one line '-- keys:'"),
     "a rank": ("| 235 |", "| later |", r"line 3.* write -- event type: NAME \| RANK"),
     "a name": ("type: ALLERGY", "type: Allergy", r"line 3.* write -- event type: NAME \| RANK"),
     "no source": (" | invented", "", r"line 3.* write -- event type: NAME \| RANK"),
-    "a known event type": ("type: ALLERGY", "type: LAB", "LAB is declared a second time"),
+    "a known event type": ("type: ALLERGY", "type: LAB", "LAB is declared twice"),
     "another event type": ("type: ALLERGY", "type: OTHER", "ALLERGY is not in .* no recipe declares it"),
 }
 
@@ -164,7 +164,7 @@ def build_with_recipe(folder: Path, name: str, text: str, release: Path) -> None
 
 
 @pytest.mark.parametrize(("old", "new", "message"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_in_a_declaration_is_named(old: str, new: str, message: str, folder: Path, release: Path) -> None:
+def test_an_error_in_a_declaration_is_named(old: str, new: str, message: str, folder: Path, release: Path) -> None:
     assert old in RECIPE
     with pytest.raises(RecipeError, match=message):
         build_with_recipe(folder, "hosp/allergies", RECIPE.replace(old, new), release)
@@ -174,10 +174,12 @@ def test_what_is_wrong_in_a_declaration_is_named(old: str, new: str, message: st
     ("name", "message"),
     [
         ("hosp/allergy", "allergy.sql: no release has columns of hosp/allergy"),
-        ("hosp/services", "services.sql: hosp/services is declared already"),
+        ("hosp/services", "services.sql: hosp/services is already declared"),
     ],
 )
-def test_a_recipe_that_declares_what_it_cannot_is_named(name: str, message: str, folder: Path, release: Path) -> None:
+def test_a_recipe_that_declares_an_unknown_or_existing_table_is_named(
+    name: str, message: str, folder: Path, release: Path
+) -> None:
     with pytest.raises(RecipeError, match=message):
         build_with_recipe(folder, name, RECIPE, release)
 
@@ -186,7 +188,7 @@ def test_a_recipe_that_declares_what_it_cannot_is_named(name: str, message: str,
 
 
 def overlay_with_table(overlay: Path) -> Source:
-    """An overlay that adds the table by its columns and its recipe."""
+    """Return a source with an overlay that adds the table by its columns and its recipe."""
     (overlay / "recipes" / "hosp").mkdir(parents=True)
     (overlay / "recipes" / "hosp" / "allergies.sql").write_text(RECIPE, encoding="utf-8")
     lines = [line.split(",")[1:4] for line in COLUMNS.splitlines()]
@@ -195,7 +197,7 @@ def overlay_with_table(overlay: Path) -> Source:
     return find_source(overlay=overlay)
 
 
-def test_a_table_of_an_overlay_takes_its_columns_and_its_recipe(
+def test_a_table_of_an_overlay_needs_its_columns_and_its_recipe(
     release: Path, tmp_path: Path, trajectories_of: Callable[[Path], Any]
 ) -> None:
     assert overlay_with_table(tmp_path / "mine").tables["hosp/allergies"].kind == "patient"
@@ -205,8 +207,8 @@ def test_a_table_of_an_overlay_takes_its_columns_and_its_recipe(
     assert trajectories_of(result.path).one(SEPSIS, "ALLERGY//")["source_key"] == 71
 
 
-def test_a_declaration_that_was_copied_into_an_overlay_may_stay(folder: Path, tmp_path: Path) -> None:
-    """To change a recipe, you copy it with its header."""
+def test_a_declaration_copied_into_an_overlay_is_accepted(folder: Path, tmp_path: Path) -> None:
+    """To change a recipe, users copy it with its header."""
     add_table(folder)
     recipes = tmp_path / "mine" / "recipes"
     (recipes / "hosp").mkdir(parents=True)
@@ -216,14 +218,14 @@ def test_a_declaration_that_was_copied_into_an_overlay_may_stay(folder: Path, tm
     assert list(source.tables) == [*MIMIC.tables, "hosp/allergies"]
     assert source.event_types["ALLERGY"].rank == 236
     copied.write_text(RECIPE.replace("| allergy_id", "| allergy_id substance"), encoding="utf-8")
-    with pytest.raises(RecipeError, match="the keys of hosp/allergies are those of the source"):
+    with pytest.raises(RecipeError, match="the keys of the source's table hosp/allergies cannot be changed"):
         find_source(str(folder), tmp_path / "mine").tables  # noqa: B018
 
 
 # A limit --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_limit_takes_a_line_with_its_citation_and_a_concept(
+def test_a_limit_needs_a_line_with_its_citation_and_a_concept(
     folder: Path, handmade: ModuleType, tmp_path: Path, trajectories_of: Callable[[Path], Any]
 ) -> None:
     known = {line["item"] for name in ("limits", "concepts") for line in MIMIC.rules(name)}
@@ -244,6 +246,6 @@ def test_a_limit_takes_a_line_with_its_citation_and_a_concept(
         tmp_path / "rows", tmp_path / "out", "v1", source=folder, max_cpus=1, standardise=True, allow_incomplete=True
     )
     events = sorted(trajectories_of(built.path).of(1, f"LAB//{item}"), key=lambda event: event["source_key"])
-    marks = [event["flags"] & {"suspicious_value", "impossible_value"} for event in events]
-    assert marks == [set(), {"suspicious_value"}, {"impossible_value"}]
+    limit_flags = [event["flags"] & {"suspicious_value", "impossible_value"} for event in events]
+    assert limit_flags == [set(), {"suspicious_value"}, {"impossible_value"}]
     assert [event["numeric_value"] for event in events] == [100, 300, None]

@@ -1,4 +1,4 @@
-"""The changes that CONTRIBUTING.md describes, made as the page has them."""
+"""The changes that CONTRIBUTING.md describes, applied exactly as on the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIMIC = packaged("mimiciv")
 
 
 def blocks(language: str) -> list[str]:
-    """The indented blocks of a language, in their order."""
+    """Return the indented code blocks of a language, in their order."""
     found = re.findall(rf"^    ```{language}\n(.*?)^    ```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     return [re.sub(r"^    ", "", block, flags=re.M) for block in found]
 
@@ -26,7 +26,7 @@ def append(path: Path, text: str) -> None:
     path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
-def test_the_table_and_the_limit_are_valid_where_the_page_puts_them(tmp_path: Path) -> None:
+def test_the_table_and_the_limit_of_the_page_are_valid(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(MIMIC.folder, tmp_path / "mimiciv"))
     columns, concept, limit = blocks("csv")
     (recipe,) = blocks("sql")
@@ -69,7 +69,7 @@ def test_the_example_of_the_table_shows_its_events(
         assert list(mutator.without_effect()) == []
 
 
-def test_the_export_format_is_one() -> None:
+def test_the_export_format_of_the_page_is_valid() -> None:
     (code,) = blocks("python")
     module: dict[str, object] = {}
     exec(compile(code, "toy.py", "exec"), module)

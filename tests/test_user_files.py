@@ -101,7 +101,7 @@ NO_RULES: dict[str, tuple[Wrong, str]] = {
     "limits.csv": (lambda path: path.mkdir(), "is a folder"),
     "units.csv": (lambda path: path.symlink_to("gone.csv"), "it is a link to gone.csv"),
     "spellings.csv": (lambda path: path.write_bytes(b"written,ucum,source\n\xb5g,ug,me\n"), "line 2: not UTF-8"),
-    "LIMITS.CSV": (lambda path: path.write_text("event_type\n"), "is no rule table"),
+    "LIMITS.CSV": (lambda path: path.write_text("event_type\n"), "is not a rule table"),
     "sentinels.csv": (lambda path: path.write_text('value,source\n1,"me\n'), "line 2: unexpected end of data"),
 }
 
@@ -128,21 +128,21 @@ def test_a_rule_table_that_cannot_be_read_is_not_ignored(name: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        ("limits", "LAB,1,nan,3,,,,me", "low is 'nan', and must be a number"),
-        ("limits", "LAB,1,1_0,3,,,,me", "low is '1_0', and must be a number"),
+        ("limits", "LAB,1,nan,3,,,,me", "low is 'nan', but must be a number"),
+        ("limits", "LAB,1,1_0,3,,,,me", "low is '1_0', but must be a number"),
         ("limits", "LAB,,1,3,,,,me", "item is empty"),
-        ("conversions", "LAB,1,mg,g,0,0,,me", "factor is not 0"),
-        ("conversions", "LAB,1,mg,g,1,0,-1,me", "weight is '-1', and must be multiply or divide"),
+        ("conversions", "LAB,1,mg,g,0,0,,me", "factor must not be 0"),
+        ("conversions", "LAB,1,mg,g,1,0,-1,me", "weight is '-1', but must be multiply or divide"),
         ("copied_results", "CHART,1,CHART,2,,me", "tolerance is empty"),
-        ("sentinels", "1e999,me", "value is '1e999', and must be a number"),
+        ("sentinels", "1e999,me", "value is '1e999', but must be a number"),
         ("text_forms", "LAB,number,,[0-9]+,me", r"pattern has no group named number: write it as \(\?P<number>"),
         ("text_forms", "LAB,range,,(?P<low>[0-9])-([0-9]),me", "pattern cannot be used"),
-        ("text_forms", "LAB,bound,,(?P<bound>[0-9]),me", "operator is needed for a bound"),
+        ("text_forms", "LAB,bound,,(?P<bound>[0-9]),me", "operator is required for the form bound"),
         ("text_forms", "LAB,,,x,me", "form is empty"),
-        ("code_forms", "LAB,(,X,,me", "form is .* and must be a regular expression"),
+        ("code_forms", "LAB,(,X,,me", "form is .* but must be a regular expression"),
         ("vocabularies", "gems,x.txt,,,about,me", "setting is 'gems'"),
-        ("vocabularies", "gem,/etc/*,,,about,me", "file is '/etc/[*]', and must be the name of a file"),
-        ("vocabularies", "concept_maps,x.csv,LAB,sure,about,me", "least_confidence is 'sure', and must be a number"),
+        ("vocabularies", "gem,/etc/*,,,about,me", "file is '/etc/[*]', but must be a file name"),
+        ("vocabularies", "concept_maps,x.csv,LAB,sure,about,me", "least_confidence is 'sure', but must be a number"),
     ],
 )
 def test_an_invalid_rule_is_named(name: str, line: str, message: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A user's own tables and recipes: the example of docs/guides/custom-tables.md, and what can be wrong in one."""
+"""Custom tables and recipes: the example of docs/guides/custom-tables.md, and possible errors in one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RECORDS = f"""subject_id,study_id,file_name,ecg_time,path
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    """The folder of docs/guides/custom-tables.md, written out."""
+    """The folder of docs/guides/custom-tables.md as files."""
     files = dict(_FILE.findall((ROOT / "docs" / "guides" / "custom-tables.md").read_text(encoding="utf-8")))
     assert set(files) == {"tables.csv", "columns.csv", "event_types.csv", "ecg/record_list.sql", "hosp/services.sql"}
     for name, text in files.items():
@@ -84,7 +84,7 @@ def test_the_example_adds_a_table_and_replaces_a_recipe(
     assert codes["ECG"]["description"] == "Electrocardiogram of twelve leads"
 
 
-def test_the_header_of_the_recipe_may_declare_the_table_instead(
+def test_the_header_of_the_recipe_can_declare_the_table(
     build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path, read_events: Callable[[Path], Any]
 ) -> None:
     listed = build(mine, modules=f"ecg={ecg}")
@@ -103,23 +103,23 @@ def test_the_header_of_the_recipe_may_declare_the_table_instead(
 def test_a_dataset_with_a_custom_table_is_checked_shown_and_compared(
     build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path
 ) -> None:
-    """The dataset lists its own event types, so that no command needs the recipes it was built with."""
+    """The dataset lists its event types, so no command needs the recipes it was built with."""
     path = str(build(mine, modules=f"ecg={ecg.parent}").path)
     for arguments in (["check", path], ["show", path, str(SEPSIS)], ["info", path], ["diff", path, path]):
-        said = CliRunner().invoke(app, arguments)
-        assert said.exit_code == 0, said.output
-        assert "ECG" in said.output or arguments[0] in ("check", "diff")
+        shown = CliRunner().invoke(app, arguments)
+        assert shown.exit_code == 0, shown.output
+        assert "ECG" in shown.output or arguments[0] in ("check", "diff")
 
 
-def test_a_module_beside_the_others_is_found_by_its_name(release: Path, tmp_path: Path, mine: Path, ecg: Path) -> None:
-    beside = Path(shutil.copytree(release, tmp_path / "mimic"))
-    (beside / "ecg").mkdir()
-    (beside / "ecg" / "record_list.csv.gz").write_bytes(gzip.compress(RECORDS.encode()))
-    result = ehrtraj.build(beside, tmp_path / "out", "v1", max_cpus=1, overlay=mine.parent, tables="record_list")
+def test_a_module_next_to_the_others_is_found_by_its_name(release: Path, tmp_path: Path, mine: Path, ecg: Path) -> None:
+    data = Path(shutil.copytree(release, tmp_path / "mimic"))
+    (data / "ecg").mkdir()
+    (data / "ecg" / "record_list.csv.gz").write_bytes(gzip.compress(RECORDS.encode()))
+    result = ehrtraj.build(data, tmp_path / "out", "v1", max_cpus=1, overlay=mine.parent, tables="record_list")
     assert result.ledger["ecg/record_list"].became_events == 2
 
 
-def test_other_recipes_are_another_dataset(
+def test_changed_recipes_give_another_dataset(
     build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path, tmp_path: Path
 ) -> None:
     first = build(mine, modules=f"ecg={ecg}")
@@ -137,24 +137,24 @@ def test_other_recipes_are_another_dataset(
 
 
 WRONG: list[tuple[str, str, str, type[EhrtrajError], str]] = [
-    ("tables.csv", "ecg,record_list,patient", "ecg,record_list,table", RecipeError, "it is patient or dictionary"),
-    ("tables.csv", "ecg,record_list", "ecg,services", RecipeError, "there is a table named services already"),
+    ("tables.csv", "ecg,record_list,patient", "ecg,record_list,table", RecipeError, "must be patient or dictionary"),
+    ("tables.csv", "ecg,record_list", "ecg,services", RecipeError, "a table named services already exists"),
     ("tables.csv", "subject_id study_id ecg_time", "study_id", RecipeError, "must begin with subject_id"),
-    ("tables.csv", "subject_id study_id ecg_time", "subject_id when", RecipeError, "no column when"),
+    ("tables.csv", "subject_id study_id ecg_time", "subject_id when", RecipeError, "lacks the column when"),
     ("tables.csv", "module,table,kind", "table,kind", RecipeError, "its first line must be"),
     ("tables.csv", ",study_id\n", "\n", RecipeError, "line 2: it must have 5 fields"),
-    ("columns.csv", "ecg_time,timestamp", "ecg_time,date", RecipeError, "line 5: there is no type 'date'"),
-    ("event_types.csv", "ECG,515", "ECG,later", RecipeError, "which is no number"),
+    ("columns.csv", "ecg_time,timestamp", "ecg_time,date", RecipeError, "line 5: 'date' is not a valid type"),
+    ("event_types.csv", "ECG,515", "ECG,later", RecipeError, "but must be an integer"),
     ("event_types.csv", "ECG,515", "EKG,515", RecipeError, "the event type ECG is not in event_types.csv"),
-    ("ecg/record_list.sql", "FROM record_list", "FROM record_lists", RecipeError, "DuckDB says"),
+    ("ecg/record_list.sql", "FROM record_list", "FROM record_lists", RecipeError, "DuckDB reports"),
     ("ecg/record_list.sql", "-- [every row]", "-- every row", RecipeError, "no statement is marked"),
     ("ecg/record_list.sql", "FROM record_list", ", NULL::VARCHAR AS item FROM record_list", RecipeError,
      "2 events without an item"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("file", "old", "new", "error", "said"), WRONG)
-def test_what_is_wrong_in_a_folder_is_named(
+@pytest.mark.parametrize(("file", "old", "new", "error", "message"), WRONG)
+def test_an_error_in_an_overlay_is_named(
     build: Callable[..., ehrtraj.BuildResult],
     mine: Path,
     ecg: Path,
@@ -162,12 +162,12 @@ def test_what_is_wrong_in_a_folder_is_named(
     old: str,
     new: str,
     error: type[EhrtrajError],
-    said: str,
+    message: str,
 ) -> None:
     text = (mine / file).read_text()
     assert old in text
     (mine / file).write_text(text.replace(old, new))
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         build(mine, modules=f"ecg={ecg}")
 
 
@@ -180,18 +180,18 @@ def test_a_recipe_without_a_table_and_a_table_without_a_recipe_are_named(
     shutil.rmtree(mine / "ecg")
     with pytest.raises(RecipeError, match="no recipe for ecg/record_list"):
         build(mine, modules=f"ecg={ecg}")
-    with pytest.raises(SettingsError, match="there is no such folder"):
+    with pytest.raises(SettingsError, match="does not exist"):
         build(tmp_path / "nowhere" / "recipes")
     with pytest.raises(SettingsError, match="write a module and its folder"):
         build(mine, modules="ecg")
 
 
-def test_a_module_of_which_no_table_is_known_is_named(release: Path, tmp_path: Path, ecg: Path) -> None:
+def test_a_module_without_known_tables_is_named(release: Path, tmp_path: Path, ecg: Path) -> None:
     with pytest.raises(ReleaseError, match="--modules names ecg"):
         ehrtraj.build(release, tmp_path / "out", "v1", modules=f"ecg={ecg}")
 
 
-def test_a_view_that_reads_itself_in_a_circle_is_named(
+def test_views_that_read_each_other_in_a_circle_are_named(
     build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path
 ) -> None:
     (mine / "views").mkdir()
@@ -204,7 +204,7 @@ def test_a_view_that_reads_itself_in_a_circle_is_named(
 # The table of coverage ----------------------------------------------------------------------------------------
 
 
-def test_the_table_of_coverage_names_every_table_and_what_becomes_of_it(mine: Path) -> None:
+def test_the_coverage_names_every_table_and_what_becomes_of_it(mine: Path) -> None:
 
     entries = {entry.table: entry for entry in coverage(MIMIC)}
     assert list(entries) == list(MIMIC.tables)
@@ -215,12 +215,12 @@ def test_the_table_of_coverage_names_every_table_and_what_becomes_of_it(mine: Pa
     assert entries["ed/triage"].since == "ED 1.0"
     assert "codes" in entries["icu/d_items"].becomes
     assert "not read" in entries["hosp/provider"].becomes
-    own = {entry.table: entry for entry in coverage(find_source(overlay=mine.parent))}
-    assert (own["ecg/record_list"].becomes, own["ecg/record_list"].since) == ("`ECG`", "")
+    custom = {entry.table: entry for entry in coverage(find_source(overlay=mine.parent))}
+    assert (custom["ecg/record_list"].becomes, custom["ecg/record_list"].since) == ("`ECG`", "")
 
 
-def test_the_command_shows_it(mine: Path) -> None:
-    said = CliRunner().invoke(app, ["tables", "--overlay", str(mine.parent)])
-    assert said.exit_code == 0
-    assert re.search(r"^ecg/record_list +own +ECG$", said.stdout, re.M)
+def test_the_command_shows_the_coverage(mine: Path) -> None:
+    shown = CliRunner().invoke(app, ["tables", "--overlay", str(mine.parent)])
+    assert shown.exit_code == 0
+    assert re.search(r"^ecg/record_list +own +ECG$", shown.stdout, re.M)
     assert CliRunner().invoke(app, ["tables", "--markdown"]).stdout == as_markdown(MIMIC)

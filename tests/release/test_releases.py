@@ -153,7 +153,7 @@ def test_the_laboratory_items_of_3_0_give_a_warning(synthetic: Callable[[str], P
 
 def test_known_errata_of_1_0_are_noted(synthetic: Callable[[str], Path]) -> None:
     notes = " ".join(detect(synthetic("1.0")).notes)
-    assert "deaths in hospital only" in notes
+    assert "is known only for deaths in hospital" in notes
     assert "hosp/admissions.admit_provider_id" in notes, "one note lists all columns that the release never had"
     assert notes.count("null in this build") == 1
 

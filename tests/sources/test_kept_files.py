@@ -1,4 +1,4 @@
-"""Recipes and rules of a user are read once: a build keeps to them, whatever happens to their folders meanwhile."""
+"""A build reads the user's recipes and rules once: later changes in their folders do not affect it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Folders = dict[str, Path]
 
 
 def edited(folder: Path) -> None:
-    """Change the recipe of services, so that its codes are others."""
+    """Change the recipe of services so that its codes differ."""
     text = (folder / RECIPE).read_text()
     (folder / RECIPE).write_text(
         text.replace("name_or_unknown(curr_service)", "name_or_unknown(left('X' || curr_service, 1))")
@@ -59,7 +59,7 @@ def overlay(tmp_path: Path) -> Folders:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Folders:
-    """A source of the user's own: that of the package under another name."""
+    """A custom source: a copy of the packaged one under another name."""
     return {"source": Path(shutil.copytree(str(MIMIC), tmp_path / "mine"))}
 
 
@@ -75,8 +75,8 @@ def build(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 
     def build(name: str, **settings: Any) -> ehrtraj.BuildResult:
         tables = ["patients", "admissions", "services", "labevents"]
-        given = {"max_cpus": 1, "tables": tables, "standardise": True} | settings
-        return ehrtraj.build(release, tmp_path / "out", name, **given)
+        arguments = {"max_cpus": 1, "tables": tables, "standardise": True} | settings
+        return ehrtraj.build(release, tmp_path / "out", name, **arguments)
 
     return build
 
@@ -89,7 +89,7 @@ def contents(dataset: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("change", "cpus"), [("removed", 1), ("removed", 2), ("edited", 1)])
-def test_a_build_keeps_to_the_files_that_it_planned_with(
+def test_a_build_uses_the_files_as_they_were_when_it_was_planned(
     build: Callable[..., ehrtraj.BuildResult],
     folders: Folders,
     change: str,
@@ -104,11 +104,11 @@ def test_a_build_keeps_to_the_files_that_it_planned_with(
             CHANGES[change](folder)
         return plan
 
-    wanted = contents(build("unchanged", **folders).path)
-    assert len([name for name in wanted if name.startswith("data/")]) > 2, "two processes work on several shards"
+    expected = contents(build("unchanged", **folders).path)
+    assert len([name for name in expected if name.startswith("data/")]) > 2, "two processes work on several shards"
     monkeypatch.setattr("ehrtraj.pipeline.plan.run.plan_build", planned)
     built = build("changed", **folders, max_cpus=cpus).path
-    assert contents(built) == wanted
+    assert contents(built) == expected
     assert ehrtraj.check(built, max_cpus=1).broken == []
 
 
@@ -124,7 +124,7 @@ def test_a_process_without_the_folders_has_the_same_source(overlay: Folders, sou
     assert run.stdout.decode().strip() == digests
 
 
-def test_the_next_build_in_a_process_notices_what_was_edited(
+def test_the_next_build_in_a_process_detects_edited_files(
     build: Callable[..., ehrtraj.BuildResult], folders: Folders
 ) -> None:
     first = build("v1", **folders)
@@ -140,7 +140,7 @@ def test_the_next_build_in_a_process_notices_what_was_edited(
 
 
 @pytest.mark.parametrize("name", [RECIPE, "rules/limits.csv"])
-def test_a_mistake_is_named_by_the_path_and_line_of_the_user(
+def test_an_error_names_the_path_and_line_in_the_users_folder(
     build: Callable[..., ehrtraj.BuildResult], overlay: Folders, name: str
 ) -> None:
     path = overlay["overlay"] / name
@@ -154,7 +154,7 @@ def test_a_mistake_is_named_by_the_path_and_line_of_the_user(
         build("v1", **overlay)
 
 
-def test_only_what_a_build_reads_is_kept(overlay: Folders, source: Folders) -> None:
+def test_only_files_that_a_build_reads_are_kept(overlay: Folders, source: Folders) -> None:
     for folder in (overlay | source).values():
         (folder / "recipes" / "notes.txt").write_bytes(os.urandom(1 << 16))
         (folder / "recipes" / ".hidden.sql").write_bytes(os.urandom(1 << 16))

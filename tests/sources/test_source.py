@@ -1,4 +1,4 @@
-"""A source is data alone: a toy source of three tables, with other names and keys of text, does what MIMIC-IV does."""
+"""A source is data files only: a toy source of three tables with other names and text keys works like MIMIC-IV."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def visit(number: int) -> str:
 
 
 def rows_of(name: str) -> list[str]:
-    """The lines of one table: those of `PERSONS` people, and a few that cannot become events."""
+    """Return the lines of one table: those of `PERSONS` people, and a few that cannot become events."""
     lines = []
     for n in range(PERSONS):
         day = START + timedelta(days=n)
@@ -56,12 +56,12 @@ def rows_of(name: str) -> list[str]:
             lines.append(f"{person(n)},{visit(n)},walk-in,{day},{day + timedelta(hours=9)},HOME")
         else:
             lines += [f"{person(n)},{visit(n)},pulse,{60 + n},/min,{day + timedelta(hours=1)}"]
-            # The visit is not named, and follows from the time.
+            # The visit is not named: it is inferred from the time.
             lines += [f"{person(n)},,weight,{50 + n},kg,{day + timedelta(hours=2)}"]
     if name == "measurement":
         lines += [f"{person(0)},{visit(0)},pulse,70,/min,", f",{visit(0)},pulse,70,/min,{START}"]
         lines += [f"{person(0)},{visit(0)},pulse,fast,/min,{START}", f"nobody,,pulse,70,/min,{START}"]
-        # A visit of somebody else, and a number that cannot be.
+        # A visit of another person, and an impossible number.
         lines += [f"{person(1)},{visit(2)},pulse,999,/min,{START + timedelta(days=1, minutes=5)}"]
     return lines
 
@@ -75,7 +75,7 @@ HEADERS = {
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release of the toy source. Not to be changed."""
+    """A release of the toy source. Do not change it."""
     folder = tmp_path_factory.mktemp("clinic") / "toy-1.0"
     (folder / "clinic").mkdir(parents=True)
     for name, header in HEADERS.items():
@@ -85,7 +85,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def built(clinic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], Path]:
-    """Its datasets by the number of processes and the clock, in several shards. Not to be changed."""
+    """Its datasets by number of processes and clock, in several shards. Do not change them."""
     output = tmp_path_factory.mktemp("toy")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan_shards, "__defaults__", (200,))
@@ -108,12 +108,12 @@ def toy(built: dict[tuple[int, str], Path]) -> Path:
 def test_a_toy_source_builds_and_passes_all_checks(built: dict[tuple[int, str], Path], cpus: int, clock: str) -> None:
     report = ehrtraj.check(built[cpus, clock], max_cpus=1)
     assert (report.broken, report.patients) == ([], PERSONS + 1)
-    assert report.files > 3, "there are several shards"
+    assert report.files > 3, "the dataset has several shards"
     files = {cpu: sorted((built[cpu, clock] / "data").rglob("*.parquet")) for cpu in (1, 2)}
     assert [f.read_bytes() for f in files[1]] == [f.read_bytes() for f in files[2]]
 
 
-def test_its_events_are_those_of_its_rows(toy: Path, trajectories_of: Callable[[Path], Any]) -> None:
+def test_events_of_the_toy_source_follow_from_its_rows(toy: Path, trajectories_of: Callable[[Path], Any]) -> None:
     found, subject = trajectories_of(toy), keys.number_of(person(3))
     codes = [event["code"] for event in found.of(subject)]
     assert codes == ["SEX//M", "MEDS_BIRTH", "ARRIVAL//walk-in", "TEST//pulse", "TEST//weight", "LEAVING//HOME"]
@@ -128,21 +128,21 @@ def test_its_events_are_those_of_its_rows(toy: Path, trajectories_of: Callable[[
     assert found.one(keys.number_of("nobody"), "TEST//pulse")["flags"] == {"subject_unknown"}
 
 
-def test_the_keys_of_its_patients_are_kept(toy: Path) -> None:
+def test_the_keys_of_patients_are_kept(toy: Path) -> None:
     subjects = pq.read_table(toy / "metadata" / "subjects.parquet").to_pylist()
     known = {row["subject_key"]: row["subject_id"] for row in subjects}
     assert known.pop(None) == keys.number_of("nobody")
     assert known == {person(n): keys.number_of(person(n)) for n in range(PERSONS)}
 
 
-def test_its_ledger_accounts_for_every_row(toy: Path) -> None:
+def test_the_ledger_accounts_for_every_row(toy: Path) -> None:
     ledger = pl.read_parquet(toy / "ledger.parquet")
     assert set(ledger["outcome"]) <= {"read", "events", "rejected"}
     for outcomes in (["read"], ["events", "rejected"]):
         rows = ledger.filter(pl.col("outcome").is_in(outcomes)).group_by("table").agg(pl.col("rows").sum()).rows()
         assert dict(rows) == {f"clinic/{name}": len(rows_of(name)) for name in HEADERS}
-    aside = ledger.filter(outcome="rejected").select("table", "reason", "rows").rows()
-    assert sorted(aside) == [
+    rejected = ledger.filter(outcome="rejected").select("table", "reason", "rows").rows()
+    assert sorted(rejected) == [
         ("clinic/measurement", "no_person_id", 1),
         ("clinic/measurement", "no_time", 1),
         ("clinic/measurement", "not_a_number", 1),
@@ -150,7 +150,7 @@ def test_its_ledger_accounts_for_every_row(toy: Path) -> None:
 
 
 @pytest.mark.parametrize("per", ["patient", "admission"])
-def test_it_is_exported(toy: Path, tmp_path: Path, per: Any) -> None:
+def test_the_toy_source_is_exported(toy: Path, tmp_path: Path, per: Any) -> None:
     result = ehrtraj.export(toy, tmp_path / "files", per=per, format="jsonl", outside=True, max_cpus=1)
     index = pl.read_csv(tmp_path / "files" / "index.csv")
     parts = [ehrtraj.read_export(tmp_path / "files" / name) for name in index["path"]]
@@ -159,7 +159,7 @@ def test_it_is_exported(toy: Path, tmp_path: Path, per: Any) -> None:
         assert set(index["hadm_id"].drop_nulls()) == {keys.number_of(visit(n)) for n in range(PERSONS)}
 
 
-def test_it_is_labelled(toy: Path, tmp_path: Path) -> None:
+def test_the_toy_source_is_labelled(toy: Path, tmp_path: Path) -> None:
     dataset, name = ehrtraj.open(toy), "death_after_visit"
     assert list(ready_tasks(find_source(str(TOY)))) == [name]
     (tmp_path / "mine.yaml").write_text((TOY / "tasks" / f"{name}.yaml").read_text())
@@ -170,11 +170,13 @@ def test_it_is_labelled(toy: Path, tmp_path: Path) -> None:
         assert labels.height == PERSONS
 
 
-def test_it_is_the_same_as_itself(built: dict[tuple[int, str], Path]) -> None:
+def test_datasets_of_the_toy_source_do_not_depend_on_the_number_of_processes(
+    built: dict[tuple[int, str], Path],
+) -> None:
     assert ehrtraj.diff(built[1, "event"], built[2, "event"], max_cpus=1).same
 
 
-def test_it_is_shown_and_explained(toy: Path, tmp_path: Path) -> None:
+def test_the_toy_source_is_shown_and_explained(toy: Path, tmp_path: Path) -> None:
     subject = str(keys.number_of(person(3)))
     shown = CliRunner().invoke(app, ["show", str(toy), subject])
     assert shown.exit_code == 0, shown.output
@@ -189,19 +191,19 @@ def test_it_is_shown_and_explained(toy: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "expected"),
     [
         (["tables"], "clinic/measurement  1.0       TEST"),
-        (["rules", "list"], "event_types              6  Kinds of events"),
+        (["rules", "list"], "event_types              6  Event types"),
         (["rules", "explain", "pulse"], "unit /min"),
         (["tasks"], "Whether a person dies within 30 days"),
         (["tasks", "death_after_visit"], "label: death"),
     ],
 )
-def test_commands_show_what_a_source_has(command: list[str], said: str) -> None:
+def test_commands_show_the_content_of_a_source(command: list[str], expected: str) -> None:
     shown = CliRunner().invoke(app, [*command, "--source", str(TOY)])
     assert shown.exit_code == 0, shown.output
-    assert said in shown.stdout
+    assert expected in shown.stdout
 
 
 def test_patients_are_chosen_by_their_keys(clinic: Path, tmp_path: Path) -> None:
@@ -233,7 +235,7 @@ def test_a_key_has_one_number_in_sql_and_in_python(texts: list[str | None]) -> N
     assert all(n is None or 0 <= n < 2**53 for n in in_sql)
 
 
-# Sources by themselves ------------------------------------------------------------------------------------------------
+# Finding and checking sources -----------------------------------------------------------------------------------------
 
 
 def test_a_source_is_found_by_its_name_its_folder_or_its_tables(
@@ -241,11 +243,11 @@ def test_a_source_is_found_by_its_name_its_folder_or_its_tables(
 ) -> None:
     assert which_source(release) == find_source("mimiciv") == packaged("mimiciv")
     assert detect(clinic, find_source(str(TOY))).version == "1.0"
-    with pytest.raises(SettingsError, match="no source 'nowhere': name one of mimiciv, or a folder that contains"):
+    with pytest.raises(SettingsError, match="no source 'nowhere': use one of mimiciv, or a folder that contains"):
         find_source("nowhere")
-    with pytest.raises(ReleaseError, match=r"not a Toy clinic release: .* has clinic/person.csv.gz or another"):
+    with pytest.raises(ReleaseError, match=r"not a Toy clinic release: .* contain clinic/person.csv.gz or another"):
         detect(release, find_source(str(TOY)))
-    # As if the toy source came with the package.
+    # Pretend that the toy source is a packaged one.
     from ehrtraj.release import detect as module
     from ehrtraj.sources import source
 
@@ -259,23 +261,23 @@ def test_a_source_is_found_by_its_name_its_folder_or_its_tables(
         module.which_source(TOY)
 
 
-def test_a_source_crosses_to_another_process_without_what_was_made_of_its_files() -> None:
+def test_a_source_is_pickled_without_its_cached_properties() -> None:
     for source in (find_source(str(TOY)), find_source(str(TOY), TOY), packaged("mimiciv")):
         size = len(pickle.dumps(source))
         assert source.recipes
         assert len(pickle.dumps(source)) == size
         assert pickle.loads(pickle.dumps(source)) == source
         assert pickle.loads(pickle.dumps(source)).tables.keys() == source.tables.keys()
-    # The package is everywhere: its name is enough.
+    # The package exists in every process, so the name is enough.
     assert len(pickle.dumps(packaged("mimiciv"))) < 100
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("title = ", "is not TOML"),
-        ('title = "Toy"', "has no 'roles'"),
-        ('title = "Toy"\nabout = {}\n[roles.patients]\ntable = "a/b"', "has no 'key'"),
+        ("title = ", "is not a valid TOML file"),
+        ('title = "Toy"', "lacks the entry 'roles'"),
+        ('title = "Toy"\nabout = {}\n[roles.patients]\ntable = "a/b"', "lacks the entry 'key'"),
         ('title = "Toy"\nversion_in_path = "("\nabout = {}\n[roles.patients]\ntable = "a/b"\nkey = "c"\nrows = 1',
          "cannot be used"),
     ],
@@ -290,7 +292,7 @@ Change = Callable[[Path], object]
 
 
 def edit(name: str, old: str, new: str) -> Change:
-    """A change of one file of a source."""
+    """Return a change of one file of a source."""
 
     def change(folder: Path) -> None:
         text = (folder / name).read_text()
@@ -301,22 +303,28 @@ def edit(name: str, old: str, new: str) -> Change:
 
 
 WRONG: dict[str, tuple[Change, str]] = {
-    "no helper": (lambda folder: (folder / "recipes" / "stays.sql").unlink(), "it has no recipes/stays.sql"),
-    "no projects": (lambda folder: (folder / "projects.csv").unlink(), "it has no projects.csv"),
+    "no helper": (
+        lambda folder: (folder / "recipes" / "stays.sql").unlink(),
+        "these files are missing: recipes/stays.sql",
+    ),
+    "no projects": (lambda folder: (folder / "projects.csv").unlink(), "these files are missing: projects.csv"),
     "no recipe": (lambda folder: (folder / "recipes" / "clinic" / "visit.sql").unlink(), "no recipe for clinic/visit"),
     "no columns": (edit("tables.csv", "clinic,visit", "clinic,stay"), "no release has columns of clinic/stay"),
-    "a type": (edit("releases/toy/1.0.csv", "double", "float"), "there is no type 'float'"),
-    "a role": (edit("source.toml", "clinic/visit", "clinic/stay"), "clinic/stay is not a table of kind patient"),
+    "a type": (edit("releases/toy/1.0.csv", "double", "float"), "'float' is not a valid type"),
+    "a role": (edit("source.toml", "clinic/visit", "clinic/stay"), "clinic/stay is not a table of the kind patient"),
     "a column": (edit("source.toml", '"visit_id"', '"visit"'), "clinic/visit has no column visit"),
     "a key": (edit("tables.csv", "person_id visit_id arrived", "visit_id"), "clinic/visit must begin with person_id"),
-    "sql": (edit("recipes/clinic/person.sql", "FROM person", "FROM persons"), "person.sql, line [0-9]+.*DuckDB says"),
-    "a file": (edit("recipes/stays.sql", "FROM visit", "FROM 'a.csv'"), "stays.* out of reach"),
+    "sql": (
+        edit("recipes/clinic/person.sql", "FROM person", "FROM persons"),
+        "person.sql, line [0-9]+.*DuckDB reports",
+    ),
+    "a file": (edit("recipes/stays.sql", "FROM visit", "FROM 'a.csv'"), "stays.* a recipe cannot use files"),
     "an event type": (edit("rules/event_types.csv", "TEST,", "EXAM,"), "the event type TEST is not in event_types.csv"),
 }
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_is_wrong_in_a_source_is_named_before_anything_is_read(what: str, clinic: Path, tmp_path: Path) -> None:
+def test_an_error_in_a_source_is_named_before_any_table_is_read(what: str, clinic: Path, tmp_path: Path) -> None:
     change, message = WRONG[what]
     folder = Path(shutil.copytree(TOY, tmp_path / "mine"))
     change(folder)
@@ -325,7 +333,7 @@ def test_what_is_wrong_in_a_source_is_named_before_anything_is_read(what: str, c
     assert not (tmp_path / "out").exists()
 
 
-def test_a_key_that_is_a_number_of_another_name_is_the_subject_id(tmp_path: Path) -> None:
+def test_a_numeric_key_with_another_name_becomes_the_subject_id(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(TOY, tmp_path / "mine"))
     edit("releases/toy/1.0.csv", "person_id,string", "person_id,integer")(folder)
     (tmp_path / "data" / "clinic").mkdir(parents=True)
@@ -339,7 +347,7 @@ def test_a_key_that_is_a_number_of_another_name_is_the_subject_id(tmp_path: Path
     assert "TEST//pulse" in ehrtraj.open(built)[7].events["code"]
 
 
-def test_an_overlay_is_laid_over_any_source(clinic: Path, tmp_path: Path) -> None:
+def test_an_overlay_works_with_any_source(clinic: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "recipes" / "clinic").mkdir(parents=True)
     (tmp_path / "mine" / "rules").mkdir()
     limits = "event_type,item,low,high,suspicious_low,suspicious_high,figures,source"
@@ -348,7 +356,7 @@ def test_an_overlay_is_laid_over_any_source(clinic: Path, tmp_path: Path) -> Non
     (tmp_path / "mine" / "recipes" / "clinic" / "person.sql").write_text(recipe)
     with pytest.raises(RecipeError, match=r"person\.sql.*neither uses nor leaves out sex"):
         ehrtraj.build(clinic, tmp_path, "v", source=TOY, overlay=tmp_path / "mine", max_cpus=1)
-    recipe = "-- left out: sex | it is not told here\n" + recipe
+    recipe = "-- left out: sex | a constant replaces it\n" + recipe
     (tmp_path / "mine" / "recipes" / "clinic" / "person.sql").write_text(recipe)
     built = ehrtraj.build(
         clinic, tmp_path, "v", source=TOY, overlay=tmp_path / "mine", max_cpus=1, standardise=True
@@ -358,7 +366,7 @@ def test_an_overlay_is_laid_over_any_source(clinic: Path, tmp_path: Path) -> Non
     assert events.filter(pl.col("code") == "TEST//weight")["numeric_value"].max() == 60
 
 
-def test_a_dataset_outlives_its_source(clinic: Path, tmp_path: Path) -> None:
+def test_a_dataset_can_be_used_without_its_source(clinic: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(TOY, tmp_path / "mine"))
     built = ehrtraj.build(clinic, tmp_path / "out", "v", source=folder, max_cpus=1, standardise=True).path
     shutil.copy(folder / "tasks" / "death_after_visit.yaml", tmp_path / "mine.yaml")
@@ -371,13 +379,13 @@ def test_a_dataset_outlives_its_source(clinic: Path, tmp_path: Path) -> None:
         label(dataset, "death_after_visit")
 
 
-def test_a_dataset_keeps_what_its_readers_need(toy: Path) -> None:
+def test_a_dataset_stores_what_its_readers_need(toy: Path) -> None:
     listed = json.loads((toy / "metadata" / "event_types.json").read_text())
     assert list(listed) == ["SEX", "MEDS_BIRTH", "ARRIVAL", "TEST", "LEAVING", "MEDS_DEATH"]
     assert ehrtraj.open(toy).layout.source == find_source(str(TOY)).facts
 
 
-# No code knows a source -----------------------------------------------------------------------------------------------
+# No code names a source -----------------------------------------------------------------------------------------------
 
 ABOUT_MIMIC = (
     "synth/",
@@ -387,31 +395,32 @@ ABOUT_MIMIC = (
     "cli/demo.py",
     "cli/show/demo.py",
 )
-"""What may name MIMIC-IV: it is about it."""
+"""Modules that may name MIMIC-IV, because they are about it."""
 SETTINGS = {"ed", "note"}
-"""Names of settings that are called as a module; `note` is also what messages begin with."""
+"""Names of settings that equal those of modules; messages also begin with `note`."""
 WORDS = {"patients", "admissions", "services", "diagnosis", "discharge", "transfers", "provider"}
-"""Tables whose bare names are words of their own."""
-OURS = {"subject_id", "hadm_id", "stay_id"}
-"""Columns of events that are called as those of MIMIC-IV."""
+"""Tables whose bare names are also ordinary words."""
+EVENT_COLUMNS = {"subject_id", "hadm_id", "stay_id"}
+"""Columns of events with the same names as columns of MIMIC-IV."""
 
 
 def _is_help(node: ast.AST) -> bool:
-    """Whether texts below a node are for people alone: docstrings, and help with its examples."""
+    """Return whether texts below a node are only for people: docstrings, and help with its examples."""
     if isinstance(node, ast.Assign):
         return all(isinstance(target, ast.Name) and target.id.endswith("_HELP") for target in node.targets)
     return isinstance(node, ast.Expr) or (isinstance(node, ast.keyword) and node.arg == "help")
 
 
 def _texts(path: Path) -> list[str]:
-    """All texts in the code of a file, help left out."""
-    found, left = [], [ast.parse(path.read_text(encoding="utf-8"))]
-    while left:
-        node = left.pop()
+    """Return all texts in the code of a file, without help."""
+    found, remaining = [], [ast.parse(path.read_text(encoding="utf-8"))]
+    while remaining:
+        node = remaining.pop()
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             found.append(node.value)
         children = list(ast.iter_child_nodes(node))
-        left += [c for c in children if not (_is_help(c) and (isinstance(c, ast.Assign | ast.keyword) or _is_text(c)))]
+        for_people = [c for c in children if _is_help(c) and (isinstance(c, ast.Assign | ast.keyword) or _is_text(c))]
+        remaining += [c for c in children if c not in for_people]
     return found
 
 
@@ -422,7 +431,7 @@ def _is_text(node: ast.AST) -> bool:
 def test_no_code_names_a_table_a_column_a_module_or_an_item_of_a_source() -> None:
     mimic = packaged("mimiciv")
     names = {table.name for table in mimic.tables.values()} - WORDS
-    names |= {column for table in mimic.tables.values() for column in table.columns if "_" in column} - OURS
+    names |= {column for table in mimic.tables.values() for column in table.columns if "_" in column} - EVENT_COLUMNS
     names |= {line["item"] for line in mimic.rules("units") if re.fullmatch("[0-9]{5,6}", line["item"])}
     names |= {mimic.name, *mimic.projects}
     modules = {place for table in mimic.tables.values() for place in (table.module, *table.places)}

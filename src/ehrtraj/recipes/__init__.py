@@ -1,4 +1,4 @@
-"""Recipes: which events a table's rows become, one SQL file a table. `docs/reference/recipes.md` is their contract."""
+"""Recipes: one SQL file per table that turns its rows into events. `docs/reference/recipes.md` is their contract."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HELPERS = ("macros", "dictionaries", *HELPERS_OF_A_SHARD, "codes")
 VIEWS = "views"
 _CUSTOM_TABLES = ("tables.csv", "columns.csv", "event_types.csv")
 MOST_BYTES = 1 << 20
-"""Maximum size of an SQL file. The largest of ours has 8 kB."""
+"""Maximum size of an SQL file in bytes. The largest packaged one has 8 kB."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Statement:
 
     Attributes:
         every_row: whether it yields exactly one event for each row.
-        about: what the event is, in the recipe's words.
-        event_type: of the codes it makes.
+        about: description of the event in the recipe.
+        event_type: event type of its codes.
         sql: the SELECT, without the closing semicolon.
-        line: of the file, where the SELECT begins.
+        line: line of the file where the SELECT begins.
     """
 
     every_row: bool
@@ -45,7 +45,7 @@ class Statement:
 
     @property
     def static(self) -> bool:
-        """Whether its events have no time because they are always true."""
+        """Whether its events have no time, because they are always true."""
         return _STATIC.search(self.sql) is not None
 
 
@@ -54,16 +54,16 @@ class Recipe:
     """The recipe of one table.
 
     Attributes:
-        table: full name.
-        about: the header's first line.
+        table: full name of the table.
+        about: first line of the header.
         left_out: columns that reach no event, with the reason.
-        rejected: reasons and SQL conditions for rows that cannot become an event, in order.
-        statements: the one for every row first.
-        separate: why text_value may lie in a file of its own, if it may: it is a whole note.
-        keys: key columns of its table and columns in which exact duplicates agree, where the recipe declares the table.
-        event_types: that it declares, as lines of `event_types.csv`.
-        text: the SQL file.
-        file: path of a user's file; empty for the package's own.
+        rejected: reasons and SQL conditions of rows that cannot become an event, in order.
+        statements: statements of the recipe; the first is the one for every row.
+        separate: why text_value may be stored in a separate file (it is a complete note); empty if it may not.
+        keys: the table's key columns and duplicate columns, if the recipe declares the table.
+        event_types: event types that it declares, as lines of `event_types.csv`.
+        text: content of the SQL file.
+        file: path of a user's file; empty for a packaged recipe.
     """
 
     table: str
@@ -79,16 +79,16 @@ class Recipe:
 
     @property
     def sql(self) -> str:
-        """All its SQL."""
+        """All SQL of the recipe."""
         return "\n".join([s.sql for s in self.statements] + [c for _, c in self.rejected])
 
     def mentions(self, names: Iterable[str]) -> set[str]:
-        """Which of the names stand in its SQL."""
+        """Return the names that occur in its SQL."""
         return mentioned(self.sql, names)
 
 
 def mentioned(sql: str, names: Iterable[str]) -> set[str]:
-    """Which of the names stand in SQL as words, outside of comments and of texts in quotes."""
+    """Return the names that occur in SQL as words, outside comments and quoted strings."""
     words = set(re.findall(r"\w+", _LITERAL.sub("", _COMMENT.sub("", sql))))
     return {n for n in names if n in words}
 
@@ -98,40 +98,40 @@ def parse_recipe(table: str, text: str, file: str = "") -> Recipe:
 
     Args:
         table: full name of its table.
-        text: the SQL file.
+        text: content of the SQL file.
         file: path of a user's file, for messages.
 
     Raises:
         RecipeError: if it breaks the contract in `docs/reference/recipes.md`.
     """
 
-    def wrong(at: int, what: str) -> RecipeError:
+    def error(at: int, problem: str) -> RecipeError:
         place = f" ({file}, line {_line(text, at)})" if file else ""
-        return RecipeError(f"recipe {table}{place}: {what}")
+        return RecipeError(f"recipe {table}{place}: {problem}")
 
     markers = list(_MARKER.finditer(text))
     if not markers:
-        raise wrong(0, "no statement is marked '-- [every row]' or '-- [also]'")
+        raise error(0, "no statement is marked with '-- [every row]' or '-- [also]'")
     header = text[: markers[0].start()]
     statements = []
     for marker, following in zip(markers, [*markers[1:], None], strict=True):
         body = text[marker.end() : following.start() if following else len(text)]
         sql, semicolon, rest = body.rpartition(";")
         if not semicolon or _COMMENT.sub("", rest).strip():
-            raise wrong(marker.start(), f"the statement '{marker[2]}' does not end with a semicolon")
+            raise error(marker.start(), f"the statement '{marker[2]}' does not end with a semicolon")
         event_types = set(_EVENT_TYPE.findall(_COMMENT.sub("", sql)))
         if len(event_types) != 1:
-            raise wrong(
+            raise error(
                 marker.start(),
-                f"the statement '{marker[2]}' must name one event type, as 'LAB' AS event_type "
+                f"the statement '{marker[2]}' must contain exactly one event type, such as 'LAB' AS event_type "
                 f"(found: {', '.join(sorted(event_types)) or 'none'})",
             )
         begins = marker.end() + len(sql) - len(sql.lstrip())
         about, event_type = marker[2].strip(), event_types.pop()
         statements.append(Statement(marker[1] == "every row", about, event_type, sql.strip(), _line(text, begins)))
     if [s.every_row for s in statements] != [True] + [False] * (len(statements) - 1):
-        raise wrong(markers[0].start(), "exactly one statement, the first, is marked '-- [every row]'")
-    declared = read_header(header, wrong)
+        raise error(markers[0].start(), "the first statement, and only the first, must be marked with '-- [every row]'")
+    declared = read_header(header, error)
     return Recipe(
         table=table,
         about=header.strip().splitlines()[0].lstrip("- ") if header.strip() else "",
@@ -159,13 +159,13 @@ def _sql_files(folder: File) -> list[tuple[str, File]]:
 
 
 def read_recipes(folder: File) -> dict[str, Recipe]:
-    """All recipes of a source by the full name of their table.
+    """Return all recipes of a source by the full name of their table.
 
     Args:
         folder: with the recipes.
 
     Raises:
-        RecipeError: if one breaks the contract.
+        RecipeError: if a recipe breaks the contract.
     """
     if not folder.is_dir():
         return {}
@@ -173,62 +173,64 @@ def read_recipes(folder: File) -> dict[str, Recipe]:
 
 
 def read_overlay_recipes(folder: UserFile) -> dict[str, Recipe]:
-    """The recipes of a user's folder by the full name of their table.
+    """Return the recipes of a user's overlay by the full name of their table.
 
     Args:
         folder: with the recipes.
 
     Raises:
-        RecipeError: if one breaks the contract, or the folder holds what no build would use.
+        RecipeError: if a recipe breaks the contract, or the folder contains files that no build would use.
     """
-    mine = {
+    files = {
         name: path for name, path in overlay_sql(folder).items() if "/" in name and not name.startswith(f"{VIEWS}/")
     }
-    return {name: _read_recipe(name, path) for name, path in mine.items()}
+    return {name: _read_recipe(name, path) for name, path in files.items()}
 
 
 def recipes_of(tables: Collection[str], read: Mapping[File, Mapping[str, Recipe]]) -> dict[str, Recipe]:
-    """The recipe of each table.
+    """Return the recipe of each table.
 
     Args:
-        tables: full names of the tables of patients, each of which needs a recipe.
-        read: recipes by the folder that they are in: a source's, then a user's own, which come in their place.
+        tables: full names of the patient tables, each of which needs a recipe.
+        read: recipes by folder: those of the source, then those of the overlay, which replace them.
 
     Raises:
-        RecipeError: if a table has no recipe, or a recipe no table.
+        RecipeError: if a table has no recipe, or a recipe has no table.
     """
     merged: dict[str, Recipe] = {}
     for folder, recipes in read.items():
         if unknown := sorted(set(recipes) - set(tables)):
             raise RecipeError(
-                f"{folder} has a recipe for {', '.join(unknown)}, which is no table of patients: a new table needs a "
-                "line '-- keys: COLUMNS | COLUMNS OF DUPLICATES' in its recipe, or one in tables.csv, and its columns "
-                "in columns.csv (those of a source in releases/)"
+                f"{folder} contains a recipe for {', '.join(unknown)}, which is not a known patient table. Declare a "
+                "new table with '-- keys: COLUMNS | COLUMNS OF DUPLICATES' in its recipe or with a line in tables.csv, "
+                "and its columns in columns.csv (for a source, in releases/)"
             )
         merged |= recipes
     if lacking := [n for n in tables if n not in merged]:
-        raise RecipeError(f"{list(read)[-1]} has no recipe for {', '.join(lacking)}")
+        raise RecipeError(f"{list(read)[-1]} contains no recipe for {', '.join(lacking)}")
     return {name: merged[name] for name in sorted(merged)}
 
 
 def _read_recipe(table: str, file: File) -> Recipe:
-    """Read a recipe. Messages name the file of a user."""
+    """Read a recipe. Errors in a user's recipe name its file."""
     if isinstance(file, UserFile):
         return parse_recipe(table, read_sql(file), str(file))
     return parse_recipe(table, read_source_file(file))
 
 
 def overlay_sql(folder: UserFile) -> dict[str, UserFile]:
-    """The SQL files of a user's folder by their place in it: `hosp/services`, `views/arrivals`, `macros`.
+    """Return the SQL files of a user's overlay by relative path: `hosp/services`, `views/arrivals`, `macros`.
 
     Raises:
-        RecipeError: if it cannot be read, or holds an SQL or CSV file that no build would use.
+        RecipeError: if it cannot be read, or contains an SQL or CSV file that no build would use.
     """
     found: dict[str, UserFile] = {}
     for top in names_in(folder, RecipeError):
         path = folder / top
         if not path.exists():
-            raise RecipeError(f"{path} cannot be read: it is a dangling link, or in a folder without permission")
+            raise RecipeError(
+                f"{path} cannot be read: it is a broken link, or you have no permission to read its folder"
+            )
         is_module = path.is_dir() and path.suffix.lower() not in (".sql", ".csv")
         inside = [f"{top}/{name}" for name in names_in(path, RecipeError)] if is_module else [top]
         for name in inside:
@@ -238,7 +240,7 @@ def overlay_sql(folder: UserFile) -> dict[str, UserFile]:
             known = name in _CUSTOM_TABLES or (ending == ".sql" and (stem in HELPERS or "/" in name))
             if ending.lower() in (".sql", ".csv") and not known:
                 raise RecipeError(
-                    f"{file} is not used: a folder of recipes holds {', '.join(_CUSTOM_TABLES)}, "
+                    f"{file} is not used: a folder of recipes can contain only {', '.join(_CUSTOM_TABLES)}, "
                     f"{', '.join(f'{h}.sql' for h in HELPERS)}, {VIEWS}/*.sql and <module>/<table>.sql"
                 )
             if ending == ".sql":
@@ -251,57 +253,61 @@ def read_sql(path: File) -> str:
     return read_text_file(path, "the recipe", RecipeError, MOST_BYTES)
 
 
-def read_helper(name: str, folder: File, own: UserFile | None = None) -> str:
-    """One of the SQL files beside the recipes, by a name of `HELPERS`.
+def read_helper(name: str, folder: File, overlay: UserFile | None = None) -> str:
+    """Return one of the helper SQL files next to the recipes.
 
-    A user's own file takes the place of the source's; the user's macros come behind them.
+    A user's file replaces that of the source, except for macros: the user's macros are appended.
 
     Args:
-        name: of the file, without its ending.
+        name: one of `HELPERS`.
         folder: with the source's recipes.
-        own: folder with a user's own.
+        overlay: folder of recipes in a user's overlay.
     """
     text = read_source_file(folder / f"{name}.sql")
-    mine = None if own is None else overlay_sql(own).get(name)
-    if mine is None:
+    custom = None if overlay is None else overlay_sql(overlay).get(name)
+    if custom is None:
         return text
-    return f"{text}\n{read_sql(mine)}" if name == "macros" else read_sql(mine)
+    return f"{text}\n{read_sql(custom)}" if name == "macros" else read_sql(custom)
 
 
-def read_views(folder: File, tables: Collection[str], own: UserFile | None = None) -> dict[str, str]:
-    """What several recipes see as a table, by name: SQL over the tables, each after those that it reads itself.
+def read_views(folder: File, tables: Collection[str], overlay: UserFile | None = None) -> dict[str, str]:
+    """Return the SQL of all views by name, each after the views that it reads.
 
     Args:
         folder: with the source's recipes.
-        tables: bare names of all tables, which no view may have.
-        own: folder with a user's own.
+        tables: bare names of all tables, which views may not use.
+        overlay: folder of recipes in a user's overlay.
 
     Raises:
-        RecipeError: if a user's view has no usable name, or views read each other in a circle.
+        RecipeError: if a user's view has an invalid name, or views read each other in a circle.
     """
     inside = folder / VIEWS
     files = [f for f in (inside.iterdir() if inside.is_dir() else ()) if f.suffix == ".sql"]
     found = {f.stem: read_source_file(f) for f in files}
-    taken = {name.lower() for name in tables}
-    for place, path in ({} if own is None else overlay_sql(own)).items():
+    table_names = {name.lower() for name in tables}
+    for place, path in ({} if overlay is None else overlay_sql(overlay)).items():
         if place.startswith(f"{VIEWS}/"):
             if not _VIEW_NAME.fullmatch(path.stem):
-                raise RecipeError(f"{path}: the name of a view must be letters, digits and _, a letter first")
-            if path.stem.lower() in taken:
-                raise RecipeError(f"{path}: there is a table of this name, which recipes read: give the view another")
+                raise RecipeError(
+                    f"{path}: the name of a view must consist of letters, digits and _, and begin with a letter"
+                )
+            if path.stem.lower() in table_names:
+                raise RecipeError(
+                    f"{path}: a table has the same name as this view, and recipes read it. Rename the view"
+                )
             found[path.stem] = read_sql(path)
     ordered: dict[str, str] = {}
     while len(ordered) < len(found):
-        left = [name for name in sorted(found) if name not in ordered]
-        ready = [name for name in left if mentioned(found[name], left) <= {name}]
+        remaining = [name for name in sorted(found) if name not in ordered]
+        ready = [name for name in remaining if mentioned(found[name], remaining) <= {name}]
         if not ready:
-            raise RecipeError(f"views read each other in a circle: {', '.join(left)}")
+            raise RecipeError(f"views read each other in a circle: {', '.join(remaining)}")
         ordered |= {name: found[name] for name in ready}
     return ordered
 
 
 def tables_read(sql: str, names: Iterable[str], views: Mapping[str, str]) -> set[str]:
-    """Which of the tables (bare names) SQL reads, by itself or through views."""
+    """Return the tables (bare names) that SQL reads, directly or through views."""
     names = list(names)
-    behind = [tables_read(views[view], names, views) for view in mentioned(sql, views)]
-    return mentioned(sql, names).union(*behind)
+    through_views = [tables_read(views[view], names, views) for view in mentioned(sql, views)]
+    return mentioned(sql, names).union(*through_views)

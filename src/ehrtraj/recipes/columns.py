@@ -1,4 +1,4 @@
-"""Whether a recipe uses every column of its table, or leaves it out with a reason."""
+"""Check that a recipe uses every column of its table, or leaves it out with a reason."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _FEWEST_WORDS = 3
 
 
 def problem_of_columns(recipe: Recipe, columns: Collection[str]) -> str | None:
-    """What is wrong with how a recipe treats the columns of its table.
+    """Return the problem with how a recipe treats the columns of its table, or None.
 
     Args:
-        recipe: to look at.
-        columns: of its table.
+        recipe: recipe to check.
+        columns: columns of its table.
 
     Returns:
-        A sentence with the way out; None where every column is used or left out with a reason.
+        A sentence that names the solution, or None if every column is used or left out with a reason.
     """
     used = set().union(*(mentioned(statement.sql, columns) for statement in recipe.statements))
     if unknown := [name for name in recipe.left_out if name not in columns]:
@@ -30,5 +30,5 @@ def problem_of_columns(recipe: Recipe, columns: Collection[str]) -> str | None:
             f"'-- left out: {', '.join(neither)} | WHY'"
         )
     if short := [name for name, why in recipe.left_out.items() if len(why.split()) < _FEWEST_WORDS]:
-        return f"it does not say in words why {', '.join(short)} is left out"
+        return f"the reason why {', '.join(short)} is left out is too short: write a sentence"
     return None

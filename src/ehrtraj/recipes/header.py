@@ -1,4 +1,4 @@
-"""The header of a recipe: the comment lines before its first statement that declare something."""
+"""The header of a recipe: the comment lines before its first statement that contain declarations."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _FORMS = {
     "rejected": "reason | CONDITION",
     "separate": "text_value | WHY",
 }
-"""How each line is written."""
+"""The form of each declaration."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the lines of a header declare.
+    """The declarations of a header.
 
     Attributes:
-        keys: key columns of a table that no `tables.csv` has, and the columns in which its exact duplicates agree.
-        event_types: lines as those of `event_types.csv`.
+        keys: key columns and duplicate columns of a table that is not in `tables.csv`.
+        event_types: lines like those of `event_types.csv`.
         left_out: columns that reach no event, with the reason.
         rejected: reasons and SQL conditions, in order.
-        separate: why text_value may be in a file of its own; empty where it may not.
+        separate: why text_value may be stored in a separate file; empty if it may not.
     """
 
     keys: tuple[tuple[str, ...], tuple[str, ...]] | None
@@ -40,19 +40,19 @@ class Header:
     separate: str
 
 
-def read_header(header: str, wrong: Callable[[int, str], RecipeError]) -> Header:
+def read_header(header: str, error: Callable[[int, str], RecipeError]) -> Header:
     """Read the header of a recipe.
 
     Args:
-        header: the text before the first statement.
-        wrong: makes the error for what is wrong at a position of the text.
+        header: text before the first statement.
+        error: function that returns an error for a position in the text and a problem.
 
     Raises:
-        RecipeError: if a line that declares something is not written as it must be.
+        RecipeError: if a declaration does not have the required form.
     """
-    found = _pairs(header, wrong)
+    found = _pairs(header, error)
     if len(found["keys"]) > 1:
-        raise wrong(header.index("-- keys:"), "there are two lines -- keys: write one")
+        raise error(header.index("-- keys:"), "the header contains more than one line '-- keys:': write only one")
     return Header(
         keys=next(((tuple(keys.split()), tuple(same.split())) for keys, same in found["keys"]), None),
         event_types=tuple(_event_type(name, rest) for name, rest in found["event type"]),
@@ -62,8 +62,8 @@ def read_header(header: str, wrong: Callable[[int, str], RecipeError]) -> Header
     )
 
 
-def _pairs(header: str, wrong: Callable[[int, str], RecipeError]) -> dict[str, list[tuple[str, str]]]:
-    """The two parts of each line that declares something, by its first words."""
+def _pairs(header: str, error: Callable[[int, str], RecipeError]) -> dict[str, list[tuple[str, str]]]:
+    """Return the two parts of each declaration, by the declaration's keyword."""
     found: dict[str, list[tuple[str, str]]] = {key: [] for key in _FORMS}
     at = 0
     for line in header.splitlines(keepends=True):
@@ -71,7 +71,7 @@ def _pairs(header: str, wrong: Callable[[int, str], RecipeError]) -> dict[str, l
             if line.startswith(f"-- {key}:"):
                 what, _, why = (part.strip() for part in line.removeprefix(f"-- {key}:").partition("|"))
                 if not what or not why or not _is_usable(key, what, why):
-                    raise wrong(at, f"'{line.strip()[:80]}' is not understood: write -- {key}: {_FORMS[key]}")
+                    raise error(at, f"'{line.strip()[:80]}' is not a valid declaration: write -- {key}: {_FORMS[key]}")
                 pairs.append((what, why))
         at += len(line)
     return found

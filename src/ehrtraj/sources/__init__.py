@@ -1,1 +1,1 @@
-"""Sources: what a release of one origin looks like and becomes, as data. Each has a folder here or of a user's own."""
+"""Sources: data files that describe the releases of one origin. Each has a folder here, or is a user's folder."""

@@ -1,4 +1,4 @@
-"""What becomes of every table of every module, read from the recipes and the data files of the releases."""
+"""Report what becomes of every table of every module, from the recipes and the data files of the releases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ehrtraj.release.schema import Table
     from ehrtraj.sources.source import Source
 
-_NOT_READ = "not read: it holds no patient"
+_NOT_READ = "not read: it contains no patients"
 _DESCRIBES = "describes codes, in metadata/codes.parquet"
 
 
@@ -18,11 +18,11 @@ class Coverage:
     """One table and what becomes of it.
 
     Attributes:
-        table: full name.
-        since: first release that has it, as `2.0` or `ED 1.0`; empty for a user's own.
-        about: what a row is, in the recipe's words; empty where it has none.
-        becomes: event types of its events, or what else becomes of it.
-        rejected: reasons for which its recipe sets rows aside.
+        table: full name of the table.
+        since: first release that contains it, such as `2.0` or `ED 1.0`; empty for a custom table.
+        about: what a row is, from the recipe; empty if there is no recipe.
+        becomes: event types of its events, or its other use.
+        rejected: reasons for which its recipe rejects rows.
     """
 
     table: str
@@ -33,10 +33,10 @@ class Coverage:
 
 
 def coverage(source: Source) -> list[Coverage]:
-    """Every table of a source, and a user's own, in the order of the data file.
+    """Return the coverage of every table of a source, including custom tables, in the order of the data file.
 
     Args:
-        source: whose tables.
+        source: source of the tables.
     """
     known = source.recipes
     found = []
@@ -54,7 +54,7 @@ def coverage(source: Source) -> list[Coverage]:
 
 
 def _since(table: Table, source: Source) -> str:
-    """The first release that has a table."""
+    """Return the first release that contains a table."""
     main = source.projects[source.main_project]
     for project, shapes in source.history.shapes.items():
         for shape in shapes:
@@ -65,7 +65,7 @@ def _since(table: Table, source: Source) -> str:
 
 
 def as_markdown(source: Source) -> str:
-    """The table of coverage for a page."""
+    """Return the coverage as a Markdown table."""
     lines = ["| table | since | a row is | becomes |", "|---|---|---|---|"]
     for entry in coverage(source):
         cells = (f"`{entry.table}`", entry.since, entry.about.replace("|", "\\|"), entry.becomes)

@@ -1,4 +1,4 @@
-"""What `source.toml` declares: the roles of tables and columns, names for people, and what a build reckons with."""
+"""Read `source.toml`: the roles of tables and columns, names for people, and estimates for a build."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FILE = "source.toml"
 
 @dataclass(frozen=True)
 class Role:
-    """A table that plays a part which the build relies on.
+    """A table with a role that the build relies on.
 
     Attributes:
-        table: its full name.
-        key: the column that tells its entries apart.
-        rows: rows of all tables that come with one entry, for the size of shards.
-        modules: of ICU stays, the modules whose rows name one in `stay_id`.
+        table: full name of the table.
+        key: column that identifies its entries.
+        rows: average number of rows in all tables per entry, used to size shards.
+        modules: for ICU stays, the modules whose rows name a stay in `stay_id`.
     """
 
     table: str
@@ -34,13 +34,13 @@ class Role:
 
 @dataclass(frozen=True)
 class Roles:
-    """The tables that play a part.
+    """The tables with a role.
 
     Attributes:
-        patients: who there is. Its key is the first key column of every table of patients.
-        encounters: stays in a hospital, named by `hadm_id`.
-        icu_stays: stays in intensive care, named by `stay_id`.
-        ed_stays: stays in an emergency department, named by `stay_id`.
+        patients: all patients. Its key is the first key column of every patient table.
+        encounters: stays in a hospital, identified by `hadm_id`.
+        icu_stays: stays in intensive care, identified by `stay_id`.
+        ed_stays: stays in an emergency department, identified by `stay_id`.
     """
 
     patients: Role
@@ -55,28 +55,28 @@ class Roles:
 
     @property
     def stays(self) -> tuple[Role, ...]:
-        """Stays in a part of a hospital."""
+        """Roles of stays in a part of the hospital."""
         return tuple(role for role in (self.icu_stays, self.ed_stays) if role is not None)
 
     @property
     def owners(self) -> dict[str, tuple[Role, ...]]:
-        """Tables that show whose each encounter and stay is, by the column of an event that names it."""
+        """Tables that show the patient of each encounter and stay, by the event column that identifies it."""
         return {"hadm_id": () if self.encounters is None else (self.encounters,), "stay_id": self.stays}
 
     @property
     def of_all_shards(self) -> frozenset[str]:
-        """Tables of which every shard reads the rows of all shards."""
+        """Tables that every shard reads completely, including rows of other shards."""
         return frozenset(role.table for roles in self.owners.values() for role in roles)
 
 
 @dataclass(frozen=True)
 class Demo:
-    """How a release that is a demonstration is known.
+    """How a demo release is recognised.
 
     Attributes:
-        file: in its folder.
-        in_path: what the name of its folder, or of the one above it, fits; None where that shows nothing.
-        version: where the path shows none.
+        file: name of a file in its folder.
+        in_path: pattern of the name of its folder or the folder above; None if names are not used.
+        version: version, if the path contains none.
     """
 
     file: str
@@ -89,18 +89,18 @@ class SourceDeclaration:
     """The content of a `source.toml`.
 
     Attributes:
-        title: what people call the source.
-        examples: full names of tables that messages name as what a release has.
-        roles: the tables that play a part.
-        abouts: name, licence and addresses of a dataset, as MEDS' `dataset.json` has them: of a plain release (`""`),
-            and by the first word of a version such as `demo 2.2`.
-        version_in_path: what a folder's name with a version in it fits; its first group is the version.
-        demo: how a demonstration is known; None where there is none.
-        module_options: options of a build that name a module's folder, with the module.
-        gzip_ratio_of_notes: how much smaller gzip makes the texts of notes.
-        weight: column of a statement with the patient's weight in kg, which conversions of doses need.
-        comments: column of a statement with what a laboratory remarks on a result.
-        vocabulary_places: folders in a folder of vocabularies in which their files may lie.
+        title: name of the source as people write it.
+        examples: full names of tables that messages use as examples.
+        roles: the tables with a role.
+        abouts: name, licence and URLs of a dataset, in the form of MEDS' `dataset.json`: for a plain release under
+            `""`, for others under the first word of a version such as `demo 2.2`.
+        version_in_path: pattern of a folder's name with a version in it; its first group is the version.
+        demo: how a demo release is recognised; None if there is no demo.
+        module_options: module by the build option that sets its folder.
+        gzip_ratio_of_notes: compression ratio of the texts of notes with gzip.
+        weight: column of recipes with the patient's weight in kg, which conversions of doses need.
+        comments: column of recipes with the laboratory's comments on a result.
+        vocabulary_places: subfolders of a folder of vocabularies that may contain the files.
     """
 
     title: str
@@ -120,17 +120,17 @@ def read_declaration(folder: File) -> SourceDeclaration:
     """Read the `source.toml` of a source's folder.
 
     Raises:
-        RecipeError: if it is not there, is not TOML, or lacks something.
+        RecipeError: if it does not exist, is not TOML, or is incomplete.
     """
     file = folder / FILE
     try:
         content = tomllib.loads(read_text_file(file, "the declaration", RecipeError))
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{file} is not TOML: {error}") from None
+        raise RecipeError(f"{file} is not a valid TOML file: {error}") from None
     try:
         return _declaration(content)
     except KeyError as error:
-        raise RecipeError(f"{file} has no {error}") from None
+        raise RecipeError(f"{file} lacks the entry {error}") from None
     except (AttributeError, TypeError, ValueError, re.error) as error:
         raise RecipeError(f"{file} cannot be used: {error}") from None
 

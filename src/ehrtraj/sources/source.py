@@ -1,4 +1,4 @@
-"""A source: everything that is known of the tables of one origin, read from its folder and from a user's overlay."""
+"""A source: all descriptions of the tables of one origin, read from its folder and from a user's overlay."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ _PACKAGED = Path(__file__).parent
 _RECIPES, _RULES, _TASKS = "recipes", "rules", "tasks"
 _OVERLAY = (_RECIPES, _RULES)
 _SOURCE = (FILE, "tables.csv", "projects.csv", "belongs.csv", "row_counts.csv", "releases", _RECIPES, _RULES)
-"""What is kept of a user's folders."""
+"""The files and folders that are read from a user's source."""
 _EVENT_TYPES = "event_types"
 
 
 @dataclass(frozen=True)
 class Source:
-    """One source, with what a user adds to it.
+    """One source, with a user's overlay.
 
-    It reads each file of the package when it is first asked for, and once. A user's files are in it as they were
-    when it was made: other processes and machines that receive it do not read them again.
+    It reads each packaged file once, when it is first needed. It contains the content of a user's files at the time of
+    its creation: other processes and machines that receive it do not read them again.
 
     Attributes:
-        name: of the source: that of its folder.
-        folder: with its `source.toml`, tables, releases, recipes, rules and tasks.
-        overlay: a user's folder with `recipes/` and `rules/`, which win over those of the source.
+        name: name of the source, which is that of its folder.
+        folder: folder with its `source.toml`, tables, releases, recipes, rules and tasks.
+        overlay: a user's folder with `recipes/` and `rules/`, which take precedence over those of the source.
     """
 
     name: str
@@ -50,8 +50,8 @@ class Source:
     overlay: UserFile | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Not what was made of the files: it is larger than they are. The package may be elsewhere in another process.
-        return _same, (self.name, None if self.is_packaged else self.folder, self.overlay)
+        # Without cached properties, which are larger than the files. Another process may have the package elsewhere.
+        return _shared_source, (self.name, None if self.is_packaged else self.folder, self.overlay)
 
     @cached_property
     def declared(self) -> SourceDeclaration:
@@ -60,33 +60,33 @@ class Source:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Name of the source as people write it."""
         return self.declared.title
 
     @property
     def roles(self) -> Roles:
-        """The tables that play a part."""
+        """The tables with a role."""
         return self.declared.roles
 
     @property
     def is_packaged(self) -> bool:
-        """Whether it comes with the package, whatever its overlay."""
+        """Whether it is part of the package, with or without an overlay."""
         return not isinstance(self.folder, UserFile)
 
     # Releases --------------------------------------------------------------------------------------------------------
 
     @cached_property
     def projects(self) -> dict[str, PublishedProject]:
-        """The downloads that it is published in, the main one first."""
+        """The downloads in which it is published, the main one first."""
         return releases.read_projects(self.folder)
 
     @property
     def main_project(self) -> str:
-        """The download that holds the patients."""
+        """Name of the download that contains the patients."""
         return next(iter(self.projects))
 
     def project_of(self, module: str) -> str:
-        """The download that a module belongs to; a user's own module is one by itself."""
+        """Return the download that a module belongs to; for a custom module, its own name."""
         return next((p.name for p in self.projects.values() if module in p.modules), module)
 
     @cached_property
@@ -96,18 +96,18 @@ class Source:
 
     @cached_property
     def partners(self) -> dict[tuple[str, str], frozenset[str]]:
-        """Releases of the main download that a release of another one goes with."""
+        """Releases of the main download that match a release of another download."""
         return releases.read_partners(self.folder)
 
     def published_row_counts(self, project: str) -> dict[str, dict[str, int]]:
-        """Rows of each table (bare name) of a download as published, by release."""
+        """Return the published number of rows of each table (bare name) of a download, by release."""
         return releases.read_row_counts(self.folder, project)
 
     def about(self, release: str) -> dict[str, str]:
-        """Name, licence and addresses of a dataset, as MEDS' `dataset.json` has them.
+        """Return name, licence and URLs of a dataset, in the form of MEDS' `dataset.json`.
 
         Args:
-            release: as `3.1`, `demo 2.2` or `synthetic 3.1`.
+            release: release such as `3.1`, `demo 2.2` or `synthetic 3.1`.
         """
         abouts = self.declared.abouts
         return dict(abouts.get(release.rpartition(" ")[0], abouts[""]))
@@ -116,10 +116,10 @@ class Source:
 
     @cached_property
     def tables(self) -> dict[str, Table]:
-        """All its tables by full name, a user's own behind them.
+        """All its tables by full name, followed by custom tables.
 
         Raises:
-            RecipeError: if a user's table cannot be used.
+            RecipeError: if a custom table cannot be used.
         """
         from ehrtraj.release.custom_tables import read_custom_tables
         from ehrtraj.release.schema import read_tables
@@ -130,29 +130,29 @@ class Source:
         return found | read_custom_tables(self.overlay_recipes, found, self._added_recipes)
 
     def tables_of(self, kind: str) -> dict[str, Table]:
-        """Its tables of one kind: `patient` or `dictionary`."""
+        """Return its tables of one kind: `patient` or `dictionary`."""
         return {name: table for name, table in self.tables.items() if table.kind == kind}
 
     @property
     def overlay_recipes(self) -> UserFile | None:
-        """The user's folder of recipes and tables; None where there is none."""
-        return self._own(_RECIPES)
+        """The overlay's folder of recipes and tables, or None."""
+        return self._overlay_folder(_RECIPES)
 
     @property
     def overlay_rules(self) -> UserFile | None:
-        """The user's folder of rule tables; None where there is none."""
-        return self._own(_RULES)
+        """The overlay's folder of rule tables, or None."""
+        return self._overlay_folder(_RULES)
 
-    def _own(self, name: str) -> UserFile | None:
+    def _overlay_folder(self, name: str) -> UserFile | None:
         folder = None if self.overlay is None else self.overlay / name
         return folder if folder is not None and folder.is_dir() else None
 
     @cached_property
     def recipes(self) -> dict[str, Recipe]:
-        """The recipe of each table of patients, by the table's full name.
+        """The recipe of each patient table, by the table's full name.
 
         Raises:
-            RecipeError: if one breaks the contract, or is of a table that nobody knows.
+            RecipeError: if a recipe breaks the contract, or its table is unknown.
         """
         read = {self.folder / _RECIPES: self._plain_recipes}
         if self.overlay_recipes is not None:
@@ -161,34 +161,34 @@ class Source:
 
     @cached_property
     def _plain_recipes(self) -> dict[str, Recipe]:
-        """Those of the source itself."""
+        """Recipes of the source without the overlay."""
         return recipe_files.read_recipes(self.folder / _RECIPES)
 
     @cached_property
     def _added_recipes(self) -> dict[str, Recipe]:
-        """Those of the user's overlay."""
+        """Recipes of the overlay."""
         return {} if self.overlay_recipes is None else recipe_files.read_overlay_recipes(self.overlay_recipes)
 
     @cached_property
     def views(self) -> dict[str, str]:
-        """What several recipes see as a table, by name: SQL over the tables, each after those that it reads itself."""
+        """SQL of the views that recipes can read like tables, by name, each after the views that it reads."""
         names = [table.name for table in self.tables.values()]
         return recipe_files.read_views(self.folder / _RECIPES, names, self.overlay_recipes)
 
     def helper(self, name: str) -> str:
-        """One of the SQL files beside the recipes, by a name of `HELPERS`."""
+        """Return one of the helper SQL files next to the recipes, by a name of `HELPERS`."""
         return recipe_files.read_helper(name, self.folder / _RECIPES, self.overlay_recipes)
 
     def tables_read(self, sql: str, names: Iterable[str]) -> set[str]:
-        """Which of the tables (bare names) SQL reads, by itself or through views."""
+        """Return the tables (bare names) that SQL reads, directly or through views."""
         return recipe_files.tables_read(sql, names, self.views)
 
     def rules(self, name: str, *, special_first: bool = False) -> list[dict[str, str]]:
-        """The lines of one rule table: those that hold everywhere, then its own, then the user's.
+        """Return the lines of one rule table: general lines, then those of the source, then those of the overlay.
 
         Args:
-            name: of the table, without the ending of its file.
-            special_first: the other way round, for a table whose first line that fits counts.
+            name: name of the table, without file ending.
+            special_first: return them in reverse order, for tables whose first matching line is used.
 
         Raises:
             RecipeError: if the user's file cannot be used.
@@ -198,33 +198,33 @@ class Source:
 
     @cached_property
     def event_types(self) -> dict[str, EventType]:
-        """All kinds of events by name, in the order of their rank.
+        """All event types by name, in the order of their rank.
 
         Raises:
             RecipeError: if a user's line cannot be used.
         """
         lines = self.rules(_EVENT_TYPES)
         if self.overlay_recipes is not None:
-            mine = rule_files.read_overlay_event_types(self.overlay_recipes)
-            lines += mine + _event_types_of(self._added_recipes, mine)
+            added = rule_files.read_overlay_event_types(self.overlay_recipes)
+            lines += added + _event_types_of(self._added_recipes, added)
         return rule_files.event_types_of(lines)
 
     @cached_property
     def planned(self) -> frozenset[str]:
-        """Event types whose times show what was planned, not what happened."""
+        """Event types whose times are those planned, not those at which something happened."""
         return frozenset(line["event_type"] for line in self.rules("planned_event_types"))
 
     @property
     def tasks(self) -> Path:
-        """Folder of its ready tasks, on disk; there may be none."""
+        """Folder of its ready-made tasks on disk; it may not exist."""
         folder = self.folder.path if isinstance(self.folder, UserFile) else self.folder
         return folder / _TASKS
 
-    # What depends on all of it ---------------------------------------------------------------------------------------
+    # Values that depend on everything ---------------------------------------------------------------------------------
 
     @property
     def facts(self) -> SourceFacts:
-        """What a dataset keeps of it."""
+        """Facts about the source that are stored in a dataset."""
         icu = self.roles.icu_stays
         return SourceFacts(
             name=self.name,
@@ -237,7 +237,7 @@ class Source:
         )
 
     def recipes_digest(self) -> str:
-        """SHA-256 over tables, recipes and their helpers, so that changed SQL never meets work made by the old."""
+        """Return the SHA-256 of tables, recipes and helpers: changed SQL must never reuse results of the old SQL."""
         parts = [(name, recipe.text) for name, recipe in self.recipes.items()]
         parts += [(h, self.helper(h)) for h in recipe_files.HELPERS]
         parts += list(self.views.items())
@@ -247,22 +247,24 @@ class Source:
         return _digest(parts)
 
     def rules_digest(self) -> str:
-        """SHA-256 over all rule tables."""
+        """Return the SHA-256 of all rule tables."""
         return _digest((line["table"], repr(self.rules(line["table"]))) for line in self._about_rules())
 
     def _about_rules(self) -> list[dict[str, str]]:
-        # Event types have a user's lines in the folder of recipes, and are in the digest of these.
+        # A user's event types are in the folder of recipes, so event types are part of the digest of recipes.
         return [line for line in rule_files.read_general("about") if line["table"] != _EVENT_TYPES]
 
 
 def _event_types_of(recipes: Mapping[str, Recipe], others: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Lines of the event types that recipes declare, none of which the lines beside them may have too."""
+    """Return the lines of event types that recipes declare. None of them may already be in `others`."""
     found: list[dict[str, str]] = []
     declared = {line["event_type"] for line in others}
     for name, recipe in recipes.items():
         for line in recipe.event_types:
             if line["event_type"] in declared:
-                raise RecipeError(f"{recipe.file or f'recipe {name}'}: {line['event_type']} is declared a second time")
+                raise RecipeError(
+                    f"{recipe.file or f'recipe {name}'}: the event type {line['event_type']} is declared twice"
+                )
             declared.add(line["event_type"])
             found.append(line)
     return found
@@ -278,72 +280,71 @@ def _digest(parts: Iterable[tuple[str, str]]) -> str:
 
 
 @lru_cache(maxsize=16)
-def _same(name: str, folder: UserFile | None = None, overlay: UserFile | None = None) -> Source:
-    """The one source of this process with these files; None for the folder of the package."""
+def _shared_source(name: str, folder: UserFile | None = None, overlay: UserFile | None = None) -> Source:
+    """Return the source with these files, one object per process; `folder` is None for a packaged source."""
     return Source(name, folder or _PACKAGED / name, overlay)
 
 
 def packaged_names() -> tuple[str, ...]:
-    """Names of the sources that come with the package."""
+    """Return the names of the packaged sources."""
     return tuple(sorted(folder.name for folder in _PACKAGED.iterdir() if (folder / FILE).is_file()))
 
 
 def packaged(name: str) -> Source:
-    """A source that comes with the package, as it is.
+    """Return a packaged source without an overlay.
 
     Raises:
-        SettingsError: if there is none of this name.
+        SettingsError: if there is no source of this name.
     """
     if name not in packaged_names():
-        raise SettingsError(f"there is no source '{name}': there are {', '.join(packaged_names())}")
-    return _same(name)
+        raise SettingsError(f"there is no source '{name}': use one of {', '.join(packaged_names())}")
+    return _shared_source(name)
 
 
 def find_source(given: str | None = None, overlay: Path | None = None) -> Source:
-    """The source that a user names.
+    """Return the source that a user names.
 
     Args:
-        given: name of a source of the package, or the folder of one of the user's own, which holds a `source.toml`.
-            None for the first of the package.
-        overlay: a user's folder with recipes and rules that win over those of the source.
+        given: name of a packaged source, or a folder that contains a `source.toml`; None for the first packaged source.
+        overlay: a user's folder with recipes and rules that take precedence over those of the source.
 
     Raises:
-        SettingsError: if there is no such source, or no such overlay.
+        SettingsError: if the source or the overlay does not exist.
     """
     names = packaged_names()
     if overlay is not None:
         check_overlay_folder(overlay)
     added = None if overlay is None else keep_parts(overlay, _OVERLAY)
     if given is None or given in names:
-        return _same(given or names[0], overlay=added)
+        return _shared_source(given or names[0], overlay=added)
     folder = Path(given).expanduser()
     if not (folder / FILE).is_file():
         raise SettingsError(
-            f"there is no source '{given}': name one of {', '.join(names)}, or a folder that contains a {FILE}"
+            f"there is no source '{given}': use one of {', '.join(names)}, or a folder that contains a {FILE}"
         )
     folder = folder.resolve()
     if folder == _PACKAGED / folder.name:
-        return _same(folder.name, overlay=added)
-    return _same(folder.name, keep_parts(folder, _SOURCE), added)
+        return _shared_source(folder.name, overlay=added)
+    return _shared_source(folder.name, keep_parts(folder, _SOURCE), added)
 
 
 def source_of(manifest: Mapping[str, Any]) -> Source:
-    """The source that a dataset was built with, by its manifest, without the user's overlay.
+    """Return the source that a dataset was built with, without the overlay, from its manifest.
 
     Raises:
-        SettingsError: if it is one of the user's own whose folder is not there any more.
+        SettingsError: if it is a custom source whose folder no longer exists.
     """
     release = manifest["release"]
     return find_source(release["source_folder"]) if "source_folder" in release else packaged(release["source"])
 
 
 def check_overlay_folder(folder: Path) -> None:
-    """Check that a user's folder is there, and is laid out as one.
+    """Check that a user's overlay exists and has the layout of an overlay.
 
     Raises:
-        SettingsError: if not.
+        SettingsError: if it does not.
     """
     if not folder.is_dir():
-        raise SettingsError(f"overlay is {folder}: there is no such folder")
+        raise SettingsError(f"the overlay {folder} does not exist, or is not a folder")
     if not any((folder / name).is_dir() for name in (_RECIPES, _RULES)):
-        raise SettingsError(f"overlay is {folder}, which contains neither {_RECIPES}/ nor {_RULES}/")
+        raise SettingsError(f"the overlay {folder} contains neither {_RECIPES}/ nor {_RULES}/")

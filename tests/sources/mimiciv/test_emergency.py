@@ -1,4 +1,4 @@
-"""What the tables of the emergency department become, and one visit that three tables tell of."""
+"""Events of the emergency department, and visits that are in three tables."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def is_(event: dict[str, Any], **expected: object) -> None:
 # Stays -------------------------------------------------------------------------------------------------------
 
 
-def test_a_stay_is_an_arrival_and_a_departure_each_with_what_was_known_then(trajectories: Any) -> None:
+def test_arrival_and_departure_contain_only_what_was_known_then(trajectories: Any) -> None:
     arrival = trajectories.one(SEPSIS, "ED_ARRIVAL//AMBULANCE")
     departure = trajectories.one(SEPSIS, "ED_DEPARTURE//ADMITTED")
     is_(arrival, time=ARRIVED, available_time=ARRIVED, attributes={"gender": "F"}, flags=set())
@@ -54,13 +54,13 @@ def test_a_stay_without_admission_has_no_hadm_id(trajectories: Any) -> None:
     assert {e["stay_id"] for e in events} == {VISIT_ED}
 
 
-def test_race_is_told_again_by_the_admission_and_marked_once(trajectories: Any) -> None:
-    told = {e["source_table"]: e["flags"] for e in trajectories.of(SEPSIS, "RACE//WHITE")}
-    assert told == {"ed/edstays": {"same_visit"}, "hosp/admissions": set()}
+def test_race_of_a_visit_with_admission_is_flagged_once(trajectories: Any) -> None:
+    flags = {e["source_table"]: e["flags"] for e in trajectories.of(SEPSIS, "RACE//WHITE")}
+    assert flags == {"ed/edstays": {"same_visit"}, "hosp/admissions": set()}
     is_(trajectories.one(VISIT, "RACE//ASIAN"), flags=set(), source_table="ed/edstays")
 
 
-def test_a_visit_counts_once_without_the_events_that_are_marked(trajectories: Any) -> None:
+def test_a_visit_counts_once_without_the_flagged_events(trajectories: Any) -> None:
     event_types = ("ED_ARRIVAL", "ED_REGISTRATION", "TRANSFER//Emergency Department")
     for subject, visits in ((SEPSIS, 1), (OLDEST, 1), (VISIT, 1), (10900234, 1), (10900598, 0)):
         arrivals = [e for e in trajectories.of(subject) if e["code"].startswith(event_types)]
@@ -68,15 +68,15 @@ def test_a_visit_counts_once_without_the_events_that_are_marked(trajectories: An
         assert len(arrivals) >= 2 * visits
 
 
-def test_the_tellings_of_a_visit_share_its_stay_id(trajectories: Any) -> None:
+def test_all_records_of_a_visit_have_its_stay_id(trajectories: Any) -> None:
     for code in ("ED_ARRIVAL//AMBULANCE", "ED_REGISTRATION", "ED_OUT", "TRANSFER//Emergency Department"):
         is_(trajectories.one(SEPSIS, code), stay_id=SEPSIS_ED)
     is_(trajectories.one(SEPSIS, "ED_REGISTRATION"), attributes={"transfer_id": SEPSIS_ED})
-    # Other places of the hospital are no visit.
+    # Stays in other units of the hospital are not visits.
     is_(trajectories.one(SEPSIS, "TRANSFER//DISCHARGE"), stay_id=None, flags=set())
 
 
-def test_a_conflict_is_flagged_on_all_tellings_and_not_before_it_is_known(trajectories: Any) -> None:
+def test_a_conflict_is_flagged_in_all_tables_but_not_before_it_is_known(trajectories: Any) -> None:
     for code in ("ED_DEPARTURE//ADMITTED", "ED_OUT", "TRANSFER_OUT//Emergency Department"):
         assert "visit_conflict" in trajectories.one(OLDEST, code)["flags"], code
     for code in ("ED_ARRIVAL//AMBULANCE", "ED_REGISTRATION", "TRANSFER//Emergency Department"):
@@ -96,15 +96,15 @@ ADMITTED = {
     ("stay", "matched", "conflict"),
     [
         ({"stay_id": 52, "hadm_id": 51, "intime": "2150-03-01 22:00", "outtime": "2150-03-02 03:00"}, True, False),
-        # Found by the admission, though the arrival is told otherwise.
+        # Matched by the admission, although the arrival differs.
         ({"stay_id": 52, "hadm_id": 51, "intime": "2150-03-01 19:30", "outtime": "2150-03-02 03:00"}, True, True),
-        # Found by its beginning, though edstays knows of no admission.
+        # Matched by its start, although edstays has no admission.
         ({"stay_id": 52, "hadm_id": None, "intime": "2150-03-01 22:20", "outtime": "2150-03-02 03:00"}, True, True),
-        # Another visit, a day before.
+        # Another visit on the day before.
         ({"stay_id": 52, "hadm_id": None, "intime": "2150-02-28 22:00", "outtime": "2150-03-01 03:00"}, False, False),
     ],
 )
-def test_a_visit_is_found_by_its_admission_or_its_beginning(
+def test_a_visit_is_matched_by_its_admission_or_its_start(
     build_rows: Callable[..., Any], stay: dict[str, Any], matched: bool, conflict: bool
 ) -> None:
     registered = ADMITTED | {"edregtime": "2150-03-01 22:00", "edouttime": "2150-03-02 03:00"}
@@ -122,7 +122,7 @@ def test_a_visit_is_found_by_its_admission_or_its_beginning(
     assert ("visit_conflict" in registration["flags"], "visit_conflict" in arrival["flags"]) == (conflict, conflict)
 
 
-def test_results_of_the_emergency_department_belong_to_its_admission_where_edregtime_lacks(
+def test_results_before_an_admission_without_edregtime_belong_to_it(
     build_rows: Callable[..., Any],
 ) -> None:
     stay = {"subject_id": 5, "stay_id": 52, "hadm_id": 51, "intime": "2150-03-01 22:00", "outtime": "2150-03-02 03:00"}
@@ -142,7 +142,7 @@ def test_results_of_the_emergency_department_belong_to_its_admission_where_edreg
 # Triage and vital signs ---------------------------------------------------------------------------------------
 
 
-def test_triage_lies_at_the_arrival(trajectories: Any) -> None:
+def test_triage_is_at_the_arrival(trajectories: Any) -> None:
     events = [e for e in trajectories.of(SEPSIS) if e["source_table"] == "ed/triage"]
     assert {e["time"] for e in events} == {ARRIVED}
     assert {e["link_id"] for e in events} == {SEPSIS_ED}
@@ -150,7 +150,7 @@ def test_triage_lies_at_the_arrival(trajectories: Any) -> None:
     is_(trajectories.one(SEPSIS, "CHIEF_COMPLAINT"), text_value="Fever, Altered mental status", numeric_value=None)
 
 
-def test_vital_signs_have_the_units_of_the_icu_and_keep_what_was_written(clean: Any) -> None:
+def test_vital_signs_have_the_units_of_the_icu_and_keep_the_raw_values(clean: Any) -> None:
     first, second = clean.of(SEPSIS, "ED_VITAL//temperature")
     is_(first, unit="Cel", raw_value="101.3", raw_unit="°F", time=ARRIVED, flags={"unit_converted"})
     assert first["numeric_value"] == pytest.approx((101.3 - 32) / 1.8, abs=1e-4)
@@ -163,7 +163,7 @@ def test_vital_signs_have_the_units_of_the_icu_and_keep_what_was_written(clean: 
     ]
 
 
-def test_a_temperature_in_celsius_stays_and_is_flagged(clean: Any) -> None:
+def test_a_temperature_in_celsius_is_kept_and_flagged(clean: Any) -> None:
     event = clean.one(VISIT, "ED_VITAL//temperature")
     assert event["numeric_value"] == pytest.approx(36.8, abs=1e-5)
     assert "unit_inferred" in event["flags"]
@@ -193,9 +193,9 @@ def test_ed_and_icu_vital_signs_share_their_concepts() -> None:
             assert table["ED_VITAL", column] == table["CHART", item], column
 
 
-def test_pain_is_a_number_where_it_says_one_and_the_words_stay(trajectories: Any) -> None:
-    said = {(e["numeric_value"], e["text_value"]) for e in trajectories.of(SEPSIS, "ED_VITAL//pain")}
-    assert said == {(None, "unable"), (7.0, None), (10.0, "10/10")}
+def test_pain_becomes_a_number_if_possible_and_other_texts_are_kept(trajectories: Any) -> None:
+    found = {(e["numeric_value"], e["text_value"]) for e in trajectories.of(SEPSIS, "ED_VITAL//pain")}
+    assert found == {(None, "unable"), (7.0, None), (10.0, "10/10")}
     is_(trajectories.one(VISIT, "ED_VITAL//pain"), numeric_value=None, text_value="5-6")
 
 
@@ -240,7 +240,7 @@ def test_home_drugs_are_reported_and_count_once_for_each_drug(trajectories: Any)
     }
 
 
-def test_dispensed_drugs_are_no_doses_given_and_may_lie_before_the_arrival(trajectories: Any) -> None:
+def test_dispensed_drugs_are_separate_events_and_can_be_before_the_arrival(trajectories: Any) -> None:
     events = trajectories.of(SEPSIS, "DISPENSE//")
     assert [(e["code"], e["source_key"], e["flags"]) for e in events] == [
         ("DISPENSE//Acetaminophen", 1, set()),
@@ -250,7 +250,7 @@ def test_dispensed_drugs_are_no_doses_given_and_may_lie_before_the_arrival(traje
     is_(events[0], time=datetime(2153, 4, 11, 20, 50), hadm_id=SEPSIS_HADM, attributes={"gsn_rn": 1, "gsn": "004489"})
 
 
-def test_diagnoses_of_a_visit_are_known_at_its_end_and_not_before(trajectories: Any) -> None:
+def test_diagnoses_of_a_visit_are_available_at_its_end(trajectories: Any) -> None:
     events = trajectories.of(SEPSIS, "ED_DIAGNOSIS//", source_table="ed/diagnosis")
     assert [(e["code"], e["attributes"]) for e in events] == [
         ("ED_DIAGNOSIS//ICD10CM//A41.9", {"seq_num": 1}),
@@ -262,14 +262,14 @@ def test_diagnoses_of_a_visit_are_known_at_its_end_and_not_before(trajectories: 
     is_(padded, stay_id=VISIT_ED, time=datetime(2145, 9, 2, 22, 40))
 
 
-def test_titles_of_diagnoses_describe_codes_that_no_dictionary_has(built: Path) -> None:
+def test_titles_of_diagnoses_describe_codes_missing_from_dictionaries(built: Path) -> None:
     found = duckdb.sql(
         f"SELECT description FROM '{built / 'metadata' / 'codes.parquet'}' WHERE code = 'ED_DIAGNOSIS//ICD9CM//845.0'"
     ).fetchall()
     assert found == [("SPRAIN OF ANKLE",)]
 
 
-def test_rows_of_a_stay_that_edstays_lacks_are_rejected_or_kept_without_it(
+def test_rows_of_a_stay_missing_from_edstays_are_rejected_or_kept_without_it(
     build_rows: Callable[..., Any], handmade: ModuleType
 ) -> None:
     stay = {"subject_id": 5, "stay_id": 77}

@@ -1,4 +1,4 @@
-"""One walk over every recipe, rule table and data file of the package: a change to one is covered here."""
+"""Checks of every packaged recipe, rule table and data file: any change to one is tested here."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ STATEMENTS = [
 ]
 RULE_TABLES = ["about", *(line["table"] for line in rules.read_general("about"))]
 MOST_FLAGS = 62  # bits that stay positive in an int64, one to spare
-# Columns that say the same as another, which a recipe may use instead.
-SAID_TWICE = {("hosp/prescriptions", "poe_id"): ["poe_seq"], ("hosp/prescriptions", "poe_seq"): ["poe_id"]}
-# Attributes that come from another table than the row's own.
+# Columns with the same content as another column, which a recipe may use instead.
+EQUIVALENT_COLUMNS = {("hosp/prescriptions", "poe_id"): ["poe_seq"], ("hosp/prescriptions", "poe_seq"): ["poe_id"]}
+# Attributes that come from another table than the row's table.
 OF_OTHER_TABLES = {
     "hosp/patients": {"dod"},
     "hosp/admissions": {"transfer_id"},
@@ -61,7 +61,7 @@ EVENT_TYPES = {
     "code_description": {"VARCHAR"},
     "code_parent": {"VARCHAR"},
 }
-# Attributes that are no column of their table: what a row says otherwise than its columns do.
+# Attributes that are not columns of their table, but are derived from the row.
 NOT_COLUMNS = {"dod", "ndc_written", "status"}
 
 
@@ -71,7 +71,7 @@ def data_rows(name: str) -> list[dict[str, str]]:
 
 
 def session(rows: dict[str, pa.Table]) -> duckdb.DuckDBPyConnection:
-    """A DuckDB session as recipes see it: every patient table under its bare name, the macros, and `flag`."""
+    """Return a DuckDB session for recipes: all patient tables by bare name, the macros, and `flag`."""
     connection = duckdb.connect(config={"threads": 1})
     values = " ".join(f"WHEN '{name}' THEN {value}" for name, value in rules.flags().items())
     connection.execute(f"CREATE MACRO flag(name) AS CASE name {values} ELSE error('unknown flag') END::BIGINT")
@@ -97,11 +97,11 @@ def test_every_patient_table_has_a_recipe_and_every_recipe_a_patient_table() -> 
     assert sorted(RECIPES) == sorted(PATIENT_TABLES)
 
 
-def test_every_recipe_says_what_a_row_is() -> None:
+def test_every_recipe_describes_its_rows_and_events() -> None:
     for name, recipe in RECIPES.items():
         assert re.match(rf"{re.escape(name)}: \w+", recipe.about), f"{name}: the first line is '{recipe.about}'"
         for statement in recipe.statements:
-            assert statement.about, f"{name}: a statement does not say what its event is"
+            assert statement.about, f"{name}: a statement has no description of its event"
 
 
 @pytest.mark.parametrize("name", PATIENT_TABLES)
@@ -115,7 +115,7 @@ def test_every_column_is_used_or_left_out_with_a_reason(name: str) -> None:
         ("seq_num, result_value", "seq_num", "neither uses nor leaves out result_value: select it, or add a line"),
         ("seq_num, result_value", "seq_num, result_value, subject_id", "leaves out subject_id, but uses it"),
         ("seq_num, result_value", "seq_num, result_value, weight", "leaves out weight, which is not a column"),
-        ("| said for a test", "| no", "does not say in words why seq_num, result_value is left out"),
+        ("| only for this test", "| no", "the reason why seq_num, result_value is left out is too short"),
         ("AS event_type FROM omr;", "AS event_type FROM omr; -- seq_num", None),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_recipe_that_forgets_a_column_is_named(old: str, new: str, problem: st
 
 
 @pytest.mark.parametrize("name", PATIENT_TABLES)
-def test_conditions_for_setting_rows_aside_bind(name: str, empty: duckdb.DuckDBPyConnection) -> None:
+def test_conditions_of_rejected_rows_bind(name: str, empty: duckdb.DuckDBPyConnection) -> None:
     for reason, condition in RECIPES[name].rejected:
         relation = empty.sql(f'SELECT ({condition}) AS held FROM "{TABLES[name].name}"')
         assert [str(t) for t in relation.types] == ["BOOLEAN"], reason
@@ -144,10 +144,10 @@ def test_statements_bind_and_yield_the_columns_of_an_event(
     for column, allowed in EVENT_TYPES.items():
         if column in kinds and kinds[column] != "NULL":
             assert kinds[column] in allowed, f"{column} is {kinds[column]}"
-    # What is not a column of an event becomes an attribute, named as a column of the source.
+    # Columns that are not columns of an event become attributes, named after columns of the source.
     attributes = set(kinds) - set(EVENT_TYPES) - {"event_type"}
     allowed = set(TABLES[name].columns) | NOT_COLUMNS | OF_OTHER_TABLES.get(name, set())
-    assert attributes <= allowed, f"no column of {name}: {attributes - allowed}"
+    assert attributes <= allowed, f"not a column of {name}: {attributes - allowed}"
 
 
 @pytest.mark.parametrize(("name", "statement"), STATEMENTS)
@@ -156,8 +156,8 @@ def test_statements_name_known_event_types_flags_and_precisions(name: str, state
     named = set(re.findall(r"\bflag\(\s*'([^']*)'\s*\)", statement.sql))
     assert len(re.findall(r"\bflag\(", statement.sql)) == len(re.findall(r"\bflag\(\s*'", statement.sql))
     assert named <= set(rules.flags()), f"{name} names flags that are not in flags.csv"
-    for said in re.findall(r"'(\w+)'\s+AS\s+time_precision", statement.sql):
-        assert said in PRECISIONS
+    for precision in re.findall(r"'(\w+)'\s+AS\s+time_precision", statement.sql):
+        assert precision in PRECISIONS
 
 
 def test_every_event_type_is_made_by_a_recipe() -> None:
@@ -181,10 +181,10 @@ def test_helpers_bind(name: str, columns: list[str], empty: duckdb.DuckDBPyConne
     assert empty.sql(MIMIC.helper(name)).columns == columns
 
 
-def test_no_column_is_used_in_vain(handmade: ModuleType, recipe_examples: ModuleType) -> None:
-    """Without the values of any one column, other events follow from the hand-made release.
+def test_every_used_column_has_an_effect(handmade: ModuleType, recipe_examples: ModuleType) -> None:
+    """Clearing any single column changes the events of the hand-made release.
 
-    Of recipes that have an example, `test_recipe_examples.py` asks more.
+    `test_recipe_examples.py` tests recipes that have an example more strictly.
     """
     written = handmade.release_rows()
     rows = {name: typed(TABLES[name], written.get(name, [])) for name in PATIENT_TABLES}
@@ -200,7 +200,9 @@ def test_no_column_is_used_in_vain(handmade: ModuleType, recipe_examples: Module
             table = TABLES[name]
             before = outcome(name)
             for column in table.columns:
-                connection.register(table.name, blanked(rows[name], column, *SAID_TWICE.get((name, column), ())))
+                connection.register(
+                    table.name, blanked(rows[name], column, *EQUIVALENT_COLUMNS.get((name, column), ()))
+                )
                 if column not in RECIPES[name].left_out and outcome(name) == before:
                     without_effect.append(f"{name}.{column}")
             connection.register(table.name, rows[name])
@@ -208,7 +210,7 @@ def test_no_column_is_used_in_vain(handmade: ModuleType, recipe_examples: Module
 
 
 def blanked(rows: pa.Table, *columns: str) -> pa.Table:
-    """Rows with nothing in some columns."""
+    """Return the rows with nulls in some columns."""
     for column in columns:
         kind = rows.schema.field(column).type
         rows = rows.set_column(rows.schema.get_field_index(column), column, pa.nulls(rows.num_rows, kind))
@@ -216,7 +218,7 @@ def blanked(rows: pa.Table, *columns: str) -> pa.Table:
 
 
 def typed(table: schema.Table, rows: list[dict[str, object]]) -> pa.Table:
-    """Rows as the staged table has them."""
+    """Return the rows as in the staged table."""
     columns = []
     for name, kind in table.columns.items():
         values = [row.get(name) for row in rows]
@@ -232,7 +234,7 @@ def typed(table: schema.Table, rows: list[dict[str, object]]) -> pa.Table:
 # The contract of a recipe -----------------------------------------------------------------------------------
 
 GOOD = """-- hosp/omr: measurements.
--- left out: seq_num, result_value | said for a test
+-- left out: seq_num, result_value | only for this test
 -- rejected: no_time | chartdate IS NULL
 
 -- [every row] the measurement
@@ -243,10 +245,10 @@ SELECT subject_id, chartdate AS time, 'LAB' AS event_type FROM omr;
 """
 
 
-def test_a_recipe_is_read_as_it_is_written() -> None:
+def test_a_recipe_is_parsed() -> None:
     recipe = parse_recipe("hosp/omr", GOOD)
     assert recipe.about == "hosp/omr: measurements."
-    assert recipe.left_out == {"seq_num": "said for a test", "result_value": "said for a test"}
+    assert recipe.left_out == {"seq_num": "only for this test", "result_value": "only for this test"}
     assert recipe.rejected == (("no_time", "chartdate IS NULL"),)
     assert [(s.every_row, s.about, s.event_type) for s in recipe.statements] == [
         (True, "the measurement", "OMR"),
@@ -258,11 +260,11 @@ def test_a_recipe_is_read_as_it_is_written() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ("-- [every row] the measurement", "", "exactly one statement"),
-        ("-- [also] something else", "-- [every row] something else", "exactly one statement"),
+        ("-- [every row] the measurement", "", "the first statement, and only the first"),
+        ("-- [also] something else", "-- [every row] something else", "the first statement, and only the first"),
         ("AS event_type FROM omr;\n\n", "AS event_type FROM omr\n\n", "does not end with a semicolon"),
-        ("'OMR' AS event_type", "result_name AS event_type", "must name one event type"),
-        ("'OMR' AS event_type", "'OMR' AS event_type, 'LAB' AS event_type", "must name one event type"),
+        ("'OMR' AS event_type", "result_name AS event_type", "must contain exactly one event type"),
+        ("'OMR' AS event_type", "'OMR' AS event_type, 'LAB' AS event_type", "must contain exactly one event type"),
     ],
 )
 def test_a_recipe_that_breaks_the_contract_is_refused(old: str, new: str, complaint: str) -> None:
@@ -284,7 +286,7 @@ def test_there_are_rule_tables() -> None:
 
 
 @pytest.mark.parametrize("name", RULE_TABLES)
-def test_every_line_of_a_rule_table_is_whole_and_has_a_source(name: str) -> None:
+def test_every_line_of_a_rule_table_is_complete_and_has_a_source(name: str) -> None:
     rows = MIMIC.rules(name)
     assert rows
     for row in rows:
@@ -300,7 +302,7 @@ def test_event_types_have_unique_names_and_ranks_and_a_meaning() -> None:
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]*", r["event_type"]) and r["meaning"].strip() for r in rows)
 
 
-def test_events_of_one_time_stand_in_the_order_of_cause_and_effect() -> None:
+def test_events_of_one_time_are_in_the_order_of_cause_and_effect() -> None:
     order = list(MIMIC.event_types)
     assert order[-1] == "MEDS_DEATH"
     assert order.index("DISCHARGE") < order.index("HOSPITAL_DEATH")
@@ -310,7 +312,7 @@ def test_events_of_one_time_stand_in_the_order_of_cause_and_effect() -> None:
         for statement in recipe.statements
         if re.search(r"NULL(::TIMESTAMP)?\s+AS\s+time\b", statement.sql)
     }
-    assert set(order[: order.index("MEDS_BIRTH")]) == static, "only what has no time stands before the birth"
+    assert set(order[: order.index("MEDS_BIRTH")]) == static, "only events without a time are before the birth"
     for first, second in [
         ("ED_REGISTRATION", "ADMISSION"),
         ("ADMISSION", "TRANSFER"),
@@ -324,7 +326,7 @@ def test_events_of_one_time_stand_in_the_order_of_cause_and_effect() -> None:
         assert order.index(first) < order.index(second), f"{first} before {second}"
 
 
-def test_flags_have_unique_names_and_bits_that_an_int64_holds() -> None:
+def test_flags_have_unique_names_and_bits_that_fit_an_int64() -> None:
     rows = rules.read_general("flags")
     bits = [int(r["bit"]) for r in rows]
     assert len(set(bits)) == len(bits)
@@ -334,7 +336,7 @@ def test_flags_have_unique_names_and_bits_that_an_int64_holds() -> None:
     assert rules.flags() == {r["flag"]: 2 ** int(r["bit"]) for r in rows}
 
 
-def test_every_flag_is_given_by_a_recipe_the_build_or_a_rule() -> None:
+def test_every_flag_is_set_by_a_recipe_the_build_or_a_rule() -> None:
     root = Path(str(files("ehrtraj")))
     texts = " ".join(f.read_text(encoding="utf-8") for f in [*root.rglob("*.sql"), *root.rglob("*.py")])
     given = {line["flag"] for line in MIMIC.rules("item_flags")}
@@ -346,7 +348,7 @@ def test_every_flag_is_given_by_a_recipe_the_build_or_a_rule() -> None:
 # Data files of the release ----------------------------------------------------------------------------------
 
 
-def test_every_table_has_columns_in_the_releases_and_every_column_a_table_and_a_known_type() -> None:
+def test_tables_and_columns_of_the_releases_are_complete_and_of_known_types() -> None:
     listed = {f"{r['module']}/{r['table']}" for r in data_rows("tables")}
     listed |= {name for name, recipe in RECIPES.items() if recipe.keys is not None}
     known = MIMIC.history.tables
@@ -354,7 +356,7 @@ def test_every_table_has_columns_in_the_releases_and_every_column_a_table_and_a_
     assert {kind for table in known.values() for kind in table.columns.values()} <= set(schema.ARROW_TYPES)
 
 
-def test_tables_are_of_known_kinds_with_names_of_their_own() -> None:
+def test_tables_are_of_known_kinds_with_unique_names() -> None:
     assert {table.kind for table in TABLES.values()} == {"patient", "dictionary", "no_patients"}
     # Recipes join tables by their bare names.
     assert len({table.name for table in TABLES.values()}) == len(TABLES)

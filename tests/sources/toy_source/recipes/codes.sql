@@ -1,2 +1,2 @@
--- What dictionaries call the codes: there is no dictionary.
+-- Descriptions of codes: this source has no dictionary.
 SELECT NULL::VARCHAR AS code, NULL::VARCHAR AS description WHERE false;

@@ -1,2 +1,2 @@
--- The codes that dictionaries have: there is no dictionary.
+-- Codes in dictionaries: this source has no dictionary.
 SELECT NULL::VARCHAR AS event_type, NULL::VARCHAR AS item WHERE false;

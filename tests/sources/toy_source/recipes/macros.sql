@@ -1,1 +1,1 @@
--- Macros that the recipes share: there are none.
+-- The recipes of this source share no macros.

@@ -1,4 +1,4 @@
--- What is known of each person as a whole.
+-- Facts about each person.
 SELECT
   subject_id,
   person_id           AS subject_key,

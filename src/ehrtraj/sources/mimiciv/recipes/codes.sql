@@ -1,7 +1,7 @@
--- What the release's own dictionaries call the codes that the recipes form from them: one row a code. Where a unit stands
--- behind the item in a code, the item's name describes it. Their parents are in rules/code_forms.csv and concepts.csv.
+-- Descriptions of codes from the release's dictionaries, one row per code. A code with a unit after the item has the
+-- description of the item. The parents of codes are in rules/code_forms.csv and concepts.csv.
 WITH
--- An item of the ICU belongs to the table named in linksto: an interval has a code for its start and one for its end.
+-- An ICU item belongs to the table named in linksto. An interval has one code for its start and one for its end.
 event_type_of(linksto, event_type) AS (
   VALUES
     ('chartevents',      'CHART'),

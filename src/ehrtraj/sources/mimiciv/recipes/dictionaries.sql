@@ -1,6 +1,6 @@
--- The codes that the release's dictionaries have, as the recipes spell them: events of these event types whose code is not among
--- them get the flag code_unknown. A dictionary that the release lacks is empty here, and then no code is unknown. Of each
--- dictionary only the key columns are there.
+-- The codes of the release's dictionaries in the form used by the recipes. Events of these event types with any other
+-- code get the flag code_unknown. A dictionary that is missing from the release is empty here, and no code of it counts
+-- as unknown. Only the key columns of each dictionary are available.
 SELECT DISTINCT event_type, item
 FROM (
   SELECT 'DIAGNOSIS' AS event_type, icd_diagnosis(icd_version, icd_code, '//') AS item FROM d_icd_diagnoses
@@ -13,7 +13,7 @@ FROM (
   UNION ALL
   SELECT 'LAB', CAST(itemid AS VARCHAR) FROM d_labitems
   UNION ALL
-  -- Whatever table linksto names: an item that is described there is known.
+  -- The table in linksto does not matter: an item with a description is known.
   SELECT event_type, CAST(itemid AS VARCHAR)
   FROM d_items
   CROSS JOIN (

@@ -1,7 +1,7 @@
--- When a patient was in hospital, and under which admission: disjoint segments [start, stop) of each subject.
--- A stay lasts from the arrival in the emergency department, or the admission, to the discharge or death, inclusive. The
--- arrival is that of edregtime, or of the stay in edstays that names the admission.
--- hadm_id is null where several admissions hold the time at once (mc#1520): nothing is given to "the" encounter then.
+-- The times that a patient spent in hospital, and their admissions: disjoint segments [start, stop) of each patient.
+-- A stay lasts from the arrival in the emergency department, or the admission, to the discharge or death, inclusive.
+-- The arrival is edregtime, or the start of the stay in edstays that names the admission.
+-- hadm_id is null where several admissions overlap (mc#1520): events are not assigned to any encounter then.
 WITH
 stays AS (
   SELECT
@@ -11,10 +11,10 @@ stays AS (
     max(stay_end(dischtime, deathtime)) + INTERVAL 1 SECOND          AS stop
   FROM admissions
   LEFT JOIN arrivals USING (subject_id, hadm_id)
-  WHERE stay_end(dischtime, deathtime) >= least(edregtime, admittime)     -- not those that end before they begin (mc#1691)
+  WHERE stay_end(dischtime, deathtime) >= least(edregtime, admittime)     -- not ending before they begin (mc#1691)
   GROUP BY subject_id, hadm_id
 ),
--- Each stay opens at its start and closes at its stop ...
+-- Each stay opens at its start and closes at its stop.
 edges AS (
   SELECT subject_id, start AS time,  1 AS opened,  hadm_id AS hadm FROM stays
   UNION ALL
@@ -25,7 +25,7 @@ steps AS (
   FROM edges
   GROUP BY subject_id, time
 ),
--- ... so the running sums say how many are open, and, where it is one, which.
+-- The running sums give the number of open stays and, if it is one, its hadm_id.
 segments AS (
   SELECT
     subject_id,

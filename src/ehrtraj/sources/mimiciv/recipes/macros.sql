@@ -1,13 +1,13 @@
--- Macros that the recipes share. `flag(name)` is not here: the build makes it from rules/flags.csv.
+-- Macros that the recipes share. The build creates `flag(name)` from rules/flags.csv.
 
 -- Time ----------------------------------------------------------------------------------------------------------------
 
--- A date without a time lies at the end of its day, so that nothing stands before what led to it.
+-- A date without a time is placed at the end of its day, so that no event is before its cause.
 CREATE OR REPLACE MACRO day_end(d) AS
   CAST(d AS DATE) + INTERVAL 86399 SECOND;
 
--- The end of an admission. For some of those who die, dischtime holds only the date (00:00) while deathtime holds the
--- hour (demo 2.2: 4 of 15 deaths lie after dischtime, all on its day): then the stay ends with the death.
+-- The end of an admission. For some patients who die, dischtime contains only the date (00:00), but deathtime also the
+-- time (demo 2.2: 4 of 15 deaths are after dischtime, all on the same day): the stay then ends with the death.
 CREATE OR REPLACE MACRO stay_end(dischtime, deathtime) AS
   CASE
     WHEN dischtime IS NULL                                 THEN deathtime
@@ -36,15 +36,15 @@ CREATE OR REPLACE MACRO death_at_discharge(dischtime) AS
 CREATE OR REPLACE MACRO left_that_day(d, stay_ended) AS
   stay_ended >= CAST(d AS DATE) AND stay_ended < day_end(d);
 
--- The time of a date that belongs to a stay: the end of its day, or the end of the stay where that comes first.
+-- The time of a date within a stay: the end of the day or the end of the stay, whichever is earlier.
 CREATE OR REPLACE MACRO day_end_in_stay(d, stay_ended) AS
   CASE WHEN left_that_day(d, stay_ended) THEN stay_ended ELSE day_end(d) END;
 
--- When an event could be known: at `known`, but not before it happened. Null where nobody recorded when.
+-- When an event became known: at `known`, but not before it happened. Null if `known` is not recorded.
 CREATE OR REPLACE MACRO not_before(known, happened) AS
   CASE WHEN known < happened THEN happened ELSE known END;
 
--- Whether two clocks differ by a minute or more: less is rounding.
+-- Whether two times differ by a minute or more: smaller differences are rounding.
 CREATE OR REPLACE MACRO times_differ(one, other) AS
   coalesce(abs(epoch(one) - epoch(other)) >= 60, false);
 
@@ -60,23 +60,23 @@ CREATE OR REPLACE MACRO within_the_hour(one, other) AS
 
 -- Text ----------------------------------------------------------------------------------------------------------------
 
--- The source's text, where it says more than the number beside it. Rows without a number are asked first: to try a cast
--- that fails costs most (79 against 30 ns a row of chartevents).
+-- The source's text, if it contains more than the number next to it. Rows without a number are handled first, because a
+-- failing cast is the most expensive (79 instead of 30 ns per row of chartevents).
 CREATE OR REPLACE MACRO text_if_informative(value, number) AS
   CASE WHEN number IS NULL THEN value WHEN TRY_CAST(value AS DOUBLE) = number THEN NULL ELSE value END;
 
--- Text without the blanks that pad it, null where nothing is left.
+-- Text without padding spaces, or null if nothing remains.
 CREATE OR REPLACE MACRO collapse_spaces(txt) AS
   CASE
     WHEN txt LIKE '%  %' THEN nullif(trim(regexp_replace(txt, ' {2,}', ' ', 'g')), '')
     ELSE nullif(trim(txt), '')
   END;
 
--- The name of a thing as a part of a code: never null, so that the parts after it keep their places.
+-- A name as a part of a code: never null, so that the following parts keep their positions.
 CREATE OR REPLACE MACRO name_or_unknown(txt) AS
   coalesce(nullif(trim(txt), ''), 'UNKNOWN');
 
--- Pain from 0 to 10, where free text says so: '7', '7.5', '7/10', '7 out of 10'. Null for words, ranges and other numbers.
+-- Pain from 0 to 10 in free text: '7', '7.5', '7/10', '7 out of 10'. Null for words, ranges and other numbers.
 CREATE OR REPLACE MACRO pain_score(txt) AS
   TRY_CAST(regexp_extract(txt, '^\s*(10(?:\.0+)?|[0-9](?:\.[0-9]+)?)\s*(?:/\s*10|out of 10)?\s*$', 1, 'i') AS DOUBLE);
 
@@ -108,13 +108,13 @@ CREATE OR REPLACE MACRO order_link(subject_id, poe_id) AS
 
 -- Microbiology --------------------------------------------------------------------------------------------------------
 
--- Whether an organism is named. CANCELLED (90760) and NEGATIVE (90856) say what became of the test (mc#1261, mc#1677).
+-- Whether a row names an organism. CANCELLED (90760) and NEGATIVE (90856) are outcomes of the test (mc#1261, mc#1677).
 CREATE OR REPLACE MACRO is_organism(org_itemid, org_name) AS
   (org_itemid IS NOT NULL OR org_name IS NOT NULL) AND coalesce(org_itemid NOT IN (90760, 90856), true);
 
 -- ICD -----------------------------------------------------------------------------------------------------------------
 
--- The dotted form of a code: MIMIC stores it without the dot, older loads with blanks around it (mc#337).
+-- The dotted form of a code: MIMIC stores it without the dot, older versions with spaces around it (mc#337).
 CREATE OR REPLACE MACRO dotted(icd_code, before_dot) AS
   CASE
     WHEN length(icd_code) > before_dot THEN left(icd_code, before_dot) || '.' || substr(icd_code, before_dot + 1)
@@ -124,7 +124,7 @@ CREATE OR REPLACE MACRO dotted(icd_code, before_dot) AS
 CREATE OR REPLACE MACRO bare_icd(icd_code) AS
   upper(replace(trim(icd_code), '.', ''));
 
--- ICD-9-CM puts the dot after three characters, after four in E codes: ICD-10-CM always after three.
+-- ICD-9-CM has the dot after three characters, in E codes after four. ICD-10-CM always has it after three.
 CREATE OR REPLACE MACRO icd_diagnosis(icd_version, icd_code, separator) AS
   CASE
     WHEN icd_version = 9 AND bare_icd(icd_code) LIKE 'E%' THEN 'ICD9CM'  || separator || dotted(bare_icd(icd_code), 4)
@@ -133,7 +133,7 @@ CREATE OR REPLACE MACRO icd_diagnosis(icd_version, icd_code, separator) AS
     ELSE                                                       'ICD'     || separator || bare_icd(icd_code)
   END;
 
--- ICD-9-CM procedures put it after two characters: ICD-10-PCS has none.
+-- ICD-9-CM procedures have the dot after two characters. ICD-10-PCS has none.
 CREATE OR REPLACE MACRO icd_procedure(icd_version, icd_code, separator) AS
   CASE
     WHEN icd_version = 9  THEN 'ICD9PROC' || separator || dotted(bare_icd(icd_code), 2)
@@ -143,13 +143,13 @@ CREATE OR REPLACE MACRO icd_procedure(icd_version, icd_code, separator) AS
 
 -- NDC -----------------------------------------------------------------------------------------------------------------
 
--- '0', nothing and zeros alone say that there is no code (mc#980).
+-- '0', an empty text and a text of zeros mean that there is no code (mc#980).
 CREATE OR REPLACE MACRO no_ndc(txt) AS
   txt IS NULL OR txt = '0' OR regexp_full_match(txt, ' *0* *');
 
--- The code in its 11 digits, 5-4-2, as text. With hyphens each part is filled up to its length: ten digits are written
--- 4-4-2, 5-3-2 or 5-4-1. Null for all else: ten digits without hyphens could be any of the three (FDA, National Drug
--- Code Directory; 45 CFR 162.1002).
+-- The code with 11 digits (5-4-2) as text. Parts of a code with hyphens are padded to their length: ten digits are
+-- written as 4-4-2, 5-3-2 or 5-4-1. Null for all other texts: ten digits without hyphens could be any of the three
+-- (FDA, National Drug Code Directory; 45 CFR 162.1002).
 CREATE OR REPLACE MACRO ndc11(txt) AS
   CASE
     WHEN no_ndc(txt) THEN NULL
@@ -160,7 +160,7 @@ CREATE OR REPLACE MACRO ndc11(txt) AS
         || lpad(split_part(trim(txt), '-', 3), 2, '0')
   END;
 
--- The code for an event: in 11 digits, or as it was written where that is no NDC (flag ndc_invalid), or null.
+-- The NDC of an event: with 11 digits, as written if it is not a valid NDC (flag ndc_invalid), or null.
 CREATE OR REPLACE MACRO ndc_said(txt) AS
   CASE WHEN no_ndc(txt) THEN NULL ELSE coalesce(ndc11(txt), trim(txt)) END;
 

@@ -1,5 +1,5 @@
--- The stays that rows name, and how long each lasted: one row a stay, both ends within it.
--- kind says which column of an event names it. An admission begins with the arrival in the emergency department.
+-- Start and end of each stay that rows can refer to: one row per stay, both ends inclusive.
+-- kind is the column of an event that refers to it. An admission begins with the arrival in the emergency department.
 SELECT
   'hadm_id'                               AS kind,
   hadm_id                                 AS id,

@@ -1,6 +1,6 @@
--- What is known of each patient as a whole, a row for each row of patients.
--- death_time: as in hosp/patients.sql. followup_end: MIMIC looks for deaths outside the hospital until one year after
--- the last discharge (mc#1798): no date of death says nothing about later.
+-- Facts about each patient, one row for each row of patients.
+-- death_time: as in hosp/patients.sql. followup_end: MIMIC records deaths outside the hospital until one year after the
+-- last discharge (mc#1798): a missing date of death has no meaning after that.
 SELECT
   p.subject_id,
   p.gender                                          AS sex,

@@ -1,6 +1,6 @@
--- DERIVED//ICU_STAY_OVER//3d and //7d: three and seven days after the start of a stay in intensive care that goes on longer.
--- ACES counts events, and has no word for "has not ended yet". 3 and 7 days are the lengths of stay of MIMIC-Extract
--- (Wang S et al., CHIL 2020, doi:10.1145/3368555.3384469). Start and end belong together by stay_id.
+-- DERIVED//ICU_STAY_OVER//3d and //7d: three and seven days after the start of a stay in intensive care that lasts longer.
+-- ACES counts events and cannot express "has not ended yet". 3 and 7 days are the lengths of stay of MIMIC-Extract
+-- (Wang S et al., CHIL 2020, doi:10.1145/3368555.3384469). Start and end are matched by stay_id.
 WITH stays AS (
   SELECT
     subject_id,

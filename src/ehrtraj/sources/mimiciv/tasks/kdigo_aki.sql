@@ -1,10 +1,10 @@
 -- DERIVED//KDIGO_AKI: acute kidney injury by creatinine, at the time of each creatinine that fulfils a criterion of KDIGO
 -- 2012 (Kidney Int Suppl 2012;2:1-138, section 2.1.1): 0.3 mg/dL or more above the lowest of the 48 hours before, or 1.5
 -- times or more the lowest of the 7 days before. numeric_value is the creatinine.
--- The lowest value of the days before stands for the baseline, item 50912 (serum) alone counts, and values of one time are
--- averaged, as in mimic-code, mimic-iv/concepts/organfailure/kdigo_creatinine.sql. Urine output is not looked at: this is
--- the creatinine half of the definition. Where nothing was measured in the week before, nothing can be said.
--- Decimals, since 1.3 - 1.0 falls short of 0.3 in binary.
+-- As in mimic-code, mimic-iv/concepts/organfailure/kdigo_creatinine.sql, the lowest value of the days before is the
+-- baseline, only item 50912 (serum) is used, and values at the same time are averaged. Urine output is not used: this is
+-- the creatinine part of the definition. Without a value in the week before, no criterion can be fulfilled.
+-- Values are decimals, because 1.3 - 1.0 is less than 0.3 in binary.
 WITH creatinine AS (
   SELECT subject_id, time, round(CAST(avg(numeric_value) AS DECIMAL(12, 4)), 2) AS value
   FROM events

@@ -1,10 +1,10 @@
--- DERIVED//ANTIBIOTIC_GIVEN: each time at which a systemic antibiotic was given: an entry of the medication record that
--- says so, or an infusion or push in intensive care. An order is not a dose given. What is an antibiotic, and which
--- entries are doses: antibiotics.csv.
--- DERIVED//SEPSIS_ANTIBIOTIC: those of them with a culture up to 72 hours before or 24 hours after, which is when infection
--- is suspected (Seymour CW et al., JAMA 2016;315(8):762-774). Any specimen of microbiology counts as a culture, as in
+-- DERIVED//ANTIBIOTIC_GIVEN: each time at which a systemic antibiotic was given, according to an entry in the medication
+-- record, or an infusion or push in intensive care. An order is not a dose given. antibiotics.csv defines antibiotics and
+-- the entries that are doses.
+-- DERIVED//SEPSIS_ANTIBIOTIC: those with a culture up to 72 hours before or 24 hours after, which defines a suspected
+-- infection (Seymour CW et al., JAMA 2016;315(8):762-774). Any microbiology specimen counts as a culture, as in
 -- mimic-code, mimic-iv/concepts/sepsis/suspicion_of_infection.sql.
--- The medication record (EMAR) was introduced from 2011 to 2013: no entry before says nothing.
+-- The medication record (EMAR) was introduced from 2011 to 2013: a missing entry before that has no meaning.
 WITH entries AS (
   SELECT subject_id, time, split_part(code, '//', 2) AS said, lower(split_part(code, '//', 3)) AS medication
   FROM events

@@ -1,4 +1,4 @@
--- clinic/measurement: one result of a test a row.
+-- clinic/measurement: one result of a test per row.
 -- rejected: no_time | taken IS NULL
 -- rejected: no_test | test IS NULL
 

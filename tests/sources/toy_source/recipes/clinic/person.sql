@@ -1,4 +1,4 @@
--- clinic/person: one person a row.
+-- clinic/person: one person per row.
 
 -- [every row] sex
 SELECT

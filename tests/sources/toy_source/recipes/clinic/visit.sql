@@ -1,4 +1,4 @@
--- clinic/visit: one visit a row.
+-- clinic/visit: one visit per row.
 -- rejected: no_time | arrived IS NULL
 
 -- [every row] the arrival

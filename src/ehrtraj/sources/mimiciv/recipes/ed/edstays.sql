@@ -1,8 +1,8 @@
--- ed/edstays: one stay in the emergency department a row. It is several events, each holding only what was known then.
--- hadm_id is null where the visit led to no admission (MIMIC documentation).
+-- ed/edstays: one stay in the emergency department per row. A row becomes several events, each with only what was known
+-- at its time. hadm_id is null if the visit did not lead to an admission (MIMIC documentation).
 -- rejected: no_time | intime IS NULL
 
--- [every row] the arrival, by how the patient came
+-- [every row] the arrival, by means of arrival
 SELECT
   e.subject_id,
   e.intime                      AS time,
@@ -17,7 +17,7 @@ SELECT
 FROM edstays AS e
 LEFT JOIN visits AS v ON v.told_by = 'ed/edstays' AND v.subject_id = e.subject_id AND v.key = e.stay_id;
 
--- [also] race as written down in the emergency department: the admission that follows says it again
+-- [also] race as recorded in the emergency department; a following admission records it again
 SELECT
   e.subject_id,
   e.intime          AS time,
@@ -33,7 +33,7 @@ LEFT JOIN (SELECT DISTINCT subject_id, hadm_id FROM admissions WHERE race IS NOT
   ON a.subject_id = e.subject_id AND a.hadm_id = e.hadm_id
 WHERE nullif(trim(e.race), '') IS NOT NULL;
 
--- [also] the way out, by where to
+-- [also] the departure, by destination
 SELECT
   e.subject_id,
   e.outtime             AS time,

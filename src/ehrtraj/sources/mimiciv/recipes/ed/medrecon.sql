@@ -1,8 +1,8 @@
--- ed/medrecon: drugs that the patient takes at home, as the emergency department asked for them. Reported, not given.
--- A row for each class (etc_rn) of a drug: the first counts, the others repeat it.
+-- ed/medrecon: drugs that the patient takes at home, as reported in the emergency department. They are not doses given.
+-- There is one row for each class (etc_rn) of a drug: rows after the first repeat the drug.
 -- rejected: no_time | charttime IS NULL
 
--- [every row] a drug that the patient reports to take: charttime is when it was asked, not when it was taken
+-- [every row] a drug that the patient reports taking: charttime is the time of the report, not of the intake
 SELECT
   m.subject_id,
   m.charttime               AS time,

@@ -1,8 +1,8 @@
--- ed/pyxis: drugs taken from the dispensing cabinet of the emergency department. Dispensed: whether and how much was
--- given is not said. A row for each code (gsn_rn) of a drug: the first counts, the others repeat it.
+-- ed/pyxis: drugs taken from the dispensing cabinet of the emergency department. The table does not record whether and
+-- how much was given. There is one row for each code (gsn_rn) of a drug: rows after the first repeat the drug.
 -- rejected: no_time | charttime IS NULL
 
--- [every row] a drug dispensed. The cabinet has a clock of its own: some rows lie before the arrival (mc#1910)
+-- [every row] a dispensed drug. The cabinet has its own clock: some rows are before the arrival (mc#1910)
 SELECT
   p.subject_id,
   p.charttime               AS time,

@@ -1,5 +1,5 @@
--- ed/triage: the first look at a patient of the emergency department, one a stay, without a time of its own.
--- It lies at the arrival (edstays.intime).
+-- ed/triage: the first assessment of a patient in the emergency department, one per stay.
+-- The table has no times: events are placed at the arrival (edstays.intime).
 -- rejected: no_stay | NOT EXISTS (FROM ed_stay AS e WHERE e.subject_id = triage.subject_id AND e.stay_id = triage.stay_id AND e.intime IS NOT NULL)
 
 -- [every row] the acuity, from 1 (most urgent) to 5
@@ -17,7 +17,7 @@ SELECT
 FROM triage AS t
 LEFT JOIN ed_stay AS e USING (subject_id, stay_id);
 
--- [also] what the patient came for, in the words of the nurse
+-- [also] the reason for coming, in the nurse's words
 SELECT
   t.subject_id,
   e.intime           AS time,
@@ -32,7 +32,7 @@ FROM triage AS t
 JOIN ed_stay AS e USING (subject_id, stay_id)
 WHERE t.chiefcomplaint IS NOT NULL;
 
--- [also] temperature, in Fahrenheit: some are written in Celsius (mc#1079)
+-- [also] temperature in Fahrenheit; some values are in Celsius (mc#1079)
 SELECT
   t.subject_id,
   e.intime           AS time,
@@ -134,7 +134,7 @@ FROM triage AS t
 JOIN ed_stay AS e USING (subject_id, stay_id)
 WHERE t.dbp IS NOT NULL;
 
--- [also] pain, free text: a number where it says one from 0 to 10
+-- [also] pain as free text, with a number if the text contains one from 0 to 10
 SELECT
   t.subject_id,
   e.intime           AS time,

@@ -1,7 +1,7 @@
--- ed/vitalsign: vital signs in the emergency department, a round of them a row, every one to four hours.
+-- ed/vitalsign: vital signs in the emergency department, one round per row, every one to four hours.
 -- rejected: no_time | charttime IS NULL
 
--- [every row] the round itself, with the heart's rhythm where it was noted
+-- [every row] the round itself, with the heart rhythm if recorded
 SELECT
   v.subject_id,
   v.charttime        AS time,
@@ -14,7 +14,7 @@ SELECT
 FROM vitalsign AS v
 LEFT JOIN ed_stay AS e USING (subject_id, stay_id);
 
--- [also] temperature, in Fahrenheit: some are written in Celsius (mc#1079)
+-- [also] temperature in Fahrenheit; some values are in Celsius (mc#1079)
 SELECT
   v.subject_id,
   v.charttime        AS time,
@@ -110,7 +110,7 @@ FROM vitalsign AS v
 LEFT JOIN ed_stay AS e USING (subject_id, stay_id)
 WHERE v.dbp IS NOT NULL;
 
--- [also] pain, free text: a number where it says one from 0 to 10
+-- [also] pain as free text, with a number if the text contains one from 0 to 10
 SELECT
   v.subject_id,
   v.charttime        AS time,

@@ -1,8 +1,8 @@
--- hosp/admissions: one stay in the hospital a row. It is several events, each holding only what was known then.
+-- hosp/admissions: one stay in the hospital per row. A row becomes several events, each with only what was known then.
 -- left out: admit_provider_id | who admitted the patient, not what happened to the patient
 -- rejected: no_time | admittime IS NULL
 
--- [every row] the admission, and whether an earlier one had not ended (mc#1520)
+-- [every row] the admission, and whether an earlier one had not yet ended (mc#1520)
 SELECT
   a.subject_id,
   a.admittime               AS time,
@@ -20,7 +20,7 @@ SELECT
   a.admission_location
 FROM admissions AS a;
 
--- [also] the registration in the emergency department: the same visit that edstays and transfers tell of
+-- [also] the registration in the emergency department: the same visit is in edstays and transfers
 SELECT
   a.subject_id,
   a.edregtime         AS time,
@@ -37,7 +37,7 @@ FROM admissions AS a
 LEFT JOIN visits AS v ON v.told_by = 'hosp/admissions' AND v.subject_id = a.subject_id AND v.key = a.hadm_id
 WHERE a.edregtime IS NOT NULL;
 
--- [also] the way out of the emergency department
+-- [also] the departure from the emergency department
 SELECT
   a.subject_id,
   a.edouttime   AS time,
@@ -55,7 +55,7 @@ FROM admissions AS a
 LEFT JOIN visits AS v ON v.told_by = 'hosp/admissions' AND v.subject_id = a.subject_id AND v.key = a.hadm_id
 WHERE a.edouttime IS NOT NULL;
 
--- [also] race as written down at this admission: it varies from one to the next (mc#1236)
+-- [also] race as recorded at this admission: it varies between admissions (mc#1236)
 SELECT
   subject_id,
   admittime     AS time,
@@ -68,7 +68,7 @@ SELECT
 FROM admissions
 WHERE nullif(trim(race), '') IS NOT NULL;
 
--- [also] language, as written down at this admission (until 3.0 it is ENGLISH or '?')
+-- [also] language as recorded at this admission (until 3.0 it is ENGLISH or '?')
 SELECT
   subject_id,
   admittime     AS time,
@@ -81,7 +81,7 @@ SELECT
 FROM admissions
 WHERE nullif(trim(language), '') IS NOT NULL;
 
--- [also] marital status, as written down at this admission
+-- [also] marital status as recorded at this admission
 SELECT
   subject_id,
   admittime           AS time,
@@ -94,7 +94,7 @@ SELECT
 FROM admissions
 WHERE nullif(trim(marital_status), '') IS NOT NULL;
 
--- [also] insurance: that of the bill, known only at the end
+-- [also] insurance on the bill, which is known only at the end
 SELECT
   subject_id,
   stay_end(dischtime, deathtime)    AS time,
@@ -107,9 +107,9 @@ SELECT
 FROM admissions
 WHERE nullif(trim(insurance), '') IS NOT NULL AND coalesce(dischtime, deathtime) IS NOT NULL;
 
--- [also] the discharge. Of a patient who died, dischtime may hold no more than the date, hours before deathtime: where to
--- (DIED) is not known before the death, so the discharge then lies at the death, and keeps its dischtime beside it.
--- A discharge before the admission stays where it is (mc#1691).
+-- [also] the discharge. For a patient who died, dischtime may contain only the date, hours before deathtime. The
+-- destination (DIED) is not known before the death, so the discharge is placed at the death and dischtime is kept as an
+-- attribute. A discharge before the admission is not moved (mc#1691).
 SELECT
   a.subject_id,
   stay_end(a.dischtime, a.deathtime)    AS time,

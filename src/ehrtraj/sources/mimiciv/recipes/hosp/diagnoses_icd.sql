@@ -1,7 +1,7 @@
--- hosp/diagnoses_icd: diagnoses billed for an admission, one a row.
--- Coders assign them after discharge, and do not say what was present on admission (mc#918, mc#954, mc#374):
--- they lie at the discharge and are not available before it. A code that stands on the same bill again stays, flagged
--- (mc#1927).
+-- hosp/diagnoses_icd: diagnoses billed for an admission, one per row.
+-- Coders assign them after discharge and do not record what was present on admission (mc#918, mc#954, mc#374). Their
+-- time is the discharge, and they are not available before it. A code that is repeated on the same bill is kept and
+-- flagged (mc#1927).
 -- rejected: no_code | nullif(trim(icd_code), '') IS NULL
 -- rejected: no_admission | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = diagnoses_icd.subject_id AND a.hadm_id = diagnoses_icd.hadm_id)
 -- rejected: no_time | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = diagnoses_icd.subject_id AND a.hadm_id = diagnoses_icd.hadm_id AND coalesce(a.dischtime, a.deathtime) IS NOT NULL)

@@ -1,10 +1,11 @@
--- hosp/drgcodes: the diagnosis-related groups billed for an admission, one of each type a row (HCFA and APR).
--- Grouped from the coded diagnoses, so after discharge: they lie there and are not available before it (mc#918).
+-- hosp/drgcodes: the diagnosis-related groups billed for an admission, one row for each type (HCFA and APR).
+-- They are derived from coded diagnoses after discharge: their time is the discharge, and they are not available before
+-- it (mc#918).
 -- rejected: no_code | nullif(trim(drg_code), '') IS NULL
 -- rejected: no_admission | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = drgcodes.subject_id AND a.hadm_id = drgcodes.hadm_id)
 -- rejected: no_time | NOT EXISTS (FROM admissions AS a WHERE a.subject_id = drgcodes.subject_id AND a.hadm_id = drgcodes.hadm_id AND coalesce(a.dischtime, a.deathtime) IS NOT NULL)
 
--- [every row] a group. Its number changed meaning from one year's list to the next: the description is kept as text
+-- [every row] a group. The meaning of a number changes between yearly lists: the description is kept as text
 SELECT
   d.subject_id,
   stay_end(a.dischtime, a.deathtime)              AS time,

@@ -1,12 +1,12 @@
--- hosp/emar: entries of the electronic medication administration record, one a row, made at the bedside.
--- The record was introduced from 2011 to 2013: no entry before says nothing (mc#1069).
+-- hosp/emar: entries of the electronic medication administration record, one per row, made at the bedside.
+-- The record was introduced from 2011 to 2013: a missing entry before that has no meaning (mc#1069).
 -- left out: emar_id | it is <subject_id>-<emar_seq>, in source_key
 -- left out: enter_provider_id | who made the entry, not what happened to the patient
 -- rejected: no_time | coalesce(charttime, storetime, scheduletime) IS NULL
 
--- [every row] the entry. What was done stands first in the code: 'Not Given', 'Hold Dose' or 'Flushed' are entries too,
--- and no doses. It was due at scheduletime. The medication of IV fluids is mostly not named (1,576 of 35,835 rows in the
--- demo). The row of pharmacy may belong to another order than poe_id says (3,416 of 28,813 there), so it is kept.
+-- [every row] the entry. The action is the first part of the code: 'Not Given', 'Hold Dose' or 'Flushed' are also
+-- entries, but not doses. It was due at scheduletime. The medication of IV fluids is usually not named (1,576 of 35,835
+-- rows in the demo). pharmacy_id is kept, as its row can belong to another order than poe_id (3,416 of 28,813).
 SELECT
   subject_id,
   coalesce(charttime, storetime, scheduletime)          AS time,

@@ -1,13 +1,13 @@
--- hosp/emar_detail: the doses of an entry in emar. A row without parent_field_ordinal says what was due: rows '1.1',
--- '1.2', ... what was given of which product.
--- It has no time: it takes that of its entry. emar_id is <subject_id>-<emar_seq> in both tables (all 72,018 rows of the
--- demo have their entry), so the integers join them.
+-- hosp/emar_detail: the doses of an entry in emar. A row without parent_field_ordinal contains the dose due; rows
+-- '1.1', '1.2', ... contain how much of which product was given.
+-- A row has no time: it takes that of its entry. emar_id is <subject_id>-<emar_seq> in both tables (all 72,018 rows of
+-- the demo have their entry), so the tables are joined by these integers.
 -- left out: emar_id | it is <subject_id>-<emar_seq>, in source_key
 -- left out: barcode_type, reason_for_no_barcode, non_formulary_visual_verification | how the nurse checked the product
 -- rejected: no_parent | NOT EXISTS (FROM emar AS e WHERE e.subject_id = emar_detail.subject_id AND e.emar_seq = emar_detail.emar_seq AND coalesce(e.charttime, e.storetime, e.scheduletime) IS NOT NULL)
 
--- [every row] a dose: due, or recorded under what was done ('Administered', but also 'Not Given', which may have a dose
--- beside it). Text where it is no number: '1-2', '___'.
+-- [every row] a dose: due, or recorded for an action ('Administered', but also 'Not Given', which can have a dose). A
+-- dose that is not a number is text: '1-2', '___'.
 SELECT
   d.subject_id,
   e.time                                                            AS time,
@@ -61,7 +61,7 @@ LEFT JOIN (
   GROUP BY subject_id, emar_seq
 ) AS e USING (subject_id, emar_seq);
 
--- [also] what the entry says of a running infusion: its rate, in its own unit, and the state of its bag
+-- [also] a running infusion: its rate, in its own unit, and the state of its bag
 SELECT
   d.subject_id,
   e.time                                        AS time,
@@ -100,7 +100,7 @@ LEFT JOIN (
     min(name_or_unknown(medication))                                        AS medication,
     min(coalesce(order_link(subject_id, poe_id), -pharmacy_id))   AS link_id
   FROM emar
-  -- Few entries speak of an infusion: these alone are grouped.
+  -- Few entries describe an infusion: only these are grouped.
   SEMI JOIN (
     FROM emar_detail
     WHERE coalesce(infusion_rate, prior_infusion_rate, infusion_rate_adjustment, infusion_rate_adjustment_amount,

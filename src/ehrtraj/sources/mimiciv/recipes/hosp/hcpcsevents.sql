@@ -1,6 +1,6 @@
--- hosp/hcpcsevents: services billed by HCPCS or CPT, one a row, dated by the day.
--- A bill of the stay: available at its end, not on the day of the service. The code says what was done, the text beside
--- it only describes the code.
+-- hosp/hcpcsevents: services billed by HCPCS or CPT code, one per row, with a date.
+-- They are part of the bill for the stay: available at its end, not on the day of the service. The code identifies the
+-- service; the text only describes the code.
 -- rejected: no_code | nullif(trim(hcpcs_cd), '') IS NULL
 -- rejected: no_time | chartdate IS NULL
 

@@ -1,11 +1,11 @@
--- hosp/labevents: results of the hospital's laboratory, one analyte of one specimen a row.
--- The largest table of the hospital: a plain projection, nothing joined.
+-- hosp/labevents: results of the hospital's laboratory, one analyte of one specimen per row.
+-- The largest table of the hospital: this is a plain projection without joins.
 -- left out: order_provider_id | who ordered the test, not what happened to the patient
 -- rejected: no_code | itemid IS NULL
 -- rejected: no_time | charttime IS NULL AND storetime IS NULL
 
--- [every row] a result: the specimen was taken at charttime, the result known at storetime (MIMIC documentation).
--- The number is valuenum, also where value is masked as '___' (mc#1354, mc#1921): value stays where it says more.
+-- [every row] a result: the specimen was taken at charttime, the result was known at storetime (MIMIC documentation).
+-- The number is valuenum, also where value is masked as '___' (mc#1354, mc#1921). value is kept where it contains more.
 SELECT
   subject_id,
   coalesce(charttime, storetime)    AS time,

@@ -1,12 +1,12 @@
--- hosp/microbiologyevents: one row for a test, for an organism it found, or for an antibiotic tried on that organism.
--- The specimen joins them (link_id): its isolates are told apart by test_seq, organism and isolate_num.
--- CANCELLED (90760) and NEGATIVE (90856) stand among the organisms and are none (mc#1677, mc#1261): see is_organism.
+-- hosp/microbiologyevents: one row for a test, for an organism it found, or for an antibiotic tested on that organism.
+-- The specimen connects them (link_id). Its isolates differ in test_seq, organism or isolate_num.
+-- CANCELLED (90760) and NEGATIVE (90856) are listed as organisms but are not (mc#1677, mc#1261): see is_organism.
 -- left out: order_provider_id | who ordered the test, not what happened to the patient
 -- rejected: no_time | charttime IS NULL AND chartdate IS NULL
 
--- [every row] the result: of the antibiotic if there is one, else the organism, else the test, with the laboratory's
--- comment (no organism is mostly 'NO GROWTH', but the comment decides). The dilution is the smallest concentration
--- that inhibits growth, with its comparison beside it.
+-- [every row] the result: of the antibiotic if there is one, otherwise of the organism, otherwise of the test, with the
+-- laboratory's comment (without an organism it is usually 'NO GROWTH', but the comment decides). The dilution is the
+-- smallest concentration that inhibits growth, with its comparison operator as an attribute.
 SELECT
   m.subject_id,
   coalesce(m.charttime, day_end_in_stay(m.chartdate, a.ended))    AS time,
@@ -54,7 +54,7 @@ LEFT JOIN (
   GROUP BY subject_id, hadm_id
 ) AS a USING (subject_id, hadm_id);
 
--- [also] the organism, once for each isolate that only has rows of antibiotics
+-- [also] the organism, once for each isolate that has only rows of antibiotics
 SELECT
   m.subject_id,
   coalesce(m.charttime, day_end_in_stay(m.chartdate, a.ended))    AS time,
@@ -90,7 +90,7 @@ QUALIFY
   bool_and(m.ab_itemid IS NOT NULL OR m.ab_name IS NOT NULL) OVER isolate
   AND row_number() OVER (isolate ORDER BY m.microevent_id) = 1;
 
--- [also] the specimen, once: that it was taken is known as it happens, whatever it will show
+-- [also] the specimen, once: that it was taken is known immediately, before any result
 SELECT
   m.subject_id,
   coalesce(m.charttime, day_end_in_stay(m.chartdate, a.ended))    AS time,

@@ -1,5 +1,5 @@
--- hosp/omr: measurements of the outpatient record (blood pressure, weight, height, BMI, eGFR), one a row, by the day.
--- It names no admission, so the day's end is all that is known of the time.
+-- hosp/omr: measurements in the outpatient record (blood pressure, weight, height, BMI, eGFR), one per row, by date.
+-- The table names no admission, so events are placed at the end of the day.
 -- rejected: no_code | nullif(trim(result_name), '') IS NULL
 -- rejected: no_time | chartdate IS NULL
 
@@ -20,7 +20,7 @@ SELECT
   seq_num                           AS source_key
 FROM omr;
 
--- [also] the systolic number of '120/80': a measurement in its own right
+-- [also] the systolic number of '120/80' as a separate measurement
 SELECT
   subject_id,
   day_end(chartdate)                AS time,
@@ -34,7 +34,7 @@ FROM omr
 WHERE result_name LIKE 'Blood Pressure%' AND TRY_CAST(split_part(result_value, '/', 1) AS DOUBLE) IS NOT NULL
   AND contains(result_value, '/');
 
--- [also] and the diastolic one
+-- [also] the diastolic number as a separate measurement
 SELECT
   subject_id,
   day_end(chartdate)                AS time,

@@ -1,6 +1,6 @@
--- hosp/patients: one patient a row: sex, the year from which age is counted, the date of death.
--- A patient with several rows keeps the one that is least by its columns from left to right (null last), whatever their order
--- in the file: with more there would be several births.
+-- hosp/patients: one patient per row: sex, the reference year of the age, the date of death.
+-- If a patient has several rows, the smallest one is kept, comparing columns from left to right (null last), whatever
+-- their order in the file: several rows would give several births.
 -- rejected: duplicate_subject | EXISTS (FROM patients AS o WHERE o.subject_id = patients.subject_id AND row(o.gender, o.anchor_age, o.anchor_year, o.anchor_year_group, o.dod) < row(patients.gender, patients.anchor_age, patients.anchor_year, patients.anchor_year_group, patients.dod))
 
 -- [every row] sex
@@ -11,7 +11,7 @@ SELECT
   name_or_unknown(gender)     AS item
 FROM patients;
 
--- [also] the three calendar years in which anchor_year truly lies: all that is known of the real period
+-- [also] the three calendar years that contain the true anchor_year: nothing more is known about the real period
 SELECT
   subject_id,
   NULL::TIMESTAMP       AS time,
@@ -20,8 +20,8 @@ SELECT
 FROM patients
 WHERE nullif(trim(anchor_year_group), '') IS NOT NULL;
 
--- [also] birth, on the first day of its year: the whole years to any event are then MIMIC's own
--- anchor_age + year(event) - anchor_year (mc#1231). Age 91 stands for all above 89: for them, the latest possible year.
+-- [also] birth, on the first day of its year: the completed years up to an event then equal MIMIC's definition
+-- anchor_age + year(event) - anchor_year (mc#1231). Age 91 means above 89: the year is then the latest possible.
 SELECT
   subject_id,
   TRY(make_timestamp(anchor_year - anchor_age, 1, 1, 0, 0, 0.0))  AS time,

@@ -1,10 +1,11 @@
--- hosp/pharmacy: what the pharmacy made of an order, one dispensed medication a row. Not doses given: emar has those.
--- poe_id joins it with the order, prescriptions and emar (one order may have several rows here: 15,220 rows and 13,470
--- orders in the demo). 86 rows there have none: -pharmacy_id joins their start and end and is never an order's number.
+-- hosp/pharmacy: medications dispensed for an order, one per row. They are not doses given: those are in emar.
+-- poe_id connects a row with the order, prescriptions and emar (an order can have several rows here: the demo has
+-- 15,220 rows and 13,470 orders). 86 rows there have no poe_id: -pharmacy_id, which is never an order's number,
+-- connects their start and end.
 -- left out: expiration_value, expiration_unit, expirationdate | the shelf life of the product, not the patient
 -- rejected: no_time | coalesce(starttime, entertime, stoptime, verifiedtime) IS NULL
 
--- [every row] the medication's start as ordered. It was entered up to hours before, or after: known from then on
+-- [every row] the medication's start as ordered. It was entered up to hours before or after, and is known from then on
 SELECT
   subject_id,
   coalesce(starttime, entertime, stoptime, verifiedtime)            AS time,
@@ -42,7 +43,7 @@ SELECT
 FROM pharmacy
 WHERE verifiedtime IS NOT NULL;
 
--- [also] its end, with how it ended. 4 % lie before their start (mc#1260), some before the order was entered
+-- [also] its end, with the way it ended. 4 % are before their start (mc#1260), some before the order was entered
 SELECT
   subject_id,
   stoptime                          AS time,

@@ -1,10 +1,10 @@
--- hosp/poe_detail: what else an order says (code status, where to admit, which tube), one field a row.
+-- hosp/poe_detail: details of an order (code status, destination of an admission, type of tube), one field per row.
 -- left out: poe_id | it is <subject_id>-<poe_seq>, in link_id
 -- rejected: no_code | nullif(trim(field_name), '') IS NULL
 -- rejected: no_parent | NOT EXISTS (FROM poe AS o WHERE o.subject_id = poe_detail.subject_id AND o.poe_seq = poe_detail.poe_seq AND o.ordertime IS NOT NULL)
 
--- [every row] the field and the choice made, at the time of the order. All fields but one hold choices from a list,
--- which belong into the code ('Code status//Do not resuscitate'): the time of a consult is text.
+-- [every row] the field and its value, at the time of the order. All fields except one contain choices from a list,
+-- which are part of the code ('Code status//Do not resuscitate'). The time of a consult is text.
 SELECT
   d.subject_id,
   o.ordertime       AS time,

@@ -1,13 +1,13 @@
--- hosp/prescriptions: drugs as ordered, one product of an order a row (the drug, its base, its additives).
--- An order is not a dose given (mc#1862). pharmacy_id joins it with pharmacy, poe_id with the order and emar. Where
--- poe_id is null (118 of 18,087 rows in the demo, all of 1.0), the order that pharmacy names, else -pharmacy_id.
+-- hosp/prescriptions: drugs as ordered, one product of an order per row (the drug, its base, its additives).
+-- An order is not a dose given (mc#1862). pharmacy_id connects a row with pharmacy, poe_id with the order and emar. If
+-- poe_id is null (118 of 18,087 rows in the demo, all of 1.0), the order in pharmacy is used, otherwise -pharmacy_id.
 -- left out: order_provider_id | who ordered, not what happened to the patient
 -- rejected: no_time | starttime IS NULL AND stoptime IS NULL
 
--- [every row] the start of the order, with the dose ordered: a number, or text such as '1-2' or '25,000'.
--- Orders are entered up to hours after the start they name: known from the time the pharmacy got them. (ordertime of
--- poe is no better: orders that are written anew, as at a transfer, keep their start and get a later ordertime.)
--- The product's NDC is on the event; all that occur under a drug's name are parents of its code.
+-- [every row] the start of the order, with the ordered dose: a number, or text such as '1-2' or '25,000'.
+-- Orders are entered up to hours after their start: they are available from the time the pharmacy received them.
+-- (ordertime of poe is not better: orders that are rewritten, as at a transfer, keep their start and get a later
+-- ordertime.) The product's NDC is on the event; all NDCs that occur under a drug's name are parents of its code.
 SELECT
   r.subject_id,
   coalesce(r.starttime, r.stoptime)                             AS time,
@@ -43,7 +43,7 @@ LEFT JOIN (
   GROUP BY subject_id, pharmacy_id
 ) AS f USING (subject_id, pharmacy_id);
 
--- [also] the end of the order. 4 % lie before their start (mc#1260), some before the order was entered
+-- [also] the end of the order. 4 % are before their start (mc#1260), some before the order was entered
 SELECT
   r.subject_id,
   r.stoptime                              AS time,

@@ -1,5 +1,5 @@
--- hosp/procedures_icd: procedures billed for an admission, one a row, dated by the day.
--- Done on chartdate, but coded after discharge (MIMIC documentation): available only then.
+-- hosp/procedures_icd: procedures billed for an admission, one per row, with a date.
+-- They are done on chartdate, but coded after discharge (MIMIC documentation), and available only then.
 -- rejected: no_code | nullif(trim(icd_code), '') IS NULL
 -- rejected: no_time | chartdate IS NULL
 

@@ -1,8 +1,8 @@
--- hosp/services: the service that cares for the patient from this time on, one change a row.
+-- hosp/services: the service that cares for the patient from this time on, one change per row.
 -- rejected: no_code | nullif(trim(curr_service), '') IS NULL
 -- rejected: no_time | transfertime IS NULL
 
--- [every row] the service takes over: the one it takes over from qualifies the change and has no time of its own
+-- [every row] the service that takes over: the previous service is an attribute of the change and has no separate time
 SELECT
   subject_id,
   transfertime          AS time,

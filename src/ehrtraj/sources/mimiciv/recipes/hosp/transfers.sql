@@ -1,9 +1,9 @@
--- hosp/transfers: one stay in one place of the hospital a row, with a last row for the departure.
--- hadm_id is null for a visit to the emergency department that led to no admission (MIMIC documentation).
+-- hosp/transfers: one stay in one unit of the hospital per row, with a last row for the departure.
+-- hadm_id is null for a visit to the emergency department that did not lead to an admission (MIMIC documentation).
 -- rejected: no_time | intime IS NULL
 
--- [every row] arrival at the care unit: the row of the departure has none and is TRANSFER//DISCHARGE. A row 'ED' tells of
--- the visit that edstays tells of, and has its stay_id
+-- [every row] arrival at the care unit: the departure's row has no unit and becomes TRANSFER//DISCHARGE. A row 'ED' is
+-- the same visit as in edstays, and has its stay_id
 SELECT
   t.subject_id,
   t.intime          AS time,
@@ -20,7 +20,7 @@ SELECT
 FROM transfers AS t
 LEFT JOIN visits AS v ON v.told_by = 'hosp/transfers' AND v.subject_id = t.subject_id AND v.key = t.transfer_id;
 
--- [also] leaving the care unit
+-- [also] departure from the care unit
 SELECT
   t.subject_id,
   t.outtime         AS time,

@@ -1,10 +1,10 @@
--- icu/datetimeevents: dates that were charted (of a line's insertion, of the last dialysis), one a row.
+-- icu/datetimeevents: charted dates (such as a line's insertion or the last dialysis), one per row.
 -- left out: caregiver_id | who charted it, not what happened to the patient
 -- rejected: no_code | itemid IS NULL
 -- rejected: no_time | charttime IS NULL
 
--- [every row] the charting. The date itself is what was said then, not when it was said: it may lie before charttime or
--- after it (566 of 15,280 in the demo). valueuom says whether it is a date or has a time.
+-- [every row] the charting. The charted date is a value, not the time of charting: it can be before charttime or after
+-- it (566 of 15,280 in the demo). valueuom shows whether it is a date or has a time.
 SELECT
   subject_id,
   charttime                 AS time,

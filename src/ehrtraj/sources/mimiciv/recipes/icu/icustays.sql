@@ -1,8 +1,8 @@
--- icu/icustays: one stay in intensive care a row, made by MIMIC from consecutive rows of transfers.
+-- icu/icustays: one stay in intensive care per row, derived by MIMIC from consecutive rows of transfers.
 -- left out: los | outtime - intime in days
 -- rejected: no_time | intime IS NULL
 
--- [every row] the start: only the unit of the start is known then, and whether another stay had not ended (mc#1726)
+-- [every row] the start: only the first unit is known then, and whether another stay had not yet ended (mc#1726)
 SELECT
   s.subject_id,
   s.intime                  AS time,
@@ -18,7 +18,7 @@ SELECT
   s.stay_id                 AS link_id
 FROM icustays AS s;
 
--- [also] the end: it may lie after the discharge, which is written to the minute (21 of 140 in the demo)
+-- [also] the end: it can be after the discharge, whose time is in minutes (21 of 140 in the demo)
 SELECT
   s.subject_id,
   s.outtime                 AS time,

@@ -1,5 +1,5 @@
--- icu/ingredientevents: what the inputs contain (water, calories, ...), one ingredient of one stretch a row.
--- orderid (source_key) is that of the row in inputevents it comes from, linkorderid (link_id) that of its chain.
+-- icu/ingredientevents: ingredients of the inputs (water, calories, ...), one ingredient of one period per row.
+-- orderid (source_key) is that of its row in inputevents, linkorderid (link_id) that of its chain of rows.
 -- left out: caregiver_id | who charted it, not what happened to the patient
 -- rejected: no_code | itemid IS NULL
 -- rejected: no_time | starttime IS NULL AND endtime IS NULL
@@ -22,7 +22,7 @@ SELECT
   nullif(originalamount, 0)       AS originalamount
 FROM ingredientevents;
 
--- [also] the end, with the amount given and how it ended
+-- [also] the end, with the amount given and the way it ended
 SELECT
   subject_id,
   endtime                         AS time,

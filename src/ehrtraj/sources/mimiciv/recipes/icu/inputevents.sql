@@ -1,14 +1,14 @@
--- icu/inputevents: what went into the patient (drugs, fluids, feeds), one stretch of constant rate, or one push, a row.
--- Drug and solution of one bag share an orderid (source_key), changes of its rate a linkorderid (link_id): an end belongs
--- to the start of the same item and source_key (no two rows share both, of 20,404 in the demo).
+-- icu/inputevents: drugs, fluids and feeds given to the patient, one period of constant rate or one push per row.
+-- Drug and solution of one bag share an orderid (source_key), changes of its rate share a linkorderid (link_id). An end
+-- belongs to the start of the same item and source_key (of 20,404 rows in the demo, no two share both).
 -- left out: caregiver_id | who charted it, not what happened to the patient
 -- rejected: no_code | itemid IS NULL
 -- rejected: no_time | starttime IS NULL AND endtime IS NULL
 
--- [every row] the start, with the rate and with what the order and the bag say. A push has no rate and ends a minute
--- later (9,366 of 20,404 rows in the demo), which is no duration (mc#1588). The weight is the one the dose was
--- reckoned with, the same through a stay (mc#1539), so no measurement of that time; 1 kg stands for none
--- (mimic-code, concepts/medication/norepinephrine.sql).
+-- [every row] the start, with the rate and the details of the order and the bag. A push has no rate and ends a minute
+-- later (9,366 of 20,404 rows in the demo), which is not a real duration (mc#1588). The weight is the one used for the
+-- dose. It is the same throughout a stay (mc#1539), so it is not a measurement at that time; 1 kg is a placeholder for
+-- a missing weight (mimic-code, concepts/medication/norepinephrine.sql).
 SELECT
   subject_id,
   coalesce(starttime, endtime)              AS time,
@@ -35,8 +35,8 @@ SELECT
   nullif(isopenbag, 0)                      AS isopenbag
 FROM inputevents;
 
--- [also] the end, with the amount given and how it ended. Rows are mostly stored before the end (12,867 of 20,404 in
--- the demo): the amount was not known before it all the same.
+-- [also] the end, with the amount given and the way it ended. Most rows are stored before the end (12,867 of 20,404 in
+-- the demo), but the amount was not known before the end.
 SELECT
   subject_id,
   endtime                                   AS time,

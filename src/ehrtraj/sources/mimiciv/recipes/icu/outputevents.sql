@@ -1,9 +1,9 @@
--- icu/outputevents: what left the patient (urine, drains), one measurement a row.
+-- icu/outputevents: fluids that left the patient (urine, drains), one measurement per row.
 -- left out: caregiver_id | who charted it, not what happened to the patient
 -- rejected: no_code | itemid IS NULL
 -- rejected: no_time | charttime IS NULL
 
--- [every row] an output, as charted: irrigant that went in (227488) keeps its sign, which is a matter of balance
+-- [every row] an output as charted: irrigant that went in (227488) keeps its sign, which matters for fluid balance
 SELECT
   subject_id,
   charttime                     AS time,

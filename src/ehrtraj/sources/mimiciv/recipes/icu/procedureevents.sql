@@ -1,4 +1,4 @@
--- icu/procedureevents: procedures, lines, ventilation and imaging as charted in intensive care, one a row.
+-- icu/procedureevents: procedures, lines, ventilation and imaging as charted in intensive care, one per row.
 -- left out: caregiver_id | who charted it, not what happened to the patient
 -- rejected: no_code | itemid IS NULL
 -- rejected: no_time | starttime IS NULL AND endtime IS NULL
@@ -22,8 +22,8 @@ SELECT
   patientweight
 FROM procedureevents;
 
--- [also] the end, with how long it lasted. What was done at one time (a 'Task') ends a minute later with the value 1 and
--- no unit. What was planned is on this event too: mostly it only repeats what came of it.
+-- [also] the end, with the duration. A procedure at a single time (a 'Task') ends a minute later with the value 1 and
+-- no unit. Planned values are on this event too: usually they only repeat the actual ones.
 SELECT
   subject_id,
   endtime                                   AS time,

@@ -1,11 +1,11 @@
--- note/discharge: discharge summaries and addenda to them, a whole note a row.
--- charttime is the date of the discharge without an hour, and many are stored before it (2,905 in MIMIC-IV-Note 2.2,
--- mc#1817): a note lies at the end of its day and is known at the end of that day or when it was stored, if later.
--- left out: note_type, note_seq | note_id has both
--- separate: text_value | a note is 10 kB, most of a dataset's bytes
+-- note/discharge: discharge summaries and addenda to them, one complete note per row.
+-- charttime is the date of the discharge without a time, and many notes are stored before it (2,905 in MIMIC-IV-Note
+-- 2.2, mc#1817). A note is placed at the end of its day, and is available from then on or from its storage, if later.
+-- left out: note_type, note_seq | both are part of note_id
+-- separate: text_value | a note has 10 kB; notes are most of a dataset's bytes
 -- rejected: no_time | charttime IS NULL
 
--- [every row] the note, by its type: DS a summary, AD an addendum, which has the link_id of its note. Its text is whole.
+-- [every row] the complete note, by type: DS is a summary, AD an addendum, which has the link_id of its note
 SELECT
   n.subject_id,
   day_end(n.charttime)                          AS time,

@@ -1,9 +1,9 @@
--- note/discharge_detail: what the record says of a discharge summary, one field a row: its author, its addenda.
--- A field is known when its note is.
+-- note/discharge_detail: details of a discharge summary, one field per row: its author, its addenda.
+-- A field is available when its note is.
 -- rejected: no_code | nullif(trim(field_name), '') IS NULL
 -- rejected: no_note | NOT EXISTS (FROM discharge AS n WHERE n.subject_id = discharge_detail.subject_id AND n.note_id = discharge_detail.note_id AND n.charttime IS NOT NULL)
 
--- [every row] a field. The number of a note or of an addendum to it joins the two, both ways
+-- [every row] a field. A note and its addendum are linked in both directions by the number of the other note
 SELECT
   d.subject_id,
   day_end(n.charttime)                          AS time,

@@ -1,10 +1,10 @@
--- note/radiology: reports of radiology and addenda to them, a whole note a row.
--- left out: note_type, note_seq | note_id has both
+-- note/radiology: radiology reports and addenda to them, one complete note per row.
+-- left out: note_type, note_seq | both are part of note_id
 -- separate: text_value | notes are most of a dataset's bytes
 -- rejected: no_time | charttime IS NULL AND storetime IS NULL
 
--- [every row] the report, by its type: RR a report, AR an addendum, which has the link_id of its report. The examination
--- was at charttime, the report known at storetime. Its text is whole.
+-- [every row] the complete report, by type: RR is a report, AR an addendum, which has the link_id of its report. The
+-- examination was at charttime; the report was known at storetime.
 SELECT
   n.subject_id,
   coalesce(n.charttime, n.storetime)    AS time,

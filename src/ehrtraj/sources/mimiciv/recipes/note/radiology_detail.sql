@@ -1,10 +1,10 @@
--- note/radiology_detail: what the record says of a report of radiology, one field a row: the examination's code and name,
--- the CPT code, addenda. A field is known when its report is.
+-- note/radiology_detail: details of a radiology report (examination's code and name, CPT code, addenda), one per row.
+-- A field is available when its report is.
 -- rejected: no_code | nullif(trim(field_name), '') IS NULL
 -- rejected: no_note | NOT EXISTS (FROM radiology AS n WHERE n.subject_id = radiology_detail.subject_id AND n.note_id = radiology_detail.note_id AND coalesce(n.charttime, n.storetime) IS NOT NULL)
 
--- [every row] a field. What is a code or a name is part of the event's code; the number of another note is text, and
--- joins the two by link_id
+-- [every row] a field. Codes and names are part of the event's code. The number of another note is text, and link_id
+-- connects the two notes
 SELECT
   d.subject_id,
   coalesce(n.charttime, n.storetime)    AS time,

@@ -1,5 +1,5 @@
--- When the patient of an admission arrived in the emergency department, by the stay in edstays that names the admission:
--- until 2.0 edregtime lacks in some. Three days may pass between the arrival and the admission: more is another visit.
+-- Arrival in the emergency department before an admission, from the stay in edstays that names the admission. Until 2.0
+-- some admissions lack edregtime. An arrival more than three days before the admission belongs to another visit.
 SELECT
   e.subject_id,
   e.hadm_id,

@@ -1,4 +1,4 @@
--- Each stay in the emergency department once, whatever stands twice in edstays.
+-- Each stay in the emergency department once, even if edstays contains it several times.
 SELECT
   subject_id,
   stay_id,
