@@ -1,4 +1,4 @@
-"""Files of a dataset: the same events, in files of whom they are about, that any reader takes."""
+"""Exports: the files contain the same events as the dataset, and other programs can read them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def index_of(output: Path) -> pl.DataFrame:
 
 
 def files_of(output: Path) -> dict[str, bytes]:
-    """Contents of all files, but for the account, which has a date."""
+    """Return the contents of all files except export.json, which contains a date."""
     return {
         p.relative_to(output).as_posix(): p.read_bytes()
         for p in sorted(output.rglob("*"))
@@ -76,7 +76,7 @@ def counted(events: pl.DataFrame) -> Counter[tuple[Any, ...]]:
 def test_export_then_import_gives_the_same_events(
     several: ehrtraj.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, piece: int
 ) -> None:
-    """However much is read and written at once."""
+    """The result does not depend on how many events are read and written at a time."""
     monkeypatch.setattr(data_file.chunks, "__defaults__", (piece * 20,))
     monkeypatch.setattr(text, "EVENTS_AT_ONCE", piece)
     monkeypatch.setattr(worker._batches, "__defaults__", (piece * 10,))
@@ -92,7 +92,7 @@ def test_export_then_import_gives_the_same_events(
 
 @pytest.mark.parametrize("kind", formats.names())
 @pytest.mark.parametrize("per", ["admission", "icustay"])
-def test_admissions_and_what_is_outside_add_up_to_the_patient(
+def test_admissions_and_outside_events_add_up_to_the_patient(
     several: ehrtraj.Dataset, tmp_path: Path, per: Any, kind: Any
 ) -> None:
     out = tmp_path / "out"
@@ -107,10 +107,10 @@ def test_admissions_and_what_is_outside_add_up_to_the_patient(
         assert counted(pl.concat(read.values())) == counted(events)
         for name, part in read.items():
             key = None if name == "outside" else int(name.partition("-")[2])
-            assert part.equals(events.filter(units.eq_missing(key))), "all of it, in order"
+            assert part.equals(events.filter(units.eq_missing(key))), "all events, in order"
 
 
-def test_a_shard_and_a_single_file_have_all_events(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+def test_shard_files_and_a_single_file_contain_all_events(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     everything = several.scan().collect()
     for kind in formats.names():
         out = tmp_path / kind
@@ -125,7 +125,7 @@ def test_a_shard_and_a_single_file_have_all_events(several: ehrtraj.Dataset, tmp
     assert ehrtraj.read_export(tmp_path / "one" / "events.parquet").equals(everything)
 
 
-def test_the_other_clock_comes_back_too(release: Path, tmp_path: Path) -> None:
+def test_a_dataset_with_clock_available_is_read_back(release: Path, tmp_path: Path) -> None:
     path = ehrtraj.build(release, tmp_path, "v1", max_cpus=1, clock="available").path
     ehrtraj.export(path, tmp_path / "json", format="json")
     ehrtraj.export(path, tmp_path / "csv", format="csv")
@@ -136,7 +136,7 @@ def test_the_other_clock_comes_back_too(release: Path, tmp_path: Path) -> None:
             assert ehrtraj.read_export(file).equals(ds[subject_id].events)
 
 
-def test_notes_of_a_dataset_that_keeps_them_apart_are_in_the_files(release: Path, tmp_path: Path) -> None:
+def test_separate_notes_are_put_into_the_exported_events(release: Path, tmp_path: Path) -> None:
     ds = ehrtraj.open(ehrtraj.build(release, tmp_path, "apart", max_cpus=1, notes="separate").path)
     texts = 0
     for kind in formats.names():
@@ -148,8 +148,8 @@ def test_notes_of_a_dataset_that_keeps_them_apart_are_in_the_files(release: Path
             texts += read["text_value"].count() - ds[subject_id].events["text_value"].count()
     assert texts > 0
     ehrtraj.export(ds, tmp_path / "one", single=True)
-    whole = ehrtraj.read_export(tmp_path / "one" / "events.parquet")
-    assert whole.equals(pl.concat([t.with_notes().events for t in ds.trajectories()]))
+    everything = ehrtraj.read_export(tmp_path / "one" / "events.parquet")
+    assert everything.equals(pl.concat([t.with_notes().events for t in ds.trajectories()]))
 
 
 TEXTS = st.one_of(
@@ -169,7 +169,7 @@ PER = st.sampled_from(["patient", "admission", "icustay"])
 
 @st.composite
 def events_of_anyone(draw: st.DrawFn) -> pa.Table:
-    """Events of up to four patients with anything that a column can hold."""
+    """Generate events of up to four patients with arbitrary values in every column."""
     rows = []
     for subject_id in sorted(draw(st.sets(st.integers(1, 10**8), min_size=1, max_size=4))):
         for _ in range(draw(st.integers(1, 6))):
@@ -199,7 +199,7 @@ def events_of_anyone(draw: st.DrawFn) -> pa.Table:
 
 
 def exported(events: pa.Table, folder: Path, **about: Any) -> dict[str, pl.DataFrame]:
-    """Export events without a dataset around them, and read the files back."""
+    """Export events that are not part of a dataset, and read the files back."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "out" / ".export").mkdir(parents=True)
     path = folder / "00000.parquet"
@@ -219,7 +219,7 @@ def exported(events: pa.Table, folder: Path, **about: Any) -> dict[str, pl.DataF
 
 @settings(deadline=None, max_examples=60)
 @given(events=events_of_anyone(), kind=st.sampled_from(formats.names()), per=PER)
-def test_anything_that_an_event_can_hold_comes_back(
+def test_arbitrary_events_are_read_back_unchanged(
     tmp_path_factory: pytest.TempPathFactory, events: pa.Table, kind: Any, per: Any
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "anything"
@@ -232,7 +232,7 @@ def test_anything_that_an_event_can_hold_comes_back(
 
 
 def known_before(events: list[dict[str, Any]], column: str, key: int) -> list[dict[str, Any]]:
-    """What belongs to a unit or was known when it began, told event by event."""
+    """Return the events that belong to a unit or were known when it began, decided event by event."""
     begin = min((e["time"] for e in events if e[column] == key and e["time"] is not None), default=None)
     return [
         e
@@ -243,18 +243,18 @@ def known_before(events: list[dict[str, Any]], column: str, key: int) -> list[di
 
 @settings(deadline=None, max_examples=40)
 @given(events=events_of_anyone())
-def test_history_is_what_was_known_when_the_admission_began(
+def test_history_contains_the_events_known_when_the_admission_began(
     tmp_path_factory: pytest.TempPathFactory, events: pa.Table
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "history"
     rows = events.to_pylist()
     for name, read in exported(events, folder, per="admission", format="jsonl", history=True).items():
-        mine = [e for e in rows if name.startswith(folder_of(e["subject_id"]) + "/")]
+        of_patient = [e for e in rows if name.startswith(folder_of(e["subject_id"]) + "/")]
         stem = Path(name).stem
         if stem == "outside":
-            expected = [e for e in mine if e["hadm_id"] is None]
+            expected = [e for e in of_patient if e["hadm_id"] is None]
         else:
-            expected = known_before(mine, "hadm_id", int(stem.removeprefix("hadm-")))
+            expected = known_before(of_patient, "hadm_id", int(stem.removeprefix("hadm-")))
         assert read.rows() == [tuple(e.values()) for e in expected]
 
 
@@ -262,7 +262,7 @@ def test_history_of_a_real_trajectory(several: ehrtraj.Dataset, handmade: Module
     out = tmp_path / "out"
     ehrtraj.export(several, out, per="admission", history=True)
     index = index_of(out).filter(pl.col("hadm_id").is_not_null())
-    assert index["history_events"].min() > 0, "at least the sex is known"
+    assert index["history_events"].min() > 0, "at least the sex of the patient is known"
     for row in index.iter_rows(named=True):
         events = several[row["subject_id"]].events.rows(named=True)
         expected = known_before(events, "hadm_id", row["hadm_id"])
@@ -272,7 +272,7 @@ def test_history_of_a_real_trajectory(several: ehrtraj.Dataset, handmade: Module
         assert row["history_events"] == sum(e["hadm_id"] != row["hadm_id"] for e in expected)
 
 
-def test_a_stay_in_the_emergency_department_is_no_icu_stay(tmp_path: Path) -> None:
+def test_a_stay_in_the_emergency_department_is_not_an_icu_stay(tmp_path: Path) -> None:
     row = dict.fromkeys(EVENT_SCHEMA.names) | {"subject_id": 1, "code": "A", "time_precision": "day", "flags": 0}
     rows = [row | {"stay_id": 7, "source_table": "ed/triage"}, row | {"stay_id": 7, "source_table": "hosp/labevents"}]
     rows.append(row | {"stay_id": 8, "source_table": "icu/icustays"})
@@ -280,7 +280,7 @@ def test_a_stay_in_the_emergency_department_is_no_icu_stay(tmp_path: Path) -> No
     assert {Path(name).stem: frame.height for name, frame in read.items()} == {"stay-8": 1, "outside": 2}
 
 
-# Files that any reader takes ------------------------------------------------------------------------------------
+# Files that other programs can read -----------------------------------------------------------------------------
 
 
 def refuse(constant: str) -> object:
@@ -290,29 +290,29 @@ def refuse(constant: str) -> object:
 def test_every_line_is_json_with_iso_times_and_without_nulls(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     ehrtraj.export(several, tmp_path / "out", format="jsonl")
     flags = several.flags
-    named: set[str] = set()
+    seen_flags: set[str] = set()
     for subject_id in several:
         (path,) = (tmp_path / "out" / folder_of(subject_id)).iterdir()
         lines = path.read_bytes().split(b"\n")
-        assert lines.pop() == b"", "the last line ends"
+        assert lines.pop() == b"", "the last line has a line end"
         for line, event in zip(lines, several[subject_id].events.rows(named=True), strict=True):
-            told = json.loads(line, parse_constant=refuse)
-            assert None not in told.values()
+            parsed = json.loads(line, parse_constant=refuse)
+            assert None not in parsed.values()
             for name in ("time", "available_time"):
-                assert (name in told) == (event[name] is not None)
-                if name in told:
-                    assert ISO.fullmatch(told[name])
-                    assert datetime.fromisoformat(told[name]) == event[name]
-            assert isinstance(told.get("attributes", {}), dict)
-            assert sum(flags[name] for name in told.get("flags", [])) == event["flags"]
-            named.update(told.get("flags", []))
-            assert np.float32(told.get("numeric_value", math.nan)) == pytest.approx(
+                assert (name in parsed) == (event[name] is not None)
+                if name in parsed:
+                    assert ISO.fullmatch(parsed[name])
+                    assert datetime.fromisoformat(parsed[name]) == event[name]
+            assert isinstance(parsed.get("attributes", {}), dict)
+            assert sum(flags[name] for name in parsed.get("flags", [])) == event["flags"]
+            seen_flags.update(parsed.get("flags", []))
+            assert np.float32(parsed.get("numeric_value", math.nan)) == pytest.approx(
                 math.nan if event["numeric_value"] is None else event["numeric_value"], nan_ok=True, rel=0
             )
-    assert len(named) > 3
+    assert len(seen_flags) > 3
 
 
-def test_other_readers_read_them(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+def test_other_programs_read_the_files(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     for kind in formats.names():
         ehrtraj.export(several, tmp_path / kind, format=kind)
     everything = several.scan().collect()
@@ -338,7 +338,7 @@ def test_other_readers_read_them(several: ehrtraj.Dataset, tmp_path: Path) -> No
     assert rows == everything.height
 
 
-def test_folders_index_and_modes(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+def test_folders_index_and_file_modes(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     before = os.umask(0o022)
     try:
@@ -356,8 +356,8 @@ def test_folders_index_and_modes(several: ehrtraj.Dataset, tmp_path: Path) -> No
         assert (row["events"], row["first_time"], row["last_time"]) == (read.height, timed.min(), timed.max())
         assert row["split"] == several.subjects.filter(subject_id=row["subject_id"])["split"].item()
     listed = {row["path"] for row in index.iter_rows(named=True)}
-    there = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
-    assert there - listed == {
+    existing = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    assert existing - listed == {
         "index.csv", "export.json", "metadata/codes.parquet", "metadata/flags.json", "metadata/dataset.json",
         "metadata/subject_splits.parquet",
     }  # fmt: skip
@@ -367,18 +367,18 @@ def test_folders_index_and_modes(several: ehrtraj.Dataset, tmp_path: Path) -> No
     assert about["summary"] == {k: getattr(result, k) for k in ("files", "patients", "events", "bytes")}
 
 
-def test_of_a_large_release_no_folder_holds_many() -> None:
+def test_no_folder_of_a_large_release_contains_many_patients() -> None:
     folders = Counter(folder_of(n).partition("/")[0] for n in range(10_000_000, 20_000_000, 27))
     assert len(folders) == 100
     assert max(folders.values()) < 4000
 
 
-# Choosing -------------------------------------------------------------------------------------------------------
+# Selections -----------------------------------------------------------------------------------------------------
 
 
-def test_chosen_patients(several: ehrtraj.Dataset, tmp_path: Path) -> None:
-    def patients(name: str, dataset: Any = several, **chosen: Any) -> set[int]:
-        ehrtraj.export(dataset, tmp_path / name, **chosen)
+def test_selected_patients(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+    def patients(name: str, dataset: Any = several, **selection: Any) -> set[int]:
+        ehrtraj.export(dataset, tmp_path / name, **selection)
         return set(index_of(tmp_path / name)["subject_id"])
 
     train = set(several.subjects.filter(split="train")["subject_id"])
@@ -386,41 +386,43 @@ def test_chosen_patients(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     two = sorted(several)[1:3]
     (tmp_path / "two.csv").write_text(f"subject_id\n{two[0]}\n{two[1]}\n")
     assert patients("file", subjects=tmp_path / "two.csv") == set(two)
-    assert patients("drawn", subjects=3) == set(several.sample(3))
+    assert patients("sampled", subjects=3) == set(several.sample(3))
     assert patients("filtered", several.filter(pl.col("sex") == "F")) == set(several.filter(pl.col("sex") == "F"))
     assert patients("path", several.path) == set(several)
 
 
-def test_without_what_is_outside(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+def test_without_outside_events(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     ehrtraj.export(several, tmp_path / "out", per="admission", outside=False)
     index = index_of(tmp_path / "out")
     assert index["hadm_id"].null_count() == 0
     assert index["events"].sum() == several.scan().collect()["hadm_id"].count()
 
 
-# Again, and going on --------------------------------------------------------------------------------------------
+# Repeated and resumed exports -----------------------------------------------------------------------------------
 
 
 def test_several_processes_write_the_same(
     several: ehrtraj.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     ehrtraj.export(several, tmp_path / "one", per="admission", max_cpus=1)
     monkeypatch.setattr(run, "_WORTH_PROCESSES", 0)
-    ehrtraj.export(several, tmp_path / "two", per="admission", max_cpus=2, progress=lambda a, b: told.append((a, b)))
+    ehrtraj.export(
+        several, tmp_path / "two", per="admission", max_cpus=2, progress=lambda a, b: progress.append((a, b))
+    )
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
-    assert len(told) == len(several.files)
-    assert told[-1] == (several.subjects["n_events"].sum(),) * 2
+    assert len(progress) == len(several.files)
+    assert progress[-1] == (several.subjects["n_events"].sum(),) * 2
 
 
 KILLED = """
 import os, sys
-left = int(sys.argv[3])
+remaining = int(sys.argv[3])
 def hook(event, arguments):
-    global left
+    global remaining
     if event == "os.rename" and ".export/" in str(arguments[1]) and str(arguments[1]).endswith(".parquet"):
-        left -= 1
-        if left < 0:
+        remaining -= 1
+        if remaining < 0:
             os._exit(9)
 sys.addaudithook(hook)
 import ehrtraj
@@ -428,7 +430,7 @@ ehrtraj.export(sys.argv[1], sys.argv[2], per="admission", max_cpus=1)
 """
 
 
-def test_an_export_that_was_killed_goes_on(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+def test_a_killed_export_is_resumed(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = subprocess.run([sys.executable, "-c", KILLED, several.path, out, "2"], timeout=60, check=False)
     assert done.returncode == 9
@@ -440,13 +442,13 @@ def test_an_export_that_was_killed_goes_on(several: ehrtraj.Dataset, tmp_path: P
     before = {path: path.stat().st_mtime_ns for path in kept}
     result = ehrtraj.export(several, out, per="admission", max_cpus=1)
     assert result.resumed
-    assert {path: path.stat().st_mtime_ns for path in before} == before, "what was done stays"
-    ehrtraj.export(several, tmp_path / "whole", per="admission", max_cpus=1)
-    assert files_of(out) == files_of(tmp_path / "whole"), "also the file that was lost"
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "finished files are not written again"
+    ehrtraj.export(several, tmp_path / "uninterrupted", per="admission", max_cpus=1)
+    assert files_of(out) == files_of(tmp_path / "uninterrupted"), "including the file that was lost"
     assert not (out / ".export").exists()
 
 
-def test_the_same_again_changes_nothing(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+def test_repeating_an_export_changes_nothing(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     first = ehrtraj.export(several, tmp_path / "out")
     before = (tmp_path / "out" / "export.json").read_bytes()
     again = ehrtraj.export(several.path, tmp_path / "out")
@@ -455,7 +457,7 @@ def test_the_same_again_changes_nothing(several: ehrtraj.Dataset, tmp_path: Path
     assert (tmp_path / "out" / "export.json").read_bytes() == before
 
 
-def test_another_export_is_replaced_only_when_asked(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+def test_another_export_is_replaced_only_with_overwrite(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ehrtraj.export(several, out)
     before = files_of(out)
@@ -467,47 +469,47 @@ def test_another_export_is_replaced_only_when_asked(several: ehrtraj.Dataset, tm
     assert files_of(out) == files_of(tmp_path / "fresh")
 
 
-def test_what_is_no_export_is_left_alone(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_an_export_is_not_changed(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "draft.txt").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(OutputError, match="no export"):
+        with pytest.raises(OutputError, match="files that are not an export"):
             ehrtraj.export(several, tmp_path / "thesis", overwrite=overwrite)
     assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["draft.txt"]
     with pytest.raises(OutputError, match="is a file"):
         ehrtraj.export(several, tmp_path / "thesis" / "draft.txt")
-    with pytest.raises(SettingsError, match="lies in the dataset"):
+    with pytest.raises(SettingsError, match="inside the dataset"):
         ehrtraj.export(several, several.path / "export")
     assert ehrtraj.check(several.path).broken == []
 
 
-def test_a_full_disk_is_said_and_gone_on_from(
+def test_a_full_disk_is_reported_and_the_export_resumes(
     several: ehrtraj.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = iter(range(5))
+    remaining_writes = iter(range(5))
     real = os.write
 
     def full(handle: int, piece: bytes) -> int:
-        if next(left, None) is None:
+        if next(remaining_writes, None) is None:
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(handle, piece)
 
     with monkeypatch.context() as patch:
         patch.setattr(text.os, "write", full)
-        with pytest.raises(OutputError, match=r"is full.*resumes where it stopped"):
+        with pytest.raises(OutputError, match=r"is full.*run the same command again to resume"):
             ehrtraj.export(several, tmp_path / "out", max_cpus=1)
     assert ehrtraj.export(several, tmp_path / "out", max_cpus=1).resumed
-    ehrtraj.export(several, tmp_path / "whole", max_cpus=1)
-    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+    ehrtraj.export(several, tmp_path / "uninterrupted", max_cpus=1)
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "uninterrupted")
 
 
-def test_a_single_file_that_was_cut_short_is_known_as_ours(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+def test_an_interrupted_single_file_is_recognised_and_replaced(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     def stop(_done: int, _total: int) -> None:
-        raise RuntimeError("cut short")
+        raise RuntimeError("interrupted")
 
     out = tmp_path / "out"
     for overwrite in (False, True):
-        with pytest.raises(RuntimeError, match="cut short"):
+        with pytest.raises(RuntimeError, match="interrupted"):
             ehrtraj.export(several, out, single=True, overwrite=overwrite, progress=stop)
         assert [path.name for path in out.glob("events*")] == ["events.parquet.writing"]
         if overwrite:
@@ -533,17 +535,17 @@ main()
 """
 
 
-def test_ctrl_c_keeps_what_is_done(several: ehrtraj.Dataset, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_finished_work(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-c", STOPPED, "export", str(several.path), "--max-cpus", "1", "-o", str(out)]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert said.returncode == 130, said.stderr
-    assert "Finished work is kept" in said.stderr
-    assert "Traceback" not in said.stderr
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 130, result.stderr
+    assert "Finished work is kept" in result.stderr
+    assert "Traceback" not in result.stderr
     assert ehrtraj.export(several, out).resumed
 
 
-def test_a_process_that_is_ended_from_outside_is_told_in_words() -> None:
+def test_a_process_that_is_killed_from_outside_is_reported() -> None:
     with pytest.raises(OutputError, match=r"the system ended a worker process.*--max-cpus"):
         list(stream_tasks(os._exit, [(1, (1,)), (2, (1,))], 2))
 
@@ -556,19 +558,19 @@ def test_a_process_that_is_ended_from_outside_is_told_in_words() -> None:
     [
         ({"per": "ward"}, "per is 'ward'.*patient, admission"),
         ({"format": "xlsx"}, "format is 'xlsx'.*jsonl"),
-        ({"single": True, "format": "csv"}, "a single file is Parquet"),
-        ({"excel": True}, "--excel is about CSV: give --format csv"),
-        ({"excel": True, "format": "parquet"}, "--excel is about CSV"),
-        ({"single": True, "per": "shard"}, "leave --per out"),
-        ({"history": True}, "--history is about"),
-        ({"outside": False}, "--no-outside is about"),
+        ({"single": True, "format": "csv"}, "--single writes Parquet, not csv"),
+        ({"excel": True}, "--excel applies only to CSV: add --format csv"),
+        ({"excel": True, "format": "parquet"}, "--excel applies only to CSV"),
+        ({"single": True, "per": "shard"}, "omit --per"),
+        ({"history": True}, "--history requires --per admission"),
+        ({"outside": False}, "--no-outside requires --per admission"),
         ({"split": "test"}, "test"),
         ({"subjects": "nobody.txt"}, "neither a number nor an existing file"),
         ({"subjects": 0}, "1 or more"),
     ],
     ids=str,
 )
-def test_a_setting_that_cannot_be_is_refused(
+def test_an_invalid_setting_is_refused(
     several: ehrtraj.Dataset, tmp_path: Path, options: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(SettingsError, match=words):
@@ -577,7 +579,7 @@ def test_a_setting_that_cannot_be_is_refused(
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_a_broken_data_file_is_named(
+def test_the_error_for_a_damaged_data_file_names_it(
     several: ehrtraj.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int
 ) -> None:
     monkeypatch.setattr(run, "_WORTH_PROCESSES", 0)
@@ -591,15 +593,15 @@ def test_a_broken_data_file_is_named(
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.txt", b"", "no file of an export"),
-        ("gone.jsonl", None, "No such file"),
-        ("a.jsonl", b"{oops\n", "not as `ehrtraj export` writes it"),
-        ("a.json", b"[]", "not as `ehrtraj export` writes it"),
-        ("a.csv", b"a,b\n1\n", "not as `ehrtraj export` writes it"),
-        ("a.parquet", b"PAR1", "not as `ehrtraj export` writes it"),
+        ("a.txt", b"", "not a file of an export"),
+        ("missing.jsonl", None, "No such file"),
+        ("a.jsonl", b"{oops\n", "was not written by `ehrtraj export`"),
+        ("a.json", b"[]", "was not written by `ehrtraj export`"),
+        ("a.csv", b"a,b\n1\n", "was not written by `ehrtraj export`"),
+        ("a.parquet", b"PAR1", "was not written by `ehrtraj export`"),
     ],
 )
-def test_what_is_no_exported_file(tmp_path: Path, name: str, content: bytes | None, words: str) -> None:
+def test_a_file_that_is_not_an_export_is_refused(tmp_path: Path, name: str, content: bytes | None, words: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DatasetError, match=words):
@@ -625,8 +627,8 @@ FORMULAS = (
 HARMLESS = ("plain", "-5", "+5.25", "-1e-3", "a=1", "'=1", "", " =1", None)
 
 
-def test_texts_that_a_spreadsheet_would_run_get_an_apostrophe() -> None:
-    """Only these, only in columns of text, and only if it is asked for."""
+def test_texts_that_a_spreadsheet_would_treat_as_formulas_get_an_apostrophe() -> None:
+    """Only formulas get one, only in text columns, and only with `excel`."""
     texts = [*FORMULAS, *HARMLESS]
     rows = pa.table(
         {
@@ -670,7 +672,7 @@ def test_export_for_spreadsheets(build_rows: Callable[..., Any], handmade: Modul
                     assert written[:1] not in tuple("=+@")
     texts = ehrtraj.open(built).scan().select(pl.col(pl.String).str.starts_with("=").sum()).collect()
     assert cells == sum(texts.row(0)) >= len(tables["hosp/labevents"]) - 1
-    # Another export, for which files of the first are not taken.
+    # With --excel it is a different export, which must not reuse the files of the first.
     done = ehrtraj_cli(*plain, "--excel")
     assert done.returncode == 4
     assert "with other settings" in done.stderr
@@ -683,22 +685,22 @@ def ehrtraj_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_the_command(several: ehrtraj.Dataset, tmp_path: Path) -> None:
     command = ["export", several.path, "-o", tmp_path / "out", "--per", "admission", "--format", "csv"]
-    said = ehrtraj_cli(*command)
-    assert (said.returncode, said.stderr) == (0, "")
+    result = ehrtraj_cli(*command)
+    assert (result.returncode, result.stderr) == (0, "")
     files = index_of(tmp_path / "out").height
-    assert f"{files} files, 8 patients, {several.subjects['n_events'].sum()} events in" in said.stdout
-    assert f"index: {tmp_path / 'out' / 'index.csv'}" in said.stdout
+    assert f"{files} files, 8 patients, {several.subjects['n_events'].sum()} events in" in result.stdout
+    assert f"index: {tmp_path / 'out' / 'index.csv'}" in result.stdout
     assert "nothing was changed" in ehrtraj_cli(*command).stdout
-    said = ehrtraj_cli(*command, "--history")
-    assert said.returncode == 4, said.stderr
-    assert "--overwrite" in said.stderr
+    result = ehrtraj_cli(*command, "--history")
+    assert result.returncode == 4, result.stderr
+    assert "--overwrite" in result.stderr
 
 
 def test_a_build_that_exports(release: Path, tmp_path: Path) -> None:
     command = ["build", release, "-o", tmp_path, "-t", "v1", "--max-cpus", 1, "--export", "patient:jsonl,admission:csv"]
-    said = ehrtraj_cli(*command)
-    assert said.returncode == 0, said.stderr
-    assert f"files: {tmp_path / 'v1-patient-jsonl'}" in said.stdout
+    result = ehrtraj_cli(*command)
+    assert result.returncode == 0, result.stderr
+    assert f"files: {tmp_path / 'v1-patient-jsonl'}" in result.stdout
     with private_files():
         ehrtraj.export(tmp_path / "v1", tmp_path / "by-hand")
     assert files_of(tmp_path / "v1-patient-jsonl") == files_of(tmp_path / "by-hand")

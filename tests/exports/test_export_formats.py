@@ -1,4 +1,4 @@
-"""A format of exports is one file: everything else finds it there."""
+"""Each format of exports is one file, which the rest of the program discovers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ehrtraj.exports.format import Format
 from ehrtraj.exports.units import folder_of
 
 TOY = '''
-"""A word about the columns, then a JSON object for each event."""
+"""A line about the columns, then one JSON object per event."""
 
 from ehrtraj.exports.lines import json_lines
 from ehrtraj.exports.parse import events_of_objects
@@ -52,7 +52,7 @@ main()
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folder with the file of a format, which is known in this process."""
+    """A folder with the file of a new format, which is registered in this process."""
     folder = tmp_path / "formats"
     folder.mkdir()
     (folder / "toy.py").write_text(TOY)
@@ -80,7 +80,7 @@ def test_every_format_is_declared() -> None:
     assert formats.names()[0] == formats.DEFAULT
     assert known[formats.DEFAULT_SINGLE].single
     assert all(isinstance(form, Format) for form in known.values())
-    assert len({form.ending for form in known.values()}) == len(known), "a file is read back by its ending"
+    assert len({form.ending for form in known.values()}) == len(known), "the ending of a file identifies its format"
 
 
 @pytest.mark.parametrize("per", ["patient", "admission", "shard"])
@@ -100,11 +100,11 @@ def test_a_new_format_is_written_and_read_back(toy: Path, several: ehrtraj.Datas
 def test_an_export_in_a_new_format_resumes(
     toy: Path, several: ehrtraj.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = iter(range(5))
+    remaining_writes = iter(range(5))
     real = os.write
 
     def full(handle: int, piece: bytes) -> int:
-        if next(left, None) is None:
+        if next(remaining_writes, None) is None:
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(handle, piece)
 
@@ -117,7 +117,9 @@ def test_an_export_in_a_new_format_resumes(
     assert ehrtraj.export(several, tmp_path / "out", format="toy").already_there
 
 
-def test_a_new_format_has_the_options_that_it_declares(toy: Path, several: ehrtraj.Dataset, tmp_path: Path) -> None:
+def test_a_new_format_supports_the_options_that_it_declares(
+    toy: Path, several: ehrtraj.Dataset, tmp_path: Path
+) -> None:
     one = ehrtraj.export(several, tmp_path / "one", format="toy", single=True)
     assert (one.files, one.events) == (1, several.scan().collect().height)
     assert ehrtraj.read_export(tmp_path / "one" / "events.toy.jsonl").equals(several.scan().collect())
@@ -125,7 +127,7 @@ def test_a_new_format_has_the_options_that_it_declares(toy: Path, several: ehrtr
     assert replaced.files == 1
     assert not (tmp_path / "one" / "events.toy.jsonl").exists()
     ehrtraj.export(several, tmp_path / "sheets", format="toy", excel=True)
-    with pytest.raises(SettingsError, match="--excel is about CSV or Toy: give --format csv or toy"):
+    with pytest.raises(SettingsError, match="--excel applies only to CSV or Toy: add --format csv or toy"):
         ehrtraj.export(several, tmp_path / "other", format="jsonl", excel=True)
 
 
@@ -142,7 +144,7 @@ def test_the_command_line_knows_a_new_format(
 
 
 def test_listing_formats_imports_none() -> None:
-    """The command line lists them in its help, which is printed at once."""
+    """The help of the command line lists the formats, and must be printed without delay."""
     code = (
         "import sys; from ehrtraj.exports.formats import names; names(); print({'pyarrow', 'polars'} & {*sys.modules})"
     )

@@ -1,1 +1,1 @@
-"""Export: files for each patient, admission or ICU stay, cut out of a dataset."""
+"""Export a dataset to one file per patient, admission or ICU stay."""

@@ -1,4 +1,4 @@
-"""Exports that a build asks for, each in a folder beside the dataset."""
+"""Exports requested by a build, each in a folder next to the dataset."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from ehrtraj.runtime.progress import Reporter
 
 
 def export_after_build(
-    dataset: Path, asked: Sequence[str], reporter: Reporter, *, max_cpus: int, overwrite: bool
+    dataset: Path, requested: Sequence[str], reporter: Reporter, *, max_cpus: int, overwrite: bool
 ) -> tuple[ExportResult, ...]:
-    """Write the files that were asked for of a finished dataset, as `v1-patient-jsonl` beside `v1`.
+    """Write the requested exports of a finished dataset, such as `v1-patient-jsonl` next to `v1`.
 
     Args:
-        dataset: its folder.
-        asked: what has a file and its format, such as `patient:jsonl`.
+        dataset: folder of the dataset.
+        requested: unit and format of each export, such as `patient:jsonl`.
         reporter: receives progress.
         max_cpus: maximum number of CPU cores.
-        overwrite: replace other exports of these names.
+        overwrite: replace existing exports with these names.
 
     Raises:
         EhrtrajError: see `export`.
     """
     written = []
-    for wanted in asked:
-        per, _, kind = wanted.partition(":")
+    for request in requested:
+        per, _, kind = request.partition(":")
         name = f"{per}-{kind or formats.DEFAULT}"
         reporter.exporting(name)
-        about: dict[str, Any] = {"per": per, "format": kind or None}
+        options: dict[str, Any] = {"per": per, "format": kind or None}
         written.append(
             export(
                 dataset,
                 dataset.with_name(f"{dataset.name}-{name}"),
-                **about,
+                **options,
                 max_cpus=max_cpus,
                 overwrite=overwrite,
                 progress=reporter.exported,

@@ -1,4 +1,4 @@
-"""Read whole patients from a data file as Arrow, a row group decoded once."""
+"""Read complete patients from a data file as Arrow tables, decoding each row group once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ehrtraj.dataset.layout import broken
 from ehrtraj.format.names import NOTES
 from ehrtraj.notes import put_texts
 
-# Events in memory at once, unless a patient has more.
+# Maximum number of events in memory, unless a patient has more.
 CHUNK_EVENTS = 1 << 16
 _TEXT_TYPES = (pa.string(), pa.large_string())
 
@@ -24,21 +24,21 @@ Span = tuple[int, int, int]
 
 
 class RowReader:
-    """Rows of a data file by position, asked for in ascending order.
+    """Reads rows of a data file by position, in ascending order.
 
-    This is the one place where an export's events come from: texts of notes that a dataset keeps beside `data/` are put
-    into their events here.
+    All events of an export come from here: if a dataset stores the texts of notes in separate files, they are put into
+    their events here.
     """
 
     def __init__(self, path: Path, *, dictionaries: bool) -> None:
         """Open a data file.
 
         Args:
-            path: where it is: `data/<split>/<shard>.parquet` of a dataset, or any other place.
-            dictionaries: read texts as dictionaries.
+            path: path of the file: `data/<split>/<shard>.parquet` in a dataset, or any other path.
+            dictionaries: read texts as Arrow dictionaries.
 
         Raises:
-            DatasetError: if it cannot be read.
+            DatasetError: if the file cannot be read.
         """
         self._path = path
         notes = path.parents[2] / NOTES / path.parent.name / path.name
@@ -53,16 +53,16 @@ class RowReader:
         self._rows: pa.Table | None = None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     def rows(self, spans: Sequence[Span]) -> pa.Table:
-        """All events of some patients, one patient after another.
+        """Return all events of some patients, one patient after another.
 
-        Texts that were read as dictionaries have one dictionary each.
+        Each column of texts that was read as dictionaries has one dictionary.
 
         Raises:
-            DatasetError: if they cannot be read, or are not there.
+            DatasetError: if the events cannot be read, or the file does not contain them.
         """
         pieces = [piece for position, count in _runs(spans) for piece in self._pieces(position, count)]
         rows = pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
@@ -70,14 +70,14 @@ class RowReader:
 
     def _with_notes(self, path: Path, rows: pa.Table, spans: Sequence[Span]) -> pa.Table:
         with _reading(path):
-            mine = pc.field("subject_id").isin(pa.array([who for who, _, _ in spans], pa.int64()))
-            texts = pq.read_table(path, filters=mine, use_threads=False)
+            is_selected = pc.field("subject_id").isin(pa.array([subject_id for subject_id, _, _ in spans], pa.int64()))
+            texts = pq.read_table(path, filters=is_selected, use_threads=False)
         return put_texts(rows, texts).combine_chunks()
 
     def _pieces(self, at: int, count: int) -> Iterator[pa.Table]:
         end = at + count
         if end > self._starts[-1]:
-            raise broken(self._path, ValueError(f"it ends before event {end:,}, which subjects.parquet names"))
+            raise broken(self._path, ValueError(f"it ends before event {end:,}, which subjects.parquet refers to"))
         while at < end:
             group = int(np.searchsorted(self._starts, at, side="right")) - 1
             decoded, start = self._decoded(group), int(self._starts[group])
@@ -103,7 +103,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _runs(spans: Sequence[Span]) -> list[tuple[int, int]]:
-    """Position and number of events of patients that lie next to each other, together."""
+    """Merge adjacent patients; return the position and number of events of each run."""
     runs: list[tuple[int, int]] = []
     for _, position, count in spans:
         if runs and sum(runs[-1]) == position:
@@ -114,7 +114,7 @@ def _runs(spans: Sequence[Span]) -> list[tuple[int, int]]:
 
 
 def chunks(spans: Sequence[Span], size: int = CHUNK_EVENTS) -> Iterator[tuple[Span, ...]]:
-    """Divide patients into runs of about `size` events."""
+    """Divide patients into chunks of at most `size` events, unless one patient has more."""
     run: list[Span] = []
     events = 0
     for span in spans:

@@ -1,4 +1,4 @@
-"""What every format of an export's files declares and does."""
+"""The interface of the file formats of exports."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ehrtraj.exports.units import Unit
 
 @dataclass(frozen=True, kw_only=True)
 class Format(ABC):
-    """One format: how files are written, and how they are read back.
+    """A file format: how its files are written and read back.
 
     Attributes:
-        title: its name in messages, such as `Parquet`.
-        ending: how the names of its files end, without the dot before it.
-        read: returns the events of a file as the dataset has them. Raises `ValueError`, `KeyError` or an error of
-            polars or pyarrow where the file is not as it was written.
-        dictionaries: whether texts are handed over as Arrow dictionaries.
-        single: whether it serves for one file with all events of a dataset, `--single`.
+        title: name in messages, such as `Parquet`.
+        ending: ending of its file names, without the leading dot.
+        read: function that returns the events of a file, equal to those of the dataset. It raises `ValueError`,
+            `KeyError`, or an error of polars or pyarrow if the file was changed.
+        dictionaries: whether the format receives texts as Arrow dictionaries.
+        single: whether it supports one file with all events of a dataset, `--single`.
         spreadsheet: whether its files are opened in spreadsheets, so that `--excel` applies.
     """
 
@@ -37,12 +37,12 @@ class Format(ABC):
 
     @abstractmethod
     def write_units(self, job: ExportJob, rows: pa.Table, units: Sequence[Unit]) -> list[int]:
-        """Write a file for each unit, `<job.output>/<unit.path>.<ending>`; its folder is there.
+        """Write a file for each unit, `<job.output>/<unit.path>.<ending>`. The folder exists already.
 
         Args:
-            job: about the export.
-            rows: that the units' positions are in.
-            units: of one chunk.
+            job: settings of the export.
+            rows: events of the chunk, to which the positions in the units refer.
+            units: units of one chunk.
 
         Returns:
             Size of each file in bytes.
@@ -50,10 +50,10 @@ class Format(ABC):
 
     @abstractmethod
     def write_tables(self, job: ExportJob, tables: Iterable[pa.Table], path: Path) -> None:
-        """Write events into one file, table after table.
+        """Write the events of several tables into one file, in order.
 
         Args:
-            job: about the export.
-            tables: of events, each small enough to be held in memory.
-            path: of the file.
+            job: settings of the export.
+            tables: tables of events, each small enough for memory.
+            path: path of the file.
         """

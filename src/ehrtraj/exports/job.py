@@ -1,4 +1,4 @@
-"""What an export is about: shared by all its files, and sent to every worker."""
+"""The settings of an export, which all its files share and all workers receive."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ehrtraj.dataset.layout import DataFile
 Per = Literal["patient", "admission", "icustay", "shard"]
 
 OUTSIDE = "outside"
-"""Name of the file of a patient's events that belong to no admission, or to no ICU stay."""
+"""Name of the file with a patient's events outside of any admission or ICU stay."""
 
 
 @dataclass(frozen=True)
 class ExportJob:
-    """What all files of an export have in common.
+    """Settings that all files of an export share.
 
     Attributes:
-        output: folder that receives them.
-        per: what has a file.
-        format: of the files, by name.
-        history: put what was known before an admission or stay began into its file.
-        outside: write events outside of any admission or stay, to a file of their own for each patient.
+        output: folder for the files.
+        per: unit that has a file.
+        format: name of the file format.
+        history: include in each file the events known before the admission or stay began.
+        outside: write the events outside of any admission or stay, to one file per patient.
         flags: value of each flag by name.
-        icu_modules: modules of the source whose rows name an ICU stay.
-        excel: in CSV, put an apostrophe before texts that a spreadsheet would take for a formula.
+        icu_modules: modules of the source whose rows refer to ICU stays.
+        excel: in CSV, put an apostrophe before texts that a spreadsheet would treat as a formula.
     """
 
     output: Path
@@ -41,11 +41,11 @@ class ExportJob:
 
 @dataclass(frozen=True)
 class PatientGroup:
-    """Patients of one data file, to be exported by one worker.
+    """Patients of one data file, which one worker exports.
 
     Attributes:
-        file: that holds them.
-        rows: subject_id, position of the first event and number of events of each, in the order of the file.
+        file: data file that contains them.
+        rows: subject_id, position of the first event and number of events of each patient, in the order of the file.
     """
 
     file: DataFile
@@ -53,7 +53,7 @@ class PatientGroup:
 
     @property
     def name(self) -> str:
-        """As in messages and markers, `train-00007`."""
+        """Name in messages and markers, such as `train-00007`."""
         return f"{self.file.split}-{self.file.shard}"
 
     @property

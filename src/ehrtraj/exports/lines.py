@@ -1,7 +1,8 @@
-"""Events as lines of text: JSON objects or CSV records, whole columns at a time.
+"""Format events as lines of text, JSON objects or CSV records, a complete column at a time.
 
-Values are spelled once for each distinct one: of a shard's events few times, codes and units differ. A null has no
-member in a JSON object; times are ISO 8601; a number that is none (which no dataset should have) is null.
+Each distinct value is formatted only once, because the events of a shard share few distinct times, codes and units. A
+null value has no member in a JSON object. Times are in ISO 8601. A number that is not finite (which no dataset should
+contain) becomes null.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ import pyarrow.compute as pc
 
 from ehrtraj.format.arrays import one_array
 
-# A text handed to pyarrow.compute becomes a scalar each time, for which pyarrow looks for pandas on the disk: 0.4 ms.
+# Each text passed to pyarrow.compute is converted to a scalar, for which pyarrow searches the disk for pandas: 0.4 ms.
 _scalar = cache(pa.scalar)
-# Their values hardly repeat: looking for those that do costs more than it saves.
-_DISTINCT = ("source_key",)
+# Values of these columns rarely repeat: finding the distinct ones costs more time than it saves.
+_MOSTLY_DISTINCT = ("source_key",)
 _LAST = "attributes"
-"""The last member of an object, so that a reader can cut it off as it stands: it is JSON itself."""
+"""The last member of an object, so that a reader can cut it off unchanged: its value is JSON itself."""
 
 
 def json_lines(rows: pa.Table, flags: Mapping[str, int], end: str) -> pa.Array:
-    """One JSON object for each event.
+    """Return one JSON object per event.
 
     Args:
-        rows: events; texts as dictionaries.
-        flags: value of each flag by name: in JSON they stand as a list of names, left out where there is none.
-        end: what each object ends with, such as a line end.
+        rows: events, with texts as dictionaries.
+        flags: value of each flag by name. In JSON, flags are a list of names, which is omitted if it is empty.
+        end: text to append to each object, such as a line end.
 
     Returns:
-        Strings, without null.
+        Array of strings without nulls.
     """
     names = [name for name in rows.column_names if name != _LAST]
     names += [_LAST] if _LAST in rows.column_names else []
@@ -47,7 +48,7 @@ def json_lines(rows: pa.Table, flags: Mapping[str, int], end: str) -> pa.Array:
 def _members(name: str, column: pa.Array, flags: Mapping[str, int]) -> pa.Array:
     key = f'"{name}":'
 
-    def spell(values: pa.Array) -> pa.Array:
+    def format_values(values: pa.Array) -> pa.Array:
         if name == "flags":
             return pa.array([_flag_names(value, flags, key) for value in values.to_pylist()], pa.string())
         if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
@@ -59,11 +60,11 @@ def _members(name: str, column: pa.Array, flags: Mapping[str, int]) -> pa.Array:
             values = numbers(values)
         return _join(key, values, "")
 
-    return _spelled(name, column, spell)
+    return _format_distinct(name, column, format_values)
 
 
 def _flag_names(value: int, flags: Mapping[str, int], key: str) -> str | None:
-    """A list of the names of the bits of `value`, as a member; None where there is none."""
+    """Return the names of the flags in `value` as a JSON member, or None if no flag is set."""
     names = [name for name, bit in flags.items() if value & bit]
     rest = value & ~sum(bit for bit in flags.values())
     names += [f"bit{bit}" for bit in range(rest.bit_length()) if rest >> bit & 1]
@@ -71,24 +72,24 @@ def _flag_names(value: int, flags: Mapping[str, int], key: str) -> str | None:
 
 
 def csv_header(names: list[str]) -> bytes:
-    """The first line of a CSV file."""
+    """Return the first line of a CSV file."""
     return (",".join(names) + "\n").encode()
 
 
 def csv_lines(rows: pa.Table, *, excel: bool = False) -> pa.Array:
-    """One CSV record for each event: null is an empty field, an empty text is `""`.
+    """Return one CSV record per event: a null is an empty field, and an empty text is `""`.
 
     Args:
-        rows: events; texts as dictionaries.
-        excel: put an apostrophe before texts that a spreadsheet would take for a formula.
+        rows: events, with texts as dictionaries.
+        excel: put an apostrophe before texts that a spreadsheet would treat as a formula.
     """
-    spell = _excel_cell if excel else _cell
-    cells = [_spelled(name, one_array(rows[name]), spell) for name in rows.column_names]
+    format_values = _excel_cell if excel else _cell
+    cells = [_format_distinct(name, one_array(rows[name]), format_values) for name in rows.column_names]
     joined = _join(*cells, ",", null_handling="replace", null_replacement="")
     return _join(joined, "\n", "")
 
 
-# The last four are the wide forms, which spreadsheets take for the same.
+# The last four are the full-width forms, which spreadsheets treat like the others.
 _FORMULA = "^[=+\\-@\t\r\n＝＋－＠]"
 _NUMBER = r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 
@@ -96,8 +97,8 @@ _NUMBER = r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 def _excel_cell(values: pa.Array) -> pa.Array:
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         texts = values.cast(pa.string())
-        acts = pc.and_not(pc.match_substring_regex(texts, _FORMULA), pc.match_substring_regex(texts, _NUMBER))
-        values = pc.if_else(acts, _join("'", texts, ""), texts)
+        is_formula = pc.and_not(pc.match_substring_regex(texts, _FORMULA), pc.match_substring_regex(texts, _NUMBER))
+        values = pc.if_else(is_formula, _join("'", texts, ""), texts)
     return _cell(values)
 
 
@@ -112,44 +113,44 @@ def _cell(values: pa.Array) -> pa.Array:
     return numbers(values)
 
 
-def _spelled(name: str, column: pa.Array, spell: Any) -> pa.Array:  # noqa: ANN401  # a function from array to array
-    """Spell each distinct value of a column, and return the text of each row."""
-    if name in _DISTINCT:
-        return spell(column)
+def _format_distinct(name: str, column: pa.Array, format_values: Any) -> pa.Array:  # noqa: ANN401  # from array to array
+    """Format each distinct value of a column once, and return the text of each row."""
+    if name in _MOSTLY_DISTINCT:
+        return format_values(column)
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     indices, values = encoded.indices, encoded.dictionary
     if len(values) > len(indices):
-        # A few rows of a dictionary of many.
-        indices, values = _used(indices, values)
-    return spell(values).take(indices)
+        # A slice with few rows can have a dictionary with many values.
+        indices, values = _used_values(indices, values)
+    return format_values(values).take(indices)
 
 
-def _used(indices: pa.Array, values: pa.Array) -> tuple[pa.Array, pa.Array]:
+def _used_values(indices: pa.Array, values: pa.Array) -> tuple[pa.Array, pa.Array]:
     encoded = indices.dictionary_encode()
     return encoded.indices, values.take(encoded.dictionary)
 
 
 def iso_times(values: pa.Array) -> pa.Array:
-    """Times as `2196-02-24T14:38:00`, with fractions of a second where there are some."""
+    """Format times as `2196-02-24T14:38:00`, with fractions of a second only if they are not zero."""
     texts = pc.replace_substring(values.cast(pa.timestamp("us")).cast(pa.string()), " ", "T")
     return pc.replace_substring_regex(texts, r"\.000000$", "")
 
 
 def numbers(values: pa.Array) -> pa.Array:
-    """Numbers with as many digits as tell them from others of their type; what is not finite is null."""
+    """Format numbers with as many digits as identify them within their type; numbers that are not finite are null."""
     if pa.types.is_floating(values.type):
         values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
     return values.cast(pa.string())
 
 
 def _join(*texts: pa.Array | str, **options: str) -> pa.Array:
-    """Join texts element by element; the last one stands between the others."""
+    """Join texts element by element. The last argument is the separator."""
     scalars = [_scalar(text) if isinstance(text, str) else text for text in texts]
     return pc.binary_join_element_wise(*scalars, **options)
 
 
 def _quoted(texts: pa.Array) -> pa.Array:
-    """Texts as JSON strings."""
+    """Format texts as JSON strings."""
     special = pc.fill_null(pc.match_substring_regex(texts, r'["\\\x00-\x1f]'), _scalar(False))
     quoted = _join('"', texts, '"', "")
     if not pc.any(special).as_py():
@@ -159,7 +160,7 @@ def _quoted(texts: pa.Array) -> pa.Array:
 
 
 def offsets_of(lines: pa.Array) -> tuple[memoryview, npt.NDArray[np.int64]]:
-    """The bytes of consecutive texts, and where each begins, with the end of the last."""
+    """Return the bytes of consecutive texts, and the offsets at which each begins, including the end of the last."""
     _, offsets, data = lines.buffers()
     at = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1].astype(np.int64)
     return memoryview(data) if data is not None else memoryview(b""), at

@@ -1,4 +1,4 @@
-"""Events out of the texts of an exported file, with the columns and types that the dataset has."""
+"""Parse the events of an exported text file, with the columns and types of the dataset."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LAST_BIT = 62
 
 
 def events_of_objects(lines: list[str]) -> pl.DataFrame:
-    """Events from JSON objects, one a line. `attributes`, the last member, stays as it is written."""
+    """Parse JSON objects, one per line. `attributes`, the last member, stays text."""
     events, attributes = [], []
     for line in lines:
-        rest, found, text = line.partition(_ATTRIBUTES)
-        events.append(json.loads(rest + "}" if found else rest))
-        attributes.append(text[:-1] if found else None)
+        rest, separator, text = line.partition(_ATTRIBUTES)
+        events.append(json.loads(rest + "}" if separator else rest))
+        attributes.append(text[:-1] if separator else None)
     schema = schema_of(has_event_time=any("event_time" in event for event in events))
     bits = {name: 1 << bit for bit, name in ((i, f"bit{i}") for i in range(_LAST_BIT + 1))} | rules.flags()
     for event in events:
@@ -34,19 +34,19 @@ def _column(values: list[object], kind: pa.DataType) -> pa.Array:
     if pa.types.is_timestamp(kind):
         return pa.array(values, pa.string()).cast(kind)
     if pa.types.is_floating(kind):
-        # Written with the digits that tell 32-bit numbers apart.
+        # Written with the digits that identify a 32-bit number.
         return pa.array([None if v is None else float(str(v)) for v in values], pa.float64()).cast(kind)
     return pa.array(values, kind)
 
 
 def schema_of(*, has_event_time: bool) -> pa.Schema:
-    """Columns and types of the events of a dataset."""
+    """Return the columns and types of the events of a dataset."""
     return event_schema("available" if has_event_time else "event")
 
 
 def frame_of(table: pa.Table) -> pl.DataFrame:
-    """The same table for polars."""
+    """Convert a table to polars."""
     frame = pl.from_arrow(table)
     if not isinstance(frame, pl.DataFrame):
-        raise TypeError("a table became something else than a frame")
+        raise TypeError("polars did not convert the table to a DataFrame")
     return frame

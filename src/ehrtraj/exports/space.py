@@ -1,6 +1,6 @@
-"""The folder of an export: new, to be resumed, or done; locked while it is written.
+"""The folder of an export: new, unfinished, or complete; locked while it is written.
 
-What may be deleted or replaced in it is what our own index, or the journal of an unfinished export, lists.
+Only files listed in the export's index, or in the journal of an unfinished export, may be deleted or replaced.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from ehrtraj.storage.owned import (
 from ehrtraj.storage.safe import locked_file, refuse_link
 
 DONE = "export.json"
-"""Written last: an export that has it is complete."""
+"""Written last: an export with this file is complete."""
 
 INDEX = "index.csv"
 
 METADATA = (names.CODES, names.FLAGS, names.DATASET_JSON, names.SPLITS)
-"""Copied, so that codes and flags can be looked up where the files are."""
+"""Files copied from the dataset, so that codes and flags can be looked up in the folder of the export."""
 
 _WORK = ".export"
 _KIND = "export"
@@ -44,7 +44,7 @@ _FIXED = frozenset((DONE, f".{DONE}.new", INDEX, *METADATA))
 
 
 class ExportSpace:
-    """The folder that receives an export."""
+    """The folder of an export."""
 
     def __init__(self, output: Path) -> None:
         self.output = output
@@ -52,21 +52,21 @@ class ExportSpace:
         self.state = self.work / "state.json"
 
     def marker(self, name: str) -> Path:
-        """The file that shows that the patients of a data file are exported, and lists their files."""
+        """Return the path of the marker of a data file: it lists the files of the patients once they are exported."""
         return self.work / f"{name}.parquet"
 
     def announce(self, name: str, files: Iterable[str]) -> None:
-        """Record which files are about to be written, so that they are known to be ours.
+        """Record the files that are about to be written, so that they are recognised as part of this export.
 
         Args:
-            name: of the patients they are about, as in `marker`.
+            name: name of the group of patients, as in `marker`.
             files: paths in the export.
         """
         with (self.work / f"{name}.files").open("a", encoding="utf-8") as journal:
             journal.writelines(f"{path}\n" for path in files)
 
     def check(self) -> None:
-        """Check that the folder is free or an export, complete or not, with nothing else in it.
+        """Check that the folder is empty, or contains an export, complete or not, and nothing else.
 
         Raises:
             OutputError: if it contains anything that ehrtraj did not write.
@@ -80,41 +80,41 @@ class ExportSpace:
         other = [name for name in strangers(self.output, self._listed()) if name != f"{_WORK}/"]
         if other and not self._is_ours():
             raise OutputError(
-                f"{self.output} holds something that is no export ({named(other)}): choose another --output"
+                f"{self.output} contains files that are not an export ({named(other)}): choose another --output"
             )
         if other:
             raise OutputError(
-                f"{self.output} holds files that are not part of the export in it ({named(other)}): move them away, or "
+                f"{self.output} contains files that are not part of its export ({named(other)}): move them away, or "
                 "choose another --output"
             )
 
     def finished(self, fingerprint: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The content of export.json, if this very export is done already."""
+        """Return the content of export.json if the same export is already complete, otherwise None."""
         done = read_json(self.output / DONE)
         return done if done is not None and done.get("fingerprint") == fingerprint else None
 
     def prepare(self, fingerprint: dict[str, Any], *, overwrite: bool) -> bool:
-        """Make the folder ready.
+        """Prepare the folder for the export.
 
         Args:
-            fingerprint: everything that decides the files.
-            overwrite: remove another export that is there.
+            fingerprint: everything that decides the content of the files.
+            overwrite: remove an existing export.
 
         Returns:
             Whether an earlier run of the same export left work to resume.
 
         Raises:
-            OutputError: if something else is there.
+            OutputError: if the folder contains another export, and `overwrite` is False.
         """
         if read_json(self.state) == fingerprint and not overwrite:
             return True
         if self._is_ours() and not overwrite:
             raise OutputError(
-                f"{self.output} holds an export of another dataset or with other settings: choose another --output, "
+                f"{self.output} contains an export of another dataset or with other settings: choose another --output, "
                 "or replace it with --overwrite"
             )
         listed = self._listed()
-        # What shows that it is complete goes first, what shows that it is ours goes last.
+        # The file that marks the export as complete is removed first, the file that lists its files last.
         write_json(self.state, {"ehrtraj": fingerprint["ehrtraj"], "removing": True})
         (self.output / DONE).unlink(missing_ok=True)
         remove_listed(self.output, listed - {INDEX})
@@ -125,17 +125,17 @@ class ExportSpace:
         return False
 
     def finish(self, content: Mapping[str, Any]) -> None:
-        """Mark the export as complete, and remove what was needed to resume it."""
+        """Mark the export as complete, and remove the file that was needed to resume it."""
         write_json(self.output / DONE, content)
         self.state.unlink()
 
     def _is_ours(self) -> bool:
-        """Whether a complete or unfinished export is here, by its content."""
+        """Whether the folder contains a complete or unfinished export, judged by its content."""
         done, state = read_json(self.output / DONE), read_json(self.state)
-        return any("ehrtraj" in found for found in ((done or {}).get("fingerprint") or {}, state or {}))
+        return any("ehrtraj" in content for content in ((done or {}).get("fingerprint") or {}, state or {}))
 
     def _listed(self) -> set[str]:
-        """Paths in the folder that an export of ours may have written."""
+        """Return the paths in the folder that the export may have written."""
         if not self._is_ours():
             return set()
         listed = set(_FIXED)
@@ -143,7 +143,7 @@ class ExportSpace:
             with (self.output / INDEX).open(encoding="utf-8", newline="") as index:
                 listed |= {line["path"] for line in csv.DictReader(index) if line.get("path")}
         except (OSError, ValueError, csv.Error):
-            # An unfinished export has none; files of a damaged one count as foreign.
+            # An unfinished export has no index. Without a readable index, the files count as foreign.
             pass
         for journal in self.work.glob("*.files"):
             listed |= set(journal.read_text(encoding="utf-8").splitlines())
@@ -151,15 +151,16 @@ class ExportSpace:
 
 
 @contextmanager
-def exporting(output: Path, inputs: Iterable[Path]) -> Iterator[ExportSpace]:
-    """Hold the folder of an export: files in it are private, and failed writes give plain messages.
+def open_export_space(output: Path, inputs: Iterable[Path]) -> Iterator[ExportSpace]:
+    """Lock the folder of an export. New files in it are private, and failed writes raise errors with plain messages.
 
     Args:
-        output: folder of the export. Nothing is written if it contains anything that is not ours.
+        output: folder of the export. Nothing is written if it contains anything that ehrtraj did not write.
         inputs: files and folders that the export reads.
 
     Raises:
-        OutputError: if another export is running in it, it is not ours, or it cannot be written.
+        OutputError: if another export is running in the folder, ehrtraj did not write its content, or it cannot be
+            written.
     """
     try:
         with private_files():
@@ -170,29 +171,31 @@ def exporting(output: Path, inputs: Iterable[Path]) -> Iterator[ExportSpace]:
             claim(space.work, _KIND)
             with locked_file(space.work / "lock"):
                 try:
-                    # Again, now that nobody else of ours writes here.
+                    # Check again, because another export may have written to it before the lock was taken.
                     space.check()
                     yield space
                 finally:
-                    # Nothing to resume: done, or never begun.
+                    # Without this file there is nothing to resume: the export is complete, or never began.
                     if not space.state.is_file():
                         remove_claimed(space.work)
     except Timeout:
-        raise OutputError(f"another export is running in {output}: wait for it, or choose another --output") from None
+        raise OutputError(
+            f"another export is running in {output}: wait until it ends, or choose another --output"
+        ) from None
     except (FileExistsError, NotADirectoryError):
         raise OutputError(f"{output} is a file: choose another --output") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
-                f"the disk that holds {output} is full. Free some space and run the same command again: it resumes "
-                "where it stopped"
+                f"the disk of {output} is full. Finished work is kept: free some space, then run the same command "
+                "again to resume"
             ) from error
-        if (found := error_of_path(error, output)) is not None:
-            raise found from error
+        if (explained := error_of_path(error, output)) is not None:
+            raise explained from error
         raise
 
 
 def fingerprint_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """As it comes back from JSON, to be compared."""
+    """Return the fingerprint as JSON returns it, so that it can be compared with a saved one."""
     fingerprint: dict[str, Any] = json.loads(json.dumps(content, default=str))
     return fingerprint

@@ -1,4 +1,4 @@
-"""Formats of text: many files are cut out of one buffer of lines."""
+"""Text formats: many files are cut from one buffer of lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ehrtraj.exports.job import ExportJob
 from ehrtraj.exports.lines import offsets_of
 from ehrtraj.exports.units import Unit
 
-# Events spelled at once: their text stays far from the 2 GB that an Arrow array of strings can hold.
+# Events formatted at once. Their text stays far below the 2 GB limit of an Arrow array of strings.
 EVENTS_AT_ONCE = 1 << 16
 
 # Windows has no O_NOFOLLOW. Without O_BINARY, it writes every line feed as two bytes.
@@ -23,7 +23,7 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | 
 
 
 def no_opening(_names: list[str], _unit: Unit | None) -> bytes:
-    """Nothing stands before the events of a file."""
+    """Return nothing to write before the events of a file."""
     return b""
 
 
@@ -32,11 +32,11 @@ class TextFormat(Format):
     """A format in which each event is a piece of text.
 
     Attributes:
-        lines: returns the text of each event, without null, each with what separates it from the next.
-        opening: returns what comes before the events of a file, given the names of their columns, and the unit of the
-            file where it has one.
-        separator: how `lines` end between two events, but not after the last one of a file.
-        closing: comes after the events of a file.
+        lines: function that returns the text of each event, without nulls, including the separator to the next event.
+        opening: function that returns the text before the events of a file, given the names of the columns, and the
+            unit of the file or None.
+        separator: ending of each of `lines` that is removed after the last event of a file.
+        closing: text after the events of a file.
     """
 
     lines: Callable[[pa.Table, ExportJob], pa.Array]
@@ -63,17 +63,17 @@ class TextFormat(Format):
         return sizes
 
     def _pieces(self, job: ExportJob, rows: pa.Table, units: Sequence[Unit]) -> Iterator[tuple[int, memoryview]]:
-        """The bytes of all units, one unit after another, each piece with the number of its unit."""
+        """Yield the bytes of all units, one unit after another, as pairs of unit number and piece."""
         order = np.concatenate([unit.rows for unit in units])
         ends = np.cumsum([len(unit.rows) for unit in units])
-        in_place = len(order) == rows.num_rows and bool((np.diff(order) == 1).all())
+        is_consecutive = len(order) == rows.num_rows and bool((np.diff(order) == 1).all())
         closing = memoryview(self.closing)
         unit = 0
         opened = False
         for first in range(0, len(order), EVENTS_AT_ONCE):
             start, stop = first, min(first + EVENTS_AT_ONCE, len(order))
-            taken = rows.slice(start, stop - start) if in_place else rows.take(pa.array(order[start:stop]))
-            data, at = offsets_of(self.lines(taken, job))
+            events = rows.slice(start, stop - start) if is_consecutive else rows.take(pa.array(order[start:stop]))
+            data, at = offsets_of(self.lines(events, job))
             while start < stop:
                 if not opened:
                     yield unit, memoryview(self.opening(rows.column_names, units[unit]))
@@ -98,6 +98,6 @@ class TextFormat(Format):
 
 
 def write_all(handle: int, piece: memoryview) -> None:
-    """Write bytes to an open file: the system may take fewer at a time than it is given."""
+    """Write all bytes to an open file, in a loop, because one system call may write only some of them."""
     while len(piece):
         piece = piece[os.write(handle, piece) :]

@@ -1,4 +1,4 @@
-"""What has a file of its own: patients, their admissions or ICU stays, and what lies outside of these."""
+"""The units that have a file: patients, admissions or ICU stays, and the events outside of these."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ehrtraj.exports.data_file import Span
 from ehrtraj.exports.job import OUTSIDE, ExportJob
 from ehrtraj.format.arrays import NULL, Int64s, one_array, to_int64
 
-# Patients whose numbers share all but the last five digits are in one folder: those of MIMIC-IV make 100 folders of at
-# most 3,700.
+# Patients whose IDs share all but the last five digits are in one folder. MIMIC-IV has 100 folders of at most 3,700
+# patients.
 _PATIENTS_A_FOLDER = 100_000
 
 Rows = npt.NDArray[np.int64]
@@ -24,17 +24,17 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Unit:
-    """What one file is about.
+    """The unit of one file: a patient, an admission, an ICU stay, or a patient's other events.
 
     Attributes:
-        path: of the file in the export, without its ending.
+        path: path of the file in the export, without its ending.
         subject_id: patient.
-        hadm_id: admission, where the file is of one.
-        stay_id: ICU stay, where the file is of one.
+        hadm_id: admission, if the unit is one.
+        stay_id: ICU stay, if the unit is one.
         rows: positions of its events in the chunk, ascending.
-        history: how many of them are from before, not its own.
-        first_time: of its own events that have a time, microseconds; `NULL` where none has.
-        last_time: of its own events.
+        history: number of these events that are history and do not belong to the unit.
+        first_time: first time of the unit's events without history, in microseconds; `NULL` if none has a time.
+        last_time: last time of the same events.
     """
 
     path: str
@@ -48,17 +48,17 @@ class Unit:
 
 
 def folder_of(subject_id: int) -> str:
-    """Folder of a patient in an export, `p100/p10000032`."""
+    """Return the folder of a patient in an export, such as `p100/p10000032`."""
     return f"p{subject_id // _PATIENTS_A_FOLDER}/p{subject_id}"
 
 
 def units_of(job: ExportJob, rows: pa.Table, spans: Sequence[Span]) -> Iterator[Unit]:
-    """Find the units of some patients.
+    """Yield the units of some patients.
 
     Args:
-        job: says what a unit is.
+        job: settings of the export, which define the units.
         rows: all events of the patients.
-        spans: of the patients, whose events follow each other in `rows`.
+        spans: spans of the patients, whose events are consecutive in `rows`.
     """
     time = to_int64(rows["time"])
     begin = 0
@@ -70,17 +70,20 @@ def units_of(job: ExportJob, rows: pa.Table, spans: Sequence[Span]) -> Iterator[
         if key is None:
             yield _unit(job, subject_id, NULL, at, at, time)
             continue
-        own = key[at]
-        for value in _in_order(own):
+        patient_keys = key[at]
+        for value in _in_order(patient_keys):
             if value == NULL and not job.outside:
                 continue
-            mine = at[own == value]
-            both = mine if available is None or value == NULL else _with_history(at, own == value, time, available)
-            yield _unit(job, subject_id, int(value), mine, both, time)
+            in_unit = patient_keys == value
+            unit_rows = at[in_unit]
+            file_rows = unit_rows
+            if available is not None and value != NULL:
+                file_rows = _with_history(at, in_unit, time, available)
+            yield _unit(job, subject_id, int(value), unit_rows, file_rows, time)
 
 
 def _keys(job: ExportJob, rows: pa.Table) -> Int64s:
-    """hadm_id or stay_id of each event, `NULL` for those outside."""
+    """Return the hadm_id or stay_id of each event, `NULL` for those outside of any."""
     if job.per == "admission":
         return to_int64(rows["hadm_id"])
     stay = to_int64(rows["stay_id"])
@@ -90,28 +93,38 @@ def _keys(job: ExportJob, rows: pa.Table) -> Int64s:
         of_icu = pc.match_substring_regex(table.dictionary, pattern).take(table.indices)
     else:
         of_icu = pc.match_substring_regex(table, pattern)
-    # stay_id is that of a stay in the emergency department, too.
-    known = np.unique(stay[of_icu.to_numpy(zero_copy_only=False)])
-    return np.where(np.isin(stay, known), stay, NULL)
+    # The column stay_id also contains stays in the emergency department.
+    icu_stays = np.unique(stay[of_icu.to_numpy(zero_copy_only=False)])
+    return np.where(np.isin(stay, icu_stays), stay, NULL)
 
 
 def _in_order(key: Int64s) -> Int64s:
-    """Distinct values in the order in which they first come, what is outside last."""
+    """Return the distinct values in the order of their first occurrence, `NULL` last."""
     values, first = np.unique(key, return_index=True)
     ordered: Int64s = values[np.lexsort((first, values == NULL))]
     return ordered
 
 
-def _with_history(at: Rows, mine: npt.NDArray[np.bool_], time: Int64s, available: Int64s) -> Rows:
-    """A unit's events and those of the patient that were known when it began."""
-    begin = time[at[mine]]
+def _with_history(at: Rows, in_unit: npt.NDArray[np.bool_], time: Int64s, available: Int64s) -> Rows:
+    """Return the positions of a unit's events, and of the patient's events that were known when the unit began."""
+    begin = time[at[in_unit]]
     begin = begin[begin != NULL]
-    known = available[at] <= (begin.min() if len(begin) else NULL)
-    return at[mine | known]
+    is_known = available[at] <= (begin.min() if len(begin) else NULL)
+    return at[in_unit | is_known]
 
 
-def _unit(job: ExportJob, subject_id: int, value: int, mine: Rows, rows: Rows, time: Int64s) -> Unit:
-    timed = time[mine]
+def _unit(job: ExportJob, subject_id: int, value: int, unit_rows: Rows, file_rows: Rows, time: Int64s) -> Unit:
+    """Describe a unit.
+
+    Args:
+        job: settings of the export.
+        subject_id: patient.
+        value: hadm_id or stay_id, or `NULL`.
+        unit_rows: positions of the unit's events.
+        file_rows: positions of all events in its file, including history.
+        time: times of all events, in microseconds.
+    """
+    timed = time[unit_rows]
     timed = timed[timed != NULL]
     folder = folder_of(subject_id)
     hadm_id = value if job.per == "admission" and value != NULL else None
@@ -126,8 +139,8 @@ def _unit(job: ExportJob, subject_id: int, value: int, mine: Rows, rows: Rows, t
         subject_id=subject_id,
         hadm_id=hadm_id,
         stay_id=stay_id,
-        rows=rows,
-        history=len(rows) - len(mine),
+        rows=file_rows,
+        history=len(file_rows) - len(unit_rows),
         first_time=int(timed[0]) if len(timed) else NULL,
         last_time=int(timed[-1]) if len(timed) else NULL,
     )

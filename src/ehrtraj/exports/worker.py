@@ -1,4 +1,4 @@
-"""Export the patients of one data file, and list the files that were written."""
+"""Export the patients of one data file, and list the written files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ehrtraj.exports.units import Unit, units_of
 from ehrtraj.format.arrays import NULL
 
 BATCH_ROWS = 1 << 20
-"""Rows whose places are held in memory at once."""
+"""Maximum number of row positions in memory, unless one unit has more."""
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -35,25 +35,25 @@ INDEX_SCHEMA = pa.schema(
         pa.field("bytes", pa.int64(), nullable=False),
     ]
 )
-"""Columns of the index: a row for each file. Times are those of the file's own events, without history."""
+"""Columns of the index, which has a row for each file. Times are those of the unit's events, without history."""
 
 
 def export_patients(job: ExportJob, patients: PatientGroup) -> pa.Table:
     """Write the files of some patients, and then their marker.
 
     Args:
-        job: about the export.
-        patients: of one data file.
+        job: settings of the export.
+        patients: patients of one data file.
 
     Returns:
-        Their part of the index, which is also the marker's content.
+        Their part of the index, which is also the content of the marker.
 
     Raises:
         DatasetError: if the data file cannot be read.
         OSError: if a file cannot be written.
     """
     form = formats.load(job.format)
-    write = _whole_file if job.per == "shard" else _unit_files
+    write = _shard_file if job.per == "shard" else _unit_files
     with closing(RowReader(patients.file.path, dictionaries=form.dictionaries)) as reader:
         lines = write(job, form, patients, reader)
     index = pa.Table.from_pylist(lines, schema=INDEX_SCHEMA)
@@ -82,11 +82,11 @@ def write_units(job: ExportJob, form: Format, rows: pa.Table, units: Sequence[Un
     """Write a file for each unit.
 
     Args:
-        job: about the export.
-        form: of the files.
-        rows: that the units' positions are in.
-        units: of one chunk.
-        folders: that are known to be there; those that are made are added.
+        job: settings of the export.
+        form: format of the files.
+        rows: events of the chunk, to which the positions in the units refer.
+        units: units of one chunk.
+        folders: folders known to exist; newly created ones are added.
 
     Returns:
         Size of each file in bytes.
@@ -100,7 +100,7 @@ def write_units(job: ExportJob, form: Format, rows: pa.Table, units: Sequence[Un
 
 
 def _batches(units: Iterable[Unit], size: int = BATCH_ROWS) -> Iterator[list[Unit]]:
-    """Units with about `size` rows together: with history, those of one patient can have a hundred times its events."""
+    """Group units into batches of about `size` rows. With history, a patient's units can have 100 times its events."""
     batch: list[Unit] = []
     rows = 0
     for unit in units:
@@ -128,8 +128,8 @@ def _line(patients: PatientGroup, unit: Unit, path: str, size: int) -> dict[str,
     }
 
 
-def _whole_file(job: ExportJob, form: Format, patients: PatientGroup, reader: RowReader) -> list[dict[str, object]]:
-    """Write all patients into one file, `train/00007.jsonl`."""
+def _shard_file(job: ExportJob, form: Format, patients: PatientGroup, reader: RowReader) -> list[dict[str, object]]:
+    """Write all patients of a data file into one file, such as `train/00007.jsonl`."""
     name = f"{patients.file.split}/{patients.file.shard}.{form.ending}"
     path = job.output / name
     ExportSpace(job.output).announce(patients.name, [name])
@@ -140,7 +140,7 @@ def _whole_file(job: ExportJob, form: Format, patients: PatientGroup, reader: Ro
 
 
 def _tables(reader: RowReader, patients: PatientGroup) -> Iterator[pa.Table]:
-    """The events of some patients, piece by piece."""
+    """Yield the events of some patients in tables of bounded size."""
     for spans in chunks(patients.rows):
         rows = reader.rows(spans)
         for at in range(0, rows.num_rows, EVENTS_AT_ONCE):
@@ -153,11 +153,11 @@ def write_single(
     """Write the events of many data files into one file.
 
     Args:
-        job: about the export.
-        form: of the file.
+        job: settings of the export.
+        form: format of the file.
         groups: patients of each data file.
-        path: of the result.
-        done: is called with the patients of each data file once they are written.
+        path: path of the file.
+        done: called with the patients of each data file after they are written.
 
     Raises:
         DatasetError: if a data file cannot be read.

@@ -1,6 +1,6 @@
-"""Formats of an export's files: each module of this package is one, and has it as `FORMAT`.
+"""File formats of exports. Each module of this package declares one format, as `FORMAT`.
 
-The name of a format is that of its module, so listing them imports nothing that they need.
+A format has the name of its module, so the formats can be listed without importing their dependencies.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 DEFAULT = "jsonl"
 DEFAULT_SINGLE = "parquet"
-"""Of one file with all events."""
+"""Default format of a single file with all events."""
 
 
 def names() -> tuple[str, ...]:
-    """Names of all formats, the default first."""
+    """Return the names of all formats, the default first."""
     others = sorted({module.name for module in pkgutil.iter_modules(__path__)} - {DEFAULT})
     return (DEFAULT, *others)
 
 
 def load(name: str) -> Format:
     """Return a format by its name, one of `names()`."""
-    found: Format = import_module(f"{__name__}.{name}").FORMAT
-    return found
+    loaded: Format = import_module(f"{__name__}.{name}").FORMAT
+    return loaded
 
 
 def load_all() -> dict[str, Format]:
-    """Return every format by name."""
+    """Return all formats by name."""
     return {name: load(name) for name in names()}
 
 
 def of_file(path: Path) -> Format | None:
-    """Return the format of an exported file by its ending; None where no format has it."""
-    fits = (form for form in load_all().values() if path.name.endswith(f".{form.ending}"))
-    # Of `csv` and `toy.csv`, the one that says more.
-    return max(fits, key=lambda form: len(form.ending), default=None)
+    """Return the format of an exported file by its ending, or None if no format has this ending."""
+    matches = (form for form in load_all().values() if path.name.endswith(f".{form.ending}"))
+    # The longest match wins: `toy.csv` is more specific than `csv`.
+    return max(matches, key=lambda form: len(form.ending), default=None)

@@ -1,4 +1,4 @@
-"""CSV: a record for each event, below a header."""
+"""CSV: a header, then one record per event."""
 
 from __future__ import annotations
 

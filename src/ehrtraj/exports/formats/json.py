@@ -1,4 +1,4 @@
-"""JSON: a document for each file, with its events as a list, one a line."""
+"""JSON: one document per file, with a list of events, one event per line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _opening(_names: list[str], unit: Unit | None) -> bytes:
 def _read(file: Path) -> pl.DataFrame:
     head, *lines, tail = file.read_text(encoding="utf-8").rstrip("\n").split("\n")
     if not head.endswith('"events": [') or tail != "]}":
-        raise ValueError("no list of events, one a line")
+        raise ValueError("it does not contain a list of events with one event per line")
     return events_of_objects([line.removesuffix(",") for line in lines])
 
 

@@ -1,4 +1,4 @@
-"""JSON lines: an object for each event."""
+"""JSON lines: one object per event."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _lines(rows: pa.Table, job: ExportJob) -> pa.Array:
 
 
 def _read(file: Path) -> pl.DataFrame:
-    # Not splitlines(), which also splits at line ends of other kinds within texts.
+    # splitlines() would also split at other line separators within texts.
     return events_of_objects(file.read_text(encoding="utf-8").split("\n")[:-1])
 
 

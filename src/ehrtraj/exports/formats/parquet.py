@@ -1,4 +1,4 @@
-"""Parquet: the columns of the dataset as they are."""
+"""Parquet: the unchanged columns of the dataset."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Parquet(Format):
         return [_write(rows.take(pa.array(unit.rows)), job.output / f"{unit.path}.{self.ending}") for unit in units]
 
     def write_tables(self, job: ExportJob, tables: Iterable[pa.Table], path: Path) -> None:
-        """Write a row group for each table."""
+        """Write one row group per table."""
         writer: pq.ParquetWriter | None = None
         try:
             for rows in tables:
