@@ -36,10 +36,12 @@ docs: .venv/installed .envs/docs/installed
 	$(BIN)/python tests/test_docs.py
 	NO_MKDOCS_2_WARNING=1 .envs/docs/bin/mkdocs build --strict --quiet
 
+SQL := src/ehrtraj/sources tests/sources/toy_source
 check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --quiet --processes 0 $(SQL)
 
 # A file of tests stays in one process, since its tests share what they have built.
 test: check consumers

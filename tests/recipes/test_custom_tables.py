@@ -222,5 +222,5 @@ def test_the_coverage_names_every_table_and_what_becomes_of_it(mine: Path) -> No
 def test_the_command_shows_the_coverage(mine: Path) -> None:
     shown = CliRunner().invoke(app, ["tables", "--overlay", str(mine.parent)])
     assert shown.exit_code == 0
-    assert re.search(r"^ecg/record_list +own +ECG$", shown.stdout, re.M)
+    assert re.search(r"^ecg/record_list +custom +ECG$", shown.stdout, re.M)
     assert CliRunner().invoke(app, ["tables", "--markdown"]).stdout == as_markdown(MIMIC)

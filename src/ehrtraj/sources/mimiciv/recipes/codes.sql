@@ -2,21 +2,21 @@
 -- description of the item. The parents of codes are in rules/code_forms.csv and concepts.csv.
 WITH
 -- An ICU item belongs to the table named in linksto. An interval has one code for its start and one for its end.
-event_type_of(linksto, event_type) AS (
+event_type_of (linksto, event_type) AS (
   VALUES
-    ('chartevents',      'CHART'),
-    ('datetimeevents',   'CHART_DATE'),
-    ('outputevents',     'OUTPUT'),
-    ('inputevents',      'INPUT_START'),
-    ('inputevents',      'INPUT_END'),
-    ('ingredientevents', 'INGREDIENT_START'),
-    ('ingredientevents', 'INGREDIENT_END'),
-    ('procedureevents',  'ICU_PROCEDURE_START'),
-    ('procedureevents',  'ICU_PROCEDURE_END')
+  ('chartevents', 'CHART'),
+  ('datetimeevents', 'CHART_DATE'),
+  ('outputevents', 'OUTPUT'),
+  ('inputevents', 'INPUT_START'),
+  ('inputevents', 'INPUT_END'),
+  ('ingredientevents', 'INGREDIENT_START'),
+  ('ingredientevents', 'INGREDIENT_END'),
+  ('procedureevents', 'ICU_PROCEDURE_START'),
+  ('procedureevents', 'ICU_PROCEDURE_END')
 ),
 described AS (
   SELECT
-    'LAB//' || itemid                      AS code,
+    'LAB//' || itemid                       AS code,
     concat_ws(', ', label, fluid, category) AS description
   FROM d_labitems
   UNION ALL
@@ -28,7 +28,7 @@ described AS (
     event_type || '//' || icd_diagnosis(icd_version, icd_code, '//'),
     long_title
   FROM d_icd_diagnoses
-  CROSS JOIN (VALUES ('DIAGNOSIS'), ('ED_DIAGNOSIS')) AS billed(event_type)
+  CROSS JOIN (VALUES ('DIAGNOSIS'), ('ED_DIAGNOSIS')) AS billed (event_type)
   UNION ALL
   SELECT
     'PROCEDURE//' || icd_procedure(icd_version, icd_code, '//'),

@@ -18,7 +18,7 @@ FROM (
   FROM d_items
   CROSS JOIN (
     VALUES ('CHART'), ('CHART_DATE'), ('OUTPUT'), ('INPUT_START'), ('INPUT_END'), ('INGREDIENT_START'),
-           ('INGREDIENT_END'), ('ICU_PROCEDURE_START'), ('ICU_PROCEDURE_END')
-  ) AS d(event_type)
-)
+    ('INGREDIENT_END'), ('ICU_PROCEDURE_START'), ('ICU_PROCEDURE_END')
+  ) AS d (event_type)
+) AS known
 WHERE item IS NOT NULL;

@@ -7,8 +7,8 @@ stays AS (
   SELECT
     subject_id,
     hadm_id,
-    min(least(edregtime, admittime, arrived))                        AS start,
-    max(stay_end(dischtime, deathtime)) + INTERVAL 1 SECOND          AS stop
+    min(least(edregtime, admittime, arrived))               AS start,
+    max(stay_end(dischtime, deathtime)) + INTERVAL 1 SECOND AS stop
   FROM admissions
   LEFT JOIN arrivals USING (subject_id, hadm_id)
   WHERE stay_end(dischtime, deathtime) >= least(edregtime, admittime)     -- not ending before they begin (mc#1691)
@@ -16,9 +16,9 @@ stays AS (
 ),
 -- Each stay opens at its start and closes at its stop.
 edges AS (
-  SELECT subject_id, start AS time,  1 AS opened,  hadm_id AS hadm FROM stays
+  SELECT subject_id, start AS time, 1 AS opened, hadm_id AS hadm FROM stays
   UNION ALL
-  SELECT subject_id, stop  AS time, -1 AS opened, -hadm_id AS hadm FROM stays
+  SELECT subject_id, stop AS time, -1 AS opened, -hadm_id AS hadm FROM stays
 ),
 steps AS (
   SELECT subject_id, time, sum(opened) AS opened, sum(hadm) AS hadm
@@ -29,10 +29,10 @@ steps AS (
 segments AS (
   SELECT
     subject_id,
-    time              AS start,
-    lead(time)   OVER w AS stop,
-    sum(opened)  OVER w AS open_stays,
-    sum(hadm)    OVER w AS hadm
+    time               AS start,
+    lead(time) OVER w  AS stop,
+    sum(opened) OVER w AS open_stays,
+    sum(hadm) OVER w   AS hadm
   FROM steps
   WINDOW w AS (PARTITION BY subject_id ORDER BY time)
 )

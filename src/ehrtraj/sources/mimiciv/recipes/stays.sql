@@ -1,10 +1,10 @@
 -- Start and end of each stay that rows can refer to: one row per stay, both ends inclusive.
 -- kind is the column of an event that refers to it. An admission begins with the arrival in the emergency department.
 SELECT
-  'hadm_id'                               AS kind,
-  hadm_id                                 AS id,
+  'hadm_id'                                 AS kind,
+  hadm_id                                   AS id,
   min(least(edregtime, admittime, arrived)) AS start,
-  max(stay_end(dischtime, deathtime))     AS stop
+  max(stay_end(dischtime, deathtime))       AS stop
 FROM admissions
 LEFT JOIN arrivals USING (subject_id, hadm_id)
 WHERE hadm_id IS NOT NULL

@@ -13,8 +13,8 @@ WITH stays AS (
 )
 SELECT
   subject_id,
-  start_time + to_days(days)                    AS time,
-  'DERIVED//ICU_STAY_OVER//' || days || 'd'     AS code,
-  NULL::FLOAT                                   AS numeric_value
-FROM stays CROSS JOIN (VALUES (3), (7)) AS lengths(days)
+  start_time + to_days(days)                AS time,
+  'DERIVED//ICU_STAY_OVER//' || days || 'd' AS code,
+  NULL::FLOAT                               AS numeric_value
+FROM stays CROSS JOIN (VALUES (3), (7)) AS lengths (days)
 WHERE end_time > start_time + to_days(days)

@@ -13,10 +13,14 @@ WITH creatinine AS (
 ), with_lowest AS (
   SELECT
     *,
-    min(value) OVER (PARTITION BY subject_id ORDER BY time
-      RANGE BETWEEN INTERVAL 48 HOURS PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW) AS lowest_48h,
-    min(value) OVER (PARTITION BY subject_id ORDER BY time
-      RANGE BETWEEN INTERVAL 7 DAYS PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW)   AS lowest_7d
+    min(value) OVER (
+      PARTITION BY subject_id ORDER BY time
+      RANGE BETWEEN INTERVAL 48 HOURS PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW
+    ) AS lowest_48h,
+    min(value) OVER (
+      PARTITION BY subject_id ORDER BY time
+      RANGE BETWEEN INTERVAL 7 DAYS PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW
+    ) AS lowest_7d
   FROM creatinine
 )
 SELECT subject_id, time, 'DERIVED//KDIGO_AKI' AS code, CAST(value AS FLOAT) AS numeric_value

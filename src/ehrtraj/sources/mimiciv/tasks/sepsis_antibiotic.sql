@@ -12,7 +12,8 @@ WITH entries AS (
 ), doses AS (
   SELECT subject_id, time
   FROM entries
-  WHERE said IN (SELECT text FROM antibiotics WHERE kind = 'entry')
+  WHERE
+    said IN (SELECT text FROM antibiotics WHERE kind = 'entry')
     AND EXISTS (FROM antibiotics AS a WHERE a.kind = 'drug' AND contains(entries.medication, a.text))
     AND NOT EXISTS (FROM antibiotics AS a WHERE a.kind = 'not systemic' AND contains(entries.medication, a.text))
   UNION
@@ -31,6 +32,7 @@ SELECT subject_id, time, 'DERIVED//SEPSIS_ANTIBIOTIC', NULL
 FROM doses
 WHERE EXISTS (
   FROM cultures AS c
-  WHERE c.subject_id = doses.subject_id
+  WHERE
+    c.subject_id = doses.subject_id
     AND doses.time BETWEEN c.time - INTERVAL 24 HOURS AND c.time + INTERVAL 72 HOURS
 )

@@ -9,16 +9,16 @@
 -- [every row] a diagnosis: seq_num is its priority on the bill
 SELECT
   d.subject_id,
-  e.outtime                                       AS time,
-  'ED_DIAGNOSIS'                                  AS event_type,
-  icd_diagnosis(d.icd_version, d.icd_code, '//')  AS item,
-  'minute'                                        AS time_precision,
+  e.outtime                                                             AS time,
+  'ED_DIAGNOSIS'                                                        AS event_type,
+  icd_diagnosis(d.icd_version, d.icd_code, '//')                        AS item,
+  'minute'                                                              AS time_precision,
   e.hadm_id,
   d.stay_id,
   flag('available_estimated')
-    + CASE WHEN d.seq_num > r.first THEN flag('repeated_code') ELSE 0 END AS flags,
-  d.stay_id                                       AS link_id,
-  d.icd_title                                     AS code_description,
+  + CASE WHEN d.seq_num > r.first THEN flag('repeated_code') ELSE 0 END AS flags,
+  d.stay_id                                                             AS link_id,
+  d.icd_title                                                           AS code_description,
   d.seq_num
 FROM diagnosis AS d
 LEFT JOIN ed_stay AS e USING (subject_id, stay_id)
@@ -28,7 +28,8 @@ LEFT JOIN (
   GROUP BY ALL
   HAVING count(*) > 1
 ) AS r
-  ON  r.subject_id = d.subject_id
-  AND r.stay_id = d.stay_id
-  AND r.icd_version = d.icd_version
-  AND r.bare = bare_icd(d.icd_code);
+  ON
+    r.subject_id = d.subject_id
+    AND r.stay_id = d.stay_id
+    AND r.icd_version = d.icd_version
+    AND r.bare = bare_icd(d.icd_code);

@@ -9,14 +9,14 @@
 -- [every row] a diagnosis: seq_num is its priority on the bill
 SELECT
   d.subject_id,
-  stay_end(a.dischtime, a.deathtime)              AS time,
-  'DIAGNOSIS'                                     AS event_type,
-  icd_diagnosis(d.icd_version, d.icd_code, '//')  AS item,
-  'minute'                                        AS time_precision,
+  stay_end(a.dischtime, a.deathtime)                                    AS time,
+  'DIAGNOSIS'                                                           AS event_type,
+  icd_diagnosis(d.icd_version, d.icd_code, '//')                        AS item,
+  'minute'                                                              AS time_precision,
   d.hadm_id,
   flag('available_estimated')
-    + CASE WHEN d.seq_num > r.first THEN flag('repeated_code') ELSE 0 END AS flags,
-  d.hadm_id                                       AS link_id,
+  + CASE WHEN d.seq_num > r.first THEN flag('repeated_code') ELSE 0 END AS flags,
+  d.hadm_id                                                             AS link_id,
   d.seq_num
 FROM diagnoses_icd AS d
 LEFT JOIN (
@@ -30,7 +30,8 @@ LEFT JOIN (
   GROUP BY ALL
   HAVING count(*) > 1
 ) AS r
-  ON  r.subject_id = d.subject_id
-  AND r.hadm_id = d.hadm_id
-  AND r.icd_version = d.icd_version
-  AND r.bare = bare_icd(d.icd_code);
+  ON
+    r.subject_id = d.subject_id
+    AND r.hadm_id = d.hadm_id
+    AND r.icd_version = d.icd_version
+    AND r.bare = bare_icd(d.icd_code);

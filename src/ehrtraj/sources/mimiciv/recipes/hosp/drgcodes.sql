@@ -8,15 +8,15 @@
 -- [every row] a group. The meaning of a number changes between yearly lists: the description is kept as text
 SELECT
   d.subject_id,
-  stay_end(a.dischtime, a.deathtime)              AS time,
-  'DRG'                                           AS event_type,
-  name_or_unknown(d.drg_type) || '//' || trim(d.drg_code)   AS item,
-  collapse_spaces(d.description)                         AS text_value,
-  'minute'                                        AS time_precision,
+  stay_end(a.dischtime, a.deathtime)                      AS time,
+  'DRG'                                                   AS event_type,
+  name_or_unknown(d.drg_type) || '//' || trim(d.drg_code) AS item,
+  collapse_spaces(d.description)                          AS text_value,
+  'minute'                                                AS time_precision,
   d.hadm_id,
-  flag('available_estimated')                     AS flags,
-  d.hadm_id                                       AS link_id,
-  collapse_spaces(d.description)                         AS code_description,
+  flag('available_estimated')                             AS flags,
+  d.hadm_id                                               AS link_id,
+  collapse_spaces(d.description)                          AS code_description,
   d.drg_severity,
   d.drg_mortality
 FROM drgcodes AS d

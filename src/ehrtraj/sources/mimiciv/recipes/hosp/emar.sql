@@ -9,14 +9,14 @@
 -- rows in the demo). pharmacy_id is kept, as its row can belong to another order than poe_id (3,416 of 28,813).
 SELECT
   subject_id,
-  coalesce(charttime, storetime, scheduletime)          AS time,
-  'EMAR'                                                AS event_type,
-  name_or_unknown(event_txt) || '//' || name_or_unknown(medication)         AS item,
-  storetime                                             AS available_time,
-  'minute'                                              AS time_precision,
+  coalesce(charttime, storetime, scheduletime)                      AS time,
+  'EMAR'                                                            AS event_type,
+  name_or_unknown(event_txt) || '//' || name_or_unknown(medication) AS item,
+  storetime                                                         AS available_time,
+  'minute'                                                          AS time_precision,
   hadm_id,
-  emar_seq                                              AS source_key,
-  coalesce(order_link(subject_id, poe_id), -pharmacy_id) AS link_id,
-  nullif(scheduletime, charttime)                       AS scheduletime,
+  emar_seq                                                          AS source_key,
+  coalesce(order_link(subject_id, poe_id), -pharmacy_id)            AS link_id,
+  nullif(scheduletime, charttime)                                   AS scheduletime,
   pharmacy_id
 FROM emar;

@@ -10,25 +10,27 @@
 -- dose that is not a number is text: '1-2', '___'.
 SELECT
   d.subject_id,
-  e.time                                                            AS time,
-  'EMAR_DOSE'                                                       AS event_type,
-  CASE WHEN d.parent_field_ordinal IS NULL THEN 'DUE'
-       ELSE e.event_txt END || '//' || e.medication                 AS item,
-  TRY_CAST(d.dose AS DOUBLE)                                        AS numeric_value,
-  CASE WHEN TRY_CAST(d.dose AS DOUBLE) IS NULL THEN d.dose END      AS text_value,
-  d.unit                                                            AS unit,
-  e.storetime                                                       AS available_time,
-  'minute'                                                          AS time_precision,
+  e.time,
+  'EMAR_DOSE'                                                           AS event_type,
+  CASE
+    WHEN d.parent_field_ordinal IS NULL THEN 'DUE'
+    ELSE e.event_txt
+  END || '//' || e.medication                                           AS item,
+  TRY_CAST(d.dose AS DOUBLE)                                            AS numeric_value,
+  CASE WHEN TRY_CAST(d.dose AS DOUBLE) IS NULL THEN d.dose END          AS text_value,
+  d.unit,
+  e.storetime                                                           AS available_time,
+  'minute'                                                              AS time_precision,
   e.hadm_id,
-  d.emar_seq                                                        AS source_key,
+  d.emar_seq                                                            AS source_key,
   e.link_id,
   d.parent_field_ordinal,
-  CASE WHEN d.parent_field_ordinal IS NULL THEN d.dose_given END          AS dose_given,
-  CASE WHEN d.parent_field_ordinal IS NULL THEN d.dose_given_unit END     AS dose_given_unit,
-  CASE WHEN d.parent_field_ordinal IS NOT NULL THEN d.dose_due END        AS dose_due,
-  CASE WHEN d.parent_field_ordinal IS NOT NULL THEN d.dose_due_unit END   AS dose_due_unit,
+  CASE WHEN d.parent_field_ordinal IS NULL THEN d.dose_given END        AS dose_given,
+  CASE WHEN d.parent_field_ordinal IS NULL THEN d.dose_given_unit END   AS dose_given_unit,
+  CASE WHEN d.parent_field_ordinal IS NOT NULL THEN d.dose_due END      AS dose_due,
+  CASE WHEN d.parent_field_ordinal IS NOT NULL THEN d.dose_due_unit END AS dose_due_unit,
   d.administration_type,
-  nullif(d.pharmacy_id, e.pharmacy_id)                              AS pharmacy_id,
+  nullif(d.pharmacy_id, e.pharmacy_id)                                  AS pharmacy_id,
   d.complete_dose_not_given,
   d.will_remainder_of_dose_be_given,
   d.product_amount_given,
@@ -42,7 +44,7 @@ SELECT
 FROM (
   SELECT
     *,
-    CASE WHEN parent_field_ordinal IS NULL THEN dose_due      ELSE dose_given      END AS dose,
+    CASE WHEN parent_field_ordinal IS NULL THEN dose_due ELSE dose_given END           AS dose,
     CASE WHEN parent_field_ordinal IS NULL THEN dose_due_unit ELSE dose_given_unit END AS unit
   FROM emar_detail
 ) AS d
@@ -50,13 +52,13 @@ LEFT JOIN (
   SELECT
     subject_id,
     emar_seq,
-    min(coalesce(charttime, storetime, scheduletime))             AS time,
-    min(storetime)                                                AS storetime,
-    min(hadm_id)                                                  AS hadm_id,
-    min(pharmacy_id)                                              AS pharmacy_id,
-    min(name_or_unknown(event_txt))                                         AS event_txt,
-    min(name_or_unknown(medication))                                        AS medication,
-    min(coalesce(order_link(subject_id, poe_id), -pharmacy_id))   AS link_id
+    min(coalesce(charttime, storetime, scheduletime))           AS time,
+    min(storetime)                                              AS storetime,
+    min(hadm_id)                                                AS hadm_id,
+    min(pharmacy_id)                                            AS pharmacy_id,
+    min(name_or_unknown(event_txt))                             AS event_txt,
+    min(name_or_unknown(medication))                            AS medication,
+    min(coalesce(order_link(subject_id, poe_id), -pharmacy_id)) AS link_id
   FROM emar
   GROUP BY subject_id, emar_seq
 ) AS e USING (subject_id, emar_seq);
@@ -64,16 +66,16 @@ LEFT JOIN (
 -- [also] a running infusion: its rate, in its own unit, and the state of its bag
 SELECT
   d.subject_id,
-  e.time                                        AS time,
-  'EMAR_INFUSION'                               AS event_type,
-  e.event_txt || '//' || e.medication           AS item,
-  TRY_CAST(d.infusion_rate AS DOUBLE)           AS numeric_value,
+  e.time,
+  'EMAR_INFUSION'                                                           AS event_type,
+  e.event_txt || '//' || e.medication                                       AS item,
+  TRY_CAST(d.infusion_rate AS DOUBLE)                                       AS numeric_value,
   text_if_informative(d.infusion_rate, TRY_CAST(d.infusion_rate AS DOUBLE)) AS text_value,
-  d.infusion_rate_unit                          AS unit,
-  e.storetime                                   AS available_time,
-  'minute'                                      AS time_precision,
+  d.infusion_rate_unit                                                      AS unit,
+  e.storetime                                                               AS available_time,
+  'minute'                                                                  AS time_precision,
   e.hadm_id,
-  d.emar_seq                                    AS source_key,
+  d.emar_seq                                                                AS source_key,
   e.link_id,
   d.prior_infusion_rate,
   d.infusion_rate_adjustment,
@@ -85,27 +87,31 @@ SELECT
   d.restart_interval
 FROM (
   FROM emar_detail
-  WHERE coalesce(infusion_rate, prior_infusion_rate, infusion_rate_adjustment, infusion_rate_adjustment_amount,
-                 infusion_complete, completion_interval, new_iv_bag_hung, continued_infusion_in_other_location,
-                 restart_interval) IS NOT NULL
+  WHERE coalesce(
+    infusion_rate, prior_infusion_rate, infusion_rate_adjustment, infusion_rate_adjustment_amount,
+    infusion_complete, completion_interval, new_iv_bag_hung, continued_infusion_in_other_location,
+    restart_interval
+  ) IS NOT NULL
 ) AS d
 LEFT JOIN (
   SELECT
     subject_id,
     emar_seq,
-    min(coalesce(charttime, storetime, scheduletime))             AS time,
-    min(storetime)                                                AS storetime,
-    min(hadm_id)                                                  AS hadm_id,
-    min(name_or_unknown(event_txt))                                         AS event_txt,
-    min(name_or_unknown(medication))                                        AS medication,
-    min(coalesce(order_link(subject_id, poe_id), -pharmacy_id))   AS link_id
+    min(coalesce(charttime, storetime, scheduletime))           AS time,
+    min(storetime)                                              AS storetime,
+    min(hadm_id)                                                AS hadm_id,
+    min(name_or_unknown(event_txt))                             AS event_txt,
+    min(name_or_unknown(medication))                            AS medication,
+    min(coalesce(order_link(subject_id, poe_id), -pharmacy_id)) AS link_id
   FROM emar
   -- Few entries describe an infusion: only these are grouped.
   SEMI JOIN (
     FROM emar_detail
-    WHERE coalesce(infusion_rate, prior_infusion_rate, infusion_rate_adjustment, infusion_rate_adjustment_amount,
-                   infusion_complete, completion_interval, new_iv_bag_hung, continued_infusion_in_other_location,
-                   restart_interval) IS NOT NULL
+    WHERE coalesce(
+      infusion_rate, prior_infusion_rate, infusion_rate_adjustment, infusion_rate_adjustment_amount,
+      infusion_complete, completion_interval, new_iv_bag_hung, continued_infusion_in_other_location,
+      restart_interval
+    ) IS NOT NULL
   ) AS i USING (subject_id, emar_seq)
   GROUP BY subject_id, emar_seq
 ) AS e USING (subject_id, emar_seq);

@@ -7,16 +7,16 @@
 -- [every row] a service: seq_num is its order on the bill
 SELECT
   h.subject_id,
-  day_end_in_stay(h.chartdate, a.ended)                   AS time,
-  'HCPCS'                                                 AS event_type,
-  upper(trim(h.hcpcs_cd))                                 AS item,
-  not_before(a.ended, day_end_in_stay(h.chartdate, a.ended)) AS available_time,
-  'day'                                                   AS time_precision,
+  day_end_in_stay(h.chartdate, a.ended)                                                     AS time,
+  'HCPCS'                                                                                   AS event_type,
+  upper(trim(h.hcpcs_cd))                                                                   AS item,
+  not_before(a.ended, day_end_in_stay(h.chartdate, a.ended))                                AS available_time,
+  'day'                                                                                     AS time_precision,
   h.hadm_id,
-  CASE WHEN a.ended IS NOT NULL                   THEN flag('available_estimated') ELSE 0 END
-    + CASE WHEN left_that_day(h.chartdate, a.ended) THEN flag('time_at_discharge') ELSE 0 END AS flags,
-  h.hadm_id                                               AS link_id,
-  collapse_spaces(h.short_description)                           AS code_description,
+  CASE WHEN a.ended IS NOT NULL THEN flag('available_estimated') ELSE 0 END
+  + CASE WHEN left_that_day(h.chartdate, a.ended) THEN flag('time_at_discharge') ELSE 0 END AS flags,
+  h.hadm_id                                                                                 AS link_id,
+  collapse_spaces(h.short_description)                                                      AS code_description,
   h.seq_num
 FROM hcpcsevents AS h
 LEFT JOIN (

@@ -6,17 +6,17 @@
 -- [every row] sex
 SELECT
   subject_id,
-  NULL::TIMESTAMP   AS time,
-  'GENDER'          AS event_type,
-  name_or_unknown(gender)     AS item
+  NULL::TIMESTAMP         AS time,
+  'GENDER'                AS event_type,
+  name_or_unknown(gender) AS item
 FROM patients;
 
 -- [also] the three calendar years that contain the true anchor_year: nothing more is known about the real period
 SELECT
   subject_id,
-  NULL::TIMESTAMP       AS time,
-  'ANCHOR_YEAR_GROUP'   AS event_type,
-  anchor_year_group     AS item
+  NULL::TIMESTAMP     AS time,
+  'ANCHOR_YEAR_GROUP' AS event_type,
+  anchor_year_group   AS item
 FROM patients
 WHERE nullif(trim(anchor_year_group), '') IS NOT NULL;
 
@@ -39,33 +39,41 @@ WHERE CAST(anchor_year AS BIGINT) - anchor_age BETWEEN 1 AND 9999;
 -- date contradicts is marked; if there is no date at all, HOSPITAL_DEATH alone records it (mc#1406)
 SELECT
   p.subject_id,
-  coalesce(d.deathtime, d.died_at, day_end(p.dod))       AS time,
-  'MEDS_DEATH'                                           AS event_type,
-  CASE WHEN coalesce(d.deathtime, d.died_at) IS NULL
-       THEN 'day' ELSE 'minute' END                      AS time_precision,
-  coalesce(d.death_hadm_id, d.died_hadm_id)              AS hadm_id,
-  CASE WHEN coalesce(d.conflict, false)
-       THEN flag('death_conflict') ELSE 0 END            AS flags,
-  CASE WHEN CAST(d.deathtime AS DATE) <> CAST(p.dod AS DATE)
-       THEN CAST(CAST(p.dod AS DATE) AS VARCHAR) END     AS dod
+  coalesce(d.deathtime, d.died_at, day_end(p.dod)) AS time,
+  'MEDS_DEATH'                                     AS event_type,
+  CASE
+    WHEN coalesce(d.deathtime, d.died_at) IS NULL
+      THEN 'day'
+    ELSE 'minute'
+  END                                              AS time_precision,
+  coalesce(d.death_hadm_id, d.died_hadm_id)        AS hadm_id,
+  CASE
+    WHEN coalesce(d.conflict, false)
+      THEN flag('death_conflict')
+    ELSE 0
+  END                                              AS flags,
+  CASE
+    WHEN CAST(d.deathtime AS DATE) <> CAST(p.dod AS DATE)
+      THEN CAST(CAST(p.dod AS DATE) AS VARCHAR)
+  END                                              AS dod
 FROM (SELECT subject_id, min(dod) AS dod FROM patients GROUP BY subject_id) AS p
 LEFT JOIN (
   SELECT
     a.subject_id,
-    min(a.deathtime)                                        AS deathtime,
-    arg_min(a.hadm_id, a.deathtime ORDER BY a.hadm_id)      AS death_hadm_id,
+    min(a.deathtime)                                   AS deathtime,
+    arg_min(a.hadm_id, a.deathtime ORDER BY a.hadm_id) AS death_hadm_id,
     max(death_at_discharge(a.dischtime))
-      FILTER (a.died_on_dod)                                AS died_at,
+    FILTER (a.died_on_dod)                             AS died_at,
     arg_max(a.hadm_id, a.dischtime ORDER BY a.hadm_id)
-      FILTER (a.died_on_dod)                                AS died_hadm_id,
-    bool_or(a.conflict)                                     AS conflict
+    FILTER (a.died_on_dod)                             AS died_hadm_id,
+    bool_or(a.conflict)                                AS conflict
   FROM (
     SELECT
       admissions.*,
       died_in_hospital(deathtime, hospital_expire_flag, discharge_location)
-        AND CAST(dischtime AS DATE) = CAST(dod AS DATE)     AS died_on_dod,
+      AND CAST(dischtime AS DATE) = CAST(dod AS DATE) AS died_on_dod,
       died_in_hospital(deathtime, hospital_expire_flag, discharge_location)
-        AND death_conflicts(deathtime, dischtime, dod)      AS conflict
+      AND death_conflicts(deathtime, dischtime, dod)  AS conflict
     FROM admissions
     JOIN (SELECT subject_id, min(dod) AS dod FROM patients GROUP BY subject_id) AS q USING (subject_id)
   ) AS a

@@ -8,13 +8,13 @@
 -- [every row] the medication's start as ordered. It was entered up to hours before or after, and is known from then on
 SELECT
   subject_id,
-  coalesce(starttime, entertime, stoptime, verifiedtime)            AS time,
-  'PHARMACY_START'                                                  AS event_type,
-  name_or_unknown(medication)                                       AS item,
-  not_before(entertime, starttime)                                  AS available_time,
+  coalesce(starttime, entertime, stoptime, verifiedtime) AS time,
+  'PHARMACY_START'                                       AS event_type,
+  name_or_unknown(medication)                            AS item,
+  not_before(entertime, starttime)                       AS available_time,
   hadm_id,
-  pharmacy_id                                                       AS source_key,
-  coalesce(order_link(subject_id, poe_id), -pharmacy_id)            AS link_id,
+  pharmacy_id                                            AS source_key,
+  coalesce(order_link(subject_id, poe_id), -pharmacy_id) AS link_id,
   proc_type,
   route,
   frequency,
@@ -34,26 +34,26 @@ FROM pharmacy;
 -- [also] the pharmacist's check of the order
 SELECT
   subject_id,
-  verifiedtime            AS time,
-  'PHARMACY_VERIFIED'     AS event_type,
-  name_or_unknown(medication)       AS item,
+  verifiedtime                                           AS time,
+  'PHARMACY_VERIFIED'                                    AS event_type,
+  name_or_unknown(medication)                            AS item,
   hadm_id,
-  pharmacy_id                                               AS source_key,
-  coalesce(order_link(subject_id, poe_id), -pharmacy_id)    AS link_id
+  pharmacy_id                                            AS source_key,
+  coalesce(order_link(subject_id, poe_id), -pharmacy_id) AS link_id
 FROM pharmacy
 WHERE verifiedtime IS NOT NULL;
 
 -- [also] its end, with the way it ended. 4 % are before their start (mc#1260), some before the order was entered
 SELECT
   subject_id,
-  stoptime                          AS time,
-  'PHARMACY_END'                    AS event_type,
-  name_or_unknown(medication)                 AS item,
-  not_before(entertime, stoptime)   AS available_time,
+  stoptime                                                                AS time,
+  'PHARMACY_END'                                                          AS event_type,
+  name_or_unknown(medication)                                             AS item,
+  not_before(entertime, stoptime)                                         AS available_time,
   hadm_id,
   CASE WHEN stoptime < starttime THEN flag('end_before_start') ELSE 0 END AS flags,
-  pharmacy_id                                               AS source_key,
-  coalesce(order_link(subject_id, poe_id), -pharmacy_id)    AS link_id,
+  pharmacy_id                                                             AS source_key,
+  coalesce(order_link(subject_id, poe_id), -pharmacy_id)                  AS link_id,
   status
 FROM pharmacy
 WHERE stoptime IS NOT NULL;

@@ -8,12 +8,12 @@
 -- [every row] the transaction: its type is the first part, so that a discontinuation is never confused with an order
 SELECT
   subject_id,
-  ordertime             AS time,
-  'ORDER'               AS event_type,
+  ordertime                                                                 AS time,
+  'ORDER'                                                                   AS event_type,
   name_or_unknown(transaction_type) || '//' || name_or_unknown(order_type)
-    || CASE WHEN order_subtype IS NULL THEN '' ELSE '//' || order_subtype END AS item,
+  || CASE WHEN order_subtype IS NULL THEN '' ELSE '//' || order_subtype END AS item,
   hadm_id,
-  poe_seq                           AS source_key,
-  order_number(subject_id, poe_seq) AS link_id,
+  poe_seq                                                                   AS source_key,
+  order_number(subject_id, poe_seq)                                         AS link_id,
   discontinue_of_poe_id
 FROM poe;

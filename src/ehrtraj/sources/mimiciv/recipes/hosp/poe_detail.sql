@@ -7,15 +7,17 @@
 -- which are part of the code ('Code status//Do not resuscitate'). The time of a consult is text.
 SELECT
   d.subject_id,
-  o.ordertime       AS time,
-  'ORDER_DETAIL'    AS event_type,
+  o.ordertime                                                AS time,
+  'ORDER_DETAIL'                                             AS event_type,
   name_or_unknown(d.field_name)
-    || CASE WHEN d.field_name LIKE '%Time' OR d.field_value IS NULL THEN ''
-            ELSE '//' || trim(d.field_value) END                    AS item,
-  CASE WHEN d.field_name LIKE '%Time' THEN d.field_value END        AS text_value,
+  || CASE
+    WHEN d.field_name LIKE '%Time' OR d.field_value IS NULL THEN ''
+    ELSE '//' || trim(d.field_value)
+  END                                                        AS item,
+  CASE WHEN d.field_name LIKE '%Time' THEN d.field_value END AS text_value,
   o.hadm_id,
-  d.poe_seq                           AS source_key,
-  order_number(d.subject_id, d.poe_seq) AS link_id
+  d.poe_seq                                                  AS source_key,
+  order_number(d.subject_id, d.poe_seq)                      AS link_id
 FROM poe_detail AS d
 LEFT JOIN (
   SELECT subject_id, poe_seq, min(ordertime) AS ordertime, min(hadm_id) AS hadm_id

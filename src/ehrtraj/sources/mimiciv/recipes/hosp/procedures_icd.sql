@@ -6,15 +6,15 @@
 -- [every row] a procedure: seq_num is its order on the bill
 SELECT
   p.subject_id,
-  day_end_in_stay(p.chartdate, a.ended)                   AS time,
-  'PROCEDURE'                                             AS event_type,
-  icd_procedure(p.icd_version, p.icd_code, '//')          AS item,
-  not_before(a.ended, day_end_in_stay(p.chartdate, a.ended)) AS available_time,
-  'day'                                                   AS time_precision,
+  day_end_in_stay(p.chartdate, a.ended)                                                     AS time,
+  'PROCEDURE'                                                                               AS event_type,
+  icd_procedure(p.icd_version, p.icd_code, '//')                                            AS item,
+  not_before(a.ended, day_end_in_stay(p.chartdate, a.ended))                                AS available_time,
+  'day'                                                                                     AS time_precision,
   p.hadm_id,
-  CASE WHEN a.ended IS NOT NULL                   THEN flag('available_estimated') ELSE 0 END
-    + CASE WHEN left_that_day(p.chartdate, a.ended) THEN flag('time_at_discharge') ELSE 0 END AS flags,
-  p.hadm_id                                               AS link_id,
+  CASE WHEN a.ended IS NOT NULL THEN flag('available_estimated') ELSE 0 END
+  + CASE WHEN left_that_day(p.chartdate, a.ended) THEN flag('time_at_discharge') ELSE 0 END AS flags,
+  p.hadm_id                                                                                 AS link_id,
   p.seq_num
 FROM procedures_icd AS p
 LEFT JOIN (

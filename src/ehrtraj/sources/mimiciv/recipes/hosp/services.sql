@@ -5,10 +5,10 @@
 -- [every row] the service that takes over: the previous service is an attribute of the change and has no separate time
 SELECT
   subject_id,
-  transfertime          AS time,
-  'SERVICE'             AS event_type,
-  name_or_unknown(curr_service)   AS item,
+  transfertime                  AS time,
+  'SERVICE'                     AS event_type,
+  name_or_unknown(curr_service) AS item,
   hadm_id,
-  hadm_id               AS link_id,
+  hadm_id                       AS link_id,
   prev_service
 FROM services;

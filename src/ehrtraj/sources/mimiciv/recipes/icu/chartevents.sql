@@ -8,13 +8,13 @@
 -- documentation). Seconds are real here, but rare (1,128 of 668,862 rows in the demo, all of item 220001).
 SELECT
   subject_id,
-  charttime                 AS time,
-  'CHART'                   AS event_type,
-  itemid                    AS item,
-  valuenum                  AS numeric_value,
-  text_if_informative(value, valuenum)     AS text_value,
-  valueuom                  AS unit,
-  storetime                 AS available_time,
+  charttime                                                          AS time,
+  'CHART'                                                            AS event_type,
+  itemid                                                             AS item,
+  valuenum                                                           AS numeric_value,
+  text_if_informative(value, valuenum)                               AS text_value,
+  valueuom                                                           AS unit,
+  storetime                                                          AS available_time,
   hadm_id,
   stay_id,
   CASE WHEN warning = 1 THEN flag('charted_with_warning') ELSE 0 END AS flags

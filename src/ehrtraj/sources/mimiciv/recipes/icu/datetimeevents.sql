@@ -7,11 +7,11 @@
 -- it (566 of 15,280 in the demo). valueuom shows whether it is a date or has a time.
 SELECT
   subject_id,
-  charttime                 AS time,
-  'CHART_DATE'              AS event_type,
-  itemid                    AS item,
-  storetime                 AS available_time,
-  'minute'                  AS time_precision,
+  charttime                                                          AS time,
+  'CHART_DATE'                                                       AS event_type,
+  itemid                                                             AS item,
+  storetime                                                          AS available_time,
+  'minute'                                                           AS time_precision,
   hadm_id,
   stay_id,
   CASE WHEN warning = 1 THEN flag('charted_with_warning') ELSE 0 END AS flags,

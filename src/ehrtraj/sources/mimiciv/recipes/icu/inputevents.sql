@@ -11,47 +11,47 @@
 -- a missing weight (mimic-code, concepts/medication/norepinephrine.sql).
 SELECT
   subject_id,
-  coalesce(starttime, endtime)              AS time,
-  'INPUT_START'                             AS event_type,
-  itemid                                    AS item,
-  rate                                      AS numeric_value,
-  rateuom                                   AS unit,
-  storetime                                 AS available_time,
-  'minute'                                  AS time_precision,
+  coalesce(starttime, endtime)                                            AS time,
+  'INPUT_START'                                                           AS event_type,
+  itemid                                                                  AS item,
+  rate                                                                    AS numeric_value,
+  rateuom                                                                 AS unit,
+  storetime                                                               AS available_time,
+  'minute'                                                                AS time_precision,
   hadm_id,
   stay_id,
-  orderid                                   AS source_key,
-  coalesce(linkorderid, orderid)            AS link_id,
+  orderid                                                                 AS source_key,
+  coalesce(linkorderid, orderid)                                          AS link_id,
   ordercategoryname,
   secondaryordercategoryname,
-  collapse_spaces(ordercomponenttypedescription)   AS ordercomponenttypedescription,
+  collapse_spaces(ordercomponenttypedescription)                          AS ordercomponenttypedescription,
   ordercategorydescription,
   originalrate,
   originalamount,
   totalamount,
   totalamountuom,
-  CASE WHEN patientweight > 1 THEN patientweight END AS patientweight,
+  CASE WHEN patientweight > 1 THEN patientweight END                      AS patientweight,
   CASE WHEN patientweight <= 1 THEN flag('weight_placeholder') ELSE 0 END AS flags,
-  nullif(isopenbag, 0)                      AS isopenbag
+  nullif(isopenbag, 0)                                                    AS isopenbag
 FROM inputevents;
 
 -- [also] the end, with the amount given and the way it ended. Most rows are stored before the end (12,867 of 20,404 in
 -- the demo), but the amount was not known before the end.
 SELECT
   subject_id,
-  endtime                                   AS time,
-  'INPUT_END'                               AS event_type,
-  itemid                                    AS item,
-  amount                                    AS numeric_value,
-  amountuom                                 AS unit,
-  not_before(storetime, endtime)            AS available_time,
-  'minute'                                  AS time_precision,
+  endtime                                                                AS time,
+  'INPUT_END'                                                            AS event_type,
+  itemid                                                                 AS item,
+  amount                                                                 AS numeric_value,
+  amountuom                                                              AS unit,
+  not_before(storetime, endtime)                                         AS available_time,
+  'minute'                                                               AS time_precision,
   hadm_id,
   stay_id,
   CASE WHEN endtime < starttime THEN flag('end_before_start') ELSE 0 END AS flags,
-  orderid                                   AS source_key,
-  coalesce(linkorderid, orderid)            AS link_id,
+  orderid                                                                AS source_key,
+  coalesce(linkorderid, orderid)                                         AS link_id,
   statusdescription,
-  nullif(continueinnextdept, 0)             AS continueinnextdept
+  nullif(continueinnextdept, 0)                                          AS continueinnextdept
 FROM inputevents
 WHERE endtime IS NOT NULL;

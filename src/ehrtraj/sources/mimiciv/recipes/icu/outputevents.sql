@@ -6,13 +6,13 @@
 -- [every row] an output as charted: irrigant that went in (227488) keeps its sign, which matters for fluid balance
 SELECT
   subject_id,
-  charttime                     AS time,
-  'OUTPUT'                      AS event_type,
-  itemid                        AS item,
-  value                         AS numeric_value,
-  nullif(trim(valueuom), '')    AS unit,
-  storetime                     AS available_time,
-  'minute'                      AS time_precision,
+  charttime                  AS time,
+  'OUTPUT'                   AS event_type,
+  itemid                     AS item,
+  value                      AS numeric_value,
+  nullif(trim(valueuom), '') AS unit,
+  storetime                  AS available_time,
+  'minute'                   AS time_precision,
   hadm_id,
   stay_id
 FROM outputevents;

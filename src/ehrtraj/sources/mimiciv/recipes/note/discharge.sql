@@ -8,20 +8,20 @@
 -- [every row] the complete note, by type: DS is a summary, AD an addendum, which has the link_id of its note
 SELECT
   n.subject_id,
-  day_end(n.charttime)                          AS time,
-  'DISCHARGE_NOTE'                              AS event_type,
-  name_or_unknown(split_part(n.note_id, '-', 2))          AS item,
-  n.text                                        AS text_value,
-  not_before(n.storetime, day_end(n.charttime)) AS available_time,
-  'day'                                         AS time_precision,
+  day_end(n.charttime)                                                              AS time,
+  'DISCHARGE_NOTE'                                                                  AS event_type,
+  name_or_unknown(split_part(n.note_id, '-', 2))                                    AS item,
+  n.text                                                                            AS text_value,
+  not_before(n.storetime, day_end(n.charttime))                                     AS available_time,
+  'day'                                                                             AS time_precision,
   n.hadm_id,
   CASE WHEN n.storetime < n.charttime THEN flag('available_before_time') ELSE 0 END AS flags,
-  note_number(n.note_id)                        AS source_key,
-  coalesce(note_number(d.parent), note_number(n.note_id)) AS link_id,
+  note_number(n.note_id)                                                            AS source_key,
+  coalesce(note_number(d.parent), note_number(n.note_id))                           AS link_id,
   CASE split_part(n.note_id, '-', 2)
     WHEN 'DS' THEN 'Discharge summary'
     WHEN 'AD' THEN 'Addendum to a discharge summary'
-  END                                           AS code_description,
+  END                                                                               AS code_description,
   n.note_id,
   d.author
 FROM discharge AS n

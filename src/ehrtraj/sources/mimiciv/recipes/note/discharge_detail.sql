@@ -8,15 +8,17 @@ SELECT
   d.subject_id,
   day_end(n.charttime)                          AS time,
   'DISCHARGE_DETAIL'                            AS event_type,
-  name_or_unknown(d.field_name)                           AS item,
+  name_or_unknown(d.field_name)                 AS item,
   d.field_value                                 AS text_value,
   not_before(n.storetime, day_end(n.charttime)) AS available_time,
   'day'                                         AS time_precision,
   n.hadm_id,
   note_number(d.note_id)                        AS source_key,
-  CASE WHEN d.field_name = 'parent_note_id'
-       THEN coalesce(note_number(d.field_value), note_number(d.note_id))
-       ELSE note_number(d.note_id) END          AS link_id,
+  CASE
+    WHEN d.field_name = 'parent_note_id'
+      THEN coalesce(note_number(d.field_value), note_number(d.note_id))
+    ELSE note_number(d.note_id)
+  END                                           AS link_id,
   d.note_id,
   d.field_ordinal
 FROM discharge_detail AS d

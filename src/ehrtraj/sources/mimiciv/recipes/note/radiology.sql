@@ -7,19 +7,19 @@
 -- examination was at charttime; the report was known at storetime.
 SELECT
   n.subject_id,
-  coalesce(n.charttime, n.storetime)    AS time,
-  'RADIOLOGY_NOTE'                      AS event_type,
-  name_or_unknown(split_part(n.note_id, '-', 2))  AS item,
-  n.text                                AS text_value,
-  n.storetime                           AS available_time,
-  'minute'                              AS time_precision,
+  coalesce(n.charttime, n.storetime)                      AS time,
+  'RADIOLOGY_NOTE'                                        AS event_type,
+  name_or_unknown(split_part(n.note_id, '-', 2))          AS item,
+  n.text                                                  AS text_value,
+  n.storetime                                             AS available_time,
+  'minute'                                                AS time_precision,
   n.hadm_id,
-  note_number(n.note_id)                AS source_key,
+  note_number(n.note_id)                                  AS source_key,
   coalesce(note_number(d.parent), note_number(n.note_id)) AS link_id,
   CASE split_part(n.note_id, '-', 2)
     WHEN 'RR' THEN 'Report of radiology'
     WHEN 'AR' THEN 'Addendum to a report of radiology'
-  END                                   AS code_description,
+  END                                                     AS code_description,
   n.note_id,
   d.author
 FROM radiology AS n

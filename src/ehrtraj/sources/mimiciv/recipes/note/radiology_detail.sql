@@ -7,20 +7,24 @@
 -- connects the two notes
 SELECT
   d.subject_id,
-  coalesce(n.charttime, n.storetime)    AS time,
-  'RADIOLOGY_DETAIL'                    AS event_type,
-  CASE WHEN d.field_name IN ('exam_code', 'exam_name', 'cpt_code')
-       THEN d.field_name || '//' || name_or_unknown(d.field_value)
-       ELSE name_or_unknown(d.field_name) END     AS item,
+  coalesce(n.charttime, n.storetime)                                                          AS time,
+  'RADIOLOGY_DETAIL'                                                                          AS event_type,
+  CASE
+    WHEN d.field_name IN ('exam_code', 'exam_name', 'cpt_code')
+      THEN d.field_name || '//' || name_or_unknown(d.field_value)
+    ELSE name_or_unknown(d.field_name)
+  END                                                                                         AS item,
   CASE WHEN d.field_name NOT IN ('exam_code', 'exam_name', 'cpt_code') THEN d.field_value END AS text_value,
-  n.storetime                           AS available_time,
-  'minute'                              AS time_precision,
+  n.storetime                                                                                 AS available_time,
+  'minute'                                                                                    AS time_precision,
   n.hadm_id,
-  note_number(d.note_id)                AS source_key,
-  CASE WHEN d.field_name = 'parent_note_id'
-       THEN coalesce(note_number(d.field_value), note_number(d.note_id))
-       ELSE note_number(d.note_id) END  AS link_id,
-  CASE WHEN d.field_name = 'exam_code' THEN e.exam_name END AS code_description,
+  note_number(d.note_id)                                                                      AS source_key,
+  CASE
+    WHEN d.field_name = 'parent_note_id'
+      THEN coalesce(note_number(d.field_value), note_number(d.note_id))
+    ELSE note_number(d.note_id)
+  END                                                                                         AS link_id,
+  CASE WHEN d.field_name = 'exam_code' THEN e.exam_name END                                   AS code_description,
   d.note_id,
   d.field_ordinal
 FROM radiology_detail AS d

@@ -30,10 +30,12 @@ place_and_stay AS (
     p.subject_id,
     p.transfer_id,
     s.stay_id,
-    times_differ(p.intime, s.intime) OR p.hadm_id IS DISTINCT FROM s.hadm_id AS at_start,
-    times_differ(p.outtime, s.outtime) AS at_end
+    times_differ(p.intime, s.intime) OR (p.hadm_id IS DISTINCT FROM s.hadm_id) AS at_start,
+    times_differ(p.outtime, s.outtime)                                         AS at_end
   FROM place AS p
-  JOIN ed_stay AS s ON s.subject_id = p.subject_id AND (s.stay_id = p.transfer_id OR within_the_hour(s.intime, p.intime))
+  JOIN
+    ed_stay AS s
+    ON s.subject_id = p.subject_id AND (s.stay_id = p.transfer_id OR within_the_hour(s.intime, p.intime))
   ORDER BY p.subject_id, p.transfer_id, s.stay_id <> p.transfer_id, abs(epoch(s.intime) - epoch(p.intime)), s.stay_id
 ),
 registration_and_stays AS (
@@ -41,10 +43,10 @@ registration_and_stays AS (
     r.subject_id,
     r.hadm_id,
     s.stay_id,
-    r.hadm_id IS DISTINCT FROM s.hadm_id AS other_admission,
-    abs(epoch(s.intime) - epoch(r.intime)) AS apart,
+    (r.hadm_id IS DISTINCT FROM s.hadm_id)                                                 AS other_admission,
+    abs(epoch(s.intime) - epoch(r.intime))                                                 AS apart,
     s.outtime,
-    times_differ(r.intime, s.intime) OR r.hadm_id IS DISTINCT FROM s.hadm_id AS at_start,
+    times_differ(r.intime, s.intime) OR (r.hadm_id IS DISTINCT FROM s.hadm_id)             AS at_start,
     times_differ(r.outtime, s.outtime) AND NOT closed_by_admission(s.outtime, r.admittime) AS at_end
   FROM registration AS r
   JOIN ed_stay AS s ON s.subject_id = r.subject_id AND (s.hadm_id = r.hadm_id OR within_the_hour(s.intime, r.intime))
@@ -57,17 +59,17 @@ registration_and_stay AS (
 registration_and_last_stay AS (
   SELECT DISTINCT ON (subject_id, hadm_id) subject_id, hadm_id, stay_id, at_end
   FROM registration_and_stays
-  ORDER BY subject_id, hadm_id, other_admission, outtime DESC NULLS LAST, stay_id
+  ORDER BY subject_id ASC, hadm_id ASC, other_admission ASC, outtime DESC NULLS LAST, stay_id ASC
 ),
 registration_and_places AS (
   SELECT
     r.subject_id,
     r.hadm_id,
     p.transfer_id,
-    r.hadm_id IS DISTINCT FROM p.hadm_id AS other_admission,
-    abs(epoch(p.intime) - epoch(r.intime)) AS apart,
+    (r.hadm_id IS DISTINCT FROM p.hadm_id)                                                 AS other_admission,
+    abs(epoch(p.intime) - epoch(r.intime))                                                 AS apart,
     p.outtime,
-    times_differ(r.intime, p.intime) OR r.hadm_id IS DISTINCT FROM p.hadm_id AS at_start,
+    times_differ(r.intime, p.intime) OR (r.hadm_id IS DISTINCT FROM p.hadm_id)             AS at_start,
     times_differ(r.outtime, p.outtime) AND NOT closed_by_admission(p.outtime, r.admittime) AS at_end
   FROM registration AS r
   JOIN place AS p ON p.subject_id = r.subject_id AND (p.hadm_id = r.hadm_id OR within_the_hour(p.intime, r.intime))
@@ -80,17 +82,17 @@ registration_and_place AS (
 registration_and_last_place AS (
   SELECT DISTINCT ON (subject_id, hadm_id) subject_id, hadm_id, transfer_id, at_end
   FROM registration_and_places
-  ORDER BY subject_id, hadm_id, other_admission, outtime DESC NULLS LAST, transfer_id
+  ORDER BY subject_id ASC, hadm_id ASC, other_admission ASC, outtime DESC NULLS LAST, transfer_id ASC
 )
 SELECT
   s.subject_id,
-  'ed/edstays'        AS told_by,
-  s.stay_id           AS key,
+  'ed/edstays'                                                                 AS told_by,
+  s.stay_id                                                                    AS key,
   s.stay_id,
-  min(p.transfer_id)  AS transfer_id,
-  s.stay_id           AS end_stay_id,
-  min(p.transfer_id)  AS end_transfer_id,
-  false               AS same_visit,
+  min(p.transfer_id)                                                           AS transfer_id,
+  s.stay_id                                                                    AS end_stay_id,
+  min(p.transfer_id)                                                           AS end_transfer_id,
+  false                                                                        AS same_visit,
   coalesce(bool_or(p.at_start), false) OR coalesce(bool_or(r.at_start), false) AS conflict_at_start,
   coalesce(bool_or(p.at_end), false) OR coalesce(bool_or(o.at_end), false)     AS conflict_at_end
 FROM ed_stay AS s
@@ -102,11 +104,11 @@ UNION ALL
 SELECT
   p.subject_id,
   'hosp/transfers',
-  p.transfer_id,
+  p.transfer_id  AS key,
   min(s.stay_id),
   p.transfer_id,
-  min(s.stay_id),
-  p.transfer_id,
+  min(s.stay_id) AS end_stay_id,
+  p.transfer_id  AS end_transfer_id,
   count(s.stay_id) > 0,
   coalesce(bool_or(s.at_start), false) OR coalesce(bool_or(r.at_start), false),
   coalesce(bool_or(s.at_end), false) OR coalesce(bool_or(o.at_end), false)
@@ -122,8 +124,8 @@ SELECT
   r.hadm_id,
   s.stay_id,
   p.transfer_id,
-  last_stay.stay_id,
-  last_place.transfer_id,
+  last_stay.stay_id      AS end_stay_id,
+  last_place.transfer_id AS end_transfer_id,
   s.stay_id IS NOT NULL OR p.transfer_id IS NOT NULL,
   coalesce(s.at_start, false) OR coalesce(p.at_start, false),
   coalesce(last_stay.at_end, false) OR coalesce(last_place.at_end, false)
