@@ -99,6 +99,12 @@ def loopback() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def style() -> ModuleType:
+    """The module `style.py`: it finds words that the project does not use."""
+    return _load(ROOT / "tests" / "style.py")
+
+
+@pytest.fixture(scope="session")
 def release_mutations() -> ModuleType:
     """The module `release_mutations.py`: seeded damage to the files of a release."""
     return _load(ROOT / "tests" / "release_mutations.py")
