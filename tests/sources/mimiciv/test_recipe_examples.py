@@ -41,15 +41,17 @@ ALL = [case for cases in CASES.values() for case in cases]
 
 NOT_YET = {
     "ed/diagnosis", "ed/edstays", "ed/medrecon", "ed/pyxis", "ed/triage", "ed/vitalsign",
-    "hosp/admissions", "hosp/diagnoses_icd", "hosp/drgcodes", "hosp/hcpcsevents", "hosp/omr", "hosp/patients",
-    "hosp/poe", "hosp/poe_detail", "hosp/procedures_icd", "hosp/transfers",
     "icu/chartevents", "icu/datetimeevents", "icu/icustays", "icu/ingredientevents", "icu/inputevents",
     "icu/outputevents", "icu/procedureevents",
     "note/discharge", "note/discharge_detail", "note/radiology", "note/radiology_detail",
 }  # fmt: skip
 """Tables whose recipe has no example yet."""
-ONLY_SAVES_TIME = {"hosp/emar_detail": ["EMAR_INFUSION: WHERE in ') IS NOT NULL'"]}
-"""Parts of recipes that change no result: the statement reads fewer rows with them."""
+ONLY_SAVES_TIME = {
+    "hosp/emar_detail": ["EMAR_INFUSION: WHERE in ') IS NOT NULL'"],
+    # A code that a bill has once is its own first. 1.2 million rows take 0.38 s with it and 0.50 s without.
+    "hosp/diagnoses_icd": ["DIAGNOSIS: HAVING in 'HAVING count(*) > 1'"],
+}
+"""Parts of recipes that change no result: the statement reads or joins fewer rows with them."""
 
 
 @pytest.fixture(scope="module")

@@ -71,9 +71,9 @@ LEFT JOIN (
     SELECT
       admissions.*,
       died_in_hospital(deathtime, hospital_expire_flag, discharge_location)
-      AND CAST(dischtime AS DATE) = CAST(dod AS DATE) AS died_on_dod,
+      AND CAST(dischtime AS DATE) = CAST(q.dod AS DATE) AS died_on_dod,
       died_in_hospital(deathtime, hospital_expire_flag, discharge_location)
-      AND death_conflicts(deathtime, dischtime, dod)  AS conflict
+      AND death_conflicts(deathtime, dischtime, q.dod)  AS conflict
     FROM admissions
     JOIN (SELECT subject_id, min(dod) AS dod FROM patients GROUP BY subject_id) AS q USING (subject_id)
   ) AS a
