@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 PATIENT = {"subject_id": 5, "gender": "F", "anchor_age": 60, "anchor_year": 2150}
@@ -108,3 +109,42 @@ def test_a_day_that_is_the_day_of_death_is_not_after_it(build_rows: Callable[...
     events = build_rows(rows | {"hosp/hcpcsevents": billed}, standardise=True)
     assert "after_death" not in events.one(5, "HCPCS//99291")["flags"]
     assert "after_death" in events.one(5, "DISCHARGE//DIED")["flags"]
+
+
+def test_the_death_is_the_last_event_of_its_time(build_rows: Callable[..., Any]) -> None:
+    lab = {"labevent_id": 1, "subject_id": 5, "hadm_id": 51, "itemid": 50912, "charttime": "2150-03-06 11:30"}
+    rows = tables("2150-03-06", deathtime="2150-03-06 11:30", dischtime="2150-03-06 00:00", insurance="Private")
+    events = build_rows(rows | {"hosp/labevents": [lab]}, standardise=True)
+    codes = [e["code"] for e in events.of(5, time=datetime(2150, 3, 6, 11, 30))]
+    assert sorted(codes[:-3]) == ["INSURANCE//Private", "LAB//50912"]
+    assert codes[-3:] == ["DISCHARGE//DIED", "HOSPITAL_DEATH", "MEDS_DEATH"]
+
+
+def test_a_date_of_death_alone_is_after_everything_of_that_day(build_rows: Callable[..., Any]) -> None:
+    day = "2150-03-17"
+    lab = {"labevent_id": 1, "subject_id": 5, "itemid": 50912, "charttime": f"{day} 23:59"}
+    measured = {"subject_id": 5, "chartdate": day, "seq_num": 1, "result_name": "eGFR", "result_value": "60"}
+    rows = tables(day, hospital_expire_flag=0, discharge_location="HOSPICE")
+    events = build_rows(rows | {"hosp/labevents": [lab], "hosp/omr": [measured]}, standardise=True).of(5)
+    assert [e["code"] for e in events[-3:]] == ["LAB//50912", "OMR//eGFR", "MEDS_DEATH"]
+    assert (events[-1]["hadm_id"], events[-1]["flags"]) == (None, set())
+
+
+@pytest.mark.parametrize(
+    ("dod", "stay", "expected"),
+    [
+        ("2150-03-09", {"deathtime": "2150-03-06 04:10"}, "2150-03-06 04:10"),
+        ("2150-03-06", {}, "2150-03-06 12:00"),
+        ("2150-03-06", {"hospital_expire_flag": 0, "discharge_location": "HOME"}, "2150-03-06 23:59:59"),
+        (None, {"deathtime": "2150-03-06 04:10"}, "2150-03-06 04:10"),
+        (None, {"hospital_expire_flag": 0, "discharge_location": "HOME"}, None),
+    ],
+)
+def test_subjects_have_the_time_of_the_death(
+    build_rows: Callable[..., Any], dod: str | None, stay: dict[str, object], expected: str | None
+) -> None:
+    events = build_rows(tables(dod, **stay), standardise=True)
+    time = None if expected is None else datetime.fromisoformat(expected)
+    (subject,) = pq.read_table(events.dataset / "metadata" / "subjects.parquet").to_pylist()
+    assert subject["death_time"] == time
+    assert [e["time"] for e in events.of(5, "MEDS_DEATH")] == [time] * (time is not None)

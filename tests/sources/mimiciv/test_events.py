@@ -83,125 +83,12 @@ def test_nothing_of_an_event_is_an_empty_text(trajectories: Any) -> None:
 # patients ---------------------------------------------------------------------------------------------------
 
 
-def test_sex_and_period_have_no_time_and_come_first(trajectories: Any) -> None:
-    first, second = trajectories.of(SEPSIS)[:2]
-    is_(first, code="GENDER//F", time=None, available_time=None, flags=set(), source_table="hosp/patients")
-    is_(second, code="ANCHOR_YEAR_GROUP//2017 - 2019", time=None, hadm_id=None)
-
-
-def test_birth_is_the_first_day_of_anchor_year_less_anchor_age(trajectories: Any) -> None:
-    is_(
-        trajectories.one(SEPSIS, "MEDS_BIRTH"),
-        time="2086-01-01",
-        available_time="2086-01-01",
-        time_precision="year",
-        flags=set(),
-        attributes={"anchor_age": 66, "anchor_year": 2152},
-    )
-
-
-@pytest.mark.parametrize("patient", [SEPSIS, DIED, HOSPICE, OLDEST, CLINIC, OVERLAP, BORROWED, VISIT])
-def test_age_at_any_event_is_the_source_s_own(patient: int, trajectories: Any, handmade: ModuleType) -> None:
-    (row,) = [r for r in handmade.release_rows()["hosp/patients"] if r["subject_id"] == patient]
-    birth = trajectories.one(patient, "MEDS_BIRTH")["time"]
-    timed = [e["time"] for e in trajectories.of(patient) if e["time"] is not None][1:]
-    assert timed
-    for time in timed:
-        # Whole years since a birth on 1 January: the difference of the years.
-        assert time.year - birth.year == row["anchor_age"] + time.year - row["anchor_year"]
-
-
-def test_an_age_above_89_is_flagged(trajectories: Any) -> None:
-    is_(trajectories.one(OLDEST, "MEDS_BIRTH"), time="2080-01-01", flags={"age_top_coded"})
-    flagged = {e["subject_id"] for e in trajectories.events if "age_top_coded" in e["flags"]}
-    assert flagged == {OLDEST}
-
-
-def test_death_in_hospital_is_at_deathtime_and_the_last_event_of_its_time(trajectories: Any) -> None:
-    death = trajectories.one(DIED, "MEDS_DEATH")
-    is_(
-        death,
-        time="2139-11-07 18:22",
-        available_time="2139-11-07 18:22",
-        time_precision="minute",
-        flags=set(),
-    )
-    is_(death, hadm_id=DIED_HADM, attributes={}, numeric_value=None)
-    same_time = [e["code"] for e in trajectories.of(DIED, time=death["time"])]
-    assert same_time[-3:] == ["DISCHARGE//DIED", "HOSPITAL_DEATH", "MEDS_DEATH"]
-
-
-def test_a_date_of_death_alone_is_the_end_of_its_day(trajectories: Any) -> None:
-    is_(
-        trajectories.one(HOSPICE, "MEDS_DEATH"),
-        time="2128-03-17 23:59:59",
-        available_time="2128-03-17 23:59:59",
-        time_precision="day",
-        hadm_id=None,
-        flags=set(),
-    )
-    assert trajectories.of(HOSPICE)[-1]["code"] == "MEDS_DEATH"
-
-
-def test_nobody_else_died(trajectories: Any) -> None:
-    assert {e["subject_id"] for e in trajectories.events if e["code"] == "MEDS_DEATH"} == {DIED, HOSPICE}
-
-
 def admission(subject: int, hadm: int, start: str, end: str, **more: object) -> dict[str, object]:
     return {"subject_id": subject, "hadm_id": hadm, "admittime": start, "dischtime": end} | more
 
 
 def patient(subject: int, **more: object) -> dict[str, object]:
     return {"subject_id": subject, "gender": "F", "anchor_age": 50, "anchor_year": 2150} | more
-
-
-@pytest.mark.parametrize(
-    ("dod", "stay", "expected"),
-    [
-        # Hospital and registry name different days: the hospital's time counts, and the conflict is said.
-        (
-            "2150-03-09",
-            {"deathtime": "2150-03-07 04:10", "hospital_expire_flag": 1},
-            {
-                "time": "2150-03-07 04:10",
-                "time_precision": "minute",
-                "flags": {"death_conflict"},
-                "attributes": {"dod": "2150-03-09"},
-                "hadm_id": 20000001,
-            },
-        ),
-        # The admission says died, without a time of death: at the discharge of that day.
-        (
-            "2150-03-07",
-            {"hospital_expire_flag": 1},
-            {"time": "2150-03-07 09:30", "time_precision": "minute", "flags": set(), "hadm_id": 20000001},
-        ),
-        # She went home, and died on the same day: never before she left.
-        (
-            "2150-03-07",
-            {"hospital_expire_flag": 0},
-            {"time": "2150-03-07 23:59:59", "time_precision": "day", "flags": set(), "hadm_id": None},
-        ),
-        # No date of death in patients.
-        (
-            None,
-            {"deathtime": "2150-03-07 04:10", "hospital_expire_flag": 1},
-            {"time": "2150-03-07 04:10", "time_precision": "minute", "flags": set(), "hadm_id": 20000001},
-        ),
-    ],
-)
-def test_time_of_death(build_rows: Any, dod: str | None, stay: dict[str, Any], expected: dict[str, Any]) -> None:
-    built = build_rows(
-        {
-            "hosp/patients": [patient(1, dod=dod)],
-            "hosp/admissions": [admission(1, 20000001, "2150-03-01 10:00", "2150-03-07 09:30", **stay)],
-        }
-    )
-    death = built.one(1, "MEDS_DEATH")
-    is_(death, **expected)
-    is_(death, available_time=death["time"])
-    subjects = pq.read_table(built.dataset / "metadata" / "subjects.parquet").to_pylist()
-    assert [s["death_time"] for s in subjects] == [death["time"]]
 
 
 # admissions -------------------------------------------------------------------------------------------------
@@ -571,12 +458,6 @@ def test_an_admission_that_nobody_has_is_kept_and_flagged(trajectories: Any) -> 
 def test_events_without_an_admission_by_nature_get_none(trajectories: Any) -> None:
     for event in trajectories.of(CLINIC):
         is_(event, hadm_id=None)
-
-
-def test_a_patient_who_is_not_in_patients_is_kept_and_flagged(build_rows: Any) -> None:
-    built = build_rows({"hosp/patients": [patient(1)], "hosp/labevents": [lab(2, "2150-03-03 12:00")]})
-    is_(built.one(2, "LAB//50983"), flags={"available_assumed", "subject_unknown"}, numeric_value=140)
-    assert all("subject_unknown" not in e["flags"] for e in built.of(1))
 
 
 # microbiologyevents -----------------------------------------------------------------------------------------
