@@ -148,21 +148,6 @@ def test_a_discharge_without_a_place_keeps_its_event(trajectories: Any) -> None:
     )
 
 
-def test_a_discharge_before_the_admission_is_kept_and_flagged(build_rows: Any) -> None:
-    built = build_rows(
-        {
-            "hosp/patients": [patient(1)],
-            "hosp/admissions": [
-                admission(1, 20000001, "2150-03-04 10:00", "2150-03-03 09:00", admission_type="URGENT")
-            ],
-            "hosp/labevents": [lab(1, "2150-03-03 12:00", storetime="2150-03-03 12:30")],
-        }
-    )
-    is_(built.one(1, "ADMISSION//URGENT"), time="2150-03-04 10:00", flags=set())
-    is_(built.one(1, "DISCHARGE//UNKNOWN"), time="2150-03-03 09:00", flags={"end_before_start"})
-    is_(built.one(1, "LAB//50983"), hadm_id=None, flags=set())
-
-
 # Diagnoses, procedures, bills -------------------------------------------------------------------------------
 
 
@@ -284,22 +269,6 @@ def test_each_transfer_is_an_arrival_and_a_departure_with_its_care_unit(trajecto
     ]
 
 
-def test_a_visit_without_admission_has_no_hadm_id(trajectories: Any) -> None:
-    assert [e["code"] for e in trajectories.of(VISIT, "TRANSFER//")] == [
-        "TRANSFER//Emergency Department",
-        "TRANSFER//DISCHARGE",
-    ]
-    flags = {
-        "TRANSFER//Emergency Department": {"same_visit"},
-        "TRANSFER_OUT//Emergency Department": {"same_visit"},
-        "ED_DIAGNOSIS//ICD9CM//845.0": {"available_estimated", "code_unknown"},
-        "RADIOLOGY_NOTE//RR": {"available_assumed"},
-        "RADIOLOGY_DETAIL//exam_code//X7": {"available_assumed"},
-    }
-    for event in trajectories.of(VISIT):
-        is_(event, hadm_id=None, flags=flags.get(event["code"], set()))
-
-
 def test_a_change_of_service_names_the_one_before(trajectories: Any) -> None:
     is_(trajectories.one(SEPSIS, "SERVICE//OMED"), time="2153-04-11 23:59:30", attributes={})
     is_(
@@ -393,71 +362,6 @@ def test_a_number_too_large_for_the_column_is_kept_as_it_was_written(build_rows:
 def lab(subject: int, charttime: str | None, **more: object) -> dict[str, object]:
     row = {"labevent_id": 1, "subject_id": subject, "specimen_id": 1, "itemid": 50983, "charttime": charttime}
     return row | {"value": "140", "valuenum": 140} | more
-
-
-# Encounters -------------------------------------------------------------------------------------------------
-
-
-def test_results_of_the_emergency_department_belong_to_the_admission_they_led_to(trajectories: Any) -> None:
-    event = trajectories.one(SEPSIS, "LAB//50813", link_id=41000001)
-    assert event["time"] < trajectories.one(SEPSIS, "ADMISSION//EW EMER.")["time"]
-    is_(event, hadm_id=SEPSIS_HADM, flags={"hadm_inferred"})
-
-
-def test_a_given_admission_is_not_called_inferred(trajectories: Any) -> None:
-    is_(trajectories.one(SEPSIS, "LAB//50820"), hadm_id=SEPSIS_HADM, flags=set())
-
-
-@pytest.mark.parametrize(
-    ("time", "hadm_id", "flags"),
-    [
-        ("2160-02-03 07:00", 29000613, {"hadm_inferred"}),
-        ("2160-02-06 07:00", None, {"hadm_ambiguous"}),
-        ("2160-02-08 07:00", 29000613, {"hadm_inferred"}),
-        ("2160-02-20 07:00", None, set()),
-    ],
-)
-def test_admissions_that_overlap(trajectories: Any, time: str, hadm_id: int | None, flags: set[str]) -> None:
-    is_(trajectories.one(OVERLAP, "LAB//50983", time=at(time)), hadm_id=hadm_id, flags=flags)
-
-
-@pytest.mark.parametrize(
-    ("time", "hadm_id"),
-    [
-        ("2150-03-01 08:59", None),
-        ("2150-03-01 09:00", 20000001),  # registration
-        ("2150-03-04 10:00", 20000001),  # discharge
-        ("2150-03-04 10:01", None),
-    ],
-)
-def test_an_admission_lasts_from_registration_to_discharge_inclusive(
-    build_rows: Any, time: str, hadm_id: int | None
-) -> None:
-    stay = admission(1, 20000001, "2150-03-01 12:00", "2150-03-04 10:00", edregtime="2150-03-01 09:00")
-    built = build_rows(
-        {
-            "hosp/patients": [patient(1)],
-            "hosp/admissions": [stay],
-            "hosp/labevents": [lab(1, time, storetime=time)],
-        }
-    )
-    is_(built.one(1, "LAB//50983"), hadm_id=hadm_id, flags={"hadm_inferred"} if hadm_id else set())
-
-
-def test_the_admission_of_another_patient_is_removed_and_flagged(trajectories: Any) -> None:
-    event = trajectories.one(BORROWED, "LAB//51222")
-    is_(event, hadm_id=None, flags={"hadm_of_other_patient"}, numeric_value=14.2, time="2177-06-14 08:30")
-    assert "41000701" not in {str(e["link_id"]) for e in trajectories.of(SEPSIS)}
-
-
-def test_an_admission_that_nobody_has_is_kept_and_flagged(trajectories: Any) -> None:
-    is_(trajectories.one(BORROWED, "LAB//51265"), hadm_id=29999999, flags={"hadm_unknown"})
-    is_(trajectories.one(BORROWED, "LAB//51237"), hadm_id=29000727, flags=set(), unit=None)
-
-
-def test_events_without_an_admission_by_nature_get_none(trajectories: Any) -> None:
-    for event in trajectories.of(CLINIC):
-        is_(event, hadm_id=None)
 
 
 # microbiologyevents -----------------------------------------------------------------------------------------
