@@ -91,63 +91,6 @@ def patient(subject: int, **more: object) -> dict[str, object]:
     return {"subject_id": subject, "gender": "F", "anchor_age": 50, "anchor_year": 2150} | more
 
 
-# admissions -------------------------------------------------------------------------------------------------
-
-
-def test_an_admission_is_several_events_each_at_its_own_time(trajectories: Any) -> None:
-    events = [e for e in trajectories.of(SEPSIS) if e["source_table"] == "hosp/admissions"]
-    assert [(e["time"].isoformat(" ", "minutes"), e["code"]) for e in events] == [
-        ("2153-04-11 20:52", "ED_REGISTRATION"),
-        ("2153-04-11 23:58", "ADMISSION//EW EMER."),
-        ("2153-04-11 23:58", "RACE//WHITE"),
-        ("2153-04-11 23:58", "LANGUAGE//English"),
-        ("2153-04-11 23:58", "MARITAL_STATUS//WIDOWED"),
-        ("2153-04-12 02:41", "ED_OUT"),
-        ("2153-04-18 13:45", "INSURANCE//Medicare"),
-        ("2153-04-18 13:45", "DISCHARGE//HOME HEALTH CARE"),
-    ]
-    for event in events:
-        is_(event, hadm_id=SEPSIS_HADM, link_id=SEPSIS_HADM, source_key=SEPSIS_HADM, time_precision="minute")
-        is_(event, available_time=event["time"], flags={"same_visit"} if event["code"].startswith("ED_") else set())
-    assert events[1]["attributes"] == {"admission_location": "EMERGENCY ROOM"}
-    assert events[-1]["attributes"] == {"hospital_expire_flag": 0}
-
-
-def test_what_is_known_at_the_end_is_nowhere_before_it(trajectories: Any) -> None:
-    for event in trajectories.of(SEPSIS):
-        if event["source_table"] == "ed/diagnosis":
-            continue
-        if event["available_time"] is not None and event["available_time"] < at(SEPSIS_DISCHARGE):
-            said = f"{event['code']} {event['text_value']} {event['attributes']}"
-            for secret in ("HOME HEALTH CARE", "Medicare", "hospital_expire_flag", "DIAGNOSIS", "DRG"):
-                assert secret not in said
-
-
-def test_a_discharge_by_death_lies_at_the_death_though_dischtime_is_only_a_date(trajectories: Any) -> None:
-    is_(
-        trajectories.one(DIED, "DISCHARGE//DIED"),
-        time="2139-11-07 18:22",
-        available_time="2139-11-07 18:22",
-        flags={"discharge_at_death"},
-        attributes={"hospital_expire_flag": 1, "dischtime": "2139-11-07 00:00:00"},
-    )
-    is_(trajectories.one(DIED, "INSURANCE//Private"), time="2139-11-07 18:22")
-    is_(
-        trajectories.one(DIED, "HOSPITAL_DEATH"),
-        time="2139-11-07 18:22",
-        hadm_id=DIED_HADM,
-        link_id=DIED_HADM,
-    )
-
-
-def test_a_discharge_without_a_place_keeps_its_event(trajectories: Any) -> None:
-    is_(
-        trajectories.one(BORROWED, "DISCHARGE//UNKNOWN"),
-        time="2177-06-15 09:20",
-        attributes={"hospital_expire_flag": 0},
-    )
-
-
 # Diagnoses, procedures, bills -------------------------------------------------------------------------------
 
 
@@ -944,28 +887,6 @@ def test_a_line_that_cannot_be_read_costs_a_build_that_line_alone(
     account = result.ledger["hosp/labevents"]
     assert account.read == len(handmade.release_rows()["hosp/labevents"]) + 1
     assert account.rejected == {reason: 1, "no_time": 1}
-
-
-def test_a_row_rejected_is_seen_by_no_recipe(build_rows: Any) -> None:
-    """An admission without its time is rejected, so nothing else may be taken from it."""
-    stay = {
-        "subject_id": 1,
-        "hadm_id": 20000001,
-        "dischtime": "2150-03-04 10:00",
-        "deathtime": "2150-03-04 10:00",
-    }
-    built = build_rows(
-        {
-            "hosp/patients": [patient(1)],
-            "hosp/admissions": [stay],
-            "hosp/diagnoses_icd": [
-                {"subject_id": 1, "hadm_id": 20000001, "seq_num": 1, "icd_code": "I10", "icd_version": 10}
-            ],
-        }
-    )
-    assert [(r["reason"], r["hadm_id"]) for r in rejects(built.dataset, "admissions")] == [("no_time", 20000001)]
-    assert [r["reason"] for r in rejects(built.dataset, "diagnoses_icd")] == ["no_admission"]
-    assert {e["code"] for e in built.events} == {"GENDER//F", "MEDS_BIRTH"}
 
 
 # Metadata ---------------------------------------------------------------------------------------------------
