@@ -1,4 +1,4 @@
-"""What the rows of each table become: expected events written out by hand, for the hand-made release."""
+"""Properties of all events of the hand-made release, and the events of intensive care, written out by hand."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ MIMIC = packaged("mimiciv")
 
 SEPSIS, DIED, HOSPICE, OLDEST = 10900116, 10900234, 10900352, 10900471
 CLINIC, OVERLAP, BORROWED, VISIT = 10900598, 10900613, 10900727, 10900845
-SEPSIS_HADM, SEPSIS_STAY, DIED_HADM = 29000116, 39000116, 29000234
-SEPSIS_DISCHARGE = "2153-04-18 13:45"
+SEPSIS_HADM, SEPSIS_STAY = 29000116, 39000116
 
 LEFT = "INPUT_START", "INGREDIENT_START", "ICU_PROCEDURE_START", "DRUG_ORDER_START", "PHARMACY_START"
 RIGHT = "INPUT_END", "INGREDIENT_END", "ICU_PROCEDURE_END", "DRUG_ORDER_END", "PHARMACY_END"
@@ -80,14 +79,7 @@ def test_nothing_of_an_event_is_an_empty_text(trajectories: Any) -> None:
         assert all(value is not None and value != "" for value in event["attributes"].values()), event
 
 
-# patients ---------------------------------------------------------------------------------------------------
-
-
-def patient(subject: int, **more: object) -> dict[str, object]:
-    return {"subject_id": subject, "gender": "F", "anchor_age": 50, "anchor_year": 2150} | more
-
-
-# transfers, services, icustays ------------------------------------------------------------------------------
+# icustays ---------------------------------------------------------------------------------------------------
 
 
 def test_a_stay_in_intensive_care_starts_in_its_first_unit_and_ends_in_its_last(trajectories: Any) -> None:
@@ -95,104 +87,6 @@ def test_a_stay_in_intensive_care_starts_in_its_first_unit_and_ends_in_its_last(
     end = trajectories.one(SEPSIS, "ICU_END//Surgical Intensive Care Unit (SICU)")
     is_(start, time="2153-04-12 09:17:23", stay_id=SEPSIS_STAY, link_id=SEPSIS_STAY, attributes={})
     is_(end, time="2153-04-14 16:05:40", stay_id=SEPSIS_STAY, link_id=SEPSIS_STAY, attributes={})
-
-
-# Administrations --------------------------------------------------------------------------------------------
-
-
-def test_what_was_done_stands_in_the_code_so_that_no_dose_is_made_up(trajectories: Any) -> None:
-    assert [e["code"] for e in trajectories.of(SEPSIS, "EMAR//")] == [
-        "EMAR//Administered//CefTRIAXone",
-        "EMAR//Administered//Piperacillin-Tazobactam",
-        "EMAR//Administered//Piperacillin-Tazobactam",
-        "EMAR//Started//Heparin",
-        "EMAR//Not Given per Sliding Scale//Insulin",
-        "EMAR//Rate Change//Heparin",
-        "EMAR//Administered//Insulin",
-    ]
-    assert trajectories.of(OLDEST, "EMAR//Hold Dose//")
-
-
-def test_an_administration_is_known_when_stored(trajectories: Any) -> None:
-    is_(
-        trajectories.one(SEPSIS, "EMAR//Administered//CefTRIAXone"),
-        time="2153-04-12 01:12",
-        available_time="2153-04-12 01:13",
-        source_key=1,
-        attributes={"scheduletime": "2153-04-12 01:00:00", "pharmacy_id": 51000003},
-        flags=set(),
-    )
-    second = trajectories.one(SEPSIS, "EMAR//Administered//Piperacillin-Tazobactam", source_key=2)
-    assert "scheduletime" not in second["attributes"], "it was given when it was due"
-    third = trajectories.one(SEPSIS, "EMAR//Administered//Piperacillin-Tazobactam", source_key=3)
-    is_(third, available_time="2153-04-12 18:03", flags={"available_before_time"})
-
-
-def test_a_time_in_attributes_is_written_alike_whatever_stands_beside_it(build_rows: Any) -> None:
-    """Fractions of a second are shown where there are some, and nowhere else."""
-    times = ["2150-03-03 12:00:00", "2150-03-03 13:00:00.25"]
-    entries = [
-        {"subject_id": 1, "emar_seq": n, "charttime": "2150-03-03 14:00:00", "scheduletime": time}
-        for n, time in enumerate(times)
-    ]
-    rows = [entry | {"emar_id": f"1-{entry['emar_seq']}"} for entry in entries]
-    alone = build_rows({"hosp/patients": [patient(1)], "hosp/emar": rows[:1]})
-    both = build_rows({"hosp/patients": [patient(1)], "hosp/emar": rows})
-    found = [e["attributes"]["scheduletime"] for e in alone.of(1, "EMAR//") + both.of(1, "EMAR//")]
-    assert found[:2] == [times[0], times[0]]
-    assert found[2].rstrip("0") == times[1]
-
-
-def test_the_dose_due_and_the_dose_given_are_different_events(trajectories: Any) -> None:
-    due = trajectories.one(SEPSIS, "EMAR_DOSE//DUE//CefTRIAXone")
-    given = trajectories.one(SEPSIS, "EMAR_DOSE//Administered//CefTRIAXone")
-    for event in (due, given):
-        is_(event, time="2153-04-12 01:12", available_time="2153-04-12 01:13", numeric_value=1, unit="gm")
-        is_(event, hadm_id=SEPSIS_HADM, source_key=1)
-    assert due["attributes"] == {
-        "administration_type": "Standard Maintenance Medication",
-        "complete_dose_not_given": "No",
-        "will_remainder_of_dose_be_given": "No",
-    }
-    assert given["attributes"] == {
-        "parent_field_ordinal": "1.1",
-        "product_amount_given": "1",
-        "product_unit": "VIAL",
-        "product_code": "CEFX1F",
-        "product_description": "CefTRIAXone 1g Vial",
-        "product_description_other": "Given from floor stock",
-        "route": "IV",
-        "side": "Left",
-        "site": "arm",
-    }
-
-
-def test_a_masked_dose_stays_text_and_another_product_is_named(trajectories: Any) -> None:
-    event = trajectories.one(SEPSIS, "EMAR_DOSE//Administered//Piperacillin-Tazobactam", source_key=3)
-    is_(event, numeric_value=None, text_value="___", unit="g")
-    assert event["attributes"]["pharmacy_id"] == 51000099
-
-
-def test_a_dose_due_but_not_given_is_only_due(trajectories: Any) -> None:
-    assert [e["code"] for e in trajectories.of(SEPSIS, "EMAR_DOSE//", source_key=4)] == ["EMAR_DOSE//DUE//Insulin"]
-
-
-def test_a_running_infusion_has_its_rate(trajectories: Any) -> None:
-    start = trajectories.one(SEPSIS, "EMAR_INFUSION//Started//Heparin")
-    change = trajectories.one(SEPSIS, "EMAR_INFUSION//Rate Change//Heparin")
-    is_(start, time="2153-04-14 18:20", numeric_value=900, text_value=None, unit="units/hr")
-    is_(change, time="2153-04-15 00:40", numeric_value=None, text_value="1,050", unit="units/hr")
-    assert change["attributes"] == {
-        "prior_infusion_rate": "900",
-        "infusion_rate_adjustment": "Increase",
-        "infusion_rate_adjustment_amount": "150",
-        "infusion_complete": "N",
-        "completion_interval": "within 8 hours",
-        "new_iv_bag_hung": "Y",
-        "continued_infusion_in_other_location": "Y",
-        "restart_interval": "within 1 hour",
-    }
-    assert start["link_id"] == trajectories.one(SEPSIS, "PHARMACY_START//Heparin")["link_id"]
 
 
 # Intensive care ---------------------------------------------------------------------------------------------
@@ -383,21 +277,6 @@ def test_exact_duplicates_are_rejected_whole_and_one_stays(trajectories: Any, bu
             "warning": None,
         }
     assert [(r["reason"], r["result_name"]) for r in rejects(built, "omr")] == [("exact_duplicate", "BMI (kg/m2)")]
-
-
-@pytest.mark.parametrize(
-    ("table", "reason", "column", "value"),
-    [
-        ("labevents", "no_time", "specimen_id", 41000011),
-        ("poe_detail", "no_parent", "poe_id", f"{SEPSIS}-99"),
-        ("emar_detail", "no_parent", "emar_id", f"{SEPSIS}-99"),
-    ],
-)
-def test_rows_that_cannot_be_events_are_rejected_whole(
-    built: Path, table: str, reason: str, column: str, value: object
-) -> None:
-    (row,) = rejects(built, table)
-    assert (row["reason"], row["subject_id"], row[column]) == (reason, SEPSIS, value)
 
 
 def test_no_other_row_was_rejected(built: Path, handmade: ModuleType) -> None:
