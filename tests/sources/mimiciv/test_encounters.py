@@ -161,6 +161,6 @@ def test_no_event_of_a_visit_without_an_admission_has_one(build_rows: Callable[.
     assert flags == {
         "TRANSFER//Emergency Department": {"same_visit"},
         "TRANSFER_OUT//Emergency Department": {"same_visit"},
-        "DIAGNOSIS//ICD9CM//845.0": {"available_estimated", "code_unknown"},
+        "ED_DIAGNOSIS//ICD9CM//845.0": {"available_estimated", "code_unknown"},
         "RADIOLOGY_NOTE//RR": {"available_assumed"},
     }
