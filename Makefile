@@ -30,10 +30,11 @@ consumers: .envs/consumers/installed
 	.envs/docs/bin/pip install --quiet -e '.[docs]'
 	touch $@
 
-# Writes pages that are generated from the code and outputs of examples, then builds site/, where a broken link is an error.
+# Write the generated pages and the outputs of examples, then build site/. A broken link is an error. With -P, `import torch`
+# finds PyTorch and not tests/torch.
 docs: .venv/installed .envs/docs/installed
 	$(BIN)/python tests/generated_pages.py
-	$(BIN)/python tests/test_docs.py
+	$(BIN)/python -P tests/test_docs.py
 	NO_MKDOCS_2_WARNING=1 .envs/docs/bin/mkdocs build --strict --quiet
 
 SQL := src/ehrtraj/sources tests/sources/toy_source
