@@ -1,6 +1,6 @@
-"""Pages and tables of the documentation that are generated from the code.
+"""Generate the pages and tables of the documentation that follow from the code.
 
-To write them anew after a change: make docs
+`make docs` writes them again after a change.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TABLES_WITH_EXAMPLES = EXAMPLES.tables_with_examples(MIMIC)
 
 
 def rows_of(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [header, ("---",) * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines).replace("|  |", "| |")
 
@@ -39,7 +39,7 @@ def rows_of(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def settings() -> str:
-    """The table of settings."""
+    """Return the table of settings."""
     rows = []
     for declared in SETTINGS:
         what = declared.declared
@@ -62,7 +62,7 @@ def settings() -> str:
 
 
 def checks() -> str:
-    """The table of what `ehrtraj check` verifies."""
+    """Return the table of the checks of `ehrtraj check`."""
     return rows_of(("check", "what must hold", "of"), [(f"`{p.name}`", p.words, p.scope) for p in INVARIANTS.values()])
 
 
@@ -70,7 +70,7 @@ def checks() -> str:
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Every command with its full name, in the order of --help."""
+    """Yield every command with its full name, in the order of --help."""
     waiting = [("ehrtraj", typer.main.get_command(app))]
     while waiting:
         name, command = waiting.pop(0)
@@ -81,10 +81,10 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def cli() -> str:
-    """The reference of all commands."""
+    """Return the reference of all commands."""
     lines = [
         "# Commands\n",
-        "Every command with its arguments and options, generated from its `--help` (`make docs`).",
+        "All commands with their arguments and options. `make docs` generates this page from their `--help`.",
     ]
     for name, command in commands():
         lines += [f"\n## {name}\n", _help(command.help or "").rstrip(), "", _parameters(command).rstrip()]
@@ -92,7 +92,7 @@ def cli() -> str:
 
 
 def _help(text: str) -> str:
-    """A command's help: its examples as a block, its headings in bold."""
+    """Return the help of a command, with its examples as a block and its headings in bold."""
     text = re.sub(r"(?m)^\[bold\]Examples\[/bold\]\n(?:\n| .*\n?)+", _as_block, text.strip())
     return re.sub(r"\[/?bold\]", "**", text)
 
@@ -118,15 +118,15 @@ def _one_line(text: str | None) -> str:
 # Examples of recipes -------------------------------------------------------------------------------------------------
 
 _VALUES = ("numeric_value", "text_value", "unit")
-_OWN_COLUMNS = {"time", "code", *_VALUES, "available_time"}
+_SHOWN_COLUMNS = {"time", "code", *_VALUES, "available_time"}
 
 
 def examples(module: str) -> str:
-    """The examples of a module's recipes: rows in, events out."""
+    """Return the page of examples of a module: rows in, events out."""
     lines = [
         f"# Examples: {module}\n",
-        f"What rows of `{module}` become, by the [examples](recipes.md#examples) beside the recipes, from which this",
-        "page is generated (`make docs`). All values are invented.",
+        f"The events that rows of `{module}` become. `make docs` generates this page from the",
+        "[examples](recipes.md#examples) next to the recipes. All values are invented.",
     ]
     for table in TABLES_WITH_EXAMPLES:
         if table.startswith(f"{module}/"):
@@ -153,7 +153,7 @@ def _case(case: Any) -> str:
 
 def _event(event: Mapping[str, Any]) -> tuple[str, ...]:
     value = " ".join(_cell(event[name]) for name in _VALUES if name in event)
-    more = _pairs(event, {*_OWN_COLUMNS, "attributes"})
+    more = _pairs(event, {*_SHOWN_COLUMNS, "attributes"})
     attributes = _pairs(event.get("attributes", {}))
     return (
         _cell(event.get("time")),
@@ -169,7 +169,7 @@ def _pairs(values: Mapping[str, Any], without: set[str] = frozenset()) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A value as text of a table, without what Markdown or HTML would take for a sign of its own."""
+    """Return a value as text for a table cell, with the special characters of Markdown and HTML escaped."""
     text = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
     return re.sub(r"([\\`*_|<>#\[\]])", r"\\\1", " ".join(text.split()))
 
@@ -178,11 +178,11 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-# Where they are ------------------------------------------------------------------------------------------------------
+# Pages ---------------------------------------------------------------------------------------------------------------
 
 
 def _put(table: str, text: str) -> str:
-    """A page with a table in the place of that with the same first column."""
+    """Return a page in which a table replaces the table with the same first column."""
     first = re.escape(table.partition("|")[2].partition("|")[0])
     text, found = re.subn(rf"^\|{first}\|.*\n(?:\|.*\n)*", lambda _: table, text, flags=re.M)
     assert found == 1, f"the page has {found} tables that begin with {first}"
@@ -200,7 +200,7 @@ PAGES: dict[str, Callable[[str], str]] = {
         for module in dict.fromkeys(table.partition("/")[0] for table in TABLES_WITH_EXAMPLES)
     },
 }
-"""What each generated page should be, given the text of the page."""
+"""For each generated page, a function from its present text to the right text."""
 
 
 def main() -> None:
