@@ -1,4 +1,4 @@
-"""Task files that nobody would write by hand: each is an error that names the file and line, and none takes long."""
+"""Malicious task files: each causes an error that names the file and line, and none takes long."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LABEL = "    label: death"
 
 
 def laughs(levels: int, each: int = 10) -> str:
-    """Lists of lists by aliases: each**levels words in a few lines."""
+    """Return nested lists of aliases, which expand to each**levels words from a few lines."""
     lines = ["metadata:\n  - &a0 ['" + "ha" * 10 + "']\n"]
     lines += [f"  - &a{n} [{', '.join([f'*a{n - 1}'] * each)}]\n" for n in range(1, levels)]
     return "".join(lines)
@@ -59,9 +59,9 @@ def many_windows(count: int) -> str:
 
 
 HOSTILE: dict[str, tuple[str, str, int, str]] = {
-    "an alias as a key": ("metadata:\n  a: &a [1]\n  ? *a\n  : 2\n", "", 2, "a key must be a word"),
-    "a key of aliases": (laughs(9) + "  - ? *a8\n    : 1\n", "", 7, "aliases make this too large"),
-    "aliases of aliases": (laughs(30), "", 7, "aliases make this too large"),
+    "an alias as a key": ("metadata:\n  a: &a [1]\n  ? *a\n  : 2\n", "", 2, "a key must be a text"),
+    "a key of aliases": (laughs(9) + "  - ? *a8\n    : 1\n", "", 7, "too large with its aliases expanded"),
+    "aliases of aliases": (laughs(30), "", 7, "too large with its aliases expanded"),
     "a long text, many times": (
         "metadata:\n  - &a '" + "x" * 20_000 + "'\n  - [" + ", ".join(["*a"] * 40) + "]\n", "", 3, "too large",
     ),
@@ -69,7 +69,7 @@ HOSTILE: dict[str, tuple[str, str, int, str]] = {
         "metadata:\n  a0: &a0 {x: 1}\n" + "".join(
             f"  a{n}: &a{n}\n    <<: [{', '.join([f'*a{n - 1}'] * 20)}]\n" for n in range(1, 30)), "", 0, "",
     ),
-    "an alias inside of itself": ("metadata: &a [*a]\n", "", 1, "an alias inside of what it stands for"),
+    "an alias inside of itself": ("metadata: &a [*a]\n", "", 1, "an alias refers to a value that contains it"),
     "an alias of nothing": ("metadata: *a\n", "", 1, "found undefined alias"),
     "deep lists": ("metadata: " + "[" * 5000 + "]" * 5000 + "\n", "", 1, "more than 20 levels"),
     "deep mappings": ("metadata: " + "{a: " * 5000 + "}" * 5000 + "\n", "", 1, "more than 20 levels"),
@@ -79,24 +79,26 @@ HOSTILE: dict[str, tuple[str, str, int, str]] = {
     "a huge integer": (DEATH, f"  death: {{ code: X, value_min: {'9' * 5000} }}\n", 4, "40 digits"),
     "a large integer": (DEATH, f"  death: {{ code: X, value_min: {'9' * 41} }}\n", 4, "40 digits"),
     "an integer of base 60": (DEATH, "  death: { code: X, value_min: " + "1" + ":59" * 3000 + " }\n", 4, "40 digits"),
-    "no number": (DEATH, "  death: { code: X, value_min: .nan }\n", 4, "value_min must be a number"),
-    "a text for a truth": (DEATH, "  death: { code: X, value_min_inclusive: 'False' }\n", 4, "must be True or False"),
+    "not a number": (DEATH, "  death: { code: X, value_min: .nan }\n", 4, "value_min must be a number"),
+    "a text for a boolean": (DEATH, "  death: { code: X, value_min_inclusive: 'False' }\n", 4, "must be True or False"),
     "a tag for Python": ("metadata: !!python/object/apply:os.system [ls]\n", "", 1, "tags such as"),
     "a tag that does not fit": ("metadata: !!int x\n", "", 1, "tags such as"),
-    "no character": ('metadata: "\\U00110000"\n', "", 1, "not YAML"),
+    "not a character": ('metadata: "\\U00110000"\n', "", 1, "invalid YAML"),
     "half a character": (DEATH, '  death: { code: "\\ud800" }\n', 4, "half of a surrogate pair"),
     "a control character": (DEATH, "  death: { code: \x07 }\n", 4, "special characters are not allowed"),
     "two documents": ("metadata: 1\n---\n", "", 2, "but found another document"),
     "a list of lists of codes": (DEATH, "  death: { code: { any: [[A], {B: C}] } }\n", 4, "code must be"),
     "a list as a label": ("    label: death", "    label: [death]", 18, "there is no predicate"),
-    "a list as a bound": (END, "    end: [start, 24h]\n", 9, "end must be a word"),
-    "a mapping as a column": (DEATH, "  death: { code: X, other_cols: { unit: [a] } }\n", 4, "unit must be a word"),
-    "a name of a column": (DEATH, DEATH + "  subject_id: { code: X }\n", 5, "cannot name a predicate"),
-    "a name for any event": (DEATH, DEATH + "  _ANY_EVENT: { code: X }\n", 5, "cannot name a predicate"),
-    "a name that is a pattern": (DEATH, DEATH + "  ^.*$: { code: X }\n", 5, "cannot name a predicate"),
+    "a list as a bound": (END, "    end: [start, 24h]\n", 9, "end must be a short text"),
+    "a mapping as a column": (
+        DEATH, "  death: { code: X, other_cols: { unit: [a] } }\n", 4, "unit must be a short text",
+    ),
+    "a name of a column": (DEATH, DEATH + "  subject_id: { code: X }\n", 5, "not a valid name of a predicate"),
+    "a name for any event": (DEATH, DEATH + "  _ANY_EVENT: { code: X }\n", 5, "not a valid name of a predicate"),
+    "a name that is a pattern": (DEATH, DEATH + "  ^.*$: { code: X }\n", 5, "not a valid name of a predicate"),
     "long days": (END, "    end: start + 999999999999d\n", 9, "is longer than 100 years"),
     "endless days": (END, f"    end: start + {'9' * 280}d\n", 9, "is longer than 100 years"),
-    "days without end": (END, f"    end: start + {'9' * 200_000}\n", 9, "end must be a word"),
+    "days without end": (END, f"    end: start + {'9' * 200_000}\n", 9, "end must be a short text"),
     "a large count": (LABEL, f"    has: {{ death: (1, {'9' * 30}) }}\n{LABEL}", 18, "(least, most)"),
     "a huge count": (LABEL, f"    has: {{ death: (1, {'9' * 5000}) }}\n{LABEL}", 18, "(least, most)"),
     "1,000 predicates": (DEATH, many_predicates(1_000), 503, "1,002 predicates are too many: the maximum is 500"),
@@ -108,27 +110,27 @@ HOSTILE: dict[str, tuple[str, str, int, str]] = {
     ),
     "a long circle": (
         DEATH, "  death: { expr: 'or(a0, a0)' }\n" + "".join(
-            f"  a{n}: {{ expr: 'or(a{(n + 1) % 400}, admission)' }}\n" for n in range(400)), 0, "is made of itself",
+            f"  a{n}: {{ expr: 'or(a{(n + 1) % 400}, admission)' }}\n" for n in range(400)), 0, "refers to itself",
     ),
     "a long list of nothing": (DEATH, f"  death: {{ expr: 'or({'a, ' * 20_000}b)' }}\n", 4, "there is no predicate a"),
-    "much of nothing": (GOOD, "x" * 100_000, 0, "it is not a task file"),
-    "nothing": (GOOD, "", 0, "it is not a task file"),
+    "much of nothing": (GOOD, "x" * 100_000, 0, "is not a task file"),
+    "nothing": (GOOD, "", 0, "is not a task file"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_task_is_an_error_that_names_the_line(kind: str) -> None:
+def test_the_error_of_a_malicious_task_names_the_line(kind: str) -> None:
     old, new, line, message = HOSTILE[kind]
     text = GOOD.replace(old, new) if old in GOOD else old + GOOD
     with pytest.raises(TaskError) as raised:
         parse_task(Path("mine.yaml"), text)
-    said = str(raised.value)
-    assert said.startswith(f"mine.yaml, line {line}: " if line else "mine.yaml"), said
-    assert message in said
-    assert len(said) < 600
+    actual = str(raised.value)
+    assert actual.startswith(f"mine.yaml, line {line}: " if line else "mine.yaml"), actual
+    assert message in actual
+    assert len(actual) < 600
 
 
-def test_what_is_large_but_may_be_is_read(built: Path) -> None:
+def test_large_but_valid_tasks_are_read(built: Path) -> None:
     chain = "".join(f"  a{n}: {{ expr: 'or(a{n + 1}, a{n + 1})' }}\n" for n in range(490)) + "  a490: { code: X }\n"
     assert len(parse_task(Path("mine.yaml"), GOOD.replace(DEATH, DEATH + chain)).predicates) == 493
     far = GOOD.replace("24h", "36525 days").replace("30 days", "36525d")
@@ -141,7 +143,7 @@ def test_what_is_large_but_may_be_is_read(built: Path) -> None:
 NO_FILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a folder": (lambda path: path.mkdir(), "mine.yaml is a folder"),
     "a pipe": (lambda path: os.mkfifo(path), "mine.yaml is not a regular file"),
-    "a dangling link": (lambda path: path.symlink_to("gone"), "it is a link to gone, which does not exist"),
+    "a dangling link": (lambda path: path.symlink_to("missing"), "it is a link to missing, which does not exist"),
     "UTF-16": (lambda path: path.write_text(GOOD, encoding="utf-16"), "mine.yaml, line 1: not UTF-8"),
     "a NUL": (lambda path: path.write_text("a\n\0"), "mine.yaml, line 2: a NUL"),
     "large": (lambda path: path.write_text("#" * 300_000), "mine.yaml is too large"),
@@ -149,19 +151,19 @@ NO_FILE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("kind", NO_FILE)
-def test_what_is_no_task_file_is_named(kind: str, tmp_path: Path) -> None:
+def test_the_error_for_a_path_that_is_not_a_task_file_names_it(kind: str, tmp_path: Path) -> None:
     make, message = NO_FILE[kind]
     make(tmp_path / "mine.yaml")
     with pytest.raises(TaskError, match=message):
         find_task(tmp_path / "mine.yaml")
 
 
-def test_what_only_the_dataset_shows_to_be_wrong_names_file_and_line(built: Path) -> None:
+def test_errors_found_with_the_dataset_name_file_and_line(built: Path) -> None:
     dataset = ehrtraj.open(built)
     for new, message in (
         ("{ code: X, other_cols: { colour: red } }", "events have no column colour"),
-        ("{ code: { regex: '(' } }", "no regular expression"),
-        ("{ code: { regex: '(a{1000}){1000}' } }", "no regular expression"),
+        ("{ code: { regex: '(' } }", "not a valid regular expression"),
+        ("{ code: { regex: '(a{1000}){1000}' } }", "not a valid regular expression"),
         ("{ code: DERIVED//NONE }", "no derived code"),
     ):
         task = parse_task(Path("my/mine.yaml"), GOOD.replace("{ code: MEDS_DEATH }", new))
@@ -181,7 +183,10 @@ PIECES = [
 
 
 def try_tasks(mutated: Callable[..., bytes], seed: int, count: int, folder: Path, dataset: Dataset) -> tuple[int, int]:
-    """Read mutated tasks, label with those that can be read; the number of both. Anything but our errors is raised."""
+    """Read mutated tasks, and label with some of those that are valid; return the number of both.
+
+    Errors other than ours are raised.
+    """
     chance = random.Random(seed)
     sources = [GOOD, *(task_text(name) for name in ready_tasks())]
     path, read, labelled = folder / "mine.yaml", 0, 0
@@ -199,7 +204,7 @@ def try_tasks(mutated: Callable[..., bytes], seed: int, count: int, folder: Path
     return read, labelled
 
 
-def test_only_our_errors_come_of_mutated_tasks(tmp_path: Path, built: Path, mutations: ModuleType) -> None:
+def test_mutated_tasks_raise_only_our_errors(tmp_path: Path, built: Path, mutations: ModuleType) -> None:
     count = int(os.environ.get("EHRTRAJ_FUZZ_TASKS", "200"))
     read, labelled = try_tasks(mutations.mutated, 12, count, tmp_path, ehrtraj.open(built))
     assert read > count // 20 and labelled

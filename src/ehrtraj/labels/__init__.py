@@ -1,4 +1,4 @@
-"""Labels for prediction: task files in the language of ACES, read over a dataset."""
+"""Labels for prediction: read task files in the ACES task language, and evaluate them on a dataset."""
 
 from ehrtraj.labels.derive import derived_events
 from ehrtraj.labels.errors import TaskError

@@ -1,4 +1,7 @@
-"""Events that no code of a dataset shows, worked out by SQL: a source's `derived.csv` lists the file of each code."""
+"""Derived events, which have no code in a dataset and are computed with SQL.
+
+`derived.csv` of a source lists the SQL file of each derived code.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +29,18 @@ SCHEMA: dict[str, Any] = {
 
 
 def recipes(source: Source) -> dict[str, str]:
-    """For each derived code, the SQL file that gives it.
+    """Return the SQL file of each derived code.
 
     Args:
-        source: in whose folder of tasks the files are.
+        source: source whose folder of tasks contains the files.
     """
     return {line["code"]: line["recipe"] for line in read_lines(source.tasks / _LIST)}
 
 
 def derivable(dataset: Dataset) -> tuple[str, ...]:
-    """The codes that can be derived from a dataset's events.
+    """Return the codes that can be derived from the events of a dataset.
 
-    There are none where it was built with a source of the user's own whose folder is not there any more.
+    There are none if the dataset was built with a custom source whose folder no longer exists.
     """
     try:
         return tuple(recipes(source_of(dataset.layout.manifest)))
@@ -46,41 +49,41 @@ def derivable(dataset: Dataset) -> tuple[str, ...]:
 
 
 def derived_events(dataset: Dataset, codes: Collection[str]) -> pl.DataFrame:
-    """Events of derived codes, of all patients of a dataset.
+    """Compute the events of derived codes for all patients of a dataset.
 
-    To have ACES itself read a task that uses them, write them to its file of events.
+    To evaluate a task that uses derived codes with ACES itself, add these events to its file of events.
 
     Args:
-        dataset: that they are worked out from.
-        codes: such as `DERIVED//KDIGO_AKI`.
+        dataset: dataset from whose events they are computed.
+        codes: codes such as `DERIVED//KDIGO_AKI`.
 
     Returns:
-        `subject_id`, `time`, `code`, `numeric_value` (float32), by patient and time.
+        Frame with `subject_id`, `time`, `code`, `numeric_value` (float32), sorted by patient and time.
 
     Raises:
-        TaskError: if there is no such code.
+        TaskError: if there is no such derived code.
     """
     return pl.concat([pl.DataFrame(schema=SCHEMA), *(derive(dataset, file, codes) for file in dataset.files)])
 
 
 def derive(dataset: Dataset, file: DataFile, codes: Collection[str]) -> pl.DataFrame:
-    """Events of derived codes of one file; see `derived_events`."""
+    """Compute the events of derived codes for one data file; see `derived_events`."""
     source = source_of(dataset.layout.manifest)
     known = recipes(source)
     unknown = sorted(set(codes) - known.keys())
     if unknown:
-        raise TaskError(f"there is no derived code {', '.join(unknown)}: there are {', '.join(known)}")
+        raise TaskError(f"there is no derived code {', '.join(unknown)}: the derived codes are {', '.join(known)}")
     names = sorted({known[code] for code in codes})
     parts = [_run(name, source, dataset, file) for name in names]
-    found = pl.concat([pl.DataFrame(schema=SCHEMA), *parts])
-    return found.filter(pl.col("code").is_in(list(codes))).sort("subject_id", "time", "code")
+    derived = pl.concat([pl.DataFrame(schema=SCHEMA), *parts])
+    return derived.filter(pl.col("code").is_in(list(codes))).sort("subject_id", "time", "code")
 
 
 def _run(name: str, source: Source, dataset: Dataset, file: DataFile) -> pl.DataFrame:
-    listed = {path.stem: path for path in source.tasks.glob("*.csv") if path.name != _LIST}
-    tables = {table: pl.DataFrame(read_lines(path)) for table, path in sorted(listed.items())}
+    lists = {path.stem: path for path in source.tasks.glob("*.csv") if path.name != _LIST}
+    tables = {table: pl.DataFrame(read_lines(path)) for table, path in sorted(lists.items())}
     sql = (source.tasks / name).read_text(encoding="utf-8")
-    found = run_sql(sql, [file.path], {"subjects": dataset.patients_of(file), **tables}, None, chosen=True)
-    if not set(SCHEMA) <= set(found.columns):
-        raise RecipeError(f"tasks/{name} gives {', '.join(found.columns)}: it must give {', '.join(SCHEMA)}")
-    return found.select(pl.col(column).cast(kind) for column, kind in SCHEMA.items())
+    result = run_sql(sql, [file.path], {"subjects": dataset.patients_of(file), **tables}, None, chosen=True)
+    if not set(SCHEMA) <= set(result.columns):
+        raise RecipeError(f"tasks/{name} returns {', '.join(result.columns)}: it must return {', '.join(SCHEMA)}")
+    return result.select(pl.col(column).cast(kind) for column, kind in SCHEMA.items())

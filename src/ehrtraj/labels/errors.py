@@ -1,4 +1,4 @@
-"""What can be wrong with a task."""
+"""The error for invalid tasks."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from ehrtraj.errors import SettingsError
 
 
 class TaskError(SettingsError):
-    """A task file that cannot be read, or asks for what this reader of ACES' language does not do."""
+    """A task file cannot be read, or uses a part of the ACES task language that is not supported."""

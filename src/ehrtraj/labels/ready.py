@@ -1,4 +1,4 @@
-"""The tasks that come with a source, and the files beside them."""
+"""The predefined tasks of a source."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ehrtraj.sources.source import Source, find_source
 
 
 def _files(source: Source | None) -> dict[str, Path]:
-    """The files of a source's tasks, by the task's name."""
+    """Return the task files of a source, by the name of the task."""
     folder = (source or find_source()).tasks
     return {file.stem: file for file in (sorted(folder.iterdir()) if folder.is_dir() else ()) if file.suffix == ".yaml"}
 
 
 def ready_tasks(source: Source | None = None) -> dict[str, Task]:
-    """The tasks that come with a source, by name.
+    """Return the predefined tasks of a source, by name.
 
     Args:
-        source: whose tasks; by default the first that comes with the package.
+        source: the source; by default the first one in the package.
     """
     return {
         name: parse_task(Path(file.name), file.read_text(encoding="utf-8")) for name, file in _files(source).items()
@@ -32,38 +32,38 @@ def ready_tasks(source: Source | None = None) -> dict[str, Task]:
 
 
 def task_text(name: str, source: Source | None = None) -> str:
-    """The file of a ready task, as it stands.
+    """Return the unchanged file of a predefined task.
 
     Args:
-        name: of the task.
-        source: whose tasks; by default the first that comes with the package.
+        name: name of the task.
+        source: the source; by default the first one in the package.
 
     Raises:
-        SettingsError: if there is none of this name.
+        SettingsError: if there is no predefined task with this name.
     """
     files = _files(source)
     if name not in files:
-        raise SettingsError(f"there is no ready task '{name}': there are {', '.join(files)}")
+        raise SettingsError(f"there is no predefined task '{name}': the predefined tasks are {', '.join(files)}")
     return files[name].read_text(encoding="utf-8")
 
 
-def find_task(given: str | Path, source: Callable[[], Source] = find_source) -> Task:
-    """Read a task: a file, or the name of one that comes with a source.
+def find_task(name_or_path: str | Path, source: Callable[[], Source] = find_source) -> Task:
+    """Read a task from a file, or a predefined task by name.
 
     Args:
-        given: the file or the name.
-        source: returns the source whose tasks to look for; it is not asked for a file.
+        name_or_path: path of the file, or name of the predefined task.
+        source: returns the source of the predefined tasks; it is not called for a file.
 
     Raises:
-        TaskError: if there is none, or it cannot be understood.
+        TaskError: if there is no such task, or it is invalid.
     """
-    path = Path(given).expanduser()
+    path = Path(name_or_path).expanduser()
     if path.suffix not in (".yaml", ".yml"):
-        ready = ready_tasks(source())
-        if str(given) in ready:
-            return ready[str(given)]
+        predefined = ready_tasks(source())
+        if str(name_or_path) in predefined:
+            return predefined[str(name_or_path)]
         raise TaskError(
-            f"'{given}' is no ready task and no .yaml file. Ready tasks: {', '.join(ready)}. "
-            "`ehrtraj tasks NAME > mine.yaml` gives one to change"
+            f"'{name_or_path}' is neither a predefined task nor a .yaml file. Predefined tasks: "
+            f"{', '.join(predefined)}. To modify one, save it with `ehrtraj tasks NAME > mine.yaml`"
         )
     return parse_task(path, read_text_file(path, "the task file", TaskError, MOST_BYTES))

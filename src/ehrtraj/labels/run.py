@@ -1,4 +1,4 @@
-"""Label a dataset by a task: from its files to a file of labels."""
+"""Label a dataset for a task, from its data files to a file of labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ehrtraj.labels.derive import derivable
 from ehrtraj.labels.predicates import Predicates
 from ehrtraj.labels.ready import find_task
 from ehrtraj.labels.task import Task
-from ehrtraj.labels.windows import PATIENTS_AT_ONCE, Axis, Found, settle
+from ehrtraj.labels.windows import PATIENTS_AT_ONCE, Axis, Predictions, evaluate_task
 from ehrtraj.paths import check_target
 from ehrtraj.sources.source import source_of
 from ehrtraj.storage.files import private_files
@@ -36,11 +36,12 @@ class Labels:
     """Labels of one task.
 
     Attributes:
-        task: what was asked.
-        table: a row for each prediction, by patient and time: `subject_id`, `prediction_time`, `boolean_value`.
-        splits: for each split its `labels`, `positives` and `patients` (with a label).
-        unseen: predicates of the task that name no code of the dataset.
-        early: labels whose window begins before the prediction time: what they count may be known by then.
+        task: the task.
+        table: one row per prediction, sorted by patient and time: `subject_id`, `prediction_time`, `boolean_value`.
+        splits: for each split, its number of `labels`, `positives` and `patients` (with a label).
+        unseen: predicates of the task that match no code in the dataset.
+        early: number of labels whose window begins before the prediction time, so that the events that decide them may
+            already be known at that time.
     """
 
     task: Task
@@ -50,17 +51,17 @@ class Labels:
     early: int
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the table as Parquet in MEDS' LabelSchema, readable by the user alone.
+        """Write the table as Parquet in MEDS' LabelSchema. Only the user can read the file.
 
         Raises:
-            OutputError: if the file is there already, or cannot be written.
+            OutputError: if the file exists and `overwrite` is False, or it cannot be written.
         """
         path = Path(path).expanduser()
         check_output(path, overwrite=overwrite)
         table = meds.LabelSchema.align(self.table.to_arrow())
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            # It takes less than a second, and Ctrl-C waits: pyarrow would leave what it has begun.
+            # Ctrl-C waits less than a second until the file is written: pyarrow would leave a partial file.
             with private_files(), interrupt.held():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 pq.write_table(table, temporary, compression="zstd")
@@ -76,18 +77,18 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """Check that labels may be written to a file.
 
     Raises:
-        OutputError: if it is there already, unless labels are in it and it shall be replaced; if it is a link, or in a
+        OutputError: if the file exists, unless it contains labels and `overwrite` is True; if it is a link, or inside a
             dataset; or if its folder cannot be written to.
     """
     check_target(path, overwrite=overwrite)
     refuse_link(path)
     refuse_in_dataset(path)
-    if path.exists() and not _holds_labels(path):
+    if path.exists() and not _contains_labels(path):
         raise OutputError(f"{path} is not a file of labels, so --overwrite does not replace it: give another --output")
 
 
-def _holds_labels(path: Path) -> bool:
-    """Whether a file is Parquet with the columns of MEDS' LabelSchema that labels of ours have."""
+def _contains_labels(path: Path) -> bool:
+    """Whether a file is Parquet with those columns of MEDS' LabelSchema that `Labels.write` writes."""
     try:
         return set(_SCHEMA) <= set(pq.read_schema(path).names)
     except (OSError, pa.ArrowException):
@@ -97,60 +98,60 @@ def _holds_labels(path: Path) -> bool:
 def label(
     dataset: Dataset, task: str | Path | Task, *, progress: Callable[[int, int], None] = lambda done, of: None
 ) -> Labels:
-    """Label the patients of a dataset.
+    """Label the patients of a dataset for a prediction task.
 
-    A label says what happened after `prediction_time`. What may be used to predict it is what was known then:
-    `dataset[subject_id].as_of(prediction_time)`, whatever the task's windows say.
+    A label records what happened after `prediction_time`. To predict it without leakage, use only what was known at
+    that time, `dataset[subject_id].as_of(prediction_time)`, regardless of the windows of the task.
 
     Args:
-        dataset: all of one, or what `filter` and `sample` choose of it.
-        task: name of a ready task, a .yaml file in ACES' language, or a task that was read already.
-        progress: is told the number of files done, and of all.
+        dataset: a dataset, or a selection of its patients with `filter` or `sample`.
+        task: name of a predefined task, a .yaml file in the ACES task language, or a parsed task.
+        progress: receives the number of files processed, and the number of all files.
 
     Raises:
         TaskError: if the task cannot be read.
         DatasetError: if a data file cannot be read.
     """
-    asked = task if isinstance(task, Task) else find_task(task, partial(source_of, dataset.layout.manifest))
-    predicates = Predicates(asked, dataset.codes["code"], derivable(dataset))
+    parsed = task if isinstance(task, Task) else find_task(task, partial(source_of, dataset.layout.manifest))
+    predicates = Predicates(parsed, dataset.codes["code"], derivable(dataset))
     files, parts, early = dataset.files, [pl.DataFrame(schema=_SCHEMA)], 0
     progress(0, len(files))
     for done, file in enumerate(files, start=1):
         bounds = _bounds(dataset.patients_of(file))
-        for found in _settled(asked, predicates.count(predicates.read(dataset, file)), bounds):
-            parts.append(_frame(found))
-            early += int((found.label_starts < found.prediction_times).sum())
+        for predictions in _evaluate_batches(parsed, predicates.count(predicates.read(dataset, file)), bounds):
+            parts.append(_frame(predictions))
+            early += int((predictions.label_starts < predictions.prediction_times).sum())
         progress(done, len(files))
     table = pl.concat(parts).sort("subject_id", "prediction_time", maintain_order=True)
-    return Labels(asked, table, _by_split(dataset, table), tuple(predicates.unseen), early)
+    return Labels(parsed, table, _by_split(dataset, table), tuple(predicates.unseen), early)
 
 
 def _bounds(patients: pl.DataFrame) -> pl.DataFrame:
-    """First and last time of each patient's record, microseconds."""
+    """Return the first and last time of each patient's record, in microseconds."""
     times = (pl.col(f"{name}_time").dt.epoch("us").fill_null(0).alias(name) for name in ("first", "last"))
     return patients.select("subject_id", *times).sort("subject_id")
 
 
-def _settled(task: Task, counts: pl.DataFrame, bounds: pl.DataFrame) -> Iterator[Found]:
+def _evaluate_batches(task: Task, counts: pl.DataFrame, bounds: pl.DataFrame) -> Iterator[Predictions]:
     for at in range(0, bounds.height, PATIENTS_AT_ONCE):
-        some = bounds.slice(at, PATIENTS_AT_ONCE)
-        rows = counts.join(some, on="subject_id", how="semi", maintain_order="left")
-        yield settle(task, Axis(rows, some))
+        batch = bounds.slice(at, PATIENTS_AT_ONCE)
+        rows = counts.join(batch, on="subject_id", how="semi", maintain_order="left")
+        yield evaluate_task(task, Axis(rows, batch))
 
 
-def _frame(found: Found) -> pl.DataFrame:
+def _frame(predictions: Predictions) -> pl.DataFrame:
     columns = {
-        "subject_id": found.subject_ids,
-        "prediction_time": found.prediction_times,
-        "boolean_value": found.counts > 0,
+        "subject_id": predictions.subject_ids,
+        "prediction_time": predictions.prediction_times,
+        "boolean_value": predictions.counts > 0,
     }
     return pl.DataFrame(columns).with_columns(pl.col("prediction_time").cast(pl.Datetime("us")))
 
 
 def _by_split(dataset: Dataset, table: pl.DataFrame) -> pl.DataFrame:
-    counted = table.join(dataset.subjects.select("subject_id", "split"), on="subject_id", how="left")
+    labels = table.join(dataset.subjects.select("subject_id", "split"), on="subject_id", how="left")
     return (
-        counted.group_by("split")
+        labels.group_by("split")
         .agg(
             labels=pl.len(),
             positives=pl.col("boolean_value").sum(),

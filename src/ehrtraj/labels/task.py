@@ -1,4 +1,4 @@
-"""What a task asks for: predicates, a trigger, windows around it; ACES' words for it."""
+"""The parts of a task, with the names that ACES uses: predicates, a trigger, and windows around it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ TRIGGER = "trigger"
 
 @dataclass(frozen=True)
 class CodePredicate:
-    """Events of some codes, with a number within bounds.
+    """A predicate that matches events with certain codes and a number within bounds.
 
     Attributes:
-        name: of the predicate.
-        line: of the task file.
-        codes: any of these.
-        regex: or what matches this, in the syntax of Rust's regex crate (polars').
-        value_min: least numeric_value; None is no bound.
-        value_max: greatest numeric_value; None is no bound.
-        min_inclusive: whether `value_min` itself is within.
-        max_inclusive: whether `value_max` itself is within.
-        other: further columns of events and the text that each must hold.
+        name: name of the predicate.
+        line: its line in the task file.
+        codes: codes, of which the event must have one.
+        regex: regular expression that the code must match instead, in the syntax of Rust's regex crate (polars').
+        value_min: lower bound of numeric_value, or None.
+        value_max: upper bound of numeric_value, or None.
+        min_inclusive: whether `value_min` itself matches.
+        max_inclusive: whether `value_max` itself matches.
+        other: further columns of events, with the text that each must contain.
     """
 
     name: str
@@ -39,7 +39,7 @@ class CodePredicate:
 
 @dataclass(frozen=True)
 class Combination:
-    """Times at which every, or any, of some predicates hold: `and(a, b)`, `or(a, b)`."""
+    """A predicate that is true at times at which all, or any, of its inputs are true: `and(a, b)`, `or(a, b)`."""
 
     name: str
     line: int
@@ -52,13 +52,14 @@ Predicate = CodePredicate | Combination
 
 @dataclass(frozen=True)
 class Boundary:
-    """Where a window starts or ends.
+    """The start or end of a window.
 
     Attributes:
-        reference: what it is reckoned from: `trigger`, `start` or `end` of its own window, or `<window>.start`.
-        offset: microseconds from there.
-        event: instead, the next (or last) time with this predicate.
-        backwards: whether that is the last time before, not the next after.
+        reference: the time to which it is relative: `trigger`, `start` or `end` of the same window, or `<window>.start`
+            or `.end` of another one.
+        offset: microseconds after the reference.
+        event: predicate; if given, the boundary is the next (or previous) time at which it is true.
+        backwards: whether to use the previous time before the reference, and not the next one after it.
     """
 
     reference: str
@@ -69,18 +70,18 @@ class Boundary:
 
 @dataclass(frozen=True)
 class Window:
-    """A span of time around a trigger.
+    """A time window relative to a trigger.
 
     Attributes:
-        name: of the window.
-        line: of the task file.
-        start: where it starts.
-        end: where it ends.
-        start_inclusive: whether events at the start belong to it.
-        end_inclusive: whether events at the end do.
-        has: for predicates, how many events there must be: least and most, None is no bound.
+        name: name of the window.
+        line: its line in the task file.
+        start: boundary at which it starts.
+        end: boundary at which it ends.
+        start_inclusive: whether events at the start belong to the window.
+        end_inclusive: whether events at the end belong to the window.
+        has: required number of events of each predicate: minimum and maximum, or None for no bound.
         label: the predicate whose events in this window make the label true.
-        index_timestamp: `start` or `end`, where that is the prediction time.
+        index_timestamp: `start` or `end`, if that is the prediction time.
     """
 
     name: str
@@ -95,12 +96,12 @@ class Window:
 
     @property
     def root(self) -> str:
-        """`start` or `end`: the side that is settled first, from outside of the window."""
+        """`start` or `end`: the side that is computed first, because it refers to a time outside of the window."""
         return "end" if self.start.reference == "end" else "start"
 
     @property
     def outside(self) -> str:
-        """What the root is reckoned from."""
+        """The reference of the root."""
         return self.start.reference if self.root == "start" else self.end.reference
 
 
@@ -109,11 +110,11 @@ class Task:
     """A task.
 
     Attributes:
-        name: of the file, without ending.
-        description: first line of what the file says of itself, empty where it says nothing.
-        predicates: by name, each after those it is made of.
-        trigger: the predicate that starts a prediction.
-        windows: each after the one it refers to.
+        name: name of the file, without its ending.
+        description: first line of the description in the file, or an empty string.
+        predicates: predicates by name, each after its inputs.
+        trigger: predicate whose events each start a prediction.
+        windows: windows, each after the one to which it refers.
         file: path of the file, for messages.
     """
 
@@ -126,7 +127,7 @@ class Task:
 
     @property
     def label_window(self) -> Window:
-        """The window that the label is counted in."""
+        """The window in which the events of the label are counted."""
         return next(window for window in self.windows if window.label is not None)
 
     @property

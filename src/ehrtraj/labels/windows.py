@@ -1,7 +1,7 @@
-"""Settle a task's windows around every trigger, whole arrays at a time.
+"""Evaluate the windows of a task for all triggers at once, with arrays.
 
-The rows of up to 1,000 patients are put on one axis of 64-bit numbers (patient, then microseconds since the patient's
-first row), so that every bound of every window is one binary search over all of them.
+The rows of up to 1,000 patients are mapped to one axis of 64-bit integers (patient, then microseconds since the
+patient's first row), so that each boundary of a window takes one binary search for all triggers.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from ehrtraj.labels.task import RECORD_END, RECORD_START, TRIGGER, Boundary, Tas
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-# 2**53 microseconds are 285 years: longer than any patient's record. 2**10 patients then fit into 63 bits.
+# 2**53 microseconds are 285 years, longer than any patient's record, so that 2**10 patients fit into 63 bits.
 _SPAN = 1 << 53
 PATIENTS_AT_ONCE = 1_000
 
 
 class Axis:
-    """The rows of some patients (a row for each time at which anything that matters happened), on one axis.
+    """The rows of some patients on one axis. Each row is a time with at least one event that the task uses.
 
     Attributes:
-        subject: of each row, as a position among the patients.
-        time: of each row, microseconds.
+        subject: patient of each row, as a position among the patients.
+        time: time of each row, in microseconds.
     """
 
     def __init__(self, rows: pl.DataFrame, bounds: pl.DataFrame) -> None:
-        """Lay rows out.
+        """Map rows to the axis.
 
         Args:
-            rows: `subject_id`, `time` (microseconds), and a count for each predicate; sorted, no two of one time.
-            bounds: `subject_id`, `first`, `last` (microseconds): a line for each patient, sorted. The patient's record.
+            rows: `subject_id`, `time` (microseconds), and a count for each predicate; sorted, with one row per time.
+            bounds: `subject_id`, `first` and `last` time (microseconds) of each patient's record; sorted.
         """
         self.subject_ids = bounds["subject_id"].to_numpy()
         self.record = {RECORD_START: bounds["first"].to_numpy(), RECORD_END: bounds["last"].to_numpy()}
         self.subject: Int64s = np.searchsorted(self.subject_ids, rows["subject_id"].to_numpy()).astype(np.int64)
         self.time: Int64s = rows["time"].to_numpy()
         at_first = np.searchsorted(self.subject, np.arange(len(self.subject_ids)))
-        # A patient without rows has no trigger either: any number does.
+        # A patient without rows has no trigger either, so that the origin does not matter.
         self._origin = np.append(self.time, 0)[at_first]
         self._rows = rows
         self._keys = self.keys(self.subject, self.time)
@@ -50,18 +50,18 @@ class Axis:
         self._with: dict[str, Int64s] = {}
 
     def keys(self, subject: Int64s, time: Int64s) -> Int64s:
-        """Place of times on the axis. All before a patient's first row are one place."""
+        """Return the positions of times on the axis. All times before a patient's first row have the same position."""
         since: Int64s = np.clip(time - self._origin[subject], -1, _SPAN - 2)
         return subject * _SPAN + since + 1
 
     def rows_with(self, predicate: str) -> Int64s:
-        """Positions of the rows at which a predicate holds."""
+        """Return the positions of the rows at which a predicate is true."""
         if predicate not in self._with:
             self._with[predicate] = np.flatnonzero(self._rows[predicate].to_numpy())
         return self._with[predicate]
 
-    def count(self, predicate: str, subject: Int64s, window: Span) -> Int64s:
-        """How many events with a predicate there are in each window."""
+    def count(self, predicate: str, subject: Int64s, window: ResolvedWindow) -> Int64s:
+        """Return the number of events that match a predicate in each window."""
         if predicate not in self._sums:
             self._sums[predicate] = np.concatenate(([0], np.cumsum(self._rows[predicate].to_numpy())))
         begin, end = self.keys(subject, window.start), self.keys(subject, window.end)
@@ -73,7 +73,7 @@ class Axis:
     def nearest(
         self, predicate: str, subject: Int64s, time: Int64s, *, backwards: bool, inclusive: bool
     ) -> tuple[Int64s, Bools]:
-        """The next or last time at which a predicate holds, and whether there is one."""
+        """Return the next or previous time at which a predicate is true, and whether there is one."""
         rows = self.rows_with(predicate)
         keys = self.keys(subject, time)
         if backwards:
@@ -88,8 +88,8 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Span:
-    """A window settled for every trigger: times in microseconds."""
+class ResolvedWindow:
+    """A window with its start and end for every trigger, in microseconds."""
 
     start: Int64s
     end: Int64s
@@ -98,14 +98,14 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found for each trigger that fits the task.
+class Predictions:
+    """The predictions of a task, one for each trigger that satisfies its windows.
 
     Attributes:
-        subject_ids: of the patients.
-        prediction_times: microseconds.
-        counts: events that make the label true.
-        label_starts: where the label's window starts, microseconds.
+        subject_ids: patient of each prediction.
+        prediction_times: prediction times, in microseconds.
+        counts: number of events that make the label true.
+        label_starts: start of the label's window, in microseconds.
     """
 
     subject_ids: Int64s
@@ -114,46 +114,50 @@ class Found:
     label_starts: Int64s
 
 
-def settle(task: Task, axis: Axis) -> Found:
-    """Find the triggers that fit a task, with their labels.
+def evaluate_task(task: Task, axis: Axis) -> Predictions:
+    """Find the triggers that satisfy the windows of a task, with their labels.
 
-    A trigger is left out where a window's bound is an event that does not come, or a window does not hold what it must.
+    A trigger is excluded if a boundary of a window is an event that does not occur, or if a window does not have the
+    required number of events.
     """
     triggers = axis.rows_with(task.trigger)
     subject = axis.subject[triggers]
-    fits = np.ones(len(triggers), dtype=bool)
+    is_valid = np.ones(len(triggers), dtype=bool)
     times: dict[str, Int64s] = {TRIGGER: axis.time[triggers]}
-    spans: dict[str, Span] = {}
+    resolved: dict[str, ResolvedWindow] = {}
     for window in task.windows:
         for side in (window.root, "end" if window.root == "start" else "start"):
-            times[f"{window.name}.{side}"], found = _bound(axis, window, side, subject, times)
-            fits &= found
+            times[f"{window.name}.{side}"], found = _resolve_boundary(axis, window, side, subject, times)
+            is_valid &= found
         start, end = times[f"{window.name}.start"], times[f"{window.name}.end"]
-        spans[window.name] = Span(start, end, window.start_inclusive, window.end_inclusive)
+        resolved[window.name] = ResolvedWindow(start, end, window.start_inclusive, window.end_inclusive)
         for predicate, (least, most) in window.has.items():
-            count = axis.count(predicate, subject, spans[window.name])
-            fits &= count >= (0 if least is None else least)
+            count = axis.count(predicate, subject, resolved[window.name])
+            is_valid &= count >= (0 if least is None else least)
             if most is not None:
-                fits &= count <= most
+                is_valid &= count <= most
     labelled, index = task.label_window, task.index_window
-    counts = axis.count(str(labelled.label), subject, spans[labelled.name])
-    return Found(
-        axis.subject_ids[subject[fits]],
-        times[f"{index.name}.{index.index_timestamp}"][fits],
-        counts[fits],
-        spans[labelled.name].start[fits],
+    counts = axis.count(str(labelled.label), subject, resolved[labelled.name])
+    return Predictions(
+        axis.subject_ids[subject[is_valid]],
+        times[f"{index.name}.{index.index_timestamp}"][is_valid],
+        counts[is_valid],
+        resolved[labelled.name].start[is_valid],
     )
 
 
-def _bound(axis: Axis, window: Window, side: str, subject: Int64s, times: dict[str, Int64s]) -> tuple[Int64s, Bools]:
+def _resolve_boundary(
+    axis: Axis, window: Window, side: str, subject: Int64s, times: dict[str, Int64s]
+) -> tuple[Int64s, Bools]:
+    """Return the time of a boundary for every trigger, and whether there is one."""
     boundary: Boundary = getattr(window, side)
-    own = boundary.reference in ("start", "end")
-    time = times[f"{window.name}.{boundary.reference}" if own else boundary.reference]
+    is_internal = boundary.reference in ("start", "end")
+    time = times[f"{window.name}.{boundary.reference}" if is_internal else boundary.reference]
     if boundary.event is None:
         return time + boundary.offset, np.ones(len(time), dtype=bool)
-    # As in ACES: an event at the very time counts as the bound only where the window takes in that bound, and never
-    # where a window's first side is sought from outside of it.
-    inclusive = own and (window.start_inclusive if side == "start" else window.end_inclusive)
+    # As in ACES, an event at exactly the reference time counts as the boundary only if the window includes that
+    # boundary, and never if the reference is outside of the window.
+    inclusive = is_internal and (window.start_inclusive if side == "start" else window.end_inclusive)
     if boundary.event in axis.record:
         bound = axis.record[boundary.event][subject]
         ahead = time - bound if boundary.backwards else bound - time
