@@ -1,4 +1,4 @@
-"""What is published: the sdist, the wheel that is built from it, and the wheel installed where nothing else is."""
+"""The published packages: the sdist, the wheel built from it, and the wheel installed in a new environment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ needs_build = pytest.mark.skipif(
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """What a command prints, without the settings of the tests and without Python's paths."""
+    """Run a command without the settings of the tests and Python's paths; return what it prints."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("EHRTRAJ_", "PYTHON", "COV"))}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -38,7 +38,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the sdist, and the wheel built from it, as `make dist` makes them."""
+    """Folder with the sdist and the wheel built from it, as `make dist` builds them."""
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
     return folder
@@ -46,10 +46,11 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the commands of a new environment that holds the wheel.
+    """Folder with the commands of a new environment in which the wheel is installed.
 
-    The dependencies are those of the environment that runs the tests, so that nothing is downloaded. Its ehrtraj is not
-    among them: the new environment comes first, and `.pth` files of a folder that a `.pth` file names are not read.
+    It uses the dependencies of the environment that runs the tests, so that nothing is downloaded. It does not use the
+    ehrtraj of that environment: the new environment is first in the path, and Python does not read `.pth` files in a
+    folder that another `.pth` file added.
     """
     folder = tmp_path_factory.mktemp("fresh")
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
@@ -68,37 +69,37 @@ def contents(wheel: Path) -> dict[str, bytes]:
 
 
 @needs_build
-def test_the_wheel_contains_all_of_the_package(dist: Path) -> None:
-    there = {name: data for name, data in contents(dist / WHEEL).items() if name.startswith("ehrtraj/")}
+def test_the_wheel_contains_the_complete_package(dist: Path) -> None:
+    packaged = {name: data for name, data in contents(dist / WHEEL).items() if name.startswith("ehrtraj/")}
     expected = {
         f"ehrtraj/{path.relative_to(PACKAGE).as_posix()}": path.read_bytes()
         for path in PACKAGE.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert there == expected
-    assert {Path(name).suffix for name in there} >= {".csv", ".py", ".sql", ".toml", ".txt", ".typed", ".yaml"}
+    assert packaged == expected
+    assert {Path(name).suffix for name in packaged} >= {".csv", ".py", ".sql", ".toml", ".txt", ".typed", ".yaml"}
 
 
 @needs_build
-def test_the_sdist_builds_the_wheel_that_the_clone_builds(dist: Path, tmp_path: Path) -> None:
+def test_the_sdist_and_the_clone_build_the_same_wheel(dist: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path, ROOT, cwd=tmp_path)
     assert contents(tmp_path / WHEEL) == contents(dist / WHEEL)
 
 
 @needs_build
-def test_the_sdist_contains_only_named_files(dist: Path) -> None:
+def test_the_sdist_contains_only_the_listed_files(dist: Path) -> None:
     with tarfile.open(dist / SDIST) as file:
         top = {Path(name).parts[1] for name in file.getnames()}
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    named = set(config["tool"]["hatch"]["build"]["targets"]["sdist"]["only-include"])
+    listed = set(config["tool"]["hatch"]["build"]["targets"]["sdist"]["only-include"])
     always = {".gitignore", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
-    assert top - always == named
+    assert top - always == listed
 
 
 @needs_build
 def test_an_installed_wheel_runs_the_demo_and_opens_its_dataset(installed: Path, tmp_path: Path) -> None:
-    said = run(installed / "ehrtraj", "demo", "--patients", "40", "--max-cpus", "1", cwd=tmp_path)
-    assert "ehrtraj-demo" in said
+    output = run(installed / "ehrtraj", "demo", "--patients", "40", "--max-cpus", "1", cwd=tmp_path)
+    assert "ehrtraj-demo" in output
     opened = run(
         installed / "python",
         "-c",
@@ -110,7 +111,7 @@ def test_an_installed_wheel_runs_the_demo_and_opens_its_dataset(installed: Path,
     assert int(patients) == 40
 
 
-def test_the_citation_is_of_this_version() -> None:
+def test_the_citation_file_describes_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == __version__
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

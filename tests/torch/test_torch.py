@@ -1,6 +1,6 @@
-"""TrajectoryDataset: what an item holds is what was known, whichever worker makes it.
+"""TrajectoryDataset: an item contains only what was known, and does not depend on the worker that creates it.
 
-PyTorch is in the environment that `make consumers` makes, where `make test` runs this file.
+PyTorch is in the environment that `make consumers` creates, in which `make test` runs this file.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def vocabulary(dataset: ehrtraj.Dataset) -> Vocabulary:
 
 @pytest.fixture(scope="module")
 def labels(dataset: ehrtraj.Dataset) -> pl.DataFrame:
-    """A label at every time at which anything happened or was known, just before it and in between."""
+    """Labels at every time at which an event happened or became known, and one microsecond before."""
     times = dataset.scan().select("subject_id", pl.concat_list("time", "available_time").alias("prediction_time"))
     times = (
         times.explode("prediction_time", empty_as_null=True)
@@ -67,16 +67,16 @@ def check_item(item: dict, trajectory: ehrtraj.Trajectory, vocabulary: Vocabular
     assert item["values"].tolist() == events["numeric_value"].fill_null(0).to_list()
 
 
-def test_an_item_of_a_label_is_what_was_known_at_its_prediction(
+def test_the_item_of_a_label_contains_the_events_known_at_its_prediction_time(
     dataset: ehrtraj.Dataset, vocabulary: Vocabulary, labels: pl.DataFrame
 ) -> None:
     seen, hidden = 0, 0
     for split in ("train", "held_out"):
-        own = labels.join(dataset.filter(split=split).subjects, on="subject_id", how="semi", maintain_order="left")
+        of_split = labels.join(dataset.filter(split=split).subjects, on="subject_id", how="semi", maintain_order="left")
         items = TrajectoryDataset(dataset, split=split, labels=labels, vocabulary=vocabulary)
-        assert len(items) == own.height > 0
+        assert len(items) == of_split.height > 0
         for index in range(0, len(items), 3):
-            subject, time, value = own.row(index)
+            subject, time, value = of_split.row(index)
             item = items[index]
             known = dataset[subject].as_of(time)
             check_item(item, known, vocabulary, time)
@@ -86,35 +86,35 @@ def test_an_item_of_a_label_is_what_was_known_at_its_prediction(
             seen += len(known)
             hidden += dataset[subject].between(None, time).events.height - len(known)
     assert seen > 1000
-    assert hidden > 0, "some events must have happened that were not known yet, or this shows nothing"
+    assert hidden > 0, "the test needs events that had happened but were not known yet"
 
 
-def test_an_item_of_a_patient_is_the_whole_trajectory(dataset: ehrtraj.Dataset, vocabulary: Vocabulary) -> None:
+def test_the_item_of_a_patient_is_the_complete_trajectory(dataset: ehrtraj.Dataset, vocabulary: Vocabulary) -> None:
     items = TrajectoryDataset(dataset, vocabulary=vocabulary)
-    chosen = list(dataset.filter(split="train"))
-    assert [items[i]["subject_id"] for i in range(len(items))] == chosen
-    for index, subject in enumerate(chosen):
+    train = list(dataset.filter(split="train"))
+    assert [items[i]["subject_id"] for i in range(len(items))] == train
+    for index, subject in enumerate(train):
         trajectory = dataset[subject]
         check_item(items[index], trajectory, vocabulary, trajectory.events["time"].drop_nulls()[0])
         assert (items[index]["label"], items[index]["prediction_time"]) == (None, None)
-    assert items[-1]["subject_id"] == chosen[-1]
+    assert items[-1]["subject_id"] == train[-1]
     with pytest.raises(IndexError):
-        items[len(chosen)]
+        items[len(train)]
 
 
-def test_chosen_patients_alone(dataset: ehrtraj.Dataset, vocabulary: Vocabulary) -> None:
+def test_only_selected_patients_have_items(dataset: ehrtraj.Dataset, vocabulary: Vocabulary) -> None:
     some = dataset.filter(pl.col("sex") == "F")
     items = TrajectoryDataset(some, vocabulary=vocabulary)
     assert [items[i]["subject_id"] for i in range(len(items))] == list(some.filter(split="train"))
 
 
-def test_the_vocabulary_is_learnt_from_train_alone(
+def test_the_vocabulary_is_learnt_only_from_train(
     dataset: ehrtraj.Dataset, vocabulary: Vocabulary, tmp_path: Path
 ) -> None:
     train = dataset.filter(split="train").scan().select(pl.col("code").unique()).collect()["code"]
     assert sorted(vocabulary.codes) == sorted(train)
     unseen = set(dataset.codes["code"]) - set(train)
-    assert unseen, "some code must be in held_out alone, or this shows nothing"
+    assert unseen, "the test needs codes that occur only in held_out"
     assert {vocabulary[code] for code in unseen} == {1}
     held_out = TrajectoryDataset(dataset, split="held_out", vocabulary=vocabulary)
     found = torch.cat([held_out[i]["codes"] for i in range(len(held_out))])
@@ -129,7 +129,7 @@ def test_the_vocabulary_is_learnt_from_train_alone(
     assert (rare.code(0), rare.code(1), rare.code(rare[rare.codes[5]])) == ("<pad>", "<unknown>", rare.codes[5])
 
 
-def test_padded_and_packed_batches_hold_the_same(dataset: ehrtraj.Dataset, labels: pl.DataFrame) -> None:
+def test_padded_and_packed_batches_have_the_same_content(dataset: ehrtraj.Dataset, labels: pl.DataFrame) -> None:
     items = TrajectoryDataset(dataset, labels=labels, max_events=40)
     some = [items[index] for index in (0, 5, 90, 200)]
     padded, packed = pad(some), pack(some)
@@ -153,28 +153,28 @@ def events_of(item: dict) -> list[tuple]:
     return [tuple(row) for row in zip(item["codes"].tolist(), item["values"].tolist(), strict=True)]
 
 
-def test_windows_are_runs_of_the_trajectory(
+def test_windows_are_contiguous_parts_of_the_trajectory(
     dataset: ehrtraj.Dataset, vocabulary: Vocabulary, labels: pl.DataFrame
 ) -> None:
-    whole = TrajectoryDataset(dataset, vocabulary=vocabulary)
+    complete = TrajectoryDataset(dataset, vocabulary=vocabulary)
     last = TrajectoryDataset(dataset, vocabulary=vocabulary, max_events=20)
     first = TrajectoryDataset(dataset, vocabulary=vocabulary, max_events=20, window="first")
-    drawn = TrajectoryDataset(dataset, vocabulary=vocabulary, max_events=20, min_events=5, window="random")
+    sampled = TrajectoryDataset(dataset, vocabulary=vocabulary, max_events=20, min_events=5, window="random")
     lengths = set()
-    for index in range(len(whole)):
-        all_of_it, static = events_of(whole[index]), int(whole[index]["static_mask"].sum())
-        facts, happened = all_of_it[:static], all_of_it[static:]
-        most = min(20 - static, len(happened))
-        assert events_of(last[index]) == facts + happened[len(happened) - most :]
-        assert events_of(first[index]) == facts + happened[:most]
+    for index in range(len(complete)):
+        all_events, static = events_of(complete[index]), int(complete[index]["static_mask"].sum())
+        facts, timed = all_events[:static], all_events[static:]
+        most = min(20 - static, len(timed))
+        assert events_of(last[index]) == facts + timed[len(timed) - most :]
+        assert events_of(first[index]) == facts + timed[:most]
         for epoch in range(20):
-            drawn.set_epoch(epoch)
-            item = events_of(drawn[index])
-            assert item == events_of(drawn[index])
+            sampled.set_epoch(epoch)
+            item = events_of(sampled[index])
+            assert item == events_of(sampled[index])
             run = item[static:]
             assert item[:static] == facts
             assert min(5, most) <= len(run) <= most
-            assert any(happened[at : at + len(run)] == run for at in range(len(happened) - len(run) + 1))
+            assert any(timed[at : at + len(run)] == run for at in range(len(timed) - len(run) + 1))
             lengths.add(len(run))
     assert len(lengths) > 10
     before = TrajectoryDataset(dataset, vocabulary=vocabulary, labels=labels)
@@ -185,85 +185,85 @@ def test_windows_are_runs_of_the_trajectory(
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_make_the_same_items(dataset: ehrtraj.Dataset, vocabulary: Vocabulary, method: str) -> None:
+def test_workers_create_the_same_items(dataset: ehrtraj.Dataset, vocabulary: Vocabulary, method: str) -> None:
     items = TrajectoryDataset(dataset, vocabulary=vocabulary, max_events=30, window="random", seed=3)
 
     def epochs(loader: DataLoader) -> list[list]:
-        said = []
+        codes = []
         for epoch in (0, 1):
             items.set_epoch(epoch)
-            said.append([batch.codes.tolist() for batch in loader])
-        return said
+            codes.append([batch.codes.tolist() for batch in loader])
+        return codes
 
-    alone = epochs(DataLoader(items, batch_size=3, collate_fn=pad))
+    without_workers = epochs(DataLoader(items, batch_size=3, collate_fn=pad))
     context = get_context(method)
     workers = DataLoader(
         items, batch_size=3, collate_fn=pad, num_workers=2, multiprocessing_context=context, persistent_workers=True
     )
-    assert epochs(workers) == alone
-    assert alone[0] != alone[1]
+    assert epochs(workers) == without_workers
+    assert without_workers[0] != without_workers[1]
 
 
-def test_arrays_replace_nothing_that_is_not_theirs(built: Path, tmp_path: Path) -> None:
+def test_the_arrays_do_not_replace_foreign_files(built: Path, tmp_path: Path) -> None:
     dataset = shutil.copytree(built, tmp_path / "v1")
-    theirs = tmp_path / ".v1.arrays" / "thesis"
-    theirs.mkdir(parents=True)
-    (theirs / "thesis.txt").write_text("years of work")
+    foreign = tmp_path / ".v1.arrays" / "thesis"
+    foreign.mkdir(parents=True)
+    (foreign / "thesis.txt").write_text("years of work")
     TrajectoryDataset(dataset)
-    assert (theirs / "thesis.txt").is_file()
-    # Those of a dataset that was replaced are ours.
+    assert (foreign / "thesis.txt").is_file()
+    # Arrays of a dataset that was replaced are removed.
     manifest = dataset / "manifest.json"
     manifest.write_text(manifest.read_text() + "\n")
     TrajectoryDataset(dataset)
-    assert len([path for path in theirs.parent.iterdir() if path.is_dir()]) == 2
-    assert (theirs / "thesis.txt").is_file()
+    assert len([path for path in foreign.parent.iterdir() if path.is_dir()]) == 2
+    assert (foreign / "thesis.txt").is_file()
 
 
-def test_arrays_are_made_once_are_private_and_go_with_their_dataset(built: Path, tmp_path: Path) -> None:
+def test_the_arrays_are_written_once_and_are_private(built: Path, tmp_path: Path) -> None:
     dataset = ehrtraj.open(built)
     TrajectoryDataset(dataset, cache_dir=tmp_path / "arrays")
-    (place,) = (path for path in (tmp_path / "arrays").iterdir() if path.is_dir())
-    files = sorted(place.iterdir())
+    (cache,) = (path for path in (tmp_path / "arrays").iterdir() if path.is_dir())
+    files = sorted(cache.iterdir())
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (place, place.parent)] == [0o700, 0o700]
-    made = [path.stat().st_mtime_ns for path in files]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (cache, cache.parent)] == [0o700, 0o700]
+    written = [path.stat().st_mtime_ns for path in files]
     items = TrajectoryDataset(dataset, split="held_out", cache_dir=tmp_path / "arrays")
-    assert [path.stat().st_mtime_ns for path in files] == made
+    assert [path.stat().st_mtime_ns for path in files] == written
     assert len(pickle.dumps(items)) < 50_000, "the arrays must not be sent to workers"
-    (place / "times.npy").write_bytes(b"")
+    (cache / "times.npy").write_bytes(b"")
     with pytest.raises(DatasetError, match="damaged: remove it"):
         TrajectoryDataset(dataset, cache_dir=tmp_path / "arrays")
 
 
-def test_what_a_killed_process_left_is_made_anew(built: Path, tmp_path: Path) -> None:
+def test_partial_arrays_of_a_killed_process_are_replaced(built: Path, tmp_path: Path) -> None:
     dataset = ehrtraj.open(built)
-    whole = TrajectoryDataset(dataset, cache_dir=tmp_path / "a")
-    (place,) = (path for path in (tmp_path / "a").iterdir() if path.is_dir())
-    left = tmp_path / "b" / f".{place.name}"
-    left.parent.mkdir()
-    claim(left, "arrays")
-    (left / "codes.npy").write_bytes(b"half")
+    expected = TrajectoryDataset(dataset, cache_dir=tmp_path / "a")
+    (cache,) = (path for path in (tmp_path / "a").iterdir() if path.is_dir())
+    partial = tmp_path / "b" / f".{cache.name}"
+    partial.parent.mkdir()
+    claim(partial, "arrays")
+    (partial / "codes.npy").write_bytes(b"half")
     again = TrajectoryDataset(dataset, cache_dir=tmp_path / "b")
-    assert torch.equal(again[0]["codes"], whole[0]["codes"])
-    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [".lock", place.name]
+    assert torch.equal(again[0]["codes"], expected[0]["codes"])
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [".lock", cache.name]
 
 
-def test_what_makes_no_sense_is_told(dataset: ehrtraj.Dataset, labels: pl.DataFrame, tmp_path: Path) -> None:
+def test_invalid_settings_are_reported(dataset: ehrtraj.Dataset, labels: pl.DataFrame, tmp_path: Path) -> None:
     stranger = labels.head(1).with_columns(subject_id=pl.lit(4711, dtype=pl.Int64))
-    wrong = [
+    invalid = [
         ({"labels": stranger}, "patient 4711 of the labels is not in"),
         ({"labels": labels.drop("boolean_value")}, "no boolean_value"),
         ({"labels": labels.drop("prediction_time")}, "no prediction_time"),
-        ({"labels": labels, "window": "first"}, "ends at the prediction"),
+        ({"labels": labels, "window": "first"}, "ends at the prediction time"),
         ({"seed": -1}, "must not be negative"),
         ({"window": "middle"}, "must be last, first or random"),
-        ({"min_events": 5, "max_events": 4}, "between 1 and max_events, 4"),
+        ({"min_events": 5, "max_events": 4}, "from 1 to max_events, which is 4"),
         ({"split": "test"}, "no split is called 'test'"),
     ]
-    for settings, said in wrong:
-        with pytest.raises(SettingsError, match=said):
+    for settings, message in invalid:
+        with pytest.raises(SettingsError, match=message):
             TrajectoryDataset(dataset, **settings)
-    with pytest.raises(SettingsError, match="no patient in train"):
+    with pytest.raises(SettingsError, match="no patients in train"):
         TrajectoryDataset(dataset.filter(split="held_out"))
     with pytest.raises(DatasetError, match="cannot be read"):
         TrajectoryDataset(dataset, labels=tmp_path / "none.parquet")
@@ -273,7 +273,7 @@ def test_what_makes_no_sense_is_told(dataset: ehrtraj.Dataset, labels: pl.DataFr
 
 
 def test_a_model_learns_from_batches(dataset: ehrtraj.Dataset, vocabulary: Vocabulary, labels: pl.DataFrame) -> None:
-    """From labels that the codes tell, a bag of codes is learnt: items, labels and batches belong together."""
+    """A bag of codes learns labels that the codes determine, so items, labels and batches belong together."""
     seen = [dataset[s].as_of(t).codes("ADMISSION//*").events.height > 0 for s, t, _ in labels.iter_rows()]
     items = TrajectoryDataset(dataset, labels=labels.with_columns(boolean_value=pl.Series(seen)), vocabulary=vocabulary)
     torch.manual_seed(0)
@@ -287,6 +287,6 @@ def test_a_model_learns_from_batches(dataset: ehrtraj.Dataset, vocabulary: Vocab
             torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.labels).backward()
             optimiser.step()
     batch = pack([items[i] for i in range(len(items))])
-    right = (bag(batch.codes, batch.offsets[:-1].long()).squeeze(1) > 0).float() == batch.labels
+    is_correct = (bag(batch.codes, batch.offsets[:-1].long()).squeeze(1) > 0).float() == batch.labels
     assert 0.2 < np.mean(seen) < 0.9
-    assert right.float().mean() > 0.95
+    assert is_correct.float().mean() > 0.95

@@ -3,7 +3,7 @@
 from ehrtraj.errors import MissingExtraError
 
 try:
-    import torch as _torch  # noqa: F401  # asked for here, so that what is missing is told in one place
+    import torch as _torch  # noqa: F401  # imported here, so that one place reports that it is missing
 except ModuleNotFoundError:
     raise MissingExtraError("ehrtraj.torch needs PyTorch: pip install 'ehrtraj[torch]'") from None
 

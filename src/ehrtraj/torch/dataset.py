@@ -1,4 +1,4 @@
-"""Trajectories as PyTorch's DataLoader takes them: a patient, or what was known of one at a prediction."""
+"""Trajectories for PyTorch's DataLoader: complete patients, or the events known at a prediction time."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _VALUES = ("boolean_value", "float_value", "integer_value")
 
 
 class TrajectoryDataset(TorchDataset[Item]):
-    """Trajectories of one split: one an item for each patient, or for each label.
+    """Trajectories of one split, with one item per patient or per label.
 
-    With labels, an item holds what was known at its prediction_time, by available_time, as `Trajectory.as_of` does,
-    and never more. Numbers are those of the dataset: nothing is scaled, and a mask says where there are any.
+    With labels, an item contains the events known at its prediction_time, by available_time, like `Trajectory.as_of`,
+    and nothing else. Values are those of the dataset: they are not scaled, and a mask marks the events that have one.
 
-    Works with any DataLoader: workers of any start method share the arrays on disk, and an item is the same
-    whichever worker makes it.
+    It works with any DataLoader. Workers of any start method share the arrays on disk, and an item does not depend on
+    the worker that creates it.
 
     Attributes:
-        vocabulary: numbers of the codes.
-        max_events: most events of an item.
-        window: which events, where there are more.
+        vocabulary: maps codes to token IDs.
+        max_events: maximum number of events of an item.
+        window: which events to use if there are more.
     """
 
     def __init__(
@@ -51,41 +51,41 @@ class TrajectoryDataset(TorchDataset[Item]):
         seed: int = 0,
         cache_dir: str | Path | None = None,
     ) -> None:
-        """Open a split. The first time, the dataset is written as arrays beside it (about 24 bytes an event).
+        """Open a split. On first use, the dataset is written as arrays next to its folder (about 24 bytes per event).
 
         Args:
-            dataset: or its folder; what `filter` and `sample` choose of it is kept.
+            dataset: a dataset or its folder. A selection with `filter` or `sample` is respected.
             split: `train`, `tuning` or `held_out`.
-            labels: a frame in MEDS' LabelSchema or its file, as `ehrtraj label` writes. Rows of other splits are
-                left out.
-            vocabulary: fitted on train before; by default it is fitted on the patients of `dataset` in train.
-            max_events: most events of an item, static facts among them.
-            min_events: fewest that `random` draws.
-            window: where there are more events: the `last` ones, the `first` ones, or at `random`: as many as is
-                drawn, from `min_events` to `max_events`, from a place that is drawn. With labels a window always ends
-                at the prediction, and random draws its length alone.
-            seed: of what is drawn; `set_epoch` draws anew.
-            cache_dir: folder for the arrays, as private as the dataset should be.
+            labels: a frame in MEDS' LabelSchema, or a file of one, as `ehrtraj label` writes it. Rows of other splits
+                are ignored.
+            vocabulary: a vocabulary fitted on train; by default it is fitted on the patients of `dataset` in train.
+            max_events: maximum number of events of an item, including static facts.
+            min_events: minimum number of events of a `random` window.
+            window: which events to use if there are more: the `last` ones, the `first` ones, or a `random` window,
+                whose length is sampled from `min_events` to `max_events`, and whose position is sampled, too. With
+                labels a window always ends at the prediction time, and only its length is random.
+            seed: random seed; `set_epoch` samples new windows.
+            cache_dir: folder for the arrays. It must be as private as the dataset.
 
         Raises:
-            SettingsError: if a setting makes no sense, or labels are of no use.
+            SettingsError: if a setting is invalid, or the labels do not belong to the dataset.
             DatasetError: if the dataset or the labels cannot be read.
             OutputError: if the arrays cannot be written.
         """
         if not 1 <= min_events <= max_events:
-            raise SettingsError(f"min_events is {min_events}: it must lie between 1 and max_events, {max_events}")
+            raise SettingsError(f"min_events is {min_events}: it must be from 1 to max_events, which is {max_events}")
         if window not in ("last", "first", "random"):
             raise SettingsError(f"window is '{window}': it must be last, first or random")
         if labels is not None and window == "first":
-            raise SettingsError("with labels a window ends at the prediction: let window be last or random")
+            raise SettingsError("with labels, a window ends at the prediction time: set window to last or random")
         if seed < 0:
             raise SettingsError(f"seed is {seed}: it must not be negative")
         opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
         self.vocabulary = vocabulary or Vocabulary.fit(opened)
         self.max_events, self.min_events, self.window, self.seed = max_events, min_events, window, seed
-        # Shared, so that workers that live on from epoch to epoch see it change.
+        # In shared memory, so that persistent workers see the new epoch.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
-        self._place = find_cache(opened.layout, cache_dir)
+        self._cache = find_cache(opened.layout, cache_dir)
         self._arrays: Arrays | None = None
         self._numbers = self.vocabulary.numbers(opened.layout.codes["code"].to_list())
         ids = opened.filter(split=split).subjects["subject_id"].to_numpy()
@@ -101,28 +101,28 @@ class TrajectoryDataset(TorchDataset[Item]):
     def arrays(self) -> Arrays:
         """The arrays on disk, mapped into this process."""
         if self._arrays is None:
-            self._arrays = open_cache(self._place)
+            self._arrays = open_cache(self._cache)
         return self._arrays
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker that is spawned maps the files anew instead of being sent their content.
+        # A spawned worker maps the files again; their content is not sent to it.
         return self.__dict__ | {"_arrays": None}
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw other windows; call it before each epoch. Workers that live on see it too."""
+        """Sample new windows. Call this before each epoch. It also reaches persistent workers."""
         self._epoch[0] = epoch
 
     def __getitem__(self, index: int) -> Item:
-        """One trajectory.
+        """Return one trajectory.
 
         Raises:
-            IndexError: if there is none of this number.
+            IndexError: if the index is out of range.
         """
         if not -len(self) <= index < len(self):
-            raise IndexError(f"there is no trajectory {index}: there are {len(self):,}")
+            raise IndexError(f"there is no trajectory {index}: the dataset has {len(self):,}")
         index %= len(self)
         row = self._rows[index]
         begin, end = self.arrays.offsets[row : row + 2]
@@ -130,33 +130,33 @@ class TrajectoryDataset(TorchDataset[Item]):
         prediction = None if self._predictions is None else int(self._predictions[index])
         known = slice(None) if prediction is None else self.arrays.known[begin:end] <= prediction
         positions = np.arange(begin, end)[known]
-        chosen = self._choose(positions, int(np.count_nonzero(times[known] == NO_TIME)), index)
-        return self._item(chosen, int(self.arrays.subject_ids[row]), prediction, index)
+        selected = self._select(positions, int(np.count_nonzero(times[known] == NO_TIME)), index)
+        return self._item(selected, int(self.arrays.subject_ids[row]), prediction, index)
 
-    def _choose(self, positions: npt.NDArray[np.int64], static: int, index: int) -> npt.NDArray[np.int64]:
-        """Positions of the events of an item: static facts, then a window of what happened."""
-        facts, happened = positions[: min(static, self.max_events)], positions[static:]
-        most = min(self.max_events - len(facts), len(happened))
-        first = 0 if self.window == "first" else len(happened) - most
-        if self.window == "random" and most:
-            draw = np.random.default_rng([self.seed, int(self._epoch[0]), index])
-            most = int(draw.integers(min(self.min_events, most), most + 1))
-            last = len(happened) - most
-            first = last if self._predictions is not None else int(draw.integers(0, last + 1))
-        return np.concatenate([facts, happened[first : first + most]])
+    def _select(self, positions: npt.NDArray[np.int64], static: int, index: int) -> npt.NDArray[np.int64]:
+        """Return the positions of the events of an item: static facts, then a window of the timed events."""
+        facts, timed = positions[: min(static, self.max_events)], positions[static:]
+        length = min(self.max_events - len(facts), len(timed))
+        first = 0 if self.window == "first" else len(timed) - length
+        if self.window == "random" and length:
+            generator = np.random.default_rng([self.seed, int(self._epoch[0]), index])
+            length = int(generator.integers(min(self.min_events, length), length + 1))
+            last = len(timed) - length
+            first = last if self._predictions is not None else int(generator.integers(0, last + 1))
+        return np.concatenate([facts, timed[first : first + length]])
 
-    def _item(self, chosen: npt.NDArray[np.int64], subject_id: int, prediction: int | None, index: int) -> Item:
-        times = self.arrays.times[chosen]
+    def _item(self, selected: npt.NDArray[np.int64], subject_id: int, prediction: int | None, index: int) -> Item:
+        times = self.arrays.times[selected]
         static = times == NO_TIME
         timed = times[~static]
         origin = prediction if prediction is not None else int(timed[0]) if len(timed) else 0
-        values = self.arrays.values[chosen]
-        given = ~np.isnan(values)
+        values = self.arrays.values[selected]
+        has_value = ~np.isnan(values)
         return Item(
-            codes=torch.from_numpy(self._numbers[self.arrays.codes[chosen]]),
+            codes=torch.from_numpy(self._numbers[self.arrays.codes[selected]]),
             times=torch.from_numpy(np.where(static, 0.0, (np.where(static, origin, times) - origin) / _HOUR)),
-            values=torch.from_numpy(np.where(given, values, np.float32(0))),
-            value_mask=torch.from_numpy(given),
+            values=torch.from_numpy(np.where(has_value, values, np.float32(0))),
+            value_mask=torch.from_numpy(has_value),
             static_mask=torch.from_numpy(static),
             subject_id=subject_id,
             prediction_time=prediction,
@@ -164,7 +164,7 @@ class TrajectoryDataset(TorchDataset[Item]):
         )
 
     def unknown_share(self) -> float:
-        """Share of the events of these patients whose code the vocabulary does not know."""
+        """Return the share of the events of these patients whose code is not in the vocabulary."""
         unknown = events = 0
         for row in np.unique(self._rows):
             begin, end = self.arrays.offsets[row : row + 2]
@@ -176,7 +176,7 @@ class TrajectoryDataset(TorchDataset[Item]):
 def _read_labels(
     labels: pl.DataFrame | str | Path, dataset: Dataset, ids: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Patient, prediction time (microseconds) and value of each label of some patients."""
+    """Return the patient, prediction time (microseconds) and value of each label of the patients `ids`."""
     if isinstance(labels, str | Path):
         try:
             labels = pl.read_parquet(labels, glob=False)
@@ -185,13 +185,14 @@ def _read_labels(
     missing = {"subject_id", "prediction_time"} - set(labels.columns)
     values = [name for name in _VALUES if name in labels.columns and labels[name].null_count() == 0]
     if missing or not values:
-        wanted = ", ".join(sorted(missing)) or "boolean_value without gaps"
-        raise SettingsError(f"the labels have no {wanted}: they must be as `ehrtraj label` writes them")
+        lacking = ", ".join(sorted(missing)) or "boolean_value without nulls"
+        raise SettingsError(f"the labels have no {lacking}: use a file written by `ehrtraj label`, or its columns")
     strangers = labels.filter(~pl.col("subject_id").is_in(dataset.layout.subjects["subject_id"].implode()))
     if strangers.height:
         raise SettingsError(
-            f"patient {strangers['subject_id'][0]} of the labels is not in {dataset.path}: they are of another dataset"
+            f"patient {strangers['subject_id'][0]} of the labels is not in {dataset.path}: the labels belong to "
+            "another dataset"
         )
-    own = labels.filter(pl.col("subject_id").is_in(pl.Series(ids).implode()))
-    times = own["prediction_time"].cast(pl.Datetime("us")).dt.epoch("us").to_numpy()
-    return own["subject_id"].to_numpy(), times, own[values[0]].cast(pl.Float32).to_numpy()
+    rows = labels.filter(pl.col("subject_id").is_in(pl.Series(ids).implode()))
+    times = rows["prediction_time"].cast(pl.Datetime("us")).dt.epoch("us").to_numpy()
+    return rows["subject_id"].to_numpy(), times, rows[values[0]].cast(pl.Float32).to_numpy()
