@@ -91,7 +91,7 @@ def test_what_is_not_there_is_said(dataset: Path) -> None:
 def test_it_is_shown_on_the_command_line(dataset: Path) -> None:
     said = CliRunner().invoke(app, ["explain", str(dataset), str(busiest(dataset)), "--limit", "5"])
     assert said.exit_code == 0, said.output
-    for part in ("row of the source:", "subject_id", "source:"):
+    for part in ("source row:", "subject_id", "source:"):
         assert part in said.stdout
 
 
@@ -99,7 +99,7 @@ def test_a_release_that_was_moved_can_be_named(dataset: Path, release: Path, tmp
     moved = tmp_path / "moved"
     shutil.copytree(release, moved)
     arguments = ["explain", str(dataset), str(busiest(dataset)), "--code", "LAB//*", "--limit", "1", "--release"]
-    assert "row of the source:" in CliRunner().invoke(app, [*arguments, str(moved)]).stdout
+    assert "source row:" in CliRunner().invoke(app, [*arguments, str(moved)]).stdout
     nowhere = CliRunner().invoke(app, [*arguments, str(tmp_path / "nowhere")])
     assert nowhere.exit_code == 0
-    assert "--release says where" in nowhere.stdout
+    assert "give its folder with --release" in nowhere.stdout

@@ -218,7 +218,7 @@ def export(place: Path, output: str, *options: str) -> tuple[str | Path, ...]:
 
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
 def test_an_export_leaves_a_foreign_folder_alone(place: Path, overwrite: tuple[str, ...]) -> None:
-    assert "no export" in refused(place, *export(place, "home/Documents", *overwrite))
+    assert "not an export" in refused(place, *export(place, "home/Documents", *overwrite))
     (place / "home" / "Documents" / ".export").mkdir()
     (place / "home" / "Documents" / ".export" / "state.json").write_text('{"theirs": 1}')
     refused(place, *export(place, "home/Documents", *overwrite))
@@ -227,7 +227,7 @@ def test_an_export_leaves_a_foreign_folder_alone(place: Path, overwrite: tuple[s
         folder.mkdir()
         (folder / "export.json").write_text(content)
         (folder / "thesis.txt").write_text("years of work")
-        assert "no export" in refused(place, *export(place, f"home/{number}", *overwrite))
+        assert "not an export" in refused(place, *export(place, f"home/{number}", *overwrite))
 
 
 def test_an_export_with_other_files_in_it_is_left_alone(place: Path) -> None:
