@@ -23,7 +23,7 @@ def show_report(report: CheckReport) -> None:
     for name in report.broken:
         screen.print()
         places, count = report.findings.places[name], report.findings.counts[name]
-        shown = f"violations, {len(places):,} of {count:,} shown"
+        shown = f"{len(places):,} of {count:,} violations shown"
         screen.print(line((name, "bold"), f": {INVARIANTS[name].words} ({shown}):"), soft_wrap=True)
         for place in places:
             screen.print(f"  {place}", soft_wrap=True)
