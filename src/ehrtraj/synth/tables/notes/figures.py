@@ -1,4 +1,4 @@
-"""The figures that discharge summaries quote: vital signs, laboratory results, days of care."""
+"""Figures that discharge summaries quote: vital signs, laboratory results, days of care."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ehrtraj.synth.tables.notes.texts import (
     field_numbers,
     lab_lines,
     number_places,
+    read_fragments,
     read_labs,
-    read_texts,
 )
 
 SIGNALS = (
@@ -30,43 +30,43 @@ TRIAGE_COLUMNS = ("temperature", "heartrate", "resprate", "o2sat", "sbp", "dbp")
 
 
 def icu_care(block: PatientBlock) -> dict[str, Floats]:
-    """Return, by admission: seconds in intensive care and on a ventilator, and how many stays needed each help."""
+    """Return, by admission: seconds in the ICU and on a ventilator, and the number of stays with each kind of care."""
     icu, total = block.icu, len(block.admissions.person)
     on_ventilator = np.where(icu.ventilated_from != NONE, icu.ventilated_until - icu.ventilated_from, 0)
-    helped = (on_ventilator > 0) | icu.pressors | icu.dialysis | icu.arterial_line
+    any_care = (on_ventilator > 0) | icu.pressors | icu.dialysis | icu.arterial_line
     columns: dict[str, Ints | Bools] = {
         "stay": icu.departure - icu.arrival, "ventilated": on_ventilator, "dialysis": icu.dialysis,
-        "pressors": icu.pressors, "line": icu.arterial_line, "any": helped,
+        "pressors": icu.pressors, "line": icu.arterial_line, "any": any_care,
     }  # fmt: skip
     return {name: np.bincount(icu.admission, column, total).astype(np.float64) for name, column in columns.items()}
 
 
-def summary_fields(rng: np.random.Generator, block: PatientBlock, stay: Ints, results: Results) -> Ints:
-    """Return [notes, fields] what to fill into the summaries, as places in the vocabulary."""
+def summary_fields(rng: np.random.Generator, block: PatientBlock, stay: Ints, results: LabResults) -> Ints:
+    """Return [notes, fields]: the values for the blanks of summaries, as positions in the vocabulary."""
     stays, care, number = block.admissions, icu_care(block), field_numbers()
     person = stays.person[stay]
     fields = blank_fields(block.people.female[person])
     vitals = _vitals(rng, block, stay)
     decimals = np.array([name == "t" for name in VITALS] * 2, dtype=np.int64)
     fields[:, number["t0"] : number["t0"] + len(decimals)] = number_places(vitals, decimals)
-    ill = block.episodes.start[stay]
-    fields[:, number["los"]] = number_places(np.ceil((stays.discharge[stay] - ill) / DAY), 0)
+    start = block.episodes.start[stay]
+    fields[:, number["los"]] = number_places(np.ceil((stays.discharge[stay] - start) / DAY), 0)
     fields[:, number["icu_days"]] = number_places(np.ceil(care["stay"][stay] / DAY), 0)
     fields[:, number["vent_days"]] = number_places(np.ceil(care["ventilated"][stay] / DAY), 0)
     signal = np.full(len(stay), catalog.signal_numbers()["weight"])
     fields[:, number["weight"]] = number_places(block.measure(rng, signal, person, stay, stays.admit[stay]), 1)
     low, high = (read_labs()[name].cast(pl.Float64).to_numpy() for name in ("low", "high"))
     for moment in (0, 1):
-        found = results.values[moment, stay]
-        places = number_places(found, read_labs()["decimals"].to_numpy(), (found < low) | (found > high))
+        lab_values = results.values[moment, stay]
+        places = number_places(lab_values, read_labs()["decimals"].to_numpy(), (lab_values < low) | (lab_values > high))
         fields[:, number[f"lab{moment}_0"] : number[f"lab{moment}_0"] + len(low)] = places
-        clock = read_texts().clock + results.times[moment, stay] % DAY // MINUTE
+        clock = read_fragments().clock + results.times[moment, stay] % DAY // MINUTE
         fields[:, number[f"clock{moment}_0"] : number[f"clock{moment}_0"] + clock.shape[1]] = clock
     return fields
 
 
 def _vitals(rng: np.random.Generator, block: PatientBlock, stay: Ints) -> Floats:
-    """Return [notes, moments * VITALS]: those of triage, or else on admission; and those before leaving."""
+    """Return [notes, 2 * VITALS]: vital signs of triage, or of admission without an ED stay, and before discharge."""
     stays, total, width = block.admissions, len(stay), len(SIGNALS)
     signals = np.array([catalog.signal_numbers()[name] for name in SIGNALS])
     moments = np.column_stack([stays.admit[stay], stays.discharge[stay] - 2 * HOUR])
@@ -77,42 +77,42 @@ def _vitals(rng: np.random.Generator, block: PatientBlock, stay: Ints) -> Floats
     values[:, :, 0] = values[:, :, 0] * 1.8 + 32
     values[:, :, 5] = np.minimum(values[:, :, 5], values[:, :, 4] - 10)
     number = stays.ed[stay]
-    seen = triage(block).select(TRIAGE_COLUMNS).to_numpy()[np.maximum(number, 0)]
-    values[:, 0] = np.where((number >= 0)[:, None], seen, values[:, 0])
+    at_triage = triage(block).select(TRIAGE_COLUMNS).to_numpy()[np.maximum(number, 0)]
+    values[:, 0] = np.where((number >= 0)[:, None], at_triage, values[:, 0])
     return values.reshape(total, 2 * width)
 
 
 @dataclass(frozen=True)
-class Results:
+class LabResults:
     """The first and the last laboratory results of each admission."""
 
     values: Floats
-    """[moments, admissions, lines of note_labs.csv], NaN for none."""
+    """[first and last, admissions, lines of note_labs.csv]; NaN without a result."""
     times: Ints
-    """[moments, admissions, panels], NONE for none."""
+    """[first and last, admissions, panels]; NONE without a result."""
 
 
-def lab_results(block: PatientBlock) -> Results:
-    """Return the admissions' first and last results, from hosp/labevents."""
+def lab_results(block: PatientBlock) -> LabResults:
+    """Return the first and last results of each admission, from hosp/labevents."""
     table = block.cache[labs.TABLE] if labs.TABLE in block.cache else labs.draw(block)[labs.TABLE]
     slot = _lab_slots()[table["itemid"].to_numpy()]
     rows = np.flatnonzero((slot >= 0) & table["hadm_id"].is_not_null().to_numpy())
-    found, slot = table.select("hadm_id", "charttime", "valuenum")[rows], slot[rows]
+    result_rows, slot = table.select("hadm_id", "charttime", "valuenum")[rows], slot[rows]
     by_hadm = np.argsort(block.admissions.hadm_id)
-    stay = by_hadm[np.searchsorted(block.admissions.hadm_id[by_hadm], found["hadm_id"].to_numpy())]
+    stay = by_hadm[np.searchsorted(block.admissions.hadm_id[by_hadm], result_rows["hadm_id"].to_numpy())]
     panel = np.array([lab_lines().index(name) for name in read_labs()["line"]])[slot]
-    time = found["charttime"].to_numpy().astype("datetime64[s]").astype(np.int64)
-    number = found["valuenum"].to_numpy()
+    time = result_rows["charttime"].to_numpy().astype("datetime64[s]").astype(np.int64)
+    number = result_rows["valuenum"].to_numpy()
     total = len(block.admissions.person)
-    results = Results(np.full((2, total, read_labs().height), np.nan), np.full((2, total, len(lab_lines())), NONE))
+    results = LabResults(np.full((2, total, read_labs().height), np.nan), np.full((2, total, len(lab_lines())), NONE))
     for target, column, source in ((results.values, slot, number), (results.times, panel, time)):
-        for moment, (place, row) in enumerate(_ends(stay * target.shape[2] + column)):
+        for moment, (place, row) in enumerate(_first_and_last(stay * target.shape[2] + column)):
             target[moment].reshape(-1)[place] = source[row]
     return results
 
 
-def _ends(key: Ints) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
-    """Return the distinct keys with the first row that has each, and with the last."""
+def _first_and_last(key: Ints) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
+    """Return the distinct keys with the first row of each, and with the last row of each."""
     order = np.argsort(key, kind="stable")
     distinct, first = np.unique(key[order], return_index=True)
     last = np.append(first[1:], len(key)) - 1
@@ -121,7 +121,7 @@ def _ends(key: Ints) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
 
 @cache
 def _lab_slots() -> Ints:
-    """Return, by itemid, the line of note_labs.csv, or -1."""
+    """Return the line of note_labs.csv for each itemid, or -1."""
     items = read_labs()["itemid"].to_numpy()
     slots = np.full(100_000, -1)
     slots[items] = np.arange(len(items))

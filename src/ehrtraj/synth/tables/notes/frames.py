@@ -1,4 +1,4 @@
-"""The tables of notes and of their details, in the form that both kinds of notes have."""
+"""Frames of notes and their details, in the form that both kinds of notes share."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import Bools, Ints, repeat, times
 
 
-def with_addenda(rng: np.random.Generator, count: int, share: float) -> tuple[Ints, Bools]:
-    """Return, for notes and for the addenda that follow some of them, the number of the note, and what is one."""
+def draw_addenda(rng: np.random.Generator, count: int, share: float) -> tuple[Ints, Bools]:
+    """Draw which notes have an addendum; return, for notes and addenda, the number of the note, and if it is one."""
     note, ordinal = repeat(1 + (rng.random(count) < share).astype(np.int64))
     return note, ordinal == 1
 
@@ -26,9 +26,9 @@ def note_frame(
     stored: Ints,
     text: pl.Series,
 ) -> pl.DataFrame:
-    """Return the table, in the order given: by patient and time, addenda after what they belong to."""
+    """Return a table of notes. Its rows must be in order of patient and time, with addenda after their notes."""
     subject, kind = block.subject_id(person), pl.Series(kinds)[addendum.astype(np.int64)]
-    # Numbers ascend with time in each patient, and leave some out: those of notes that are not in the release.
+    # Numbers ascend with time in each patient. Some are skipped, as for notes that are not in the release.
     step = np.cumsum(1 + rng.geometric(0.7, len(person)) - (rng.random(len(person)) < 0.9))
     first = np.searchsorted(person, person)
     number = step - step[first] + rng.integers(1, 25, len(person))[first]
@@ -46,7 +46,7 @@ def note_frame(
 
 
 def detail_frame(frame: pl.DataFrame, parts: list[tuple[str, Ints, pl.Series]]) -> pl.DataFrame:
-    """Return the details of notes: of each part its name, which rows of the notes have it, and what it is for them."""
+    """Return the details of notes. Each part has a field name, the rows of notes with that field, and their values."""
     row = np.concatenate([rows for _, rows, _ in parts])
     part = np.repeat(np.arange(len(parts)), [len(rows) for _, rows, _ in parts])
     order = np.lexsort((part, row))
@@ -63,7 +63,7 @@ def detail_frame(frame: pl.DataFrame, parts: list[tuple[str, Ints, pl.Series]]) 
 
 
 def addendum_links(frame: pl.DataFrame, addendum: Bools) -> list[tuple[str, Ints, pl.Series]]:
-    """Return the details that join addenda, which follow their notes, to them and back."""
+    """Return the details that link addenda to the notes they follow, and notes to their addenda."""
     rows = np.flatnonzero(addendum)
     return [
         ("addendum_note_id", rows - 1, frame["note_id"][rows]),

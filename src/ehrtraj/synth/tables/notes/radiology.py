@@ -1,4 +1,4 @@
-"""Draws radiology reports: note/radiology and its details."""
+"""Draw radiology reports: note/radiology and its details."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Floats, Ints, minutes, pick_rows, repeat
 from ehrtraj.synth.tables import encounters
 from ehrtraj.synth.tables.emergency import parse_weights
-from ehrtraj.synth.tables.notes.frames import addendum_links, detail_frame, note_frame, with_addenda
-from ehrtraj.synth.tables.notes.texts import Pages, blank_fields
+from ehrtraj.synth.tables.notes.frames import addendum_links, detail_frame, draw_addenda, note_frame
+from ehrtraj.synth.tables.notes.texts import NoteBuilder, blank_fields
 
 OUTPATIENT, VENTILATED = "outpatient", "ventilated"
 CHRONIC_FINDINGS = ("cancer", "cirrhosis", "ckd")
-"""Chronic conditions that show in outpatients' reports, first what matters most."""
+"""Chronic conditions that reports of outpatients mention, the most important first."""
 
-# Shares and rates that together give the numbers of rows of MIMIC-IV-Note 2.2; each by itself is an assumption.
+# Together these shares and rates give the numbers of rows of MIMIC-IV-Note 2.2. Each of them is an assumption.
 REPORT_ADDENDUM = 0.025
 HAS_CPT = 0.62
 REPORTS = {"ed": 1.03, "ward": 0.69, "icu": 0.95, "outpatient": 2.4}
-"""Radiology reports of an ED stay, of a day's length of stay to the power of 0.7, of an ICU day, of a patient."""
+"""Mean number of reports for: an ED stay; an admission, times its days to the power of 0.7; an ICU day; a patient."""
 SETTINGS = tuple(REPORTS)
 CPT_CHANGE = 2018
-"""The year in which many CPT codes of plain films changed."""
+"""Year in which many CPT codes of plain films changed."""
 
 
 @dataclass(frozen=True)
 class _Exams:
-    """Radiology exams of a block, ordered by patient and time; admission and episode are -1 outside of any."""
+    """Radiology exams of a block, ordered by patient and time. Admission and episode are -1 for outpatients."""
 
     person: Ints
     time: Ints
     admission: Ints
     episode: Ints
     setting: Ints
-    """Number of SETTINGS."""
+    """Position in SETTINGS."""
 
 
 def draw_radiology(block: PatientBlock) -> dict[str, pl.DataFrame]:
-    """Return the radiology reports of the block's patients, and the details of each."""
+    """Return the radiology reports and their details for a block."""
     rng = block.streams.rng("note radiology")
     exams = _exams(rng, block)
     kind = _exam_kinds(rng, block, exams)
-    row, addendum = with_addenda(rng, len(kind), REPORT_ADDENDUM)
+    row, addendum = draw_addenda(rng, len(kind), REPORT_ADDENDUM)
     notes = np.arange(len(row))
-    pages = Pages(rng)
-    _reports(pages, block, exams, notes[~addendum], kind)
-    pages.add(notes[addendum], "radiology_addendum")
-    text = pages.text(blank_fields(block.people.female[exams.person[row]]))
+    builder = NoteBuilder(rng)
+    _add_reports(builder, block, exams, notes[~addendum], kind)
+    builder.add(notes[addendum], "radiology_addendum")
+    text = builder.text(blank_fields(block.people.female[exams.person[row]]))
     hours = rng.lognormal(np.log(2.5 * HOUR), 0.9, len(kind)).astype(np.int64)[row]
     later = np.where(addendum, HOUR + rng.exponential(2 * DAY, len(row)).astype(np.int64), 0)
     charted, stored = exams.time[row], minutes(exams.time[row] + 5 * MINUTE + hours + later)
@@ -63,7 +63,7 @@ def draw_radiology(block: PatientBlock) -> dict[str, pl.DataFrame]:
 
 
 def _exams(rng: np.random.Generator, block: PatientBlock) -> _Exams:
-    """Draw when exams are done: in the ED, on wards, in intensive care, and in outpatients."""
+    """Draw the exams in the ED, on wards, in intensive care, and of outpatients."""
     stays, ed, icu, people = block.admissions, block.ed, block.icu, block.people
     days, icu_days = (stays.discharge - stays.admit) / DAY, (icu.departure - icu.arrival) / DAY
     patients = len(people.subject_id)
@@ -86,9 +86,9 @@ def _exams(rng: np.random.Generator, block: PatientBlock) -> _Exams:
     )
     death = people.death[exams.person]
     alive = (death == NONE) | (exams.time < death - DAY)
-    free = (exams.episode >= 0) | (alive & ~encounters.inside_stay(block, exams.person, exams.time))
+    is_possible = (exams.episode >= 0) | (alive & ~encounters.inside_stay(block, exams.person, exams.time))
     order = np.lexsort((exams.setting, exams.time, exams.person))
-    order = order[free[order]]
+    order = order[is_possible[order]]
     return _Exams(
         exams.person[order], exams.time[order], exams.admission[order], exams.episode[order], exams.setting[order]
     )
@@ -112,16 +112,16 @@ def _exam_kinds(rng: np.random.Generator, block: PatientBlock, exams: _Exams) ->
 
 @cache
 def _exam_weights() -> tuple[Floats, Floats, Bools]:
-    """Return weights of exams by setting; factors by illness, last those of none; and which only women have."""
+    """Return the weights of exams by setting, factors by illness (the last row without illness), and female exams."""
     table = catalog.read("note_exams.csv")
     by_setting = np.stack([table[name].cast(pl.Float64).to_numpy() for name in SETTINGS])
-    liked = parse_weights(table["liked_by"], catalog.illnesses()).T
-    by_illness = np.concatenate([np.where(liked > 0, liked, 1.0), np.ones((1, table.height))])
+    factors = parse_weights(table["liked_by"], catalog.illnesses()).T
+    by_illness = np.concatenate([np.where(factors > 0, factors, 1.0), np.ones((1, table.height))])
     return by_setting, by_illness, (table["only"] == "F").fill_null(False).to_numpy()
 
 
-def _reports(pages: Pages, block: PatientBlock, exams: _Exams, notes: Ints, kind: Ints) -> None:
-    """Write reports: notes[i] is that of exam i, which is of kind kind[i]."""
+def _add_reports(builder: NoteBuilder, block: PatientBlock, exams: _Exams, notes: Ints, kind: Ints) -> None:
+    """Add the text of reports. Note notes[i] belongs to exam i, which has kind kind[i]."""
     table, families = catalog.read("note_exams.csv"), _families()
     illnesses = catalog.illnesses()
     inside = exams.episode >= 0
@@ -130,16 +130,16 @@ def _reports(pages: Pages, block: PatientBlock, exams: _Exams, notes: Ints, kind
     family = np.array([families.index(name) for name in table["findings"]])[kind]
     techniques = tuple(table["technique"].unique(maintain_order=True))
     technique = np.array([techniques.index(name) for name in table["technique"]])[kind]
-    pages.add(notes, "examination", tuple(table["exam_name"]), kind)
-    pages.add(notes, "indication", (*illnesses, OUTPATIENT), illness)
-    pages.add(notes, "question", families, family)
-    pages.add(notes, "gap")
-    pages.add(notes, "technique", techniques, technique)
-    pages.add(notes, "gap")
-    pages.add(notes, "comparison")
-    pages.add(notes, "gap")
-    shown = _shown(block, exams, illness, len(illnesses))
-    pages.add(notes, families, names, family * len(names) + shown)
+    builder.add(notes, "examination", tuple(table["exam_name"]), kind)
+    builder.add(notes, "indication", (*illnesses, OUTPATIENT), illness)
+    builder.add(notes, "question", families, family)
+    builder.add(notes, "gap")
+    builder.add(notes, "technique", techniques, technique)
+    builder.add(notes, "gap")
+    builder.add(notes, "comparison")
+    builder.add(notes, "gap")
+    finding = _findings(block, exams, illness, len(illnesses))
+    builder.add(notes, families, names, family * len(names) + finding)
 
 
 @cache
@@ -147,29 +147,29 @@ def _families() -> tuple[str, ...]:
     return tuple(catalog.read("note_exams.csv")["findings"].unique(maintain_order=True))
 
 
-def _shown(block: PatientBlock, exams: _Exams, illness: Ints, outpatient: int) -> Ints:
-    """Return what each exam shows: the illness, a chronic condition of an outpatient, or the ventilator's tube."""
+def _findings(block: PatientBlock, exams: _Exams, illness: Ints, outpatient: int) -> Ints:
+    """Return the finding of each exam: the illness, a chronic condition of an outpatient, or ventilation."""
     place = [catalog.conditions().index(name) for name in CHRONIC_FINDINGS]
     chronic = block.people.conditions[exams.person][:, place]
     first = np.where(chronic.any(axis=1), outpatient + 1 + np.argmax(chronic, axis=1), outpatient)
-    shown: Ints = np.where(exams.episode >= 0, illness, first)
-    return np.where(_ventilated(block, exams), outpatient + 1 + len(CHRONIC_FINDINGS), shown)
+    finding: Ints = np.where(exams.episode >= 0, illness, first)
+    return np.where(_ventilated(block, exams), outpatient + 1 + len(CHRONIC_FINDINGS), finding)
 
 
 def _ventilated(block: PatientBlock, exams: _Exams) -> Bools:
-    """Say which exams fall into a time on the ventilator."""
+    """Return during which exams the patient is ventilated."""
     icu = block.icu
     used = np.flatnonzero(icu.ventilated_from != NONE)
-    # Few are ventilated in a block: each exam is compared with all of them.
+    # A block has few ventilated stays, so each exam is compared with all of them.
     inside = (exams.time[:, None] >= icu.ventilated_from[used]) & (exams.time[:, None] <= icu.ventilated_until[used])
-    found: Bools = (inside & (exams.admission[:, None] == icu.admission[used])).any(axis=1)
-    return found
+    ventilated: Bools = (inside & (exams.admission[:, None] == icu.admission[used])).any(axis=1)
+    return ventilated
 
 
 def _exam_details(
     rng: np.random.Generator, block: PatientBlock, exams: _Exams, notes: Ints, kind: Ints
 ) -> list[tuple[str, Ints, pl.Series]]:
-    """Return code and name of every exam, and for some the CPT code of the time."""
+    """Return the details: code and name of every exam, and for some exams the CPT code of that year."""
     table = catalog.read("note_exams.csv").select(
         "exam_code", "exam_name", pl.col("cpt", "cpt_before_2018").cast(pl.String)
     )

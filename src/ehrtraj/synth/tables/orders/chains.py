@@ -1,4 +1,4 @@
-"""Draws the orders of a block: what is ordered when, how it changes and how it ends."""
+"""Draw the orders of a block: when they are written, how they change and how they end."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import polars as pl
 from ehrtraj.synth import catalog
 from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Floats, Ints, pick, repeat
-from ehrtraj.synth.tables.orders.columns import IDLE, by_time, counted_rows, providers
-from ehrtraj.synth.tables.orders.draws import Shared, share_of
+from ehrtraj.synth.tables.orders.columns import MISSING, number_within_patient, order_by_time, providers
+from ehrtraj.synth.tables.orders.draws import SharedDraws, share_of
 from ehrtraj.synth.tables.orders.kinds import EXTRA_CAUSES, PER, STARTS, cause_names, read_kinds
 
 SESSION = 75 * MINUTE
-"""Orders written within this time share second and provider; gives the demo's two orders to an ordertime."""
+"""Orders written within this time have the same second and provider. It gives two orders per ordertime, as in the
+demo."""
 TEAM = 12
-"""Providers who write orders in one admission: MIMIC-IV demo 2.2 has 10.2 of them."""
+"""Number of providers who write orders in an admission (MIMIC-IV demo 2.2: 10.2)."""
 SINGLE_LASTS = 23 * HOUR
-"""Orders for one dose expire after 23 hours: MIMIC-IV demo 2.2, pharmacy."""
+"""Orders for a single dose expire after 23 hours (MIMIC-IV demo 2.2, pharmacy)."""
 SHORTEST_LINK = 3 * HOUR
 NEW, CHANGE, STOP = 0, 1, 2
 ACTIONS = pl.Series(["New", "Change", "D/C"])
-# How a link ends: with the admission, by a D/C order, by a change, by itself, or stopped without an order.
+# How a link ends: at discharge, by a D/C order, by a change, by expiry, or stopped without an order.
 AT_DISCHARGE, STOPPED, CHANGED, EXPIRED, DROPPED = range(5)
 STATUSES = pl.Series(
     [
@@ -37,8 +38,8 @@ STATUSES = pl.Series(
 
 
 @dataclass(frozen=True)
-class Orders:
-    """Rows of poe, by patient and time. Numbers of orders are positions in here."""
+class ProviderOrders:
+    """Rows of poe, by patient and time. The number of an order is its position."""
 
     person: Ints
     number: Ints
@@ -52,47 +53,47 @@ class Orders:
     after: Ints
     """The order that changes or ends this one, or -1."""
     until: Ints
-    """When the order ceases to hold."""
+    """When the order ends."""
     ending: Ints
     transfer: Ints
-    """The transfer it asks for, or -1."""
+    """The transfer that it requests, or -1."""
     provider: Ints
 
 
 @dataclass(frozen=True)
 class _Chains:
-    """Orders before they change: one element for each chain."""
+    """Chains of orders before changes are drawn, with one element per chain."""
 
     episode: Ints
     kind: Ints
     start: Ints
     limit: Ints
-    """When the same thing is ordered anew, or the episode ends."""
+    """When the same kind is ordered again, or the episode ends."""
     transfer: Ints
 
 
-def draw_orders(block: PatientBlock) -> Orders:
-    """Draw the block's orders with their changes and ends, one element for each row of poe."""
+def draw_orders(block: PatientBlock) -> ProviderOrders:
+    """Draw the orders of a block with their changes and ends, one element per row of poe."""
     rng = block.streams.rng("orders")
-    kinds, shared = read_kinds(), Shared(rng)
+    kinds, shared = read_kinds(), SharedDraws(rng)
     chains = _chains(block, rng)
-    natural, ending = _natural_end(block, rng, chains)
-    room = np.maximum((natural - chains.start) // SHORTEST_LINK, 0)
-    changes = np.minimum(rng.poisson(kinds.changes[chains.kind]), np.minimum(room, 8))
+    planned_end, ending = _planned_ends(block, rng, chains)
+    max_changes = np.maximum((planned_end - chains.start) // SHORTEST_LINK, 0)
+    changes = np.minimum(rng.poisson(kinds.changes[chains.kind]), np.minimum(max_changes, 8))
     chain, ordinal = repeat(changes + 1)
     links = (changes + 1)[chain]
     share = (ordinal + np.where(ordinal > 0, rng.uniform(-0.4, 0.4, len(chain)), 0.0)) / links
-    time = chains.start[chain] + (share * (natural - chains.start)[chain]).astype(np.int64)
-    time = _session(block, shared, chains.episode[chain], time)
+    time = chains.start[chain] + (share * (planned_end - chains.start)[chain]).astype(np.int64)
+    time = _entry_times(block, shared, chains.episode[chain], time)
     last = ordinal == links - 1
-    until = np.where(last, natural[chain], np.append(time[1:], 0))
+    until = np.where(last, planned_end[chain], np.append(time[1:], 0))
     stops = np.flatnonzero(last & (ending[chain] == STOPPED))
-    stop_time = _session(block, shared, chains.episode[chain[stops]], until[stops])
+    stop_time = _entry_times(block, shared, chains.episode[chain[stops]], until[stops])
     until[stops] = stop_time
     rows = np.concatenate([chain, chain[stops]])
     action = np.where(ordinal > 0, CHANGE, NEW)
-    before = np.where(ordinal > 0, np.arange(len(chain)) - 1, IDLE)
-    return _numbered(
+    before = np.where(ordinal > 0, np.arange(len(chain)) - 1, MISSING)
+    return _sorted_orders(
         block,
         rng,
         shared,
@@ -107,33 +108,35 @@ def draw_orders(block: PatientBlock) -> Orders:
     )
 
 
-def _numbered(block: PatientBlock, rng: np.random.Generator, shared: Shared, **columns: Ints) -> Orders:
-    """Put the orders into the order of their patients and times, and number them."""
+def _sorted_orders(
+    block: PatientBlock, rng: np.random.Generator, shared: SharedDraws, **columns: Ints
+) -> ProviderOrders:
+    """Sort the orders by patient and time, and number them."""
     person = block.episodes.person[columns["episode"]]
-    place = by_time(person, columns["time"])
+    place = order_by_time(person, columns["time"])
     rank = np.empty(len(place), dtype=np.int64)
     rank[place] = np.arange(len(place))
     sorted_columns = {name: column[place] for name, column in columns.items()}
     before = sorted_columns["before"]
-    before = np.where(before >= 0, rank[before], IDLE)
-    after = np.full(len(place), IDLE)
+    before = np.where(before >= 0, rank[before], MISSING)
+    after = np.full(len(place), MISSING)
     linked = np.flatnonzero(before >= 0)
     after[before[linked]] = linked
     person = person[place]
     episode, time = sorted_columns["episode"], sorted_columns["time"]
     role = (shared(episode, time // SESSION, 1) ** 2 * TEAM).astype(np.int64)
     provider = (shared(episode, role, 2) * (len(providers()) - 1)).astype(np.int64)
-    return Orders(
+    return ProviderOrders(
         person=person,
-        number=counted_rows(person),
+        number=number_within_patient(person),
         after=after,
-        provider=np.where(rng.random(len(place)) < share_of("no_provider"), IDLE, provider),
+        provider=np.where(rng.random(len(place)) < share_of("no_provider"), MISSING, provider),
         **{**sorted_columns, "before": before},
     )
 
 
-def _session(block: PatientBlock, shared: Shared, episode: Ints, time: Ints) -> Ints:
-    """Return when an order wanted at a time is written: together with the others of those minutes."""
+def _entry_times(block: PatientBlock, shared: SharedDraws, episode: Ints, time: Ints) -> Ints:
+    """Return when orders are written: together with other orders of the same session."""
     begin, end = block.episodes.start[episode], block.episodes.end[episode]
     session = (time - begin) // SESSION
     moment = begin + session * SESSION + (shared(episode, session) * SESSION).astype(np.int64)
@@ -150,32 +153,32 @@ def _chains(block: PatientBlock, rng: np.random.Generator) -> _Chains:
     copies = counts[episode, kind][group]
     episode, kind = episode[group].astype(np.int64), kind[group].astype(np.int64)
     start, end = _starts(block, rng, episode, kind)
-    # What goes on for days is not ordered twice at once: one order follows the other.
+    # Kinds that last for days are not ordered twice at the same time. One order follows the other.
     renewed = (kinds.days[kind] > 0) & (copies > 1)
     leader = np.arange(len(group)) - ordinal
     first, end = start[leader], np.where(renewed, end[leader], end)
     share = (ordinal + np.where(ordinal > 0, rng.uniform(-0.3, 0.3, len(group)), 0.0)) / copies
     start = np.where(renewed, first + (share * (end - first)).astype(np.int64), start)
     limit = np.where(renewed & (ordinal < copies - 1), np.append(start[1:], 0), end)
-    moves, move_start, move_kind = _moves(block, rng)
-    moving = block.transfers.admission[moves]
+    transfer_rows, move_start, move_kind = _transfer_orders(block, rng)
+    moving = block.transfers.admission[transfer_rows]
     return _Chains(
         episode=np.concatenate([episode, moving]),
         kind=np.concatenate([kind, move_kind]),
         start=np.concatenate([start, move_start]),
         limit=np.concatenate([limit, block.episodes.end[moving]]),
-        transfer=np.concatenate([np.full(len(episode), IDLE), moves]),
+        transfer=np.concatenate([np.full(len(episode), MISSING), transfer_rows]),
     )
 
 
 def _counts(block: PatientBlock, rng: np.random.Generator) -> Ints:
-    """Return how many orders of each kind (column) an episode (row) brings.
+    """Return [episodes, kinds]: number of orders.
 
-    Kinds that exclude each other share one draw, so that at most one of them is taken; those taken at home share it
-    over all admissions of a patient.
+    Mutually exclusive kinds share a random number, so that at most one of them is ordered. Kinds of home drugs share it
+    across all admissions of a patient.
     """
     kinds = read_kinds()
-    mean = (_present(block) @ kinds.weights) * np.take(_exposure(block), kinds.per, axis=1)
+    mean = (_causes_present(block) @ kinds.weights) * np.take(_exposure(block), kinds.per, axis=1)
     daily = np.flatnonzero(np.isin(kinds.per, (PER.index("day"), PER.index("icu_day"))))
     mean[:, daily] *= 2 * rng.random((len(mean), len(daily)))
     mean[:, kinds.per == PER.index("transfer")] = 0
@@ -195,8 +198,8 @@ def _counts(block: PatientBlock, rng: np.random.Generator) -> Ints:
     return counts
 
 
-def _present(block: PatientBlock) -> Floats:
-    """Return which causes (columns, as `cause_names()`) are there in each episode."""
+def _causes_present(block: PatientBlock) -> Floats:
+    """Return [episodes, causes]: which causes are present, with columns in the order of `cause_names()`."""
     people, episodes, icu = block.people, block.episodes, block.icu
     admitted = len(block.admissions.person)
     present = np.zeros((len(episodes.person), len(cause_names())))
@@ -219,26 +222,26 @@ def _present(block: PatientBlock) -> Floats:
 
 
 def _exposure(block: PatientBlock) -> Floats:
-    """Return, for each episode, how much of each unit of PER it has; days of the very ill bring more orders."""
+    """Return [episodes, units of PER]: the amount of each unit. Days with higher severity count more."""
     episodes, icu = block.episodes, block.icu
     admitted = len(block.admissions.person)
-    gravity = 0.5 + 0.6 * episodes.severity
+    severity_factor = 0.5 + 0.6 * episodes.severity
     exposure = np.zeros((len(episodes.person), len(PER)))
     exposure[:admitted, [PER.index("stay"), PER.index("home")]] = 1
     stay = block.admissions.discharge - block.admissions.admit
-    exposure[:admitted, PER.index("day")] = stay / DAY * gravity[:admitted]
-    days = np.bincount(icu.admission, (icu.departure - icu.arrival) / DAY, minlength=len(gravity))
-    exposure[:, PER.index("icu_day")] = days * gravity
+    exposure[:admitted, PER.index("day")] = stay / DAY * severity_factor[:admitted]
+    days = np.bincount(icu.admission, (icu.departure - icu.arrival) / DAY, minlength=len(severity_factor))
+    exposure[:, PER.index("icu_day")] = days * severity_factor
     exposure[block.ed.episode, PER.index("ed")] = 1
     return exposure
 
 
 def _starts(block: PatientBlock, rng: np.random.Generator, episode: Ints, kind: Ints) -> tuple[Ints, Ints]:
-    """Return when each chain of orders begins, and when it ends at the latest."""
+    """Draw when each chain of orders starts; also return its latest possible end."""
     starts = read_kinds().starts[kind]
-    begin, span, wait, end = _windows(block, rng, episode, starts)
+    begin, span, wait, end = _start_windows(block, rng, episode, starts)
     count = len(kind)
-    # The first hours of a stay bring most orders.
+    # Most orders are written in the first hours of a stay.
     early = rng.random(count) ** 1.6
     time = begin + (early * span).astype(np.int64)
     time += (rng.exponential(1.0, count) * wait).astype(np.int64)
@@ -250,10 +253,10 @@ def _starts(block: PatientBlock, rng: np.random.Generator, episode: Ints, kind: 
     return np.clip(start, block.episodes.start[episode], end - 10 * MINUTE), end
 
 
-def _windows(
+def _start_windows(
     block: PatientBlock, rng: np.random.Generator, episode: Ints, starts: Ints
 ) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return for each chain where its time begins, how far it may lie after that, evenly and by chance, and its end."""
+    """Return, for each chain, the earliest start, the length of the uniform and the exponential delay, and the end."""
     admissions, icu, ed = block.admissions, block.icu, block.ed
     admitted, episodes = len(admissions.person), block.episodes
     admit = episodes.start.copy()
@@ -274,25 +277,25 @@ def _windows(
     zero = np.zeros_like(begin)
     spans = [zero, episodes.end[episode] - begin, icu_departure - begin, zero, zero, departure[episode] - begin]
     waits = np.array([1.6 * HOUR, 0, 0, HOUR, 0, 0]).astype(np.int64)
-    # What intensive care begins does not outlast it.
+    # Orders that start in intensive care end there.
     return begin, np.choose(starts, spans), waits[starts], icu_departure
 
 
-def _moves(block: PatientBlock, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
-    """Return the transfers that an order asks for, when it is written, and its kind."""
+def _transfer_orders(block: PatientBlock, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
+    """Draw the orders for transfers; return the transfer, the time and the kind of each order."""
     kinds = read_kinds()
     kind = int(np.flatnonzero(kinds.per == PER.index("transfer"))[0])
     transfers = block.transfers
-    wanted = (transfers.kind == "transfer").to_numpy() & (transfers.admission >= 0)
-    wanted &= rng.random(len(wanted)) < kinds.weights[0, kind]
-    rows = np.flatnonzero(wanted)
+    has_order = (transfers.kind == "transfer").to_numpy() & (transfers.admission >= 0)
+    has_order &= rng.random(len(has_order)) < kinds.weights[0, kind]
+    rows = np.flatnonzero(has_order)
     start = transfers.start[rows] - (rng.uniform(0.5, 6.0, len(rows)) * HOUR).astype(np.int64)
     start = np.maximum(start, block.admissions.admit[transfers.admission[rows]])
     return rows, start, np.full(len(rows), kind)
 
 
-def _natural_end(block: PatientBlock, rng: np.random.Generator, chains: _Chains) -> tuple[Ints, Ints]:
-    """Return how long each chain of orders would hold, and how it ends."""
+def _planned_ends(block: PatientBlock, rng: np.random.Generator, chains: _Chains) -> tuple[Ints, Ints]:
+    """Return when each chain of orders ends if it does not change, and how it ends."""
     kinds, kind = read_kinds(), chains.kind
     discharge = block.episodes.end[chains.episode]
     single = kinds.days[kind] == 0
@@ -303,6 +306,6 @@ def _natural_end(block: PatientBlock, rng: np.random.Generator, chains: _Chains)
     soon = chains.start + (rng.uniform(0.5, 10.0, count) * HOUR).astype(np.int64)
     end = np.where(single & cancelled, soon, end)
     end = np.where(chains.limit < discharge, np.minimum(end, chains.limit), end)
-    alone = np.where(single & (rng.random(count) < share_of("expires")), EXPIRED, DROPPED)
-    ending = np.where(end >= discharge, AT_DISCHARGE, np.where(cancelled, STOPPED, alone))
+    other_ending = np.where(single & (rng.random(count) < share_of("expires")), EXPIRED, DROPPED)
+    ending = np.where(end >= discharge, AT_DISCHARGE, np.where(cancelled, STOPPED, other_ending))
     return np.minimum(end, discharge), ending

@@ -1,4 +1,4 @@
-"""Draws that the orders' tables have in common: shares, lags, members of groups, and what rows share."""
+"""Random draws that the tables of orders use: shares, lags, members of groups, and draws shared by rows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ehrtraj.synth.draw import Floats, Ints
 from ehrtraj.synth.tables.orders.columns import floats
 
 
-class Shared:
-    """Draws that rows have in common: the same for the same key, without sorting the keys."""
+class SharedDraws:
+    """Uniform random numbers that are the same for the same key. The keys need not be sorted."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._values = rng.random(1 << 15)
@@ -27,7 +27,7 @@ class Shared:
 
 
 def upper_edges(group: Ints, weights: Floats) -> Floats:
-    """Return the upper edges of shares within each group, those of group g between g and g + 1."""
+    """Return the upper edges of shares within each group. Those of group g are between g and g + 1."""
     total = np.bincount(group, weights)
     sums = np.cumsum(weights)
     before = np.concatenate([[0.0], np.cumsum(total)[:-1]])
@@ -35,16 +35,16 @@ def upper_edges(group: Ints, weights: Floats) -> Floats:
     return edges
 
 
-def pick_within(edges: Floats, group: Ints, draws: Floats) -> Ints:
-    """Return, for each row, a member of its group; `draws` are uniform."""
-    # Never quite the end, so that rounding cannot lead into the next group.
-    drawn: Ints = np.searchsorted(edges, group + draws * 0.999999, side="right").astype(np.int64)
+def pick_member(edges: Floats, group: Ints, uniform: Floats) -> Ints:
+    """Return a member of each row's group, chosen by uniform random numbers."""
+    # The factor is just below 1, so that rounding cannot select the next group.
+    drawn: Ints = np.searchsorted(edges, group + uniform * 0.999999, side="right").astype(np.int64)
     return drawn
 
 
 @cache
 def share_of(name: str) -> float:
-    """Return one of the shares of order_shares.csv."""
+    """Return a share from order_shares.csv."""
     table = catalog.read("order_shares.csv")
     return float(table.filter(pl.col("name") == name)["share"][0])
 
@@ -55,8 +55,8 @@ def _lags() -> dict[str, Floats]:
     return {name: floats(table[name]) for name in ("quantile", "enter_minutes", "chart_minutes", "store_minutes")}
 
 
-def lag(name: str, draws: Floats) -> Floats:
-    """Return lags in minutes, drawn along their quantiles."""
+def lag(name: str, uniform: Floats) -> Floats:
+    """Return lags in minutes for uniform random numbers, by interpolation between the quantiles of order_lags.csv."""
     lags = _lags()
-    drawn: Floats = np.interp(draws, lags["quantile"], lags[name])
+    drawn: Floats = np.interp(uniform, lags["quantile"], lags[name])
     return drawn

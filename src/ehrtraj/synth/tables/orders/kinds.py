@@ -1,4 +1,4 @@
-"""What can be ordered, as arrays: the lines of drugs.csv and orders.csv."""
+"""Kinds of orders as arrays: the lines of drugs.csv and orders.csv."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ EXTRA_CAUSES = ("any", "ed", "icu", "ventilated", "pressors", "dialysis", "surgi
 
 
 @dataclass(frozen=True)
-class Kinds:
-    """What can be ordered: the lines of drugs.csv, then those of orders.csv."""
+class OrderKinds:
+    """Kinds of orders: the lines of drugs.csv, then those of orders.csv."""
 
     drugs: int
     order: dict[str, int]
     weights: Floats
-    """[causes, kinds]: how many orders a cause brings, for each unit of `per`."""
+    """[causes, kinds]: number of orders that a cause leads to, for each unit of `per`."""
     per: Ints
     starts: Ints
     days: Floats
-    """How long it usually goes on; 0 is for a single time."""
+    """Usual duration in days; 0 for a single time."""
     changes: Floats
     cancelled: Floats
-    """Share of those ending before discharge that do so by a D/C order."""
+    """Share of the orders ending before discharge that end by a D/C order."""
     first: Ints
     last: Ints
-    """First and last kind of the group that excludes each other."""
+    """First and last kind of the group of mutually exclusive kinds."""
     exclusive: Bools
     order_type: pl.Series
     order_subtype: pl.Series
@@ -46,7 +46,7 @@ KIND_COLUMNS = (
 
 
 @cache
-def read_kinds() -> Kinds:
+def read_kinds() -> OrderKinds:
     """Return the lines of drugs.csv and orders.csv, in this order, as arrays."""
     drugs, others = catalog.read("drugs.csv"), catalog.read("orders.csv")
     frame = pl.concat(
@@ -59,7 +59,7 @@ def read_kinds() -> Kinds:
     group = frame["group"].rle_id().to_numpy().astype(np.int64)
     first = np.searchsorted(group, group, side="left")
     last = np.searchsorted(group, group, side="right") - 1
-    return Kinds(
+    return OrderKinds(
         drugs=drugs.height,
         order={name: number for number, name in enumerate(frame["name"])},
         weights=_weights(frame["causes"]),
@@ -77,7 +77,7 @@ def read_kinds() -> Kinds:
 
 
 def cause_names() -> tuple[str, ...]:
-    """Return what may bring orders, in the order of the rows of `weights`."""
+    """Return the causes of orders, in the order of the rows of `weights`."""
     return (*EXTRA_CAUSES, *catalog.causes())
 
 

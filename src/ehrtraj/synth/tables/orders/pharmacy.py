@@ -1,4 +1,4 @@
-"""Draws pharmacy and prescriptions: how the pharmacy fills the orders of drugs."""
+"""Draw pharmacy and prescriptions: how the pharmacy fills drug orders."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ehrtraj.synth.tables.orders.chains import (
     STATUSES,
     STOP,
     STOPPED,
-    Orders,
+    ProviderOrders,
 )
-from ehrtraj.synth.tables.orders.columns import IDLE, positions, providers, same, take
-from ehrtraj.synth.tables.orders.draws import Shared, lag, pick_within, share_of
+from ehrtraj.synth.tables.orders.columns import MISSING, positions, providers, same, take
+from ehrtraj.synth.tables.orders.draws import SharedDraws, lag, pick_member, share_of
 from ehrtraj.synth.tables.orders.drugs import read_drugs
 from ehrtraj.synth.tables.orders.kinds import PER, read_kinds
 from ehrtraj.synth.tables.orders.schedules import read_frequencies
@@ -43,33 +43,33 @@ class Fills:
     order: Ints
     pharmacy_id: Ints
     dose: Ints
-    """Line of the catalog's doses."""
+    """Position in the doses of the catalog."""
     start: Ints
     stop: Ints
-    """NONE for open ends."""
+    """NONE without an end."""
     limit: Ints
-    """Hours the order was limited to, or -1."""
+    """Number of hours to which the order was limited, or -1."""
     ending: Ints
     main: Bools
-    """The row that doses are charted against: the first of its order."""
+    """The row is the first of its order. Doses are charted against it."""
 
 
-def draw_fills(block: PatientBlock, orders: Orders) -> Fills:
-    """Draw how the pharmacy fills the orders of drugs, one element for each row of pharmacy."""
+def draw_fills(block: PatientBlock, orders: ProviderOrders) -> Fills:
+    """Draw how the pharmacy fills drug orders, one element per row of pharmacy."""
     rng = block.streams.rng("pharmacy")
     kinds, drugs = read_kinds(), read_drugs()
-    wanted = (orders.kind < kinds.drugs) & (orders.action != STOP) & (orders.episode < len(block.admissions.person))
-    order = np.flatnonzero(wanted)
+    is_drug_order = (orders.kind < kinds.drugs) & (orders.action != STOP)
+    order = np.flatnonzero(is_drug_order & (orders.episode < len(block.admissions.person)))
     order = order[rng.random(len(order)) < drugs.filled[orders.kind[order]]]
     copies, ordinal = repeat(1 + (rng.random(len(order)) < share_of("second_pharmacy_row")))
     order = order[copies]
     item = orders.kind[order]
-    dose = pick_within(drugs.doses.edges, item, _dose_draws(block, rng, orders, order, ordinal))
-    # A second row is for another strength or dose, where there is one.
+    dose = pick_member(drugs.doses.edges, item, _dose_draws(block, rng, orders, order, ordinal))
+    # A second row has another strength or dose if the drug has one.
     following = np.minimum(dose + 1, len(drugs.doses.item) - 1)
     dose = np.where((ordinal > 0) & (drugs.doses.item[following] == item), following, dose)
     start = -(-orders.time[order] // HOUR) * HOUR
-    # A part of the orders begin with their next usual hour, not at once.
+    # Some orders start at a later hour instead of immediately.
     late = (rng.random(len(order)) < share_of("starts_later")) & (kinds.days[item] > 0)
     start += np.where(late, rng.integers(1, 20, len(order)), 0) * HOUR
     ending = orders.ending[order]
@@ -93,16 +93,18 @@ def draw_fills(block: PatientBlock, orders: Orders) -> Fills:
     return Fills(**{name: column[place] for name, column in columns.items()}, main=(ordinal == 0)[place])
 
 
-def _dose_draws(block: PatientBlock, rng: np.random.Generator, orders: Orders, order: Ints, ordinal: Ints) -> Floats:
-    """Return uniform draws for the doses: what a patient takes at home is the same in every admission."""
-    drugs_at_home = read_kinds().per[orders.kind[order]] == PER.index("home")
-    usual = drugs_at_home & (orders.action[order] == NEW) & (ordinal == 0)
-    habit = Shared(rng)(orders.person[order], orders.kind[order], 3)
+def _dose_draws(
+    block: PatientBlock, rng: np.random.Generator, orders: ProviderOrders, order: Ints, ordinal: Ints
+) -> Floats:
+    """Return uniform random numbers for the doses. The dose of a home drug is the same in every admission."""
+    is_home_drug = read_kinds().per[orders.kind[order]] == PER.index("home")
+    usual = is_home_drug & (orders.action[order] == NEW) & (ordinal == 0)
+    habit = SharedDraws(rng)(orders.person[order], orders.kind[order], 3)
     return np.where(usual, habit, rng.random(len(order)))
 
 
 def _limits(rng: np.random.Generator, dose: Ints, start: Ints, stop: Ints, ending: Ints) -> tuple[Ints, Ints, Ints]:
-    """Limit some orders to a number of hours: then they expire exactly at its end."""
+    """Limit some orders to a number of hours, after which they expire."""
     frequency = read_drugs().doses.frequency[dose]
     share = np.append(read_frequencies().limited, 0.0)[frequency]
     hours = (stop - start) // HOUR
@@ -110,10 +112,10 @@ def _limits(rng: np.random.Generator, dose: Ints, start: Ints, stop: Ints, endin
     limited = alone & (rng.random(len(dose)) < share * 2) & ~np.append(read_frequencies().single, True)[frequency]
     hours = np.where(hours >= 36, np.rint(hours / 24).astype(np.int64) * 24, hours)
     stop = np.where(limited, start + hours * HOUR, stop)
-    return np.where(limited, hours, IDLE), stop, np.where(limited, EXPIRED, ending)
+    return np.where(limited, hours, MISSING), stop, np.where(limited, EXPIRED, ending)
 
 
-def pharmacy_frame(block: PatientBlock, orders: Orders, fills: Fills, labels: pl.Series) -> pl.DataFrame:
+def pharmacy_frame(block: PatientBlock, orders: ProviderOrders, fills: Fills, poe_ids: pl.Series) -> pl.DataFrame:
     """Return pharmacy."""
     rng = block.streams.rng("pharmacy times")
     drugs, frequencies = read_drugs(), read_frequencies()
@@ -122,7 +124,7 @@ def pharmacy_frame(block: PatientBlock, orders: Orders, fills: Fills, labels: pl
     rows = positions(item)
     text = {name: drugs.texts[name][rows] for name in OF_PHARMACY}
     frequency = drugs.doses.frequency[fills.dose]
-    sched = np.append(frequencies.sched_number, IDLE)[frequency]
+    sched = np.append(frequencies.sched_number, MISSING)[frequency]
     hours = len(frequencies.names) - 1 + fills.start // HOUR % 24
     entered = orders.time[order] + (lag("enter_minutes", rng.random(count)) * MINUTE).astype(np.int64)
     verified = entered + np.where(rng.random(count) < share_of("verified_later"), rng.integers(60, 6 * HOUR, count), 0)
@@ -131,7 +133,7 @@ def pharmacy_frame(block: PatientBlock, orders: Orders, fills: Fills, labels: pl
             "subject_id": block.subject_id(orders.person[order]),
             "hadm_id": block.hadm_id(orders.episode[order]),
             "pharmacy_id": fills.pharmacy_id,
-            "poe_id": labels[positions(order)],
+            "poe_id": poe_ids[positions(order)],
             "starttime": times(fills.start),
             "stoptime": times(fills.stop),
             "medication": text["medication"],
@@ -159,7 +161,7 @@ def pharmacy_frame(block: PatientBlock, orders: Orders, fills: Fills, labels: pl
 
 
 def _dispensation(rng: np.random.Generator, usual: pl.Series) -> pl.Series:
-    """Return where the drug comes from, now and then under another spelling."""
+    """Return where the drug is dispensed, occasionally in another spelling."""
     values, weights = catalog.choices("orders_dispensation")
     spelled = values[positions(pick(rng, weights, len(usual)))]
     return usual.zip_with((usual != values[0]).fill_null(value=True), spelled)
@@ -173,34 +175,34 @@ def _duration(fills: Fills, item: Ints, frequency: Ints) -> dict[str, pl.Series]
     doses = int(np.flatnonzero(frequencies.single)[0])
     once = np.append(frequencies.single, False)[frequency] | read_drugs().bolus[item]
     limited = fills.limit >= 0
-    whole = limited & (fills.limit % 24 == 0) & (fills.limit > 24)
-    number = np.where(whole, fills.limit // 24, np.where(limited, fills.limit, np.where(once, 1, 0)))
-    interval = np.where(whole, days, np.where(limited, hours, np.where(once, doses, frequency)))
+    in_days = limited & (fills.limit % 24 == 0) & (fills.limit > 24)
+    number = np.where(in_days, fills.limit // 24, np.where(limited, fills.limit, np.where(once, 1, 0)))
+    interval = np.where(in_days, days, np.where(limited, hours, np.where(once, doses, frequency)))
     value = pl.concat([pl.Series([None], dtype=pl.Float64), pl.Series(np.arange(1.0, 24.0 * 64))])
     return {"duration": take(value, number), "duration_interval": take(frequencies.interval, interval)}
 
 
-def prescriptions_frame(block: PatientBlock, orders: Orders, fills: Fills, labels: pl.Series) -> pl.DataFrame:
-    """Return prescriptions: each row of pharmacy, with the carriers and additives of its drug."""
+def prescriptions_frame(block: PatientBlock, orders: ProviderOrders, fills: Fills, poe_ids: pl.Series) -> pl.DataFrame:
+    """Return prescriptions: the rows of pharmacy, with the carriers and additives of the drugs."""
     rng = block.streams.rng("prescriptions")
     drugs = read_drugs()
     item = orders.kind[fills.order]
-    # Parenteral nutrition, which has no end, has no prescription.
+    # Parenteral nutrition has no end and no prescription.
     fill, ordinal = repeat(np.where(fills.stop == NONE, 0, 1 + drugs.parts_count[item]))
     item, order, dose = item[fill], fills.order[fill], fills.dose[fill]
     main = ordinal == 0
     part = drugs.parts[np.where(main, 0, drugs.parts_first[item] + ordinal - 1)]
     rows = positions(np.where(main, item, len(drugs.filled) + part))
     text = {name: drugs.texts[name][rows] for name in OF_PRESCRIPTIONS}
-    dose_word = np.where(main, drugs.doses.due[dose], drugs.base_dose[part])
-    amount_word = np.where(main, drugs.doses.amount[dose], drugs.base_amount[part])
+    dose_text = np.where(main, drugs.doses.due[dose], drugs.base_dose[part])
+    amount_text = np.where(main, drugs.doses.amount[dose], drugs.base_amount[part])
     stop = np.where(rng.random(len(fill)) < share_of("no_stop_in_prescriptions"), NONE, fills.stop[fill])
     return pl.DataFrame(
         {
             "subject_id": block.subject_id(orders.person[order]),
             "hadm_id": block.hadm_id(orders.episode[order]),
             "pharmacy_id": fills.pharmacy_id[fill],
-            "poe_id": labels[positions(order)],
+            "poe_id": poe_ids[positions(order)],
             "poe_seq": orders.number[order],
             "order_provider_id": take(providers(), orders.provider[order]),
             "starttime": times(fills.start[fill]),
@@ -212,9 +214,9 @@ def prescriptions_frame(block: PatientBlock, orders: Orders, fills: Fills, label
             "ndc": text["ndc"],
             "prod_strength": text["prod_strength"],
             "form_rx": same(None, len(fill)),
-            "dose_val_rx": take(drugs.words, dose_word),
+            "dose_val_rx": take(drugs.pool, dose_text),
             "dose_unit_rx": text["dose_unit_rx"],
-            "form_val_disp": take(drugs.words, amount_word),
+            "form_val_disp": take(drugs.pool, amount_text),
             "form_unit_disp": text["form_unit_disp"],
             "doses_per_24_hrs": take(read_frequencies().doses, drugs.doses.frequency[dose]),
             "route": take(drugs.texts["route"], item),

@@ -1,4 +1,4 @@
-"""When drugs are given and what is charted then, as arrays: frequencies, schedules and events."""
+"""Administration of drugs as arrays: frequencies, schedules and charted events."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import polars as pl
 
 from ehrtraj.synth import catalog
 from ehrtraj.synth.draw import HOUR, Bools, Floats, Ints
-from ehrtraj.synth.tables.orders.columns import IDLE, codes_of, floats, floats_or
+from ehrtraj.synth.tables.orders.columns import MISSING, codes_of, floats, floats_or
 from ehrtraj.synth.tables.orders.draws import share_of
 
-CLOCK, WANTED, SINGLE, RUNNING = range(4)
+CLOCK, AS_NEEDED, SINGLE, RUNNING = range(4)
 WAYS = ("clock", "wanted", "single", "running")
 START, MIDDLE, END, ANY = range(4)
 PLACES = ("start", "middle", "end", "any")
@@ -21,13 +21,13 @@ PLACES = ("start", "middle", "end", "any")
 
 @dataclass(frozen=True)
 class Frequencies:
-    """How often drugs are ordered: the lines of drug_frequencies.csv."""
+    """Frequencies of drug orders: the lines of drug_frequencies.csv."""
 
     names: pl.Series
     schedule: Ints
     doses: pl.Series
     sched: pl.Series
-    """disp_sched; hours 0 to 23 of orders for a single time follow after the frequencies' own, then null."""
+    """disp_sched of the frequencies, then hours 0 to 23 for orders of a single time, then null."""
     sched_number: Ints
     interval: pl.Series
     single: Bools
@@ -40,14 +40,14 @@ def read_frequencies() -> Frequencies:
     table = catalog.read("drug_frequencies.csv")
     sched = table["disp_sched"].to_list()
     hours = [str(hour) for hour in range(24)]
-    own = np.arange(table.height)
-    number = np.array([IDLE if text is None else -2 if text == "{hour}" else row for row, text in enumerate(sched)])
+    frequency_rows = np.arange(table.height)
+    number = np.array([MISSING if text is None else -2 if text == "{hour}" else row for row, text in enumerate(sched)])
     return Frequencies(
         names=pl.Series([*table["frequency"], None], dtype=pl.String),
         schedule=codes_of(table["schedule"], tuple(catalog.read("drug_schedules.csv")["schedule"])),
         doses=pl.Series([*table["doses_per_24_hrs"], None], dtype=pl.Float64),
         sched=pl.Series([*sched, *hours, None], dtype=pl.String),
-        sched_number=np.where(number == -2, -2, np.where(number == IDLE, IDLE, own)),
+        sched_number=np.where(number == -2, -2, np.where(number == MISSING, MISSING, frequency_rows)),
         interval=pl.Series([*table["duration_interval"], "Days", "Hours", None], dtype=pl.String),
         single=(table["duration_interval"] == "Doses").to_numpy(),
         limited=floats_or(table["limited"], 0.0),
@@ -56,7 +56,7 @@ def read_frequencies() -> Frequencies:
 
 @dataclass(frozen=True)
 class Schedules:
-    """When doses are due: the lines of drug_schedules.csv."""
+    """Times at which doses are due: the lines of drug_schedules.csv."""
 
     way: Ints
     hours: Floats
@@ -93,8 +93,8 @@ SHARES = (
 
 
 @dataclass(frozen=True)
-class Events:
-    """What emar says was done: the lines of drug_events.csv."""
+class AdministrationEvents:
+    """Events charted in emar: the lines of drug_events.csv."""
 
     administrations: dict[str, int]
     edges: Floats
@@ -104,7 +104,7 @@ class Events:
 
 
 @cache
-def read_events() -> Events:
+def read_events() -> AdministrationEvents:
     """Return the lines of drug_events.csv as arrays, by administration and place."""
     table = catalog.read("drug_events.csv")
     names = table["administration"].unique(maintain_order=True).to_list()
@@ -114,10 +114,10 @@ def read_events() -> Events:
     place = np.argsort(group, kind="stable")
     table, group = table[place], group[place]
     weights = floats(table["weight"])
-    # Groups that have no events are given their numbers too, so that group g still lies between g and g + 1.
+    # Groups without events are counted too, so that the edges of group g are between g and g + 1.
     total = np.bincount(group, weights, minlength=len(names) * len(PLACES))
     before = np.concatenate([[0.0], np.cumsum(total)[:-1]])
-    return Events(
+    return AdministrationEvents(
         administrations=order,
         edges=group + (np.cumsum(weights) - before[group]) / total[group],
         text=table["event_txt"],
