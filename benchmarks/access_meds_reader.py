@@ -1,8 +1,8 @@
-"""The part of `access.py` that meds_reader plays, in the environment that holds it: see there.
+"""The meds_reader part of `access.py`, which runs in the environment that contains meds_reader.
 
     python access_meds_reader.py DATABASE SUBJECTS.json
 
-SUBJECTS.json is a list of subject_ids. Prints seconds for each of them, once fetched and once walked, as JSON.
+SUBJECTS.json is a list of subject_ids. Prints, as JSON, the seconds that fetching and walking each of them takes.
 """
 
 from __future__ import annotations

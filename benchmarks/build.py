@@ -1,11 +1,11 @@
-"""Time a build against the floor of reading the same files once with DuckDB, in turn, in one run.
+"""Time a build against a floor, reading the same files once with DuckDB, in turn, in one run.
 
     python benchmarks/build.py RELEASE [RELEASE ...] [--runs 3] [--max-cpus 2] [--work DIR]
 
-For each release prints rows, seconds, rows a second, peak memory of all processes, and the ratio to the floor: DuckDB
-reading every column of every table, typed, the result thrown away. With several releases of the same kind but
-different size it also prints how seconds a row and memory grow from the first. Absolute times hold for one machine at
-one time; the ratios are what to quote. Only real sizes mean anything: at least some million rows.
+For each release it prints rows, seconds, rows per second, peak memory of all processes, and the ratio to the floor:
+DuckDB reads every column of every table with its type and discards the result. For several releases of the same kind
+but different size it also prints how seconds per row and memory grow from the first. Absolute times are valid for one
+machine at one time. Quote the ratios. Only realistic sizes are meaningful: at least some million rows.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _SQL_TYPES = {
 def _read_all(file: TableFile, connection: duckdb.DuckDBPyConnection) -> None:
     types = {written: _SQL_TYPES[file.table.columns[ours]] for ours, written in file.present.items()}
     columns = {name: types.get(name, "VARCHAR") for name in file.header}
-    listed = ", ".join(f"""'{name.replace("'", "''")}': '{kind}'""" for name, kind in columns.items())
-    used = ", ".join(f'count("{name}")' for name in file.header)
-    source = f"""read_csv('{file.path}', header=true, delim=',', quote='"', escape='"', columns={{{listed}}})"""
-    connection.execute(f"SELECT {used} FROM {source}").fetchall()
+    column_list = ", ".join(f"""'{name.replace("'", "''")}': '{kind}'""" for name, kind in columns.items())
+    counts = ", ".join(f'count("{name}")' for name in file.header)
+    source = f"""read_csv('{file.path}', header=true, delim=',', quote='"', escape='"', columns={{{column_list}}})"""
+    connection.execute(f"SELECT {counts} FROM {source}").fetchall()
 
 
 def floor(release: Path, cpus: int) -> None:
@@ -59,21 +59,21 @@ def _build(release: Path, output: Path, cpus: int) -> None:
 
 
 def _timed(target: object, *args: object) -> tuple[float, int]:
-    """Seconds and peak memory of a function run in a process of its own."""
+    """Run a function in a separate process; return its seconds and peak memory."""
     process = multiprocessing.get_context("spawn").Process(target=target, args=args)  # type: ignore[arg-type]
     with PeakMemory() as memory:
-        own = memory.peak
+        base_memory = memory.peak
         begun = time.monotonic()
         process.start()
         process.join()
         seconds = time.monotonic() - begun
     if process.exitcode:
         raise SystemExit(f"{target} failed")
-    return seconds, memory.peak - own
+    return seconds, memory.peak - base_memory
 
 
 def measure(release: Path, work: Path, runs: int, cpus: int) -> dict[str, float]:
-    """Medians over several runs of build and floor in turn."""
+    """Return medians over several runs of build and floor in turn."""
     builds, floors = [], []
     for run in range(runs):
         output = work / f"run{run}"
@@ -97,24 +97,24 @@ def main() -> None:
     parser.add_argument("releases", type=Path, nargs="+", metavar="RELEASE")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--max-cpus", type=int, default=2)
-    parser.add_argument("--work", type=Path, help="folder for the results, removed again; a temporary one by default")
-    given = parser.parse_args()
+    parser.add_argument("--work", type=Path, help="folder for temporary results; a temporary one by default")
+    arguments = parser.parse_args()
     first: dict[str, float] = {}
-    for release in given.releases:
-        with tempfile.TemporaryDirectory(dir=given.work) as work:
-            found = measure(release, Path(work), given.runs, given.max_cpus)
+    for release in arguments.releases:
+        with tempfile.TemporaryDirectory(dir=arguments.work) as work:
+            result = measure(release, Path(work), arguments.runs, arguments.max_cpus)
         line = (
-            f"{release}: {found['rows']:,.0f} rows, {found['events']:,.0f} events, {found['seconds']:.1f} s, "
-            f"{found['rows'] / found['seconds']:,.0f} rows/s, {found['memory'] / 1e6:,.0f} MB, "
-            f"floor {found['floor']:.1f} s, {found['seconds'] / found['floor']:.2f} times the floor"
+            f"{release}: {result['rows']:,.0f} rows, {result['events']:,.0f} events, {result['seconds']:.1f} s, "
+            f"{result['rows'] / result['seconds']:,.0f} rows/s, {result['memory'] / 1e6:,.0f} MB, "
+            f"floor {result['floor']:.1f} s, {result['seconds'] / result['floor']:.2f} times the floor"
         )
         if first:
-            slower = found["seconds"] / found["rows"] / (first["seconds"] / first["rows"]) - 1
+            slower = result["seconds"] / result["rows"] / (first["seconds"] / first["rows"]) - 1
             line += (
-                f"; against the first: {slower:+.0%} time a row, {found['memory'] / first['memory'] - 1:+.0%} memory"
+                f"; against the first: {slower:+.0%} time per row, {result['memory'] / first['memory'] - 1:+.0%} memory"
             )
         print(line, flush=True)
-        first = first or found
+        first = first or result
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Measure memory and time of `check` and `diff` over synthetic releases of growing size, from nothing.
+"""Measure memory and time of `check` and `diff` on synthetic releases of growing size.
 
     python benchmarks/check.py [--patients 4000 16000 64000] [--memory-limit 4GB] [--max-cpus 2] [--work DIR] [--keep]
 
-Each release is drawn with seed 1 and built; the dataset is checked, and compared with itself. A process of its own
-runs each command, and its memory is that of all processes it has. The last column is what each further patient costs,
-compared with the size before. 64,000 patients take about 5 GB of disk and half an hour with two processors.
+Each release is drawn with seed 1 and built; the dataset is checked, and compared with itself. Each command runs in a
+separate process, whose memory includes its child processes. The last column is the memory per additional patient,
+compared with the previous size. 64,000 patients take about 5 GB of disk and half an hour with two CPU cores.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.synth.run import synth
 
 Measured = tuple[float, int, int]
-"""Seconds, most bytes of memory of all processes, and events."""
+"""Seconds, peak memory of all processes in bytes, and number of events."""
 
 
 def run(command: str, dataset: Path, cpus: int | None, memory: str, results: Queue[Measured]) -> None:
-    """Run a command over a dataset, and measure it."""
+    """Run a command on a dataset, and measure it."""
     begun = time.monotonic()
     with PeakMemory() as used:
         if command == "check":
@@ -40,7 +40,7 @@ def run(command: str, dataset: Path, cpus: int | None, memory: str, results: Que
 
 
 def measure(command: str, dataset: Path, cpus: int | None, memory: str) -> Measured:
-    """Run a command in a process of its own."""
+    """Run a command in a separate process."""
     context = multiprocessing.get_context("spawn")
     results: Queue[Measured] = context.Queue()
     process = context.Process(target=run, args=(command, dataset, cpus, memory, results))
@@ -52,7 +52,7 @@ def measure(command: str, dataset: Path, cpus: int | None, memory: str) -> Measu
 
 
 def build(patients: int, folder: Path, cpus: int | None) -> Path:
-    """Make a dataset, unless it is there."""
+    """Build a dataset, unless it exists."""
     release = folder / f"release-{patients}"
     dataset = folder / f"n{patients}"
     if not dataset.is_dir():
@@ -68,26 +68,26 @@ def main() -> None:
     parser.add_argument("--memory-limit", default="4GB")
     parser.add_argument("--max-cpus", type=int)
     parser.add_argument("--work", type=Path, help="folder for the datasets; a temporary one by default")
-    parser.add_argument("--keep", action="store_true", help="keep the datasets, to be used again")
-    given = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="ehrtraj-benchmark-", dir=given.work))
-    if given.keep and given.work is not None:
-        folder = given.work
+    parser.add_argument("--keep", action="store_true", help="keep the datasets for later runs")
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="ehrtraj-benchmark-", dir=arguments.work))
+    if arguments.keep and arguments.work is not None:
+        folder = arguments.work
     before: dict[str, tuple[int, int]] = {}
     try:
-        for patients in sorted(given.patients):
-            dataset = build(patients, folder, given.max_cpus)
+        for patients in sorted(arguments.patients):
+            dataset = build(patients, folder, arguments.max_cpus)
             for command in ("check", "diff"):
-                seconds, memory, events = measure(command, dataset, given.max_cpus, given.memory_limit)
+                seconds, memory, events = measure(command, dataset, arguments.max_cpus, arguments.memory_limit)
                 line = f"{command:<6} {patients:>9,} patients {events:>13,} events"
                 line += f" {seconds:>7.1f} s {memory / 1e6:>7,.0f} MB"
                 if command in before:
                     fewer, less = before[command]
-                    line += f" {(memory - less) / (patients - fewer):>9,.0f} bytes a patient"
+                    line += f" {(memory - less) / (patients - fewer):>9,.0f} bytes per patient"
                 print(line, flush=True)
                 before[command] = patients, memory
     finally:
-        if not given.keep:
+        if not arguments.keep:
             shutil.rmtree(folder)
 
 

@@ -34,7 +34,7 @@ PASSWORD = "not-a-secret"
 
 
 def loopback() -> ModuleType:
-    """The module of the tests' server."""
+    """Return the module of the test server."""
     path = Path(__file__).resolve().parents[1] / "tests" / "download" / "loopback_server.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
@@ -46,7 +46,7 @@ def loopback() -> ModuleType:
 
 
 def make_release(folder: Path, size: int) -> list[str]:
-    """Random files of `size` bytes together: one half, four eighths."""
+    """Write random files of `size` bytes in total: one with half of them, four with an eighth each."""
     parts = {"icu/chartevents.csv.gz": size // 2} | {f"hosp/table{i}.csv.gz": size // 8 for i in range(4)}
     for path, count in parts.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def make_release(folder: Path, size: int) -> list[str]:
 
 
 def serve(root: Path, speed: int, channel: Connection) -> None:
-    """Serve until told to stop; answers each other word with the bytes sent so far."""
+    """Serve until the message "stop" arrives; answer any other message with the number of bytes sent so far."""
     with loopback().LoopbackServer(root, password=PASSWORD, bytes_per_second=speed) as server:
         channel.send(server.url)
         while channel.recv() != "stop":
@@ -64,7 +64,7 @@ def serve(root: Path, speed: int, channel: Connection) -> None:
 
 
 def start(url: str, to: Path, connections: int) -> subprocess.Popen[bytes]:
-    """The command as a process."""
+    """Start the download command in a separate process."""
     options = ["--to", str(to), "--base-url", url, "--user", "someone", "--connections", str(connections)]
     return subprocess.Popen(
         [sys.executable, "-m", "ehrtraj", "download", "mimiciv", *options],
@@ -75,41 +75,43 @@ def start(url: str, to: Path, connections: int) -> subprocess.Popen[bytes]:
 
 
 def timed(url: str, work: Path, connections: int) -> float:
-    """Seconds of one download, which is verified."""
+    """Return the seconds that a download takes, and verify it."""
     begun = time.monotonic()
     if start(url, work, connections).wait():
         raise SystemExit("the download failed")
     seconds = time.monotonic() - begun
     if not verify(work / "physionet.org/files/mimiciv/3.1").is_complete:
-        raise SystemExit("the download is not whole")
+        raise SystemExit("the download is incomplete")
     shutil.rmtree(work)
     return seconds
 
 
 def timed_wget(url: str, work: Path, paths: list[str]) -> float:
-    """Seconds of wget with the same files."""
+    """Return the seconds that wget takes for the same files."""
     work.mkdir()
     begun = time.monotonic()
-    account = ["--user", "someone", "--password", PASSWORD]
-    subprocess.run(["wget", "-q", "-x", *account, *(f"{url}/mimiciv/3.1/{p}" for p in paths)], cwd=work, check=True)
+    credentials = ["--user", "someone", "--password", PASSWORD]
+    subprocess.run(["wget", "-q", "-x", *credentials, *(f"{url}/mimiciv/3.1/{p}" for p in paths)], cwd=work, check=True)
     return time.monotonic() - begun
 
 
-def killed(url: str, work: Path, connections: int, kills: int, expected: float, sent: Callable[[], int]) -> int:
-    """Kill it so often, then let it end.
+def download_with_kills(
+    url: str, work: Path, connections: int, kills: int, expected: float, sent: Callable[[], int]
+) -> int:
+    """Kill the download several times, then let it finish.
 
     Args:
-        url: of the server.
-        work: folder to fetch into.
-        connections: open at once.
-        kills: how many.
-        expected: seconds that it takes when it is left alone.
-        sent: how many bytes of files the server has sent.
+        url: URL of the server.
+        work: folder to download into.
+        connections: number of connections.
+        kills: number of kills.
+        expected: seconds that the download takes without kills.
+        sent: returns the number of bytes that the server has sent.
 
     Returns:
-        Bytes that the server sent for it.
+        Number of bytes that the server sent for this download.
     """
-    at_first = sent()
+    sent_at_start = sent()
     for _ in range(kills):
         before = sent()
         process = start(url, work, connections)
@@ -118,10 +120,10 @@ def killed(url: str, work: Path, connections: int, kills: int, expected: float, 
         time.sleep(random.uniform(0, 1.5 * expected / kills))
         process.send_signal(signal.SIGKILL)
         if process.wait() == 0:
-            print("it ended before it could be killed: more megabytes are needed", file=sys.stderr)
+            print("the download ended before it could be killed: increase --megabytes", file=sys.stderr)
     if start(url, work, connections).wait() or not verify(work / "physionet.org/files/mimiciv/3.1").is_complete:
-        raise SystemExit("the download is not whole")
-    return sent() - at_first
+        raise SystemExit("the download is incomplete")
+    return sent() - sent_at_start
 
 
 def main() -> None:
@@ -130,38 +132,42 @@ def main() -> None:
     parser.add_argument("--kilobytes-per-second", type=float, default=50)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--kills", type=int, default=0)
-    given = parser.parse_args()
-    size = int(given.megabytes * 1e6)
+    arguments = parser.parse_args()
+    size = int(arguments.megabytes * 1e6)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "server"
         paths = make_release(root / "mimiciv" / "3.1", size)
-        ours, theirs = multiprocessing.Pipe()
+        connection, server_connection = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
-        server = context.Process(target=serve, args=(root, int(given.kilobytes_per_second * 1e3), theirs))
+        server = context.Process(
+            target=serve, args=(root, int(arguments.kilobytes_per_second * 1e3), server_connection)
+        )
         server.start()
-        url = ours.recv()
-        many = timed(url, Path(folder) / "many", given.connections)
+        url = connection.recv()
+        many = timed(url, Path(folder) / "many", arguments.connections)
         one = timed(url, Path(folder) / "one", 1)
-        found: dict[str, object] = {
+        results: dict[str, object] = {
             "bytes": size,
             "seconds_one": round(one, 1),
-            f"seconds_{given.connections}": round(many, 1),
+            f"seconds_{arguments.connections}": round(many, 1),
             "share_of_one": round(many / one, 3),
         }
         if shutil.which("wget"):
             wget = timed_wget(url, Path(folder) / "wget", paths)
-            found |= {"seconds_wget": round(wget, 1), "share_of_wget": round(many / wget, 3)}
-        if given.kills:
+            results |= {"seconds_wget": round(wget, 1), "share_of_wget": round(many / wget, 3)}
+        if arguments.kills:
 
             def sent() -> int:
-                ours.send("how many")
-                return int(ours.recv())
+                connection.send("how many")
+                return int(connection.recv())
 
-            fetched = killed(url, Path(folder) / "killed", given.connections, given.kills, many, sent)
-            found |= {"kills": given.kills, "fetched_of_size": round(fetched / size, 4)}
-        ours.send("stop")
+            fetched = download_with_kills(
+                url, Path(folder) / "killed", arguments.connections, arguments.kills, many, sent
+            )
+            results |= {"kills": arguments.kills, "fetched_of_size": round(fetched / size, 4)}
+        connection.send("stop")
         server.join()
-    print(json.dumps(found))
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

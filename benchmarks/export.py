@@ -2,11 +2,11 @@
 
     python benchmarks/export.py DATASET [--per patient] [--runs 3] [--max-cpus 2] [--work DIR]
 
-For each format prints files, events a second of wall and of processor time, peak memory of all processes, bytes an
-event, and the ratio to the floor: polars reading the dataset and writing it with `write_ndjson`, a data file at a
-time, with as many threads. The floor makes one file for each data file, an export one for each unit. The last line is
-the cost of the files alone: as many, in the same folders, with nothing in them. Medians of several runs, each in a
-process of its own. Absolute times hold for one machine at one time; the ratios are what to quote.
+For each format it prints files, events per second of wall time and of CPU time, peak memory of all processes, bytes per
+event, and the ratio to the floor: polars reads the dataset and writes it with `write_ndjson`, one data file at a time,
+with the same number of threads. The floor writes one file for each data file, an export one file for each unit. The
+last line is the cost of the files alone: the same number of empty files in the same folders. Results are medians of
+several runs, each in a separate process. Absolute times are valid for one machine at one time. Quote the ratios.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ehrtraj.runtime.memory import PeakMemory
 
 FLOOR, FILES = "polars write_ndjson", "empty files"
 Timing = tuple[float, float, int]
-"""Seconds of wall time, seconds of processor time, bytes of memory."""
+"""Seconds of wall time, seconds of CPU time, bytes of memory."""
 
 
 def floor(dataset: Path, output: Path, cpus: int) -> None:
@@ -43,7 +43,7 @@ def floor(dataset: Path, output: Path, cpus: int) -> None:
 
 
 def empty_files(index: Path, output: Path, _cpus: int) -> None:
-    """Make the files of an export, with nothing in them."""
+    """Create the files of an export without content."""
     import polars as pl
 
     output.mkdir()
@@ -53,17 +53,17 @@ def empty_files(index: Path, output: Path, _cpus: int) -> None:
         target.touch()
 
 
-def export(dataset: Path, output: Path, cpus: int, **about: Any) -> None:  # noqa: ANN401  # options of an export
+def export(dataset: Path, output: Path, cpus: int, **options: Any) -> None:  # noqa: ANN401  # options of an export
     """Export the dataset."""
-    ehrtraj.export(dataset, output, max_cpus=cpus, **about)
+    ehrtraj.export(dataset, output, max_cpus=cpus, **options)
 
 
-def timed(work: Any, source: Path, output: Path, cpus: int, about: dict[str, Any]) -> Timing:  # noqa: ANN401
-    """Run a function in a process of its own."""
+def timed(work: Any, source: Path, output: Path, cpus: int, options: dict[str, Any]) -> Timing:  # noqa: ANN401
+    """Run a function in a separate process."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    process = multiprocessing.get_context("spawn").Process(target=work, args=(source, output, cpus), kwargs=about)
+    process = multiprocessing.get_context("spawn").Process(target=work, args=(source, output, cpus), kwargs=options)
     with PeakMemory() as memory:
-        own = memory.peak
+        base_memory = memory.peak
         begun = time.monotonic()
         process.start()
         process.join()
@@ -72,7 +72,7 @@ def timed(work: Any, source: Path, output: Path, cpus: int, about: dict[str, Any
         raise SystemExit(f"{work.__name__} failed")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return seconds, cpu, memory.peak - own
+    return seconds, cpu, memory.peak - base_memory
 
 
 def main() -> None:
@@ -81,35 +81,36 @@ def main() -> None:
     parser.add_argument("--per", choices=UNITS, default="patient")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--max-cpus", type=int, default=2)
-    parser.add_argument("--work", type=Path, help="folder for the files, removed again; a temporary one by default")
-    given = parser.parse_args()
-    events = int(ehrtraj.open(given.dataset).subjects["n_events"].sum())
+    parser.add_argument("--work", type=Path, help="folder for temporary files; a temporary one by default")
+    arguments = parser.parse_args()
+    events = int(ehrtraj.open(arguments.dataset).subjects["n_events"].sum())
     contenders: dict[str, tuple[Any, dict[str, Any]]] = {FLOOR: (floor, {})}
-    contenders |= {kind: (export, {"per": given.per, "format": kind}) for kind in formats.names()}
+    contenders |= {kind: (export, {"per": arguments.per, "format": kind}) for kind in formats.names()}
     contenders[FILES] = (empty_files, {})
     times: dict[str, list[Timing]] = {name: [] for name in contenders}
     sizes: dict[str, tuple[int, int]] = {}
-    with tempfile.TemporaryDirectory(dir=given.work) as folder:
+    with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
         index = Path(folder) / "index.csv"
-        for _ in range(given.runs):
-            for name, (work, about) in contenders.items():
+        for _ in range(arguments.runs):
+            for name, (work, options) in contenders.items():
                 output = Path(folder) / "output"
-                source = index if name == FILES else given.dataset
-                times[name].append(timed(work, source, output, given.max_cpus, about))
+                source = index if name == FILES else arguments.dataset
+                times[name].append(timed(work, source, output, arguments.max_cpus, options))
                 files = [p for p in output.rglob("*") if p.is_file()]
                 sizes[name] = len(files), sum(p.stat().st_size for p in files)
                 if (output / "index.csv").is_file():
                     shutil.copy(output / "index.csv", index)
                 shutil.rmtree(output)
     base = statistics.median(seconds for seconds, _, _ in times[FLOOR])
-    print(f"{events:,} events per {given.per}, {given.max_cpus} processors, medians of {given.runs} runs")
+    cores = f"{arguments.max_cpus} CPU cores"
+    print(f"{events:,} events, files per {arguments.per}, {cores}, medians of {arguments.runs} runs")
     for name, runs in times.items():
         seconds, cpu, memory = (statistics.median(run[i] for run in runs) for i in range(3))
         count, size = sizes[name]
         print(
             f"{name:<20} {count:>8,} files {seconds:>7.2f} s {events / seconds:>10,.0f} events/s "
-            f"{events / cpu:>10,.0f} a processor second {memory / 1e6:>6,.0f} MB {size / events:>5.0f} bytes an event "
-            f"{seconds / base:>5.2f} of the floor"
+            f"{events / cpu:>10,.0f} per CPU second {memory / 1e6:>6,.0f} MB {size / events:>5.0f} bytes per event "
+            f"{seconds / base:>5.2f} times the floor"
         )
 
 

@@ -1,10 +1,10 @@
-"""How making and building synthetic releases grows with their size.
+"""Measure how drawing and building synthetic releases grows with their size.
 
     python benchmarks/synth.py [--patients 2000 8000 32000] [--max-cpus 2] [--work DIR] [--defects 0]
 
-For each size prints rows, rows a second and peak memory of all processes, of `synth` and of `build`, and how time a row
-and memory grow from the first size. One run each: rows a second vary with what else the machine does, growth within
-one run less so.
+For each size it prints rows, rows per second and peak memory of all processes, for `synth` and for `build`, and how
+time per row and memory grow from the first size. Each size runs once: rows per second vary with the load of the
+machine, growth within a run varies less.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ def main() -> None:
     parser.add_argument("--patients", type=int, nargs="+", default=[2000, 8000, 32000])
     parser.add_argument("--max-cpus", type=int, default=2)
     parser.add_argument("--defects", type=float, default=0.0)
-    parser.add_argument("--work", type=Path, help="folder for the releases, removed again; a temporary one by default")
-    given = parser.parse_args()
+    parser.add_argument("--work", type=Path, help="folder for temporary releases; a temporary one by default")
+    arguments = parser.parse_args()
     first: dict[str, tuple[float, int]] = {}
-    for patients in given.patients:
-        with tempfile.TemporaryDirectory(dir=given.work) as folder:
+    for patients in arguments.patients:
+        with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
             work = Path(folder)
-            made = synth(work / "release", patients=patients, defects=given.defects, max_cpus=given.max_cpus)
-            rows = sum(made.rows.values())
-            built = build(work / "release", work / "out", "benchmark", max_cpus=given.max_cpus)
+            drawn = synth(work / "release", patients=patients, defects=arguments.defects, max_cpus=arguments.max_cpus)
+            rows = sum(drawn.rows.values())
+            built = build(work / "release", work / "out", "benchmark", max_cpus=arguments.max_cpus)
             read = sum(entry.read for entry in built.ledger.values())
             shutil.rmtree(work / "out")
         for what, count, seconds, memory in (
-            ("synth", rows, made.seconds, made.peak_memory),
+            ("synth", rows, drawn.seconds, drawn.peak_memory),
             ("build", read, built.seconds, built.peak_memory),
         ):
             line = f"{patients:,} patients, {what}: {count:,} rows, {seconds:.1f} s, {count / seconds:,.0f} rows/s, "
             line += f"{memory / 1e6:,.0f} MB"
             if what in first:
                 pace, room = first[what]
-                line += f"; against the first: {seconds / count / pace - 1:+.0%} time a row"
+                line += f"; against the first: {seconds / count / pace - 1:+.0%} time per row"
                 line += f", {memory / room - 1:+.0%} memory"
             print(line, flush=True)
             first.setdefault(what, (seconds / count, memory))

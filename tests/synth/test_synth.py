@@ -1,4 +1,4 @@
-"""The synthetic release: complete, consistent, repeatable, and with answers that the build's account agrees with."""
+"""Synthetic releases: complete, consistent, repeatable, and with answers that agree with the ledger of the build."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from ehrtraj.synth.run import synth
 MIMIC = packaged("mimiciv")
 PATIENTS = 2 * BLOCK_PATIENTS
 ED = ("edstays", "triage", "vitalsign", "diagnosis", "medrecon", "pyxis")
-# Tables that must have rows: those of which the publisher gives the number, and three of which it does not.
+# Tables that must have rows: those with a published row count, and three without.
 COUNTED = {name for project in MIMIC.projects for rows in MIMIC.published_row_counts(project).values() for name in rows}
 DRAWN = {name for name, table in MIMIC.tables.items() if table.name in COUNTED}
 DRAWN |= {"hosp/provider", "icu/caregiver", "icu/ingredientevents"}
 
 
 def read(release: Path, table: str) -> pl.DataFrame:
-    """A table as text, the way it is written."""
+    """Read a table as text, as it is written."""
     return pl.read_csv(release / f"{table}.csv.gz", infer_schema=False)
 
 
@@ -60,7 +60,7 @@ def contents(release: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release of 256 patients without defects. Not to be changed."""
+    """Return a release of 256 patients without defects. Tests must not change it."""
     return synth(tmp_path_factory.mktemp("synth") / "clean", patients=PATIENTS, max_cpus=2).path
 
 
@@ -71,7 +71,7 @@ def tables(clean: Path) -> dict[str, pl.DataFrame]:
 
 @pytest.fixture(scope="session")
 def defective(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same patients with defects. Not to be changed."""
+    """Return the same patients with defects. Tests must not change them."""
     return synth(tmp_path_factory.mktemp("synth") / "defective", patients=PATIENTS, defects=0.02, max_cpus=2).path
 
 
@@ -88,14 +88,14 @@ def defective_built(defective: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 # ---- complete -------------------------------------------------------------------------------------------------------
-def test_every_table_of_every_module_is_there(tables: dict[str, pl.DataFrame]) -> None:
+def test_every_table_of_every_module_exists(tables: dict[str, pl.DataFrame]) -> None:
     assert set(tables) == set(MIMIC.tables)
     assert {name for name, frame in tables.items() if frame.height} >= DRAWN
     assert len(DRAWN) > 40
 
 
-def test_a_table_that_nobody_draws_is_an_empty_file() -> None:
-    """A table of the source needs no change here: the release stays complete without it."""
+def test_a_table_that_is_never_drawn_is_an_empty_file() -> None:
+    """A new table of the source does not require a change in synth: the release stays complete."""
     omr = list(MIMIC.tables["hosp/omr"].columns)
     assert tables_not_drawn("3.1", MIMIC.tables) == {}
     assert tables_not_drawn("3.1", set(MIMIC.tables) - {"hosp/omr"}) == {"hosp/omr": omr}
@@ -107,7 +107,7 @@ def test_a_table_that_nobody_draws_is_an_empty_file() -> None:
 
 
 @pytest.mark.parametrize("table", sorted(MIMIC.tables))
-def test_headers_are_those_the_build_knows(tables: dict[str, pl.DataFrame], table: str) -> None:
+def test_headers_contain_all_columns_that_the_build_reads(tables: dict[str, pl.DataFrame], table: str) -> None:
     known = {name.lower() for name in MIMIC.tables[table].columns}
     assert {name.lower() for name in tables[table].columns} >= known
 
@@ -126,10 +126,10 @@ def test_files_are_one_gzip_stream(clean: Path) -> None:
     assert data.startswith(b"\x1f\x8b")
     text = gzip.decompress(data)
     size = int.from_bytes(data[-4:], "little")
-    assert size == len(text) % 2**32, "the length at the end is that of the whole file, so there is one member"
+    assert size == len(text) % 2**32, "the length at the end is that of the complete file, so there is one member"
 
 
-def test_dictionaries_hold_what_was_promised(tables: dict[str, pl.DataFrame]) -> None:
+def test_dictionaries_have_enough_entries(tables: dict[str, pl.DataFrame]) -> None:
     items = tables["icu/d_items"].group_by("linksto").len()
     count = dict(items.iter_rows())
     assert tables["hosp/d_labitems"].height >= 150
@@ -186,7 +186,7 @@ KEYS = [
 
 
 @pytest.mark.parametrize(("table", "key", "other"), KEYS)
-def test_keys_lead_to_a_row(tables: dict[str, pl.DataFrame], table: str, key: list[str], other: str) -> None:
+def test_foreign_keys_match_a_row(tables: dict[str, pl.DataFrame], table: str, key: list[str], other: str) -> None:
     rows = tables[table].drop_nulls(key)
     assert rows.height
     assert rows.join(tables[other].select(key), on=key, how="anti").is_empty()
@@ -250,7 +250,7 @@ def test_nothing_ends_before_it_begins(tables: dict[str, pl.DataFrame], table: s
     assert rows.filter(pl.col(later) < pl.col(earlier)).is_empty()
 
 
-def test_times_lie_between_2100_and_2200(tables: dict[str, pl.DataFrame]) -> None:
+def test_times_are_between_2100_and_2200(tables: dict[str, pl.DataFrame]) -> None:
     for table, frame in tables.items():
         for column in frame.columns:
             if column.endswith(("time", "date")) or column == "dod":
@@ -258,14 +258,14 @@ def test_times_lie_between_2100_and_2200(tables: dict[str, pl.DataFrame]) -> Non
                 assert years.is_between(2100, 2200).all(), (table, column)
 
 
-def test_charting_lies_within_its_stay(tables: dict[str, pl.DataFrame]) -> None:
+def test_charting_is_within_its_stay(tables: dict[str, pl.DataFrame]) -> None:
     stays = tables["icu/icustays"].select("stay_id", "intime", "outtime")
     rows = tables["icu/chartevents"].join(stays, on="stay_id")
     inside = rows.filter(pl.col("charttime").is_between(pl.col("intime").str.slice(0, 16), pl.col("outtime")))
     assert inside.height == rows.height
 
 
-def test_rows_are_in_order_of_patients(tables: dict[str, pl.DataFrame]) -> None:
+def test_rows_are_sorted_by_patient(tables: dict[str, pl.DataFrame]) -> None:
     for table, frame in tables.items():
         if "subject_id" in frame.columns:
             assert frame["subject_id"].cast(pl.Int64).is_sorted(), table
@@ -283,14 +283,14 @@ def test_values_and_numbers_agree(tables: dict[str, pl.DataFrame]) -> None:
         rows = (
             tables[table]
             .drop_nulls(["value", "valuenum"])
-            .with_columns(pl.col("value").cast(pl.Float64, strict=False).alias("said"))
+            .with_columns(pl.col("value").cast(pl.Float64, strict=False).alias("parsed"))
         )
-        both = rows.drop_nulls("said")
+        both = rows.drop_nulls("parsed")
         assert both.height > rows.height / 3
-        assert (both["said"] - both["valuenum"].cast(pl.Float64)).abs().max() < 1e-6
+        assert (both["parsed"] - both["valuenum"].cast(pl.Float64)).abs().max() < 1e-6
 
 
-def test_shares_of_patients_are_those_of_the_release() -> None:
+def test_shares_of_patients_match_the_real_release() -> None:
     blocks = [draw_block(3, number) for number in range(30)]
     people = len(blocks) * BLOCK_PATIENTS
     admitted = sum(len(np.unique(block.admissions.person)) for block in blocks) / people
@@ -319,7 +319,7 @@ def test_every_line_of_the_catalog_names_its_source(name: str) -> None:
     assert (frame["source"].str.strip_chars().str.len_chars() > 0).all()
 
 
-def test_effects_are_of_known_causes_on_known_signals() -> None:
+def test_effects_have_known_causes_and_signals() -> None:
     assert catalog.effects().any(axis=1).sum() > 20
     signals = catalog.signals()
     assert signals["signal"].is_duplicated().sum() == 0
@@ -328,17 +328,17 @@ def test_effects_are_of_known_causes_on_known_signals() -> None:
 
 
 # ---- repeatable -----------------------------------------------------------------------------------------------------
-def test_same_settings_give_the_same_bytes_whatever_the_processors(clean: Path, tmp_path: Path) -> None:
+def test_same_settings_give_the_same_bytes_for_any_number_of_cores(clean: Path, tmp_path: Path) -> None:
     again = synth(tmp_path / "again", patients=PATIENTS, max_cpus=1).path
     assert contents(again) == contents(clean)
 
 
-def test_another_seed_gives_other_patients(tables: dict[str, pl.DataFrame], tmp_path: Path) -> None:
+def test_another_seed_gives_different_patients(tables: dict[str, pl.DataFrame], tmp_path: Path) -> None:
     other = synth(tmp_path / "other", patients=BLOCK_PATIENTS, seed=8, max_cpus=1).path
     assert not read(other, "hosp/patients").equals(tables["hosp/patients"].head(BLOCK_PATIENTS))
 
 
-def test_fewer_patients_are_the_first_of_more(tables: dict[str, pl.DataFrame], tmp_path: Path) -> None:
+def test_fewer_patients_are_the_first_ones_of_a_larger_release(tables: dict[str, pl.DataFrame], tmp_path: Path) -> None:
     few = read_all(synth(tmp_path / "few", patients=20, max_cpus=1).path)
     subjects = few["hosp/patients"]["subject_id"]
     assert subjects.len() == 20
@@ -367,7 +367,7 @@ def test_release_1_0_has_core_and_ethnicity(older: dict[str, dict[str, pl.DataFr
     assert "caregiver_id" not in first["icu/chartevents"].columns
 
 
-def test_releases_before_3_0_know_nobody_first_seen_in_2020(older: dict[str, dict[str, pl.DataFrame]]) -> None:
+def test_releases_before_3_0_have_no_patients_first_seen_in_2020(older: dict[str, dict[str, pl.DataFrame]]) -> None:
     assert "2020 - 2022" not in set(older["2.2"]["hosp/patients"]["anchor_year_group"])
     assert "2020 - 2022" in set(older["3.0"]["hosp/patients"]["anchor_year_group"])
     assert older["2.2"]["hosp/patients"].height == 100
@@ -381,13 +381,13 @@ def test_the_same_patients_have_the_same_rows_in_every_release(
 ) -> None:
     common = older[release]["hosp/patients"]["subject_id"].implode()
     for table in ("hosp/labevents", "icu/chartevents", "hosp/emar", "note/discharge", "ed/triage"):
-        then = older[release][table]
-        now = tables[table].filter(pl.col("subject_id").is_in(common))
-        assert then.filter(pl.col("subject_id").is_in(now["subject_id"].unique().implode())).equals(now)
+        older_rows = older[release][table]
+        rows = tables[table].filter(pl.col("subject_id").is_in(common))
+        assert older_rows.filter(pl.col("subject_id").is_in(rows["subject_id"].unique().implode())).equals(rows)
 
 
 # ---- built ----------------------------------------------------------------------------------------------------------
-def test_a_clean_release_builds_with_nothing_rejected(clean: Path, clean_built: Path) -> None:
+def test_a_clean_release_builds_without_rejected_rows(clean: Path, clean_built: Path) -> None:
     ledger = pl.read_parquet(clean_built / "ledger.parquet")
     assert ledger.filter(pl.col("outcome").str.contains("aside"))["rows"].sum() == 0
     manifest = json.loads((clean_built / "manifest.json").read_text())
@@ -395,7 +395,7 @@ def test_a_clean_release_builds_with_nothing_rejected(clean: Path, clean_built: 
 
 
 def test_every_planted_row_is_accounted_for(defective: Path, defective_built: Path) -> None:
-    """Rows in the files = rows in the ledger; planted rows are found among the rejects or the events."""
+    """The ledger counts all rows of the files, and planted rows are among the rejected rows or the events."""
     answers = pl.read_parquet(defective / "answers.parquet")
     ledger = pl.read_parquet(defective_built / "ledger.parquet")
     read_rows = dict(ledger.filter(pl.col("outcome") == "read").select("table", "rows").iter_rows())
@@ -408,13 +408,13 @@ def test_every_planted_row_is_accounted_for(defective: Path, defective_built: Pa
         keys = _source_keys(planted)
         if not keys:
             continue
-        found = set(
+        event_keys = set(
             events.filter(pl.col("source_table") == table, pl.col("source_key").is_in(keys))
             .select("source_key").unique().collect()["source_key"]
         )  # fmt: skip
         rejects = defective_built / "rejected" / f"{Path(table).name}.parquet"
-        aside = _rejected_keys(rejects, table) if rejects.exists() else set()
-        assert set(keys) <= found | aside, table
+        rejected_keys = _rejected_keys(rejects, table) if rejects.exists() else set()
+        assert set(keys) <= event_keys | rejected_keys, table
         checked += len(keys)
     assert checked > 100
 
@@ -433,7 +433,7 @@ def _source_keys(planted: pl.DataFrame) -> list[int]:
 
 
 def _rejected_keys(path: Path, table: str) -> set[int]:
-    """Keys of rejected rows: from their columns, or from their text where they could not be parsed."""
+    """Return the keys of rejected rows, from their columns, or from their text if they could not be parsed."""
     rejects = pl.read_parquet(path)
     place = list(MIMIC.tables[table].columns).index(KEY_COLUMNS[table])
     in_text = rejects["text"].drop_nulls().str.split(",").list.get(place)
@@ -447,14 +447,14 @@ def test_planted_duplicates_are_rejected(defective: Path, defective_built: Path)
         pl.col("right").str.contains("exact_duplicate"), pl.col("table").str.contains("^(hosp|icu)/")
     )
     ledger = pl.read_parquet(defective_built / "ledger.parquet").filter(pl.col("reason") == "exact_duplicate")
-    aside = dict(ledger.group_by("table").agg(pl.col("rows").sum()).iter_rows())
+    rejected_rows = dict(ledger.group_by("table").agg(pl.col("rows").sum()).iter_rows())
     assert planted.height
     for (table,), rows in planted.group_by(["table"]):
-        assert aside[table] == rows.height, table
+        assert rejected_rows[table] == rows.height, table
 
 
 # ---- the command line -----------------------------------------------------------------------------------------------
-def test_demo_makes_builds_and_shows_a_patient(tmp_path: Path) -> None:
+def test_demo_draws_a_release_builds_it_and_shows_a_patient(tmp_path: Path) -> None:
     arguments = ["demo", str(tmp_path / "demo"), "--patients", "60", "--max-cpus", "1"]
     first = CliRunner().invoke(app, arguments)
     assert first.exit_code == 0, first.output
@@ -477,13 +477,13 @@ def test_demo_makes_builds_and_shows_a_patient(tmp_path: Path) -> None:
         ({"max_cpus": 0}, "--max-cpus"),
     ],
 )
-def test_settings_out_of_range_are_named(tmp_path: Path, settings: dict[str, object], word: str) -> None:
+def test_errors_name_the_setting_that_is_out_of_range(tmp_path: Path, settings: dict[str, object], word: str) -> None:
     with pytest.raises(SettingsError, match=word):
         synth(tmp_path / "out", **settings)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("do not lose me")
     with pytest.raises(OutputError, match="already exists"):
@@ -497,7 +497,7 @@ def test_files_are_private(clean: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
-def test_cut_short_it_leaves_nothing_under_the_name(tmp_path: Path, kind: signal.Signals) -> None:
+def test_an_interrupted_run_leaves_no_folder_with_the_final_name(tmp_path: Path, kind: signal.Signals) -> None:
     command = [
         sys.executable,
         "-m",
