@@ -37,7 +37,7 @@ _SQL_TYPES = {
 
 
 def _read_all(file: TableFile, connection: duckdb.DuckDBPyConnection) -> None:
-    types = {written: _SQL_TYPES[file.table.columns[ours]] for ours, written in file.present.items()}
+    types = {written: _SQL_TYPES[file.table.columns[name]] for name, written in file.present.items()}
     columns = {name: types.get(name, "VARCHAR") for name in file.header}
     column_list = ", ".join(f"""'{name.replace("'", "''")}': '{kind}'""" for name, kind in columns.items())
     counts = ", ".join(f'count("{name}")' for name in file.header)

@@ -252,7 +252,7 @@ class SmallBlock:
         }
 
     def _ed(self) -> Tables:
-        own = {"subject_id": self.subject[self.row], "stay_id": 39_000_000 + self.number}
+        shared = {"subject_id": self.subject[self.row], "stay_id": 39_000_000 + self.number}
         vitals = {
             "temperature": [98.6], "heartrate": [80.0], "resprate": [18.0], "o2sat": [98.0], "pain": ["3", None]
         }  # fmt: skip
@@ -262,13 +262,15 @@ class SmallBlock:
         }
         detail = {"field_name": ["author"], "field_value": ["___"], "field_ordinal": [1]}
         return {
-            "ed/edstays": frame(**own, intime=times(self.when), outtime=times(self.when + HOUR)),
-            "ed/medrecon": frame(**own, charttime=times(self.when), name=["aspirin"], ndc=["00904404073"], etc_rn=[1]),
-            "ed/pyxis": frame(**own, charttime=times(self.when), med_rn=[1], name=["Morphine"], gsn_rn=[1]),
+            "ed/edstays": frame(**shared, intime=times(self.when), outtime=times(self.when + HOUR)),
+            "ed/medrecon": frame(
+                **shared, charttime=times(self.when), name=["aspirin"], ndc=["00904404073"], etc_rn=[1]
+            ),
+            "ed/pyxis": frame(**shared, charttime=times(self.when), med_rn=[1], name=["Morphine"], gsn_rn=[1]),
             "note/discharge_detail": frame(**note, **detail),
             "note/radiology_detail": frame(**note, **detail),
-            "ed/triage": frame(**own, **vitals, sbp=[120.0], dbp=[70.0]),
-            "ed/vitalsign": frame(**own, charttime=times(self.when), **vitals, sbp=[120], dbp=[70]),
+            "ed/triage": frame(**shared, **vitals, sbp=[120.0], dbp=[70.0]),
+            "ed/vitalsign": frame(**shared, charttime=times(self.when), **vitals, sbp=[120], dbp=[70]),
             "ed/diagnosis": frame(
                 subject_id=self.subject[self.row],
                 stay_id=39_000_000 + self.number // 2,

@@ -24,8 +24,8 @@ def all_kinds() -> tuple[DefectKind, ...]:
     A row gets at most one defect. Kinds with few eligible rows therefore come before kinds that suit any row.
     """
     themes = (people, links, codes, drugs, numbers, results, files, clocks)
-    every = [kind for theme in themes for kind in theme.kinds()]
-    return tuple(sorted(every, key=lambda kind: (kind.together is None, kind.one_per is None)))
+    kinds = [kind for theme in themes for kind in theme.kinds()]
+    return tuple(sorted(kinds, key=lambda kind: (kind.together is None, kind.one_per is None)))
 
 
 def plant(

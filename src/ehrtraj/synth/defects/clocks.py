@@ -123,7 +123,7 @@ def _before_stay(rows: TableRows) -> Change:
 
 
 def _moved(rows: TableRows, time: Ints, flag: str) -> Change:
-    """Move rows to another time, with the same delay until they are stored."""
+    """Move rows to another time. The delay until they are stored stays the same."""
     stored = shifted(rows.times("storetime"), time - rows.times("charttime"))
     return Change({"charttime": time, "storetime": stored}, {"time": Moments(time), "flags": (flag,)})
 

@@ -150,6 +150,6 @@ class DefectValues:
         if isinstance(self.items, list):
             place = {item: number for number, item in enumerate(self.items)}
             return np.array([place.get(item or "", -1) for item in items], dtype=np.int64)
-        wanted = np.asarray(items, dtype=np.int64)
-        place_or_next = np.minimum(np.searchsorted(self.items, wanted), len(self.items) - 1)
-        return np.where(self.items[place_or_next] == wanted, place_or_next, -1)
+        requested = np.asarray(items, dtype=np.int64)
+        place_or_next = np.minimum(np.searchsorted(self.items, requested), len(self.items) - 1)
+        return np.where(self.items[place_or_next] == requested, place_or_next, -1)

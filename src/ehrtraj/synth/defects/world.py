@@ -197,15 +197,15 @@ def _sorted(keys: Ints, columns: dict[str, Ints]) -> tuple[Ints, dict[str, Ints]
     return keys[order], {name: values[order] for name, values in columns.items()}
 
 
-def _places(keys: Ints, wanted: Ints) -> tuple[Ints, Bools]:
-    """Return the position of each wanted key among sorted keys, and whether it was found."""
+def _places(keys: Ints, requested: Ints) -> tuple[Ints, Bools]:
+    """Return the position of each requested key among sorted keys, and whether it was found."""
     if not len(keys):
-        return np.zeros(len(wanted), dtype=np.int64), np.zeros(len(wanted), dtype=bool)
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1).astype(np.int64)
-    return place, keys[place] == wanted
+        return np.zeros(len(requested), dtype=np.int64), np.zeros(len(requested), dtype=bool)
+    place = np.minimum(np.searchsorted(keys, requested), len(keys) - 1).astype(np.int64)
+    return place, keys[place] == requested
 
 
-def _find(lookup: tuple[Ints, dict[str, Ints]], wanted: Ints, column: str) -> Ints:
+def _find(lookup: tuple[Ints, dict[str, Ints]], requested: Ints, column: str) -> Ints:
     keys, columns = lookup
-    place, found = _places(keys, wanted)
-    return np.where(found, columns[column][place], NONE) if len(keys) else np.full(len(wanted), NONE)
+    place, found = _places(keys, requested)
+    return np.where(found, columns[column][place], NONE) if len(keys) else np.full(len(requested), NONE)

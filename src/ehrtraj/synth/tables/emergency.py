@@ -21,7 +21,7 @@ VITALS = (
 COLUMNS = ("temperature", "heartrate", "resprate", "o2sat", "sbp", "dbp")
 TRIAGE = "ed/triage"
 ANYONE = "anyone"
-"""Stands in the catalog for patients with any illness."""
+"""Name in the catalog that stands for any illness."""
 ICD10_FROM = (2015 - 1970) * 12 + 9
 """October 2015, in months since 1970."""
 ELDERLY = 75

@@ -30,8 +30,8 @@ def draw_cells(
     place = rounds.stay * items.groups + rounds.group
     cell, ordinal = repeat(count[place])
     line = present[(np.cumsum(count) - count)[place][cell] + ordinal]
-    kept = rng.random(len(cell), dtype=np.float32) < items.keep[line]
-    return cell[kept], line[kept]
+    keep = rng.random(len(cell), dtype=np.float32) < items.keep[line]
+    return cell[keep], line[keep]
 
 
 def in_order(block: PatientBlock, rounds: Rounds, round_index: Ints, rank: Ints) -> Ints:

@@ -38,8 +38,8 @@ def draw_chartevents(block: PatientBlock, plan: ChartingPlan, needs: Needs, roun
     readings = draw_readings(rng, block, plan, rounds)
     state = heart_states(plan, needs, rounds, readings)
     cell, line = draw_cells(rng, plan.chart, rounds, needs, plan.channel)
-    kept = plan.allowed[line, state[cell]]
-    cell, line = cell[kept], line[kept]
+    keep = plan.allowed[line, state[cell]]
+    cell, line = cell[keep], line[keep]
     listed = plan.values.listed[line, state[cell]]
     measured = np.flatnonzero(plan.numbers.slot[line] >= 0)
     others = np.flatnonzero(plan.numbers.slot[line] < 0)
@@ -118,8 +118,8 @@ def _texts(rng: np.random.Generator, plan: ChartingPlan, line: Ints, listed: Int
     parent, ordinal = repeat(more)
     first, size = values.first[listed][parent], values.size[listed][parent]
     value = first + (value[parent] - first + ordinal) % size
-    kept = (ordinal == 0) | ~values.alone[value]
-    return parent[kept], value[kept]
+    keep = (ordinal == 0) | ~values.alone[value]
+    return parent[keep], value[keep]
 
 
 def _settings(numbers: Numbers, line: Ints, share: Floats) -> Floats:
@@ -159,11 +159,11 @@ def _copied_results(block: PatientBlock, plan: ChartingPlan) -> tuple[pl.DataFra
             if line is None or (line == "arterial") == bool(row):
                 target[row, lab] = place[item]
     line = target[stays.arterial_line[stay_or_first].astype(np.int64), itemid]
-    kept = np.flatnonzero(inside & (line >= 0))
+    keep = np.flatnonzero(inside & (line >= 0))
     # Two specimens may have the same result at the same time. The chart contains it once.
-    place_in_chart = (line[kept] << TIME_BITS) + (time[kept] - stays.arrival[stay_or_first[kept]]) // MINUTE
-    kept = kept[np.unique((stay_or_first[kept] << (TIME_BITS + ITEM_BITS)) + place_in_chart, return_index=True)[1]]
-    return source[kept], stay_or_first[kept], line[kept]
+    place_in_chart = (line[keep] << TIME_BITS) + (time[keep] - stays.arrival[stay_or_first[keep]]) // MINUTE
+    keep = keep[np.unique((stay_or_first[keep] << (TIME_BITS + ITEM_BITS)) + place_in_chart, return_index=True)[1]]
+    return source[keep], stay_or_first[keep], line[keep]
 
 
 def _frame(

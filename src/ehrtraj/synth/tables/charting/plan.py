@@ -203,8 +203,8 @@ def _slots(chart: pl.DataFrame, groups: int) -> tuple[_Slots, dict[tuple[int, st
         for place, name in enumerate(names):
             signal.append(-1 if name in DERIVED else catalog.signal_numbers()[name])
             derived.append(order.index(name) if name in DERIVED else -1)
-            found = [names.index(source) - place for source in DERIVED.get(name, ())]
-            sources.append(found + [0] * (3 - len(found)))
+            offsets = [names.index(source) - place for source in DERIVED.get(name, ())]
+            sources.append(offsets + [0] * (3 - len(offsets)))
     count = np.array([len(names) for names in names_by_group], dtype=np.int64)
     slots = _Slots(np.cumsum(count) - count, count, *(np.array(part, np.int64) for part in (signal, derived, sources)))
     places = {(group, name): place for group, names in enumerate(names_by_group) for place, name in enumerate(names)}
@@ -221,8 +221,8 @@ def _add_with_sources(names: list[str], name: str) -> None:
 def _channels(chart: pl.DataFrame, needs: dict[str, int]) -> tuple[Ints, Ints]:
     names = [together or str(itemid) for itemid, together in chart.select("itemid", "together").iter_rows()]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    own = np.array([needs.get(name, -1) for name in numbers], dtype=np.int64)
-    return np.array([numbers[name] for name in names], dtype=np.int64), own
+    channel_need = np.array([needs.get(name, -1) for name in numbers], dtype=np.int64)
+    return np.array([numbers[name] for name in names], dtype=np.int64), channel_need
 
 
 def _values(chart: pl.DataFrame) -> _Values:

@@ -19,7 +19,7 @@ SEVERE = 1.6
 CONTROLLED = 0.55
 """Share of the time on a ventilator with controlled ventilation; an assumption."""
 ON_THE_HOUR = 0.72
-"""Share of later rounds at minute 0. MIMIC-IV demo 2.2: 63% of chartevents are at minute 0, but not the first round."""
+"""Share of rounds at minute 0, except first rounds. MIMIC-IV demo 2.2: 63% of all chartevents are at minute 0."""
 SHIFT = 12 * HOUR
 SHIFT_BEGINS = 7 * HOUR
 MINUTE_PATTERNS = 3

@@ -70,8 +70,8 @@ def _operation_menu() -> tuple[Menu, Ints]:
     lines = [list(zip(*pair, strict=True)) for pair in zip(base.number.tolist(), base.weight.tolist(), strict=True)]
     special: dict[tuple[int, int], list[tuple[int, float]]] = {}
     for words, weight in shares("coding_operation_for").items():
-        left, procedure = words.split(">")
-        illness, *starts = left.split()
+        condition, procedure = words.split(">")
+        illness, *starts = condition.split()
         for start in starts:
             for version, number in beginning_with(DIAGNOSES, start):
                 if (version, procedure) in code_numbers(PROCEDURES):

@@ -235,8 +235,8 @@ def draw_courses(rng: np.random.Generator, care: Care, plan: CarePlan) -> Course
     start = minutes(opens + wait.astype(np.int64))
     end = np.where(np.isnan(lasts), closes, start + np.nan_to_num(lasts).astype(np.int64))
     end = np.minimum(minutes(end), closes)
-    kept = start <= closes
-    return Courses(stay[kept], kind[kept], start[kept], end[kept])
+    keep = start <= closes
+    return Courses(stay[keep], kind[keep], start[keep], end[keep])
 
 
 def draw_events(rng: np.random.Generator, plan: CarePlan, courses: Courses) -> tuple[Ints, Ints]:

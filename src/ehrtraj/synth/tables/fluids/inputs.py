@@ -110,9 +110,9 @@ def _rate_segments(rng: np.random.Generator, care: Care, courses: Courses) -> _R
     passed = passed[np.lexsort((passed, course))]
     start = minutes(courses.start[course] + (passed * length[course]).astype(np.int64))
     rate = _rates(rng, care.block, courses, course, start, passed)
-    kept = run_starts(course)
-    kept[1:] |= (rate[1:] != rate[:-1]) & (start[1:] > start[:-1])
-    course, start, rate = course[kept], start[kept], rate[kept]
+    keep = run_starts(course)
+    keep[1:] |= (rate[1:] != rate[:-1]) & (start[1:] > start[:-1])
+    course, start, rate = course[keep], start[keep], rate[keep]
     first = run_starts(course)
     last = _next(course, -1) != course
     end = np.where(last, courses.end[course], _next(start, 0))
@@ -204,15 +204,15 @@ def _bag_segments(rng: np.random.Generator, care: Care, courses: Courses, segmen
     status = np.where(emptied, FINISHED, segments.status[segment])
     short = (status == CHANGED) & (end - start <= MAX_BOLUS_TIME) & (rng.random(len(segment)) < BOLUS_SHARE)
     status = np.where(short, BOLUS, status)
-    kept = np.flatnonzero(end > start)
-    chain = run_starts(segments.course[segment[kept]], number[kept])
+    keep = np.flatnonzero(end > start)
+    chain = run_starts(segments.course[segment[keep]], number[keep])
     return _BagSegments(
-        segment=segment[kept],
-        start=start[kept],
-        end=end[kept],
-        volume=(high - low)[kept],
-        bag_amount=((number + 1) * bag[segment] - low)[kept],
-        status=status[kept],
+        segment=segment[keep],
+        start=start[keep],
+        end=end[keep],
+        volume=(high - low)[keep],
+        bag_amount=((number + 1) * bag[segment] - low)[keep],
+        status=status[keep],
         first=np.flatnonzero(chain)[np.cumsum(chain) - 1],
     )
 
@@ -243,13 +243,13 @@ def _doses(rng: np.random.Generator, care: Care) -> InputOrders:
     shortest, longest = (plan.number[name][kind] for name in ("minutes_low", "minutes_high"))
     ran = np.rint(shortest + rng.random(len(course)) * (longest - shortest))
     end = start + ran.astype(np.int64) * MINUTE
-    kept = np.flatnonzero(end <= care.end[stay, 0])
-    stay, kind, start, end = (column[kept] for column in (stay, kind, start, end))
-    amount, ran = amount[kept], ran[kept]
+    keep = np.flatnonzero(end <= care.end[stay, 0])
+    stay, kind, start, end = (column[keep] for column in (stay, kind, start, end))
+    amount, ran = amount[keep], ran[keep]
     companion = plan.number["companion_amount"][kind]
     additive = equals(DOSES, "role", "additive")[kind]
     in_ml = equals(DOSES, "amountuom", "ml")[kind]
-    pushed = longest[kept] <= 1
+    pushed = longest[keep] <= 1
     rate = np.where(pushed, np.nan, amount / ran * 60)
     return InputOrders(
         stay=stay,

@@ -63,8 +63,8 @@ def _measurement_times(rng: np.random.Generator, plan: CarePlan, courses: Course
     inside = (nearest >= courses.start[course]) & (nearest <= courses.end[course])
     on_the_hour = repeated & inside & (rng.random(len(time)) >= OFF_THE_HOUR)
     time = np.where(on_the_hour, nearest, time)
-    kept = rng.random(len(time)) < plan.number["kept"][courses.kind[course]]
-    course, time = course[kept], time[kept]
+    keep = rng.random(len(time)) < plan.number["kept"][courses.kind[course]]
+    course, time = course[keep], time[keep]
     place = np.lexsort((time, course))
     course, time = course[place], time[place]
     distinct = run_starts(course, time)

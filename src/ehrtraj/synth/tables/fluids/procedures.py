@@ -45,9 +45,9 @@ def draw_processes(care: Care) -> Processes:
     # Lines are not charted for less than 10 minutes. Procedures with times from the block keep their duration.
     times_from_block = np.isnan(each) & (plan.number["starts_hours"][kind] == 0)
     least = np.where(task | times_from_block, MINUTE, 10 * MINUTE)
-    kept = np.flatnonzero((end - start >= least) & (end <= care.end[stay, 0]))
-    stay, kind, start, end = (column[kept] for column in (stay, kind, start, end))
-    place = in_order(care, stay, start, plan.table["itemid"].to_numpy()[kind], np.arange(len(kept)))
+    keep = np.flatnonzero((end - start >= least) & (end <= care.end[stay, 0]))
+    stay, kind, start, end = (column[keep] for column in (stay, kind, start, end))
+    place = in_order(care, stay, start, plan.table["itemid"].to_numpy()[kind], np.arange(len(keep)))
     return Processes(stay[place], kind[place], start[place], end[place])
 
 

@@ -59,14 +59,18 @@ def draw_specimens(block: PatientBlock, rng: np.random.Generator, occasions: Occ
     place = occasion * tubes + panels.item_tube[item]
     used = np.zeros(len(occasions.time) * tubes, dtype=bool)
     used[place] = True
-    taken = np.flatnonzero(used)
-    ids = block.streams.unique_ids("specimen", len(taken))
-    order = np.lexsort((ids, occasions.time[taken // tubes], occasions.person[taken // tubes]))
-    taken, ids = taken[order], ids[order]
+    specimen_keys = np.flatnonzero(used)
+    ids = block.streams.unique_ids("specimen", len(specimen_keys))
+    order = np.lexsort((ids, occasions.time[specimen_keys // tubes], occasions.person[specimen_keys // tubes]))
+    specimen_keys, ids = specimen_keys[order], ids[order]
     rank = np.zeros(len(used), dtype=np.int64)
-    rank[taken] = np.arange(len(taken))
+    rank[specimen_keys] = np.arange(len(specimen_keys))
     key = np.sort(rank[place] * len(items.signal) + item)
-    return Specimens(taken // tubes, taken % tubes, ids), key // len(items.signal), key % len(items.signal)
+    return (
+        Specimens(specimen_keys // tubes, specimen_keys % tubes, ids),
+        key // len(items.signal),
+        key % len(items.signal),
+    )
 
 
 def _true_year(block: PatientBlock, occasions: Occasions) -> Ints:

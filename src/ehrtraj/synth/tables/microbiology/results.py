@@ -13,7 +13,7 @@ from ehrtraj.synth.tables.microbiology.facts import group_ranges, places, read_f
 from ehrtraj.synth.tables.microbiology.specimens import MicroSpecimens
 
 SAME_GROWTH = 0.6
-"""Share of further specimens of an illness that have growth exactly if the others do; an assumption."""
+"""Share of specimens of an illness whose growth depends on a random number that they share; an assumption."""
 SAME_ORGANISM = 0.75
 SHARED_STAIN = 0.5
 """Probability that a stain shows the organism that grows."""
@@ -56,13 +56,13 @@ def draw_results(rng: np.random.Generator, block: PatientBlock, specimens: Micro
     stained_organism[specimen[isolates.test[first_isolates]]] = isolates.organism[first_isolates]
     has_gram_stain = facts.organisms["gram_stain"].is_not_null().to_numpy()
     has_stained_organism = np.where(stained_organism >= 0, has_gram_stain[stained_organism], False)[specimen]
-    kept = (site != facts.bottle) | has_stained_organism
+    keep = (site != facts.bottle) | has_stained_organism
     phrase = facts.remark_groups.pick(2 * site + grown, rng.random(len(site)))
     remark = np.where(phrase >= 0, facts.remark[phrase], -1)
     stained = facts.stain[site] & has_stained_organism & (rng.random(len(site)) < SHARED_STAIN)
     remark = np.where(stained, len(facts.remark) + stained_organism[specimen], remark)
-    place = np.cumsum(kept) - 1
-    tests = Tests(specimen[kept], line[kept], grown[kept], remark[kept])
+    place = np.cumsum(keep) - 1
+    tests = Tests(specimen[keep], line[keep], grown[keep], remark[keep])
     return tests, Isolates(place[isolates.test], isolates.number, isolates.organism)
 
 

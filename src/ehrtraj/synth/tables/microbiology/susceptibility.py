@@ -55,9 +55,9 @@ def _susceptibility(
     needed = facts.reflex[line]
     resists = uniform[rows, facts.mechanism[needed]] < table["resistant"].cast(pl.Float64).to_numpy()[needed]
     where = facts.only_site[line]
-    kept = (rng.random(len(line)) < share) & ((needed < 0) | resists) & ((where < 0) | (where == site[isolate]))
+    keep = (rng.random(len(line)) < share) & ((needed < 0) | resists) & ((where < 0) | (where == site[isolate]))
     interpretation = np.select([quantile < resistant, quantile < resistant + medium], [2, 1], 0)
-    return isolate[kept], line[kept], interpretation[kept]
+    return isolate[keep], line[keep], interpretation[keep]
 
 
 def _resistance_quantiles(rng: np.random.Generator, strain: Ints) -> Floats:

@@ -184,15 +184,15 @@ def _add_drug_lists(
     count = np.bincount(owner, minlength=len(block.people.subject_id))
     first = (np.cumsum(count) - count)[person]
     row, ordinal = repeat(count[person])
-    taken = drug[first[row] + ordinal]
+    home_drug = drug[first[row] + ordinal]
     builder.add(notes, "meds_heading")
-    builder.add(notes[row], "drug", names, taken, ordinal + 1)
+    builder.add(notes[row], "drug", names, home_drug, ordinal + 1)
     builder.add(notes[count[person] == 0], "meds_none")
     builder.add(notes[~died], "discharge_meds_heading")
     continued = (rng.random(len(row)) < 0.93) & ~died[row]
     continued_count = np.bincount(row[continued], minlength=len(stay))
     _, line = repeat(continued_count)
-    builder.add(notes[row[continued]], "drug", names, taken[continued], line + 1)
+    builder.add(notes[row[continued]], "drug", names, home_drug[continued], line + 1)
     illnesses, illness = _illness(block, stay)
     new = ~died & (piece_choices(("new_drug",), illnesses)[1][illness] > 0)
     builder.add(notes[new], "new_drug", illnesses, illness[new], continued_count[new] + 1)

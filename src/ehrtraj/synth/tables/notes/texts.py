@@ -150,8 +150,8 @@ def piece_choices(sections: tuple[str, ...], names: tuple[str, ...]) -> tuple[In
     If a section has no pieces for a name, its pieces for `any` are used.
     """
     pieces = read_fragments().pieces
-    found = [pieces.get((part, name)) or pieces.get((part, ANY), (0, 0)) for part in sections for name in names]
-    table = np.array(found, dtype=np.int64)
+    ranges = [pieces.get((part, name)) or pieces.get((part, ANY), (0, 0)) for part in sections for name in names]
+    table = np.array(ranges, dtype=np.int64)
     return table[:, 0], table[:, 1]
 
 

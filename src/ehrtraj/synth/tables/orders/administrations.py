@@ -54,7 +54,7 @@ class EmarRows:
     item: Ints
     dose: Ints
     pharmacy_id: Ints
-    """NONE for orders without a row in pharmacy, and for rows without a scanned product."""
+    """NONE for orders without a row in pharmacy, and for rows without a product from the pharmacy."""
     event: Ints
     place: Ints
     due: Ints

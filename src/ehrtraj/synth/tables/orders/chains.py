@@ -148,8 +148,8 @@ def _chains(block: PatientBlock, rng: np.random.Generator) -> _Chains:
     kinds = read_kinds()
     counts = _counts(block, rng)
     episode, kind = np.nonzero(counts)
-    kept = (kinds.per[kind] != PER.index("home")) | (rng.random(len(kind)) >= share_of("home_drug_held"))
-    group, ordinal = repeat(counts[episode, kind] * kept)
+    keep = (kinds.per[kind] != PER.index("home")) | (rng.random(len(kind)) >= share_of("home_drug_held"))
+    group, ordinal = repeat(counts[episode, kind] * keep)
     copies = counts[episode, kind][group]
     episode, kind = episode[group].astype(np.int64), kind[group].astype(np.int64)
     start, end = _starts(block, rng, episode, kind)
@@ -186,15 +186,15 @@ def _counts(block: PatientBlock, rng: np.random.Generator) -> Ints:
     home = np.flatnonzero(kinds.per == PER.index("home"))
     draw[:, home] = rng.random((len(block.people.subject_id), len(home)))[block.episodes.person]
     counts: Ints = np.floor(mean + draw).astype(np.int64)
-    some = np.flatnonzero(kinds.exclusive)
-    first = np.searchsorted(some, kinds.first[some])
-    last = np.searchsorted(some, kinds.last[some])
-    above = np.cumsum(mean[:, some], axis=1)
-    below = above - mean[:, some]
-    floor, draw = below[:, first], draw[:, kinds.first[some]]
+    exclusive = np.flatnonzero(kinds.exclusive)
+    first = np.searchsorted(exclusive, kinds.first[exclusive])
+    last = np.searchsorted(exclusive, kinds.last[exclusive])
+    above = np.cumsum(mean[:, exclusive], axis=1)
+    below = above - mean[:, exclusive]
+    floor, draw = below[:, first], draw[:, kinds.first[exclusive]]
     total = above[:, last] - floor
     shrink = np.where(total > 0.97, 0.97 / np.maximum(total, 0.97), 1.0)
-    counts[:, some] = np.floor((above - floor) * shrink + draw) - np.floor((below - floor) * shrink + draw)
+    counts[:, exclusive] = np.floor((above - floor) * shrink + draw) - np.floor((below - floor) * shrink + draw)
     return counts
 
 

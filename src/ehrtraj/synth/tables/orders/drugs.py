@@ -64,7 +64,7 @@ class Drugs:
     """Columns of drugs.csv, continued by those of drug_bases.csv and followed by a null."""
     parts_first: Ints
     parts_count: Ints
-    """First and number of the `parts` of each drug: its carrier and additives."""
+    """Position of the first part of each drug in `parts`, and number of its parts: its carrier and additives."""
     parts: Ints
     """Lines of drug_bases.csv. In `texts` they follow the drugs."""
     filled: Floats

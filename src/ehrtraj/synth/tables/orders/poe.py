@@ -87,8 +87,8 @@ def poe_detail_frame(block: PatientBlock, orders: ProviderOrders, poe_ids: pl.Se
     details = _details()
     order, ordinal = repeat(np.where(orders.action == STOP, 0, details.count[orders.kind]))
     field = details.first[orders.kind[order]] + ordinal
-    kept = rng.random(len(order)) < details.share[field]
-    order, field = order[kept], field[kept]
+    keep = rng.random(len(order)) < details.share[field]
+    order, field = order[keep], field[keep]
     value = pick_member(details.edges, field, rng.random(len(order)))
     return pl.DataFrame(
         {
