@@ -183,7 +183,7 @@ def test_codes_lists_the_most_frequent_first(ds: ehrtraj.Dataset) -> None:
     ("arguments", "words"),
     [
         (("info", "{tmp}"), "is not a dataset"),
-        (("show", "{ds}", 99), "no patient 99 in .*: it has 8 patients"),
+        (("show", "{ds}", 99), "has no patient 99: it contains 8 patients"),
         (("codes", "{ds}", "unicorn"), "no code in .* matches 'unicorn'"),
     ],
 )

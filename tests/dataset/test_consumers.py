@@ -1,6 +1,6 @@
-"""The readers of the field take a dataset as it is: MEDS' own schemas, meds_reader, ACES, PyTorch's and others.
+"""Other tools read a dataset without changes: MEDS' schemas, meds_reader, ACES, meds-torch-data and others.
 
-All but the schemas live in an environment of their own, made by `make consumers`, since they hold polars below 2.
+All except the schemas are installed in a separate environment, made by `make consumers`, because they need polars < 2.
 """
 
 import json
@@ -56,21 +56,21 @@ def test_every_observed_code_is_described_once(built: Path) -> None:
     assert codes["description"].null_count() == 0
 
 
-def meds_reader_takes(dataset: Path, consumers: Path, folder: Path) -> None:
+def check_meds_reader(dataset: Path, consumers: Path, folder: Path) -> None:
     run(consumers / "meds_reader_convert", dataset, folder / "database", "--num_threads", 2)
     run(consumers / "meds_reader_verify", dataset, folder / "database")
 
 
 def test_meds_reader_converts_and_verifies(built: Path, consumers: Path, tmp_path: Path) -> None:
-    meds_reader_takes(built, consumers, tmp_path)
+    check_meds_reader(built, consumers, tmp_path)
 
 
 def test_meds_reader_converts_and_verifies_the_demo(demo_built: Path, consumers: Path, tmp_path: Path) -> None:
-    meds_reader_takes(demo_built, consumers, tmp_path)
+    check_meds_reader(demo_built, consumers, tmp_path)
 
 
 def aces_labels(dataset: Path, consumers: Path, folder: Path) -> pl.DataFrame:
-    """Labels of the task over all files of the dataset."""
+    """Return the labels of the task over all files of the dataset."""
     frames = []
     for path in sorted((dataset / "data").rglob("*.parquet")):
         name = f"{path.parent.name}-{path.stem}"
@@ -91,7 +91,7 @@ def aces_labels(dataset: Path, consumers: Path, folder: Path) -> pl.DataFrame:
 
 
 def expected_labels(dataset: Path) -> set[tuple[int, object, bool]]:
-    """What the task asks for, worked out from the events themselves."""
+    """Return the labels of the task, computed directly from the events."""
     events = pl.read_parquet(dataset / "data/**/*.parquet").filter(pl.col("time").is_not_null())
     labels = set()
     for (subject,), rows in events.group_by("subject_id"):
@@ -113,7 +113,7 @@ def check_aces(dataset: Path, consumers: Path, folder: Path) -> None:
     found = aces_labels(dataset, consumers, folder)
     rows = set(found.select("subject_id", "prediction_time", "boolean_value").iter_rows())
     assert rows == expected_labels(dataset)
-    assert {label for _, _, label in rows} == {True, False}, "the task must find deaths and survivors to show anything"
+    assert {label for _, _, label in rows} == {True, False}, "both deaths and survivors must occur"
 
 
 def test_aces_extracts_in_hospital_mortality(built: Path, consumers: Path, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_aces_extracts_in_hospital_mortality_from_the_demo(demo_built: Path, con
     check_aces(demo_built, consumers, tmp_path)
 
 
-def test_hugging_face_datasets_loads_the_parquet_as_it_is(built: Path, consumers: Path, tmp_path: Path) -> None:
+def test_hugging_face_datasets_loads_the_parquet_unchanged(built: Path, consumers: Path, tmp_path: Path) -> None:
     run(consumers / "python", HERE / "consumers" / "hugging_face_reads.py", built, tmp_path)
     for split in ("train", "held_out"):
         rows = pl.read_parquet(tmp_path / f"{split}.parquet")
@@ -134,20 +134,20 @@ def test_hugging_face_datasets_loads_the_parquet_as_it_is(built: Path, consumers
 def test_meds_torch_data_reads_events_and_labels(built: Path, consumers: Path, tmp_path: Path) -> None:
     dataset, labels = ehrtraj.open(built), tmp_path / "labels"
     found = label(dataset, "readmission_30d")
-    # Nobody of the hand-made release comes back: every other label is made true, so that order and value can be told.
+    # Nobody in the hand-made release is readmitted: every other label is set to true, so that order and value matter.
     found = replace(found, table=found.table.with_columns(boolean_value=pl.int_range(pl.len()) % 2 == 0))
     found.write(labels / "readmission_30d.parquet")
-    # It starts programs of its own by name.
+    # It starts other programs by name.
     path = f"{consumers}{os.pathsep}{os.environ['PATH']}"
     run(consumers / "MTD_preprocess", f"MEDS_dataset_dir={built}", f"output_dir={tmp_path / 'tensors'}", PATH=path)
     script = HERE / "consumers" / "meds_torch_data_reads.py"
     lines = run(consumers / "python", script, tmp_path / "tensors", labels).splitlines()
-    said = json.loads(next(line for line in lines if line.startswith("{")))
+    result = json.loads(next(line for line in lines if line.startswith("{")))
     for split in ("train", "held_out"):
-        own = dataset.filter(split=split)
-        assert said[split]["patients"] == list(own)
-        rows = found.table.filter(pl.col("subject_id").is_in(list(own)))
-        assert said[split]["labels"] == rows["boolean_value"].to_list()
+        expected = dataset.filter(split=split)
+        assert result[split]["patients"] == list(expected)
+        rows = found.table.filter(pl.col("subject_id").is_in(list(expected)))
+        assert result[split]["labels"] == rows["boolean_value"].to_list()
     timed = dataset.filter(split="train").scan().filter(pl.col("time").is_not_null()).collect().height
-    assert said["train"]["measurements"] == timed
-    assert {True, False} <= set(said["train"]["labels"])
+    assert result["train"]["measurements"] == timed
+    assert {True, False} <= set(result["train"]["labels"])

@@ -1,4 +1,4 @@
-"""Other views of a trajectory: intervals, a regular grid, text; and SQL over a dataset."""
+"""Views of a trajectory: intervals, a regular grid, text; and SQL over a dataset."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def item(event: dict[str, Any]) -> str:
 
 
 def joined_by_hand(events: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
-    """Kind, start and end of every interval, one pair of event types after another, one event after another."""
+    """Return kind, start, end and code of every interval, computed event by event for each pair of event types."""
     found: Counter[tuple[Any, ...]] = Counter()
     for line in MIMIC.rules("intervals"):
         open_ones = defaultdict(list)
@@ -70,19 +70,19 @@ def as_counted(table: pl.DataFrame) -> Counter[tuple[Any, ...]]:
     return Counter(table.select("interval", "start", "end", "start_code").rows())
 
 
-def test_intervals_are_those_found_one_by_one(ds: ehrtraj.Dataset) -> None:
+def test_intervals_agree_with_a_simple_computation(ds: ehrtraj.Dataset) -> None:
     kinds = set()
     for trajectory in ds.trajectories():
         table = trajectory.intervals()
         assert as_counted(table) == joined_by_hand(trajectory.events.to_dicts())
         kinds |= set(table["interval"])
-    assert kinds == set(PAIRS["interval"]), "the hand-made release has every kind"
-    whole = intervals(ds.scan().collect(), PAIRS)
-    assert as_counted(whole) == joined_by_hand(ds.scan().collect().to_dicts()), "of many patients at once, too"
+    assert kinds == set(PAIRS["interval"]), "the hand-made release contains every kind"
+    of_all = intervals(ds.scan().collect(), PAIRS)
+    assert as_counted(of_all) == joined_by_hand(ds.scan().collect().to_dicts()), "many patients at once"
 
 
 def test_intervals_of_the_demo_lose_no_event(demo_built: Path) -> None:
-    """Every start and end is in exactly one interval, and every end has found its start."""
+    """Every start and end is in exactly one interval, and every end has a start."""
     ds = ehrtraj.open(demo_built)
     events = ds.scan().collect()
     counts = Counter(map(event_type, events["code"].to_list()))
@@ -101,15 +101,15 @@ def test_intervals_of_the_demo_lose_no_event(demo_built: Path) -> None:
 @settings(deadline=None, max_examples=30)
 @given(data=st.data())
 def test_intervals_of_any_part_of_a_trajectory(ds: ehrtraj.Dataset, data: st.DataObject) -> None:
-    """Ends and starts that a cut has left alone stay, with the other side null."""
+    """Starts and ends that lose their counterpart in a cut are kept, with null on the other side."""
     trajectory = ds[data.draw(st.sampled_from(list(ds)))]
     rows = data.draw(st.lists(st.booleans(), min_size=len(trajectory), max_size=len(trajectory)))
     part = trajectory.events.filter(pl.Series(rows, dtype=pl.Boolean))
     assert as_counted(intervals(part, PAIRS)) == joined_by_hand(part.to_dicts())
 
 
-def test_the_rule_table_of_intervals_can_hold_what_it_says() -> None:
-    """Event types are known, end after they start in the order of one time, and open or close one thing each."""
+def test_the_rule_table_of_intervals_is_consistent() -> None:
+    """Event types are known, ends rank after starts, and each event type starts or ends only one interval."""
     lines = MIMIC.rules("intervals")
     for line in lines:
         start, end = (MIMIC.event_types[line[side]] for side in ("start", "end"))
@@ -120,21 +120,21 @@ def test_the_rule_table_of_intervals_can_hold_what_it_says() -> None:
         assert len({line[side] for line in lines}) == len(lines), side
 
 
-def test_an_infusion_has_what_was_known_at_its_start_and_at_its_end(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+def test_an_infusion_has_the_values_of_its_start_and_its_end(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
     trajectory = ds[handmade.SEPSIS]
     row = trajectory.intervals("input").row(0, named=True)
     start = trajectory.events.filter(code=row["start_code"], source_key=row["source_key"]).row(0, named=True)
     end = trajectory.events.filter(code=row["end_code"], source_key=row["source_key"]).row(0, named=True)
     for side, event in (("start", start), ("end", end)):
-        for ours, theirs in (("value", "numeric_value"), ("unit", "unit"), ("available", "available_time")):
-            assert row[f"{side}_{ours}"] == event[theirs]
+        for suffix, column in (("value", "numeric_value"), ("unit", "unit"), ("available", "available_time")):
+            assert row[f"{side}_{suffix}"] == event[column]
     assert (row["stay_id"], row["hadm_id"]) == (handmade.SEPSIS_STAY, handmade.SEPSIS_HADM)
-    with pytest.raises(SettingsError, match=r"'infusion'.*there are admission, icu_stay"):
+    with pytest.raises(SettingsError, match=r"'infusion'.*use one of admission, icu_stay"):
         trajectory.intervals("infusion")
 
 
-def test_a_stay_that_two_modules_tell_of_is_one(ds: ehrtraj.Dataset) -> None:
-    """Lines of one kind are in order of preference: an admission's stay comes from the first that has one."""
+def test_a_stay_in_two_tables_is_one_stay(ds: ehrtraj.Dataset) -> None:
+    """Lines of one kind are in order of preference: an admission's stay comes from the first line that has one."""
     preferred = {"start": "TRANSFER", "end": "TRANSFER_OUT", "interval": "ed_stay", "same_item": "no"}
     table = pl.DataFrame([preferred | {"opens_nothing": "DISCHARGE", "start_item": "unit", "end_item": ""}])
     second = PAIRS.filter(start="ED_REGISTRATION").drop("line")
@@ -145,7 +145,7 @@ def test_a_stay_that_two_modules_tell_of_is_one(ds: ehrtraj.Dataset) -> None:
     for row in before.drop_nulls("hadm_id").iter_rows(named=True):
         tables = set(after.filter(hadm_id=row["hadm_id"])["source_table"])
         assert tables == {"hosp/transfers" if row["hadm_id"] in with_transfers else "hosp/admissions"}
-    assert with_transfers & set(before["hadm_id"]), "else nothing was tried"
+    assert with_transfers & set(before["hadm_id"]), "the case must occur"
 
 
 AGGREGATES: dict[str, Any] = {
@@ -176,7 +176,7 @@ def numbers(draw: st.DrawFn) -> pl.DataFrame:
     how=st.sampled_from([*AGGREGATES, "count"]),
     clock=st.sampled_from(["time", "available_time"]),
 )
-def test_a_grid_is_what_grouping_by_hand_gives(events: pl.DataFrame, hours: int, how: str, clock: str) -> None:
+def test_a_grid_agrees_with_a_simple_grouping(events: pl.DataFrame, hours: int, how: str, clock: str) -> None:
     grouped = defaultdict(list)
     for event in events.sort(clock, maintain_order=True).iter_rows(named=True):
         at = event[clock]
@@ -198,7 +198,7 @@ def test_a_grid_is_what_grouping_by_hand_gives(events: pl.DataFrame, hours: int,
             assert row[code] == (None if values is None else pytest.approx(aggregate(values))), (row["time"], code)
 
 
-def test_each_code_has_its_own_aggregation() -> None:
+def test_each_code_can_have_a_different_aggregation() -> None:
     events = pl.DataFrame(
         {
             "time": [START, START + timedelta(minutes=5), START, START + timedelta(minutes=5), START],
@@ -221,11 +221,13 @@ def test_each_code_has_its_own_aggregation() -> None:
         ({"freq": "an hour"}, "'an hour'.*such as 1h"),
         ({"freq": "0h"}, "'0h'.*such as 1h"),
         ({"freq": "-1h"}, "'-1h'.*such as 1h"),
-        ({"freq": "1us"}, "rows: choose a longer one"),
+        ({"freq": "1us"}, "rows: choose a longer duration"),
     ],
     ids=str,
 )
-def test_a_grid_that_cannot_be(ds: ehrtraj.Dataset, handmade: ModuleType, options: dict[str, Any], words: str) -> None:
+def test_invalid_options_of_a_grid_are_refused(
+    ds: ehrtraj.Dataset, handmade: ModuleType, options: dict[str, Any], words: str
+) -> None:
     with pytest.raises(SettingsError, match=words):
         ds[handmade.SEPSIS].to_wide(**options)
 
@@ -233,19 +235,19 @@ def test_a_grid_that_cannot_be(ds: ehrtraj.Dataset, handmade: ModuleType, option
 def test_the_text_has_a_line_for_each_event_under_its_admission(ds: ehrtraj.Dataset) -> None:
     for trajectory in ds.trajectories():
         sections = re.split(r"\n\n", trajectory.text())
-        told: Counter[tuple[str, str]] = Counter()
+        lines_by_code: Counter[tuple[str, str]] = Counter()
         for section in sections[1:]:
             heading, *lines = section.strip("\n").split("\n")
             number = re.match(r"Admission (\d+)", heading)
-            told.update((number[1] if number else "", line.rsplit("[", 1)[1][:-1]) for line in lines)
+            lines_by_code.update((number[1] if number else "", line.rsplit("[", 1)[1][:-1]) for line in lines)
         timed = trajectory.events.filter(pl.col("time").is_not_null())
-        assert Counter(code for _, code in told.elements()) == Counter(timed["code"])
+        assert Counter(code for _, code in lines_by_code.elements()) == Counter(timed["code"])
         for hadm_id, code in timed.select("hadm_id", "code").unique().iter_rows():
             if hadm_id is not None:
-                assert told[str(hadm_id), code], (hadm_id, code)
+                assert lines_by_code[str(hadm_id), code], (hadm_id, code)
 
 
-def test_the_text_says_values_units_and_what_qualifies_them(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+def test_the_text_contains_values_units_and_attributes(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
     trajectory = ds[handmade.SEPSIS]
     text = trajectory.text(attributes=True)
     assert text.startswith(f"Patient {handmade.SEPSIS}, female, born 2086: {len(trajectory)} events\n  always  Sex")
@@ -254,18 +256,18 @@ def test_the_text_says_values_units_and_what_qualifies_them(ds: ehrtraj.Dataset,
     creatinine = next(line for line in text.splitlines() if line.endswith("[LAB//50912]"))
     for words in ("2153-04-11 21:20  ", ": 1.9 mg/dL", "ref_range_upper 1.1", 'the "CKD-EPI" equation, which'):
         assert words in creatinine
-    assert "  2086  Birth" in text, "a year is all that is known of it"
+    assert "  2086  Birth" in text, "only the year is known"
 
 
-def test_the_text_in_days_holds_no_date(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
-    """Neither as the time of an event, nor within texts and attributes."""
-    told = 0
+def test_the_text_in_days_contains_no_date(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    """Neither event times nor texts and attributes contain a date."""
+    dates = 0
     for trajectory in ds.trajectories():
         kept = trajectory.filter(~pl.col("code").str.starts_with("ANCHOR_YEAR_GROUP"))
         text = kept.text(days=True, attributes=True)
         assert not re.search(r"\d{4}-\d\d-\d\d|born", text), trajectory
-        told += len(re.findall(r"\d{4}-\d\d-\d\d", trajectory.text(attributes=True)))
-    assert told > 300
+        dates += len(re.findall(r"\d{4}-\d\d-\d\d", trajectory.text(attributes=True)))
+    assert dates > 300
     days = ds[handmade.SEPSIS].text(days=True)
     assert "\n  day 0 21:20  " in days
     assert "\n  day 6 08:02" in days or "\n  day 6 06:20" in days
@@ -279,8 +281,8 @@ def test_days_without_any_admission_count_from_the_first_event(release: Path, tm
     for trajectory in ehrtraj.open(path).trajectories():
         assert trajectory.admissions.is_empty()
         times = trajectory.events["time"].to_list()
-        told = re.findall(r"^  day (-?\d+) ", trajectory.text(days=True), re.M)
-        assert [int(day) for day in told] == [(time.date() - times[0].date()).days for time in times]
+        days = re.findall(r"^  day (-?\d+) ", trajectory.text(days=True), re.M)
+        assert [int(day) for day in days] == [(time.date() - times[0].date()).days for time in times]
 
 
 def test_text_as_known_at_a_time(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
@@ -294,13 +296,15 @@ def test_text_as_known_at_a_time(ds: ehrtraj.Dataset, handmade: ModuleType) -> N
     assert ", died " in died.text()
 
 
-def test_events_without_an_admission_stand_under_the_one_that_lasts(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
-    whole = ds[handmade.SEPSIS]
+def test_events_without_hadm_id_are_shown_under_the_current_admission(
+    ds: ehrtraj.Dataset, handmade: ModuleType
+) -> None:
+    complete = ds[handmade.SEPSIS]
     labs = pl.col("code").str.starts_with("LAB//")
-    unlinked = whole.events.with_columns(hadm_id=pl.when(~labs).then("hadm_id"))
+    unlinked = complete.events.with_columns(hadm_id=pl.when(~labs).then("hadm_id"))
     row = ds.subjects.row(by_predicate=pl.col("subject_id") == handmade.SEPSIS, named=True)
     trajectory = ehrtraj.Trajectory(row, unlinked, ds.layout)
-    start, end = whole.admissions.select("start", "end").row(0)
+    start, end = complete.admissions.select("start", "end").row(0)
     for cut in (trajectory, trajectory.as_of(end - timedelta(days=3))):
         sections = cut.between(start, static=False).text().split("\n\n")
         assert len(sections) == 2
@@ -332,23 +336,23 @@ def test_sql_over_chosen_patients(ds: ehrtraj.Dataset) -> None:
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("DROP VIEW events", "one SELECT"),
-        ("SELECT 1; SELECT 2", "one SELECT"),
-        ("COPY events TO 'events.csv'", "one SELECT"),
-        ("EXPLAIN ANALYZE COPY events TO 'events.csv'", "one SELECT"),
-        ("ATTACH 'other.db'", "one SELECT"),
-        ("SET enable_external_access = true", "one SELECT"),
-        ("INSTALL httpfs", "one SELECT"),
-        ("", "one SELECT"),
-        ("SELEC 1", "cannot be understood"),
-        ("SELECT eye FROM events", "refused"),
+        ("DROP VIEW events", "a single SELECT"),
+        ("SELECT 1; SELECT 2", "a single SELECT"),
+        ("COPY events TO 'events.csv'", "a single SELECT"),
+        ("EXPLAIN ANALYZE COPY events TO 'events.csv'", "a single SELECT"),
+        ("ATTACH 'other.db'", "a single SELECT"),
+        ("SET enable_external_access = true", "a single SELECT"),
+        ("INSTALL httpfs", "a single SELECT"),
+        ("", "a single SELECT"),
+        ("SELEC 1", "cannot be parsed"),
+        ("SELECT eye FROM events", "DuckDB rejected the query"),
         ("FROM read_text('{file}')", "disabled by configuration"),
         ("FROM '{file}'", "disabled by configuration"),
         ("FROM 'https://example.org/x.parquet'", "disabled by configuration"),
         ("FROM glob('/*')", "disabled by configuration"),
     ],
 )
-def test_sql_reads_the_dataset_and_nothing_else(
+def test_sql_reads_only_the_dataset(
     ds: ehrtraj.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str, words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""`ehrtraj explain`: each event is shown with its own row of the source and the rules that marked it."""
+"""`ehrtraj explain`: each event is shown with its source row and the rules that set its flags."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def dataset(release: Path) -> Path:
 
 
 def busiest(dataset: Path) -> int:
-    """The patient with most events."""
+    """Return the patient with the most events."""
     return int(ehrtraj.open(dataset).subjects.sort("n_events")["subject_id"][-1])
 
 
-def test_every_kind_of_mark_is_explained_by_one_row_of_the_source(dataset: Path) -> None:
+def test_every_kind_of_flag_is_explained_by_one_source_row(dataset: Path) -> None:
     opened = ehrtraj.open(dataset)
     found = explain(opened, busiest(dataset), limit=200)
     assert len(found) > 30
@@ -44,7 +44,7 @@ def test_every_kind_of_mark_is_explained_by_one_row_of_the_source(dataset: Path)
     assert len(one_row) > 0.8 * len(found)
 
 
-def test_the_row_is_the_events_own(dataset: Path) -> None:
+def test_the_source_row_belongs_to_the_event(dataset: Path) -> None:
     opened = ehrtraj.open(dataset)
     labs = explain(opened, busiest(dataset), code="LAB//*", limit=300)
     assert len(labs) == 300
@@ -54,7 +54,7 @@ def test_the_row_is_the_events_own(dataset: Path) -> None:
         assert row["itemid"] == one.event["code"].split("//")[1]
 
 
-def test_the_rules_are_those_that_marked_it(dataset: Path) -> None:
+def test_the_rules_are_those_that_set_the_flags(dataset: Path) -> None:
     opened = ehrtraj.open(dataset)
     fahrenheit = pl.scan_parquet(dataset / "data/**/*.parquet").filter(code="CHART//223761").collect()
     subject = int(fahrenheit["subject_id"][0])
@@ -69,7 +69,7 @@ def test_the_rules_are_those_that_marked_it(dataset: Path) -> None:
     assert one.rows[0]["valueuom"] == one.event["raw_unit"]
 
 
-def test_a_minute_and_a_day_may_be_asked_for(dataset: Path) -> None:
+def test_events_of_a_minute_or_a_day_are_explained(dataset: Path) -> None:
     opened = ehrtraj.open(dataset)
     subject = busiest(dataset)
     event = opened[subject].codes("LAB//*").events.row(0, named=True)
@@ -80,7 +80,7 @@ def test_a_minute_and_a_day_may_be_asked_for(dataset: Path) -> None:
     assert {one.event["time"].date() for one in day} == {event["time"].date()}
 
 
-def test_what_is_not_there_is_said(dataset: Path) -> None:
+def test_an_event_or_patient_that_does_not_exist_is_an_error(dataset: Path) -> None:
     opened = ehrtraj.open(dataset)
     with pytest.raises(DatasetError, match="no such event"):
         explain(opened, busiest(dataset), code="LAB//1")
@@ -88,7 +88,7 @@ def test_what_is_not_there_is_said(dataset: Path) -> None:
         explain(opened, 1)
 
 
-def test_it_is_shown_on_the_command_line(dataset: Path) -> None:
+def test_an_explanation_is_shown_on_the_command_line(dataset: Path) -> None:
     said = CliRunner().invoke(app, ["explain", str(dataset), str(busiest(dataset)), "--limit", "5"])
     assert said.exit_code == 0, said.output
     for part in ("source row:", "subject_id", "source:"):

@@ -83,9 +83,9 @@ def test_applied_rules_are_shown(dataset: Path) -> None:
 
 
 def test_rules_that_cannot_be_shown_give_a_message(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="no dataset"):
+    with pytest.raises(SettingsError, match="is not a dataset"):
         read_applied(tmp_path)
-    with pytest.raises(SettingsError, match="no event of"):
+    with pytest.raises(SettingsError, match="affected no event in"):
         read_applied(dataset, "weight_of_the_moon")
 
 

@@ -192,7 +192,7 @@ def test_a_query_over_a_dataset_cannot_replace_its_files(tmp_path: Path) -> None
     pl.DataFrame({"subject_id": [1, 2]}).write_parquet(path)
     before = path.read_bytes()
     query = f"WITH w AS (COPY (SELECT 7 AS subject_id) TO '{path}' (FORMAT parquet, USE_TMP_FILE false)) SELECT 1"
-    with pytest.raises(SettingsError, match="must be one SELECT"):
+    with pytest.raises(SettingsError, match="must be a single SELECT"):
         run_sql(query, [path], {}, None, chosen=False)
     assert path.read_bytes() == before
     assert run_sql("SELECT count(*) AS n FROM events", [path], {}, None, chosen=False)["n"].to_list() == [2]

@@ -258,7 +258,7 @@ def test_invalid_settings_are_reported(dataset: ehrtraj.Dataset, labels: pl.Data
         ({"seed": -1}, "must not be negative"),
         ({"window": "middle"}, "must be last, first or random"),
         ({"min_events": 5, "max_events": 4}, "from 1 to max_events, which is 4"),
-        ({"split": "test"}, "no split is called 'test'"),
+        ({"split": "test"}, "there is no split 'test'"),
     ]
     for settings, message in invalid:
         with pytest.raises(SettingsError, match=message):

@@ -1,1 +1,1 @@
-"""A finished dataset in hand: open it, look at patients, cut, query."""
+"""Using a dataset: open it, read patients, cut trajectories, query."""

@@ -1,4 +1,4 @@
-"""A DuckDB database in memory that keeps to limits: what does not fit is in a private folder."""
+"""An in-memory DuckDB database with limits: data that does not fit is written to a private folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 from ehrtraj.errors import OutputError
 from ehrtraj.runtime.session import open_session
 
-# DuckDB exceeds its limit by what it does not manage itself.
+# DuckDB exceeds its limit, because it does not count all of its memory.
 _SHARE = 0.8
 _FETCHED = 1 << 12
 
@@ -33,7 +33,7 @@ class Database:
     """Statements and queries, one at a time."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Use a connection that is open."""
+        """Use an open connection."""
         self._connection = connection
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> None:
@@ -42,7 +42,7 @@ class Database:
             self._connection.execute(statement, values)
 
     def rows(self, query: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """All rows of a query, read piece by piece; to be used up before the next query."""
+        """Yield all rows of a query, fetched in batches. Consume them before the next query."""
         with duckdb_interrupts():
             self._connection.execute(query, values)
         while True:
@@ -53,7 +53,7 @@ class Database:
             yield from rows
 
     def one(self, query: str, values: Sequence[object] = ()) -> int:
-        """The number that a query gives; 0 for null."""
+        """Return the number that a query returns; 0 for null."""
         ((value,),) = self.rows(query, values)
         return int(value or 0)
 
@@ -71,20 +71,20 @@ def open_database(folder: Path, memory: int, cpus: int) -> Iterator[Database]:
     """Open an empty database.
 
     Args:
-        folder: private, removed by the caller; receives what does not fit in memory.
+        folder: private folder for data that does not fit in memory; the caller removes it.
         memory: maximum number of bytes.
         cpus: maximum number of threads.
 
     Raises:
-        OutputError: if the disk or the memory does not suffice.
+        OutputError: if the disk or the memory is not sufficient.
     """
     try:
         limit = int(memory * _SHARE)
         with open_session(threads=cpus, memory=limit, spill=folder, folders=[folder], ordered=False) as connection:
             yield Database(connection)
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-        why = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0]
         raise OutputError(
-            f"the database in {folder} ran out of room: {why}. Give a larger --memory-limit, or set TMPDIR to a "
-            "folder with more room"
+            f"the database in {folder} ran out of space: {reason}. Set a larger --memory-limit, or set TMPDIR to a "
+            "folder with more space"
         ) from None

@@ -1,4 +1,4 @@
-"""A dataset in hand: patients by number, in order, drawn, chosen; all events as one lazy frame; SQL."""
+"""Using a dataset: patients by ID, in order, sampled or filtered; all events as one lazy frame; SQL."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ def open_dataset(path: str | Path) -> Dataset:
         path: folder of the dataset.
 
     Raises:
-        DatasetError: if there is none, it is of a newer format, or not all of it is there.
+        DatasetError: if it is not a dataset, has a newer format, or is incomplete.
     """
     layout = find_layout(path)
     return Dataset(layout, layout.subjects)
 
 
 class Dataset:
-    """A finished dataset, or some patients of it: `sample` and `filter` return another Dataset over the same files.
+    """A complete dataset, or some of its patients: `sample` and `filter` return another Dataset over the same files.
 
-    Nothing but the list of patients is held in memory; events are read when they are asked for.
+    Only the list of patients is kept in memory; events are read when they are needed.
 
     Attributes:
-        layout: its files.
-        subjects: a row for each patient, by subject_id: `split`, `shard` and `position` (where the events are),
+        layout: files of the dataset.
+        subjects: a row for each patient, by subject_id: `split`, `shard` and `position` (location of the events),
             `n_events`, `first_time`, `last_time`, `sex`, `birth_year`, `age_top_coded`, `death_time`,
             `followup_end`.
     """
 
     def __init__(self, layout: DatasetLayout, subjects: pl.DataFrame) -> None:
-        """Take some patients of a dataset; `ehrtraj.open` takes all.
+        """Create a dataset with some patients; `ehrtraj.open` creates one with all.
 
         Args:
-            layout: of the dataset.
+            layout: files of the dataset.
             subjects: rows of its subjects.parquet, sorted by subject_id.
         """
         self.layout = layout
@@ -71,19 +71,19 @@ class Dataset:
 
     @property
     def flags(self) -> dict[str, int]:
-        """The bit of each flag in the column `flags`, a power of two."""
+        """Bit of each flag in the column `flags`, a power of two."""
         return self.layout.flags
 
     @property
     def files(self) -> tuple[DataFile, ...]:
-        """The data files that hold these patients, by split (train first) and shard."""
+        """Data files that contain these patients, by split (train first) and shard."""
         if self._is_complete():
             return self.layout.files
-        held = set(self.subjects.select("split", "shard").unique().rows())
-        return tuple(file for file in self.layout.files if (file.split, file.shard) in held)
+        used = set(self.subjects.select("split", "shard").unique().rows())
+        return tuple(file for file in self.layout.files if (file.split, file.shard) in used)
 
     def patients_of(self, file: DataFile) -> pl.DataFrame:
-        """The rows of `subjects` whose events are in a file, in its order."""
+        """Return the rows of `subjects` whose events are in a file, in file order."""
         return self.subjects.filter(split=file.split, shard=file.shard).sort("position")
 
     def _is_complete(self) -> bool:
@@ -109,10 +109,10 @@ class Dataset:
         return at if at < len(self._ids) and self._ids[at] == subject_id else None
 
     def __getitem__(self, subject_id: int) -> Trajectory:
-        """The trajectory of one patient.
+        """Return the trajectory of one patient.
 
         Raises:
-            UnknownSubjectError: if the patient is not in the dataset, or not among those chosen. It is a KeyError too.
+            UnknownSubjectError: if the patient is not in the dataset or not selected. It is also a KeyError.
             DatasetError: if the file cannot be read.
         """
         at = self._row(subject_id)
@@ -126,24 +126,24 @@ class Dataset:
     def _unknown(self, subject_id: object) -> UnknownSubjectError:
         if not self._is_complete() and subject_id in Dataset(self.layout, self.layout.subjects):
             return UnknownSubjectError(
-                f"patient {subject_id} is in {self.path}, but not among the {len(self):,} chosen"
+                f"patient {subject_id} is in {self.path}, but not among the {len(self):,} selected patients"
             )
         between = f", from {self._ids[0]} to {self._ids[-1]}" if len(self) else ""
-        number = isinstance(subject_id, int | np.integer)
-        who = subject_id if number else f"{subject_id!r} (a subject_id is a whole number)"
-        return UnknownSubjectError(f"no patient {who} in {self.path}: it has {len(self):,} patients{between}")
+        is_number = isinstance(subject_id, int | np.integer)
+        shown = subject_id if is_number else f"{subject_id!r} (a subject_id is an integer)"
+        return UnknownSubjectError(f"{self.path} has no patient {shown}: it contains {len(self):,} patients{between}")
 
     def trajectories(self, split: str | None = None, *, workers: int = 1) -> Iterator[Trajectory]:
-        """All trajectories one after another, in the order of the files.
+        """Iterate over all trajectories, in the order of the files.
 
-        A few hundred thousand events are in memory at once for each worker, whatever the size of the dataset.
+        Each worker keeps a few hundred thousand events in memory at a time, whatever the size of the dataset.
 
         Args:
             split: only patients of `train`, `tuning` or `held_out`.
-            workers: threads that read ahead, at most one for each CPU core. The order stays the same.
+            workers: number of threads that read ahead, at most one per CPU core. The order does not change.
 
         Raises:
-            SettingsError: if there is no such split, or `workers` is less than 1.
+            SettingsError: if the split does not exist, or `workers` is less than 1.
             DatasetError: if a file cannot be read.
         """
         chosen = self if split is None else self.filter(split=split)
@@ -160,7 +160,7 @@ class Dataset:
             yield Trajectory(subject, events, self.layout)
 
     def scan(self) -> pl.LazyFrame:
-        """All events as a polars LazyFrame: only the columns and row groups that a query needs are read."""
+        """Return all events as a polars LazyFrame, which reads only the columns and row groups that a query needs."""
         events = pl.scan_parquet([file.path for file in self.layout.files], glob=False)
         if self._is_complete():
             return events
@@ -170,14 +170,14 @@ class Dataset:
     def sql(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> pl.DataFrame:
         """Run one SELECT in DuckDB's SQL over the tables `events`, `codes` and `subjects`.
 
-        It can read nothing but these, and change nothing.
+        It can read only these tables, and cannot change anything.
 
         Args:
-            query: such as `SELECT code, count(*) FROM events GROUP BY code`.
-            parameters: for `?`, `$1` or `$name` in the query.
+            query: a query such as `SELECT code, count(*) FROM events GROUP BY code`.
+            parameters: values for `?`, `$1` or `$name` in the query.
 
         Raises:
-            SettingsError: if it is not one SELECT, or DuckDB refuses it.
+            SettingsError: if the query is not a single SELECT, or DuckDB rejects it.
             DatasetError: if a data file cannot be read.
         """
         from ehrtraj.dataset.query import run_sql
@@ -187,40 +187,40 @@ class Dataset:
         return run_sql(query, paths, tables, parameters, chosen=not self._is_complete())
 
     def sample(self, n: int, seed: int = 0) -> Dataset:
-        """Draw `n` patients (all, if there are fewer). A larger draw of the same seed contains a smaller one.
+        """Sample `n` patients (or all, if there are fewer). A larger sample with the same seed contains a smaller one.
 
         Raises:
             SettingsError: if `n` is negative.
         """
         if n < 0:
-            raise SettingsError(f"cannot draw {n} patients")
-        drawn = sample_subjects(self._ids, n, seed)
-        return Dataset(self.layout, self.subjects.filter(pl.col("subject_id").is_in(drawn)))
+            raise SettingsError(f"cannot sample {n} patients: the number must be 0 or more")
+        sampled = sample_subjects(self._ids, n, seed)
+        return Dataset(self.layout, self.subjects.filter(pl.col("subject_id").is_in(sampled)))
 
     def filter(
         self, *predicates: pl.Expr, split: str | None = None, having: str | Sequence[str] | None = None
     ) -> Dataset:
-        """Choose patients.
+        """Select patients.
 
         Args:
-            predicates: polars expressions over the columns of `subjects`, as `pl.col("sex") == "F"`.
-            split: only this one.
-            having: only patients with an event whose code matches, or any of several patterns (`DIAGNOSIS//*//A41*`).
+            predicates: polars expressions over the columns of `subjects`, such as `pl.col("sex") == "F"`.
+            split: only patients of this split.
+            having: only patients with an event whose code matches a pattern or any of several (`DIAGNOSIS//*//A41*`).
 
         Raises:
-            SettingsError: if there is no such split or column.
+            SettingsError: if the split or a column does not exist.
         """
         subjects = self.subjects
         if split is not None:
             if split not in SPLITS:
-                raise SettingsError(f"no split is called '{split}': there are {', '.join(SPLITS)}")
+                raise SettingsError(f"there is no split '{split}': use one of {', '.join(SPLITS)}")
             subjects = subjects.filter(split=split)
         if predicates:
             try:
                 subjects = subjects.filter(*predicates)
             except pl.exceptions.ColumnNotFoundError as error:
                 raise SettingsError(
-                    f"patients have no column {str(error).splitlines()[0]}: there are {', '.join(subjects.columns)}"
+                    f"patients have no column {str(error).splitlines()[0]}: use one of {', '.join(subjects.columns)}"
                 ) from None
         chosen = Dataset(self.layout, subjects)
         if having is None:
@@ -231,17 +231,17 @@ class Dataset:
 
 
 def _ahead(work: Iterator[Chunk], workers: int) -> Iterator[Iterator[tuple[int, pl.DataFrame]]]:
-    """Read chunks in order, as many ahead as there are workers."""
+    """Read chunks in order, one ahead per worker."""
     if workers == 1:
         yield from map(read_chunk, work)
         return
     with ThreadPoolExecutor(workers) as pool:
-        reading: deque[Future[Any]] = deque(pool.submit(_whole, chunk) for chunk in islice(work, workers))
+        reading: deque[Future[Any]] = deque(pool.submit(_read_completely, chunk) for chunk in islice(work, workers))
         while reading:
             done = reading.popleft().result()
-            reading.extend(pool.submit(_whole, chunk) for chunk in islice(work, 1))
+            reading.extend(pool.submit(_read_completely, chunk) for chunk in islice(work, 1))
             yield iter(done)
 
 
-def _whole(chunk: Chunk) -> list[tuple[int, pl.DataFrame]]:
+def _read_completely(chunk: Chunk) -> list[tuple[int, pl.DataFrame]]:
     return list(read_chunk(chunk))

@@ -1,4 +1,4 @@
-"""Why an event is as it is: the event, the row of the source that it comes from, and the rules that marked it."""
+"""Explain events: the source row that an event comes from, its flags, and the rules that set them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ehrtraj.runtime.limits import DEFAULT_MEMORY
 from ehrtraj.runtime.session import open_session
 from ehrtraj.sources.source import Source, source_of
 
-# What a row has in common with an event, and how much each says. Below the least no row is taken for the event's.
+# Weights of the properties that a row shares with an event. A row with a lower total than the minimum is no match.
 _KEY, _ITEM, _TIME, _STAY, _VALUE = 16, 8, 4, 4, 1
-_LEAST = 12
+_MIN_SCORE = 12
 _MOST_ROWS = 3
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A rule's mark on an event.
+    """A flag that a rule set on an event.
 
     Attributes:
-        flag: its name.
-        meaning: in plain words.
-        source: of the rule.
+        flag: name of the flag.
+        meaning: meaning in plain words.
+        source: source of the rule.
     """
 
     flag: str
@@ -43,15 +43,15 @@ class Mark:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an event is as it is.
+    """The explanation of an event.
 
     Attributes:
-        event: its columns.
-        description: of its code.
-        marks: what rules noticed or did.
-        rules: lines of the rule tables that gave it its marks.
-        rows: the rows of the source that fit the event best, as written; mostly one. Empty where none fits, or where
-            the release is not there any more.
+        event: columns of the event.
+        description: description of its code.
+        marks: flags that rules set on it.
+        rules: lines of the rule tables that set its flags.
+        rows: the source rows that match the event best, as written; usually one. Empty if none matches, or if the
+            release no longer exists.
     """
 
     event: dict[str, Any]
@@ -62,7 +62,7 @@ class Explanation:
 
 
 def release_of(dataset: Dataset) -> Path:
-    """Return the folder of the release that a dataset was built from; it may have been moved since."""
+    """Return the folder of the release that a dataset was built from; it may have been moved since then."""
     return Path(dataset.layout.manifest["release"]["root"])
 
 
@@ -79,26 +79,26 @@ def explain(
     """Explain events of a patient.
 
     Args:
-        dataset: that has the patient.
+        dataset: dataset that contains the patient.
         subject_id: the patient.
-        time: events of this minute only; of this day, where it is midnight. None takes events that a rule marked, one
-            for each table and combination of marks.
-        code: events of this code, or matching this pattern, only.
-        limit: most events to explain.
-        release: folder of the release; by default where it lay when the dataset was built.
-        looking: is told each file that is searched for rows.
+        time: explain only events of this minute, or of this day if the time is midnight. None selects flagged events,
+            one for each table and combination of flags.
+        code: explain only events whose code matches this code or pattern.
+        limit: maximum number of events to explain.
+        release: folder of the release; by default its folder when the dataset was built.
+        looking: called with each file that is searched for rows.
 
     Returns:
         An explanation for each event, in the order of the trajectory.
 
     Raises:
-        DatasetError: if no event of the patient is asked for.
-        UnknownSubjectError: if there is no such patient.
+        DatasetError: if no event of the patient matches.
+        UnknownSubjectError: if the patient does not exist.
     """
     events = _chosen(dataset, subject_id, time, code).head(limit)
     if events.is_empty():
         raise DatasetError(
-            f"patient {subject_id} has no such event: `ehrtraj show {dataset.path} {subject_id}` shows those there are"
+            f"patient {subject_id} has no such event: `ehrtraj show {dataset.path} {subject_id}` shows all events"
         )
     root = release_of(dataset) if release is None else release
     files = {table: root / file["path"] for table, file in dataset.layout.manifest["files"].items()}
@@ -143,12 +143,12 @@ def _marks(flags: int) -> tuple[Mark, ...]:
 
 @cache
 def _about(item: str, source: Source) -> list[RuleTable]:
-    """The lines of the rule tables about an item. They are read each time, which is what an explanation costs most."""
+    """Return the lines of the rule tables about an item. Cached, because reading them is the most expensive part."""
     return about_item(item, source.rules)
 
 
 def _rules_of(event: dict[str, Any], measures: Measures, marks: tuple[Mark, ...], source: Source) -> list[RuleTable]:
-    """The lines of the rule tables that gave an event its marks; of conversions the one between its units."""
+    """Return the lines of the rule tables that set an event's flags; of conversions, the one between its units."""
     parts, names = event["code"].split("//"), {mark.flag for mark in marks}
     from_unit = measures.spelled(event["raw_unit"])
     found: list[RuleTable] = []
@@ -165,7 +165,7 @@ def _rules_of(event: dict[str, Any], measures: Measures, marks: tuple[Mark, ...]
 
 
 def _rows_of(path: Path, dataset: Dataset, subject_id: int) -> pl.DataFrame:
-    """A patient's rows of a file, as texts."""
+    """Return a patient's rows of a file, as texts."""
     subject = dataset.subjects.row(by_predicate=pl.col("subject_id") == subject_id, named=True)
     key = dataset.layout.source.patient_key
     with open_session(memory=DEFAULT_MEMORY, readable=[path]) as connection:
@@ -178,21 +178,21 @@ def _rows_of(path: Path, dataset: Dataset, subject_id: int) -> pl.DataFrame:
 
 
 def _best(rows: pl.DataFrame, event: dict[str, Any]) -> tuple[dict[str, str | None], ...]:
-    """The rows that have most in common with an event."""
+    """Return the rows that match an event best."""
     score = pl.sum_horizontal(
         pl.any_horizontal(pl.lit(value=False), *conditions).fill_null(value=False).cast(pl.Int32) * weight
         for weight, conditions in _likenesses(rows.columns, event)
     )
     scored = rows.with_columns(score.alias("likeness"))
     most = scored["likeness"].max() if scored.height else 0
-    if not isinstance(most, int) or most < _LEAST:
+    if not isinstance(most, int) or most < _MIN_SCORE:
         return ()
     found = scored.filter(pl.col("likeness") == most).drop("likeness").head(_MOST_ROWS)
     return tuple(found.iter_rows(named=True))
 
 
 def _likenesses(names: list[str], event: dict[str, Any]) -> list[tuple[int, list[pl.Expr]]]:
-    """What a row may have in common with an event, with its weight: any column may be the one."""
+    """Return the properties that a row can share with an event, in any column, with their weights."""
     columns = [pl.col(name) for name in names if name != "subject_id"]
     key, time, number = event["source_key"], event["time"], event["numeric_value"]
     items = [part.replace(".", "") for part in event["code"].split("//")[1:]]

@@ -1,4 +1,4 @@
-"""Stays and intervals: start and end events joined, by the rule table `intervals.csv`."""
+"""Stays and intervals: pairs of start and end events, defined in the rule table `intervals.csv`."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import polars as pl
 from ehrtraj.errors import SettingsError
 
 _SIDES = ("start", "end")
-# Within a patient, what a start and its end have in common; `nth` tells apart those that share all the rest.
+# Columns in which a start and its end agree within a patient; `nth` numbers pairs that agree in all others.
 _KEYS = ["subject_id", "line", "link_id", "source_key", "match", "nth"]
 
 
 def when(events: pl.DataFrame) -> str:
-    """The column that says when things happened, whatever the clock."""
+    """Return the column with the time at which things happened, whatever the clock."""
     return "event_time" if "event_time" in events.columns else "time"
 
 
 def item_of() -> pl.Expr:
-    """The item of a code: what follows the event type, without the unit where that is a part of the code."""
+    """Return the item of a code: the text after the event type, without a unit that is part of the code."""
     rest = pl.col("code").str.splitn("//", 2).struct.field("field_1")
     return rest.str.strip_suffix(pl.concat_str(pl.lit("//"), "unit", ignore_nulls=True)).fill_null("")
 
 
 def intervals(events: pl.DataFrame, pairs: pl.DataFrame, kind: str | None = None) -> pl.DataFrame:
-    """Join the starts and ends among events of any number of patients.
+    """Join the start and end events of any number of patients.
 
-    A start belongs to the end of its own pair of event types with the same link_id and source_key, and the same item
-    where one order holds several. A start whose end is not among the events has a null end, and the other way round.
+    A start belongs to the end of the same pair of event types with the same link_id and source_key, and with the same
+    item if an order contains several. The end is null if it is not among the events, and so is the start.
 
     Args:
-        events: with all columns.
-        pairs: the rule table, as `Layout.intervals` has it.
-        kind: only intervals of this kind, such as `admission` or `input`.
+        events: events with all columns.
+        pairs: the rule table, as in `DatasetLayout.intervals`.
+        kind: return only intervals of this kind, such as `admission` or `input`.
 
     Returns:
         A row for each interval, by patient and start: `subject_id`, `interval`, `item`, `start`, `end` (when it
@@ -40,11 +40,11 @@ def intervals(events: pl.DataFrame, pairs: pl.DataFrame, kind: str | None = None
         `source_table`, `source_key`, `link_id`, and `line`, the line of the rule table.
 
     Raises:
-        SettingsError: if there is no such kind.
+        SettingsError: if the kind does not exist.
     """
     kinds = pairs["interval"].unique(maintain_order=True).to_list()
     if kind is not None and kind not in kinds:
-        raise SettingsError(f"no kind of interval is called '{kind}': there are {', '.join(kinds)}")
+        raise SettingsError(f"there is no interval '{kind}': use one of {', '.join(kinds)}")
     table = pairs if kind is None else pairs.filter(interval=kind)
     happened = when(events)
     halves = []
@@ -84,26 +84,26 @@ _COLUMNS = [
 
 
 def stays(events: pl.DataFrame, pairs: pl.DataFrame, kind: str) -> pl.DataFrame:
-    """The admissions, ICU stays or ED stays among events.
+    """Return the admissions, ICU stays or ED stays among events.
 
-    Where several lines of the rule table tell of one kind, an admission's stays come from the first line that has any.
+    If several lines of the rule table define one kind, an admission's stays come from the first line that has any.
 
     Args:
-        events: with all columns.
-        pairs: the rule table, as `Layout.intervals` has it.
+        events: events with all columns.
+        pairs: the rule table, as in `DatasetLayout.intervals`.
         kind: `admission`, `icu_stay` or `ed_stay`.
 
     Returns:
-        A row for each stay, by patient and start: `subject_id`, `hadm_id`, `stay_id`, `start`, `end`, what the items of
-        the start and the end say, under the names that the rule table gives them, and `source_table`.
+        A row for each stay, by patient and start: `subject_id`, `hadm_id`, `stay_id`, `start`, `end`, the items of the
+        start and end codes under the names in the rule table, and `source_table`.
     """
     found = intervals(events, pairs, kind)
     preferred = pl.col("line") == pl.col("line").min().over("subject_id", "hadm_id")
     found = found.filter(preferred | pl.col("hadm_id").is_null())
     names = pairs.filter(interval=kind).row(0, named=True)
-    said = []
+    items = []
     for side in _SIDES:
         if name := names[f"{side}_item"]:
             item = pl.col(f"{side}_code").str.splitn("//", 2).struct.field("field_1")
-            said.append(item.alias(name))
-    return found.select("subject_id", "hadm_id", "stay_id", "start", "end", *said, "source_table")
+            items.append(item.alias(name))
+    return found.select("subject_id", "hadm_id", "stay_id", "start", "end", *items, "source_table")

@@ -1,4 +1,4 @@
-"""A trajectory as people read it: by admission, a line for each event."""
+"""A trajectory as text for people: by admission, one line per event."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OUTSIDE = "outside of admissions"
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands over the events of an admission, or over those outside of any."""
+    """The heading of the events of an admission, or of events outside admissions."""
 
     text: str
 
@@ -32,12 +32,12 @@ class Line:
     """One event.
 
     Attributes:
-        when: its time, `always` for a static fact.
-        what: description of its code.
-        value: number with unit, or text; empty where there is none.
-        code: its code.
-        attributes: what qualifies it, as `name value, name value`; empty where there is nothing.
-        flags: names of what the build noticed or did.
+        when: time of the event, or `always` for a static fact.
+        what: description of the code.
+        value: number with unit, or text; empty if there is none.
+        code: code of the event.
+        attributes: attributes as `name value, name value`; empty if there are none.
+        flags: names of the event's flags.
     """
 
     when: str
@@ -52,7 +52,7 @@ Stay = dict[str, Any]
 
 
 class Patient(Protocol):
-    """What a narrative needs of a `Trajectory`, which has it all."""
+    """The part of `Trajectory` that a narrative needs."""
 
     subject_id: int
     events: pl.DataFrame
@@ -69,7 +69,7 @@ class Patient(Protocol):
 
     @property
     def death_time(self) -> datetime | None:
-        """When the patient died."""
+        """Time of death."""
 
     @property
     def admissions(self) -> pl.DataFrame:
@@ -77,7 +77,7 @@ class Patient(Protocol):
 
     @property
     def descriptions(self) -> dict[str, str]:
-        """What each code means."""
+        """Description of each code."""
 
     @property
     def flags(self) -> dict[str, int]:
@@ -85,24 +85,24 @@ class Patient(Protocol):
 
     @property
     def source(self) -> SourceFacts:
-        """What the dataset keeps of its source."""
+        """Facts about the source that are stored in the dataset."""
 
     def age(self, at: Moment) -> int | None:
-        """Age in whole years."""
+        """Return the age in completed years."""
 
     def __len__(self) -> int:
-        """Number of events."""
+        """Return the number of events."""
 
 
 class _Calendar:
-    """Writes times: as they are, or as days from an admission."""
+    """Writes times as dates, or as days since an admission."""
 
     def __init__(self, starts: list[datetime], *, days: bool) -> None:
         self._starts = starts
         self._days = days
 
     def origin(self, stay: Stay | None, at: datetime | None) -> datetime | None:
-        """Day 0: of the admission, else of the last one before, else of the first one."""
+        """Return day 0: the start of the admission, of the last admission before, or of the first admission."""
         if stay is not None and stay["start"] is not None:
             return stay["start"]  # type: ignore[no-any-return]
         if not self._starts:
@@ -111,7 +111,7 @@ class _Calendar:
         return max(before, default=self._starts[0])
 
     def write(self, time: datetime | None, precision: str, origin: datetime | None) -> str:
-        """Write a time no finer than the source recorded it."""
+        """Return a time in the precision of the source."""
         if time is None:
             return "always"
         clock = "" if precision in ("day", "year") else f" {time:%H:%M}"
@@ -122,11 +122,11 @@ class _Calendar:
         return f"day {(time.date() - origin.date()).days}{clock}"
 
     def in_text(self, text: str, origin: datetime | None) -> str:
-        """Text with the dates in it as days, too."""
+        """Return a text with its dates replaced by days."""
         if not self._days or origin is None:
             return text
 
-        def replaced(found: re.Match[str]) -> str:
+        def in_days(found: re.Match[str]) -> str:
             try:
                 date = datetime(*(int(part or 0) for part in found.groups()[:3]))  # type: ignore[arg-type]
             except ValueError:
@@ -134,15 +134,15 @@ class _Calendar:
             clock = f" {found[4]}:{found[5]}" if found[4] else ""
             return f"day {(date.date() - origin.date()).days}{clock}"
 
-        return _DATES.sub(replaced, text)
+        return _DATES.sub(in_days, text)
 
 
 def narrate(trajectory: Patient, *, days: bool = False) -> Iterator[Heading | Line]:
-    """Tell a trajectory: who it is, then its events in order of time under the admission that they belong to.
+    """Yield the lines of a trajectory: the patient, then the events in order of time under their admissions.
 
     Args:
-        trajectory: whole or cut.
-        days: write times as days from the admission (day 0), so that no date is told; also dates within texts.
+        trajectory: complete or cut.
+        days: write times as days since the admission (day 0), without any dates, not even within texts.
     """
     events = trajectory.events
     stays: dict[int, Stay] = {s["hadm_id"]: s for s in trajectory.admissions.iter_rows(named=True) if s["hadm_id"]}
@@ -165,7 +165,7 @@ def narrate(trajectory: Patient, *, days: bool = False) -> Iterator[Heading | Li
 
 
 def _first(events: pl.DataFrame) -> list[datetime]:
-    """Day 0 of a patient without any admission: the first event that has a day."""
+    """Return day 0 of a patient without admissions: the first event with a day."""
     times = events.filter(pl.col("time_precision") != "year")["time"].drop_nulls()
     return times.head(1).to_list()
 
@@ -173,9 +173,10 @@ def _first(events: pl.DataFrame) -> list[datetime]:
 def _section(
     hadm_id: int | None, current: int | None, at: datetime | None, stays: dict[int, Stay], *, cut: bool
 ) -> int | None:
-    """The admission of an event: its own, or the one told of while that lasts.
+    """Return the admission of an event: its hadm_id, or else the current admission until that ends.
 
-    One that was not discharged by the time of a cut lasts until then; one whose end nobody knows is over at once.
+    In a cut trajectory, an admission without a discharge lasts until the cut. Otherwise an admission with an unknown
+    end is over immediately.
     """
     if hadm_id is not None:
         return hadm_id
@@ -196,8 +197,8 @@ def _who(trajectory: Patient, *, days: bool) -> str:
         parts.append("died" if days else f"died {trajectory.death_time:%Y-%m-%d}")
     until = "" if trajectory.known_until is None or days else f", as known by {trajectory.known_until:%Y-%m-%d %H:%M}"
     all_events = trajectory.known.height
-    of = "" if all_events == len(trajectory) else f" of {all_events:,}"
-    return ", ".join(parts) + f": {len(trajectory):,}{of} events{until}"
+    of_all = "" if all_events == len(trajectory) else f" of {all_events:,}"
+    return ", ".join(parts) + f": {len(trajectory):,}{of_all} events{until}"
 
 
 def _heading(
@@ -228,7 +229,7 @@ def _heading(
 
 
 def _names(trajectory: Patient) -> tuple[str, str]:
-    """What the columns of an admission are called that say its kind, and where the patient went from it."""
+    """Return the names of the columns of an admission with its type and with the discharge location."""
     for line in trajectory.source.intervals:
         if line["interval"] == "admission":
             return line["start_item"], line["end_item"]
@@ -257,13 +258,13 @@ def _attributes(text: str | None) -> str:
 
 
 def as_text(trajectory: Patient, *, days: bool, attributes: bool) -> str:
-    """The narrative as plain text; see `Trajectory.text`."""
+    """Return the narrative as plain text; see `Trajectory.text`."""
     lines: list[str] = []
     for part in narrate(trajectory, days=days):
         if isinstance(part, Heading):
             lines += ["", part.text] if lines else [part.text]
             continue
-        said = f"{part.what}: {part.value}" if part.value else part.what
+        text = f"{part.what}: {part.value}" if part.value else part.what
         more = f" ({part.attributes})" if attributes and part.attributes else ""
-        lines.append(f"  {part.when}  {said}{more} [{part.code}]")
+        lines.append(f"  {part.when}  {text}{more} [{part.code}]")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Codes by pattern: `LAB//50912`, `LAB//*`, `DIAGNOSIS//*//A41*`."""
+"""Patterns of codes: `LAB//50912`, `LAB//*`, `DIAGNOSIS//*//A41*`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import polars as pl
 
 
 def matches(patterns: Sequence[str], column: str = "code") -> pl.Expr:
-    """Expression that is true where a code matches any of the patterns.
+    """Return an expression that is true where a code matches any of the patterns.
 
     Args:
-        patterns: a code as it stands, or with `*` for any text; every other character means itself.
-        column: that holds the codes.
+        patterns: complete codes, or codes with `*` for any text; all other characters match literally.
+        column: column of the codes.
     """
     return pl.any_horizontal(pl.lit(value=False), *(_one(pattern, pl.col(column)) for pattern in patterns))
 
@@ -28,5 +28,5 @@ def _one(pattern: str, code: pl.Expr) -> pl.Expr:
 
 
 def is_exact(pattern: str) -> bool:
-    """Whether a pattern is one code."""
+    """Return whether a pattern is a single code."""
     return "*" not in pattern

@@ -1,4 +1,4 @@
-"""SQL over a dataset's files, which can neither be changed nor left by a query."""
+"""SQL over a dataset's files. A query cannot change them or read other files."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def run_sql(
     """Run one SELECT; see `Dataset.sql`.
 
     Args:
-        query: in DuckDB's SQL.
-        files: data files: the view `events`.
-        tables: further tables by name; `subjects` among them.
-        parameters: for `?`, `$1` or `$name` in the query.
-        chosen: only events of the patients in `subjects`.
+        query: query in DuckDB's SQL.
+        files: data files, which form the view `events`.
+        tables: other tables by name, including `subjects`.
+        parameters: values for `?`, `$1` or `$name` in the query.
+        chosen: whether to include only events of the patients in `subjects`.
 
     Raises:
-        SettingsError: if the query is not one SELECT, or DuckDB refuses it.
+        SettingsError: if the query is not a single SELECT, or DuckDB rejects it.
         DatasetError: if a data file cannot be read.
     """
     with open_session(readable=files) as connection:
@@ -45,7 +45,7 @@ def run_sql(
         except duckdb.IOException as error:
             raise _unreadable(error) from None
         except duckdb.Error as error:
-            raise SettingsError(f"the query was refused: {error}") from None
+            raise SettingsError(f"DuckDB rejected the query: {error}") from None
         return result
 
 
@@ -68,6 +68,6 @@ def _check_select(connection: duckdb.DuckDBPyConnection, query: str) -> None:
     try:
         allowed = is_one_select(connection, query)
     except duckdb.Error as error:
-        raise SettingsError(f"the query cannot be understood: {error}") from None
+        raise SettingsError(f"the query cannot be parsed: {error}") from None
     if not allowed:
-        raise SettingsError("a query must be one SELECT (a PIVOT must name its values with IN): nothing was run")
+        raise SettingsError("the query was not run: it must be a single SELECT (a PIVOT must name its values with IN)")

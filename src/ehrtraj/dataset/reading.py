@@ -1,4 +1,4 @@
-"""Read events of whole patients from a data file: the one place where trajectories come from the disk."""
+"""Read the events of complete patients from a data file. All trajectories are read here."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ CHUNK_EVENTS = 1 << 18
 
 @dataclass(frozen=True)
 class Chunk:
-    """Whole patients that lie next to each other in one file.
+    """Complete patients that are next to each other in one file.
 
     Attributes:
-        file: that holds them.
-        position: of the first event in the file.
-        count: of events.
-        patients: subject_id, position of the first event in the chunk and number of events of each.
+        file: file that contains them.
+        position: position of the first event in the file.
+        count: number of events.
+        patients: subject_id, position of the first event in the chunk and number of events of each patient.
     """
 
     file: DataFile
@@ -32,16 +32,16 @@ class Chunk:
 
 
 def read_events(file: DataFile, position: int, count: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """Read a run of events.
+    """Read consecutive events.
 
-    polars decodes the pages that hold the run and skips the others, so this costs about as much as the run is long,
-    whatever the file's size.
+    polars decodes only the pages that contain the events, so the cost is about proportional to their number, whatever
+    the file's size.
 
     Args:
-        file: that holds them.
-        position: of the first event in the file.
-        count: how many events.
-        columns: which; all by default.
+        file: file that contains the events.
+        position: position of the first event in the file.
+        count: number of events.
+        columns: columns to read; all by default.
 
     Raises:
         DatasetError: if the file cannot be read, or is too short.
@@ -54,7 +54,7 @@ def read_events(file: DataFile, position: int, count: int, columns: Sequence[str
     if events.height != count:
         raise DatasetError(
             f"{file.path} is damaged: it ends before event {position + count:,}, which metadata/subjects.parquet "
-            "names. Copy the dataset again, or build it again with --overwrite"
+            "lists. Copy the dataset again, or build it again with --overwrite"
         )
     return events
 
@@ -63,18 +63,18 @@ def chunks(file: DataFile, patients: pl.DataFrame, size: int = CHUNK_EVENTS) -> 
     """Divide patients of one file into chunks of about `size` events, in the order of the file.
 
     Args:
-        file: that holds them.
-        patients: rows of subjects.parquet, all of this file.
-        size: a chunk ends with the patient who fills it; patients are never divided.
+        file: file that contains them.
+        patients: rows of subjects.parquet for this file.
+        size: number of events after which a chunk ends; patients are never divided.
     """
     ordered = patients.sort("position").select("subject_id", "position", "n_events").rows()
     first = 0
     for at, (_, position, count) in enumerate(ordered):
         start, end = ordered[first][1], position + count
         last = at + 1 == len(ordered)
-        # It also ends before patients who were not asked for.
+        # A chunk also ends before patients who were not requested.
         if last or ordered[at + 1][1] != end or end - start >= size:
-            inside = tuple((who, own - start, length) for who, own, length in ordered[first : at + 1])
+            inside = tuple((subject_id, offset - start, n) for subject_id, offset, n in ordered[first : at + 1])
             yield Chunk(file, start, end - start, inside)
             first = at + 1
 

@@ -1,4 +1,4 @@
-"""What a dataset holds, in numbers, from its small tables alone: no event is read."""
+"""Summary statistics of a dataset from its small tables: no events are read."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _OF_A_CODE = ["code", "description", "unit", "n_events", "n_subjects"]
 
 
 def summarise(ds: Dataset) -> dict[str, Any]:
-    """Return what a whole dataset holds.
+    """Return summary statistics of a complete dataset.
 
     Returns:
-        `path`, `name`, `built` (when, by which version), `clock`, `format`, `patients`, `events`, `codes`, `bytes`,
+        `path`, `name`, `built` (time and version), `clock`, `format`, `patients`, `events`, `codes`, `bytes`,
         `first_time`, `last_time`, and under `splits`, `tables`, `event_types` and `most_frequent` (codes) one entry
-        each with its numbers. A code that several tables have counts under the first of them; their events under each.
+        each with its numbers. A code of several tables is counted under the first one, its events under each table.
     """
     manifest, about, subjects = ds.layout.manifest, ds.layout.about, ds.layout.subjects
     return {
@@ -56,23 +56,23 @@ def _counts(codes: pl.DataFrame, by: str) -> list[dict[str, Any]]:
 
 
 def _tables(ds: Dataset) -> list[dict[str, Any]]:
-    """Events and codes of each table, with the rejected rows: those are patient rows that became no event."""
+    """Return the events, codes and rejected rows of each table. Rejected rows are patient rows that became no event."""
     ledger = pl.read_parquet(ds.path / LEDGER, glob=False)
-    aside = ledger.filter(outcome="rejected").group_by("table").agg(rejected=pl.col("rows").sum())
+    rejected = ledger.filter(outcome="rejected").group_by("table").agg(rejected=pl.col("rows").sum())
     events = ledger.filter(outcome="events").group_by("table").agg(events=pl.col("events").sum())
     codes = ds.codes.group_by(table="source_table").agg(codes=pl.len())
-    found = events.join(codes, on="table", how="left").join(aside, on="table", how="left").fill_null(0)
+    found = events.join(codes, on="table", how="left").join(rejected, on="table", how="left").fill_null(0)
     ordered = found.sort("events", "table", descending=[True, False])
     return ordered.select(pl.col("table").alias("source_table"), "codes", "events", "rejected").to_dicts()
 
 
 def find_codes(ds: Dataset, pattern: str | None) -> pl.DataFrame:
-    """Find codes by pattern, or by a word of their description or a parent code; the most frequent first.
+    """Find codes by pattern, or by a word in their description or parent codes, the most frequent first.
 
     Args:
-        ds: whose codes.
-        pattern: a code, a pattern with `*`, or a text that the description or a parent code contains, in any case of
-            letters. None for all codes.
+        ds: dataset of the codes.
+        pattern: a code, a pattern with `*`, or a text in the description or a parent code, case-insensitive. None for
+            all codes.
     """
     from ehrtraj.dataset.patterns import matches
 

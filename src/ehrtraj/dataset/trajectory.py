@@ -1,4 +1,4 @@
-"""One patient's events in order, and what follows from them."""
+"""One patient's events in order, and views derived from them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ehrtraj.format.source import SourceFacts
 
 
 class Trajectory:
-    """One patient: the events in order of time, or those that a cut has left of them.
+    """One patient: all events in order of time, or those that remain after a cut.
 
-    Cuts (`between`, `as_of`, `codes`, `filter`) return another trajectory and change nothing. They narrow `events`.
-    Stays and death are the whole patient's all the same, but for `as_of`, which hides what was not known.
+    Cuts (`between`, `as_of`, `codes`, `filter`) return another trajectory with fewer `events` and change nothing. Stays
+    and death always refer to all events of the patient, except after `as_of`, which hides what was not known.
 
     Attributes:
         subject_id: the patient.
         events: a polars frame with a row for each event, static facts (null time) first; its columns are in
             docs/reference/dataset-files.md.
         split: `train`, `tuning` or `held_out`.
-        known_until: the time that `as_of` has cut at; None where nothing is hidden.
-        known: all events of the patient, cut by `as_of` alone.
+        known_until: time of the `as_of` cut; None if nothing is hidden.
+        known: all events of the patient, cut only by `as_of`.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class Trajectory:
         known_until: datetime | None = None,
         known: pl.DataFrame | None = None,
     ) -> None:
-        """Put a trajectory together; `Dataset` does this.
+        """Create a trajectory; `Dataset` does this.
 
         Args:
             subject: the patient's row of metadata/subjects.parquet.
-            events: in their order.
-            layout: of the dataset they come from.
-            known_until: hides what could not be known by then.
-            known: all events of the patient that are known, where `events` are only some of them.
+            events: events in order.
+            layout: files of the dataset.
+            known_until: hide what could not be known by this time.
+            known: all known events of the patient, if `events` contains only some of them.
         """
         self._subject = subject
         self._layout = layout
@@ -67,32 +67,32 @@ class Trajectory:
 
     @property
     def sex(self) -> str | None:
-        """`F` or `M`; None where the release does not say."""
+        """`F` or `M`; None if the release does not contain it."""
         return self._subject["sex"]  # type: ignore[no-any-return]
 
     @property
     def birth_year(self) -> int | None:
-        """Year of birth, shifted as all of the patient's dates are; the latest possible one for ages above 89."""
+        """Year of birth, shifted like all of the patient's dates; for ages above 89, the latest possible year."""
         return self._subject["birth_year"]  # type: ignore[no-any-return]
 
     @property
     def death_time(self) -> datetime | None:
-        """When the patient died (23:59:59 where only the day is known); None if not, or not known yet."""
+        """Time of death (23:59:59 if only the day is known); None if there is no death or it is not known yet."""
         death: datetime | None = self._subject["death_time"]
         hidden = death is not None and self.known_until is not None and death > self.known_until
         return None if hidden else death
 
     def age(self, at: Moment) -> int | None:
-        """Age in whole years, as MIMIC-IV reckons it: anchor_age + year - anchor_year (mimic-code#1231).
+        """Return the age in completed years as defined by MIMIC-IV: anchor_age + year - anchor_year (mimic-code#1231).
 
-        MIMIC-IV gives 91 for every age above 89 at the anchor: such patients are at least as old as this says
-        (flag `age_top_coded` on MEDS_BIRTH).
+        MIMIC-IV gives 91 for every age above 89 at the anchor: such patients are at least as old as the result (flag
+        `age_top_coded` on MEDS_BIRTH).
 
         Args:
-            at: any time on the patient's own shifted calendar: a datetime, a date, or a text such as `2180-07-23`.
+            at: time on the patient's shifted calendar: a datetime, a date, or a text such as `2180-07-23`.
 
         Returns:
-            Years, negative before birth; None where the year of birth is not known.
+            Years, negative before birth; None if the year of birth is unknown.
 
         Raises:
             SettingsError: if `at` is not a time, or has a time zone.
@@ -119,13 +119,13 @@ class Trajectory:
         return _intervals.stays(self.known, self._layout.intervals, "ed_stay")
 
     def between(self, start: Moment | None = None, end: Moment | None = None, *, static: bool = True) -> Trajectory:
-        """Return what happened from `start` on and before `end`, by the column time.
+        """Return the events from `start` (inclusive) to `end` (exclusive), by the column time.
 
         Args:
-            start: the first moment within (a datetime, a date, or a text such as `2180-07-23 14:00`); None for the
-                beginning.
-            end: the first moment that is not; None to keep everything to the last event.
-            static: keep facts without a time (sex), which hold at any time.
+            start: start of the period (a datetime, a date, or a text such as `2180-07-23 14:00`); None for the first
+                event.
+            end: end of the period; None to keep everything to the last event.
+            static: keep facts without a time (sex), which are true at any time.
 
         Raises:
             SettingsError: if a bound is not a time, or has a time zone.
@@ -139,26 +139,26 @@ class Trajectory:
         return self._cut(pl.when(time.is_null()).then(pl.lit(static)).otherwise(within))
 
     def as_of(self, time: Moment) -> Trajectory:
-        """Return only what could be known at a time: events whose available_time is not after it, and static facts.
+        """Return only what was known at a time: events whose available_time is not after it, and static facts.
 
-        It goes by available_time whatever the dataset's clock. A death or a discharge that lies after it is not told
-        by any property of the result either.
+        It uses available_time whatever the dataset's clock. The properties of the result do not show a later death or
+        discharge either.
 
         Raises:
-            SettingsError: if it is not a time, or has a time zone.
+            SettingsError: if `time` is not a time, or has a time zone.
         """
         until = moment(time)
         known = pl.col("available_time").is_null() | (pl.col("available_time") <= until)
         if self.known_until is not None:
             until = min(until, self.known_until)
-        left = self.events.filter(known)
-        return Trajectory(self._subject, left, self._layout, until, self.known.filter(known))
+        remaining = self.events.filter(known)
+        return Trajectory(self._subject, remaining, self._layout, until, self.known.filter(known))
 
     def codes(self, *patterns: str) -> Trajectory:
         """Return the events whose code matches any of the patterns.
 
         Args:
-            patterns: a code (`LAB//50912`), or with `*` for any text (`LAB//*`, `DIAGNOSIS//*//A41*`).
+            patterns: codes (`LAB//50912`), or codes with `*` for any text (`LAB//*`, `DIAGNOSIS//*//A41*`).
         """
         return self.filter(matches(patterns))
 
@@ -170,22 +170,22 @@ class Trajectory:
         return Trajectory(self._subject, self.events.filter(keep), self._layout, self.known_until, self.known)
 
     def with_notes(self) -> Trajectory:
-        """Return the same with the texts of notes, where the build has laid them beside the events (--notes separate).
+        """Return the trajectory with the texts of notes that the build stored in separate files (--notes separate).
 
-        A dataset that has its notes in the events, or none, is returned as it is.
+        If the dataset has its notes in the events, or no notes, the trajectory is returned unchanged.
         """
         path = self._layout.root / "notes" / self.split / f"{self._subject['shard']}.parquet"
         if not path.is_file():
             return self
-        mine = pl.scan_parquet(path, glob=False).filter(subject_id=self.subject_id)
-        texts = mine.select("source_table", "source_key", note="text").collect()
-        whole, known = (
-            events.join(texts, on=["source_table", "source_key"], how="left", maintain_order="left")
+        notes = pl.scan_parquet(path, glob=False).filter(subject_id=self.subject_id)
+        texts = notes.select("source_table", "source_key", note="text").collect()
+        events, known = (
+            frame.join(texts, on=["source_table", "source_key"], how="left", maintain_order="left")
             .with_columns(text_value=pl.coalesce("text_value", "note"))
             .drop("note")
-            for events in (self.events, self.known)
+            for frame in (self.events, self.known)
         )
-        return Trajectory(self._subject, whole, self._layout, self.known_until, known)
+        return Trajectory(self._subject, events, self._layout, self.known_until, known)
 
     def intervals(self, kind: str | None = None) -> pl.DataFrame:
         """Join the start and end events among `events`: admissions, stays, infusions, orders.
@@ -195,11 +195,11 @@ class Trajectory:
                 `drug_order` (the rule table `intervals`); all by default.
 
         Returns:
-            A row for each interval, by start; see `ehrtraj.dataset.intervals.intervals` for the columns. An end that is
-            not among the events is null.
+            A row for each interval, by start; see `ehrtraj.dataset.intervals.intervals` for the columns. The end is
+            null if it is not among the events.
 
         Raises:
-            SettingsError: if there is no such kind.
+            SettingsError: if the kind does not exist.
         """
         return _intervals.intervals(self.events, self._layout.intervals, kind)
 
@@ -211,48 +211,47 @@ class Trajectory:
         aggregate: str | Mapping[str, str] = "mean",
         clock: Clock = "time",
     ) -> pl.DataFrame:
-        """Bring numbers onto a regular grid: a row for each span of time, a column for each code.
+        """Aggregate numbers on a regular grid: one row per time span, one column per code.
 
         Args:
-            freq: length of a span: `30m`, `1h`, `1d`. Spans begin at whole multiples of it, as at the full hour.
-            codes: which codes, or patterns of codes. One that is named in full is a column even if it does
-                not occur.
-            aggregate: what becomes of several numbers of one code in one span: `mean`, `median`, `min`, `max`, `sum`,
-                `first`, `last`, or `count` (of events, also those without a number); or one for each pattern
-                (`{"OUTPUT//*": "sum", "*": "last"}`: the first that matches counts, the mean where none does).
-            clock: `time` puts a number where it was measured, `available_time` where it was known.
+            freq: length of a span: `30m`, `1h`, `1d`. Spans begin at multiples of it, such as the full hour.
+            codes: codes or patterns of codes to include. A complete code is a column even if it does not occur.
+            aggregate: how to combine several numbers of one code in one span: `mean`, `median`, `min`, `max`, `sum`,
+                `first`, `last`, or `count` (of events, including those without a number); or one for each pattern
+                (`{"OUTPUT//*": "sum", "*": "last"}`: the first match is used, the mean if there is none).
+            clock: `time` places a number at the time of measurement, `available_time` at the time it became known.
 
         Returns:
             `time` (start of the span, from the first to the last number, without gaps), then a float64 column for each
-            code in the unit of the code: those named in full first, in their order, the others by name. Null where
-            nothing was measured: nothing is carried forward.
+            code in the unit of the code: complete codes of `codes` first, in their order, then the others by name. Null
+            if nothing was measured: values are not carried forward.
 
         Raises:
-            SettingsError: if an aggregation, a frequency or a clock is not known, or the grid would be too long.
+            SettingsError: if an aggregation, a frequency or a clock is invalid, or the grid would be too long.
         """
         return to_wide(self.events, freq, codes, aggregate, clock)
 
     def text(self, *, days: bool = False, attributes: bool = False) -> str:
-        """Tell the trajectory in plain text, for people and language models: by admission, a line for each event.
+        """Return the trajectory as plain text for people and language models: by admission, one line per event.
 
         Args:
-            days: write times as days from the admission (`day 0 21:20`) and no dates, not even within texts. Outside of
-                admissions, days count from the last one before; without any admission, from the first event.
-            attributes: add what qualifies each event (reference range, route, status).
+            days: write times as days since the admission (`day 0 21:20`), without any dates, not even within texts.
+                Outside admissions, days count from the last admission before; without admissions, from the first event.
+            attributes: add the attributes of each event (reference range, route, status).
         """
         return as_text(self, days=days, attributes=attributes)
 
     @property
     def descriptions(self) -> dict[str, str]:
-        """What codes mean, in words; of all codes of the dataset that have a description."""
+        """Descriptions of all codes of the dataset that have one."""
         return self._layout.descriptions
 
     @property
     def source(self) -> SourceFacts:
-        """What the dataset keeps of its source, such as the meanings of event types."""
+        """Facts about the source that are stored in the dataset, such as the meanings of event types."""
         return self._layout.source
 
     @property
     def flags(self) -> dict[str, int]:
-        """The bit of each flag in the column `flags`, a power of two."""
+        """Bit of each flag in the column `flags`, a power of two."""
         return self._layout.flags

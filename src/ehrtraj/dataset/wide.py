@@ -1,4 +1,4 @@
-"""Numbers of a trajectory as a regular table: a row for each span of time, a column for each code."""
+"""Numbers of a trajectory as a regular table: one row per time span, one column per code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ehrtraj.errors import SettingsError
 
 Clock = Literal["time", "available_time"]
 
-_LONGEST = 10_000_000
+_MAX_ROWS = 10_000_000
 _DEFAULT = "mean"
 
 _AGGREGATES: dict[str, pl.Expr] = {
@@ -35,10 +35,10 @@ def to_wide(
     aggregate: str | Mapping[str, str],
     clock: Clock,
 ) -> pl.DataFrame:
-    """Bring the numbers of one patient onto a regular grid; see `Trajectory.to_wide`.
+    """Aggregate the numbers of one patient on a regular grid; see `Trajectory.to_wide`.
 
     Raises:
-        SettingsError: if an aggregation, a frequency or a clock is not known, or the grid would be too long.
+        SettingsError: if an aggregation, a frequency or a clock is invalid, or the grid would be too long.
     """
     patterns = [codes] if isinstance(codes, str) else list(codes)
     how = {"*": aggregate} if isinstance(aggregate, str) else {**aggregate}
@@ -64,20 +64,20 @@ def to_wide(
 def _check(names: Iterable[str], clock: str, freq: str) -> None:
     for name in names:
         if name not in _AGGREGATES:
-            raise SettingsError(f"no aggregation is called '{name}': there are {', '.join(_AGGREGATES)}")
+            raise SettingsError(f"there is no aggregation '{name}': use one of {', '.join(_AGGREGATES)}")
     if clock not in ("time", "available_time"):
-        raise SettingsError(f"clock is '{clock}': it must be 'time' or 'available_time'")
+        raise SettingsError(f"clock is '{clock}', but must be 'time' or 'available_time'")
     some_day = datetime(2000, 1, 1)
     try:
         moved = pl.select(pl.lit(some_day).dt.offset_by(freq)).item()
     except pl.exceptions.PolarsError:
         moved = None
     if moved is None or moved <= some_day:
-        raise SettingsError(f"freq is '{freq}': it must be a span of time such as 1h, 30m, 12h or 1d")
+        raise SettingsError(f"freq is '{freq}', but must be a duration such as 1h, 30m, 12h or 1d")
 
 
 def _chosen(how: Mapping[str, str]) -> pl.Expr:
-    """The aggregation of each code: of the first pattern that it matches, else the default."""
+    """Return the aggregation of each code: that of the first matching pattern, or the default."""
     chosen = pl.lit(_DEFAULT)
     for pattern, name in reversed(list(how.items())):
         chosen = pl.when(matches([pattern])).then(pl.lit(name)).otherwise(chosen)
@@ -90,6 +90,8 @@ def _grid(times: pl.Series, freq: str) -> pl.DataFrame:
     first, last = pl.col("time").min(), pl.col("time").max()
     frame = times.to_frame()
     rows = int(frame.select((last - first) / (first.dt.offset_by(freq) - first)).item()) + 1
-    if rows > _LONGEST:
-        raise SettingsError(f"freq {freq} gives {rows:,} rows: choose a longer one, or cut with `between` first")
+    if rows > _MAX_ROWS:
+        raise SettingsError(
+            f"freq {freq} gives {rows:,} rows: choose a longer duration, or cut the trajectory with `between` first"
+        )
     return frame.select(time=pl.datetime_range(first, last, freq, time_unit="us"))

@@ -1,6 +1,6 @@
-"""Labels as ACES itself gives them, for many tasks and files in one process: its command takes seconds to start.
+"""Compute labels with ACES for many tasks and files in one process, because its command takes seconds to start.
 
-Reads lines of JSON, {"events": file of MEDS events, "task": .yaml file, "out": file of labels to write}.
+Reads lines of JSON: {"events": file of MEDS events, "task": .yaml file, "out": file of labels to write}.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""A dataset's Parquet as Hugging Face `datasets` loads it: each split as Arrow, beside the cache.
+"""Load a dataset's Parquet files with Hugging Face `datasets`, and write each split next to the cache.
 
-Takes the folder of the dataset, and one for the cache, which receives <split>.parquet.
+Arguments: the folder of the dataset, and a folder for the cache and the files <split>.parquet.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""What meds-torch-data makes of a tensorised dataset: a line of JSON with items and measurements, and labels by split.
+"""Read a tensorised dataset with meds-torch-data: prints JSON with patients, measurements and labels by split.
 
-Takes the folder that MTD_preprocess wrote, and a folder of labels.
+Arguments: the folder that MTD_preprocess wrote, and a folder of labels.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from meds_torchdata import MEDSPytorchDataset, MEDSTorchDataConfig
 
 tensors, labels = map(Path, sys.argv[1:])
-said = {}
+result = {}
 for split in ("train", "held_out"):
     plain = MEDSPytorchDataset(MEDSTorchDataConfig(tensors, max_seq_len=100_000, batch_mode="SM"), split=split)
     labelled = MEDSPytorchDataset(
@@ -21,9 +21,9 @@ for split in ("train", "held_out"):
     )
     batch = plain.collate([plain[i] for i in range(len(plain))])
     targets = labelled.collate([labelled[i] for i in range(len(labelled))]).boolean_value if len(labelled) else []
-    said[split] = {
+    result[split] = {
         "patients": sorted(plain.schema_df["subject_id"].to_list()),
         "measurements": int((batch.code != 0).sum()),
         "labels": [bool(value) for value in targets],
     }
-print(json.dumps(said))
+print(json.dumps(result))
