@@ -1,4 +1,4 @@
-"""`ehrtraj check` passes on what a build publishes: contradictory rows are rejected or flagged, and counted."""
+"""Published datasets pass `ehrtraj check`: builds reject or flag contradictory rows, and count them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KNOWN = {name: table for name, table in MIMIC.tables.items() if table.kind == "p
 
 @pytest.fixture
 def rows(handmade: ModuleType) -> Rows:
-    """The rows of the hand-made release, to be changed."""
+    """The rows of the hand-made release for a test to change."""
     return copy.deepcopy({name: list(listed) for name, listed in handmade.release_rows().items()})
 
 
@@ -42,8 +42,8 @@ def checked(
 
     def build(rows: Rows, name: str = "v", **settings: Any) -> tuple[ehrtraj.BuildResult, Any]:
         handmade.write_tables(tmp_path / name, rows)
-        given = {"max_cpus": 1, "standardise": False, "allow_incomplete": True} | settings
-        result = ehrtraj.build(tmp_path / name, tmp_path / "out", name, **given)
+        arguments = {"max_cpus": 1, "standardise": False, "allow_incomplete": True} | settings
+        result = ehrtraj.build(tmp_path / name, tmp_path / "out", name, **arguments)
         report = check(result.path, max_cpus=1)
         assert report.broken == [], report.findings.places
         return result, trajectories_of(result.path)
@@ -65,11 +65,11 @@ def stay(subject: int, hadm: int, number: int) -> Row:
     return {"subject_id": subject, "hadm_id": hadm, "stay_id": number, "first_careunit": "MICU"} | when
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_patient_with_two_rows_is_born_once(checked: Built, turned: bool) -> None:
-    """The same row stays whatever the order of the rows, and the other is in rejected/."""
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_patient_with_several_rows_is_born_once(checked: Built, reverse: bool) -> None:
+    """The same row is kept whatever the order of the rows, and the others are in rejected/."""
     people = [patient(1, anchor_age=60), patient(2), patient(1), patient(1, dod="2150-03-01"), patient(1)]
-    listed = people[::-1] if turned else people
+    listed = people[::-1] if reverse else people
     result, found = checked({"hosp/patients": listed, "hosp/admissions": [admission(1, 11), admission(2, 21)]})
     assert dict(result.ledger["hosp/patients"].rejected) == {"duplicate_subject": 2, "exact_duplicate": 1}
     assert found.one(1, "MEDS_BIRTH")["time"].year == 2100
@@ -80,8 +80,8 @@ def test_a_patient_with_two_rows_is_born_once(checked: Built, turned: bool) -> N
     ]  # fmt: skip
 
 
-def test_an_admission_that_two_patients_claim_is_nobody_s(checked: Built) -> None:
-    """Nor is it inferred for events of its time."""
+def test_an_admission_of_two_patients_is_assigned_to_neither(checked: Built) -> None:
+    """It is not inferred for events during its time either."""
     lab = {"charttime": "2150-01-02 08:00:00", "itemid": 50931, "value": "3", "valuenum": 3}
     labs = [
         {"subject_id": s, "hadm_id": h, "labevent_id": 10 * s + (h or 0)} | lab for s in (1, 2, 3) for h in (11, None)
@@ -94,9 +94,9 @@ def test_an_admission_that_two_patients_claim_is_nobody_s(checked: Built) -> Non
         }
     )
     for subject in (1, 2):
-        theirs = [*found.of(subject, "LAB//50931"), found.one(subject, "ADMISSION//URGENT")]
-        assert len(theirs) == 3
-        for event in theirs:
+        events = [*found.of(subject, "LAB//50931"), found.one(subject, "ADMISSION//URGENT")]
+        assert len(events) == 3
+        for event in events:
             assert event["hadm_id"] is None
             assert "hadm_of_other_patient" in event["flags"]
             assert "hadm_inferred" not in event["flags"]
@@ -105,8 +105,8 @@ def test_an_admission_that_two_patients_claim_is_nobody_s(checked: Built) -> Non
     assert (inferred["hadm_id"], "hadm_inferred" in inferred["flags"]) == (31, True)
 
 
-def test_a_stay_that_two_patients_claim_is_nobody_s(checked: Built) -> None:
-    """Also where one is of the intensive care and one of the emergency department."""
+def test_a_stay_of_two_patients_is_assigned_to_neither(checked: Built) -> None:
+    """Even if one stay is in intensive care and the other in the emergency department."""
     chart = {"charttime": "2150-01-01 12:00:00", "itemid": 220045, "value": "80", "valuenum": 80}
     visit = {"intime": "2150-01-01 08:00:00", "outtime": "2150-01-01 09:00:00"}
     _, found = checked(
@@ -145,7 +145,7 @@ def test_without_tables_of_stays_no_stay_is_unknown(checked: Built) -> None:
     assert not any("stay_unknown" in e["flags"] for e in found.events)
 
 
-def test_without_admissions_nobody_can_tell_whose_one_is(checked: Built) -> None:
+def test_without_admissions_the_patient_of_an_admission_is_unknown(checked: Built) -> None:
     row = {"hadm_id": 5, "charttime": "2150-01-01 12:00:00", "itemid": 50912, "valuenum": 1, "valueuom": "mg/dL"}
     labs = [row | {"labevent_id": who, "subject_id": who} for who in (1, 2)]
     result, found = checked({"hosp/patients": [patient(1), patient(2)], "hosp/labevents": labs})
@@ -156,8 +156,8 @@ def test_without_admissions_nobody_can_tell_whose_one_is(checked: Built) -> None
 
 
 @pytest.mark.parametrize("settings", [{"standardise": True}, {"clock": "available"}], ids=str)
-def test_rows_that_differ_in_one_column_each(checked: Built, rows: Rows, settings: dict[str, Any]) -> None:
-    """Of each table, rows again with each column in turn changed, emptied or padded: keys, times, numbers, texts."""
+def test_rows_that_each_differ_in_one_column(checked: Built, rows: Rows, settings: dict[str, Any]) -> None:
+    """Add rows to each table in which a single column is changed, emptied or padded: keys, times, numbers, texts."""
     for name, table in KNOWN.items():
         for column, kind in table.columns.items():
             if column != "subject_id":
@@ -168,7 +168,7 @@ def test_rows_that_differ_in_one_column_each(checked: Built, rows: Rows, setting
 
 
 def other(value: Any, kind: pa.DataType) -> Any:
-    """Another value, near enough that rows become the same event where the column reaches none."""
+    """Return another value, so similar that rows become the same event if the column reaches no event."""
     if pa.types.is_string(kind):
         return "x" if value is None else f"{value} "
     if value is not None:
@@ -176,8 +176,8 @@ def other(value: Any, kind: pa.DataType) -> Any:
     return "2150-01-01 00:00:00" if pa.types.is_timestamp(kind) else 1
 
 
-def test_events_that_are_alike_are_flagged_but_one(checked: Built) -> None:
-    """Rows that differ in what reaches no event: who charted it, or digits beyond those of a number."""
+def test_all_equal_events_but_one_are_flagged(checked: Built) -> None:
+    """Rows that differ only in columns that reach no event, such as the caregiver."""
     charted = {
         "subject_id": 1, "charttime": "2150-01-01 12:00:00", "storetime": "2150-01-01 12:00:00", "itemid": 220045,
         "value": "80", "valuenum": 80,
@@ -193,7 +193,7 @@ def test_events_that_are_alike_are_flagged_but_one(checked: Built) -> None:
     assert sorted(flags) == [(80.0, False), (80.0, False), (80.0, True), (80.0, True), (81.0, False)]
 
 
-def test_a_life_that_contradicts_itself(checked: Built, rows: Rows) -> None:
+def test_contradictory_times_of_stays_and_death(checked: Built, rows: Rows) -> None:
     """Discharges before admissions, two deaths in hospital, transfers that end before they begin."""
     for row in rows["hosp/admissions"]:
         row["admittime"], row["dischtime"] = row["dischtime"], row["admittime"]
@@ -212,8 +212,8 @@ KEYS = [
 ]  # fmt: skip
 
 
-def test_keys_of_other_patients_everywhere(checked: Built, rows: Rows) -> None:
-    """One patient's rows in each table name what is another's."""
+def test_keys_of_other_patients_in_every_table(checked: Built, rows: Rows) -> None:
+    """In each table, a row of one patient has the key of another patient."""
     for name, key in KEYS:
         first = next(row for row in rows[name] if row.get(key) is not None)
         for row in rows[name]:

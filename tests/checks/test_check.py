@@ -1,4 +1,4 @@
-"""A good dataset keeps every invariant; broken in any one way, it is named, with the place."""
+"""A good dataset passes all checks; each kind of damage is reported with its place."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Mutation = Callable[[Path], None]
 
 @pytest.fixture(scope="module")
 def good(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The hand-made release, standardised, in several shards. Not to be changed."""
+    """The hand-made release, standardised, in several shards. Do not change it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan_shards, "__defaults__", (12_000,))
         return ehrtraj.build(
@@ -52,7 +52,7 @@ def good(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(good: Path, tmp_path: Path) -> Path:
-    """A copy of the good dataset, to be broken."""
+    """A copy of the good dataset for a test to damage."""
     return Path(shutil.copytree(good, tmp_path / "copy"))
 
 
@@ -61,7 +61,7 @@ def rewrite(path: Path, table: pa.Table) -> None:
 
 
 def largest(dataset: Path) -> Path:
-    """The data file of the most patients."""
+    """Return the data file with the most patients."""
 
     def size(path: Path) -> tuple[int, int]:
         return len(set(pq.read_table(path)["subject_id"].to_pylist())), path.stat().st_size
@@ -70,11 +70,11 @@ def largest(dataset: Path) -> Path:
 
 
 def in_events(change: Callable[[pa.Table], pa.Table]) -> Mutation:
-    """Change the table of the largest data file."""
+    """Return a mutation of the table in the largest data file."""
     return lambda dataset: rewrite(largest(dataset), change(pq.read_table(largest(dataset))))
 
 
-def lose_note(dataset: Path) -> None:
+def remove_note(dataset: Path) -> None:
     path = next(iter(sorted((dataset / "notes").rglob("*.parquet"))))
     rewrite(path, pq.read_table(path).slice(1))
 
@@ -93,13 +93,13 @@ def in_json(name: str, change: Callable[[dict[str, Any]], object]) -> Mutation:
 
 
 def having(table: pa.Table, condition: pc.Expression) -> int:
-    """Position of the first row of which something holds."""
+    """Return the position of the first row that fulfils a condition."""
     numbered = table.append_column("row", pa.array(range(table.num_rows)))
     return int(numbered.filter(condition)["row"][0].as_py())
 
 
 def put(column: str, value: object, where: pc.Expression | None = None) -> Mutation:
-    """Put a value into the first row of which something holds, in the first file that has one."""
+    """Return a mutation that sets a value in the first row that fulfils a condition, in the first such file."""
 
     def change(table: pa.Table) -> pa.Table:
         at = having(table, condition)
@@ -132,7 +132,7 @@ def swap(first: int, second: int) -> Callable[[pa.Table], pa.Table]:
 
 
 def swap_where(tied: bool) -> Mutation:
-    """Change the order of two neighbours, whose times are the same or are not."""
+    """Return a mutation that swaps two neighbouring events with the same time or with different times."""
 
     def change(table: pa.Table) -> pa.Table:
         subject, time = table["subject_id"].to_numpy(), table["time"].cast(pa.int64()).fill_null(-1).to_numpy()
@@ -143,8 +143,8 @@ def swap_where(tied: bool) -> Mutation:
     return in_events(change)
 
 
-def part_patients(table: pa.Table) -> pa.Table:
-    """Put the last event of the first patient behind all others."""
+def split_patient(table: pa.Table) -> pa.Table:
+    """Move the last event of the first patient after all other events."""
     first = int(np.flatnonzero(np.diff(table["subject_id"].to_numpy()))[0])
     order = [i for i in range(table.num_rows) if i != first]
     return table.take(pa.array([*order, first]))
@@ -155,7 +155,7 @@ def repeat_event(table: pa.Table) -> pa.Table:
     return table.take(pa.array([*range(at + 1), *range(at, table.num_rows)]))
 
 
-def lose_event(table: pa.Table) -> pa.Table:
+def remove_event(table: pa.Table) -> pa.Table:
     at = having(table, PLAIN)
     return pa.concat_tables([table.slice(0, at), table.slice(at + 1)])
 
@@ -176,7 +176,7 @@ def invalid_text(table: pa.Table) -> pa.Table:
 
 
 def move_patient(dataset: Path) -> None:
-    """Put a patient's events into the folder of another split."""
+    """Move a patient's events into the folder of another split."""
     source = largest(dataset)
     table = pq.read_table(source)
     last = table["subject_id"][-1].as_py()
@@ -246,18 +246,18 @@ NUMBER = pc.field("numeric_value").is_valid() & (pc.field("source_table") == "ho
 HEART_RATE = pc.field("code") == "CHART//220045"
 CHANGED = pc.field("raw_value").is_valid()
 COUNTED = {"code_counts", "subjects", "ledger_events", "summary"}
-"""What an event more or fewer also breaks."""
+"""Invariants that are also violated by an additional or missing event."""
 
-LOST = {"readable", "splits_covered", "rules_applied", "notes", *COUNTED}
-"""What is broken without one of the data files."""
+WITHOUT_FILE = {"readable", "splits_covered", "rules_applied", "notes", *COUNTED}
+"""Invariants that are violated if a data file is missing."""
 
-# What is done to a dataset, and the invariants that it breaks, beside the hashes, which every change breaks.
+# Changes of a dataset, and the invariants that they violate, in addition to the hashes.
 MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
-    "a data file is cut short": (truncate, LOST),
-    "a data file is gone": (lambda d: largest(d).unlink(), LOST),
-    "codes.parquet is gone": (lambda d: (d / "metadata/codes.parquet").unlink(), {"readable"}),
-    "flags.json is no JSON": (lambda d: (d / "metadata/flags.json").write_text("{"), {"readable", "flags"}),
-    "event_types.json is gone": (
+    "a data file is truncated": (truncate, WITHOUT_FILE),
+    "a data file is missing": (lambda d: largest(d).unlink(), WITHOUT_FILE),
+    "codes.parquet is missing": (lambda d: (d / "metadata/codes.parquet").unlink(), {"readable"}),
+    "flags.json is not JSON": (lambda d: (d / "metadata/flags.json").write_text("{"), {"readable", "flags"}),
+    "event_types.json is missing": (
         lambda d: (d / "metadata/event_types.json").unlink(), {"readable"}
     ),
     "an event type without a rank": (
@@ -269,15 +269,15 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     ),
     "code is a large string": (retyped("code", pa.large_string()), {"schema", "columns"}),
     "time has a zone": (retyped("time", pa.timestamp("us", "UTC")), {"schema", "columns"}),
-    "a column of ours is gone": (in_events(lambda t: t.drop_columns("hadm_id")), {"columns"}),
-    "a column is another type": (retyped("hadm_id", pa.float64()), {"columns"}),
+    "a column of ehrtraj is missing": (in_events(lambda t: t.drop_columns("hadm_id")), {"columns"}),
+    "a column has another type": (retyped("hadm_id", pa.float64()), {"columns"}),
     "a code is null": (put("code", None), {"not_null", "columns", "code_counts"}),
-    "two events of a patient change places": (swap_where(tied=False), {"time_order"}),
-    "two events of one time change places": (swap_where(tied=True), {"total_order"}),
-    "a patient is in two pieces": (in_events(part_patients), {"contiguous", "total_order", "subjects"}),
+    "two events of a patient are swapped": (swap_where(tied=False), {"time_order"}),
+    "two events of one time are swapped": (swap_where(tied=True), {"total_order"}),
+    "a patient is in two pieces": (in_events(split_patient), {"contiguous", "total_order", "subjects"}),
     "patients descend": (in_events(descending), {"total_order", "subjects"}),
-    "an event is there twice": (in_events(repeat_event), {"no_repeats", *COUNTED}),
-    "an event is gone": (in_events(lose_event), COUNTED),
+    "an event is repeated": (in_events(repeat_event), {"no_repeats", *COUNTED}),
+    "an event is missing": (in_events(remove_event), COUNTED),
     "a patient is in two files": (double_patient, {"one_file", *COUNTED, "rules_applied"} - {"subjects"}),
     "a patient is in another split's folder": (move_patient, {"split_folders", "subjects", "notes"}),
     "a number is NaN": (put("numeric_value", float("nan"), NUMBER), {"finite"}),
@@ -287,15 +287,15 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "available_time is before time": (
         put("available_time", lambda t: t.replace(year=1900)), {"available_time"}
     ),
-    "a precision that is none": (put("time_precision", "hour"), {"time_precision"}),
+    "an invalid precision": (put("time_precision", "hour"), {"time_precision"}),
     "a bit without a name": (put("flags", 1 << 60), {"flags"}),
     "two flags share a bit": (
         in_json("metadata/flags.json", lambda f: f["available_assumed"].update(value=2)), {"flags", "rules_applied"}
     ),
     "a raw value without a flag": (put("flags", 0, CHANGED), {"raw_value", "rules_applied"}),
-    "a raw value that is the value": (put("numeric_value", 70.0, pc.field("raw_value") == "70"), {"raw_value"}),
-    "a raw unit that is the unit": (put("raw_unit", "mg/dL", NUMBER & (pc.field("unit") == "mg/dL")), {"raw_value"}),
-    "attributes that are no JSON": (put("attributes", "{'a': 1}"), {"attributes"}),
+    "a raw value equal to the value": (put("numeric_value", 70.0, pc.field("raw_value") == "70"), {"raw_value"}),
+    "a raw unit equal to the unit": (put("raw_unit", "mg/dL", NUMBER & (pc.field("unit") == "mg/dL")), {"raw_value"}),
+    "attributes that are not JSON": (put("attributes", "{'a': 1}"), {"attributes"}),
     "attributes that are NaN": (put("attributes", '{"a":NaN}'), {"attributes"}),
     "attributes that are a list": (put("attributes", "[1]"), {"attributes"}),
     "someone is born twice": (in_events(second_death), {"births_and_deaths", *COUNTED}),
@@ -342,15 +342,15 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
         in_table("metadata/subjects.parquet", lambda t: t.drop_columns("shard")), {"readable"}
     ),
     "a row unaccounted for": (in_table("ledger.parquet", put_row("rows", lambda n: n + 1)), {"ledger"}),
-    "events that are not there": (in_table("ledger.parquet", put_row("events", lambda n: n + 1, 1)), {"ledger_events"}),
-    "a rejected row is gone": (in_table("rejected/labevents.parquet", without_first), {"rejected"}),
-    "a file of rejects is gone": (lambda d: (d / "rejected/labevents.parquet").unlink(), {"readable", "rejected"}),
-    "a rule that did more": (in_table("rules_applied.parquet", put_row("events", lambda n: n + 1)), {"rules_applied"}),
-    "a text of a note is gone": (lose_note, {"notes"}),
-    "the manifest counts wrongly": (in_json("manifest.json", lambda m: m["summary"].update(events=1)), {"summary"}),
-    "the manifest is gone": (lambda d: (d / "manifest.json").unlink(), {"readable"}),
-    "a file for all to read": (lambda d: (d / "ledger.parquet").chmod(0o644), {"private"}),
-    "a folder for all to read": (lambda d: (d / "data").chmod(0o755), {"private"}),
+    "a wrong ledger count": (in_table("ledger.parquet", put_row("events", lambda n: n + 1, 1)), {"ledger_events"}),
+    "a rejected row is missing": (in_table("rejected/labevents.parquet", without_first), {"rejected"}),
+    "a rejected file is missing": (lambda d: (d / "rejected/labevents.parquet").unlink(), {"readable", "rejected"}),
+    "a wrong rule count": (in_table("rules_applied.parquet", put_row("events", lambda n: n + 1)), {"rules_applied"}),
+    "a text of a note is missing": (remove_note, {"notes"}),
+    "a wrong manifest count": (in_json("manifest.json", lambda m: m["summary"].update(events=1)), {"summary"}),
+    "the manifest is missing": (lambda d: (d / "manifest.json").unlink(), {"readable"}),
+    "a file that everyone can read": (lambda d: (d / "ledger.parquet").chmod(0o644), {"private"}),
+    "a folder that everyone can read": (lambda d: (d / "data").chmod(0o755), {"private"}),
 }  # fmt: skip
 
 
@@ -361,28 +361,28 @@ def broken(dataset: Path) -> set[str]:
     return set(check(dataset, max_cpus=1).broken)
 
 
-def test_a_good_dataset_keeps_every_promise(good: Path, built: Path) -> None:
+def test_a_good_dataset_passes_all_checks(good: Path, built: Path) -> None:
     report = check(good)
     assert (report.broken, report.findings.skipped) == ([], {})
     assert report.kept == list(INVARIANTS)
     assert (report.patients, report.files) == (8, len(list((good / "data").rglob("*.parquet"))))
     assert check(built).broken == []
-    assert list(check(built).findings.skipped) == ["one_unit"], "its numbers were left as written"
+    assert list(check(built).findings.skipped) == ["one_unit"], "its numbers were not standardised"
 
 
 @pytest.mark.parametrize("what", MUTATIONS)
-def test_what_is_broken_is_named(copy: Path, what: str) -> None:
+def test_a_damaged_dataset_fails_the_right_checks(copy: Path, what: str) -> None:
     mutate, expected = MUTATIONS[what]
     with private_files():
         mutate(copy)
     assert broken(copy) - {"hashes"} == expected
 
 
-def test_every_promise_is_broken_by_some_test() -> None:
+def test_every_invariant_is_violated_by_some_test() -> None:
     assert set().union(*(names for _, names in MUTATIONS.values())) | {"hashes"} == set(INVARIANTS)
 
 
-def test_every_promise_is_documented() -> None:
+def test_every_invariant_is_documented() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "checks.md").read_text()
     rows = [f"| `{p.name}` | {p.words} | {p.scope} |" for p in INVARIANTS.values()]
     assert "\n".join(["| check | what must hold | of |", "| --- | --- | --- |", *rows, ""]) in page
@@ -393,20 +393,20 @@ def flip_last_byte(path: Path) -> None:
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
-def test_files_are_those_that_were_published(copy: Path) -> None:
+def test_changed_and_added_files_are_reported(copy: Path) -> None:
     with private_files():
-        (copy / "notes.txt").write_text("mine")
+        (copy / "notes.txt").write_text("a note")
         (copy / "ledger.parquet").write_bytes((copy / "ledger.parquet").read_bytes() + b" ")
         flip_last_byte(copy / "metadata" / "dataset.json")
     report = check(copy)
-    said = {place.file: place.words for place in report.findings.places["hashes"]}
-    assert set(said) == {"notes.txt", "ledger.parquet", "metadata/dataset.json"}
-    assert said["notes.txt"] == "is not in the manifest"
-    assert "bytes" in said["ledger.parquet"]
-    assert "other contents" in said["metadata/dataset.json"]
+    problems = {place.file: place.words for place in report.findings.places["hashes"]}
+    assert set(problems) == {"notes.txt", "ledger.parquet", "metadata/dataset.json"}
+    assert problems["notes.txt"] == "is not in the manifest"
+    assert "bytes" in problems["ledger.parquet"]
+    assert "has different content" in problems["metadata/dataset.json"]
 
 
-def test_what_is_wrong_has_its_place_and_is_counted(copy: Path) -> None:
+def test_violations_are_counted_and_have_a_place(copy: Path) -> None:
     path = largest(copy)
     table = pq.read_table(path)
     at = [i for i, t in enumerate(table["time"].to_pylist()) if t is not None][::3][:8]
@@ -424,8 +424,10 @@ def by_values(table: pa.Table) -> list[dict[str, Any]]:
     return sorted(table.to_pylist(), key=repr)
 
 
-def test_how_much_is_read_at_once_changes_nothing(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events at the edge of two pieces are compared, and patients across it counted once."""
+def test_the_size_of_batches_does_not_change_the_result(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events at the border of two batches are compared, and patients across it are counted once."""
     for change in (swap_where(tied=True), in_events(repeat_event), put("numeric_value", float("nan"), NUMBER)):
         change(copy)
     flags = {name: flag["value"] for name, flag in json.loads((copy / "metadata/flags.json").read_text()).items()}
@@ -434,29 +436,29 @@ def test_how_much_is_read_at_once_changes_nothing(copy: Path, tmp_path: Path, mo
     def scanned(folder: Path) -> tuple[list[FileTally], dict[str, list[dict[str, Any]]]]:
         folder.mkdir()
         job = ScanJob(copy, True, MIMIC.facts, "event", flags, frozenset(), folder)
-        accounts = [scan(job, file, number) for number, file in enumerate(files)]
-        return accounts, {path.name: by_values(pq.read_table(path)) for path in folder.iterdir()}
+        tallies = [scan(job, file, number) for number, file in enumerate(files)]
+        return tallies, {path.name: by_values(pq.read_table(path)) for path in folder.iterdir()}
 
-    whole, counted = scanned(tmp_path / "whole")
+    complete, counted = scanned(tmp_path / "complete")
     monkeypatch.setattr(read_rows, "__defaults__", (BATCH,))
     pieces, counted_in_pieces = scanned(tmp_path / "pieces")
     assert {name.partition("-")[0] for name in counted} == set(spill.SCHEMAS)
     assert counted == counted_in_pieces
-    for one, other in zip(whole, pieces, strict=True):
+    for one, other in zip(complete, pieces, strict=True):
         assert one.events > BATCH
         assert one == other
-    assert {"total_order", "no_repeats", "finite"} <= {n for a in whole for n in a.findings.counts}
+    assert {"total_order", "no_repeats", "finite"} <= {n for a in complete for n in a.findings.counts}
 
 
 def test_several_processes_find_the_same(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put("flags", 1 << 60)(copy)
     monkeypatch.setattr(run, "_WORTH_PROCESSES", 0)
-    told: list[tuple[int, int]] = []
-    two = check(copy, max_cpus=2, progress=lambda done, total: told.append((done, total)))
+    calls: list[tuple[int, int]] = []
+    two = check(copy, max_cpus=2, progress=lambda done, total: calls.append((done, total)))
     one = check(copy, max_cpus=1)
     assert two.to_json() == one.to_json()
-    assert len(told) == two.files + run.STEPS
-    assert told[-1][0] == told[-1][1]
+    assert len(calls) == two.files + run.STEPS
+    assert calls[-1][0] == calls[-1][1]
 
 
 # Limits --------------------------------------------------------------------------------------------------------
@@ -464,15 +466,15 @@ def test_several_processes_find_the_same(copy: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder for temporary files, empty."""
+    """An empty folder for temporary files."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 
-def test_limits_do_not_change_what_is_found(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where counts are written in many pieces."""
+def test_limits_do_not_change_the_result(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if counts are written in many pieces."""
     with private_files():
         for what in ("a patient is in two files", "an admission of two patients", "a number in another unit"):
             MUTATIONS[what][0](copy)
@@ -486,21 +488,21 @@ def test_limits_do_not_change_what_is_found(copy: Path, monkeypatch: pytest.Monk
     assert check(copy, max_cpus=1, memory_limit="1GB").to_json() == wide.to_json()
 
 
-def test_what_a_worker_returns_does_not_grow_with_its_file(good: Path, tmp_path: Path) -> None:
-    """Counts by patient and code of every file added up to 40 kB for each patient of the dataset."""
+def test_the_result_of_a_worker_does_not_grow_with_its_file(good: Path, tmp_path: Path) -> None:
+    """Counts by patient and code of all files had a total of 40 kB per patient of the dataset."""
     file = largest(good).relative_to(good).as_posix()
-    account = scan(ScanJob(good, True, MIMIC.facts, "event", {}, frozenset([file]), tmp_path), file, 0)
-    account.findings = Findings()
-    assert len(pickle.dumps(account)) < 1_000
+    tally = scan(ScanJob(good, True, MIMIC.facts, "event", {}, frozenset([file]), tmp_path), file, 0)
+    tally.findings = Findings()
+    assert len(pickle.dumps(tally)) < 1_000
 
 
 def test_counts_are_private_and_removed(copy: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modes = []
 
     def watched(job: ScanJob, file: str, number: int | None) -> FileTally:
-        account = scan(job, file, number)
+        tally = scan(job, file, number)
         modes.extend((path.name.partition("-")[0], path.stat().st_mode & 0o777) for path in temporary.iterdir())
-        return account
+        return tally
 
     monkeypatch.setattr(run, "scan", watched)
     check(copy, max_cpus=1)
@@ -518,30 +520,31 @@ def test_a_full_disk_is_not_a_damaged_dataset(copy: Path, temporary: Path, monke
     assert list(temporary.iterdir()) == []
 
 
-def test_limits_that_cannot_be_used(good: Path) -> None:
+def test_invalid_limits_are_refused(good: Path) -> None:
     for wrong, words in (
         ("4", "4 bytes (did you mean 4GB?): it must be at least 1GB"),
         ("900MB", "at least 1GB"),
         ("much", "not a size"),
     ):
-        said = ehrtraj_check(good, "--memory-limit", wrong)
-        assert said.returncode == 2
-        assert words in " ".join(said.stderr.split())
+        result = ehrtraj_check(good, "--memory-limit", wrong)
+        assert result.returncode == 2
+        assert words in " ".join(result.stderr.split())
     with pytest.raises(SettingsError, match=r"max_cpus \(--max-cpus\) is 0"):
         check(good, max_cpus=0)
 
 
-def test_no_more_processors_than_there_are(good: Path) -> None:
+def test_no_more_cpu_cores_are_used_than_exist(good: Path) -> None:
     usable = usable_cpus()
-    said = ehrtraj_check(good, "--max-cpus", 100_000)
-    assert said.returncode == 0
-    assert said.stderr == (
-        f"note: --max-cpus is 100,000, but only {usable:,} CPU cores are available: using {usable:,}\n"
+    result = ehrtraj_check(good, "--max-cpus", 100_000)
+    assert result.returncode == 0
+    assert result.stderr == (
+        f"note: --max-cpus is 100,000, but only {usable:,} CPU cores are available: using {usable:,}
+"
     )
 
 
 @pytest.mark.parametrize("column", ["code", "unit", "source_table", "attributes"])
-def test_any_text_that_is_not_utf_8_is_named(copy: Path, column: str) -> None:
+def test_any_text_that_is_not_utf_8_is_reported(copy: Path, column: str) -> None:
     def change(table: pa.Table) -> pa.Table:
         field, place = table.schema.field(column), table.column_names.index(column)
         values = table[column].cast(pa.binary()).to_pylist()
@@ -554,11 +557,11 @@ def test_any_text_that_is_not_utf_8_is_named(copy: Path, column: str) -> None:
     assert "UTF8" in report.findings.places["text"][0].words
 
 
-# Datasets of others --------------------------------------------------------------------------------------------
+# Datasets of other tools ---------------------------------------------------------------------------------------
 
 
 def write_meds(folder: Path, *, mistakes: bool) -> Path:
-    """A dataset of MEDS as another tool may have made it: no splits, no columns of ours."""
+    """Write a MEDS dataset as another tool could have written it: without splits and without ehrtraj's columns."""
     rows = [(1, None, "SEX//F"), (1, 10, "A"), (1, 20, "B"), (2, 5, "A")]
     if mistakes:
         rows = [(1, 20, "B"), (1, 10, "A"), (2, 5, "C"), (1, 30, "A")]
@@ -575,29 +578,29 @@ def write_meds(folder: Path, *, mistakes: bool) -> Path:
     pq.write_table(data, folder / "data" / "a.parquet")
     codes = pa.table({"code": ["SEX//F", "A", "B"], "description": pa.nulls(3, pa.string())})
     pq.write_table(codes, folder / "metadata" / "codes.parquet")
-    (folder / "metadata" / "dataset.json").write_text('{"dataset_name": "theirs"}')
+    (folder / "metadata" / "dataset.json").write_text('{"dataset_name": "other"}')
     return folder
 
 
-def test_a_dataset_of_others_is_held_to_the_rules_of_meds(tmp_path: Path) -> None:
-    report = check(write_meds(tmp_path / "theirs", mistakes=False))
+def test_a_dataset_of_another_tool_is_checked_against_meds_only(tmp_path: Path) -> None:
+    report = check(write_meds(tmp_path / "other", mistakes=False))
     assert (report.ours, report.broken, report.patients, report.events) == (False, [], 2, 4)
     assert set(report.kept) == {
         "readable", "schema", "not_null", "one_file", "contiguous", "time_order", "codes_schema", "codes_unique",
         "codes_covered", "dataset_json",
     }  # fmt: skip
-    assert "not made by ehrtraj" in report.findings.skipped["ledger"]
-    assert "no subject_splits.parquet" in report.findings.skipped["one_split"]
+    assert "not built by ehrtraj" in report.findings.skipped["ledger"]
+    assert "subject_splits.parquet is missing" in report.findings.skipped["one_split"]
 
 
-def test_mistakes_that_no_official_call_sees(tmp_path: Path) -> None:
-    folder = write_meds(tmp_path / "theirs", mistakes=True)
+def test_errors_that_the_schemas_of_meds_do_not_detect(tmp_path: Path) -> None:
+    folder = write_meds(tmp_path / "other", mistakes=True)
     meds.DataSchema.validate(pq.read_table(folder / "data" / "a.parquet"))
     assert check(folder).broken == ["contiguous", "time_order", "codes_covered"]
 
 
-def test_a_file_that_polars_wrote_is_not_of_the_schema_but_is_looked_at(tmp_path: Path) -> None:
-    folder = write_meds(tmp_path / "theirs", mistakes=True)
+def test_a_file_written_by_polars_fails_the_schema_but_is_checked(tmp_path: Path) -> None:
+    folder = write_meds(tmp_path / "other", mistakes=True)
     path = folder / "data" / "a.parquet"
     pl.read_parquet(path).write_parquet(path)
     assert check(folder).broken == ["schema", "contiguous", "time_order", "codes_covered"]
@@ -611,45 +614,45 @@ def ehrtraj_check(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_command_says_what_is_wrong_and_where(copy: Path, good: Path) -> None:
-    said = ehrtraj_check(good)
-    assert (said.returncode, said.stderr) == (0, "")
-    assert f"{len(INVARIANTS)} checks passed, 0 failed" in said.stdout
+def test_the_command_shows_failed_checks_and_places(copy: Path, good: Path) -> None:
+    result = ehrtraj_check(good)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"{len(INVARIANTS)} checks passed, 0 failed" in result.stdout
     with private_files():
         put("flags", 1 << 60)(copy)
-    said = ehrtraj_check(copy)
-    assert said.returncode == 1
-    assert "2 failed" in said.stdout
-    assert "flags is 1152921504606846976: a bit has no name" in said.stdout
-    assert "row " in said.stdout
-    assert "patient 109" in said.stdout
+    result = ehrtraj_check(copy)
+    assert result.returncode == 1
+    assert "2 failed" in result.stdout
+    assert "flags is 1152921504606846976, which contains a bit without a name" in result.stdout
+    assert "row " in result.stdout
+    assert "patient 109" in result.stdout
 
 
 def test_the_report_as_json(copy: Path) -> None:
     with private_files():
         put("flags", 1 << 60)(copy)
-    said = ehrtraj_check(copy, "--json")
-    content = json.loads(said.stdout)
-    assert said.returncode == 1
+    result = ehrtraj_check(copy, "--json")
+    content = json.loads(result.stdout)
+    assert result.returncode == 1
     assert {n for n, p in content["invariants"].items() if p["state"] == "broken"} == {"flags", "hashes"}
     assert content["invariants"]["flags"]["count"] == 1
 
 
-def test_what_is_no_dataset(good: Path, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_dataset(good: Path, tmp_path: Path) -> None:
     for folder, words in (
-        (tmp_path / "nowhere", "no such folder"),
-        (tmp_path, "is no dataset"),
-        (good.parent, "datasets in it: v1"),
+        (tmp_path / "nowhere", "does not exist"),
+        (tmp_path, "is not a dataset"),
+        (good.parent, "It contains the datasets v1: check one of them"),
     ):
-        said = ehrtraj_check(folder)
-        assert said.returncode == 7, said.stderr
-        assert words in " ".join(said.stderr.split())
-        assert "Traceback" not in said.stderr
-    with pytest.raises(DatasetError, match="no such folder"):
+        result = ehrtraj_check(folder)
+        assert result.returncode == 7, result.stderr
+        assert words in " ".join(result.stderr.split())
+        assert "Traceback" not in result.stderr
+    with pytest.raises(DatasetError, match="does not exist"):
         check(tmp_path / "nowhere")
 
 
 def test_a_dataset_of_a_newer_format(copy: Path) -> None:
     in_json("manifest.json", lambda m: m.update(format=99))(copy)
-    with pytest.raises(DatasetError, match="its format is 99"):
+    with pytest.raises(DatasetError, match="in format 99"):
         check(copy)

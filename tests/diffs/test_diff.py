@@ -1,4 +1,4 @@
-"""Two datasets compared: what differs is found, counted and shown; what does not is not."""
+"""Comparing two datasets: all differences, and only differences, are found, counted and shown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def several(several_shards_built: Path) -> ehrtraj.Dataset:
 
 @pytest.fixture
 def changed(several: ehrtraj.Dataset, tmp_path: Path) -> Callable[[Callable[[pa.Table], pa.Table]], Path]:
-    """Function that makes a copy of the dataset, in which the file of the most events is another one of that size."""
+    """Function that copies the dataset and changes its largest file, keeping the number of events."""
 
     def make(change: Callable[[pa.Table], pa.Table]) -> Path:
         copy = Path(shutil.copytree(several.path, tmp_path / "copy"))
@@ -50,9 +50,7 @@ def changed(several: ehrtraj.Dataset, tmp_path: Path) -> Callable[[Callable[[pa.
     return make
 
 
-def test_a_dataset_is_the_same_as_itself_however_it_is_divided(
-    several: ehrtraj.Dataset, release: Path, tmp_path: Path
-) -> None:
+def test_a_dataset_equals_itself_whatever_its_shards(several: ehrtraj.Dataset, release: Path, tmp_path: Path) -> None:
     one_shard = ehrtraj.build(release, tmp_path, "v1", max_cpus=1, standardise=True).path
     for other in (several.path, one_shard):
         report = ehrtraj.diff(several, other)
@@ -84,15 +82,15 @@ def test_changed_values_are_counted_by_table_and_column(several: ehrtraj.Dataset
     assert events.columns == {("hosp/labevents", "numeric_value"): 3, ("hosp/labevents", "unit"): 2}
     assert (events.only_a, events.only_b, events.patients, events.reordered) == ({}, {}, 1, 0)
     assert [e.what for e in events.examples] == ["changed"] * 4
-    told = Counter(tuple(sorted((name, b) for name, (_, b) in e.columns.items())) for e in events.examples)
+    changes = Counter(tuple(sorted((name, b) for name, (_, b) in e.columns.items())) for e in events.examples)
     number, unit = ("numeric_value", 4711.0), ("unit", "furlong")
-    assert told == {(number,): 2, (number, unit): 1, (unit,): 1}
-    assert report.codes.height == 0, "the copy's codes.parquet says the same"
+    assert changes == {(number,): 2, (number, unit): 1, (unit,): 1}
+    assert report.codes.height == 0, "the copy has the same codes.parquet"
 
 
-def test_events_that_one_dataset_lacks(several: ehrtraj.Dataset, changed: Callable[..., Path]) -> None:
+def test_events_that_are_in_only_one_dataset(several: ehrtraj.Dataset, changed: Callable[..., Path]) -> None:
     def change(table: pa.Table) -> pa.Table:
-        """Of three results, make others of another table: as many as subjects.parquet says stay."""
+        """Move three results to another table, so that the number of events in subjects.parquet stays right."""
         table = put(table, "source_table", labs(table)[:3], "hosp/omr")
         order = pc.sort_indices(table, [("subject_id", "ascending")])
         return table.take(order)
@@ -103,7 +101,7 @@ def test_events_that_one_dataset_lacks(several: ehrtraj.Dataset, changed: Callab
     assert {e.what for e in events.examples} == {"only_a", "only_b"}
 
 
-def test_another_order_is_no_other_event(several: ehrtraj.Dataset, changed: Callable[..., Path]) -> None:
+def test_another_order_is_not_a_changed_event(several: ehrtraj.Dataset, changed: Callable[..., Path]) -> None:
     def change(table: pa.Table) -> pa.Table:
         first, second = labs(table)[:2]
         order = list(range(table.num_rows))
@@ -128,8 +126,8 @@ def test_patients_splits_and_codes(several: ehrtraj.Dataset, release: Path, tmp_
     assert report.moved
     assert set(report.settings) == {"subjects", "seed", "tables"}
     counts = [Counter(dict(d.codes.select("code", "n_events").iter_rows())) for d in (several, other)]
-    said = {code: (a or 0, b or 0) for code, a, b, _ in report.codes.iter_rows()}
-    assert said == {c: (counts[0][c], counts[1][c]) for c in counts[0] | counts[1] if counts[0][c] != counts[1][c]}
+    found = {code: (a or 0, b or 0) for code, a, b, _ in report.codes.iter_rows()}
+    assert found == {c: (counts[0][c], counts[1][c]) for c in counts[0] | counts[1] if counts[0][c] != counts[1][c]}
     back = ehrtraj.diff(other, several)
     assert back.patients_b == report.patients_a
     assert back.events.only_b == report.events.only_a
@@ -146,18 +144,18 @@ def test_columns_of_another_clock(several: ehrtraj.Dataset, release: Path, tmp_p
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_however_much_is_compared_at_once(
+def test_the_size_of_chunks_does_not_change_the_result(
     several: ehrtraj.Dataset, changed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, cpus: int
 ) -> None:
     copy = changed(lambda table: put(table, "numeric_value", labs(table), 4711.0))
-    whole = ehrtraj.diff(several, copy, max_cpus=1)
+    at_once = ehrtraj.diff(several, copy, max_cpus=1)
     monkeypatch.setattr(run, "CHUNK_EVENTS", 20)
     monkeypatch.setattr(run, "_WORTH_PROCESSES", 0)
-    told: list[tuple[int, int]] = []
-    pieces = ehrtraj.diff(several, copy, max_cpus=cpus, progress=lambda done, all_: told.append((done, all_)))
-    assert pieces.to_json() == whole.to_json()
-    assert told[-1][0] == told[-1][1] == several.subjects["n_events"].sum()
-    assert len(told) > 3
+    calls: list[tuple[int, int]] = []
+    pieces = ehrtraj.diff(several, copy, max_cpus=cpus, progress=lambda done, all_: calls.append((done, all_)))
+    assert pieces.to_json() == at_once.to_json()
+    assert calls[-1][0] == calls[-1][1] == several.subjects["n_events"].sum()
+    assert len(calls) > 3
 
 
 # Any events ----------------------------------------------------------------------------------------------------
@@ -188,7 +186,7 @@ def frame(patients: dict[int, list[dict[str, Any]]]) -> pl.DataFrame:
 
 @settings(deadline=None, max_examples=25)
 @given(a=PATIENTS, b=PATIENTS)
-def test_every_event_is_the_same_changed_or_alone(a: dict[int, Any], b: dict[int, Any]) -> None:
+def test_every_event_is_equal_changed_or_in_only_one_dataset(a: dict[int, Any], b: dict[int, Any]) -> None:
     one, other = frame(a), frame(b)
     found = diff_events(one, other)
     rows_a, rows_b = Counter(one.rows()), Counter(other.rows())
@@ -200,7 +198,7 @@ def test_every_event_is_the_same_changed_or_alone(a: dict[int, Any], b: dict[int
     in_order = {w for w in set(a) | set(b) if one.filter(subject_id=w).equals(other.filter(subject_id=w))}
     assert found.reordered == len((set(a) | set(b)) - in_order - differing)
     assert all(found.columns[key] > 0 for key in found.columns)
-    # What is alone in both has nothing in common by which it could be paired.
+    # Events that are in only one dataset have no counterpart with the same key in the other.
     keys = [
         Counter((r[0], r[names["source_table"]], r[names["code"]].split("//")[0], r[names["source_key"]]) for r in rest)
         for names in [{n: i for i, n in enumerate(one.columns)}]
@@ -219,21 +217,21 @@ def ehrtraj_diff(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command(several: ehrtraj.Dataset, changed: Callable[..., Path], tmp_path: Path) -> None:
-    said = ehrtraj_diff(several.path, several.path)
-    assert (said.returncode, said.stderr) == (0, "")
-    assert "the same" in said.stdout
+    result = ehrtraj_diff(several.path, several.path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "the same" in result.stdout
     copy = changed(lambda table: put(table, "numeric_value", labs(table)[:1], 4711.0))
-    said = ehrtraj_diff(several.path, copy)
-    assert said.returncode == 1
-    assert "numeric_value 1" in said.stdout
-    assert "4711 in B" in said.stdout
-    said = ehrtraj_diff(several.path, copy, "--json")
-    content = json.loads(said.stdout)
-    assert said.returncode == 1
+    result = ehrtraj_diff(several.path, copy)
+    assert result.returncode == 1
+    assert "numeric_value 1" in result.stdout
+    assert "4711 in B" in result.stdout
+    result = ehrtraj_diff(several.path, copy, "--json")
+    content = json.loads(result.stdout)
+    assert result.returncode == 1
     assert content["events"]["columns"] == {"hosp/labevents": {"numeric_value": 1}}
-    said = ehrtraj_diff(several.path, tmp_path / "nowhere")
-    assert said.returncode == 7
-    assert "no such folder" in said.stderr
+    result = ehrtraj_diff(several.path, tmp_path / "nowhere")
+    assert result.returncode == 7
+    assert "does not exist" in result.stderr
 
 
 def test_a_broken_file_is_named(several: ehrtraj.Dataset, changed: Callable[..., Path]) -> None:

@@ -1,4 +1,4 @@
-"""Check a dataset: every invariant about its files, verified on the files."""
+"""Check a dataset: verify all invariants on its files."""
 
 from ehrtraj.checks.run import CheckReport, check
 

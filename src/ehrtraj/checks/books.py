@@ -1,4 +1,4 @@
-"""Whether ledger, rejects and manifest agree with the files, and whether files are whole and private."""
+"""Check that ledger, rejected rows and manifest agree with the files, and that files are complete and private."""
 
 from __future__ import annotations
 
@@ -22,53 +22,53 @@ from ehrtraj.format.event_types import EventType, from_json
 from ehrtraj.format.names import APPLIED, DATA, DATASET_JSON, EVENT_TYPES, FLAGS, LEDGER, MANIFEST, NOTES
 
 _SEPARATE = "text_separate"
-"""Flag of events whose text lies in notes/."""
+"""Flag of events whose text is in notes/."""
 
 APPLIED_COLUMNS = ("rule", "source_table", "events")
 
 _EVENTS = "SELECT source_table, sum(events)::BIGINT AS events"
-# A higher one is in no event: flags are 64 bits.
+# No event can have a higher bit: flags has 64 bits.
 _HIGHEST_BIT = 2**63 - 1
 
 
 def read_object(root: Path, name: str, findings: Findings) -> dict[str, Any] | None:
-    """Read a JSON object; None, and a finding, where it is not there or broken."""
+    """Read a JSON object. If it is missing or damaged, add a finding and return None."""
     try:
         content = json.loads((root / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        findings.one("readable", "is not there", name)
+        findings.one("readable", "does not exist", name)
         return None
     except (OSError, ValueError) as error:
-        findings.one("readable", f"is no JSON: {error}", name)
+        findings.one("readable", f"is not valid JSON: {error}", name)
         return None
     if not isinstance(content, dict):
-        findings.one("readable", "is no JSON object", name)
+        findings.one("readable", "is not a JSON object", name)
         return None
     return content
 
 
 def check_dataset_json(content: Mapping[str, Any], findings: Findings) -> None:
-    """dataset.json by MEDS' schema, which lets unknown keys pass: they are looked for here."""
+    """Check dataset.json with MEDS' schema, and for unknown keys, which the schema allows."""
     if (why := refusal(meds.DatasetMetadataSchema, content)) is not None:
         findings.one("dataset_json", why, DATASET_JSON)
     for key in sorted(set(content) - set(meds.DatasetMetadataSchema.schema()["properties"])):
-        findings.one("dataset_json", f"'{key}' is none of its keys", DATASET_JSON)
+        findings.one("dataset_json", f"'{key}' is not a valid key", DATASET_JSON)
 
 
 def flag_values(content: Mapping[str, Any], findings: Findings) -> dict[str, int]:
-    """Value of each flag in flags.json; each must be one bit of its own."""
+    """Return the value of each flag in flags.json. Each must be a distinct single bit."""
     values: dict[str, int] = {}
     for name, about in content.items():
         value = about.get("value") if isinstance(about, dict) else None
         if not isinstance(value, int) or value <= 0 or value & (value - 1) or value in values.values():
-            findings.one("flags", f"{name} has the value {value}, which is no bit of its own", FLAGS)
+            findings.one("flags", f"{name} has the value {value}, which is not a distinct single bit", FLAGS)
         else:
             values[name] = value
     return values
 
 
 def event_types(content: Mapping[str, Any], findings: Findings) -> dict[str, EventType]:
-    """The kinds of events in event_types.json."""
+    """Return the event types in event_types.json."""
     try:
         return from_json(content)
     except ValueError as error:
@@ -77,50 +77,52 @@ def event_types(content: Mapping[str, Any], findings: Findings) -> dict[str, Eve
 
 
 def check_ledger(ledger: pa.Table, tables: Database | None, root: Path, findings: Findings) -> None:
-    """The ledger adds up, and its events and rejected rows are those in the files.
+    """Check that the ledger is balanced, and that its events and rejected rows agree with the files.
 
     Args:
-        ledger: of the dataset.
-        tables: what its data files hold; None where it could not be counted by table.
-        root: of the dataset.
-        findings: receives what is wrong.
+        ledger: ledger of the dataset.
+        tables: database with the counts of the data files; None if they could not be counted by table.
+        root: folder of the dataset.
+        findings: receives the violations.
     """
     rows: dict[str, Counter[str]] = {}
     events: Counter[str] = Counter()
-    aside: dict[str, Counter[str]] = {}
+    rejected: dict[str, Counter[str]] = {}
     for line in ledger.to_pylist():
         rows.setdefault(line["table"], Counter())[line["outcome"]] += line["rows"]
         events[line["table"]] += line["events"] or 0
         if line["outcome"] == "rejected":
-            aside.setdefault(line["table"], Counter())[line["reason"]] += line["rows"]
+            rejected.setdefault(line["table"], Counter())[line["reason"]] += line["rows"]
     for table, counts in rows.items():
         rest = counts.total() - counts["read"]
         if rest != counts["read"]:
-            findings.one("ledger", f"{table}: {counts['read']:,} rows read, {rest:,} accounted for", LEDGER)
-    _check_rejects(aside, root, findings)
+            findings.one(
+                "ledger", f"{table}: {counts['read']:,} rows were read, but {rest:,} are accounted for", LEDGER
+            )
+    _check_rejected(rejected, root, findings)
     if tables is None:
         return
     seen = Counter(dict(tables.rows(f"{_EVENTS} FROM marks WHERE source_table IS NOT NULL GROUP BY ALL")))
     for name in sorted(set(events) | set(seen)):
         if events[name] != seen[name]:
-            words = f"{name}: {events[name]:,} events in the ledger, {seen[name]:,} in the files"
+            words = f"{name}: {events[name]:,} events in the ledger, but {seen[name]:,} in the files"
             findings.one("ledger_events", words, LEDGER)
 
 
-def _check_rejects(aside: Mapping[str, Counter[str]], root: Path, findings: Findings) -> None:
-    there = {f"rejected/{p.name}" for p in (root / "rejected").glob("*.parquet")}
-    wanted = {f"rejected/{table.rpartition('/')[2]}.parquet": reasons for table, reasons in aside.items()}
-    for file in sorted(there | set(wanted)):
-        said, kept = wanted.get(file, Counter()), Counter[str]()
-        if file in there:
+def _check_rejected(rejected: Mapping[str, Counter[str]], root: Path, findings: Findings) -> None:
+    existing = {f"rejected/{p.name}" for p in (root / "rejected").glob("*.parquet")}
+    in_ledger = {f"rejected/{table.rpartition('/')[2]}.parquet": reasons for table, reasons in rejected.items()}
+    for file in sorted(existing | set(in_ledger)):
+        expected, found = in_ledger.get(file, Counter()), Counter[str]()
+        if file in existing:
             try:
-                kept = _counts(root / file, "reason")
+                found = _counts(root / file, "reason")
             except (pa.ArrowInvalid, KeyError, OSError) as error:
                 findings.one("readable", str(error).partition("\n")[0], file)
                 continue
-        for reason in sorted(set(said) | set(kept)):
-            if said[reason] != kept[reason]:
-                words = f"{kept[reason]:,} rows {reason}; {said[reason]:,} in the ledger"
+        for reason in sorted(set(expected) | set(found)):
+            if expected[reason] != found[reason]:
+                words = f"{found[reason]:,} rows with the reason {reason}, but {expected[reason]:,} in the ledger"
                 findings.one("rejected", words, file)
 
 
@@ -133,56 +135,56 @@ def _counts(path: Path, column: str) -> Counter[str]:
 
 
 def check_applied(table: pa.Table, tables: Database, flags: Mapping[str, int], findings: Findings) -> None:
-    """rules_applied.parquet has as many events of each flag and table as the files."""
-    said: Counter[tuple[str, str]] = Counter()
+    """Check that rules_applied.parquet has the same number of events of each flag and table as the files."""
+    recorded: Counter[tuple[str, str]] = Counter()
     for rule, name, events in zip(*(table[c].to_pylist() for c in APPLIED_COLUMNS), strict=True):
         if rule in flags:
-            said[rule, name] += events
+            recorded[rule, name] += events
     seen: Counter[tuple[str, str]] = Counter()
     for flag, bit in flags.items():
         if bit <= _HIGHEST_BIT:
             query = f"{_EVENTS} FROM marks WHERE flags & ? <> 0 AND source_table IS NOT NULL GROUP BY ALL"
             seen.update({(flag, name): events for name, events in tables.rows(query, [bit])})
-    for flag, name in sorted(set(said) | set(seen)):
-        if said[flag, name] != seen[flag, name]:
-            words = f"{flag}, {name}: {said[flag, name]:,} events, in the files {seen[flag, name]:,}"
+    for flag, name in sorted(set(recorded) | set(seen)):
+        if recorded[flag, name] != seen[flag, name]:
+            words = f"{flag}, {name}: {recorded[flag, name]:,} events, but {seen[flag, name]:,} in the files"
             findings.one("rules_applied", words, APPLIED)
 
 
 def check_notes(root: Path, tables: Database, flags: Mapping[str, int], findings: Findings) -> None:
-    """Beside each data file, as many texts of each table as it has events that are marked so."""
-    if (mark := flags.get(_SEPARATE)) is None:
-        findings.skip(f"flags.json does not name {_SEPARATE}", "notes")
+    """Check that each data file has as many texts of each table in notes/ as events with the flag."""
+    if (bit := flags.get(_SEPARATE)) is None:
+        findings.skip(f"flags.json does not contain {_SEPARATE}", "notes")
         return
-    wanted: dict[str, Counter[str]] = {}
-    if mark <= _HIGHEST_BIT:
+    flagged: dict[str, Counter[str]] = {}
+    if bit <= _HIGHEST_BIT:
         query = """
             SELECT name, source_table, sum(events)::BIGINT FROM marks JOIN files ON number = file
             WHERE flags & ? <> 0 AND source_table IS NOT NULL GROUP BY ALL
         """
-        for name, table, events in tables.rows(query, [mark]):
-            wanted.setdefault(name.replace(f"{DATA}/", f"{NOTES}/", 1), Counter())[table] = events
-    there = {p.relative_to(root).as_posix() for p in (root / NOTES).rglob("*.parquet")}
-    for file in sorted(there | set(wanted)):
-        marked, kept = wanted.get(file, Counter()), Counter[str]()
-        if file in there:
+        for name, table, events in tables.rows(query, [bit]):
+            flagged.setdefault(name.replace(f"{DATA}/", f"{NOTES}/", 1), Counter())[table] = events
+    existing = {p.relative_to(root).as_posix() for p in (root / NOTES).rglob("*.parquet")}
+    for file in sorted(existing | set(flagged)):
+        expected, found = flagged.get(file, Counter()), Counter[str]()
+        if file in existing:
             try:
-                kept = _counts(root / file, "source_table")
+                found = _counts(root / file, "source_table")
             except (pa.ArrowInvalid, KeyError, OSError) as error:
                 findings.one("readable", str(error).partition("\n")[0], file)
                 continue
-        for table in sorted(set(marked) | set(kept)):
-            if marked[table] != kept[table]:
-                words = f"{kept[table]:,} texts of {table}; {marked[table]:,} events are marked so"
+        for table in sorted(set(expected) | set(found)):
+            if expected[table] != found[table]:
+                words = f"{found[table]:,} texts of {table}, but {expected[table]:,} events are flagged"
                 findings.one("notes", words, file)
 
 
 def check_summary(manifest: Mapping[str, Any], patients: int, events: int, codes: int, findings: Findings) -> None:
-    """The manifest's numbers."""
-    said = manifest.get("summary", {})
+    """Check the numbers in the manifest."""
+    summary = manifest.get("summary", {})
     for name, value in (("patients", patients), ("events", events), ("codes", codes)):
-        if said.get(name) != value:
-            findings.one("summary", f"{said.get(name)} {name}, in the files {value}", MANIFEST)
+        if summary.get(name) != value:
+            findings.one("summary", f"{summary.get(name)} {name}, but {value} in the files", MANIFEST)
 
 
 def check_hashes(
@@ -191,46 +193,46 @@ def check_hashes(
     hashes: Mapping[str, tuple[int, str | None]],
     findings: Findings,
 ) -> None:
-    """Each file is the one that was published, and none was added.
+    """Check that each file is the published one, and that no files were added.
 
     Args:
-        root: of the dataset.
-        listed: bytes and sha256 of each file by the manifest.
-        hashes: the same of the files that were read before.
-        findings: receives what is wrong.
+        root: folder of the dataset.
+        listed: bytes and sha256 of each file from the manifest.
+        hashes: size and SHA-256 of the files that were read before.
+        findings: receives the violations.
     """
     if listed is None:
-        findings.skip("the manifest lists no files of the dataset", "hashes")
+        findings.skip("the manifest does not list the files of the dataset", "hashes")
         return
-    there = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()} - {MANIFEST}
-    for file in sorted(there - set(listed)):
+    existing = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()} - {MANIFEST}
+    for file in sorted(existing - set(listed)):
         findings.one("hashes", "is not in the manifest", file)
-    for file, said in listed.items():
+    for file, recorded in listed.items():
         path = root / file
-        if file not in there:
-            findings.one("readable", "is in the manifest, but not there", file)
+        if file not in existing:
+            findings.one("readable", "is in the manifest, but does not exist", file)
             continue
         size, sha256 = hashes.get(file) or (path.stat().st_size, None)
-        if size != said["bytes"]:
-            findings.one("hashes", f"has {size:,} bytes; {said['bytes']:,} bytes were published", file)
-        elif (sha256 or sha256_of(path)) != said["sha256"]:
-            findings.one("hashes", "has other contents than were published", file)
+        if size != recorded["bytes"]:
+            findings.one("hashes", f"has {size:,} bytes, but {recorded['bytes']:,} bytes were published", file)
+        elif (sha256 or sha256_of(path)) != recorded["sha256"]:
+            findings.one("hashes", "has different content than the published file", file)
 
 
 def check_private(root: Path, findings: Findings) -> None:
-    """Nobody but the owner can read the dataset."""
+    """Check that only the owner can read the dataset."""
     if os.name == "nt":
-        findings.skip("this system has no such modes", "private")
+        findings.skip("this system has no POSIX file modes", "private")
         return
     for path in _walk(root):
-        mode, wanted = stat.S_IMODE(path.lstat().st_mode), 0o700 if path.is_dir() else 0o600
-        if mode != wanted:
-            place = Finding(f"is {mode:04o}, not {wanted:04o}", path.relative_to(root).as_posix())
+        mode, expected = stat.S_IMODE(path.lstat().st_mode), 0o700 if path.is_dir() else 0o600
+        if mode != expected:
+            place = Finding(f"has mode {mode:04o}, but must have {expected:04o}", path.relative_to(root).as_posix())
             findings.add("private", [place], 1)
 
 
 def _walk(path: Path) -> Iterator[Path]:
-    """A folder and all that is in it, a folder before its content, by name: only one folder's names are in memory."""
+    """Yield a folder and its content by name, folders before their content. Only one folder's names are in memory."""
     yield path
     if path.is_dir() and not path.is_symlink():
         for inside in sorted(path.iterdir()):

@@ -1,4 +1,4 @@
-"""What a check found wrong: how often, and the first places."""
+"""Violations that a check found: their number, and the first examples."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One violation of an invariant.
 
     Attributes:
-        words: what is wrong.
-        file: where, relative to the dataset.
-        row: position in the file, counted from 0.
-        subject_id: whose.
+        words: description of the violation.
+        file: path of the file, relative to the dataset.
+        row: row in the file, counted from 0.
+        subject_id: the patient.
     """
 
     words: str
@@ -37,12 +37,12 @@ class Finding:
 
 @dataclass
 class Findings:
-    """Broken invariants.
+    """Violated invariants.
 
     Attributes:
-        counts: how often each was broken.
-        places: the first few places of each.
-        skipped: invariants that could not be looked at, and why.
+        counts: number of violations of each invariant.
+        places: the first violations of each invariant.
+        skipped: invariants that could not be checked, with the reason.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Findings:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def add(self, invariant: str, places: Iterable[Finding], count: int) -> None:
-        """Add breaks of a invariant; of the places only as many are asked for as are kept."""
+        """Add violations of an invariant. Only as many places are consumed as are kept."""
         if invariant not in INVARIANTS:
             raise KeyError(invariant)
         if not count:
@@ -63,23 +63,23 @@ class Findings:
             kept.append(place)
 
     def one(self, invariant: str, words: str, file: str | None = None, subject_id: int | None = None) -> None:
-        """Add one break of a invariant."""
+        """Add one violation of an invariant."""
         self.add(invariant, [Finding(words, file, None, subject_id)], 1)
 
     def skip(self, why: str, *invariants: str) -> None:
-        """Say that invariants could not be looked at."""
+        """Record that invariants could not be checked."""
         for invariant in invariants:
             self.skipped.setdefault(invariant, why)
 
     def take(self, other: Findings) -> None:
-        """Add another's findings."""
+        """Add other findings."""
         for invariant, count in other.counts.items():
             self.add(invariant, other.places[invariant], count)
         for invariant, why in other.skipped.items():
             self.skipped.setdefault(invariant, why)
 
     def take_in_order(self, other: Findings) -> None:
-        """Add those of another file, whichever is finished first: the places kept are those of the first files."""
+        """Add the findings of another file. The kept places are those of the first files, in any order of calls."""
         for invariant, count in other.counts.items():
             places = [*self.places.get(invariant, []), *other.places[invariant]]
             self.counts[invariant] = self.counts.get(invariant, 0) + count

@@ -1,4 +1,4 @@
-"""The official schemas of MEDS, asked why they refuse something."""
+"""Validation with the official schemas of MEDS."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from flexible_schema.exceptions import SchemaValidationError, TableValidationErr
 
 
 def refusal(schema: Any, content: Any) -> str | None:  # noqa: ANN401  # classes of meds, which has no types
-    """Why a schema of MEDS does not take something; None if it does.
+    """Return why a schema of MEDS rejects something, or None if it is valid.
 
     Args:
-        schema: such as `meds.DataSchema`.
-        content: an Arrow table or schema, or what a JSON file holds.
+        schema: a schema such as `meds.DataSchema`.
+        content: an Arrow table or schema, or the content of a JSON file.
     """
     try:
         schema.validate(content)

@@ -1,4 +1,4 @@
-"""Whether patients, admissions, splits and subjects.parquet agree with the events of all files."""
+"""Check that patients, admissions, splits and subjects.parquet agree with the events of all files."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ehrtraj.format.names import SPLITS, SUBJECTS
 _SPLIT_NAMES = (meds.train_split, meds.tuning_split, meds.held_out_split)
 SUBJECT_COLUMNS = ("subject_id", "split", "shard", "position", "n_events", "first_time", "last_time")
 _SUBJECT_TYPES = {name: "VARCHAR" if name in ("split", "shard") else "BIGINT" for name in SUBJECT_COLUMNS}
-# Patients whose splits are computed at once.
+# Number of patients whose splits are computed at a time.
 _AT_ONCE = 1 << 14
 
-# The last line of a patient counts, in the place of the first.
+# The last line of a patient is used, at the position of the first.
 _CHOSEN_SPLITS = """
 SELECT subject_id, arg_max(split, "row") AS split, min("row") AS place FROM splits
 WHERE subject_id IS NOT NULL AND split IS NOT NULL GROUP BY subject_id
@@ -41,34 +41,34 @@ ORDER BY l."row"
 
 
 def check_pieces(tables: Database, findings: Findings) -> None:
-    """A patient's events are in one file, and in one piece."""
+    """Check that a patient's events are in one file and contiguous."""
     again = """
         SELECT f.name, r.position, r.subject_id, r.file FROM runs r JOIN held h USING (subject_id, file)
         JOIN files f ON f.number = r.file WHERE h.runs > 1 AND r.position > h.position
     """
     rows, count = first(tables, again, "file, position")
-    places = [Finding("other patients' events lie between", file, at, who) for file, at, who, _ in rows]
+    places = [Finding("events of other patients are in between", file, at, who) for file, at, who, _ in rows]
     findings.add("contiguous", places, count)
     twice = """
         SELECT p.name AS first_file, f.name, h.position, h.subject_id, h.file
         FROM held h JOIN patients p USING (subject_id) JOIN files f ON f.number = h.file WHERE h.file <> p.file
     """
     rows, count = first(tables, twice, "file, position")
-    places = [Finding(f"is in {other} too", file, at, who) for other, file, at, who, _ in rows]
+    places = [Finding(f"is also in {other}", file, at, who) for other, file, at, who, _ in rows]
     findings.add("one_file", places, count)
 
 
 def check_encounters(tables: Database, findings: Findings, unverified: Collection[str]) -> None:
-    """No admission or stay has two patients.
+    """Check that no admission or stay belongs to two patients.
 
     Args:
-        tables: with what was found in the data files.
-        findings: receives what is wrong.
-        unverified: columns whose owners the build could not know, as their tables were not in the release.
+        tables: database with the counts of the data files.
+        findings: receives the violations.
+        unverified: columns whose owners the build could not know, because their tables were not in the release.
     """
     for kind, name in enumerate(ENCOUNTERS):
         if name in unverified:
-            findings.skip(f"the release had no table that shows whose a {name} is", "encounters")
+            findings.skip(f"the release had no table with the patient of each {name}", "encounters")
             continue
         shared = """
             SELECT encounter, subject_id, before FROM (
@@ -80,14 +80,14 @@ def check_encounters(tables: Database, findings: Findings, unverified: Collectio
         """
         rows, count = first(tables, shared, "encounter, subject_id", [kind])
         places = [
-            Finding(f"{name} {encounter} is of patient {before} too", None, None, who)
+            Finding(f"{name} {encounter} also belongs to patient {before}", None, None, who)
             for encounter, who, before in rows
         ]
         findings.add("encounters", places, count)
 
 
-def check_splits(root: Path, tables: Database, findings: Findings, *, ours: bool) -> None:
-    """What MEDS asks of subject_splits.parquet. Makes the table `chosen_splits`, one split of each patient."""
+def check_splits(root: Path, tables: Database, findings: Findings, *, from_ehrtraj: bool) -> None:
+    """Check subject_splits.parquet against MEDS. Creates the table `chosen_splits`, one split per patient."""
     table = load(tables, root, SPLITS, "splits", {"subject_id": "BIGINT", "split": "VARCHAR"}, findings)
     if table is None:
         return
@@ -98,21 +98,21 @@ def check_splits(root: Path, tables: Database, findings: Findings, *, ours: bool
     tables.execute("CREATE OR REPLACE TABLE chosen_splits AS " + _CHOSEN_SPLITS)
     known = list(_SPLIT_NAMES)
     unknown = "SELECT DISTINCT split FROM splits WHERE subject_id IS NOT NULL AND split NOT IN (SELECT unnest(?))"
-    listed("splits_schema", findings, first(tables, unknown, "split", [known]), "no split '{}'", SPLITS)
+    listed("splits_schema", findings, first(tables, unknown, "split", [known]), "'{}' is not a valid split", SPLITS)
     again = """
         SELECT subject_id, min("row") AS place FROM splits WHERE subject_id IS NOT NULL AND split IS NOT NULL
         GROUP BY subject_id HAVING count(*) > 1
     """
-    listed("one_split", findings, first(tables, again, "place"), "patient {} is there more than once", SPLITS)
+    listed("one_split", findings, first(tables, again, "place"), "patient {} is listed more than once", SPLITS)
     lacking = "SELECT subject_id FROM patients ANTI JOIN chosen_splits USING (subject_id)"
-    listed("splits_covered", findings, first(tables, lacking, "subject_id"), "patient {} is not there", SPLITS)
-    if ours:
+    listed("splits_covered", findings, first(tables, lacking, "subject_id"), "patient {} is missing", SPLITS)
+    if from_ehrtraj:
         more = "SELECT subject_id FROM chosen_splits ANTI JOIN patients USING (subject_id)"
         listed("splits_covered", findings, first(tables, more, "subject_id"), "patient {} has no events", SPLITS)
 
 
 def check_split_hashes(tables: Database, findings: Findings, seed: int | None) -> None:
-    """Splits by the hash, and each patient in its split's folder."""
+    """Check that splits agree with the hash, and that each patient is in the folder of its split."""
     elsewhere = """
         SELECT p.name, p.position, subject_id, s.split, p.file FROM patients p JOIN chosen_splits s USING (subject_id)
         WHERE p.folder <> s.split
@@ -125,11 +125,11 @@ def check_split_hashes(tables: Database, findings: Findings, seed: int | None) -
         return
     for who, split, by_hash in _splits_by_hash(tables, seed):
         if split != by_hash:
-            findings.one("split_hash", f"split is {split}, by the hash {by_hash}", SPLITS, who)
+            findings.one("split_hash", f"split is {split}, but the hash gives {by_hash}", SPLITS, who)
 
 
 def _splits_by_hash(tables: Database, seed: int) -> Iterator[tuple[int, str, str]]:
-    """Each patient with its split and that of the hash."""
+    """Yield each patient with its split and the split of the hash."""
     piece: list[tuple[Any, ...]] = []
 
     def computed() -> Iterator[tuple[int, str, str]]:
@@ -146,17 +146,17 @@ def _splits_by_hash(tables: Database, seed: int) -> Iterator[tuple[int, str, str
 
 
 def check_subjects(root: Path, tables: Database, findings: Findings) -> None:
-    """subjects.parquet has a row for each patient, and says where its events are."""
+    """Check that subjects.parquet has a row for each patient, with the location of its events."""
     table = load(tables, root, SUBJECTS, "subjects", dict(_SUBJECT_TYPES), findings)
     if table is None or not has_columns(table, SUBJECTS, findings, *SUBJECT_COLUMNS):
         return
     again = 'SELECT subject_id, min("row") AS place FROM subjects GROUP BY subject_id HAVING count(*) > 1'
-    listed("subjects", findings, first(tables, again, "place"), "patient {} is there more than once", SUBJECTS)
+    listed("subjects", findings, first(tables, again, "place"), "patient {} is listed more than once", SUBJECTS)
     for row in tables.rows(_SUBJECTS):
         for place in _wrong_subject(*row):
             findings.add("subjects", [place], 1)
     lacking = "SELECT subject_id FROM patients ANTI JOIN subjects USING (subject_id)"
-    listed("subjects", findings, first(tables, lacking, "subject_id"), "patient {} is not there", SUBJECTS)
+    listed("subjects", findings, first(tables, lacking, "subject_id"), "patient {} is missing", SUBJECTS)
 
 
 def _wrong_subject(
@@ -175,16 +175,16 @@ def _wrong_subject(
         yield Finding("has no events", SUBJECTS, number, who)
         return
     seen_position, seen_events, seen_first, seen_last, seen_split = seen
-    said = (f"data/{split}/{shard}.parquet", position, events)
-    if said != (file, seen_position, seen_events):
-        words = f"{_number(events)} events from row {_number(position)} of {said[0]} on"
-        seen_words = f"there are {seen_events:,} from row {seen_position:,} of {file} on"
-        yield Finding(f"{words}; {seen_words}", SUBJECTS, number, who)
+    listed_place = (f"data/{split}/{shard}.parquet", position, events)
+    if listed_place != (file, seen_position, seen_events):
+        words = f"{_number(events)} events are listed from row {_number(position)} of {listed_place[0]}"
+        seen_words = f"there are {seen_events:,} from row {seen_position:,} of {file}"
+        yield Finding(f"{words}, but {seen_words}", SUBJECTS, number, who)
     if seen_split is not None and split != seen_split:
-        yield Finding(f"split is {split}, in {SPLITS} {seen_split}", SUBJECTS, number, who)
-    for name, saying, value in (("first_time", first_time, seen_first), ("last_time", last_time, seen_last)):
-        if saying != value:
-            words = f"{name} is {shown_time(saying)}, in the file {shown_time(value)}"
+        yield Finding(f"split is {split}, but {seen_split} in {SPLITS}", SUBJECTS, number, who)
+    for name, listed_time, value in (("first_time", first_time, seen_first), ("last_time", last_time, seen_last)):
+        if listed_time != value:
+            words = f"{name} is {shown_time(listed_time)}, but {shown_time(value)} in the data"
             yield Finding(words, SUBJECTS, number, who)
 
 

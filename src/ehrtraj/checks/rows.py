@@ -1,4 +1,4 @@
-"""Some consecutive events of a file, column by column, with the event before them."""
+"""A batch of consecutive events of a file by column, with the event before them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from ehrtraj.checks.findings import Finding
 from ehrtraj.format.arrays import NULL, Int64s, Texts, one_array, to_int64
 
-# Rows that are looked at together: those of a row group of ours.
+# Rows that are checked at a time: those of a row group of ehrtraj's files.
 BATCH_ROWS = 1 << 17
-# Fewer where they are long: bytes of the texts and numbers that are looked at together, as encoded in the file.
+# Maximum bytes of a batch, as encoded in the file; long rows reduce the number of rows.
 BATCH_BYTES = 24 << 20
 _TEXT_TYPES = (pa.string(), pa.large_string())
 
@@ -25,13 +25,13 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass
 class EventBatch:
-    """Consecutive events, and the one before them where there is one.
+    """Consecutive events, with the event before them if there is one.
 
     Attributes:
-        file: name, for messages.
+        file: name of the file, for messages.
         start: position in the file of the first row of `table`.
-        before: 1 where the first row of `table` belongs to the rows looked at before, else 0.
-        table: the rows; texts are dictionaries.
+        before: 1 if the first row of `table` was already checked with the previous batch, otherwise 0.
+        table: rows, with texts as dictionaries.
     """
 
     file: str
@@ -45,17 +45,17 @@ class EventBatch:
         return int(self.table.num_rows)
 
     def has(self, *columns: str) -> bool:
-        """Whether the file has all of these columns."""
+        """Return whether the file has all of these columns."""
         return all(c in self.table.column_names for c in columns)
 
     def ints(self, name: str) -> Int64s:
-        """Integers or times of all rows, `NULL` for null."""
+        """Return the integers or times of all rows, `NULL` for null."""
         if name not in self._ints:
             self._ints[name] = to_int64(self.table[name])
         return self._ints[name]
 
     def texts(self, name: str) -> Texts:
-        """Texts of all rows as positions among distinct ones, -1 for null."""
+        """Return the texts of all rows as positions among distinct texts, -1 for null."""
         if name not in self._texts:
             column = one_array(self.table[name])
             positions = column.indices
@@ -65,21 +65,21 @@ class EventBatch:
         return self._texts[name]
 
     def numbers(self) -> npt.NDArray[np.float64]:
-        """numeric_value of all rows, NaN for null as well as for NaN."""
+        """Return numeric_value of all rows, NaN for null and for NaN."""
         numbers: npt.NDArray[np.float64] = pc.fill_null(self.table["numeric_value"], np.nan).to_numpy()
         return numbers
 
     def null(self, name: str) -> Bools:
-        """Whether a value is null, of all rows."""
+        """Return for each row whether a value is null."""
         nulls: Bools = self.table[name].is_null().to_numpy()
         return nulls
 
     def new(self, where: Bools) -> npt.NDArray[np.intp]:
-        """Positions of the rows for which something holds, the row before left out."""
+        """Return the positions of the rows where a condition is true, without the row before."""
         return np.flatnonzero(where[self.before :]) + self.before
 
     def places(self, at: Iterable[int], words: str, *columns: str) -> Iterator[Finding]:
-        """Where rows are, with `words` in which `{column}` stands for the value there."""
+        """Yield a finding for each row; `{column}` in `words` is replaced by the row's value."""
         for row in at:
             values = {c: self.table[c][row].as_py() for c in columns}
             subject = self.table["subject_id"][row].as_py()
@@ -87,20 +87,20 @@ class EventBatch:
 
 
 def text_columns(schema: pa.Schema) -> list[str]:
-    """Columns that hold texts."""
+    """Return the columns that contain texts."""
     return [f.name for f in schema if f.type in _TEXT_TYPES]
 
 
 def read_rows(
     file: pq.ParquetFile, name: str, columns: list[str], batch_rows: int = BATCH_ROWS
 ) -> Iterator[EventBatch]:
-    """Read a data file piece by piece.
+    """Read a data file in batches.
 
     Args:
-        file: opened so that texts are read as dictionaries.
-        name: for messages.
-        columns: to read.
-        batch_rows: most rows at once.
+        file: the file, opened so that texts are read as dictionaries.
+        name: name of the file, for messages.
+        columns: columns to read.
+        batch_rows: maximum number of rows at a time.
     """
     batch_rows = max(1, min(batch_rows, BATCH_BYTES // _longest_row(file, columns)))
     at = 0
@@ -117,7 +117,7 @@ def read_rows(
 
 
 def _longest_row(file: pq.ParquetFile, columns: list[str]) -> int:
-    """Bytes of a row, in the row group where they are most."""
+    """Return the largest average number of bytes per row of any row group."""
     longest = 1
     for number in range(file.metadata.num_row_groups):
         group = file.metadata.row_group(number)
@@ -128,5 +128,5 @@ def _longest_row(file: pq.ParquetFile, columns: list[str]) -> int:
 
 
 def shown_time(value: int) -> str:
-    """A time in microseconds for a message."""
+    """Format a time in microseconds for a message."""
     return "no time" if value == NULL else str(np.datetime64(value, "us")).replace("T", " ").removesuffix(".000000")

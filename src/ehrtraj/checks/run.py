@@ -1,4 +1,4 @@
-"""One check of a dataset, from its folder to the report."""
+"""Run all checks of a dataset and return the report."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ from ehrtraj.runtime.limits import ResourceLimits, find_limits
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import stream_tasks
 
-# Starting processes costs half a second each: less than this is read in this one.
+# Starting a process takes half a second: fewer bytes than this are read in the current process.
 _WORTH_PROCESSES = 50 << 20
-# What is no data file is read beside them if it is larger; the others take no time.
+# Other files are hashed together with the data files if they are larger than this; smaller ones take no time.
 _WORTH_A_TASK = 1 << 20
-# Most bytes of a worker process and of this one beside it, measured.
+# Maximum memory of a worker process and of this process in bytes, measured.
 _WORKER_BYTES = 350_000_000
 _BASE_BYTES = 300_000_000
 
 Progress = Callable[[int, int], None]
-"""Is told of bytes read and of all bytes."""
+"""A function that receives the number of bytes read and of all bytes."""
 
 STEPS = 5
-"""Steps after the data files are read, which progress counts as bytes too."""
-# What all of them take, as a share of reading: measured with 16,000 synthetic patients.
+"""Number of steps after reading the data files, which also count as bytes in the progress."""
+# Time of these steps as a share of reading, measured with 16,000 synthetic patients.
 _SHARE_OF_STEPS = 0.03
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        path: the dataset.
-        ours: whether it was made by ehrtraj: others are held to the rules of MEDS alone.
+        path: folder of the dataset.
+        ours: whether ehrtraj built it; other datasets are checked only against the rules of MEDS.
         patients: number of patients with events.
         events: number of events.
         files: number of data files.
-        findings: what is wrong.
-        notes: which limits are not as asked for, and why.
-        seconds: wall time.
-        peak_memory: most bytes held by all processes together.
+        findings: violated invariants.
+        notes: limits that differ from the requested ones, and why.
+        seconds: wall time in seconds.
+        peak_memory: maximum memory of all processes in bytes.
     """
 
     path: Path
@@ -72,16 +72,16 @@ class CheckReport:
 
     @property
     def broken(self) -> list[str]:
-        """Promises that do not hold, in the order of `INVARIANTS`."""
+        """Violated invariants, in the order of `INVARIANTS`."""
         return [name for name in INVARIANTS if name in self.findings.counts]
 
     @property
     def kept(self) -> list[str]:
-        """Promises that were looked at and hold."""
+        """Invariants that were checked and hold."""
         return [n for n in INVARIANTS if n not in self.findings.counts and n not in self.findings.skipped]
 
     def to_json(self) -> dict[str, Any]:
-        """The report for programs: each invariant with its state, count and first places."""
+        """Return the report for programs: each invariant with its state, count and first places."""
         findings = self.findings
         invariants: dict[str, dict[str, Any]] = {}
         for name, invariant in INVARIANTS.items():
@@ -109,19 +109,19 @@ def check(
     memory_limit: str | int | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Verify every invariant about a dataset on its files. The same as `ehrtraj check`.
+    """Verify all invariants of a dataset on its files. The same as `ehrtraj check`.
 
-    A dataset of MEDS that ehrtraj did not make is held to the rules of MEDS alone. Files are read piece by piece, and
-    what is counted is kept in a private temporary folder (`TMPDIR`): memory does not grow with the dataset.
+    A MEDS dataset that ehrtraj did not build is checked only against the rules of MEDS. Files are read in batches, and
+    counts are kept in a private temporary folder (`TMPDIR`), so memory does not grow with the dataset.
 
     Args:
-        dataset: its folder.
+        dataset: folder of the dataset.
         max_cpus: maximum number of CPU cores; all usable cores by default, and never more.
         memory_limit: maximum memory of all processes, such as `4GB`, the default; at least `1GB`.
-        progress: receives the number of bytes read and of all bytes; the last steps count as bytes too.
+        progress: receives the number of bytes read and of all bytes; the last steps also count as bytes.
 
     Raises:
-        DatasetError: if there is no dataset there, or one of another format.
+        DatasetError: if it is not a dataset, or has another format.
         SettingsError: if a limit cannot be used.
         OutputError: if the temporary folder is full.
     """
@@ -132,22 +132,22 @@ def check(
         files = _data_files(root)
     with PeakMemory() as memory, tempfile.TemporaryDirectory(prefix="ehrtraj-check-") as spill:
         findings = Findings()
-        ours = _is_ours(root)
-        manifest = (books.read_object(root, names.MANIFEST, findings) if ours else None) or {}
+        from_ehrtraj = _is_from_ehrtraj(root)
+        manifest = (books.read_object(root, names.MANIFEST, findings) if from_ehrtraj else None) or {}
         if manifest:
             check_format(root, manifest)
-        job = _job(root, manifest, findings, Path(spill), ours=ours)
+        job = _job(root, manifest, findings, Path(spill), from_ehrtraj=from_ehrtraj)
         sizes = dict(files) | {file: size for file, size in _others(job) if size > _WORTH_A_TASK}
         advance = _Advance(progress, sum(sizes.values()))
         scanned = _scan_all(job, sorted(files), sizes, limits, advance)
         findings.take(scanned.findings)
         with open_tables(job.spill, sorted(files), limits) as tables:
             advance.step()
-            counts = _check_beside(root, job, manifest, tables, scanned, findings, advance)
+            counts = _check_across_files(root, job, manifest, tables, scanned, findings, advance)
         advance.finish()
     return CheckReport(
         path=root,
-        ours=ours,
+        ours=from_ehrtraj,
         patients=counts,
         events=scanned.events,
         files=len(files),
@@ -159,18 +159,18 @@ def check(
 
 
 def _data_files(root: Path) -> dict[str, int]:
-    """Sizes of all data files by their path in the dataset."""
+    """Return the sizes of all data files by their path in the dataset."""
     if not root.is_dir():
-        raise DatasetError(f"{root}: there is no such folder")
+        raise DatasetError(f"the folder {root} does not exist")
     files = {p.relative_to(root).as_posix(): p.stat().st_size for p in sorted((root / names.DATA).rglob("*.parquet"))}
     if not files:
         versions = [p.name for p in sorted(root.iterdir()) if (p / "data").is_dir()]
-        hint = f"; datasets in it: {', '.join(versions)}" if versions else ""
-        raise DatasetError(f"{root} is no dataset: it has no Parquet file in data/{hint}")
+        hint = f". It contains the datasets {', '.join(versions)}: check one of them" if versions else ""
+        raise DatasetError(f"{root} is not a dataset: it has no Parquet files in data/{hint}")
     return files
 
 
-def _is_ours(root: Path) -> bool:
+def _is_from_ehrtraj(root: Path) -> bool:
     if (root / names.MANIFEST).is_file() or (root / names.LEDGER).is_file():
         return True
     try:
@@ -180,12 +180,12 @@ def _is_ours(root: Path) -> bool:
     return isinstance(about, dict) and about.get("etl_name") == "ehrtraj"
 
 
-def _job(root: Path, manifest: Mapping[str, Any], findings: Findings, spill: Path, *, ours: bool) -> ScanJob:
-    content = books.read_object(root, names.FLAGS, findings) if ours else None
+def _job(root: Path, manifest: Mapping[str, Any], findings: Findings, spill: Path, *, from_ehrtraj: bool) -> ScanJob:
+    content = books.read_object(root, names.FLAGS, findings) if from_ehrtraj else None
     return ScanJob(
         root=root,
-        ours=ours,
-        source=_source(root, findings) if ours else SourceFacts(),
+        from_ehrtraj=from_ehrtraj,
+        source=_source(root, findings) if from_ehrtraj else SourceFacts(),
         clock=manifest.get("settings", {}).get("clock", "event"),
         flags=books.flag_values(content or {}, findings),
         hashed=frozenset(manifest.get("contents", {})),
@@ -194,7 +194,7 @@ def _job(root: Path, manifest: Mapping[str, Any], findings: Findings, spill: Pat
 
 
 def _source(root: Path, findings: Findings) -> SourceFacts:
-    """What a dataset keeps of its source; nothing, and a finding, where that cannot be read."""
+    """Return the facts about the source stored in a dataset. If they cannot be read, add a finding."""
     event_types = books.event_types(books.read_object(root, names.EVENT_TYPES, findings) or {}, findings)
     content = books.read_object(root, names.SOURCE, findings)
     try:
@@ -206,30 +206,30 @@ def _source(root: Path, findings: Findings) -> SourceFacts:
 
 @dataclass
 class _Scanned:
-    """What the data files hold together, beside the tables.
+    """Combined result of reading the data files, without the tables.
 
     Attributes:
-        events: in all files.
-        whole: whether all columns of all files could be counted.
+        events: number of events in all files.
+        complete: whether all columns of all files could be counted.
         hashes: size and SHA-256 of each file.
-        findings: what is wrong in single files.
+        findings: violations in single files.
     """
 
     events: int = 0
-    whole: bool = True
+    complete: bool = True
     hashes: dict[str, tuple[int, str | None]] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
 
-    def add(self, account: FileTally) -> None:
-        """Add a file."""
-        self.events += account.events
-        self.whole = self.whole and account.whole
-        self.hashes[account.file] = account.bytes, account.sha256
-        self.findings.take_in_order(account.findings)
+    def add(self, tally: FileTally) -> None:
+        """Add the tally of a file."""
+        self.events += tally.events
+        self.complete = self.complete and tally.complete
+        self.hashes[tally.file] = tally.bytes, tally.sha256
+        self.findings.take_in_order(tally.findings)
 
 
 class _Advance:
-    """How far the check is, in bytes."""
+    """Progress of the check in bytes."""
 
     def __init__(self, progress: Progress | None, to_read: int) -> None:
         self._progress = progress
@@ -237,7 +237,7 @@ class _Advance:
         self._done, self._total = 0, to_read + STEPS * self._step
 
     def add(self, size: int) -> None:
-        """Count bytes that were read."""
+        """Count bytes read."""
         self._done += size
         if self._progress is not None:
             self._progress(self._done, self._total)
@@ -247,35 +247,35 @@ class _Advance:
         self.add(self._step)
 
     def finish(self) -> None:
-        """Count what was left out because it does not apply."""
+        """Count the remaining steps, which do not apply."""
         self.add(self._total - self._done)
 
 
 def _scan_all(
     job: ScanJob, files: Sequence[str], sizes: Mapping[str, int], limits: ResourceLimits, advance: _Advance
 ) -> _Scanned:
-    """Read all data files, `files`, and the others of `sizes`."""
+    """Read all data files (`files`) and hash the other files of `sizes`."""
     numbers = {file: number for number, file in enumerate(files)}
     workers = limits.workers(_WORKER_BYTES, _BASE_BYTES) if sum(sizes.values()) > _WORTH_PROCESSES else 1
-    # The largest first, so that none is left alone at the end.
+    # Start with the largest, so that no large file remains at the end.
     order = sorted(sizes, key=lambda f: (-sizes[f], f))
     tasks = ((file, (job, file, numbers.get(file))) for file in order)
     scanned = _Scanned()
-    for file, account in stream_tasks(scan, tasks, min(workers, len(order))):
-        scanned.add(account)
+    for file, tally in stream_tasks(scan, tasks, min(workers, len(order))):
+        scanned.add(tally)
         advance.add(sizes[file])
     return scanned
 
 
 def _others(job: ScanJob) -> Iterator[tuple[str, int]]:
-    """Files that hold no events but are in the manifest, with their sizes."""
+    """Yield the files of the manifest that contain no events, with their sizes."""
     for path in job.root.rglob("*"):
         name = path.relative_to(job.root).as_posix()
         if name in job.hashed and not name.startswith(f"{names.DATA}/") and path.is_file():
             yield name, path.stat().st_size
 
 
-def _check_beside(
+def _check_across_files(
     root: Path,
     job: ScanJob,
     manifest: Mapping[str, Any],
@@ -284,28 +284,28 @@ def _check_beside(
     findings: Findings,
     advance: _Advance,
 ) -> int:
-    """Check everything that is not seen in one data file alone.
+    """Run all checks that need more than a single data file.
 
     Returns:
         Number of patients.
     """
     patients.check_pieces(tables, findings)
-    counted = tables.one("SELECT count(*) FROM patients")
+    patient_count = tables.one("SELECT count(*) FROM patients")
     codes = metadata.check_codes(root, tables, findings)
     if codes is None:
-        findings.skip("there is no codes.parquet", "codes_schema", "codes_unique", "codes_covered", "code_counts")
-    if job.ours or (root / names.SPLITS).is_file():
-        patients.check_splits(root, tables, findings, ours=job.ours)
+        findings.skip("codes.parquet is missing", "codes_schema", "codes_unique", "codes_covered", "code_counts")
+    if job.from_ehrtraj or (root / names.SPLITS).is_file():
+        patients.check_splits(root, tables, findings, from_ehrtraj=job.from_ehrtraj)
     else:
-        findings.skip("there is no subject_splits.parquet", "splits_schema", "one_split", "splits_covered")
+        findings.skip("subject_splits.parquet is missing", "splits_schema", "one_split", "splits_covered")
     about = books.read_object(root, names.DATASET_JSON, findings)
     if about is not None:
         books.check_dataset_json(about, findings)
-    if not job.ours:
-        own = [name for name, invariant in INVARIANTS.items() if invariant.scope == "ehrtraj"]
-        findings.skip("the dataset was not made by ehrtraj", *own)
-        return counted
-    if codes is not None and scanned.whole:
+    if not job.from_ehrtraj:
+        not_of_meds = [name for name, invariant in INVARIANTS.items() if invariant.scope == "ehrtraj"]
+        findings.skip("the dataset was not built by ehrtraj", *not_of_meds)
+        return patient_count
+    if codes is not None and scanned.complete:
         standardised = bool(manifest.get("settings", {}).get("standardise"))
         metadata.check_ehrtraj_codes(codes, tables, findings, job.source.ranks, standardised=standardised)
     advance.step()
@@ -315,16 +315,16 @@ def _check_beside(
     advance.step()
     ledger = metadata.read_table(root, names.LEDGER, findings, *LEDGER_SCHEMA.names)
     if ledger is not None:
-        books.check_ledger(ledger, tables if scanned.whole else None, root, findings)
+        books.check_ledger(ledger, tables if scanned.complete else None, root, findings)
     if manifest:
         observed = tables.one("SELECT count(*) FROM seen")
-        books.check_summary(manifest, counted, scanned.events, observed, findings)
+        books.check_summary(manifest, patient_count, scanned.events, observed, findings)
         applied = metadata.read_table(root, names.APPLIED, findings, *books.APPLIED_COLUMNS)
-        if applied is not None and scanned.whole:
+        if applied is not None and scanned.complete:
             books.check_applied(applied, tables, job.flags, findings)
-        if scanned.whole:
+        if scanned.complete:
             books.check_notes(root, tables, job.flags, findings)
         advance.step()
         books.check_hashes(root, manifest.get("contents"), scanned.hashes, findings)
     books.check_private(root, findings)
-    return counted
+    return patient_count

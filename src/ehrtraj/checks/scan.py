@@ -1,4 +1,4 @@
-"""Read one data file from end to end: its findings and its account."""
+"""Read one data file completely, and return its findings and counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ehrtraj.checks.values import check_not_null, check_values, with_valid_texts
 from ehrtraj.format.events import event_schema
 from ehrtraj.format.source import SourceFacts
 
-# Read at a time of each column, so that the size of a row group does not matter.
+# Bytes to read at a time of each column, so that the size of a row group does not matter.
 _BUFFER_BYTES = 1 << 20
 _CORE = ("subject_id", "time", "code")
 _OF_ALL_COLUMNS = (
@@ -33,20 +33,20 @@ _OF_ALL_COLUMNS = (
 
 @dataclass(frozen=True)
 class ScanJob:
-    """What all data files of a dataset have in common.
+    """Settings for reading all data files of a dataset.
 
     Attributes:
-        root: of the dataset.
-        ours: whether it was made by ehrtraj, and keeps more invariants than MEDS asks for.
-        source: what the dataset keeps of its source.
+        root: folder of the dataset.
+        from_ehrtraj: whether ehrtraj built it, so that it has more invariants than those of MEDS.
+        source: facts about the source that are stored in the dataset.
         clock: `event` or `available`.
         flags: value of each flag by name.
-        hashed: files for which there is a SHA-256 to compare with.
-        spill: private folder that receives what is counted.
+        hashed: files with a SHA-256 to compare with.
+        spill: private folder that receives the counts.
     """
 
     root: Path
-    ours: bool
+    from_ehrtraj: bool
     source: SourceFacts
     clock: str
     flags: Mapping[str, int]
@@ -55,93 +55,95 @@ class ScanJob:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, read piece by piece."""
+    """Return the SHA-256 of a file, which is read in chunks."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def scan(job: ScanJob, file: str, number: int | None) -> FileTally:
-    """Look at every event of a data file. What is counted by patient and code goes into `job.spill`.
+    """Check every event of a data file. Counts by patient and code are written to `job.spill`.
 
     Args:
-        job: about the dataset.
-        file: its path in the dataset.
-        number: its place in the order of the data files; None for a file that holds no events and is only hashed.
+        job: settings of the dataset.
+        file: path of the file in the dataset.
+        number: position in the order of the data files; None for a file without events, which is only hashed.
 
     Returns:
-        The file's account, with what is wrong.
+        The file's tally, with its findings.
     """
-    account = FileTally(file)
+    tally = FileTally(file)
     path = job.root / file
     try:
-        account.bytes = path.stat().st_size
+        tally.bytes = path.stat().st_size
         if file in job.hashed:
-            account.sha256 = sha256_of(path)
+            tally.sha256 = sha256_of(path)
         if number is None:
-            return account
+            return tally
         with pq.ParquetFile(path) as plain:
             schema = plain.schema_arrow
-        _check_schema(job, schema, account)
+        _check_schema(job, schema, tally)
         if all(name in schema.names for name in _CORE):
-            _read(job, path, schema, account, number)
+            _read(job, path, schema, tally, number)
     except (pa.ArrowInvalid, OSError) as error:
-        account.findings.one("readable", _first_line(error), file)
-    return account
+        tally.findings.one("readable", _first_line(error), file)
+    return tally
 
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _check_schema(job: ScanJob, schema: pa.Schema, account: FileTally) -> None:
+def _check_schema(job: ScanJob, schema: pa.Schema, tally: FileTally) -> None:
     if (why := refusal(meds.DataSchema, schema)) is not None:
-        account.findings.one("schema", why, account.file)
-    wanted = event_schema(job.clock)
-    if job.ours and schema.remove_metadata() != wanted:
-        account.findings.one("columns", _difference(schema, wanted), account.file)
+        tally.findings.one("schema", why, tally.file)
+    expected = event_schema(job.clock)
+    if job.from_ehrtraj and schema.remove_metadata() != expected:
+        tally.findings.one("columns", _difference(schema, expected), tally.file)
 
 
-def _difference(schema: pa.Schema, wanted: pa.Schema) -> str:
-    if lacking := [n for n in wanted.names if n not in schema.names]:
-        return f"no column {', '.join(lacking)}"
-    if more := [n for n in schema.names if n not in wanted.names]:
-        return f"column {', '.join(more)} is none of an event's"
-    for field in wanted:
+def _difference(schema: pa.Schema, expected: pa.Schema) -> str:
+    if lacking := [n for n in expected.names if n not in schema.names]:
+        return f"lacks the column {', '.join(lacking)}"
+    if more := [n for n in schema.names if n not in expected.names]:
+        return f"column {', '.join(more)} is not a column of events"
+    for field in expected:
         if not schema.field(field.name).equals(field):
-            return f"column {field.name} is {schema.field(field.name)}, not {field}"
-    return "the columns are in another order"
+            return f"column {field.name} is {schema.field(field.name)}, but must be {field}"
+    return "the columns are in the wrong order"
 
 
-def _read(job: ScanJob, path: Path, schema: pa.Schema, account: FileTally, number: int) -> None:
-    wanted = event_schema(job.clock)
-    ours = job.ours and all(n in schema.names and schema.field(n).type == wanted.field(n).type for n in wanted.names)
-    if job.ours and not ours:
-        account.whole = False
-        account.findings.skip("a file has other columns", *_OF_ALL_COLUMNS)
-    columns = wanted.names if ours else list(_CORE)
+def _read(job: ScanJob, path: Path, schema: pa.Schema, tally: FileTally, number: int) -> None:
+    expected = event_schema(job.clock)
+    all_columns = job.from_ehrtraj and all(
+        n in schema.names and schema.field(n).type == expected.field(n).type for n in expected.names
+    )
+    if job.from_ehrtraj and not all_columns:
+        tally.complete = False
+        tally.findings.skip("a file does not have the columns of events", *_OF_ALL_COLUMNS)
+    columns = expected.names if all_columns else list(_CORE)
     known_flags = 0
     for value in job.flags.values():
         known_flags |= value
-    # Closed even where the file ends in an error: what was read until then counts.
+    # Closed even after a read error: the events read until then are counted.
     with (
         contextlib.closing(Counts(job.spill, number)) as counts,
         pq.ParquetFile(path, read_dictionary=text_columns(schema), buffer_size=_BUFFER_BYTES) as file,
     ):
-        for rows in read_rows(file, account.file, columns):
-            rows = with_valid_texts(rows if ours else _as_meds(rows), account.findings)
-            check_not_null(rows, account.findings)
-            check_time_order(rows, account.findings)
-            if ours:
-                check_total_order(rows, account.findings, job.source)
-                check_values(rows, account.findings, known_flags, job.clock)
-            account.events += len(rows) - rows.before
+        for rows in read_rows(file, tally.file, columns):
+            rows = with_valid_texts(rows if all_columns else _as_meds(rows), tally.findings)
+            check_not_null(rows, tally.findings)
+            check_time_order(rows, tally.findings)
+            if all_columns:
+                check_total_order(rows, tally.findings, job.source)
+                check_values(rows, tally.findings, known_flags, job.clock)
+            tally.events += len(rows) - rows.before
             counts.add(rows, dict(job.flags))
-        if ours:
-            _check_once(counts, account)
+        if all_columns:
+            _check_once(counts, tally)
 
 
 def _as_meds(rows: EventBatch) -> EventBatch:
-    """The core columns in MEDS' types, so that what they say can be looked at where a file has others."""
+    """Return the core columns in MEDS' types, so that they can be checked in files with other types."""
     table = rows.table
     kinds = {"subject_id": pa.int64(), "time": pa.timestamp("us"), "code": pa.dictionary(pa.int32(), pa.string())}
     for name, kind in kinds.items():
@@ -151,9 +153,9 @@ def _as_meds(rows: EventBatch) -> EventBatch:
     return EventBatch(rows.file, rows.start, rows.before, table)
 
 
-def _check_once(counts: Counts, account: FileTally) -> None:
-    """Nobody is born or dies twice: as many events as patients."""
+def _check_once(counts: Counts, tally: FileTally) -> None:
+    """Check that nobody is born or dies twice: there are as many events as patients."""
     for code, (events, patients) in counts.once.items():
         if events != patients:
-            words = f"{events:,} events {code} of {patients:,} patients"
-            account.findings.one("births_and_deaths", words, account.file)
+            words = f"{events:,} events with the code {code}, but only {patients:,} patients"
+            tally.findings.one("births_and_deaths", words, tally.file)

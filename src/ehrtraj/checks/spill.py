@@ -1,7 +1,7 @@
-"""What data files hold, kept in temporary files: memory does not grow with patients, codes or files.
+"""Counts of data files in temporary files, so that memory does not grow with the number of patients, codes or files.
 
-Every data file is summed up into a few small tables. Those of all files together are then queried with DuckDB, which
-uses the disk where they do not fit in memory.
+Every data file is summarised in a few small tables. The tables of all files are then queried with DuckDB, which uses
+the disk if they do not fit in memory.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ ENCOUNTERS = "encounters"
 """Admissions and stays with their patients."""
 
 CODES = "codes"
-"""How many events and patients have a code."""
+"""Number of events and patients of each code."""
 
 DETAILS = "details"
 """Units and source tables that occur with a code, for events with and without a number."""
 
 MARKS = "marks"
-"""How many events of a source table have which flags."""
+"""Number of events of each source table and combination of flags."""
 
 SCHEMAS: Mapping[str, pa.Schema] = {
     RUNS: pa.schema(
@@ -48,24 +48,24 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 }
 
 _SUMS: Mapping[str, tuple[str, ...]] = {CODES: ("events", "patients"), MARKS: ("events",), ENCOUNTERS: (), DETAILS: ()}
-"""What is added up where all other columns are the same; tables that are not named are kept row by row."""
+"""Columns that are summed over rows that agree in all other columns. Other tables are kept row by row."""
 
-# Rows of one table in memory; where that many differ, they are written.
+# Maximum number of rows of one table in memory; more distinct rows are written to disk.
 _PENDING_ROWS = 1 << 18
 
 
 class Spill:
-    """Collects and writes the tables of one data file, in a bounded amount of memory."""
+    """Collects and writes the tables of one data file, in a limited amount of memory."""
 
     def __init__(self, folder: Path, number: int, pending_rows: int = _PENDING_ROWS) -> None:
         """Prepare to write.
 
         Args:
-            folder: receives the files.
-            number: of the data file, for the names.
+            folder: folder that receives the files.
+            number: number of the data file, used in file names.
             pending_rows: maximum number of rows of a table in memory.
         """
-        self._folder, self._number, self._most = folder, number, pending_rows
+        self._folder, self._number, self._pending_rows = folder, number, pending_rows
         self._pending: dict[str, list[pa.Table]] = {name: [] for name in SCHEMAS}
         self._rows = dict.fromkeys(SCHEMAS, 0)
         self._writers: dict[str, pq.ParquetWriter] = {}
@@ -74,23 +74,23 @@ class Spill:
         """Add rows to a table.
 
         Args:
-            name: of the table.
-            columns: in the order of its schema, as arrays.
+            name: name of the table.
+            columns: columns in the order of its schema, as arrays.
         """
         schema = SCHEMAS[name]
         arrays = [_as_array(values, field.type) for values, field in zip(columns, schema, strict=True)]
         self._pending[name].append(pa.Table.from_arrays(arrays, schema=schema))
         self._rows[name] += len(arrays[0])
-        if self._rows[name] > self._most:
-            self._unite(name)
-            if self._rows[name] > self._most // 2:
+        if self._rows[name] > self._pending_rows:
+            self._combine(name)
+            if self._rows[name] > self._pending_rows // 2:
                 self._write(name)
 
     def close(self) -> None:
-        """Write what is left, and finish the files."""
+        """Write the remaining rows and close the files."""
         for name in SCHEMAS:
             if self._rows[name]:
-                self._unite(name)
+                self._combine(name)
                 self._write(name)
         try:
             for writer in self._writers.values():
@@ -99,10 +99,12 @@ class Spill:
             raise self._full(error) from None
 
     def _full(self, error: OSError) -> OutputError:
-        why = error.strerror or error
-        return OutputError(f"cannot write temporary files to {self._folder}: {why}. Set TMPDIR to a folder with room")
+        reason = error.strerror or error
+        return OutputError(
+            f"cannot write temporary files to {self._folder}: {reason}. Set TMPDIR to a folder with more space"
+        )
 
-    def _unite(self, name: str) -> None:
+    def _combine(self, name: str) -> None:
         table = pa.concat_tables(self._pending[name])
         if name in _SUMS:
             sums = _SUMS[name]

@@ -1,4 +1,4 @@
-"""All that was counted, and the tables beside the data, in one database that uses the disk where memory ends."""
+"""A database of all counts and metadata tables, which uses the disk if memory is not sufficient."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ehrtraj.dataset.database import Database, open_database
 from ehrtraj.format.arrays import NULL
 from ehrtraj.runtime.limits import ResourceLimits
 
-# Of this process beside the database, measured.
+# Memory of this process without the database, measured.
 _BASE_BYTES = 500_000_000
 _BATCH_ROWS = 1 << 14
 
-# A patient's events in one file: in one piece, unless a rule is broken.
+# A patient's events in one file: contiguous, unless an invariant is violated.
 _HELD = f"""
 SELECT subject_id, file, min(position) AS position, sum(events)::BIGINT AS events, count(*) AS runs,
     coalesce(arg_min(first_time, position) FILTER (first_time <> {NULL}), {NULL}) AS first_time,
     arg_max(last_time, position) AS last_time
 FROM runs GROUP BY subject_id, file
 """
-# A patient counts where it is first.
+# A patient is counted in the first file that contains it.
 _PATIENTS = """
 SELECT h.*, f.name, f.folder
 FROM held h JOIN (SELECT subject_id, min(file) AS file FROM held GROUP BY subject_id) USING (subject_id, file)
@@ -47,19 +47,19 @@ FROM (SELECT DISTINCT * FROM details) GROUP BY code
 
 @contextmanager
 def open_tables(folder: Path, files: Sequence[str], limits: ResourceLimits) -> Iterator[Database]:
-    """Open a database of what all data files hold together.
+    """Open a database with the combined counts of all data files.
 
-    Its tables: `files` (number, name, folder); `runs`, `encounters` and `marks` as in `spill.SCHEMAS`; `held` and
-    `patients`, by file and without; `seen` and `detailed`, by code; `chosen_splits`, empty until filled; and those that
+    Its tables: `files` (number, name, folder); `runs`, `encounters` and `marks` as in `spill.SCHEMAS`; `held`, patients
+    by file, and `patients`; `seen` and `detailed`, by code; `chosen_splits`, initially empty; and the tables that
     `load` adds.
 
     Args:
-        folder: private, with what was counted; receives what does not fit in memory.
+        folder: private folder with the counts; receives data that does not fit in memory.
         files: names of the data files, in the order of their numbers.
-        limits: of this command.
+        limits: limits of this command.
 
     Raises:
-        OutputError: if the disk or the memory does not suffice.
+        OutputError: if the disk or the memory is not sufficient.
     """
     with open_database(folder, limits.memory - _BASE_BYTES, limits.cpus) as tables:
         _create(tables, folder, files)
@@ -67,7 +67,7 @@ def open_tables(folder: Path, files: Sequence[str], limits: ResourceLimits) -> I
 
 
 def first(tables: Database, query: str, order: str, values: Sequence[object] = ()) -> tuple[list[tuple[Any, ...]], int]:
-    """The first rows of a query, as many as findings have places, and how many rows it has."""
+    """Return the first rows of a query, as many as findings keep examples, and its total number of rows."""
     rows = list(tables.rows(f"SELECT * FROM ({query}) ORDER BY {order} LIMIT {EXAMPLES}", values))
     few = len(rows) < EXAMPLES
     return rows, len(rows) if few else tables.one(f"SELECT count(*) FROM ({query})", values)
@@ -100,24 +100,26 @@ def _first_line(error: Exception) -> str:
 def load(
     tables: Database, root: Path, file: str, name: str, columns: Mapping[str, str | None], findings: Findings
 ) -> pa.Table | None:
-    """Read a table beside the data into the database, piece by piece.
+    """Read a metadata table into the database in batches.
 
     Args:
-        tables: receives it, with the column `row`, counted from 0, and those of `columns` that the file has.
-        root: of the dataset.
-        file: its path in the dataset.
-        name: of the table.
-        columns: type of each column, in which other values become null; None for the file's own.
-        findings: receives what is wrong.
+        tables: database that receives the table, with the column `row`, counted from 0, and the existing ones of
+            `columns`.
+        root: folder of the dataset.
+        file: path of the file in the dataset.
+        name: name of the table.
+        columns: type of each column, in which invalid values become null; None for the type in the file.
+        findings: receives the violations.
 
     Returns:
-        A few rows of it, with a null in each column that has one, for the schemas of MEDS; None if it cannot be read.
+        A few rows that contain a null in each column with nulls, for the schemas of MEDS; None if the file cannot be
+        read.
     """
     try:
         with pq.ParquetFile(root / file) as opened:
             return _load(tables, opened, name, columns)
     except FileNotFoundError:
-        findings.one("readable", "is not there", file)
+        findings.one("readable", "does not exist", file)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, duckdb.InvalidInputException) as error:
         findings.one("readable", _first_line(error), file)
     return None
@@ -125,23 +127,23 @@ def load(
 
 def _load(tables: Database, file: pq.ParquetFile, name: str, columns: Mapping[str, str | None]) -> pa.Table:
     schema = file.schema_arrow
-    there = [column for column in columns if column in schema.names]
-    chosen = ", ".join(f"TRY_CAST({c} AS {kind}) AS {c}" if (kind := columns[c]) else c for c in there)
+    present = [column for column in columns if column in schema.names]
+    chosen = ", ".join(f"TRY_CAST({c} AS {kind}) AS {c}" if (kind := columns[c]) else c for c in present)
     chosen = ", ".join(['"row"', *([chosen] if chosen else [])])
     tables.execute(f"DROP TABLE IF EXISTS {name}")
-    witness = schema.empty_table()
-    tables.insert(f"CREATE TABLE {name} AS SELECT {chosen} FROM piece", _plain(witness, there, 0))
+    sample = schema.empty_table()
+    tables.insert(f"CREATE TABLE {name} AS SELECT {chosen} FROM piece", _plain(sample, present, 0))
     at = 0
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
         piece = pa.Table.from_batches([batch], schema)
-        tables.insert(f"INSERT INTO {name} SELECT {chosen} FROM piece", _plain(piece, there, at))
-        witness = _with_nulls_of(witness, piece)
+        tables.insert(f"INSERT INTO {name} SELECT {chosen} FROM piece", _plain(piece, present, at))
+        sample = _with_nulls_of(sample, piece)
         at += piece.num_rows
-    return witness
+    return sample
 
 
 def _plain(table: pa.Table, columns: Sequence[str], at: int) -> pa.Table:
-    """The columns with numbers of the rows, in types that are the same for all pieces: times as integers."""
+    """Return the columns with row numbers, in types that are the same for all batches: times as integers."""
     plain = {"row": pa.array(range(at, at + table.num_rows), pa.int64())}
     for name in columns:
         column = table[name]
@@ -153,10 +155,10 @@ def _plain(table: pa.Table, columns: Sequence[str], at: int) -> pa.Table:
     return pa.table(plain)
 
 
-def _with_nulls_of(witness: pa.Table, piece: pa.Table) -> pa.Table:
-    """Add a row of a piece for each column that is null there and not yet in the witness."""
+def _with_nulls_of(sample: pa.Table, piece: pa.Table) -> pa.Table:
+    """Add a row of a batch for each column that has a null there but not yet in the sample."""
     for name in piece.column_names:
-        if piece[name].null_count and not witness[name].null_count:
+        if piece[name].null_count and not sample[name].null_count:
             row = pc.index(piece[name].is_null(), pa.scalar(value=True)).as_py()
-            witness = pa.concat_tables([witness, piece.slice(row, 1)])
-    return witness
+            sample = pa.concat_tables([sample, piece.slice(row, 1)])
+    return sample

@@ -1,4 +1,4 @@
-"""What one data file holds, counted while it is read: put together, this shows what only all files can show."""
+"""Counts of one data file, made while it is read. Combined, they allow checks across all files."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from ehrtraj.checks.spill import Spill
 from ehrtraj.format.arrays import NULL, Int64s
 
 ENCOUNTERS = {"hadm_id": "hadm_unknown", "stay_id": "stay_unknown"}
-"""Columns of admissions and stays, and the flag of events whose value need not be one of the patient's."""
+"""Columns of admissions and stays, and the flag of events whose value may belong to another patient."""
 
 ONCE = (meds.birth_code, meds.death_code)
-"""Codes that a patient has once at most."""
+"""Codes that a patient has at most once."""
 
 
 @dataclass
 class FileTally:
-    """What a data file holds, but for what is counted by patient and code.
+    """Summary of a data file, without the counts by patient and code.
 
     Attributes:
-        file: its path in the dataset.
-        events: rows.
-        whole: whether all columns could be counted.
-        bytes: size of the file.
-        sha256: of the file, where the manifest has one to compare with.
-        findings: what is wrong.
+        file: path of the file in the dataset.
+        events: number of rows.
+        complete: whether all columns could be counted.
+        bytes: size of the file in bytes.
+        sha256: SHA-256 of the file, if the manifest has one to compare with.
+        findings: violations.
     """
 
     file: str
     events: int = 0
-    whole: bool = True
+    complete: bool = True
     bytes: int = 0
     sha256: str | None = None
     findings: Findings = field(default_factory=Findings)
@@ -58,15 +58,15 @@ class Counts:
     """Counts a data file's events by patient, code, encounter and flags, and writes the result.
 
     Attributes:
-        once: events, and patients who have them, of the codes of `ONCE`.
+        once: number of events and of patients with such events, for the codes of `ONCE`.
     """
 
     def __init__(self, folder: Path, number: int) -> None:
-        """Begin a data file.
+        """Start counting a data file.
 
         Args:
-            folder: receives the counts.
-            number: of the data file.
+            folder: folder that receives the counts.
+            number: number of the data file.
         """
         self.once: dict[str, tuple[int, int]] = dict.fromkeys(ONCE, (0, 0))
         self._number = number
@@ -75,10 +75,10 @@ class Counts:
         self._codes_of_last: set[str] = set()
 
     def add(self, rows: EventBatch, flag_values: dict[str, int]) -> None:
-        """Count some rows.
+        """Count a batch of rows.
 
         Args:
-            rows: the next ones.
+            rows: the next rows.
             flag_values: value of each flag by name.
         """
         subject = rows.ints("subject_id")[rows.before :]
@@ -93,7 +93,7 @@ class Counts:
             self._keep_encounters(rows, kind, name, flag_values.get(unknown, 0) if unknown else 0)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining counts."""
         if self._open is not None:
             self._add_runs(*(np.array([value], np.int64) for value in vars(self._open).values()))
         self._spill.close()
@@ -114,7 +114,7 @@ class Counts:
                     columns[3][0] = last.first_time
             else:
                 self._add_runs(*(np.array([value], np.int64) for value in vars(last).values()))
-        # The last one may go on in the next rows.
+        # The last run may continue in the next rows.
         self._open = _Run(*(int(column[-1]) for column in columns))
         if len(begins) > 1:
             self._add_runs(*(column[:-1] for column in columns))
@@ -132,12 +132,12 @@ class Counts:
         events = np.bincount(code[code >= 0], minlength=len(texts.values))
         patients = np.bincount(what, minlength=len(texts.values))
         firsts = what[who == 0]
-        goes_on = self._open is not None and self._open.subject == subject[0]
-        if goes_on:
-            # Counted before, with the patient's earlier rows.
+        continues = self._open is not None and self._open.subject == subject[0]
+        if continues:
+            # These codes were counted with the patient's earlier rows.
             names = texts.values.take(pa.array(firsts)).to_pylist()
             patients[firsts[[name in self._codes_of_last for name in names]]] -= 1
-        if len(begins) > 1 or not goes_on:
+        if len(begins) > 1 or not continues:
             self._codes_of_last = set()
         self._codes_of_last.update(texts.values.take(pa.array(what[who == len(begins) - 1])).to_pylist())
         used = np.flatnonzero(events)
@@ -182,11 +182,11 @@ class Counts:
         pairs = np.stack([encounter[chosen], subject[chosen]], axis=1)
         if not len(pairs):
             return
-        # Rows lie in runs of the same pair: few are left to compare.
+        # Equal pairs are consecutive, so few remain to compare.
         pairs = pairs[np.concatenate([[True], (pairs[1:] != pairs[:-1]).any(axis=1)])]
         self._spill.add(spill.ENCOUNTERS, [np.full(len(pairs), kind, np.int8), pairs[:, 0], pairs[:, 1]])
 
 
 def _or_null(positions: Int64s) -> pa.Array:
-    """Positions to take, null where they are negative."""
+    """Return positions as an array, with null for negative ones."""
     return pa.array(positions, mask=positions < 0)

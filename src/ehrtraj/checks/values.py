@@ -1,4 +1,4 @@
-"""Whether each event is sound by itself: numbers, times, flags, raw values, attributes."""
+"""Check single events: numbers, times, flags, raw values, attributes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ehrtraj.format.events import PRECISIONS
 
 
 def check_not_null(rows: EventBatch, findings: Findings) -> None:
-    """subject_id and code have a value."""
+    """Check that subject_id and code are not null."""
     for name in ("subject_id", "code"):
         at = rows.new(rows.null(name))
         findings.add("not_null", rows.places(at, f"{name} is null"), len(at))
 
 
 def check_values(rows: EventBatch, findings: Findings, known_flags: int, clock: str) -> None:
-    """Every invariant about single events.
+    """Check all invariants of single events.
 
     Args:
-        rows: with all columns of an event.
-        findings: receives what is wrong.
-        known_flags: all bits of flags.json.
+        rows: events with all columns.
+        findings: receives the violations.
+        known_flags: all bits in flags.json.
         clock: `event` or `available`.
     """
     _check_numbers(rows, findings)
@@ -39,21 +39,21 @@ def check_values(rows: EventBatch, findings: Findings, known_flags: int, clock: 
 
 
 def with_valid_texts(rows: EventBatch, findings: Findings) -> EventBatch:
-    """The rows with texts that are UTF-8: what is not is a finding, and replaced for all that looks at them next."""
+    """Return the rows with valid UTF-8 texts. Invalid texts are reported and replaced for the following checks."""
     try:
         rows.table.validate(full=True)
     except pa.ArrowInvalid as error:
-        findings.one("text", f"from row {rows.start:,} on: {error}", rows.file)
+        findings.one("text", f"at or after row {rows.start:,}: {error}", rows.file)
     else:
         return rows
     table = rows.table
     for at, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
-            table = table.set_column(at, field, pa.chunked_array(map(_replaced, table[at].chunks), field.type))
+            table = table.set_column(at, field, pa.chunked_array(map(_with_valid, table[at].chunks), field.type))
     return EventBatch(rows.file, rows.start, rows.before, table)
 
 
-def _replaced(column: pa.DictionaryArray) -> pa.DictionaryArray:
+def _with_valid(column: pa.DictionaryArray) -> pa.DictionaryArray:
     texts = [None if text is None else text.decode(errors="replace") for text in _bytes(column.dictionary)]
     return pa.DictionaryArray.from_arrays(column.indices, pa.array(texts, column.dictionary.type))
 
@@ -74,11 +74,11 @@ def _check_times(rows: EventBatch, findings: Findings, clock: str) -> None:
     unknown = rows.new((time != NULL) & (available == NULL))
     findings.add("available_time", rows.places(unknown, "available_time is null"), len(unknown))
     early = rows.new((available != NULL) & (available < happened))
-    words = "{available_time} is before the event"
+    words = "available_time {available_time} is before the event"
     findings.add("available_time", rows.places(early, words, "available_time"), len(early))
     if clock == "available":
         other = rows.new((time != NULL) & (available != NULL) & (time != available))
-        words = "time is {time}, available_time {available_time}: with this clock they are the same"
+        words = "time is {time}, but available_time is {available_time}: with this clock, they must be equal"
         findings.add("available_time", rows.places(other, words, "time", "available_time"), len(other))
     precision = rows.texts("time_precision")
     known = np.array([*(value in PRECISIONS for value in precision.values.to_pylist()), False])
@@ -89,20 +89,20 @@ def _check_times(rows: EventBatch, findings: Findings, clock: str) -> None:
 def _check_flags(rows: EventBatch, findings: Findings, known_flags: int) -> None:
     flags = rows.ints("flags")
     at = rows.new((flags == NULL) | (flags & ~np.int64(known_flags) != 0))
-    findings.add("flags", rows.places(at, "flags is {flags}: a bit has no name", "flags"), len(at))
+    findings.add("flags", rows.places(at, "flags is {flags}, which contains a bit without a name", "flags"), len(at))
 
 
 def _check_raw(rows: EventBatch, findings: Findings) -> None:
     raw = rows.texts("raw_value")
-    there = raw.positions >= 0
-    unexplained = rows.new(there & (rows.ints("flags") == 0))
-    words = "raw_value is {raw_value}, but no flag says what was changed"
+    present = raw.positions >= 0
+    unexplained = rows.new(present & (rows.ints("flags") == 0))
+    words = "raw_value is {raw_value}, but no flag explains the change"
     findings.add("raw_value", rows.places(unexplained, words, "raw_value"), len(unexplained))
     written = np.append(_as_numbers(raw.values), np.nan)[raw.positions]
-    same = rows.new(there & (written.astype(np.float32) == rows.numbers().astype(np.float32)))
-    findings.add("raw_value", rows.places(same, "raw_value {raw_value} is numeric_value", "raw_value"), len(same))
+    same = rows.new(present & (written.astype(np.float32) == rows.numbers().astype(np.float32)))
+    findings.add("raw_value", rows.places(same, "raw_value {raw_value} equals numeric_value", "raw_value"), len(same))
     at = rows.new(pc.fill_null(pc.equal(*_plain(rows, "raw_unit", "unit")), fill_value=False).to_numpy())
-    findings.add("raw_value", rows.places(at, "raw_unit {raw_unit} is the unit", "raw_unit"), len(at))
+    findings.add("raw_value", rows.places(at, "raw_unit {raw_unit} equals unit", "raw_unit"), len(at))
 
 
 def _plain(rows: EventBatch, *columns: str) -> list[pa.ChunkedArray]:
@@ -110,7 +110,7 @@ def _plain(rows: EventBatch, *columns: str) -> list[pa.ChunkedArray]:
 
 
 def _as_numbers(texts: pa.Array) -> npt.NDArray[np.float64]:
-    """The numbers that texts are, NaN for other texts."""
+    """Return texts as numbers, NaN for texts that are not numbers."""
 
     def number(text: str) -> float:
         try:
@@ -129,7 +129,9 @@ def _check_attributes(rows: EventBatch, findings: Findings) -> None:
     for position, text in zip(used.tolist(), texts.values.take(pa.array(used)).to_pylist(), strict=True):
         broken[position] = not _is_object(text)
     at = rows.new(broken[texts.positions])
-    findings.add("attributes", rows.places(at, "attributes is no JSON object: {attributes:.60}", "attributes"), len(at))
+    findings.add(
+        "attributes", rows.places(at, "attributes is not a JSON object: {attributes:.60}", "attributes"), len(at)
+    )
 
 
 def _is_object(text: str) -> bool:

@@ -1,1 +1,1 @@
-"""Diff: what two datasets do not have in common."""
+"""Diff: the differences between two datasets."""

@@ -17,7 +17,7 @@ from ehrtraj.dataset.reading import read_events
 from ehrtraj.runtime.session import open_session
 
 EXAMPLES = 10
-# Of the database of one piece.
+# Memory of the database of one chunk in bytes.
 _DATABASE_BYTES = 300_000_000
 _ABOUT = ("subject_id", "time", "code", "source_table", "source_key")
 
@@ -42,17 +42,17 @@ class Example:
 
 @dataclass
 class EventsDiff:
-    """What differs between the events of the same patients.
+    """Differences between the events of the same patients.
 
     Attributes:
-        compared: events of A that were looked at.
-        only_a: events that A alone has, by source table.
-        only_b: events that B alone has, by source table.
-        changed: events of which only some columns differ, by source table.
-        columns: in how many changed events a column differs, by source table and column.
-        patients: patients with any of these.
-        reordered: patients who have the same events in another order.
-        examples: the first few.
+        compared: number of events of A that were compared.
+        only_a: number of events that only A has, by source table.
+        only_b: number of events that only B has, by source table.
+        changed: number of events that differ only in some columns, by source table.
+        columns: number of changed events in which a column differs, by source table and column.
+        patients: number of patients with any of these differences.
+        reordered: number of patients with the same events in another order.
+        examples: the first differences.
     """
 
     compared: int = 0
@@ -66,11 +66,11 @@ class EventsDiff:
 
     @property
     def same(self) -> bool:
-        """Whether nothing differs."""
+        """Whether there are no differences."""
         return not (self.patients or self.reordered)
 
     def add(self, other: EventsDiff) -> None:
-        """Add what differs between the events of other patients."""
+        """Add the differences between the events of other patients."""
         self.compared += other.compared
         self.only_a += other.only_a
         self.only_b += other.only_b
@@ -85,10 +85,10 @@ def diff_spans(spans_a: Sequence[Span], spans_b: Sequence[Span], columns: Sequen
     """Compare the events of some patients.
 
     Args:
-        spans_a: where they are in A, in the order of subject_id.
-        spans_b: where they are in B, in the same order.
-        columns: to compare: those that both datasets have.
-        folder: private, of this piece alone; receives what does not fit in memory.
+        spans_a: their locations in A, in the order of subject_id.
+        spans_b: their locations in B, in the same order.
+        columns: columns to compare, which both datasets have.
+        folder: private folder of this chunk for data that does not fit in memory.
 
     Raises:
         DatasetError: if a file cannot be read.
@@ -100,12 +100,12 @@ def diff_spans(spans_a: Sequence[Span], spans_b: Sequence[Span], columns: Sequen
 
 
 def diff_events(a: pl.DataFrame, b: pl.DataFrame, folder: Path | None = None) -> EventsDiff:
-    """Compare the events of some patients, which have the same columns, by subject_id in the same order.
+    """Compare the events of some patients, with the same columns and in the same order of subject_id.
 
     Args:
         a: events of one dataset.
         b: events of the other.
-        folder: receives what does not fit in memory; without one, all has to.
+        folder: folder for data that does not fit in memory; without one, everything must fit.
     """
     found = EventsDiff(compared=a.height)
     unequal = _unequal_patients(a, b)
@@ -125,23 +125,23 @@ def diff_events(a: pl.DataFrame, b: pl.DataFrame, folder: Path | None = None) ->
         for name, counts in (("a", found.only_a), ("b", found.only_b)):
             rest = connection.sql(f"SELECT source_table, count(*) FROM rest_{name} GROUP BY 1").fetchall()
             counts.update(dict(rest))
-            found.examples += _lone(connection, name)
+            found.examples += _unpaired(connection, name)
     found.examples = found.examples[:EXAMPLES]
     return found
 
 
 def _unequal_patients(a: pl.DataFrame, b: pl.DataFrame) -> list[int]:
-    there = b.partition_by("subject_id", as_dict=True, maintain_order=True)
-    parts = a.partition_by("subject_id", as_dict=True, maintain_order=True)
-    unequal = [who for who, events in parts.items() if who not in there or not events.equals(there[who])]
-    return [int(who[0]) for who in (*unequal, *(who for who in there if who not in parts))]
+    parts_b = b.partition_by("subject_id", as_dict=True, maintain_order=True)
+    parts_a = a.partition_by("subject_id", as_dict=True, maintain_order=True)
+    unequal = [who for who, events in parts_a.items() if who not in parts_b or not events.equals(parts_b[who])]
+    return [int(who[0]) for who in (*unequal, *(who for who in parts_b if who not in parts_a))]
 
 
 def _count_changed(connection: duckdb.DuckDBPyConnection, columns: Sequence[str], found: EventsDiff) -> None:
-    """Pair events that are in one dataset alone with those of the other, and take the pairs away.
+    """Pair events that are in only one dataset with those in only the other, count the pairs, and remove them.
 
-    Two are one changed event where they come from the same row: by the row's own key, or by time where its table has
-    none. A row can become several events, of different event types.
+    Two events are one changed event if they come from the same row, identified by its key, or by time if its table has
+    no key. A row can become several events of different event types.
     """
     place = "subject_id, source_table, split_part(code, '//', 1)"
     for keyed, key in (("source_key IS NOT NULL", f"{place}, source_key"), ("source_key IS NULL", f"{place}, time")):
@@ -179,7 +179,7 @@ def _pairs(connection: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> Ite
         yield Example("changed", about, {c: (x, y) for c, (x, y) in values.items() if x != y})
 
 
-def _lone(connection: duckdb.DuckDBPyConnection, name: str) -> Iterator[Example]:
+def _unpaired(connection: duckdb.DuckDBPyConnection, name: str) -> Iterator[Example]:
     rows = connection.sql(f"SELECT {', '.join(_ABOUT)} FROM rest_{name} ORDER BY ALL LIMIT {EXAMPLES}").pl()
     for row in rows.iter_rows(named=True):
         yield Example(f"only_{name}", row)

@@ -1,4 +1,4 @@
-"""One comparison of two datasets, from their folders to the report."""
+"""Compare two datasets and return the report."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ehrtraj.format.names import DATA, SUBJECTS
 from ehrtraj.runtime.limits import ResourceLimits, find_limits
 from ehrtraj.runtime.processes import stream_tasks
 
-# Events of either dataset that are compared at once, unless a patient has more. It does not depend on the limits,
-# since the first examples of each piece are shown.
+# Events of each dataset that are compared at a time, unless a patient has more. It does not depend on the limits,
+# because the first examples of each chunk are shown.
 CHUNK_EVENTS = 1 << 18
-# Starting a process costs half a second; so many events are compared in that time.
+# Starting a process takes half a second; this number of events is compared in that time.
 _WORTH_PROCESSES = 2_000_000
 
-# Most bytes of a worker process and of this one beside it, of which the database has a part.
+# Maximum memory of a worker process and of this process in bytes; the latter includes the database.
 _WORKER_BYTES = 700_000_000
 _BASE_BYTES = 500_000_000
 _DATABASE_BYTES = 250_000_000
@@ -38,29 +38,29 @@ _BUILT_BY = ("ehrtraj", "recipes", "rules")
 _DESCRIBES = ("description", "parent_codes", "unit")
 
 Progress = Callable[[int, int], None]
-"""Is told of events compared and of all events of A."""
+"""A function that receives the number of events compared and of all events of A."""
 
 Work = tuple[list[Span], list[Span]]
 
 
 @dataclass(frozen=True)
 class DiffReport:
-    """What differs between two datasets.
+    """Differences between two datasets.
 
     Attributes:
         a: one dataset.
         b: the other.
-        settings: what they were built from or with that differs, as texts of A and B; says why, and is no difference.
-        columns_a: columns of events that A alone has.
-        columns_b: columns of events that B alone has.
-        patients_a: patients that A alone has.
-        patients_b: patients that B alone has.
-        moved: patients of both who are in another split.
-        codes: codes that differ: `code`, `n_events` in A and B (null where it is not there), and
+        settings: differing inputs and settings of the builds, as texts of A and B; they explain differences.
+        columns_a: columns of events that only A has.
+        columns_b: columns of events that only B has.
+        patients_a: patients that only A has.
+        patients_b: patients that only B has.
+        moved: patients of both who are in different splits.
+        codes: codes that differ: `code`, `n_events` in A and B (null if the code is missing), and
             `described_otherwise`.
-        events: what differs between the events of the patients of both.
-        seconds: wall time.
-        notes: which limits are not as asked for, and why.
+        events: differences between the events of the patients of both.
+        seconds: wall time in seconds.
+        notes: limits that differ from the requested ones, and why.
     """
 
     a: Path
@@ -78,12 +78,12 @@ class DiffReport:
 
     @property
     def same(self) -> bool:
-        """Whether both hold the same patients, splits, codes and events."""
-        lone = (self.columns_a, self.columns_b, self.patients_a, self.patients_b, self.moved)
-        return not any(lone) and not self.codes.height and self.events.same
+        """Whether both contain the same patients, splits, codes and events."""
+        only_in_one = (self.columns_a, self.columns_b, self.patients_a, self.patients_b, self.moved)
+        return not any(only_in_one) and not self.codes.height and self.events.same
 
     def to_json(self) -> dict[str, Any]:
-        """The report for programs."""
+        """Return the report for programs."""
         events = self.events
         columns: dict[str, dict[str, int]] = {}
         for (table, column), count in events.columns.items():
@@ -114,8 +114,8 @@ class _Side:
     """One of the two datasets.
 
     Attributes:
-        layout: its files.
-        chosen: rows of its subjects.parquet, where it was opened before and perhaps filtered; None for all.
+        layout: files of the dataset.
+        chosen: rows of its subjects.parquet, if it is an open and possibly filtered dataset; None for all.
     """
 
     layout: DatasetLayout
@@ -123,13 +123,13 @@ class _Side:
 
     @classmethod
     def of(cls, dataset: str | Path | Dataset) -> _Side:
-        """Find a dataset, without reading its list of patients."""
+        """Find a dataset without reading its list of patients."""
         if isinstance(dataset, Dataset):
             return cls(dataset.layout, dataset.subjects)
         return cls(find_layout(dataset), None)
 
     def columns(self) -> list[str]:
-        """Columns of its events."""
+        """Return the columns of its events."""
         path = self.layout.root / min(name for name in self.layout.manifest["contents"] if name.startswith(f"{DATA}/"))
         try:
             return pl.scan_parquet(path, glob=False).collect_schema().names()
@@ -147,18 +147,18 @@ def diff(
 ) -> DiffReport:
     """Compare two datasets: patients, splits, codes and events. The same as `ehrtraj diff`.
 
-    Read piece by piece; how the datasets are divided into shards does not matter. What does not fit in memory is in a
-    private temporary folder (`TMPDIR`) meanwhile.
+    The datasets are read in chunks; their shards do not matter. Data that does not fit in memory is temporarily stored
+    in a private folder (`TMPDIR`).
 
     Args:
-        a: folder of a dataset, or one that is open.
-        b: the other.
+        a: folder of a dataset, or an open dataset.
+        b: the other dataset.
         max_cpus: maximum number of CPU cores; all usable cores by default, and never more.
         memory_limit: maximum memory of all processes, such as `4GB`, the default; at least `1GB`.
         progress: receives the number of events compared and of all events.
 
     Raises:
-        DatasetError: if one of them is no dataset, not whole, or damaged.
+        DatasetError: if one of them is not a dataset, is incomplete, or damaged.
         SettingsError: if a limit cannot be used.
         OutputError: if the temporary folder is full.
     """
@@ -190,7 +190,7 @@ def diff(
 
 
 def _load_subjects(database: Database, name: str, side: _Side) -> None:
-    """Make a table of where each patient's events are."""
+    """Create a table with the location of each patient's events."""
     path = side.layout.root / SUBJECTS
     columns = ["subject_id", *_PLACE]
     select = f"SELECT {', '.join(columns)} FROM piece"
@@ -211,16 +211,16 @@ def _patients(database: Database, source: str) -> tuple[int, ...]:
 
 
 def _settings(one: DatasetLayout, other: DatasetLayout) -> dict[str, tuple[str, str]]:
-    """What decided the datasets that is not the same."""
+    """Return the inputs and settings of the builds that differ."""
 
-    def said(layout: DatasetLayout) -> dict[str, str]:
+    def inputs_of(layout: DatasetLayout) -> dict[str, str]:
         manifest = layout.manifest
         fingerprint = manifest.get("fingerprint", {})
         about = {"release": manifest.get("release", {}).get("version")}
         about |= {name: fingerprint.get(name) for name in _BUILT_BY} | fingerprint.get("settings", {})
         return {name: str(value) for name, value in about.items()}
 
-    a, b = said(one), said(other)
+    a, b = inputs_of(one), inputs_of(other)
     return {n: (a.get(n, ""), b.get(n, "")) for n in {**a, **b} if a.get(n) != b.get(n)}
 
 
@@ -228,13 +228,13 @@ def _codes(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:
     columns = ["code", "n_events", *(c for c in _DESCRIBES if c in a.columns and c in b.columns)]
     both = a.select(columns).join(b.select(columns), on="code", how="full", coalesce=True, suffix="_b")
     described = pl.any_horizontal(pl.lit(value=False), *(pl.col(c).ne_missing(pl.col(f"{c}_b")) for c in columns[2:]))
-    there = pl.col("n_events").is_not_null() & pl.col("n_events_b").is_not_null()
+    in_both = pl.col("n_events").is_not_null() & pl.col("n_events_b").is_not_null()
     return (
         both.select(
             "code",
             n_events_a="n_events",
             n_events_b="n_events_b",
-            described_otherwise=described & there,
+            described_otherwise=described & in_both,
         )
         .filter(pl.col("n_events_a").ne_missing(pl.col("n_events_b")) | pl.col("described_otherwise"))
         .sort("code")
@@ -251,25 +251,25 @@ def _events(
 ) -> EventsDiff:
     total, done = database.one("SELECT sum(a.n_events) FROM a JOIN b USING (subject_id)"), 0
     workers = limits.workers(_WORKER_BYTES, _BASE_BYTES) if total > _WORTH_PROCESSES else 1
-    works = enumerate(_works(database, *layouts))
-    tasks = ((number, (*work, columns, folder / str(number))) for number, work in works)
+    chunks = enumerate(_chunks_of_work(database, *layouts))
+    tasks = ((number, (*work, columns, folder / str(number))) for number, work in chunks)
     found = EventsDiff()
-    # Found in whatever order, added up in that of the files, so that the examples are the same each time.
+    # Results arrive in any order but are added in the order of the files, so that the examples are reproducible.
     waiting: dict[int, EventsDiff] = {}
-    following = 0
+    next_number = 0
     for number, part in stream_tasks(diff_spans, tasks, workers):
         waiting[number] = part
-        while following in waiting:
-            found.add(waiting.pop(following))
-            following += 1
+        while next_number in waiting:
+            found.add(waiting.pop(next_number))
+            next_number += 1
         done += part.compared
         if progress is not None:
             progress(done, total)
     return found
 
 
-def _works(database: Database, one: DatasetLayout, other: DatasetLayout) -> Iterator[Work]:
-    """Patients of both, in the order of A's files, a few hundred thousand events at a time."""
+def _chunks_of_work(database: Database, one: DatasetLayout, other: DatasetLayout) -> Iterator[Work]:
+    """Yield the patients of both in the order of A's files, a few hundred thousand events at a time."""
     places = ", ".join(f"{side}.{name}" for side in ("a", "b") for name in _PLACE)
     a: list[Span] = []
     b: list[Span] = []
@@ -287,7 +287,7 @@ def _works(database: Database, one: DatasetLayout, other: DatasetLayout) -> Iter
 
 
 def _extend(spans: list[Span], layout: DatasetLayout, split: str, shard: str, position: int, count: int) -> None:
-    """Add a patient's events, to the span before where they follow it in the same file."""
+    """Add a patient's events, to the last span if they follow it in the same file."""
     if spans:
         file, start, length = spans[-1]
         if (file.split, file.shard, start + length) == (split, shard, position):
