@@ -1,4 +1,4 @@
-"""What tests share: the hand-made release and its dataset, the demo, and a way to look up events."""
+"""Shared fixtures: the hand-made release and its dataset, the demo, and a way to look up events."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SETTINGS = [field.name.upper() for field in fields(Settings)]
 
 Event = dict[str, Any]
 
-# Files that take a minute or more, the slowest first. A file stays in one process, so one of them that began last would
-# leave the other processors idle.
+# Files that take a minute or more, the slowest first. Each file runs in one process, so if one of them started last,
+# the other CPU cores would be idle.
 SLOW_FILES = ("test_interrupted.py", "test_faults.py", "test_fuzz.py", "test_consumers.py", "test_download_killed.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow files."""
+    """Run the slow files first."""
     places = {name: place for place, name in enumerate(SLOW_FILES)}
     items.sort(key=lambda item: places.get(item.path.name, len(SLOW_FILES)))
 
@@ -47,9 +47,9 @@ def _load(path: Path) -> ModuleType:
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment() -> Iterator[None]:
-    """No setting of the shell that runs the tests reaches a build.
+    """Remove settings in the environment of the shell, so that they do not affect builds.
 
-    Numbers and units are those of the source unless a test says `standardise=True`: most are about the recipes alone.
+    Numbers and units stay as in the source unless a test sets `standardise=True`: most tests are about recipes only.
     """
     with pytest.MonkeyPatch.context() as patch:
         for name in SETTINGS:
@@ -61,7 +61,7 @@ def clean_environment() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def same_signals() -> Iterator[None]:
-    """The command line, run in this process, handles Ctrl-C for good: no later test may end by that."""
+    """Restore the signal handlers, since the command line installs handlers that would affect later tests."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -76,7 +76,7 @@ def handmade() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def generated_pages() -> ModuleType:
-    """The module `generated_pages.py`: what the generated pages of the documentation should be."""
+    """The module `generated_pages.py`, which generates pages of the documentation."""
     return _load(ROOT / "tests" / "generated_pages.py")
 
 
@@ -94,7 +94,7 @@ def recipe_mutations() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def loopback() -> ModuleType:
-    """The module `loopback_server.py`: a server that behaves as PhysioNet's, with faults on demand."""
+    """The module `loopback_server.py`: a server that behaves like PhysioNet's, with faults on demand."""
     return _load(ROOT / "tests" / "download" / "loopback_server.py")
 
 
@@ -118,7 +118,7 @@ def mutations() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def release(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The hand-made release on disk, as .csv.gz. Not to be changed."""
+    """The hand-made release on disk, as .csv.gz. Tests must not change it."""
     folder = tmp_path_factory.mktemp("release") / "mimiciv" / "3.1"
     handmade.write_release(folder)
     return folder
@@ -138,19 +138,19 @@ def demo() -> Path:
 
 
 def read_all_events(dataset: Path) -> pa.Table:
-    """The events of all files, in their order, files in the order of split and shard."""
+    """Return the events of all files in order, with the files in the order of split and shard."""
     files = sorted((dataset / "data").rglob("*.parquet"))
     return pa.concat_tables([pq.read_table(f) for f in files])
 
 
 @pytest.fixture(scope="session")
 def read_events() -> Callable[[Path], pa.Table]:
-    """Function that reads all events of a dataset as one table, in order."""
+    """Return a function that reads all events of a dataset as one table, in order."""
     return read_all_events
 
 
 class Trajectories:
-    """The events of a dataset, to be looked up. `attributes` is parsed, `flags` is a set of names."""
+    """Lookup of a dataset's events. `attributes` is parsed, `flags` is a set of names."""
 
     def __init__(self, dataset: Path) -> None:
         self.dataset = dataset
@@ -162,18 +162,18 @@ class Trajectories:
             event["attributes"] = _object(event["attributes"])
 
     def of(self, subject: int, code: str | None = None, **equal: object) -> list[Event]:
-        """A patient's events in order, of one code (ending in `//`: of all that begin so), as described."""
+        """Return a patient's events in order, filtered by values and by code (a code that ends in `//` is a prefix)."""
         return [e for e in self.events if e["subject_id"] == subject and _matches(e, code, equal)]
 
     def one(self, subject: int, code: str, **equal: object) -> Event:
-        """The only such event."""
+        """Return the only matching event."""
         found = self.of(subject, code, **equal)
         assert len(found) == 1, f"{len(found)} events {code} {equal} of {subject}: {found}"
         return found[0]
 
 
 def _object(text: str | None) -> Any:
-    """The JSON object of an event's attributes; what is none stays text, for a test to say so."""
+    """Return the JSON object of an event's attributes; invalid JSON stays text, so that a test can report it."""
     try:
         return {} if text is None else json.loads(text)
     except json.JSONDecodeError:
@@ -187,19 +187,19 @@ def _matches(event: Event, code: str | None, equal: dict[str, object]) -> bool:
 
 @pytest.fixture(scope="session")
 def trajectories_of() -> Callable[[Path], Trajectories]:
-    """Function that reads a dataset to look up its events."""
+    """Return a function that reads a dataset to look up its events."""
     return Trajectories
 
 
 @pytest.fixture(scope="session")
 def built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset of the hand-made release, as the recipes alone make it. Not to be changed."""
+    """The dataset of the hand-made release without standardisation. Tests must not change it."""
     return ehrtraj.build(release, tmp_path_factory.mktemp("built"), "handmade", max_cpus=1).path
 
 
 @pytest.fixture(scope="session")
 def several_shards_built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset of the hand-made release, standardised, in several shards. Not to be changed."""
+    """The dataset of the hand-made release, standardised, in several shards. Tests must not change it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan_shards, "__defaults__", (4000,))
         built = ehrtraj.build(release, tmp_path_factory.mktemp("several"), "v1", max_cpus=1, standardise=True)
@@ -208,7 +208,7 @@ def several_shards_built(release: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def consumers() -> Path:
-    """The `bin` folder of the environment that holds the readers of the field, which hold polars below 2."""
+    """The `bin` folder of the environment with other MEDS tools, which require polars below 2."""
     folder = Path(os.environ.get("EHRTRAJ_CONSUMERS", ROOT / ".envs" / "consumers")) / "bin"
     if not (folder / "aces-cli").is_file():
         pytest.skip(f"no ACES in {folder}: `make consumers` installs it")
@@ -217,7 +217,7 @@ def consumers() -> Path:
 
 @pytest.fixture(scope="session")
 def demo_built(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset of the MIMIC-IV demo. Not to be changed."""
+    """The dataset of the MIMIC-IV demo. Tests must not change it."""
     return ehrtraj.build(demo, tmp_path_factory.mktemp("demo_built"), "demo", max_cpus=2, standardise=True).path
 
 
@@ -229,7 +229,7 @@ def trajectories(built: Path) -> Trajectories:
 
 @pytest.fixture
 def build_rows(handmade: ModuleType, tmp_path: Path) -> Callable[..., Trajectories]:
-    """Function that builds a release of a few rows, given by table, and returns its events."""
+    """Return a function that builds a release with a few rows, given by table, and returns its events."""
 
     def build(tables: dict[str, Iterable[dict[str, Any]]], **settings: object) -> Trajectories:
         handmade.write_tables(tmp_path / "rows", tables)

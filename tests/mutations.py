@@ -1,4 +1,4 @@
-"""Seeded mutations of text files, for tests of what reads them."""
+"""Seeded mutations of text files, for tests of the code that reads them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def mutated(chance: random.Random, text: str, pieces: Sequence[str]) -> bytes:
-    """A text with one to five changes: pieces put in or taken out, lines moved, bytes flipped."""
+    """Return a text with one to five changes: pieces inserted or removed, lines moved, bytes replaced."""
     for _ in range(chance.randint(1, 5)):
         at, other = (chance.randint(0, len(text)) for _ in range(2))
         lines = text.splitlines(keepends=True)

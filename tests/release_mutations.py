@@ -1,7 +1,7 @@
-"""Seeded damage to a release: what a careless editor, a failing disk or a hostile hand does to its files.
+"""Seeded damage to a release, such as a careless editor, a failing disk or an attacker would cause.
 
-Each mutation knows whose rows it touched, and how many records the file has afterwards, so that a test can tell what a
-build may change and what it must not.
+Each mutation records the patients whose rows it changed and the number of records in the file afterwards, so that a
+test can determine what a build may change and what it must not.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ CELLS = (
 
 @dataclass
 class Table:
-    """One table's file while it is changed.
+    """The file of one table while it is changed.
 
     Attributes:
-        name: such as `hosp/labevents`.
+        name: full name of the table, such as `hosp/labevents`.
         header: column names.
         rows: records as they are in the file, with their line ends.
         subjects: patient of each row, as written in the clean release; None in dictionaries.
@@ -62,14 +62,15 @@ class Table:
 
 @dataclass
 class Damage:
-    """What was done to a release.
+    """The damage to a release.
 
     Attributes:
         did: name of each mutation and its table.
-        touched: patients whose rows were changed, or whose numbers were written into other rows.
+        touched: patients whose rows were changed, or whose IDs were written into other rows.
         everyone: whether all patients may change.
         uncounted: tables in which the number of records depends on how a broken quote is read.
-        raw: bytes of files that are not the sum of their rows any more, by table; None for a file that is removed.
+        raw: bytes of files that no longer consist of their rows, by table; None for a file that is removed.
+        suffixes: extensions of files other than `.csv`, by table.
     """
 
     did: list[str] = field(default_factory=list)
@@ -81,7 +82,7 @@ class Damage:
 
 
 def read_release(folder: Path) -> dict[str, Table]:
-    """The tables of a clean release of plain files."""
+    """Return the tables of a clean release with uncompressed files."""
     tables = {}
     for path in sorted(folder.rglob("*.csv")):
         name = f"{path.parent.name}/{path.stem}"
@@ -95,7 +96,7 @@ def read_release(folder: Path) -> dict[str, Table]:
 
 
 def _records(data: bytes) -> list[bytes]:
-    """Records of clean CSV, each with its line end: a line end after an even number of quotes ends one."""
+    """Return the records of clean CSV with their line ends: a line end after an even number of quotes ends a record."""
     found, start, quotes = [], 0, 0
     for line in re.finditer(rb"[^\n]*\n", data):
         quotes += line[0].count(b'"')
@@ -114,7 +115,7 @@ def _row_of(cells: list[bytes]) -> bytes:
 
 
 def _raw_cells(row: bytes) -> list[bytes]:
-    """Cells as they are written, with their quotes."""
+    """Return the cells as written, with their quotes."""
     return re.findall(rb'(?:^|,)((?:"(?:[^"]|"")*"|[^,"]*))', row.rstrip(b"\r\n"))
 
 
@@ -137,11 +138,11 @@ class Mutator:
         """Write a damaged copy.
 
         Args:
-            kinds: mutations of `KINDS` to make.
-            to: folder for it.
+            kinds: names of the mutations in `KINDS` to apply.
+            to: folder for the copy.
 
         Returns:
-            What was done, and the number of records in each table's file.
+            The damage, and the number of records in each table's file.
         """
         tables = {n: Table(n, list(t.header), list(t.rows), list(t.subjects)) for n, t in self._clean.items()}
         damage = Damage()
@@ -156,9 +157,9 @@ class Mutator:
         return damage, {n: len(t.rows) for n, t in tables.items() if n not in damage.uncounted}
 
     def _table(self, tables: dict[str, Table], damage: Damage) -> Table:
-        """A table of patients whose file is still the sum of its rows."""
+        """Return a table with patients whose file still consists of its rows."""
         names = [n for n, t in tables.items() if n not in damage.raw and len(t.rows) > 1 and t.subjects[0] is not None]
-        # Half of the time a table of notes, or one of the largest.
+        # Tables of notes are preferred in three of ten draws.
         if self._dice.random() < 0.3:
             names = [n for n in names if n.startswith("note/")] or names
         return tables[self._dice.choice(names)]
@@ -174,7 +175,7 @@ class Mutator:
     # On rows ------------------------------------------------------------------------------------------------------
 
     def cell(self, tables: dict[str, Table], damage: Damage) -> None:
-        """Another value in a cell."""
+        """Replace the value of a cell."""
         table = self._table(tables, damage)
         at = self._dice.randrange(len(table.rows))
         cells = _raw_cells(table.rows[at])
@@ -186,7 +187,7 @@ class Mutator:
         damage.did.append(f"cell {table.name}.{table.header[min(place, len(table.header) - 1)]}={cells[place][:20]!r}")
 
     def identifier(self, tables: dict[str, Table], damage: Damage) -> None:
-        """An identifier of another row, perhaps of another patient."""
+        """Replace an identifier with that of another row, perhaps of another patient."""
         table = self._table(tables, damage)
         places = [n for n, name in enumerate(table.header) if name.endswith("_id")]
         at, other = (self._dice.randrange(len(table.rows)) for _ in range(2))
@@ -199,7 +200,7 @@ class Mutator:
         damage.did.append(f"identifier {table.name}.{table.header[place]}")
 
     def stray_quote(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A quote at any place of a row."""
+        """Insert a quote at any position of a row."""
         table = self._table(tables, damage)
         at = self._dice.randrange(len(table.rows))
         row = table.rows[at]
@@ -209,7 +210,7 @@ class Mutator:
         damage.did.append(f"stray quote {table.name} row {at} at {place}")
 
     def cut_row(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A row without its end."""
+        """Remove the end of a row."""
         table = self._table(tables, damage)
         at = self._dice.randrange(len(table.rows))
         row = table.rows[at]
@@ -219,14 +220,14 @@ class Mutator:
         damage.did.append(f"cut row {table.name}")
 
     def extra_field(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A field too many."""
+        """Add a field to a row."""
         table = self._table(tables, damage)
         at = self._dice.randrange(len(table.rows))
         self._change(table, at, table.rows[at].rstrip(b"\n") + b",more\n", damage)
         damage.did.append(f"extra field {table.name}")
 
     def duplicate(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A row twice."""
+        """Duplicate a row."""
         table = self._table(tables, damage)
         at = self._dice.randrange(len(table.rows))
         self._change(table, at, table.rows[at], damage)
@@ -235,7 +236,7 @@ class Mutator:
         damage.did.append(f"duplicate {table.name}")
 
     def lost_row(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A row less."""
+        """Remove a row."""
         table = self._table(tables, damage)
         at = self._dice.randrange(len(table.rows))
         self._change(table, at, table.rows[at], damage)
@@ -243,7 +244,7 @@ class Mutator:
         damage.did.append(f"lost row {table.name}")
 
     def lost_line_end(self, tables: dict[str, Table], damage: Damage) -> None:
-        """Two rows on one line."""
+        """Join two rows into one line."""
         table = self._table(tables, damage)
         at = self._dice.randrange(len(table.rows) - 1)
         for place in (at, at + 1):
@@ -253,7 +254,7 @@ class Mutator:
         damage.did.append(f"lost line end {table.name}")
 
     def junk_line(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A line that is no row."""
+        """Insert a line that is not a row."""
         table = self._table(tables, damage)
         at = self._dice.randrange(len(table.rows))
         table.rows.insert(at, self._dice.choice([b"of no use\n", b"#\n", b"0\n", b"a,b\n", b"\x00\x00\n", b"\xff\n"]))
@@ -261,7 +262,7 @@ class Mutator:
         damage.did.append(f"junk line {table.name}")
 
     def time(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A time a century off."""
+        """Shift a time by a thousand years."""
         table = self._table(tables, damage)
         at = self._dice.randrange(len(table.rows))
         row = re.sub(rb"\b2(\d\d\d-\d\d-\d\d)", self._dice.choice([rb"1\1", rb"3\1"]), table.rows[at], count=1)
@@ -269,14 +270,14 @@ class Mutator:
         damage.did.append(f"time {table.name}")
 
     def carriage_return(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A line end as Windows writes it."""
+        """Replace a line end with that of Windows."""
         table = self._table(tables, damage)
         at = self._dice.randrange(len(table.rows))
         self._change(table, at, table.rows[at].rstrip(b"\n") + b"\r\n", damage)
         damage.did.append(f"carriage return {table.name}")
 
     def _reject(self, tables: dict[str, Table], damage: Damage, ending: str, value: bytes) -> None:
-        """A value that its column cannot hold: the row is rejected."""
+        """Write a value that does not fit the type of its column, so that the row is rejected."""
         while True:
             table = self._table(tables, damage)
             places = [n for n, name in enumerate(table.header) if name.endswith(ending)]
@@ -290,29 +291,29 @@ class Mutator:
         damage.did.append(f"{value!r} in {table.name}.{table.header[place]}")
 
     def no_patient(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A row of nobody."""
+        """Remove the patient of a row."""
         self._reject(tables, damage, "subject_id", b"")
 
     def bad_number(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A number with a letter."""
+        """Write a number that contains a letter."""
         self._reject(tables, damage, "subject_id", b"10900116x")
 
     def bad_time(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A day that does not exist."""
+        """Write a date that does not exist."""
         self._reject(tables, damage, "time", b"2150-13-45 00:00:00")
 
     def bad_bytes(self, tables: dict[str, Table], damage: Damage) -> None:
-        """Bytes that are no UTF-8."""
+        """Write bytes that are not UTF-8."""
         self._reject(tables, damage, "_type", b"\xff\xfe")
 
     def zero_byte(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A byte of value 0."""
+        """Write a NUL byte."""
         self._reject(tables, damage, "_type", b"a\0b")
 
     # On files -----------------------------------------------------------------------------------------------------
 
     def order(self, tables: dict[str, Table], damage: Damage) -> None:
-        """Rows in another order, which changes nothing."""
+        """Shuffle the rows, which must change nothing."""
         table = self._table(tables, damage)
         places = list(range(len(table.rows)))
         self._dice.shuffle(places)
@@ -321,7 +322,7 @@ class Mutator:
         damage.did.append(f"order {table.name}")
 
     def columns(self, tables: dict[str, Table], damage: Damage) -> None:
-        """Columns in another order, which changes nothing in sound rows."""
+        """Shuffle the columns, which must change nothing in valid rows."""
         table = self._table(tables, damage)
         cells = [_raw_cells(row) for row in table.rows]
         if any(len(row) != len(table.header) for row in cells) or table.name in damage.uncounted:
@@ -333,7 +334,7 @@ class Mutator:
         damage.did.append(f"columns {table.name}")
 
     def lost_column(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A column less, or with another name."""
+        """Rename a column, which then counts as missing."""
         table = self._table(tables, damage)
         place = self._dice.randrange(len(table.header))
         damage.did.append(f"lost column {table.name}.{table.header[place]}")
@@ -344,7 +345,7 @@ class Mutator:
         return _row_of([c.encode() for c in table.header]) + b"".join(table.rows)
 
     def whole_file(self, tables: dict[str, Table], damage: Damage) -> None:
-        """The same rows in a file that is written in another way, which changes nothing."""
+        """Write the same rows in another form, which must change nothing."""
         table = self._table(tables, damage)
         data = self._written(table)
         kind = self._dice.choice(["mark", "no last line end", "packed", "packed in members", "blank lines"])
@@ -363,7 +364,7 @@ class Mutator:
         damage.did.append(f"{kind} {table.name}")
 
     def broken_file(self, tables: dict[str, Table], damage: Damage) -> None:
-        """A file that cannot be read."""
+        """Write a file that cannot be read."""
         table = self._table(tables, damage)
         data = self._written(table)
         kind = self._dice.choice(["empty", "cut short", "bit flip", "UTF-16", "not packed", "gone"])

@@ -1,4 +1,4 @@
-"""Settings: where each comes from, and what is said of a bad one."""
+"""Settings: their origin, and the messages for invalid values."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from ehrtraj.synth.run import SynthReporter, synth
 
 NEEDED = {"data_dir": "release", "trajectory_version": "v1"}
 
-# For each setting, texts and what they mean: on the command line, in the environment with and without our prefix, in a
-# file.
+# For each setting, texts and their values: on the command line, in the environment with and without the prefix, and in
+# a file.
 VALUES = {
     "data_dir": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
     "output": [("a", Path("a")), ("b", Path("b")), ("c", Path("c")), ("d", Path("d"))],
@@ -274,11 +274,11 @@ def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
     assert "none.toml" in str(raised.value)
 
 
-# What a user should know of them ----------------------------------------------------------------------------------
+# Notes and warnings for the user ----------------------------------------------------------------------------------
 
 
 def test_only_three_variables_work_without_the_prefix() -> None:
-    """TABLES, SEED and the like are set for other programs: they must not change a build."""
+    """Variables such as TABLES or SEED may be set for other programs: they must not change a build."""
     environ = {field.name.upper(): VALUES[field.name][0][0] for field in fields(Settings)}
     _, origins = resolve(NEEDED, None, environ)
     assert {name for name, origin in origins.items() if "environment" in origin} == {"max_cpus"}
@@ -333,7 +333,7 @@ def test_a_memory_limit_below_the_minimum_is_refused_with_the_intended_unit(text
 
 
 class Heard(Reporter, SynthReporter, DownloadReporter):
-    """Keeps the notes and warnings."""
+    """Collects the notes and warnings."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []

@@ -1,4 +1,4 @@
-"""Settings are declared once: what is derived from the declarations, and whether they are true."""
+"""Settings are declared once: the declarations are true, and everything else is derived from them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from ehrtraj.release.detect import detect, which_source
 from ehrtraj.sources.source import packaged
 
 BY_NAME = {declared.name: declared for declared in SETTINGS}
-# Whatever is given as a path, or names files in another way.
+# Settings that are paths, or name files in another way.
 NAMING_FILES = [
     declared.name
     for declared in SETTINGS
     if declared.declared.changes_data and (declared.declared.content_in or Path in get_args(declared.kind.argument))
 ]
 SEPSIS = 10900116
-# What each setting has something to change in.
+# With these tables, every setting has something to change.
 TABLES = "patients,admissions,icustays,services,labevents,diagnoses_icd,procedures_icd,edstays,discharge"
 
 _MAP = "itemid (omop_source_code),label,omop_vocabulary_id,omop_concept_code,sssom_confidence\n"
@@ -58,7 +58,7 @@ _FILES = {
 
 @pytest.fixture
 def others(handmade: ModuleType, tmp_path: Path) -> dict[str, object]:
-    """For each setting whose type does not show one, a value that is not the default."""
+    """A value other than the default for each setting for which the type does not suggest one."""
     folder = tmp_path / "others"
     for name, text in _FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def others(handmade: ModuleType, tmp_path: Path) -> dict[str, object]:
 
 
 def _another_source(folder: Path) -> Path:
-    """MIMIC-IV with another event type for services, as a source of the user's own."""
+    """Write a custom source: MIMIC-IV with another rank of the event type for services."""
     shutil.copytree(packaged("mimiciv").folder, folder)
     types = folder / "rules" / "event_types.csv"
     types.write_text(types.read_text().replace("SERVICE,220,", "SERVICE,221,"))
@@ -89,7 +89,7 @@ def _another_source(folder: Path) -> Path:
 
 
 def other_value(declared: Setting, others: dict[str, object]) -> object:
-    """A value that differs from the one in `base`; a new setting of another type needs a line in `others`."""
+    """Return a value that differs from the one in `base`; a new setting of another type needs a line in `others`."""
     if declared.name in others:
         return others[declared.name]
     if declared.choices:
@@ -116,7 +116,7 @@ def base_built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def data_of(dataset: Path) -> dict[str, bytes]:
-    """All files of a dataset but the two that name it and record how it was built."""
+    """Return all files of a dataset except the two that contain its name and the circumstances of the build."""
     paths = [path for path in dataset.rglob("*") if path.is_file()]
     files = {str(path.relative_to(dataset)): path.read_bytes() for path in paths}
     return {name: data for name, data in files.items() if name not in ("manifest.json", "metadata/dataset.json")}
@@ -134,7 +134,7 @@ def fingerprint(given: dict[str, object]) -> dict[str, Any]:
     return fingerprint_of(settings, release, find_vocabularies(settings, source))
 
 
-# What is declared is true --------------------------------------------------------------------------------------------
+# The declarations are true -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -181,7 +181,7 @@ def test_a_declaration_must_state_whether_the_setting_changes_the_data() -> None
         setting(help="A new one.")
 
 
-# What is derived ------------------------------------------------------------------------------------------------------
+# Derived properties ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)

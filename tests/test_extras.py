@@ -1,4 +1,4 @@
-"""What needs an extra that is not installed says which."""
+"""Features that need an optional extra name it if it is not installed."""
 
 import importlib
 import sys

@@ -1,8 +1,8 @@
-"""Killed, or out of disk, at any change it makes to files, a command ends right when it is run again.
+"""A command that is killed or runs out of disk at any change to files succeeds when it is run again.
 
-Every write, rename, sync, removal and creation below the output is a point to be killed at, those of C++ libraries too.
-EHRTRAJ_FAULT_POINTS says how many of them to try: a number for each test, or `all`, as `make faults` does; without it a
-seeded few are tried.
+Every write, rename, sync, removal and creation below the output is a fault point, including those of C++ libraries.
+EHRTRAJ_FAULT_POINTS sets how many of them to try: a number for each test, or `all`, as in `make faults`. Without it, a
+few points are chosen with a seed.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ BUILD = ("--tables", TABLES, "--notes", "separate", "--max-cpus", "1", "--as-wri
 
 
 def chosen(total: int, few: int) -> list[int]:
-    """As many points as EHRTRAJ_FAULT_POINTS asks for, else a few, seeded."""
+    """Return as many points as EHRTRAJ_FAULT_POINTS requests; otherwise a few, chosen with a seed."""
     asked = os.environ.get("EHRTRAJ_FAULT_POINTS", str(few))
     count = total if asked == "all" else min(int(asked), total)
     return sorted(random.Random(SEED).sample(range(total), count))
 
 
 class Server:
-    """Runs commands that are ended at a chosen point."""
+    """Runs commands that are ended at a chosen fault point."""
 
     def __init__(self, folder: Path, root: Path) -> None:
         library = folder / "shim.so"
@@ -95,7 +95,7 @@ def server(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 @pytest.fixture(scope="module")
 def small_release(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The hand-made patients, with rows that are rejected while reading and while building."""
+    """The hand-made patients, with rows that are rejected during staging and while shards are built."""
     folder = tmp_path_factory.mktemp("faulty") / "3.1"
     tables = {name: list(rows) for name, rows in handmade.release_rows().items()}
     tables["hosp/labevents"] += tables["hosp/labevents"][:3]
@@ -107,7 +107,7 @@ def small_release(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory
 
 
 def contents(dataset: Path) -> dict[str, str]:
-    """Hash of each file of a dataset or export; of those that hold a time or a path, only that they are there."""
+    """Return the hash of each file of a dataset or export; an empty hash for files that contain times or paths."""
     dated = ("manifest.json", "metadata/dataset.json", "export.json")
     found = {}
     for path in sorted(p for p in dataset.rglob("*") if p.is_file()):
@@ -117,7 +117,7 @@ def contents(dataset: Path) -> dict[str, str]:
 
 
 def is_complete(dataset: Path) -> bool:
-    """Whether the manifest lists exactly the files that are there, with their hashes."""
+    """Return whether the manifest lists exactly the existing files with their hashes."""
     listed = json.loads((dataset / "manifest.json").read_text())["contents"]
     files = {p.relative_to(dataset).as_posix(): p for p in dataset.rglob("*") if p.is_file()}
     files.pop("manifest.json")
@@ -177,12 +177,12 @@ def test_a_dataset_is_not_lost_when_its_replacement_is_killed(
     after = contents(place / "v1")
     assert after != before
     points = chosen(undisturbed["passed"], 20)
-    # The last steps are where a dataset could be lost: always some of them.
+    # A dataset could be lost in the last steps, so some of them are always tried.
     points = sorted({*points, *range(undisturbed["passed"] - 70, undisturbed["passed"], 7)})
     for point in points:
         start_again(place, tmp_path / "before")
         assert server.run(*new, "--overwrite", at=point)["status"] == -signal.SIGKILL, point
-        # Asked for with its own settings, the old one is there, unless the new one already has its name.
+        # A build with the old settings finds the old dataset, unless the new one is already in place.
         asked = server.run(*old)
         assert contents(place / "v1") == (before if asked["status"] == 0 else after), (point, asked)
         assert is_complete(place / "v1"), point

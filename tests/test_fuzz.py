@@ -1,6 +1,6 @@
-"""Seeded damage to small releases: a build ends in a message, or in a dataset that is right about all undamaged rows.
+"""Seeded damage to small releases: a build ends with a message, or with a dataset whose undamaged rows are right.
 
-EHRTRAJ_FUZZ_SECONDS says for how long (60 by default), EHRTRAJ_FUZZ_SEED where to begin.
+EHRTRAJ_FUZZ_SECONDS sets the duration (60 by default), EHRTRAJ_FUZZ_SEED the first seed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ehrtraj.synth.run import synth
 
 SECONDS = float(os.environ.get("EHRTRAJ_FUZZ_SECONDS", "60"))
 SEED = int(os.environ.get("EHRTRAJ_FUZZ_SEED", "1"))
-# Of the builds, at least so many must give a dataset: else the mutations would test messages alone.
+# Minimum share of builds that must give a dataset; otherwise the mutations would test only messages.
 DATASETS = 0.7
 REASONS = {
     "broken_quote",
@@ -40,7 +40,7 @@ REASONS = {
     "nul_byte",
     "wrong_number_of_fields",
 }
-"""Reasons for rejecting a row that the mutations must have caused, each at least once."""
+"""Reasons for rejected rows that the mutations must cause, each at least once."""
 
 VARIANTS: tuple[dict[str, Any], ...] = (
     {"standardise": True},
@@ -51,7 +51,7 @@ VARIANTS: tuple[dict[str, Any], ...] = (
 
 @dataclass
 class Base:
-    """A clean release with what is built from it."""
+    """A clean release with its dataset."""
 
     mutator: Any
     events: dict[int, dict[int, pl.DataFrame]]
@@ -59,7 +59,7 @@ class Base:
 
 @dataclass
 class Tally:
-    """What a run of many builds met."""
+    """Counts of the results of many builds."""
 
     builds: int = 0
     datasets: int = 0
@@ -86,7 +86,7 @@ def bases(
     several_shards: None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> list[Base]:
-    """The hand-made release, and one of invented patients, with many more rows and notes each."""
+    """The hand-made release, and a synthetic one with many more rows and notes per patient."""
     folder = tmp_path_factory.mktemp("fuzz")
     handmade.write_release(folder / "handmade", plain=True)
     packed = synth(folder / "packed", patients=5, seed=SEED, max_cpus=1).path
@@ -107,10 +107,10 @@ def _base(release_mutations: ModuleType, release: Path, output: Path) -> Base:
 
 
 def _rounds(kinds_there_are: list[str], dice: random.Random) -> Iterator[list[str]]:
-    """Mutations of each build: in every round each kind once, alone or with others."""
+    """Yield the mutations of each build: in every round, each kind once, alone or with others."""
     while True:
         kinds = list(kinds_there_are)
-        # A cell can be broken in many ways, and quotes are the hardest to get right.
+        # Cells can be broken in many ways, and quotes are the most difficult damage.
         kinds += ["cell"] * 6 + ["stray_quote"] * 4 + ["identifier"] * 2
         dice.shuffle(kinds)
         while kinds:
@@ -120,7 +120,7 @@ def _rounds(kinds_there_are: list[str], dice: random.Random) -> Iterator[list[st
 def test_damaged_releases(bases: list[Base], release_mutations: ModuleType, tmp_path: Path) -> None:
     dice, tally, begun = random.Random(SEED), Tally(), time.monotonic()
     rounds = _rounds(list(release_mutations.KINDS), dice)
-    # On a slow machine too, enough builds for every kind of damage.
+    # Even a slow machine must run enough builds for every kind of damage.
     while time.monotonic() - begun < SECONDS or tally.builds < 60:
         base, variant = dice.choice(bases), dice.randrange(len(VARIANTS))
         _build_damaged(base, variant, next(rounds), tmp_path / "work", tally)
@@ -155,12 +155,12 @@ def _build_damaged(base: Base, variant: int, kinds: list[str], work: Path, tally
 
 
 def _may_fail(message: str) -> bool:
-    """Whether damage to rows may end a build: only where no row of a key table is left, or the file's end is lost."""
-    return "ends early" in message or "no patient" in message
+    """Return whether damage to rows may end a build: only if a key table has no rows left, or the file is truncated."""
+    return "ends in the middle" in message or "no patient" in message
 
 
 def _compare(base: Base, variant: int, dataset: Path, damage: Any) -> None:
-    """Patients who were not touched keep every event, in every column."""
+    """Check that patients without damage keep every event, in every column."""
     built = events_by_patient(dataset)
     clean = base.events[variant]
     untouched = clean.keys() - damage.touched

@@ -1,4 +1,4 @@
-"""Which package may import which."""
+"""Rules about imports between packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMAND_LINE = "ehrtraj.cli"
 
 
 def imported(source: str, package: str) -> Iterator[str]:
-    """Every module that a source imports anywhere in it, and every name that it takes from one, in full."""
+    """Return the full names of all modules that source code imports, and of all names that it imports from them."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -55,7 +55,7 @@ def test_only_the_command_line_imports_the_command_line() -> None:
     assert wrong == []
 
 
-# From what everything may use to what uses everything. A module imports its own package and those of lower layers.
+# Layers from the lowest to the highest. A module may import its own package and packages of lower layers.
 LAYERS = (
     ("errors", "version", "interrupt"),
     ("user_files",),
@@ -84,13 +84,13 @@ MODULES = {
 
 
 def layer(module: str) -> str:
-    """The entry of `LAYERS` that a module belongs to: the longest one that it begins with."""
+    """Return the entry of `LAYERS` that a module belongs to: the longest entry that its name begins with."""
     fits = [name for name in PLACE if f"{module}.".startswith(f"{name}.")]
     return max(fits, key=len, default="")
 
 
 def modules_imported(module: str) -> set[str]:
-    """Modules of ours that a module imports, without `ehrtraj.`; the root itself re-exports what is public."""
+    """Return the modules of ehrtraj that a module imports, without `ehrtraj.`; the root re-exports the public names."""
     path = MODULES[module]
     package = ".".join(["ehrtraj", *path.relative_to(ROOT).parent.parts])
     names = [n.removeprefix("ehrtraj.") for n in imported(path.read_text("utf-8"), package) if n.startswith("ehrtraj.")]

@@ -1,6 +1,6 @@
-"""Systems that lack what Linux has: every command still works, with the same bytes.
+"""On systems that lack features of Linux, every command still works and writes the same bytes.
 
-No test here runs on Windows or macOS in the project's own checks: what these lack is taken away instead.
+The project's checks do not run on Windows or macOS. Instead, these tests remove the features that those systems lack.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ehrtraj.runtime.processes import lean_memory, stream_tasks
 from ehrtraj.storage import safe
 from ehrtraj.storage.owned import claim
 
-# Runs in a process of its own, since modules look at these names when they are imported. `bare` takes them away.
+# Runs in a separate process, since modules read these names when they are imported. `bare` removes them.
 # O_BINARY, which only Windows has, becomes a flag that Python sets anyway: without it, Windows changes line ends.
 SCRIPT = """
 import asyncio, filelock, hashlib, multiprocessing.resource_tracker, os, shutil, signal, subprocess, sys, tempfile
@@ -66,7 +66,7 @@ for file in sorted(Path(output).rglob("*")):
 
 
 class System:
-    """The module `os` as another system has it: for one module, since pathlib asks it too."""
+    """The module `os` of another system. It is replaced in one module only, since pathlib uses it too."""
 
     def __init__(self, **other: object) -> None:
         self.__dict__.update(other)
@@ -77,13 +77,13 @@ class System:
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """New processes find this module, and the tasks in it, by the path that they inherit."""
+    """Let new processes find this module and its tasks through an inherited path."""
     monkeypatch.syspath_prepend(Path(__file__).parents[1])
 
 
 @pytest.fixture
 def same_memory() -> Iterator[None]:
-    """What `lean_memory` sets for a process ends with the test."""
+    """Restore the settings of the process that `lean_memory` changes."""
     pool, cpus = pa.default_memory_pool(), pa.cpu_count()
     yield
     pa.set_memory_pool(pool)

@@ -1,4 +1,4 @@
-"""Paths that cannot be used: locked folders, read-only targets, links to nowhere, names that are too long."""
+"""Unusable paths: locked folders, read-only targets, dangling links, names that are too long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ehrtraj.paths import error_of_path
 
 LONG = "x" * 300
 
-# Runs commands one after another in this process, and prints what each said.
+# Runs commands one after another in this process, and prints the output of each.
 DRIVER = """
 import io, json, sys
 from ehrtraj.cli import run
@@ -35,7 +35,7 @@ for name, arguments in json.load(sys.stdin).items():
     print(json.dumps([name, code, out.getvalue(), err.getvalue()]))
 """
 
-# Each path that cannot be used, as each command may meet it. {d} is the dataset, {r} the release, {o} a free output.
+# Each unusable path in each command. {d} is the dataset, {r} the release, {o} an unused output.
 READ = ("locked", "locked/inside", "dangling", "loop", LONG, "file/inside")
 WRITE = (
     "locked/inside",
@@ -49,7 +49,7 @@ WRITE = (
 DATASETS = (*READ, "locked-files", "locked-data", "locked-metadata")
 RELEASES = (*READ, "locked-release", "locked-table")
 
-# What typer refuses is a usage error: it looks whether a folder that is there can be read.
+# Paths that typer rejects are usage errors: it checks whether an existing folder can be read.
 SHUT = {2, 7}
 
 CASES: dict[str, tuple[set[int], list[str]]] = {}
@@ -95,18 +95,18 @@ for path in (*WRITE, "readonly", "dangling", "loop", "file"):
         f"build -o {path}": ({4}, ["build", "{r}", "-o", path, "-t", "v1", "--max-cpus", "1"]),
         f"export -o {path}": ({4}, ["export", "{d}", "-o", path, "--max-cpus", "1"]),
         f"label -o {path}": ({4}, ["label", "{d}", "in_hospital_mortality", "-o", path]),
-        # It asks the server first.
+        # This command contacts the server first.
         f"download --to {path}": (
             {2, 3, 4, 10},
             ["download", "mimic-iv-demo", "--to", path, "--base-url", "http://127.0.0.1:9", "--retries", "0"],
         ),
     }
-    if path != "readonly":  # an empty folder, which they may replace
+    if path != "readonly":  # an empty folder, which these commands may replace
         CASES |= {
             f"synth {path}": ({4}, ["synth", path, "-n", "1", "--max-cpus", "1"]),
             f"demo {path}": ({3, 4}, ["demo", path, "-n", "1", "--max-cpus", "1"]),
         }
-del CASES["build --ed locked-table"]  # what is locked there is not of the module
+del CASES["build --ed locked-table"]  # the locked table does not belong to this module
 CASES |= {
     "build long version": ({2}, ["build", "{r}", "-o", "{o}", "-t", LONG]),
     "build version of 201 letters": ({2}, ["build", "{r}", "-o", "{o}", "-t", "x" * 201]),
@@ -119,7 +119,7 @@ def close(path: Path, mode: int = 0) -> None:
 
 @pytest.fixture(scope="module")
 def place(release: Path, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A folder with every path that cannot be used; opened again at the end, for it to be removed."""
+    """A folder with every unusable path. Permissions are restored at the end, so that it can be removed."""
     root = tmp_path_factory.mktemp("paths")
     (root / "locked" / "inside").mkdir(parents=True)
     (root / "readonly").mkdir()
@@ -148,18 +148,18 @@ def place(release: Path, built: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def bound() -> list[str]:
-    """What runs a command as somebody whom the modes of files bind, which they do not root."""
+    """Return a prefix that runs a command as a user to whom file modes apply, since they do not apply to root."""
     if os.geteuid():
         return []
     if not shutil.which("setpriv"):
-        pytest.skip("root may read everything, and there is no setpriv to give that up")
+        pytest.skip("root may read everything, and setpriv is not installed to drop this privilege")
     gone = "-dac_override,-dac_read_search"
     return ["setpriv", f"--bounding-set={gone}", f"--inh-caps={gone}"]
 
 
 @pytest.fixture(scope="module")
 def said(place: Path, release: Path, built: Path) -> dict[str, tuple[int, str, str]]:
-    """Exit code, stdout and stderr of each case."""
+    """Return exit code, stdout and stderr of each case."""
     filled = {
         name: [
             argument.format(d=built, r=release, o=f"out/{number}") if "{" in argument else argument

@@ -1,4 +1,4 @@
-"""Files that users write (rule tables, recipes, tasks): what is wrong with them is an error that names the line."""
+"""Files that users write (rule tables, recipes, tasks): every mistake is an error that names the line."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def check_rules(folder: Path) -> None:
 
 
 def with_rules(folder: Path) -> Source:
-    """A source with a folder of own rule tables."""
+    """Return a source with a folder of custom rule tables."""
     (folder / "overlay").mkdir()
     shutil.copytree(folder, folder / "overlay" / "rules", ignore=shutil.ignore_patterns("overlay"))
     return find_source(overlay=folder / "overlay")
@@ -153,7 +153,7 @@ def test_an_invalid_rule_is_named(name: str, line: str, message: str, tmp_path: 
 
 
 def all_lines(name: str) -> list[str]:
-    """The lines of a rule table as they are in the files: those that hold everywhere, then the source's."""
+    """Return the lines of a rule table as in the files: the general ones first, then those of the source."""
     files = [folder / f"{name}.csv" for folder in (Path(rules.__file__).parent, MIMIC.folder / "rules")]
     head, *lines = [f.read_text(encoding="utf-8").splitlines(keepends=True) for f in files if f.is_file()]
     return head + [line for more in lines for line in more[1:]]

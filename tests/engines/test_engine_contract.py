@@ -1,4 +1,4 @@
-"""What an engine may do with the tasks of a build: run them in any order, twice, at the same time, or too late."""
+"""An engine may run the tasks of a build in any order, twice, at the same time, or too late."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def several_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def contents(dataset: Path) -> dict[str, str]:
-    """Hash of each file of a dataset that does not hold a time."""
+    """Return the hash of each file of a dataset, except those that contain times."""
     return {
         path.relative_to(dataset).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(dataset.rglob("*.parquet"))
@@ -52,25 +52,25 @@ def build_on(engine: Any, release: Path, output: Path, **given: Any) -> ehrtraj.
 
 
 class Wrapped(LocalEngine):
-    """An engine of one process that does more than it must with the tasks of one kind."""
+    """An engine with one process that runs tasks of one kind in unusual but allowed ways."""
 
     def map(self, work: Work[Any, Any], items: Sequence[Any], need: Need, report: Report = ignore) -> Iterator[Any]:
-        """Work on shards as the test says, on tables as usual."""
+        """Run the tasks for shards as the test requires, and those for tables as usual."""
         if isinstance(work, ShardWork):
             return self.shards(work, items)
         return super().map(work, items, need, report)
 
     def shards(self, work: ShardWork, tasks: Sequence[ShardTask]) -> Iterator[Any]:
-        """Work on the shards."""
+        """Run the tasks for shards."""
         raise NotImplementedError
 
 
 class Careless(LocalEngine):
-    """An engine that runs every task twice at the same time, in random order, and brings the second result too late.
+    """An engine that runs every task twice at the same time, in random order, and returns the second result too late.
 
     Attributes:
-        refused: tasks that began after their inputs were freed.
-        kinds: what was worked on.
+        refused: shards whose task was started after its inputs were deleted, and failed.
+        kinds: types of the items that were processed.
     """
 
     def __init__(self, root: Path) -> None:
@@ -80,7 +80,7 @@ class Careless(LocalEngine):
         object.__setattr__(self, "kinds", set())
 
     def map(self, work: Work[Any, Any], items: Sequence[Any], need: Need, report: Report = ignore) -> Iterator[Any]:
-        """Work on each item twice."""
+        """Run a task for each item twice."""
         dice = random.Random(4)
         late = []
         with ExitStack() as stack:
@@ -91,11 +91,11 @@ class Careless(LocalEngine):
                     first, second = pool.map(lambda run, i=item: run(i), both)
                 self.compare(first, second)
                 after = files_below(self.root)
-                assert {n: after.get(n) for n in before} == before, "a task changed or deleted what was there"
+                assert {n: after.get(n) for n in before} == before, "a task changed or deleted existing files"
                 assert all(n.startswith(("attempts/", "spill/")) for n in set(after) - set(before))
                 yield first
                 if isinstance(item, ShardTask):
-                    # It was committed and its inputs freed: an attempt that begins now fails, and changes nothing.
+                    # The item is committed and its inputs are deleted: an attempt that begins now fails harmlessly.
                     with pytest.raises(OutputError, match="is missing"):
                         both[0](item)
                     self.refused.append(item.shard)
@@ -104,7 +104,7 @@ class Careless(LocalEngine):
             yield from dice.sample(late, len(late))
 
     def compare(self, first: Any, second: Any) -> None:
-        """Two attempts at a task write the same bytes into two folders."""
+        """Check that two attempts at a task write the same bytes to two folders."""
         assert first.folder != second.folder
         assert getattr(first, "account", None) == getattr(second, "account", None)
         assert files_below(self.root / first.folder) == files_below(self.root / second.folder)

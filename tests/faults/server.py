@@ -1,7 +1,7 @@
-"""Runs commands of ehrtraj, each in a fork of this process, and ends them at a chosen change to files.
+"""Run commands of ehrtraj, each in a fork of this process, and end them at a chosen change to files.
 
-Started with `shim.c` preloaded. A line of JSON on standard input, {"armed": n, "errno": e, "arguments": [...]}, is
-answered by one, {"status": ..., "signal": ..., "passed": ..., "kinds": [...], "stderr": ...}.
+This program is started with `shim.c` preloaded. For each line of JSON on standard input, {"armed": n, "errno": e,
+"arguments": [...]}, it prints one: {"status": ..., "passed": ..., "kinds": [...], "stderr": ...}.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import traceback
 
-# Loaded once, here: each fork starts with them. Nothing of them is used before, so that no thread is lost in a fork.
+# These modules are imported once, before the forks. They are not used here, since a fork would lose their threads.
 import ehrtraj.cli
 import ehrtraj.cli.run
 import ehrtraj.exports.run

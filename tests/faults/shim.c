@@ -1,10 +1,10 @@
-/* Ends a process at its n-th change to files below a folder, as `kill -9` or a full disk would.
+/* Ends a process at its n-th change to files below a folder, like `kill -9` or a full disk.
  *
- * Preloaded, because Python's hooks do not see what C++ libraries (pyarrow, DuckDB) write. The processes of one build share
- * a counter in a mapped file. At the armed point the process group is killed; a write is first done by half.
+ * This library is preloaded, because Python's hooks do not see the writes of C++ libraries (pyarrow, DuckDB). The processes
+ * of a build share a counter in a mapped file. At the armed point the process group is killed; a write is half done first.
  *
  *   FAULT_ROOT   folder whose changes count
- *   FAULT_STATE  file of four 64-bit numbers: point to end at (-1: none), points passed, errno (0: kill), kind
+ *   FAULT_STATE  file of 64-bit numbers: armed point (-1: none), points passed, errno (0: kill), and a counter per kind
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -57,7 +57,7 @@ static int counts_at(int dir, const char *path) {
     return counts(getcwd(cwd, sizeof cwd));
 }
 
-/* 1 where this is the point to end at. */
+/* Returns 1 if this is the armed point. */
 static int reached(int kind, int relevant) {
     if (!state || !relevant) return 0;
     __sync_fetch_and_add(&state->kinds[kind], 1);

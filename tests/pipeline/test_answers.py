@@ -1,7 +1,7 @@
-"""Planted defects against what the build made of them: recall by kind, and nothing else changed.
+"""Compare planted defects with the events of the build: recall by kind, and no other changes.
 
-Every kind of defect of `ehrtraj synth --defects` has an answer that names the right event. Kinds in UNDECIDED have no
-rule yet, or cannot be decided from the row: they are counted and printed, not asserted.
+Every kind of defect of `ehrtraj synth --defects` has an answer that describes the right event. Kinds in UNDECIDED have
+no rule yet, or cannot be decided from the row: they are counted and printed, not asserted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Event = dict[str, Any]
 Key = dict[str, Any]
 Place = tuple[Any, ...]
 
-# Tables whose events bear the row's number as source_key, and the key's column that holds it.
+# Tables whose events contain the number of the row as source_key, and the column of the key with this number.
 NUMBERED = {
     "hosp/labevents": "labevent_id",
     "hosp/microbiologyevents": "microevent_id",
@@ -35,10 +35,10 @@ NUMBERED = {
     "icu/ingredientevents": "orderid",
     "icu/procedureevents": "orderid",
 }
-# What else tells the rows of one number apart: an attribute, or the item that is part of the code.
+# What else distinguishes rows with the same number: an attribute, or the item in the code.
 BESIDE = {"hosp/emar_detail": "parent_field_ordinal"}
 ITEM = {"hosp/prescriptions": "drug", "icu/inputevents": "itemid", "icu/ingredientevents": "itemid"}
-# Tables whose rows are found by a stay, and by the attribute that tells a stay's rows apart.
+# Tables whose rows are found by stay, and by the attribute that distinguishes the rows of a stay.
 OF_A_STAY = {
     "hosp/admissions": ("hadm_id", None),
     "icu/icustays": ("stay_id", None),
@@ -48,7 +48,7 @@ OF_A_STAY = {
     "ed/edstays": ("stay_id", None),
     "ed/diagnosis": ("stay_id", "seq_num"),
 }
-# Tables of which a row is many events: found by the column that the answer names.
+# Tables in which a row becomes several events: found by the column that the answer names.
 BY_COLUMN = ("ed/triage", "ed/vitalsign")
 BY_TIME = ("icu/chartevents", "icu/datetimeevents", "icu/outputevents")
 NOTES = ("note/discharge", "note/radiology")
@@ -92,17 +92,17 @@ def _time(text: str | None) -> datetime.datetime | None:
 
 
 def _source_of(table: str, right: dict[str, Any]) -> str:
-    """Table of the event that an answer speaks of: births and deaths come from the patients."""
+    """Return the table of the event in an answer: births and deaths come from the patients."""
     return "hosp/patients" if right.get("event_type") in ("MEDS_BIRTH", "MEDS_DEATH") else table
 
 
 def _key_of(answer: dict[str, Any]) -> Key:
-    """The row's key and the column that was changed."""
+    """Return the row's key and the column that was changed."""
     return json.loads(answer["key"]) | {"column": answer["column"]}
 
 
 class Index:
-    """Events by what an answer knows of them."""
+    """Events by the keys that answers contain."""
 
     def __init__(self, dataset: Path, answers: pl.DataFrame) -> None:
         flags = json.loads((dataset / "metadata" / "flags.json").read_text())
@@ -171,7 +171,7 @@ class Index:
         return {**attributes, **event, "flags": flags}
 
     def is_planted(self, event: Event) -> bool:
-        """Whether an event is of a row with a planted defect."""
+        """Return whether an event comes from a row with a planted defect."""
         return self._places(event) in self._rows
 
     def of(self, table: str, key: Key, subject: int | None) -> list[Event] | None:
@@ -180,7 +180,7 @@ class Index:
 
 
 def is_right(event: Event, right: dict[str, Any]) -> bool:
-    """Whether an event is at least what the answer says."""
+    """Return whether an event has all values that the answer contains."""
     for name, wanted in right.items():
         got = event.get(name)
         if name == "event_type":
@@ -201,7 +201,7 @@ def is_right(event: Event, right: dict[str, Any]) -> bool:
 
 
 def recall(index: Index, answers: pl.DataFrame) -> dict[tuple[str, str], tuple[int, int]]:
-    """Answers found right, and all answers that can be looked up, by table and kind."""
+    """Return the numbers of right answers and of all answers that can be looked up, by table and kind."""
     right: Counter[tuple[str, str]] = Counter()
     total: Counter[tuple[str, str]] = Counter()
     for answer in answers.iter_rows(named=True):
@@ -240,8 +240,8 @@ def test_exactly_the_planted_rows_are_rejected(releases: dict[str, Path], datase
     assert dict(planted) == {(row["table"], row["reason"]): row["rows"] for row in ledger.iter_rows(named=True)}
 
 
-# Flags of what the rules of values, units and texts did to a row by itself. The others (outside_stay, copied_result,
-# ...) depend on other rows, which may have a defect.
+# Flags that the rules of values, units and texts set because of the row alone. The others (outside_stay,
+# copied_result, ...) depend on other rows, which may have a defect.
 OF_THE_ROW = [
     *("unit_converted", "unit_assumed", "unit_unlisted", "unit_inferred", "weight_used", "weight_placeholder"),
     *("sentinel_value", "impossible_value", "suspicious_value"),
@@ -252,10 +252,10 @@ SAME = ("source_table", "subject_id", "time", "code", "numeric_value", "unit", "
 
 
 def test_values_without_defects_are_unchanged(releases: dict[str, Path], datasets: dict[str, Path]) -> None:
-    """Every event without a planted defect is in the clean release's build, equal in all that a rule may touch.
+    """Every event without a planted defect is in the dataset of the clean release, with the same values and flags.
 
-    Prints, for each flag, on how many events the rules set it, how many of these were planted, and how many are in the
-    clean release too: what is left over was flagged for no reason.
+    Prints, for each flag, the number of events with it, the number with planted defects, and the number of other events
+    that the clean dataset does not contain, which were flagged for no reason.
     """
     answers = answers_of(releases["defective"])
     index = Index(datasets["defective"], answers)
@@ -264,7 +264,7 @@ def test_values_without_defects_are_unchanged(releases: dict[str, Path], dataset
     tables = [*NUMBERED, *BY_TIME, *BY_COLUMN, "hosp/omr"]
 
     def events(name: str) -> pl.DataFrame:
-        # A specimen's own event takes its time from any of its rows.
+        # The event of a specimen takes its time from any of its rows.
         rows = events_of(datasets[name]).filter(
             pl.col("source_table").is_in(tables), ~pl.col("code").str.starts_with("MICRO_SPECIMEN")
         )
@@ -294,6 +294,6 @@ def test_exactly_the_planted_codes_are_flagged(releases: dict[str, Path], datase
         bits = json.loads((datasets[name] / "metadata" / "flags.json").read_text())
         unknown, repeated = (pl.col("flags") & bits[flag]["value"] != 0 for flag in ("code_unknown", "repeated_code"))
         events = events_of(datasets[name])
-        # One unknown code planted twice on a bill is a repeated one as well.
+        # An unknown code that was planted twice in a bill is also a repeated code.
         found = {"code_unknown": events.filter(unknown), "repeated_code": events.filter(repeated, ~unknown)}
         assert {flag: rows.height for flag, rows in found.items()} == wanted

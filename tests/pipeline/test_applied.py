@@ -1,4 +1,4 @@
-"""The account of what the rules did agrees with the events, and is shown on the command line."""
+"""`rules_applied.parquet` agrees with the events, and is shown on the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ehrtraj.synth.run import synth
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty invented patients with planted defects, standardised."""
+    """Sixty synthetic patients with planted defects, standardised."""
     folder = tmp_path_factory.mktemp("applied")
     release = synth(folder / "release", patients=60, defects=0.05, max_cpus=1).path
     return ehrtraj.build(release, folder, "v1", max_cpus=1, standardise=True).path
@@ -77,7 +77,7 @@ def test_applied_rules_are_shown(dataset: Path) -> None:
     assert "Temperature Fahrenheit" in one
     assert "->" in one
     table = CliRunner().invoke(app, ["rules", "applied", str(dataset), "--csv"]).stdout
-    # An example may be a text of several lines.
+    # An example may be a text with several lines.
     shown = list(csv.reader(io.StringIO(table, newline="")))
     assert len(shown) == pl.read_parquet(dataset / "rules_applied.parquet").height + 1
 

@@ -1,4 +1,4 @@
-"""Broken downloads and broken rows, through the command line: a clear error, or a counted reject and nothing lost."""
+"""Broken downloads and rows on the command line give a clear error, or a counted rejected row, and lose nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ehrtraj import cli
 
 @dataclass
 class Said:
-    """What the command said and did."""
+    """Exit code and output of the command."""
 
     code: int
     out: str
@@ -39,7 +39,7 @@ class Said:
 
 @pytest.fixture
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Function that runs `ehrtraj build FOLDER` as its command line would."""
+    """Return a function that runs `ehrtraj build FOLDER` like the command line."""
 
     def run(folder: Path, *options: str) -> Said:
         output = tmp_path / "output"
@@ -86,7 +86,7 @@ def plain(handmade: ModuleType, tmp_path: Path) -> Path:
 
 
 def assert_refused(said: Said, *words: object) -> None:
-    """Exit code 3, one plain message with these words, nothing published."""
+    """Check for exit code 3, a single message with these words, and no dataset."""
     assert said.code == 3, said.err
     assert said.err.startswith("error: ")
     assert "Traceback" not in said.err
@@ -169,7 +169,7 @@ def test_a_header_that_lacks_a_key_column(build: Build, plain: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"charttime", b"charttme", 1))
     said = build(plain)
     assert_refused(said, path, "lacks the column charttime", "charttme", "Download the file again, or ")
-    # The other way out works, whichever it is.
+    # The other suggested solution works too.
     if "--tables" in said.err:
         said = build(plain, "--tables", "diagnoses_icd,patients")
     else:
@@ -189,7 +189,7 @@ def test_a_header_that_names_a_column_twice(build: Build, plain: Path) -> None:
 def test_a_file_without_read_permission(build: Build, plain: Path) -> None:
     path = plain / "hosp" / "omr.csv"
     path.unlink()
-    path.symlink_to("/proc/self/mem")  # open to nobody's reading from its start, root's neither
+    path.symlink_to("/proc/self/mem")  # nobody can read it from the start, not even root
     said = build(plain)
     assert said.code == 3
     assert str(path) in said.err
@@ -264,7 +264,7 @@ def test_a_quote_left_open_in_the_last_row(build: Build, plain: Path, built: Pat
 
 
 def events_of(dataset: Path) -> Counter[Any]:
-    """All events."""
+    """Return all events."""
     return Counter(
         tuple(event.values())
         for path in (dataset / "data").rglob("*.parquet")
@@ -274,7 +274,7 @@ def events_of(dataset: Path) -> Counter[Any]:
 
 def test_lines_with_windows_line_ends(build: Build, plain: Path, built: Path) -> None:
     for path in plain.rglob("*.csv"):
-        # Line ends within quotes are part of a value, and stay.
+        # Line ends inside quotes are part of a value and are kept.
         out, quoted = bytearray(), False
         for byte in path.read_bytes():
             quoted ^= byte == ord('"')

@@ -1,4 +1,4 @@
-"""Files that change while a build reads them: an error that names the file, nothing published, and read again after."""
+"""Files that change during a build: an error names the file, nothing is published, and the next build rereads it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def truncated(path: Path) -> None:
 
 
 def rewritten(path: Path) -> None:
-    """In place, as long as before."""
+    """Change a file in place, keeping its length."""
     path.write_bytes(path.read_bytes().replace(b"2", b"3"))
 
 
@@ -68,7 +68,7 @@ Change = Callable[[Path], None]
 
 
 def aged(folder: Path) -> Path:
-    """Set the times of files back: the clock of a file system may not tell two writes in a row apart."""
+    """Set the times of files back, since the clock of a file system may not distinguish two consecutive writes."""
     for path in folder.rglob("*.csv*"):
         os.utime(path, (LONG_AGO, LONG_AGO))
     return folder
@@ -83,7 +83,7 @@ def original(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def detected(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Release:
-    """A release whose files are put back after each change."""
+    """A release whose files are restored after each change."""
     folder = tmp_path_factory.mktemp("changing") / "release"
     shutil.copytree(original, folder)
     return detect(aged(folder))
@@ -91,7 +91,7 @@ def detected(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Releas
 
 @pytest.fixture
 def table(detected: Release, original: Path) -> Iterator[Callable[[str], Any]]:
-    """Function that gives a table's file, which is put back afterwards."""
+    """Return a function that returns the file of a table. The file is restored afterwards."""
     used = []
 
     def find(name: str) -> Any:
@@ -107,7 +107,7 @@ def table(detected: Release, original: Path) -> Iterator[Callable[[str], Any]]:
 
 
 def changing(module: ModuleType, monkeypatch: pytest.MonkeyPatch, path: Path, change: Change, size: int = 100) -> None:
-    """Change a file after its first block was read."""
+    """Change a file after its first block has been read."""
 
     def blocks(stream: TableStream, *_: Any, scan: Any = None) -> Iterator[Any]:
         for index, block in enumerate(read_blocks(stream, size, scan=scan)):
@@ -138,7 +138,7 @@ def test_a_table_that_changes_while_it_is_staged(
     assert str(file.path) in str(raised.value)
     assert "run the same command again" in str(raised.value)
     assert finished(storage, name) is None
-    # The file is not the one that was detected any more, whether or not anything writes to it.
+    # The file is no longer the one that was detected, whether or not anything writes to it.
     if change is not replaced:
         with pytest.raises(ReleaseError, match=r"changed after the build began|It existed when the build began"):
             staged()
@@ -222,7 +222,7 @@ def test_a_table_that_changes_between_plan_and_staging(
     assert (release.parent / "out" / ".v1.build").is_dir()
     if not path.exists():
         path.write_bytes(sound)
-    # The same command reads the file as it is now, and makes the plan anew.
+    # The same command reads the current file and creates a new plan.
     dataset = ehrtraj.open(build(release))
     manifest = json.loads((dataset.path / "manifest.json").read_text())
     assert manifest["files"][name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()

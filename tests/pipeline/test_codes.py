@@ -1,4 +1,4 @@
-"""Codes: their form, whether their dictionary has them, and their parents in other systems."""
+"""Codes: their form, their presence in dictionaries, and their parents in other coding systems."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_placeholder_for_a_missing_ndc_is_null(macros: duckdb.DuckDBPyConnecti
     assert ask(macros, "ndc_said($1), ndc_is_invalid($1)", written) == (None, False)
 
 
-# Ten digits without hyphens could be any of three codes; nine may be a product without its package.
+# Ten digits without hyphens could be any of three codes; nine digits may be a product without its package.
 @pytest.mark.parametrize("written", ["1234567890", "904272561", "0904-272-61", "123456-7890-12", "unknown"])
 def test_text_that_is_not_an_ndc_is_kept_as_written(macros: duckdb.DuckDBPyConnection, written: str) -> None:
     assert ask(macros, "ndc11($1), ndc_said($1), ndc_is_invalid($1)", written) == (None, written, True)
@@ -131,7 +131,7 @@ def test_every_code_of_the_demo_s_dictionaries_has_the_form_of_its_system(demo: 
     assert len(codes) > 200_000
     patterns = [re.compile(f"{re.escape(begins)}//({form})") for begins, form in forms]
     odd = {code for code in codes if not any(pattern.fullmatch(code) for pattern in patterns)}
-    # Headings of tables, which are no codes, and the modifiers of HCPCS.
+    # Headings of tables, which are not codes, and the modifiers of HCPCS.
     odd -= {code for code in odd if re.fullmatch(r"PROCEDURE//ICD10PCS//\w{3}|HCPCS//[A-Z][A-Z0-9]", code)}
     assert odd == set()
 
@@ -148,7 +148,7 @@ def test_the_form_of_a_code_is_explained() -> None:
     assert [line["parent"] for line in found["code_forms"]] == ["ICD10CM"]
 
 
-# What an event says ---------------------------------------------------------------------------------------------------
+# Content of events ----------------------------------------------------------------------------------------------------
 
 
 def hospital(**more: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -201,7 +201,7 @@ def test_a_code_missing_in_its_dictionary_is_flagged_and_has_no_parent(
 
 @pytest.mark.parametrize("standardise", [False, True])
 def test_items_missing_in_their_dictionary_are_flagged(build_rows: Callable[..., Any], standardise: bool) -> None:
-    """With the unit behind it or not, and whichever table linksto names."""
+    """The code may end with a unit, and `linksto` may name any table."""
     when = {"charttime": "2150-01-01 09:00:00", "storetime": "2150-01-01 09:10:00"}
     spans = {"starttime": when["charttime"], "endtime": when["storetime"]}
     stay = STAY | {"stay_id": 30000001}
@@ -310,7 +310,7 @@ def parents_of(dataset: Path) -> dict[str, list[str]]:
 
 
 def described(*codes: str, overlay: Path | None = None, **folders: Path) -> CodeTables:
-    """What is said of codes, of a release without dictionaries."""
+    """Return the metadata of codes for a release without dictionaries."""
     pieces = pa.table(
         {
             "code": list(codes),
@@ -415,7 +415,7 @@ def test_concept_maps_give_items_their_concepts(maps: Path) -> None:
     labs = [f"LAB//{item}" for item in range(99801, 99806)]
     drugs = ["INPUT_START//225798//mg/h", "INPUT_END//225798", "INGREDIENT_START//225798"]
     found = described(*labs, *drugs, concept_maps=maps)
-    # Less sure than a half, no code of LOINC, no code at all: none of them is a parent.
+    # A confidence below one half, a code that is not a LOINC code, a missing code: none of them is a parent.
     assert [parents(found)[lab] for lab in labs] == [["LOINC/19991-9"], [], [], [], ["LOINC/20563-3"]]
     both = ["RxNorm/1807507", "RxNorm/374282"]
     assert [parents(found)[drug] for drug in drugs] == [both, both, []]
@@ -477,7 +477,7 @@ def test_omop_maps_codes_to_all_their_standard_concepts(athena: Path, gem: Path)
     found = parents(described(sepsis, before, "LAB//50912", "CHART//1", vocabulary=athena, gem=gem))
     assert found[sepsis] == ["ICD10CM/A41.9", "SNOMED/40733004", "SNOMED/91302008"]
     assert found["LAB//50912"] == ["LOINC/2160-0"]
-    # An approximation is not mapped further.
+    # An approximate equivalent is not mapped any further.
     assert found[before] == ["ICD10CM/A41.9", "ICD9CM/038.9"]
     assert found["CHART//1"] == []
 
@@ -564,7 +564,7 @@ def real_maps() -> Path:
     given = os.environ.get("EHRTRAJ_CONCEPT_MAPS")
     folder = Path(given) if given else ROOT.parent / "shared" / "concept_maps"
     if not folder.is_dir():
-        pytest.skip(f"the concept maps of mimic-code are not in {folder}: name their folder in EHRTRAJ_CONCEPT_MAPS")
+        pytest.skip(f"the concept maps of mimic-code are not in {folder}: set EHRTRAJ_CONCEPT_MAPS to their folder")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""What contradicts or repeats something else: times outside the stay or after death, overlaps, copied results."""
+"""Contradictions and repetitions: times outside the stay or after death, overlapping stays, copied results."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_events_in_overlapping_admissions_are_flagged(build_rows: Build) -> None
     got = {
         (e["hadm_id"] - HADM, e["code"].split("//")[0]) for e in events.of(SUBJECT) if "overlapping_stay" in e["flags"]
     }
-    # Nobody knows at the first admission that the second will come before its end.
+    # During the first admission, it is not known that the second will begin before its end.
     assert got == {(0, "DISCHARGE"), (1, "ADMISSION"), (1, "DISCHARGE")}
 
 

@@ -1,7 +1,7 @@
-"""Builds that are cut short, crowded out or started twice: real processes, real signals, real full disks.
+"""Builds that are interrupted, run out of disk or start twice, with real processes, real signals and real full disks.
 
-What is killed is a build of the hand-made patients in many copies, cut into four shards by a driver that sets a
-smaller size of shard; everything else is the command itself.
+The killed build uses many copies of the hand-made patients in four shards. A small script sets a smaller shard size;
+everything else is the command itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.sources.source import packaged
 
 COPIES = 8
-# By the estimate of a patient's rows this gives four shards.
+# With the estimated number of rows per patient, this gives four shards.
 SHARD_ROWS = 35_000
 TABLES = 29
 
@@ -40,8 +40,8 @@ from ehrtraj.cli import main
 main()
 """
 
-# Kills itself, as `kill -9` would, before the n-th change that Python makes to files (and only below the output: the
-# interpreter's own caches do not count).
+# Kills itself, like `kill -9`, before the n-th change that Python makes to files below the output (caches of the
+# interpreter do not count).
 SELF_KILLING_DRIVER = f"""
 import os, signal, sys
 output, left = sys.argv.pop(1), int(sys.argv.pop(1))
@@ -59,7 +59,7 @@ sys.addaudithook(hook)
 {DRIVER}
 """
 
-# Kills itself before the first change for which the given expression of `event` and `path` is true.
+# Kills itself before the first change for which an expression with `event` and `path` is true.
 PRECISE_DRIVER = f"""
 import os, signal, sys
 when = compile(sys.argv.pop(1), "when", "eval")
@@ -74,7 +74,7 @@ Snapshot = dict[str, str]
 
 
 def start(release: Path, output: Path, *options: str, code: str = DRIVER, before: tuple[str, ...] = ()) -> Any:
-    """`ehrtraj build` of version v1 as a process of its own group."""
+    """Start `ehrtraj build` of version v1 in its own process group."""
     command = [sys.executable, "-c", code, *before, "build", str(release), "--output", str(output)]
     return subprocess.Popen(
         [*command, "--trajectory-version", "v1", *(options or ("--max-cpus", "2"))],
@@ -86,7 +86,7 @@ def start(release: Path, output: Path, *options: str, code: str = DRIVER, before
 
 
 def end(process: Any, code: int = 0) -> str:
-    """Wait for the end and return what was said on stderr."""
+    """Wait for the end of the process and return its stderr."""
     out, err = process.communicate(timeout=60)
     assert process.returncode == code, out + err
     assert "Traceback" not in err
@@ -98,7 +98,7 @@ def finish(release: Path, output: Path, *options: str, code: int = 0) -> str:
 
 
 def snapshot(dataset: Path) -> Snapshot:
-    """Hashes of all that must be the same each time, by name."""
+    """Return the hashes of all files that must be the same each time, by name."""
     names = ["metadata/codes.parquet", "metadata/subjects.parquet", "metadata/subject_splits.parquet", "ledger.parquet"]
     paths = [
         *(dataset / n for n in names),
@@ -112,17 +112,17 @@ def stamp(path: Path) -> tuple[int, int]:
 
 
 def staged(output: Path) -> dict[str, tuple[int, int]]:
-    """Markers of finished tables."""
+    """Return the markers of finished tables."""
     return {p.name: stamp(p) for p in (output / ".v1.build" / "stage").glob("[!.]*.json")}
 
 
 def extracted(output: Path) -> dict[str, tuple[int, int]]:
-    """Markers of finished shards."""
+    """Return the markers of finished shards."""
     return {p.name: stamp(p) for p in (output / ".v1.build" / "shards").glob("[!.]*.json")}
 
 
 def shard_files(output: Path) -> dict[str, tuple[int, int]]:
-    """Data files of the shards that have a marker."""
+    """Return the data files of the shards that have a marker."""
     data = output / ".v1.build" / "dataset" / "data"
     markers = (output / ".v1.build" / "shards").glob("[!.]*.json")
     return {str(p.relative_to(data)): stamp(p) for m in markers for p in data.glob(f"*/{m.stem}.parquet")}
@@ -145,7 +145,7 @@ def wait_until(condition: Callable[[], object], process: Any, seconds: float = 3
         if process.poll() is not None:
             _, err = process.communicate()
             pytest.fail(f"the build ended by itself ({process.returncode}) before it could be killed: {err}")
-        assert time.monotonic() < deadline, "the build did not get that far"
+        assert time.monotonic() < deadline, "the build did not reach this state in time"
         time.sleep(0.001)
 
 
@@ -166,7 +166,7 @@ def kill_group(process: Any) -> None:
 
 @pytest.fixture(scope="module")
 def crowd(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The hand-made patients many times over, each time under other numbers, with rows to reject everywhere."""
+    """Many copies of the hand-made patients with different IDs, and rows to reject in every table."""
     tables: dict[str, list[dict[str, Any]]] = {}
     for name, rows in handmade.release_rows().items():
         tables[name] = list(rows)
@@ -175,7 +175,7 @@ def crowd(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pat
         tables[name] = [_moved(row, copy * 1000) for copy in range(COPIES) for row in rows]
         tables[name] += tables[name][:3]  # exact duplicates
         if name == "hosp/labevents":
-            # Results under an admission of a patient of another shard.
+            # Results with the admission of a patient in another shard.
             far = [r for r in tables[name] if r["subject_id"] % 1000 == handmade.BORROWED % 1000 and r.get("hadm_id")]
             tables[name] += [r | {"hadm_id": f["hadm_id"]} for r, f in zip(far, reversed(far), strict=True)]
     folder = tmp_path_factory.mktemp("interrupted") / "3.1"
@@ -200,7 +200,7 @@ def _moved(row: dict[str, Any], by: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def undisturbed(crowd: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    """What a build that nobody disturbs makes of it."""
+    """Hashes of the dataset from an undisturbed build."""
     output = tmp_path_factory.mktemp("undisturbed")
     finish(crowd, output)
     manifest = json.loads((output / "v1" / "manifest.json").read_text())
@@ -211,7 +211,7 @@ def undisturbed(crowd: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapsh
 
 @pytest.fixture(scope="module")
 def half_built(crowd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output of a build killed when two shards were done. To be copied, not changed."""
+    """The output of a build that was killed after two shards. Tests must copy it, not change it."""
     output = tmp_path_factory.mktemp("half")
     process = start(crowd, output, "--max-cpus", "1")
     wait_until(lambda: len(extracted(output)) >= 2, process)
@@ -223,7 +223,7 @@ def half_built(crowd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def resumed(
     half_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., tuple[Path, tuple[str, ...]]]]:
-    """Function that goes on with a copy of the half-built output, changed by `spoil`, in this process."""
+    """Return a function that resumes a copy of the half-built output, changed by `spoil`, in this process."""
     monkeypatch.setattr(plan_shards, "__defaults__", (SHARD_ROWS,))
     before = os.umask(0o022)
 
@@ -241,7 +241,7 @@ def resumed(
 
 RESUMED = "resuming where it stopped"
 
-# How far a build is let go before it is killed: finished tables, finished shards, and whether it has begun to publish.
+# How far a build runs before it is killed: finished tables, finished shards, and whether it has begun to publish.
 POINTS = [(0, 0, 0), (4, 0, 0), (13, 0, 0), (24, 0, 0), (TABLES, 0, 0), (0, 1, 0), (0, 2, 0), (0, 3, 0), (0, 0, 1)]
 
 
@@ -272,7 +272,7 @@ def test_a_build_killed_repeatedly_gives_the_same_result_without_repeating_work(
         before = tables, shards, files
         tables, shards, files = staged(tmp_path), extracted(tmp_path), shard_files(tmp_path)
         for earlier, now in zip(before, (tables, shards, files), strict=True):
-            assert earlier.items() <= now.items(), "finished work was done again"
+            assert earlier.items() <= now.items(), "finished work was repeated"
         phases.append("publish" if point[2] else "extract" if shards else "stage")
     assert {p: phases.count(p) >= 1 for p in ("stage", "extract", "publish")} == dict.fromkeys(
         ("stage", "extract", "publish"), True
@@ -287,7 +287,7 @@ def test_a_build_killed_repeatedly_gives_the_same_result_without_repeating_work(
 def test_a_build_killed_after_any_change_to_files_gives_the_same_result(
     crowd: Path, undisturbed: Snapshot, tmp_path: Path
 ) -> None:
-    # Each run is killed after more changes than the last one was: it gets to its end in some ten runs.
+    # Each run is killed after more changes than the previous one, so that the build finishes in about ten runs.
     dice, kills, allowed = random.Random(5), 0, 4
     while True:
         process = start(
@@ -299,7 +299,7 @@ def test_a_build_killed_after_any_change_to_files_gives_the_same_result(
             break
         assert process.returncode == -signal.SIGKILL, err
         kills += 1
-        assert kills < 30, "it gets nowhere"
+        assert kills < 30, "the build makes no progress"
         allowed += dice.randint(10, 30)
     assert kills >= 6
     assert snapshot(tmp_path / "v1") == undisturbed
@@ -308,7 +308,7 @@ def test_a_build_killed_after_any_change_to_files_gives_the_same_result(
 def test_workers_end_when_the_main_process_is_killed(crowd: Path, undisturbed: Snapshot, tmp_path: Path) -> None:
     for shards in (0, 2):
         process = start(crowd, tmp_path)
-        # One process more than the two workers is multiprocessing's own.
+        # In addition to the two workers, multiprocessing has one process.
         wait_until(lambda p=process, n=shards: len(workers_of(p)) >= 3 and len(extracted(tmp_path)) >= n, process)
         workers = workers_of(process)
         process.kill()
@@ -359,7 +359,7 @@ def test_an_interrupted_build_explains_how_to_resume_and_leaves_no_process(
 
 @pytest.fixture(scope="module")
 def small(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    """What an undisturbed build makes of the hand-made release."""
+    """Hashes of the dataset from an undisturbed build of the hand-made release."""
     output = tmp_path_factory.mktemp("small")
     finish(release, output, "--max-cpus", "1")
     return snapshot(output / "v1")
@@ -411,7 +411,7 @@ def test_a_request_for_the_old_dataset_keeps_the_work_on_the_new_one(
     assert snapshot(tmp_path / "v1") != small
 
 
-# Work that is there only in part -----------------------------------------------------------------------------
+# Work that exists only in part ------------------------------------------------------------------------------
 
 
 def first(folder: Path, pattern: str) -> Path:
@@ -433,7 +433,7 @@ LOST = {
 }
 
 
-# After a power cut, a file whose name was written to the disk may hold nothing.
+# After a power failure, a file whose name was written to the disk may be empty.
 EMPTY = [
     "a table's marker",
     "a dictionary's rows rejected",
@@ -459,7 +459,7 @@ def test_work_lost_in_a_power_failure_is_repeated(
 
 
 def test_admissions_lost_in_a_power_failure_are_read_again(crowd: Path, undisturbed: Snapshot, resumed: Any) -> None:
-    """Those of a finished shard too: every other shard asks whose an admission is."""
+    """This includes admissions of a finished shard: every other shard needs the patient of each admission."""
 
     def spoil(work: Path) -> None:
         done = [p.stem for p in (work / "shards").glob("[!.]*.json")]
@@ -491,7 +491,7 @@ def test_a_partially_built_copy_is_resumed(crowd: Path, undisturbed: Snapshot, r
 
 
 def changed(release: Path, folder: Path) -> Path:
-    """A copy of the release, all files with their times, with one digit of one lab value changed."""
+    """Copy the release with all file times, and change one digit of one lab value."""
     copy = shutil.copytree(release, folder / "3.1")
     path = copy / "hosp" / "labevents.csv"
     text, times = path.read_text(), path.stat()
@@ -550,18 +550,18 @@ def test_a_changed_list_of_patients_never_uses_old_work(
 
 
 def mounted(folder: Path, options: str) -> None:
-    """A file system of its own in `folder`, or a skipped test."""
+    """Mount a separate file system in `folder`, or skip the test."""
     if os.geteuid() or not shutil.which("mount"):
-        pytest.skip("a disk of its own is needed, and only root can mount one")
+        pytest.skip("a separate disk is needed, and only root can mount one")
     folder.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"a disk of its own is needed, and none can be mounted here: {done.stderr.strip()}")
+        pytest.skip(f"a separate disk is needed, and none can be mounted here: {done.stderr.strip()}")
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Function that mounts a disk, and again with other options."""
+    """Return a function that mounts a disk, or mounts it again with other options."""
     folder = tmp_path / "disk"
 
     def mount(options: str) -> Path:
@@ -584,11 +584,11 @@ def test_a_full_disk_is_reported_and_the_build_resumes_when_there_is_room(
         assert "run the same command again" in err
         assert not (output / "v1").exists()
 
-    # Full while the tables are read ...
+    # The disk is full while the tables are read ...
     output = disk("size=500k")
     full(output)
     assert 0 < len(staged(output)) < TABLES - 1
-    # ... and while events are made.
+    # ... and while the events are built.
     disk("size=64m")
     process = start(crowd, output, "--max-cpus", "1")
     wait_until(lambda: extracted(output), process)

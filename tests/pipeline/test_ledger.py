@@ -1,4 +1,4 @@
-"""Every row read becomes an event or is rejected whole: counted here against what was written into the files."""
+"""Every row becomes an event or is rejected completely: the ledger is compared with the content of the files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 @dataclass
 class Account:
-    """Lines of `ledger.parquet` of one table."""
+    """Lines of one table in `ledger.parquet`."""
 
     read: int
     became: int
@@ -75,7 +75,7 @@ def accounts(dataset: Path) -> dict[str, Account]:
 
 
 def assert_holds(dataset: Path) -> dict[str, Account]:
-    """The identity, and that data and rejects hold what the ledger says; returns the ledger."""
+    """Check that the ledger balances and agrees with the data and the rejected rows, and return the ledger."""
     ledger = accounts(dataset)
     events = pa.concat_tables(
         [pq.read_table(p, columns=["source_table", "code"]) for p in sorted((dataset / "data").rglob("*.parquet"))]
@@ -93,7 +93,7 @@ def assert_holds(dataset: Path) -> dict[str, Account]:
         assert account.read == accounted, name
         assert by_table[name] == account.events, name
         if name in MIMIC.recipes:
-            # The first statement makes one event of each row; where no other has its event type, that can be counted.
+            # The first statement makes one event of each row. This can be counted if no other has its event type.
             first, *others = MIMIC.recipes[name].statements
             if first.event_type not in {s.event_type for s in others}:
                 assert by_event_type[name, first.event_type] == account.became, name
@@ -105,7 +105,7 @@ def assert_holds(dataset: Path) -> dict[str, Account]:
 
 
 def flaws_of(handmade: ModuleType) -> dict[str, dict[str, int]]:
-    """Rows of the hand-made release that cannot become an event, by table and reason."""
+    """Return the rows of the hand-made release that cannot become an event, by table and reason."""
     flaws: dict[str, dict[str, int]] = {}
     for (name, reason), rows in handmade.REJECTED.items():
         flaws.setdefault(name, {})[reason] = rows
@@ -122,7 +122,7 @@ def test_the_hand_made_release(built: Path, handmade: ModuleType) -> None:
 
 
 def duplicates_in(file: Path) -> int:
-    """Rows of a table that are the same as an earlier one in every column."""
+    """Return the rows of a table that equal an earlier row in every column."""
     query = f"SELECT count(*), count(DISTINCT t) FROM read_csv('{file}', all_varchar = true) t"
     ((rows, distinct),) = duckdb.sql(query).fetchall()
     return rows - distinct
@@ -135,7 +135,7 @@ def test_the_demo(demo_built: Path, demo: Path, tmp_path: Path) -> None:
         n: rows for n, rows in published.items() if any(n == t.split("/")[1] for t in ledger)
     }.items()
     assert len(published) >= 28
-    # No row of the demo repeats another one or lacks what an event needs: counted in the files themselves.
+    # No row of the demo repeats another row or lacks a value that an event needs: this is counted in the files.
     assert all(duplicates_in(demo / f"{name}.csv.gz") == 0 for name in ledger if name in PATIENT_TABLES)
     assert {n: a.rejected for n, a in ledger.items() if a.rejected} == {}
 
@@ -166,7 +166,7 @@ def test_missing_rows_of_a_known_release_are_reported(demo: Path, tmp_path: Path
 
 @dataclass
 class Planted:
-    """A record of a file and what must become of it: None for an event."""
+    """A record of a file and its expected outcome: the reason for rejection, or None for an event."""
 
     record: bytes
     reason: str | None = None
@@ -214,7 +214,7 @@ CODES = {
 
 
 def dirt(name: str, good: dict[str, str], unknown_subject: int) -> dict[str, Planted]:
-    """A record of each kind of dirt, made of a good row."""
+    """Return a record with each kind of dirt, made from a good row."""
     columns = KNOWN[name].columns
     times = [c for c, t in columns.items() if pa.types.is_timestamp(t)]
     texts = [c for c, t in columns.items() if pa.types.is_string(t)]
@@ -251,7 +251,7 @@ PARSED = ("exact_duplicate", "no_time", "no_parent", "no_admission", "no_code", 
 
 
 def expected_reject(name: str, planted: Planted) -> tuple[Any, ...]:
-    """A row rejected as it must be found: its text where it could not be parsed, else its values."""
+    """Return the expected content of a rejected row: its text if it could not be parsed, otherwise its values."""
     if planted.reason in PARSED:
         (values,) = csv.reader(io.StringIO(planted.record.decode(), newline=""))
         kinds = KNOWN[name].columns.values()
@@ -288,12 +288,12 @@ def test_planted_dirt_is_rejected_completely_and_counted(
     flaws = flaws_of(handmade)
     planted: dict[str, list[Planted]] = {}
     for number, (name, rows) in enumerate(sorted(handmade.release_rows().items())):
-        # Of each table for itself: another table changes nothing for the others.
+        # Each table is tested separately: the dirt in one table does not affect the others.
         dice = random.Random(f"{seed} {name}")
         lines = [spelled(handmade, name, row) for row in rows]
         planted[name] = [Planted(csv_record(line.values())) for line in lines]
         if name in PATIENT_TABLES:
-            # Of the first row, which is sound in every table: no two pieces of dirt are alike.
+            # The dirt is made from the first row, which is valid in every table, and no two records are equal.
             made = dirt(name, lines[0], 10_990_000 + number)
             chosen = list(made) if seed == 1 else dice.sample(sorted(made), dice.randint(1, len(made)))
             planted[name] += [made[kind] for kind in chosen]
@@ -330,7 +330,7 @@ def test_the_line_of_a_bad_row_is_the_one_in_the_file(handmade: ModuleType, tmp_
     handmade.write_release(tmp_path / "release", plain=True)
     path = tmp_path / "release" / "hosp" / "labevents.csv"
     lines = path.read_bytes().splitlines(keepends=True)
-    assert len(lines) > len(handmade.release_rows()["hosp/labevents"]) + 1, "no value holds a line end"
+    assert len(lines) > len(handmade.release_rows()["hosp/labevents"]) + 1, "no value contains a line end"
     bad = b"12,rubbish\n"
     path.write_bytes(b"".join([*lines[:-3], bad, *lines[-3:]]))
     dataset = ehrtraj.build(tmp_path / "release", tmp_path / "out", "v1", max_cpus=1).path
@@ -338,7 +338,7 @@ def test_the_line_of_a_bad_row_is_the_one_in_the_file(handmade: ModuleType, tmp_
     assert [(r["line"], r["text"]) for r in rows] == [(len(lines) - 2, "12,rubbish")]
 
 
-# Recipes that do not keep to it --------------------------------------------------------------------------------
+# Recipes that break the contract -------------------------------------------------------------------------------
 
 LABS = """-- hosp/labevents: results
 -- [every row] a result
@@ -353,7 +353,7 @@ BREAKS = {
 
 
 def run_recipe(text: str) -> int:
-    """Run one recipe over two results of a patient with two admissions; returns the number of events."""
+    """Run one recipe on two results of a patient with two admissions, and return the number of events."""
     rows = {
         "hosp/labevents": [
             {"subject_id": 1, "itemid": 50912, "charttime": datetime.datetime(2150, 1, d), "valuenum": v}

@@ -1,4 +1,4 @@
-"""Nothing is known too early: held against the raw tables, and by changing what only the future knows."""
+"""No event is available too early: checked against the raw tables, and by changing facts from the future."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import pytest
 
 import ehrtraj
 
-# Known only when the stay is over.
+# Known only after the stay.
 OF_THE_END = ("DISCHARGE", "HOSPITAL_DEATH", "MEDS_DEATH", "DIAGNOSIS", "DRG", "INSURANCE")
 
-# Columns of the source that only the end of an interval tells, and the event types that may hold them.
+# Columns of the source that are known only at the end of an interval, and the event types that may contain them.
 KNOWN_AT_THE_END: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "hosp/admissions": (
         ("discharge_location", "hospital_expire_flag", "insurance"),
@@ -41,12 +41,12 @@ KNOWN_AT_THE_END: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "hosp/patients": (("dod",), ("MEDS_DEATH",)),
     "ed/edstays": (("outtime", "disposition"), ("ED_DEPARTURE",)),
 }
-# Told by another table than the one that changes: the diagnoses of a visit, and what admissions say of its end.
+# These come from a table other than the changed one: the diagnoses of a visit, and the end of it in admissions.
 ELSEWHERE = {("ed/diagnosis", "ED_DIAGNOSIS"), ("hosp/admissions", "ED_OUT")}
 
 
 def query_of(dataset: Path, release: Path) -> duckdb.DuckDBPyConnection:
-    """A session that sees the events, and the raw admissions and patients."""
+    """Open a session with the events, and the raw admissions and patients."""
     connection = duckdb.connect(config={"threads": 1})
     events = str(dataset / "data" / "**" / "*.parquet")
     connection.execute(f"CREATE VIEW events AS SELECT *, split_part(code, '//', 1) AS event_type FROM '{events}'")
@@ -56,7 +56,7 @@ def query_of(dataset: Path, release: Path) -> duckdb.DuckDBPyConnection:
     connection.execute("""
         CREATE TABLE stays AS
         SELECT subject_id, hadm_id, min(admittime::TIMESTAMP) AS start,
-               -- A discharge that holds the date only, of one who died on that day, is at the death.
+               -- If a patient died on the day of a discharge that has only a date, the discharge is at the death.
                max(CASE WHEN deathtime::DATE = dischtime::DATE THEN greatest(deathtime, dischtime)
                         ELSE coalesce(dischtime, deathtime) END::TIMESTAMP) AS stop
         FROM admissions GROUP BY ALL
@@ -66,7 +66,7 @@ def query_of(dataset: Path, release: Path) -> duckdb.DuckDBPyConnection:
 
 @pytest.fixture(params=["handmade", "demo"])
 def raw(request: pytest.FixtureRequest) -> duckdb.DuckDBPyConnection:
-    """Events and raw tables of the hand-made release, and of the demo."""
+    """Sessions with the events and raw tables of the hand-made release and of the demo."""
     names = {"handmade": ("built", "release"), "demo": ("demo_built", "demo")}[request.param]
     return query_of(*(request.getfixturevalue(name) for name in names))
 
@@ -99,7 +99,7 @@ def test_facts_from_the_end_of_a_stay_are_not_available_before(raw: duckdb.DuckD
 
 
 def test_every_end_of_a_stay_belongs_to_a_stay(raw: duckdb.DuckDBPyConnection) -> None:
-    """The test above looks at events with an admission: of these event types, all but deaths elsewhere have one."""
+    """The test above checks events with an admission. All events of these types have one, except deaths elsewhere."""
     event_types = ", ".join(f"'{d}'" for d in OF_THE_END)
     lost = raw.execute(f"""
         SELECT event_type, count(*) FROM events e ANTI JOIN stays s USING (subject_id, hadm_id)
@@ -152,7 +152,7 @@ def texts_of(dataset: Path) -> Counter[str]:
 
 
 def source_of(event: str) -> tuple[str, str]:
-    """Table and event type of an event."""
+    """Return table and event type of an event."""
     content = json.loads(event)
     return content["source_table"], content["code"].split("//")[0]
 
@@ -175,7 +175,7 @@ NEW_VALUES: dict[str, Callable[[Any], Any]] = {
 
 
 def later(value: str | None) -> str | None:
-    """The same time, a hundred minutes later; nothing stays nothing."""
+    """Return a time one hundred minutes later, a date one day later, and None for None."""
     if value is None:
         return None
     moved = datetime.datetime.fromisoformat(str(value)) + datetime.timedelta(minutes=100)
@@ -186,7 +186,7 @@ def later(value: str | None) -> str | None:
 def test_a_different_end_changes_nothing_before_it(
     handmade: ModuleType, release: Path, tmp_path: Path, standardise: bool
 ) -> None:
-    """The future is changed in the raw tables: no event changes but those that are the end."""
+    """If the future is changed in the raw tables, only the events at the end change."""
     built = ehrtraj.build(release, tmp_path / "out", "before", max_cpus=1, standardise=standardise).path
     rows = handmade.release_rows()
     for table, (columns, _) in KNOWN_AT_THE_END.items():
@@ -200,5 +200,5 @@ def test_a_different_end_changes_nothing_before_it(
         (table, event_type) for table, (_, event_types) in KNOWN_AT_THE_END.items() for event_type in event_types
     } | ELSEWHERE
     assert gone | new <= ends
-    # All of them did change, so that this test has seen them.
+    # All of them changed, so this test has covered them.
     assert new == ends

@@ -1,4 +1,4 @@
-"""Notes: whole, byte for byte, known at the right time, in the events or beside them."""
+"""Notes: complete, byte for byte, available at the right time, inline or in separate files."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_addendum_has_the_link_of_its_note(trajectories: Any) -> None:
         second = trajectories.one(SEPSIS, f"{event_type}//{addendum[:2]}")
         assert first["source_key"] == first["link_id"] == second["link_id"] == number(f"{SEPSIS}-{note}")
         assert second["source_key"] == number(f"{SEPSIS}-{addendum}")
-        # The fields of both lie under the same link.
+        # The fields of both notes have the same link.
         detail = event_type.replace("NOTE", "DETAIL")
         fields = {e["code"]: e["link_id"] for e in trajectories.of(SEPSIS) if e["code"].startswith(detail)}
         assert set(fields.values()) == {first["link_id"]}
@@ -143,7 +143,7 @@ HARD = [
 
 
 def write_notes(folder: Path, texts: list[str]) -> None:
-    """A release of radiology alone, one note of each text, a patient each."""
+    """Write a release of radiology only, with one note and one patient for each text."""
     lines = ["note_id,subject_id,hadm_id,note_type,note_seq,charttime,storetime,text\n"]
     for i, text in enumerate(texts, start=1):
         quoted = text.replace('"', '""')
@@ -191,7 +191,7 @@ def test_a_note_with_an_extra_field_is_rejected_completely(tmp_path: Path) -> No
     assert [(r["reason"], r["row_text"]) for r in rejects] == [("wrong_number_of_fields", bad.rstrip("\n"))]
 
 
-# Beside the events, or left out -------------------------------------------------------------------------------
+# In separate files, or left out -------------------------------------------------------------------------------
 
 
 def test_separate_texts_equal_inline_texts(
@@ -222,7 +222,7 @@ def test_a_trajectory_loads_its_notes_on_request(separate: Path, built: Path, ha
     assert whole.events.drop("flags").equals(within.events.drop("flags"))
     assert within.with_notes() is within
     cut = beside.as_of("2153-04-12 07:00").with_notes().codes("RADIOLOGY_NOTE//*", "DISCHARGE_NOTE//*")
-    assert cut.events["text_value"].to_list() == [handmade.REPORT], "what is known later stays hidden"
+    assert cut.events["text_value"].to_list() == [handmade.REPORT], "facts that become available later must stay hidden"
 
 
 def test_note_files_are_stored_by_split_and_can_be_read_by_patient(separate: Path, handmade: ModuleType) -> None:
@@ -267,9 +267,9 @@ def test_notes_count_by_their_bytes_when_patients_are_divided_into_shards() -> N
     patients = np.arange(1, 2001, dtype=np.int64)
     people, admissions = Entries(patients, 30), Entries(patients, 700)
     plans = [plan_shards(people, admissions, [], None, 100_000, note_bytes=size) for size in (0, 10**8, 10**9)]
-    # 730 rows a patient; 100 MB of notes are 50 kB a patient, as heavy as 333 rows.
+    # A patient has 730 rows. 100 MB of notes are 50 kB per patient, which count as 333 rows.
     assert [plan.count for plan in plans] == [15, 22, 82]
-    # Notes alone: a patient is known by the rows.
+    # With notes only, the rows identify the patients.
     repeated, none = Entries(np.repeat(patients, 3), 30), Entries(patients[:0], 700)
     alone = plan_shards(repeated, none, [], None, 100_000, note_bytes=10**9)
     assert alone.count > 50

@@ -1,4 +1,4 @@
-"""The order of events and what it rests on: sorting, duplicates, shards, splits, encounters, and whole builds."""
+"""The order of events and its foundations: sorting, duplicates, shards, splits, encounters, and complete builds."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def test_sort_order_is_the_stable_order_of_the_columns(given_: list[np.ndarray])
 
 @quickly
 @given(columns())
-@example([int64s([0, 2**31 - 1]), int64s([2**32 - 1, 0])])  # 31 and 32 bits: just enough
-@example([int64s([0, 2**32 - 1]), int64s([2**32 - 1, 0])])  # 32 and 32 bits: one too many
+@example([int64s([0, 2**31 - 1]), int64s([2**32 - 1, 0])])  # 31 and 32 bits: they just fit
+@example([int64s([0, 2**32 - 1]), int64s([2**32 - 1, 0])])  # 32 and 32 bits: one bit too many
 @example([int64s([0, -INT64, INT64 - 1])])
 def test_packed_numbers_compare_like_the_columns(given_: list[np.ndarray]) -> None:
     packed = pack(given_)
@@ -96,7 +96,7 @@ KINDS = {
 
 @st.composite
 def sheets(draw_: st.DrawFn) -> tuple[pa.Table, list[str]]:
-    """A table in one or more pieces with rows that repeat, and columns to look at first."""
+    """Generate a table in one or more pieces with repeated rows, and columns to compare first."""
     kinds = draw_(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=5))
     row = st.tuples(*(st.one_of(st.none(), KINDS[kind][1]) for kind in kinds))
     rows = draw_(st.lists(row, max_size=12))
@@ -145,13 +145,13 @@ def test_a_plan_covers_every_patient_in_ranges(
 ) -> None:
     plan = plan_shards(people(patients), admitted(admissions), [Entries(int64s(stays), 4_900)], None, target)
     known = sorted({*patients, *admissions, *stays})
-    # Patients that only a table of facts has belong to a shard too.
+    # Patients who occur only in a table of facts belong to a shard too.
     everyone = int64s(sorted({*known, *others}))
     shard = plan.shard_of(everyone).tolist()
-    assert shard == sorted(shard), "ranges, in the order of subject_id"
+    assert shard == sorted(shard), "shards must be ranges in the order of subject_id"
     assert all(0 <= s < plan.count for s in shard)
     if known:
-        assert set(plan.shard_of(int64s(known)).tolist()) == set(range(plan.count)), "no shard is empty"
+        assert set(plan.shard_of(int64s(known)).tolist()) == set(range(plan.count)), "no shard may be empty"
     assert plan.is_selected(everyone) is None
 
 
@@ -204,7 +204,7 @@ def test_splits_have_the_expected_sizes(seed: int) -> None:
 def test_a_different_seed_gives_different_splits() -> None:
     patients = np.arange(10_000_000, 10_010_000, dtype=np.int64)
     same = (split_of(patients, 0) == split_of(patients, 1)).mean()
-    # Of two independent draws, 0.8² + 0.1² + 0.1² agree.
+    # Two independent assignments agree for a share of 0.8² + 0.1² + 0.1².
     assert same == pytest.approx(0.66, abs=0.03)
 
 
@@ -259,7 +259,7 @@ def hour(number: int) -> datetime.datetime:
 
 
 def span(stay: dict[str, Any]) -> tuple[datetime.datetime, datetime.datetime] | None:
-    """When a stay began and ended, both inclusive: with the death, where that is later on the day of the discharge."""
+    """Return the first and last second of a stay. It ends at the death if this is later on the day of the discharge."""
     start = min(stay["edregtime"] or stay["admittime"], stay["admittime"])
     stop, death = stay["dischtime"], stay["deathtime"]
     if stop is None or (death is not None and death.date() == stop.date()):
@@ -273,7 +273,7 @@ def microseconds(time: datetime.datetime) -> int:
 
 @pytest.fixture(scope="module")
 def encounters_of() -> Callable[[list[dict[str, Any]]], Encounters]:
-    """Function that makes encounters of admissions, as a build does."""
+    """Return a function that derives encounters from admissions like a build."""
     connection = duckdb.connect(config={"threads": 1})
     connection.execute(MIMIC.helper("macros"))
     schema = MIMIC.tables["hosp/admissions"].schema
@@ -300,7 +300,7 @@ def test_an_encounter_is_found_if_exactly_one_admission_contains_the_time(
     stays: list[dict[str, Any]],
     asked: list[tuple[int, int]],
 ) -> None:
-    # Ask at the edges too.
+    # The times at the edges are tested too.
     times = [(subject, EPOCH + datetime.timedelta(minutes=minute)) for subject, minute in asked]
     for stay in stays:
         for edge in span(stay) or ():
@@ -320,7 +320,7 @@ def test_an_encounter_is_found_if_exactly_one_admission_contains_the_time(
             assert encounters.hadm_id[at] == open_[0]
         else:
             assert at >= 0, (subject, time)
-            assert encounters.hadm_id[at] == -INT64, "several admissions hold the time: none is named"
+            assert encounters.hadm_id[at] == -INT64, "several admissions contain the time, so there must be no hadm_id"
 
 
 @pytest.mark.parametrize("dischtime", [None, hour(0)])
@@ -350,7 +350,10 @@ def test_the_minute_in_which_one_stay_ends_and_the_next_begins_belongs_to_neithe
 
 
 def assert_ordered(dataset: Path) -> None:
-    """The published order: subject, no time first, time, rank of the event type, code; nobody in two files."""
+    """Check the documented order (subject, null times first, time, rank of the event type, code) of all files.
+
+    No patient may be in two files.
+    """
     ranks = {name: event_type.rank for name, event_type in MIMIC.event_types.items()}
     homes: dict[int, Path] = {}
     files = sorted((dataset / "data").rglob("*.parquet"))
@@ -379,7 +382,7 @@ def minute(number: int) -> str:
 
 @st.composite
 def small_releases(draw_: st.DrawFn) -> dict[str, list[dict[str, object]]]:
-    """A few patients with many events at the same times."""
+    """Return a few patients with many events at the same times."""
     subject, time = st.integers(1, 5), st.integers(0, 4)
     fraction = st.sampled_from(["", ".5", ".25", ".000001"])
     value = st.sampled_from([None, 1, 2.5])
@@ -440,7 +443,7 @@ def test_the_order_does_not_depend_on_the_order_of_the_rows(
 
 @pytest.fixture(scope="module")
 def many(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release of so many admissions that it is built in several shards."""
+    """A release with so many admissions that it is built in several shards."""
     folder = tmp_path_factory.mktemp("many")
     dice = random.Random(7)
     subjects = dice.sample(range(10_000_000, 19_999_999), 5000)
@@ -493,7 +496,7 @@ def test_no_patient_is_in_two_shards_and_the_number_of_cores_changes_nothing(
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_events_that_differ_only_in_event_time_are_ordered(build_rows: Callable[..., Any], turned: bool) -> None:
-    """With the clock of what was known, two values charted at different times may be told apart by nothing else."""
+    """With `--clock available`, two values charted at different times may differ in nothing else."""
     times = ["2150-01-01 08:10:00", "2150-01-01 08:00:00"]
     row = {
         "subject_id": 10_000_001,

@@ -1,4 +1,4 @@
-"""The same rows and settings give the same bytes, however they are read, spread and worked on."""
+"""The same rows and settings give the same bytes, however the rows are stored, read and distributed."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Files = dict[str, bytes]
 
 @pytest.fixture
 def several_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cuts the eight patients into about four shards."""
+    """Divide the eight patients into about four shards."""
     monkeypatch.setattr(plan_shards, "__defaults__", (4000,))
 
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """Function that builds a release into a place of its own each time."""
+    """Return a function that builds a release in a new folder each time."""
     count = iter(range(100))
 
     def build(release: Path, **settings: Any) -> Path:
@@ -45,7 +45,7 @@ def build(tmp_path: Path) -> Build:
 
 
 def files_of(dataset: Path, *, rejects: bool = True) -> Files:
-    """Contents of all files that must be the same each time."""
+    """Return the contents of all files that must be the same each time."""
     names = ["metadata/codes.parquet", "metadata/subjects.parquet", "metadata/subject_splits.parquet", "ledger.parquet"]
     paths = [dataset / n for n in names] + list((dataset / "data").rglob("*.parquet"))
     if rejects:
@@ -54,7 +54,7 @@ def files_of(dataset: Path, *, rejects: bool = True) -> Files:
 
 
 def rejects_of(dataset: Path) -> dict[str, Counter[tuple[Any, ...]]]:
-    """The rejected rows without their line numbers, by table; none where nothing was rejected."""
+    """Return the rejected rows without their line numbers, by table."""
     return {
         path.stem: Counter(tuple(row.values()) for row in pq.read_table(path).drop_columns("line").to_pylist())
         for path in (dataset / "rejected").glob("*.parquet")
@@ -62,7 +62,7 @@ def rejects_of(dataset: Path) -> dict[str, Counter[tuple[Any, ...]]]:
 
 
 def shuffle(path: Path, to: Path, dice: random.Random) -> None:
-    """Write a table to `to` as .csv, its rows in another order."""
+    """Write a table to `to` as .csv, with its rows in another order."""
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     header, *rows = csv.reader(io.StringIO(data.decode(), newline=""))
     dice.shuffle(rows)
@@ -116,7 +116,7 @@ def test_compression_of_the_input_changes_no_byte(
 ) -> None:
     handmade.write_release(tmp_path / "plain", plain=True)
     assert files_of(build(tmp_path / "plain")) == files_of(built)
-    # A mix of both.
+    # Here, only some files are compressed.
     for path in sorted((tmp_path / "plain").rglob("*.csv"))[::2]:
         path.with_suffix(".csv.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
@@ -155,7 +155,7 @@ def test_the_size_of_parts_changes_no_event(
 ) -> None:
     monkeypatch.setattr(ShardJob.__init__, "__defaults__", (rows,))
     dataset = build(release)
-    # A part is a row group of its own, at least.
+    # Each part is at least one row group.
     groups = [sum(pq.ParquetFile(p).num_row_groups for p in (d / "data").rglob("*.parquet")) for d in (built, dataset)]
     assert groups[1] > groups[0]
     assert read_events(dataset).equals(read_events(built))

@@ -1,4 +1,4 @@
-"""Tasks in processes: handed out one by one, and ended at any moment without a hang."""
+"""Tasks in processes: started one by one, and ended at any moment without hanging."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ehrtraj.runtime.processes import stream_tasks
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """New processes find this module, and the tasks in it, by the path that they inherit."""
+    """Let new processes find this module and its tasks through an inherited path."""
     monkeypatch.syspath_prepend(Path(__file__).parents[2])
 
 
@@ -38,7 +38,7 @@ def die(number: int) -> None:
 
 
 def large(flag: Path) -> bytes:
-    """More than a pipe takes: the process waits while it hands over the result."""
+    """Return more than a pipe can buffer, so that the process blocks while it sends the result."""
     flag.touch()
     return bytes(20 << 20)
 
@@ -84,17 +84,17 @@ def test_a_killed_process_is_reported() -> None:
 
 
 def test_a_process_that_sends_a_large_result_can_be_ended(tmp_path: Path) -> None:
-    """A shared pipe of results was never read to its end then: the command did not end."""
+    """With a pipe shared by all processes, the end of the result never arrived and the command did not end."""
     results = stream_tasks(large, [(n, (tmp_path / str(n),)) for n in range(3)], 2)
     next(results)
-    # The third task is at work, and nobody reads its result.
+    # The third task is running, and its result is never read.
     wait_for(tmp_path / "2")
     results.close()
     assert multiprocessing.active_children() == []
 
 
 def test_ctrl_c_during_a_query_raises_keyboardinterrupt(tmp_path: Path) -> None:
-    """DuckDB raises a RuntimeError instead."""
+    """DuckDB alone would raise a RuntimeError."""
     endless = "SELECT sum(hash(a.range + b.range)) FROM range(10000000) a, range(10000000) b"
     with open_database(tmp_path, 10**9, 1) as database:
         threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
@@ -119,7 +119,7 @@ main()
 def test_ctrl_c_ends_a_command_and_leaves_no_files(
     several_shards_built: Path, tmp_path: Path, command: str, moment: str
 ) -> None:
-    """While processes start, and when the first of them has begun to write."""
+    """Ctrl-C is sent while processes start, and after the first of them has begun to write."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     arguments = [several_shards_built] * (2 if command == "diff" else 1)

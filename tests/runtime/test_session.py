@@ -1,4 +1,4 @@
-"""DuckDB sessions: opened in one place, bounded, with a private spill folder, closed to everything outside."""
+"""DuckDB sessions: opened in one module, with limits, a private spill folder and no access to anything else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "ehrtraj"
 
 
 def duckdb_functions(text: str) -> set[str]:
-    """What a module uses of DuckDB other than its types: `duckdb.connect`, `duckdb.sql` and the like all connect."""
+    """Return the functions of DuckDB that a module uses: `duckdb.connect`, `duckdb.sql` and others open connections."""
     tree = ast.parse(text)
     used = {
         node.attr
@@ -61,7 +61,7 @@ def test_data_that_does_not_fit_in_memory_is_spilled_to_a_private_folder(
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert sum(path.stat().st_size for path in folder.iterdir()) > 10 << 20, "nothing was spilled"
     assert list(parent.iterdir()) == []
-    assert list(tmp_path.iterdir()) == [parent], "something was written into the current folder"
+    assert list(tmp_path.iterdir()) == [parent], "something was written to the current folder"
 
 
 def test_a_session_without_a_spill_folder_uses_the_system_folder(
@@ -86,7 +86,7 @@ def test_a_spill_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
-    """A session that may read one file, and that file."""
+    """Return a session that may read one file, and this file."""
     folder = tmp_path_factory.mktemp("locked")
     (folder / "allowed.csv").write_text("a\n1\n")
     (folder / "secret.csv").write_text("a\n2\n")

@@ -1,4 +1,4 @@
-"""No command deletes or replaces what ehrtraj did not write, and none writes into its own input."""
+"""No command deletes or replaces files that ehrtraj did not write, and none writes to its own input."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Run = Callable[..., str]
 
 
 def everything(folder: Path) -> dict[str, str]:
-    """Every path below a folder: its kind, and the hash of its content or the target of its link."""
+    """Return every path below a folder with its kind and the hash of its content or the target of its link."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -45,7 +45,7 @@ def run(*command: str | Path, code: int) -> str:
 
 
 def refused(place: Path, *command: str | Path) -> str:
-    """Run a command that must be refused without having changed anything below `place`; returns its message."""
+    """Run a command that must fail without changing anything below `place`, and return its message."""
     before = everything(place)
     message = run(*command, code=4)
     assert everything(place) == before
@@ -54,7 +54,7 @@ def refused(place: Path, *command: str | Path) -> str:
 
 @pytest.fixture
 def place(tmp_path: Path, release: Path, built: Path) -> Path:
-    """A folder with a release in `dd`, a dataset in `trajectories/v1`, and a person's documents."""
+    """A folder with a release in `dd`, a dataset in `trajectories/v1`, and personal documents."""
     shutil.copytree(release, tmp_path / "dd")
     shutil.copytree(built, tmp_path / "trajectories" / "v1")
     documents = tmp_path / "home" / "Documents"
@@ -67,14 +67,14 @@ def build(place: Path, output: str, version: str, *options: str) -> tuple[str | 
     return ("build", place / "dd", "-o", place / output, "-t", version, "--max-cpus", "1", *FEW, *options)
 
 
-# How each command that writes is asked to write where a person's file is, and the exit code of its refusal.
+# For each command that writes: arguments that would overwrite a personal file, and the exit code of the refusal.
 ONTO_A_FILE: dict[str, tuple[int, Callable[[Path, Path], tuple[str | Path, ...]]]] = {
     "build": (4, lambda place, file: ("build", place / "dd", "-o", file, "-t", "v1", *FEW, "--overwrite")),
     "export": (4, lambda place, file: ("export", place / "trajectories" / "v1", "-o", file, "--overwrite")),
     "label": (4, lambda place, file: label(place, file.relative_to(place).as_posix(), "--overwrite")),
     "synth": (4, lambda place, file: ("synth", file, "--patients", "1")),
     "demo": (4, lambda place, file: ("demo", file, "--patients", "1")),
-    # Nothing listens there, and nothing is made before something is received.
+    # No server listens there, and no file is created before something is received.
     "download": (
         10,
         lambda place, file: (
@@ -86,7 +86,7 @@ ONTO_A_FILE: dict[str, tuple[int, Callable[[Path, Path], tuple[str | Path, ...]]
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_no_command_writes_over_a_file(place: Path, name: str) -> None:
-    """Every command that declares that it writes is tried, and a new one needs its line above."""
+    """Every command that declares that it writes is tested; a new command needs a line in the table above."""
     before = everything(place)
     code, command = ONTO_A_FILE[name]
     run(*command(place, place / "home" / "Documents" / "thesis.txt"), code=code)
@@ -115,7 +115,7 @@ def test_a_build_may_be_beside_the_modules_of_its_release(place: Path) -> None:
 def test_a_build_never_replaces_a_folder_that_contains_what_it_reads(place: Path) -> None:
     message = refused(place, *build(place, ".", "dd", "--overwrite"))
     assert "contains the input" in message
-    # A list of patients in a dataset that is to be replaced.
+    # The list of patients is inside the dataset that would be replaced.
     chosen = place / "trajectories" / "v1" / "chosen.csv"
     chosen.write_text("subject_id\n10900116\n")
     assert "chosen.csv" in refused(place, *build(place, "trajectories", "v1", "--overwrite", "--subjects", str(chosen)))
@@ -187,7 +187,7 @@ def test_a_foreign_working_folder_is_left_alone(place: Path) -> None:
     assert "symbolic link" in refused(place, *build(place, "out", "v1"))
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can change the owner of a folder")
 def test_a_working_folder_of_another_user_is_left_alone(place: Path) -> None:
     work = place / "out" / ".v1.build"
     work.parent.mkdir()
@@ -285,7 +285,7 @@ def test_labels_replace_only_labels(place: Path) -> None:
 def test_a_synthetic_release_replaces_nothing(place: Path) -> None:
     refused(place, "synth", place / "home" / "Documents", "--patients", "1")
     refused(place, "synth", place / "trajectories" / "v1" / "new", "--patients", "1")
-    # What a killed run left is recognised by its content.
+    # The remains of a killed run are recognised by their content.
     (place / "home" / ".new.999999.unfinished").mkdir()
     (place / "home" / ".new.999999.unfinished" / "thesis.txt").write_text("years of work")
     ours = place / "home" / ".new.999998.unfinished"

@@ -1,4 +1,4 @@
-"""What every storage promises, and that a build survives a storage that fails at any call."""
+"""The contract of every storage, and builds with a storage that fails at any call."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_lock_is_held_by_one_process(storage: Storage) -> None:
 
 
 class Failing(LocalStorage):
-    """A storage whose n-th call fails, as every call after it, until it is mended."""
+    """A storage whose n-th call and all later calls fail, until it is repaired."""
 
     calls = 0
     fails_at = -1
@@ -140,7 +140,7 @@ class Failing(LocalStorage):
 
     @classmethod
     def arm(cls, fails_at: int, error: int = errno.EIO) -> None:
-        """Count from 0 again."""
+        """Restart the counter at 0."""
         cls.calls, cls.fails_at, cls.error = 0, fails_at, error
 
     def _count(self, name: str) -> None:
@@ -150,7 +150,7 @@ class Failing(LocalStorage):
             raise OSError(cls.error, os.strerror(cls.error), self.where(name))
 
     def below(self, folder: str) -> Self:
-        """Count there too."""
+        """Count the calls of this storage too."""
         return type(self)(self.root / folder)
 
 
@@ -171,7 +171,7 @@ for _name in METHODS:
 
 
 def test_all_calls_of_a_storage_are_counted_here() -> None:
-    """So that a method which is added fails somewhere too."""
+    """A method that is added to the storage must be tested with failures too."""
     public = {name for name in vars(LocalStorage) if not name.startswith("_")}
     assert public - {"below", "where", "scratch"} == set(METHODS)
 
@@ -193,7 +193,7 @@ def contents(dataset: Path) -> dict[str, str]:
 def test_a_storage_that_fails_at_any_call(
     release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
-    """The build ends with a message and no dataset, or all of one; the same command then gives the same bytes."""
+    """The build ends with a message and no dataset, or a complete one; the same command then gives the same bytes."""
     monkeypatch.setattr(plan_shards, "__defaults__", (4000,))
     Failing.arm(-1)
     wanted = contents(build_in(Failing(tmp_path / "sound"), release).path)

@@ -1,4 +1,4 @@
-"""Files of ours are opened, locked and replaced without harm to what a planted link points to."""
+"""Files are opened, locked and replaced without changing the target of a link that somebody placed there."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_link_to_nothing_creates_nothing(tmp_path: Path, writer: str) -> None:
 def test_a_link_planted_after_the_check_is_refused(
     mine: Path, tmp_path: Path, writer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system call refuses it, not only the check before."""
+    """The system call refuses the link too, not only the check before it."""
     link = tmp_path / "link"
     checks = 0
 
