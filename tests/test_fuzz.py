@@ -156,7 +156,7 @@ def _build_damaged(base: Base, variant: int, kinds: list[str], work: Path, tally
 
 def _may_fail(message: str) -> bool:
     """Return whether damage to rows may end a build: only if a key table has no rows left, or the file is truncated."""
-    return "ends in the middle" in message or "no patient" in message
+    return "ends early" in message or "no patient" in message
 
 
 def _compare(base: Base, variant: int, dataset: Path, damage: Any) -> None:

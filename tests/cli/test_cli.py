@@ -161,7 +161,7 @@ def test_show_config_prints_the_origin_of_each_setting(tmp_path: Path) -> None:
         (["--clock", "later"], ["'event' or 'available'"]),
         (["--subjects", "nobody.txt"], ["nobody.txt", "neither a number nor an existing file"]),
         (["--subjects", "0"], ["must be a number of patients (1 or more)"]),
-        (["--trajectory-version", "../v1"], ["cannot name a folder"]),
+        (["--trajectory-version", "../v1"], ["is not a valid folder name"]),
         (["--export", "ward:jsonl"], ["ward:jsonl", "patient", "jsonl"]),
         (["--config", "nowhere.toml"], ["nowhere.toml", "cannot read"]),
     ],

@@ -259,7 +259,7 @@ def test_a_different_place_for_notes_is_a_different_build(release: Path, tmp_pat
 def test_an_unknown_place_for_notes_is_named(release: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="'inline', 'separate' or 'none'"):
         ehrtraj.build(release, tmp_path, "v1", notes="elsewhere")  # type: ignore[arg-type]
-    with pytest.raises(OutputError, match="no dataset"):
+    with pytest.raises(OutputError, match="is not a dataset"):
         read_notes(tmp_path)
 
 

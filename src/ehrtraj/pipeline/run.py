@@ -64,6 +64,6 @@ def _build(job: BuildJob, inputs: Inputs, space: Workspace, memory: MemoryMeter)
     done = {number: record for number, record in done.items() if shard_is_there(files, record)}
     with job.timed("extract"):
         shards = build_shards(job, inputs, files, patients.plan, staged, done)
-    ledger = make_ledger(staged.values(), shards, selection.wanted, selection.dictionaries)
+    ledger = make_ledger(staged.values(), shards, selection.event_tables, selection.dictionaries)
     check_balance(ledger)
     return publish(job, inputs, space, patients, staged, shards, ledger, memory)

@@ -91,7 +91,10 @@ def remove_claimed(folder: Path) -> None:
 
 
 def remove_entry(path: Path) -> None:
-    """Remove a file, a link (not its target), or a folder with its content. The caller must own it."""
+    """Remove a file, a link (not its target), or a folder with its content.
+
+    The caller must know that ehrtraj created it.
+    """
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -19,14 +19,14 @@ class Selection:
     """The tables of a build, by full name.
 
     Attributes:
-        wanted: tables that become events.
+        event_tables: tables that become events.
         staged: tables that are read: those that become events, those that their recipes join, and the dictionaries.
         dictionaries: tables that describe codes.
         notes: what the user should know.
         warnings: what the user must know before using the result.
     """
 
-    wanted: tuple[str, ...]
+    event_tables: tuple[str, ...]
     staged: tuple[str, ...]
     dictionaries: tuple[str, ...]
     notes: tuple[str, ...]
@@ -68,22 +68,22 @@ def choose_tables(release: Release, settings: Settings) -> Selection:
         requested = _full_names(settings.tables, with_recipe)
         if absent := [n for n in requested if n not in present]:
             raise ReleaseError(f"the release in {release.root} has no {', '.join(absent)}")
-        wanted = [n for n in present if n in requested]
+        event_tables = [n for n in present if n in requested]
     else:
-        wanted = [n for n in present if n in with_recipe]
-    if not wanted:
+        event_tables = [n for n in present if n in with_recipe]
+    if not event_tables:
         raise ReleaseError(f"the release in {release.root} contains no table with events")
     if settings.icu_only:
         _check_icu_stays(source, present)
     helpers = "\n".join(source.helper(h) for h in recipes.HELPERS_OF_A_SHARD)
-    sql = "\n".join([helpers, *(with_recipe[name].sql for name in wanted)])
+    sql = "\n".join([helpers, *(with_recipe[name].sql for name in event_tables)])
     joined = source.tables_read(sql, (t.name for t in tables.values()))
     dictionaries = [n for n in present if tables[n].kind == "dictionary"]
-    read = {*wanted, *(n for n in present if tables[n].name in joined), *dictionaries}
+    read = {*event_tables, *(n for n in present if tables[n].name in joined), *dictionaries}
     needed = {n for n, table in tables.items() if table.name in joined} if settings.tables else None
     more_notes, warnings = lacking(release, needed)
     staged = tuple(n for n in present if n in read)
-    return Selection(tuple(wanted), staged, tuple(dictionaries), (*notes, *more_notes), tuple(warnings))
+    return Selection(tuple(event_tables), staged, tuple(dictionaries), (*notes, *more_notes), tuple(warnings))
 
 
 def _check_complete(release: Release, settings: Settings) -> None:

@@ -16,7 +16,7 @@ from ehrtraj.sources.source import Source
 def make_ledger(
     staged: Iterable[StagedTable],
     shards: Iterable[Mapping[str, Any]],
-    wanted: Iterable[str],
+    event_tables: Iterable[str],
     dictionaries: Iterable[str],
 ) -> dict[str, TableLedger]:
     """Add up the counts of staging and of all shards.
@@ -24,10 +24,10 @@ def make_ledger(
     Args:
         staged: record of each staged table.
         shards: record of each shard.
-        wanted: tables that become events.
+        event_tables: tables that become events.
         dictionaries: tables that describe codes.
     """
-    wanted, dictionaries = set(wanted), set(dictionaries)
+    event_tables, dictionaries = set(event_tables), set(dictionaries)
     ledger = {}
     for table in staged:
         entry = ledger[table.table] = TableLedger(read=table.rows_read, rejected=Counter(table.rejected))
@@ -36,11 +36,11 @@ def make_ledger(
             entry.not_selected["other_patients"] = table.not_selected
         if table.table in dictionaries:
             entry.dictionary = good
-        elif table.table not in wanted:
+        elif table.table not in event_tables:
             entry.not_selected["table_not_chosen"] = good
     for shard in shards:
         for name, counts in shard["tables"].items():
-            if name in wanted and name in ledger:
+            if name in event_tables and name in ledger:
                 ledger[name].rejected.update(counts["rejected"])
                 ledger[name].became_events += counts["rows"] - sum(counts["rejected"].values())
                 ledger[name].events += counts["events"]

@@ -96,7 +96,7 @@ class Extractor:
         self,
         source: Source,
         tables: Mapping[str, Table],
-        wanted: Sequence[str],
+        event_tables: Sequence[str],
         memory: int,
         spill: Path | None = None,
         recipes: Mapping[str, Recipe] | None = None,
@@ -108,7 +108,7 @@ class Extractor:
         Args:
             source: source with the recipes.
             tables: patient tables of the source, by full name.
-            wanted: full names of the tables that become events.
+            event_tables: full names of the tables that become events.
             memory: bytes that DuckDB may use.
             spill: folder for data that does not fit in this memory.
             recipes: recipes to use instead of those of the source.
@@ -121,7 +121,7 @@ class Extractor:
         )
         self._source = source
         self._tables = tables
-        self._wanted = list(wanted)
+        self._event_tables = list(event_tables)
         self._standardiser = standardiser
         self._prepared: dict[str, str] = {}
         self._slots = {name: _Slot(table.schema) for name, table in tables.items()}
@@ -205,10 +205,10 @@ class Extractor:
                 for name in needed:
                     counts[name] = self._load(self._tables[name], read(name), rejects.get(name))
                 # Rows are rejected before a statement of any recipe reads them.
-                for name in self._wanted:
+                for name in self._event_tables:
                     if name in needed and counts[name].rows:
                         self._reject(self._tables[name], counts[name], rejects.get(name))
-                if step < len(self._wanted):
+                if step < len(self._event_tables):
                     self._run_recipe(step, counts, rejects, buffer, codes, notes)
                 else:
                     about = {h: self._arrow(sql, h) for h, sql in self._helpers.items()}
@@ -258,10 +258,10 @@ class Extractor:
 
     def _plan(self) -> list[tuple[list[str], list[str]]]:
         """Return for each recipe, and finally for the helpers, the tables to load before and to release after it."""
-        uses = [{name, *self._reads(self._recipes[name].sql)} for name in self._wanted]
+        uses = [{name, *self._reads(self._recipes[name].sql)} for name in self._event_tables]
         uses.append(self._reads("\n".join(self._helpers.values())))
         for used in uses:
-            for name in [n for n in used if n in self._wanted]:
+            for name in [n for n in used if n in self._event_tables]:
                 conditions = "\n".join(condition for _, condition in self._recipes[name].rejected)
                 used.update(self._reads(conditions))
         steps = []
@@ -293,7 +293,7 @@ class Extractor:
         codes: Codes,
         notes: NoteWriter | None,
     ) -> None:
-        name = self._wanted[step]
+        name = self._event_tables[step]
         count = counts[name]
         if not count.rows:
             return

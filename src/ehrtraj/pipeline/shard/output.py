@@ -36,11 +36,11 @@ class ShardOutput:
         self.folder = new_attempt(f"{shard:05d}")
         self._shard = shard
         self._files = job.storage.below(self.folder)
-        self.events = ShardWriter(self._files, f"{DATASET}/data", shard, job.wanted, job.clock)
+        self.events = ShardWriter(self._files, f"{DATASET}/data", shard, job.event_tables, job.clock)
         self.notes = NoteWriter(self._files, f"{DATASET}/notes", shard, job.seed) if job.notes == "separate" else None
         self.rejected = {
             name: RejectWriter(self._files, rejected_piece(name, f"shard-{shard:05d}"), schemas[name])
-            for name in job.wanted
+            for name in job.event_tables
         }
 
     def close(self, pieces: Iterable[tuple[str, pa.Table]]) -> dict[str, int]:

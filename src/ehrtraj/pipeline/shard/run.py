@@ -102,7 +102,7 @@ def shard_job(job: BuildJob, inputs: Inputs, storage: Storage, staged: Mapping[s
     return ShardJob(
         source=job.source,
         storage=storage,
-        wanted=inputs.selection.wanted,
+        event_tables=inputs.selection.event_tables,
         staged=tuple(inputs.patient_tables),
         clock=settings.clock,
         seed=settings.seed,

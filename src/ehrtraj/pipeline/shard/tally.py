@@ -29,15 +29,15 @@ def _as_json(texts: tuple[str, ...]) -> str:
 class ShardTally:
     """Adds up the counts of all parts of one shard."""
 
-    def __init__(self, shard: int, wanted: Sequence[str]) -> None:
+    def __init__(self, shard: int, event_tables: Sequence[str]) -> None:
         """Start with zero counts.
 
         Args:
             shard: number of the shard.
-            wanted: full names of the tables that become events; `Events.table` is a position in them.
+            event_tables: full names of the tables that become events; `Events.table` is a position in them.
         """
         self._shard = shard
-        self._wanted = wanted
+        self._event_tables = event_tables
         self._counts: dict[str, TableCount] = {}
         self._codes: Counter[tuple[str, str]] = Counter()
         self._patients: Counter[tuple[str, str]] = Counter()
@@ -72,7 +72,7 @@ class ShardTally:
             positions: position of each patient's first event in its file.
         """
         self._count_codes(part)
-        self._applied.append(count_applied(part, self._wanted))
+        self._applied.append(count_applied(part, self._event_tables))
         self._subjects.append(self._subject_rows(part, about, positions))
 
     def tables(self) -> dict[str, dict[str, Any]]:
@@ -90,7 +90,7 @@ class ShardTally:
 
     def _count_codes(self, part: OrderedEvents) -> None:
         # A code may come from several tables: it is counted for the table whose name comes first.
-        tables = np.array(self._wanted)
+        tables = np.array(self._event_tables)
         by_name = np.argsort(tables)
         rank = np.argsort(by_name)
         pair = part.events.code.astype(np.int64) * len(tables) + rank[part.events.table]

@@ -22,7 +22,7 @@ class ShardJob:
     Attributes:
         source: source with the recipes and rules.
         storage: the working folder of the build.
-        wanted: full names of the tables that become events.
+        event_tables: full names of the tables that become events.
         staged: full names of all staged patient tables.
         clock: `event` or `available`.
         seed: seed of the splits.
@@ -36,7 +36,7 @@ class ShardJob:
 
     source: Source
     storage: Storage
-    wanted: tuple[str, ...]
+    event_tables: tuple[str, ...]
     staged: tuple[str, ...]
     clock: str
     seed: int

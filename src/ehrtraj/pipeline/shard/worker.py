@@ -38,7 +38,7 @@ class ShardWorker:
         self._extractor = Extractor(
             job.source,
             self._tables,
-            job.wanted,
+            job.event_tables,
             job.memory,
             job.storage.scratch(),
             standardiser=self._standardiser,
@@ -79,7 +79,7 @@ class ShardWorker:
             OSError: if a file cannot be written.
         """
         output = ShardOutput(self._job, task.shard, {name: table.schema for name, table in self._tables.items()})
-        tally = ShardTally(task.shard, self._job.wanted)
+        tally = ShardTally(task.shard, self._job.event_tables)
         try:
             for low, high in self._parts(task):
                 self._build_part(task, self._reader(task, low, high), output, tally)
