@@ -538,8 +538,7 @@ def test_no_more_cpu_cores_are_used_than_exist(good: Path) -> None:
     result = ehrtraj_check(good, "--max-cpus", 100_000)
     assert result.returncode == 0
     assert result.stderr == (
-        f"note: --max-cpus is 100,000, but only {usable:,} CPU cores are available: using {usable:,}
-"
+        f"note: --max-cpus is 100,000, but only {usable:,} CPU cores are available: using {usable:,}\n"
     )
 
 
