@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import ehrtraj
-from ehrtraj.config import Settings
-from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.api import build_with
+from ehrtraj.config import Settings, resolve
+from ehrtraj.runtime.progress import Reporter
+from ehrtraj.runtime.sizes import Sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = [field.name.upper() for field in fields(Settings)]
@@ -197,13 +199,25 @@ def built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ehrtraj.build(release, tmp_path_factory.mktemp("built"), "handmade", max_cpus=1).path
 
 
+def _build_sized(
+    sizes: Sizes, data_dir: Path, output: Path, trajectory_version: str, **settings: object
+) -> ehrtraj.BuildResult:
+    given = {"data_dir": data_dir, "output": output, "trajectory_version": trajectory_version}
+    resolved, origins = resolve(given | settings)
+    return build_with(resolved, Reporter(), origins, sizes=sizes)
+
+
+@pytest.fixture(scope="session")
+def build_sized() -> Callable[..., ehrtraj.BuildResult]:
+    """Function that builds as `ehrtraj.build` does, with `Sizes` before all other arguments."""
+    return _build_sized
+
+
 @pytest.fixture(scope="session")
 def several_shards_built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset of the hand-made release, standardised, in several shards. Tests must not change it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan_shards, "__defaults__", (4000,))
-        built = ehrtraj.build(release, tmp_path_factory.mktemp("several"), "v1", max_cpus=1, standardise=True)
-    return built.path
+    output = tmp_path_factory.mktemp("several")
+    return _build_sized(Sizes(shard_rows=4000), release, output, "v1", max_cpus=1, standardise=True).path
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import json
 import os
 import re
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -21,9 +22,9 @@ from ehrtraj.config import SETTINGS, module_folders, resolve
 from ehrtraj.declaration import Setting, setting, settings_of
 from ehrtraj.errors import SettingsError
 from ehrtraj.pipeline.plan.fingerprint import fingerprint_of
-from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.pipeline.plan.vocabularies import find_vocabularies
 from ehrtraj.release.detect import detect, which_source
+from ehrtraj.runtime.sizes import DEFAULT, Sizes
 from ehrtraj.sources.source import packaged
 
 BY_NAME = {declared.name: declared for declared in SETTINGS}
@@ -107,12 +108,16 @@ def base(release: Path, tmp_path: Path) -> dict[str, object]:
     }  # fmt: skip
 
 
+# Divides the eight patients into several shards.
+SMALL = Sizes(shard_rows=4000)
+
+
 @pytest.fixture(scope="module")
-def base_built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan_shards, "__defaults__", (4000,))
-        output = tmp_path_factory.mktemp("base")
-        return ehrtraj.build(release, output, "v1", max_cpus=1, standardise=True, tables=TABLES).path
+def base_built(
+    release: Path, tmp_path_factory: pytest.TempPathFactory, build_sized: Callable[..., ehrtraj.BuildResult]
+) -> Path:
+    output = tmp_path_factory.mktemp("base")
+    return build_sized(SMALL, release, output, "v1", max_cpus=1, standardise=True, tables=TABLES).path
 
 
 def data_of(dataset: Path) -> dict[str, bytes]:
@@ -127,11 +132,11 @@ def manifest_of(dataset: Path) -> dict[str, Any]:
     return content
 
 
-def fingerprint(given: dict[str, object]) -> dict[str, Any]:
+def fingerprint(given: dict[str, object], sizes: Sizes = DEFAULT) -> dict[str, Any]:
     settings, _ = resolve(given, None, {})
     source = which_source(settings.data_dir, settings.source, settings.overlay)
     release = detect(settings.data_dir, source, modules=module_folders(settings, source))
-    return fingerprint_of(settings, release, find_vocabularies(settings, source))
+    return fingerprint_of(settings, release, find_vocabularies(settings, source), sizes)
 
 
 # The declarations are true -------------------------------------------------------------------------------------------
@@ -148,12 +153,38 @@ def test_a_setting_is_in_the_fingerprint_if_it_changes_the_data(
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_exactly_the_settings_declared_to_change_the_data_change_it(
-    name: str, base: dict[str, object], others: dict[str, object], base_built: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    base: dict[str, object],
+    others: dict[str, object],
+    base_built: Path,
+    build_sized: Callable[..., ehrtraj.BuildResult],
 ) -> None:
-    monkeypatch.setattr(plan_shards, "__defaults__", (4000,))
-    built = ehrtraj.build(**base | {name: other_value(BY_NAME[name], others)}).path
+    given = base | {name: other_value(BY_NAME[name], others)}
+    built = build_sized(SMALL, **given).path
     assert (data_of(built) != data_of(base_built)) is BY_NAME[name].declared.changes_data
     assert len(data_of(built)) > 8
+
+
+@pytest.mark.parametrize(
+    ("size", "changes_data"),
+    [
+        ({"shard_rows": 2000}, True),
+        ({"part_rows": 40}, True),
+        ({"block_bytes": 3000}, False),
+        ({"round_bytes": 99}, False),
+    ],
+)
+def test_a_size_is_in_the_fingerprint_if_it_changes_the_files(
+    size: dict[str, int],
+    changes_data: bool,
+    base: dict[str, object],
+    base_built: Path,
+    build_sized: Callable[..., ehrtraj.BuildResult],
+) -> None:
+    sizes = replace(SMALL, **size)
+    assert (fingerprint(base, sizes) != fingerprint(base, SMALL)) is changes_data
+    built = build_sized(sizes, **base).path
+    assert (data_of(built) != data_of(base_built)) is changes_data
 
 
 @pytest.mark.parametrize("name", NAMING_FILES)

@@ -11,7 +11,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -23,9 +23,13 @@ import pytest
 import ehrtraj
 from ehrtraj.checks.run import check
 from ehrtraj.errors import EhrtrajError, ReleaseError
-from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.runtime.sizes import Sizes
 from ehrtraj.synth.run import synth
 
+Build = Callable[..., ehrtraj.BuildResult]
+
+# So that the eight patients are in several shards.
+SMALL = Sizes(shard_rows=4000)
 SECONDS = float(os.environ.get("EHRTRAJ_FUZZ_SECONDS", "60"))
 SEED = int(os.environ.get("EHRTRAJ_FUZZ_SEED", "1"))
 # Minimum share of builds that must give a dataset; otherwise the mutations would test only messages.
@@ -73,18 +77,11 @@ def events_by_patient(dataset: Path) -> dict[int, pl.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def several_shards() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan_shards, "__defaults__", (4000,))
-        yield
-
-
-@pytest.fixture(scope="module")
 def bases(
     handmade: ModuleType,
     release_mutations: ModuleType,
-    several_shards: None,
     tmp_path_factory: pytest.TempPathFactory,
+    build_sized: Build,
 ) -> list[Base]:
     """The hand-made release, and a synthetic one with many more rows and notes per patient."""
     folder = tmp_path_factory.mktemp("fuzz")
@@ -94,13 +91,15 @@ def bases(
         target = folder / "synth" / path.relative_to(packed).with_suffix("")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(gzip.decompress(path.read_bytes()))
-    return [_base(release_mutations, folder / name, folder / f"{name}-built") for name in ("handmade", "synth")]
+    return [
+        _base(release_mutations, build_sized, folder / name, folder / f"{name}-built") for name in ("handmade", "synth")
+    ]
 
 
-def _base(release_mutations: ModuleType, release: Path, output: Path) -> Base:
+def _base(release_mutations: ModuleType, build: Build, release: Path, output: Path) -> Base:
     events = {}
     for number, settings in enumerate(VARIANTS):
-        built = ehrtraj.build(release, output, f"v{number}", max_cpus=1, **settings)
+        built = build(SMALL, release, output, f"v{number}", max_cpus=1, **settings)
         assert not check(built.path, max_cpus=1).broken
         events[number] = events_by_patient(built.path)
     return Base(release_mutations.Mutator(release_mutations.read_release(release), random.Random(SEED)), events)
@@ -117,26 +116,26 @@ def _rounds(kinds_there_are: list[str], dice: random.Random) -> Iterator[list[st
             yield [kinds.pop() for _ in range(min(len(kinds), dice.choice([1, 1, 2, 4])))]
 
 
-def test_damaged_releases(bases: list[Base], release_mutations: ModuleType, tmp_path: Path) -> None:
+def test_damaged_releases(bases: list[Base], release_mutations: ModuleType, build_sized: Build, tmp_path: Path) -> None:
     dice, tally, begun = random.Random(SEED), Tally(), time.monotonic()
     rounds = _rounds(list(release_mutations.KINDS), dice)
     # Even a slow machine must run enough builds for every kind of damage.
     while time.monotonic() - begun < SECONDS or tally.builds < 60:
         base, variant = dice.choice(bases), dice.randrange(len(VARIANTS))
-        _build_damaged(base, variant, next(rounds), tmp_path / "work", tally)
+        _build_damaged(build_sized, base, variant, next(rounds), tmp_path / "work", tally)
     print(f"{tally}")
     assert tally.datasets >= DATASETS * tally.builds, tally
     assert tally.errors[ReleaseError.__name__], tally
     assert not REASONS - set(tally.reasons), tally
 
 
-def _build_damaged(base: Base, variant: int, kinds: list[str], work: Path, tally: Tally) -> None:
+def _build_damaged(build: Build, base: Base, variant: int, kinds: list[str], work: Path, tally: Tally) -> None:
     shutil.rmtree(work, ignore_errors=True)
     damage, records = base.mutator.damage(kinds, work / "release")
     tally.builds += 1
     settings = {"max_cpus": 1, "allow_incomplete": True} | VARIANTS[variant]
     try:
-        result = ehrtraj.build(work / "release", work, "v1", **settings)
+        result = build(SMALL, work / "release", work, "v1", **settings)
     except EhrtrajError as error:
         tally.errors[type(error).__name__] += 1
         assert damage.everyone or _may_fail(str(error)), (damage.did, str(error))

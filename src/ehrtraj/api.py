@@ -20,6 +20,7 @@ from ehrtraj.release.detect import which_source
 from ehrtraj.results import BuildResult
 from ehrtraj.runtime.limits import capped_cpus
 from ehrtraj.runtime.progress import Reporter
+from ehrtraj.runtime.sizes import DEFAULT, Sizes
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.local import LocalStorage
 
@@ -68,6 +69,7 @@ def build_with(
     *,
     output: Storage | None = None,
     engine: Engine | None = None,
+    sizes: Sizes = DEFAULT,
 ) -> BuildResult:
     """Build a dataset, then write the exports that the settings request.
 
@@ -77,6 +79,7 @@ def build_with(
         origins: where each setting came from, as `resolve` returns it.
         output: storage that receives the dataset; the folder `settings.output` by default.
         engine: runs the tasks; the processes of this machine by default.
+        sizes: batch sizes.
 
     Raises:
         EhrtrajError: see `build`.
@@ -98,6 +101,7 @@ def build_with(
             origins or {},
             explain=naming_what_is_missing,
             hints=download_notes,
+            sizes=sizes,
         )
         result = run(job)
         if not settings.export:
@@ -105,7 +109,12 @@ def build_with(
         from ehrtraj.exports.after_build import export_after_build
 
         exports = export_after_build(
-            result.path, settings.export, reporter, max_cpus=settings.max_cpus, overwrite=settings.overwrite
+            result.path,
+            settings.export,
+            reporter,
+            max_cpus=settings.max_cpus,
+            overwrite=settings.overwrite,
+            sizes=sizes,
         )
         return replace(result, exports=exports)
     finally:

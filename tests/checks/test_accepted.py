@@ -15,7 +15,7 @@ import pytest
 
 import ehrtraj
 from ehrtraj.checks import check
-from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.runtime.sizes import Sizes
 from ehrtraj.sources.source import packaged
 
 MIMIC = packaged("mimiciv")
@@ -35,15 +35,17 @@ def rows(handmade: ModuleType) -> Rows:
 
 @pytest.fixture
 def checked(
-    handmade: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trajectories_of: Callable[[Path], Any]
+    handmade: ModuleType,
+    tmp_path: Path,
+    build_sized: Callable[..., ehrtraj.BuildResult],
+    trajectories_of: Callable[[Path], Any],
 ) -> Built:
     """Function that builds rows in several shards, checks the dataset, and returns the result and the events."""
-    monkeypatch.setattr(plan_shards, "__defaults__", (4000,))
 
     def build(rows: Rows, name: str = "v", **settings: Any) -> tuple[ehrtraj.BuildResult, Any]:
         handmade.write_tables(tmp_path / name, rows)
         arguments = {"max_cpus": 1, "standardise": False, "allow_incomplete": True} | settings
-        result = ehrtraj.build(tmp_path / name, tmp_path / "out", name, **arguments)
+        result = build_sized(Sizes(shard_rows=4000), tmp_path / name, tmp_path / "out", name, **arguments)
         report = check(result.path, max_cpus=1)
         assert report.broken == [], report.findings.places
         return result, trajectories_of(result.path)

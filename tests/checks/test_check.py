@@ -26,12 +26,11 @@ import ehrtraj
 from ehrtraj.checks import check, run, spill
 from ehrtraj.checks.findings import Findings
 from ehrtraj.checks.invariants import INVARIANTS
-from ehrtraj.checks.rows import read_rows
 from ehrtraj.checks.scan import ScanJob, scan
 from ehrtraj.checks.tally import FileTally
 from ehrtraj.errors import DatasetError, OutputError, SettingsError
-from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.runtime.limits import usable_cpus
+from ehrtraj.runtime.sizes import Sizes
 from ehrtraj.sources.source import packaged
 from ehrtraj.storage.files import private_files
 
@@ -41,13 +40,12 @@ Mutation = Callable[[Path], None]
 
 
 @pytest.fixture(scope="module")
-def good(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def good(
+    release: Path, tmp_path_factory: pytest.TempPathFactory, build_sized: Callable[..., ehrtraj.BuildResult]
+) -> Path:
     """The hand-made release, standardised, in several shards. Do not change it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan_shards, "__defaults__", (12_000,))
-        return ehrtraj.build(
-            release, tmp_path_factory.mktemp("good"), "v1", max_cpus=1, standardise=True, notes="separate"
-        ).path
+    sizes, output = Sizes(shard_rows=12_000), tmp_path_factory.mktemp("good")
+    return build_sized(sizes, release, output, "v1", max_cpus=1, standardise=True, notes="separate").path
 
 
 @pytest.fixture
@@ -424,24 +422,21 @@ def by_values(table: pa.Table) -> list[dict[str, Any]]:
     return sorted(table.to_pylist(), key=repr)
 
 
-def test_the_size_of_batches_does_not_change_the_result(
-    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_size_of_batches_does_not_change_the_result(copy: Path, tmp_path: Path) -> None:
     """Events at the border of two batches are compared, and patients across it are counted once."""
     for change in (swap_where(tied=True), in_events(repeat_event), put("numeric_value", float("nan"), NUMBER)):
         change(copy)
     flags = {name: flag["value"] for name, flag in json.loads((copy / "metadata/flags.json").read_text()).items()}
     files = [p.relative_to(copy).as_posix() for p in sorted((copy / "data").rglob("*.parquet"))]
 
-    def scanned(folder: Path) -> tuple[list[FileTally], dict[str, list[dict[str, Any]]]]:
+    def scanned(folder: Path, sizes: Sizes) -> tuple[list[FileTally], dict[str, list[dict[str, Any]]]]:
         folder.mkdir()
-        job = ScanJob(copy, True, MIMIC.facts, "event", flags, frozenset(), folder)
+        job = ScanJob(copy, True, MIMIC.facts, "event", flags, frozenset(), folder, sizes)
         tallies = [scan(job, file, number) for number, file in enumerate(files)]
         return tallies, {path.name: by_values(pq.read_table(path)) for path in folder.iterdir()}
 
-    complete, counted = scanned(tmp_path / "complete")
-    monkeypatch.setattr(read_rows, "__defaults__", (BATCH,))
-    pieces, counted_in_pieces = scanned(tmp_path / "pieces")
+    complete, counted = scanned(tmp_path / "complete", Sizes())
+    pieces, counted_in_pieces = scanned(tmp_path / "pieces", Sizes(checked_rows=BATCH))
     assert {name.partition("-")[0] for name in counted} == set(spill.SCHEMAS)
     assert counted == counted_in_pieces
     for one, other in zip(complete, pieces, strict=True):
@@ -483,9 +478,8 @@ def test_limits_do_not_change_the_result(copy: Path, monkeypatch: pytest.MonkeyP
     assert {"one_file", "encounters", "one_unit", "subjects"} <= set(wide.broken)
     monkeypatch.setattr(run, "_WORTH_PROCESSES", 0)
     assert check(copy, max_cpus=2, memory_limit="2GB").to_json() == wide.to_json()
-    monkeypatch.setattr(spill.Spill.__init__, "__defaults__", (3,))
-    monkeypatch.setattr(read_rows, "__defaults__", (BATCH,))
-    assert check(copy, max_cpus=1, memory_limit="1GB").to_json() == wide.to_json()
+    small = Sizes(checked_rows=BATCH, counted_rows=3)
+    assert check(copy, max_cpus=1, memory_limit="1GB", sizes=small).to_json() == wide.to_json()
 
 
 def test_the_result_of_a_worker_does_not_grow_with_its_file(good: Path, tmp_path: Path) -> None:

@@ -21,15 +21,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import ehrtraj
-from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.runtime.sizes import Sizes
 from ehrtraj.sources.source import packaged
 
 # The command, with shards so small that the eight patients need several of them.
 SEVERAL_SHARDS = """
-from ehrtraj.pipeline.plan import shards
-shards.plan_shards.__defaults__ = (4000,)
 from ehrtraj.cli import main
-main()
+from ehrtraj.runtime.sizes import Sizes
+main(Sizes(shard_rows=4000))
 """
 
 
@@ -279,11 +278,11 @@ def test_on_a_terminal_progress_bars_are_shown(release: Path, tmp_path: Path) ->
 
 
 def test_a_library_call_prints_nothing(
-    release: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    release: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], build_sized: Callable[..., ehrtraj.BuildResult]
 ) -> None:
-    monkeypatch.setattr(plan_shards, "__defaults__", (4000,))
-    result = ehrtraj.build(release, tmp_path, "v1", max_cpus=2)
-    again = ehrtraj.build(release, tmp_path, "v1", max_cpus=2)
+    small = Sizes(shard_rows=4000)
+    result = build_sized(small, release, tmp_path, "v1", max_cpus=2)
+    again = build_sized(small, release, tmp_path, "v1", max_cpus=2)
     assert capfd.readouterr() == ("", "")
     assert (result.already_there, again.already_there) == (False, True)
     assert (result.patients, result.events) == (again.patients, again.events)

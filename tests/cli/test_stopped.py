@@ -232,10 +232,9 @@ SEVERAL_PROCESSES = """
 import importlib, sys
 for name in ("ehrtraj.checks.run", "ehrtraj.diffs.run", "ehrtraj.exports.run"):
     importlib.import_module(name)._WORTH_PROCESSES = -1
-from ehrtraj.pipeline.plan import shards
-shards.plan_shards.__defaults__ = (4000,)
 from ehrtraj.cli import main
-main()
+from ehrtraj.runtime.sizes import Sizes
+main(Sizes(shard_rows=4000))
 """
 
 

@@ -18,20 +18,17 @@ from ehrtraj.config import resolve
 from ehrtraj.engines.base import Need, Report, Work, ignore
 from ehrtraj.engines.local import LocalEngine
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.pipeline.shard.commit import commit
 from ehrtraj.pipeline.shard.task import ShardTask
 from ehrtraj.pipeline.shard.worker import ShardWork
 from ehrtraj.release.table_file import TableFile
 from ehrtraj.runtime.progress import Reporter
+from ehrtraj.runtime.sizes import Sizes
 from ehrtraj.storage.local import LocalStorage
 
 MEMORY = 4 * 10**9
-
-
-@pytest.fixture(autouse=True)
-def several_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_shards, "__defaults__", (4000,))
+# So that the eight patients are in several shards.
+SMALL = Sizes(shard_rows=4000)
 
 
 def contents(dataset: Path) -> dict[str, str]:
@@ -48,7 +45,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 def build_on(engine: Any, release: Path, output: Path, **given: Any) -> ehrtraj.BuildResult:
     settings, _ = resolve({"data_dir": release, "output": output, "trajectory_version": "v1", "max_cpus": 1, **given})
-    return build_with(settings, Reporter(), engine=engine)
+    return build_with(settings, Reporter(), engine=engine, sizes=SMALL)
 
 
 class Wrapped(LocalEngine):
@@ -112,7 +109,7 @@ class Careless(LocalEngine):
 
 @pytest.mark.parametrize("notes", ["inline", "separate"])
 def test_every_task_twice_in_any_order_with_late_duplicates(release: Path, tmp_path: Path, notes: str) -> None:
-    wanted = contents(ehrtraj.build(release, tmp_path / "once", "v1", max_cpus=1, notes=notes).path)
+    wanted = contents(build_on(None, release, tmp_path / "once", notes=notes).path)
     engine = Careless(tmp_path / "twice" / ".v1.build")
     result = build_on(engine, release, tmp_path / "twice", notes=notes)
     assert contents(result.path) == wanted
@@ -137,7 +134,7 @@ def test_an_attempt_with_a_missing_file_is_not_committed(release: Path, tmp_path
 
     with pytest.raises(OutputError, match=r"(?i)run the same command again"):
         build_on(Cut(1, MEMORY), release, tmp_path)
-    ehrtraj.build(release, tmp_path, "v1", max_cpus=1)
+    build_on(None, release, tmp_path)
 
 
 def removed(path: Path) -> None:

@@ -34,12 +34,13 @@ import ehrtraj
 from ehrtraj import rules
 from ehrtraj.dataset.layout import DataFile
 from ehrtraj.errors import DatasetError, OutputError, SettingsError
-from ehrtraj.exports import data_file, formats, lines, run, text, worker
+from ehrtraj.exports import formats, lines, run, text
 from ehrtraj.exports.job import ExportJob, PatientGroup
 from ehrtraj.exports.units import folder_of
 from ehrtraj.exports.worker import export_patients
 from ehrtraj.format.events import EVENT_SCHEMA, PRECISIONS
 from ehrtraj.runtime.processes import stream_tasks
+from ehrtraj.runtime.sizes import Sizes
 from ehrtraj.storage.files import private_files
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?")
@@ -74,13 +75,11 @@ def counted(events: pl.DataFrame) -> Counter[tuple[Any, ...]]:
 @pytest.mark.parametrize("kind", formats.names())
 @pytest.mark.parametrize("piece", [5, 1 << 16])
 def test_export_then_import_gives_the_same_events(
-    several: ehrtraj.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, piece: int
+    several: ehrtraj.Dataset, tmp_path: Path, kind: Any, piece: int
 ) -> None:
     """The result does not depend on how many events are read and written at a time."""
-    monkeypatch.setattr(data_file.chunks, "__defaults__", (piece * 20,))
-    monkeypatch.setattr(text, "EVENTS_AT_ONCE", piece)
-    monkeypatch.setattr(worker._batches, "__defaults__", (piece * 10,))
-    result = ehrtraj.export(several, tmp_path / "out", format=kind, max_cpus=1)
+    sizes = Sizes(exported_events=piece * 20, formatted_events=piece, placed_rows=piece * 10)
+    result = ehrtraj.export(several, tmp_path / "out", format=kind, max_cpus=1, sizes=sizes)
     assert (result.files, result.patients) == (8, 8)
     assert result.events == several.subjects["n_events"].sum()
     for subject_id in several:

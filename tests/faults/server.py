@@ -19,21 +19,20 @@ import ehrtraj.cli
 import ehrtraj.cli.run
 import ehrtraj.exports.run
 import ehrtraj.pipeline.run
-from ehrtraj.pipeline.plan import shards
+from ehrtraj.runtime.sizes import Sizes
 
 _STATE = struct.Struct("<8q")
-_SHARD_ROWS = 4000
+_SIZES = Sizes(shard_rows=4000)
 
 
 def _run(arguments: list[str], stderr: int) -> None:
     os.setpgid(0, 0)
     os.dup2(stderr, 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    shards.plan_shards.__defaults__ = (_SHARD_ROWS,)
     sys.argv = ["ehrtraj", *arguments]
     code = 1
     try:
-        ehrtraj.cli.main()
+        ehrtraj.cli.main(_SIZES)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1

@@ -25,7 +25,7 @@ import pytest
 
 import ehrtraj
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.runtime.sizes import Sizes
 from ehrtraj.sources.source import packaged
 
 COPIES = 8
@@ -34,10 +34,9 @@ SHARD_ROWS = 35_000
 TABLES = 29
 
 DRIVER = f"""
-from ehrtraj.pipeline.plan import shards
-shards.plan_shards.__defaults__ = ({SHARD_ROWS},)
 from ehrtraj.cli import main
-main()
+from ehrtraj.runtime.sizes import Sizes
+main(Sizes(shard_rows={SHARD_ROWS}))
 """
 
 # Kills itself, like `kill -9`, before the n-th change that Python makes to files below the output (caches of the
@@ -221,10 +220,9 @@ def half_built(crowd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def resumed(
-    half_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    half_built: Path, tmp_path: Path, build_sized: Callable[..., ehrtraj.BuildResult]
 ) -> Iterator[Callable[..., tuple[Path, tuple[str, ...]]]]:
     """Return a function that resumes a copy of the half-built output, changed by `spoil`, in this process."""
-    monkeypatch.setattr(plan_shards, "__defaults__", (SHARD_ROWS,))
     before = os.umask(0o022)
 
     def resume(release: Path, spoil: Callable[[Path], object] | None = None, **settings: Any) -> Any:
@@ -232,7 +230,7 @@ def resumed(
         shutil.copytree(half_built, output)
         if spoil:
             spoil(output / ".v1.build")
-        result = ehrtraj.build(release, output, "v1", max_cpus=1, **settings)
+        result = build_sized(Sizes(shard_rows=SHARD_ROWS), release, output, "v1", max_cpus=1, **settings)
         return result.path, result.notes
 
     yield resume

@@ -22,6 +22,7 @@ import ehrtraj
 from ehrtraj.errors import OutputError, SettingsError
 from ehrtraj.notes import join_notes, read_notes
 from ehrtraj.pipeline.plan.shards import Entries, plan_shards
+from ehrtraj.runtime.sizes import Sizes
 from ehrtraj.sources.source import packaged
 
 MIMIC = packaged("mimiciv")
@@ -275,11 +276,11 @@ def test_notes_count_by_their_bytes_when_patients_are_divided_into_shards() -> N
     assert alone.count > 50
 
 
-def test_a_release_of_notes_only_is_divided_into_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_of_notes_only_is_divided_into_shards(
+    tmp_path: Path, build_sized: Callable[..., ehrtraj.BuildResult]
+) -> None:
     write_notes(tmp_path / "release", [f"note {i}\n" for i in range(12)])
-    monkeypatch.setattr(plan_shards, "__defaults__", (100,))
-    result = ehrtraj.build(
-        tmp_path / "release", tmp_path / "out", "v1", max_cpus=1, notes="separate", allow_incomplete=True
-    )
+    sizes, given = Sizes(shard_rows=100), {"max_cpus": 1, "notes": "separate", "allow_incomplete": True}
+    result = build_sized(sizes, tmp_path / "release", tmp_path / "out", "v1", **given)
     assert json.loads((result.path / "manifest.json").read_text())["shards"] > 1
     assert texts_of(result.path) == {i + 1: f"note {i}\n" for i in range(12)}

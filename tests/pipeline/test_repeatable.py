@@ -18,28 +18,24 @@ import pyarrow.parquet as pq
 import pytest
 
 import ehrtraj
-from ehrtraj.pipeline.plan.shards import plan_shards
-from ehrtraj.pipeline.shard.task import ShardJob
-from ehrtraj.pipeline.stage import run as stage
-from ehrtraj.release.reader import read_blocks
+from ehrtraj.runtime.sizes import DEFAULT, Sizes
 
 Build = Callable[..., Path]
 Files = dict[str, bytes]
 
 
-@pytest.fixture
-def several_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Divide the eight patients into about four shards."""
-    monkeypatch.setattr(plan_shards, "__defaults__", (4000,))
+# Divides the eight patients into about four shards.
+SEVERAL = Sizes(shard_rows=4000)
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Build:
+def build(tmp_path: Path, build_sized: Callable[..., ehrtraj.BuildResult]) -> Build:
     """Return a function that builds a release in a new folder each time."""
     count = iter(range(100))
 
-    def build(release: Path, **settings: Any) -> Path:
-        return ehrtraj.build(release, tmp_path / f"out{next(count)}", "v1", **({"max_cpus": 1} | settings)).path
+    def build(release: Path, sizes: Sizes = DEFAULT, **settings: Any) -> Path:
+        output = tmp_path / f"out{next(count)}"
+        return build_sized(sizes, release, output, "v1", **({"max_cpus": 1} | settings)).path
 
     return build
 
@@ -79,17 +75,16 @@ def shuffled(release: Path, to: Path, seed: int) -> Path:
     return to
 
 
-@pytest.mark.usefixtures("several_shards")
 def test_the_number_of_cores_changes_no_byte(release: Path, build: Build) -> None:
-    one = build(release, max_cpus=1)
+    one = build(release, SEVERAL, max_cpus=1)
     assert len({p.name for p in (one / "data").rglob("*.parquet")}) >= 3
     for cpus in (2, 3):
-        assert files_of(build(release, max_cpus=cpus)) == files_of(one)
+        assert files_of(build(release, SEVERAL, max_cpus=cpus)) == files_of(one)
 
 
-@pytest.mark.usefixtures("several_shards")
 def test_the_memory_limit_changes_no_byte(release: Path, build: Build) -> None:
-    assert files_of(build(release, max_cpus=2, memory_limit="1GB")) == files_of(build(release, memory_limit="4GB"))
+    little = build(release, SEVERAL, max_cpus=2, memory_limit="1GB")
+    assert files_of(little) == files_of(build(release, SEVERAL, memory_limit="4GB"))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -124,19 +119,14 @@ def test_compression_of_the_input_changes_no_byte(
 
 
 @pytest.mark.parametrize("size", [100, 3000])
-def test_block_and_round_sizes_change_no_byte(
-    release: Path, built: Path, build: Build, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
-    monkeypatch.setattr(read_blocks, "__defaults__", (size,))
-    monkeypatch.setattr(stage, "_MOST_ROUND_BYTES", size)
-    assert files_of(build(release)) == files_of(built)
+def test_block_and_round_sizes_change_no_byte(release: Path, built: Path, build: Build, size: int) -> None:
+    assert files_of(build(release, Sizes(block_bytes=size, round_bytes=size))) == files_of(built)
 
 
-@pytest.mark.usefixtures("several_shards")
 def test_the_number_of_shards_changes_no_event(
     release: Path, built: Path, build: Build, read_events: Callable[[Path], pa.Table]
 ) -> None:
-    dataset = build(release)
+    dataset = build(release, SEVERAL)
     assert len(list((dataset / "data").rglob("*.parquet"))) > len(list((built / "data").rglob("*.parquet")))
     assert read_events(dataset).equals(read_events(built))
     for name in ("metadata/codes.parquet", "metadata/subject_splits.parquet", "ledger.parquet"):
@@ -150,11 +140,9 @@ def test_the_size_of_parts_changes_no_event(
     built: Path,
     build: Build,
     read_events: Callable[[Path], pa.Table],
-    monkeypatch: pytest.MonkeyPatch,
     rows: int,
 ) -> None:
-    monkeypatch.setattr(ShardJob.__init__, "__defaults__", (rows,))
-    dataset = build(release)
+    dataset = build(release, Sizes(part_rows=rows))
     # Each part is at least one row group.
     groups = [sum(pq.ParquetFile(p).num_row_groups for p in (d / "data").rglob("*.parquet")) for d in (built, dataset)]
     assert groups[1] > groups[0]

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from ehrtraj.errors import ReleaseError
 from ehrtraj.pipeline.stage.parse import BadRow, BlockParser, read_table
 from ehrtraj.release import reader
-from ehrtraj.release.reader import BLOCK_BYTES, Stamp, TableStream, read_blocks, read_header, scan_records
+from ehrtraj.release.reader import Stamp, TableStream, read_blocks, read_header, scan_records
 from ehrtraj.release.schema import ARROW_TYPES, Table
 from ehrtraj.release.table_file import TableFile
+from ehrtraj.runtime.sizes import DEFAULT
 
 COLUMNS = {
     "subject_id": "bigint",
@@ -305,9 +306,9 @@ def test_a_broken_quote_costs_no_row_at_the_borders_of_blocks(tmp_path: Path) ->
     text = "\n".join(f"line {n} of a long comment" for n in range(30))
     rows = [[str(n), "", "", "", "", text] for n in range(30_000)]
     data = to_csv(rows)
-    assert len(data) > 2 * BLOCK_BYTES
+    assert len(data) > 2 * DEFAULT.block_bytes
     first = data.index(b"\n") + 1
-    got, bad = read(tmp_path / "sheet.csv", data[:first] + b'7,,,"never closed,,\n' + data[first:], BLOCK_BYTES)
+    got, bad = read(tmp_path / "sheet.csv", data[:first] + b'7,,,"never closed,,\n' + data[first:], DEFAULT.block_bytes)
     assert [(b.line, b.reason, b.text) for b in bad] == [(2, "broken_quote", '7,,,"never closed,,')]
     assert got == expected(rows)
 

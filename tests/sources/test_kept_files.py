@@ -17,7 +17,7 @@ import pytest
 import ehrtraj
 from ehrtraj.errors import OutputError, RecipeError
 from ehrtraj.pipeline.plan import patients
-from ehrtraj.pipeline.plan.shards import plan_shards
+from ehrtraj.runtime.sizes import Sizes
 from ehrtraj.sources.source import find_source, packaged
 
 MIMIC = packaged("mimiciv").folder
@@ -70,13 +70,13 @@ def folders(request: pytest.FixtureRequest) -> Folders:
 
 
 @pytest.fixture
-def build(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ehrtraj.BuildResult]:
-    monkeypatch.setattr(plan_shards, "__defaults__", (1500,))
-
+def build(
+    release: Path, tmp_path: Path, build_sized: Callable[..., ehrtraj.BuildResult]
+) -> Callable[..., ehrtraj.BuildResult]:
     def build(name: str, **settings: Any) -> ehrtraj.BuildResult:
         tables = ["patients", "admissions", "services", "labevents"]
         arguments = {"max_cpus": 1, "tables": tables, "standardise": True} | settings
-        return ehrtraj.build(release, tmp_path / "out", name, **arguments)
+        return build_sized(Sizes(shard_rows=1500), release, tmp_path / "out", name, **arguments)
 
     return build
 

@@ -26,8 +26,8 @@ from ehrtraj.cli import app
 from ehrtraj.errors import RecipeError, ReleaseError, SettingsError
 from ehrtraj.format import keys
 from ehrtraj.labels import label, ready_tasks
-from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.release.detect import detect, which_source
+from ehrtraj.runtime.sizes import Sizes
 from ehrtraj.sources.source import find_source, packaged, packaged_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,18 +84,19 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def built(clinic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], Path]:
+def built(
+    clinic: Path, tmp_path_factory: pytest.TempPathFactory, build_sized: Callable[..., ehrtraj.BuildResult]
+) -> dict[tuple[int, str], Path]:
     """Its datasets by number of processes and clock, in several shards. Do not change them."""
     output = tmp_path_factory.mktemp("toy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan_shards, "__defaults__", (200,))
-        return {
-            (cpus, clock): ehrtraj.build(
-                clinic, output, f"{clock}-{cpus}", source=TOY, max_cpus=cpus, clock=clock, standardise=True
-            ).path
-            for cpus in (1, 2)
-            for clock in ("event", "available")
-        }
+    given = {"source": TOY, "standardise": True}
+    return {
+        (cpus, clock): build_sized(
+            Sizes(shard_rows=200), clinic, output, f"{clock}-{cpus}", max_cpus=cpus, clock=clock, **given
+        ).path
+        for cpus in (1, 2)
+        for clock in ("event", "available")
+    }
 
 
 @pytest.fixture

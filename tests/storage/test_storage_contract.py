@@ -17,8 +17,8 @@ import ehrtraj
 from ehrtraj.api import build_with
 from ehrtraj.config import resolve
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.plan.shards import plan_shards
 from ehrtraj.runtime.progress import Reporter
+from ehrtraj.runtime.sizes import Sizes
 from ehrtraj.storage.base import LockedError, Storage
 from ehrtraj.storage.documents import read_document, write_document
 from ehrtraj.storage.local import LocalStorage
@@ -179,7 +179,7 @@ def test_all_calls_of_a_storage_are_counted_here() -> None:
 def build_in(storage: LocalStorage, release: Path) -> ehrtraj.BuildResult:
     given = {"data_dir": release, "output": storage.root, "trajectory_version": "v1", "max_cpus": 1, "tables": TABLES}
     settings, _ = resolve(given)
-    return build_with(settings, Reporter(), output=storage)
+    return build_with(settings, Reporter(), output=storage, sizes=Sizes(shard_rows=4000))
 
 
 def contents(dataset: Path) -> dict[str, str]:
@@ -190,11 +190,8 @@ def contents(dataset: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
-def test_a_storage_that_fails_at_any_call(
-    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
-) -> None:
+def test_a_storage_that_fails_at_any_call(release: Path, tmp_path: Path, error: int) -> None:
     """The build ends with a message and no dataset, or a complete one; the same command then gives the same bytes."""
-    monkeypatch.setattr(plan_shards, "__defaults__", (4000,))
     Failing.arm(-1)
     wanted = contents(build_in(Failing(tmp_path / "sound"), release).path)
     total = Failing.calls

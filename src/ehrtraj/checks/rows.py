@@ -14,8 +14,6 @@ import pyarrow.parquet as pq
 from ehrtraj.checks.findings import Finding
 from ehrtraj.format.arrays import NULL, Int64s, Texts, one_array, to_int64
 
-# Rows that are checked at a time: those of a row group of ehrtraj's files.
-BATCH_ROWS = 1 << 17
 # Maximum bytes of a batch, as encoded in the file; long rows reduce the number of rows.
 BATCH_BYTES = 24 << 20
 _TEXT_TYPES = (pa.string(), pa.large_string())
@@ -91,9 +89,7 @@ def text_columns(schema: pa.Schema) -> list[str]:
     return [f.name for f in schema if f.type in _TEXT_TYPES]
 
 
-def read_rows(
-    file: pq.ParquetFile, name: str, columns: list[str], batch_rows: int = BATCH_ROWS
-) -> Iterator[EventBatch]:
+def read_rows(file: pq.ParquetFile, name: str, columns: list[str], batch_rows: int) -> Iterator[EventBatch]:
     """Read a data file in batches.
 
     Args:

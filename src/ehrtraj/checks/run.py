@@ -26,6 +26,7 @@ from ehrtraj.paths import dataset_errors
 from ehrtraj.runtime.limits import ResourceLimits, find_limits
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import stream_tasks
+from ehrtraj.runtime.sizes import DEFAULT, Sizes
 
 # Starting a process takes half a second: fewer bytes than this are read in the current process.
 _WORTH_PROCESSES = 50 << 20
@@ -108,6 +109,7 @@ def check(
     max_cpus: int | None = None,
     memory_limit: str | int | None = None,
     progress: Progress | None = None,
+    sizes: Sizes = DEFAULT,
 ) -> CheckReport:
     """Verify all invariants of a dataset on its files. The same as `ehrtraj check`.
 
@@ -119,6 +121,7 @@ def check(
         max_cpus: maximum number of CPU cores; all usable cores by default, and never more.
         memory_limit: maximum memory of all processes, such as `4GB`, the default; at least `1GB`.
         progress: receives the number of bytes read and of all bytes; the last steps also count as bytes.
+        sizes: batch sizes.
 
     Raises:
         DatasetError: if it is not a dataset, or has another format.
@@ -136,10 +139,10 @@ def check(
         manifest = (books.read_object(root, names.MANIFEST, findings) if from_ehrtraj else None) or {}
         if manifest:
             check_format(root, manifest)
-        job = _job(root, manifest, findings, Path(spill), from_ehrtraj=from_ehrtraj)
-        sizes = dict(files) | {file: size for file, size in _others(job) if size > _WORTH_A_TASK}
-        advance = _Advance(progress, sum(sizes.values()))
-        scanned = _scan_all(job, sorted(files), sizes, limits, advance)
+        job = _job(root, manifest, findings, Path(spill), sizes, from_ehrtraj=from_ehrtraj)
+        to_read = files | {file: size for file, size in _others(job) if size > _WORTH_A_TASK}
+        advance = _Advance(progress, sum(to_read.values()))
+        scanned = _scan_all(job, sorted(files), to_read, limits, advance)
         findings.take(scanned.findings)
         with open_tables(job.spill, sorted(files), limits) as tables:
             advance.step()
@@ -180,7 +183,9 @@ def _is_from_ehrtraj(root: Path) -> bool:
     return isinstance(about, dict) and about.get("etl_name") == "ehrtraj"
 
 
-def _job(root: Path, manifest: Mapping[str, Any], findings: Findings, spill: Path, *, from_ehrtraj: bool) -> ScanJob:
+def _job(
+    root: Path, manifest: Mapping[str, Any], findings: Findings, spill: Path, sizes: Sizes, *, from_ehrtraj: bool
+) -> ScanJob:
     content = books.read_object(root, names.FLAGS, findings) if from_ehrtraj else None
     return ScanJob(
         root=root,
@@ -190,6 +195,7 @@ def _job(root: Path, manifest: Mapping[str, Any], findings: Findings, spill: Pat
         flags=books.flag_values(content or {}, findings),
         hashed=frozenset(manifest.get("contents", {})),
         spill=spill,
+        sizes=sizes,
     )
 
 

@@ -19,6 +19,7 @@ from ehrtraj.checks.tally import Counts, FileTally
 from ehrtraj.checks.values import check_not_null, check_values, with_valid_texts
 from ehrtraj.format.events import event_schema
 from ehrtraj.format.source import SourceFacts
+from ehrtraj.runtime.sizes import DEFAULT, Sizes
 
 # Bytes to read at a time of each column, so that the size of a row group does not matter.
 _BUFFER_BYTES = 1 << 20
@@ -43,6 +44,7 @@ class ScanJob:
         flags: value of each flag by name.
         hashed: files with a SHA-256 to compare with.
         spill: private folder that receives the counts.
+        sizes: batch sizes.
     """
 
     root: Path
@@ -52,6 +54,7 @@ class ScanJob:
     flags: Mapping[str, int]
     hashed: frozenset[str]
     spill: Path
+    sizes: Sizes = DEFAULT
 
 
 def sha256_of(path: Path) -> str:
@@ -126,10 +129,10 @@ def _read(job: ScanJob, path: Path, schema: pa.Schema, tally: FileTally, number:
         known_flags |= value
     # Closed even after a read error: the events read until then are counted.
     with (
-        contextlib.closing(Counts(job.spill, number)) as counts,
+        contextlib.closing(Counts(job.spill, number, job.sizes.counted_rows)) as counts,
         pq.ParquetFile(path, read_dictionary=text_columns(schema), buffer_size=_BUFFER_BYTES) as file,
     ):
-        for rows in read_rows(file, tally.file, columns):
+        for rows in read_rows(file, tally.file, columns, job.sizes.checked_rows):
             rows = with_valid_texts(rows if all_columns else _as_meds(rows), tally.findings)
             check_not_null(rows, tally.findings)
             check_time_order(rows, tally.findings)

@@ -50,14 +50,11 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 _SUMS: Mapping[str, tuple[str, ...]] = {CODES: ("events", "patients"), MARKS: ("events",), ENCOUNTERS: (), DETAILS: ()}
 """Columns that are summed over rows that agree in all other columns. Other tables are kept row by row."""
 
-# Maximum number of rows of one table in memory; more distinct rows are written to disk.
-_PENDING_ROWS = 1 << 18
-
 
 class Spill:
     """Collects and writes the tables of one data file, in a limited amount of memory."""
 
-    def __init__(self, folder: Path, number: int, pending_rows: int = _PENDING_ROWS) -> None:
+    def __init__(self, folder: Path, number: int, pending_rows: int) -> None:
         """Prepare to write.
 
         Args:

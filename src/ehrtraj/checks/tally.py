@@ -61,16 +61,17 @@ class Counts:
         once: number of events and of patients with such events, for the codes of `ONCE`.
     """
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, folder: Path, number: int, pending_rows: int) -> None:
         """Start counting a data file.
 
         Args:
             folder: folder that receives the counts.
             number: number of the data file.
+            pending_rows: maximum number of rows of a table in memory.
         """
         self.once: dict[str, tuple[int, int]] = dict.fromkeys(ONCE, (0, 0))
         self._number = number
-        self._spill = Spill(folder, number)
+        self._spill = Spill(folder, number, pending_rows)
         self._open: _Run | None = None
         self._codes_of_last: set[str] = set()
 

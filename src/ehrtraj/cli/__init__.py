@@ -11,16 +11,21 @@ from ehrtraj import interrupt
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ehrtraj.cli.registry import app
+    from ehrtraj.runtime.sizes import Sizes
 
 __all__ = ["app", "main"]
 
 
-def main() -> None:
-    """Run the command line. Errors are printed to stderr as plain text; `--help` of a command lists its exit codes."""
+def main(sizes: Sizes | None = None) -> None:
+    """Run the command line. Errors are printed to stderr as plain text; `--help` of a command lists its exit codes.
+
+    Args:
+        sizes: batch sizes of a build; None for the default ones.
+    """
     interrupt.install()
     from ehrtraj.cli.run import run
 
-    run()
+    run(sizes)
 
 
 def __getattr__(name: str) -> object:

@@ -17,17 +17,22 @@ from ehrtraj.cli.registry import app
 from ehrtraj.cli.show import screen
 from ehrtraj.errors import EhrtrajError
 from ehrtraj.paths import error_of_path
+from ehrtraj.runtime.sizes import Sizes
 
 
-def run() -> NoReturn:
-    """Run the command given by the arguments, and end the process."""
+def run(sizes: Sizes | None = None) -> NoReturn:
+    """Run the command given by the arguments, and end the process.
+
+    Args:
+        sizes: batch sizes of a build; None for the default ones.
+    """
     interrupt.silence()
     for stream in (sys.stdout, sys.stderr):
         # typer prints the help, and fails if the console's encoding lacks a character.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _run()
+        code = _run(sizes)
         if not interrupt.requested():
             interrupt.finish(code)
     except KeyboardInterrupt:
@@ -43,9 +48,9 @@ def run() -> NoReturn:
     sys.exit(code)
 
 
-def _run() -> int:
+def _run(sizes: Sizes | None) -> int:
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, obj=sizes)
     except (KeyboardInterrupt, typer.Abort):
         interrupt.request()
     except SystemExit as error:

@@ -10,10 +10,17 @@ from ehrtraj.exports import formats
 from ehrtraj.exports.run import export
 from ehrtraj.results import ExportResult
 from ehrtraj.runtime.progress import Reporter
+from ehrtraj.runtime.sizes import DEFAULT, Sizes
 
 
 def export_after_build(
-    dataset: Path, requested: Sequence[str], reporter: Reporter, *, max_cpus: int, overwrite: bool
+    dataset: Path,
+    requested: Sequence[str],
+    reporter: Reporter,
+    *,
+    max_cpus: int,
+    overwrite: bool,
+    sizes: Sizes = DEFAULT,
 ) -> tuple[ExportResult, ...]:
     """Write the requested exports of a finished dataset, such as `v1-patient-jsonl` next to `v1`.
 
@@ -23,6 +30,7 @@ def export_after_build(
         reporter: receives progress.
         max_cpus: maximum number of CPU cores.
         overwrite: replace existing exports with these names.
+        sizes: batch sizes.
 
     Raises:
         EhrtrajError: see `export`.
@@ -41,6 +49,7 @@ def export_after_build(
                 max_cpus=max_cpus,
                 overwrite=overwrite,
                 progress=reporter.exported,
+                sizes=sizes,
             )
         )
     return tuple(written)

@@ -15,8 +15,6 @@ from ehrtraj.dataset.layout import broken
 from ehrtraj.format.names import NOTES
 from ehrtraj.notes import put_texts
 
-# Maximum number of events in memory, unless a patient has more.
-CHUNK_EVENTS = 1 << 16
 _TEXT_TYPES = (pa.string(), pa.large_string())
 
 Span = tuple[int, int, int]
@@ -113,7 +111,7 @@ def _runs(spans: Sequence[Span]) -> list[tuple[int, int]]:
     return runs
 
 
-def chunks(spans: Sequence[Span], size: int = CHUNK_EVENTS) -> Iterator[tuple[Span, ...]]:
+def chunks(spans: Sequence[Span], size: int) -> Iterator[tuple[Span, ...]]:
     """Divide patients into chunks of at most `size` events, unless one patient has more."""
     run: list[Span] = []
     events = 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ehrtraj.dataset.layout import DataFile
+from ehrtraj.runtime.sizes import DEFAULT, Sizes
 
 Per = Literal["patient", "admission", "icustay", "shard"]
 
@@ -27,6 +28,7 @@ class ExportJob:
         flags: value of each flag by name.
         icu_modules: modules of the source whose rows refer to ICU stays.
         excel: in CSV, put an apostrophe before texts that a spreadsheet would treat as a formula.
+        sizes: batch sizes.
     """
 
     output: Path
@@ -37,6 +39,7 @@ class ExportJob:
     flags: dict[str, int]
     icu_modules: tuple[str, ...] = ()
     excel: bool = False
+    sizes: Sizes = DEFAULT
 
 
 @dataclass(frozen=True)

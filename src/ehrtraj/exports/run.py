@@ -31,6 +31,7 @@ from ehrtraj.results import ExportResult
 from ehrtraj.runtime.limits import capped_cpus
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import lean_memory, stream_tasks
+from ehrtraj.runtime.sizes import DEFAULT, Sizes
 from ehrtraj.version import __version__
 
 # Starting a process takes half a second, in which this many events are written.
@@ -55,6 +56,7 @@ def export(
     max_cpus: int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    sizes: Sizes = DEFAULT,
 ) -> ExportResult:
     """Write a file for each patient, admission, ICU stay or shard. The same as `ehrtraj export`.
 
@@ -74,6 +76,7 @@ def export(
         max_cpus: maximum number of CPU cores to use; all usable ones by default.
         overwrite: replace an existing export in `output`.
         progress: receives the number of events written, and the number of all events.
+        sizes: batch sizes.
 
     Raises:
         EhrtrajError: if the export fails; the message explains what to do.
@@ -88,7 +91,9 @@ def export(
     target = Path(output).expanduser()
     if real(target).is_relative_to(real(selected.path)):
         raise SettingsError(f"{target} is inside the dataset, which must not be changed: choose another --output")
-    job = ExportJob(target, per, kind, history, outside, selected.flags, selected.layout.source.icu_modules, excel)
+    job = ExportJob(
+        target, per, kind, history, outside, selected.flags, selected.layout.source.icu_modules, excel, sizes
+    )
     groups = [
         PatientGroup(file, tuple(selected.patients_of(file).select("subject_id", "position", "n_events").rows()))
         for file in selected.files

@@ -15,9 +15,6 @@ from ehrtraj.exports.job import ExportJob
 from ehrtraj.exports.lines import offsets_of
 from ehrtraj.exports.units import Unit
 
-# Events formatted at once. Their text stays far below the 2 GB limit of an Arrow array of strings.
-EVENTS_AT_ONCE = 1 << 16
-
 # Windows has no O_NOFOLLOW. Without O_BINARY, it writes every line feed as two bytes.
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
@@ -70,8 +67,9 @@ class TextFormat(Format):
         closing = memoryview(self.closing)
         unit = 0
         opened = False
-        for first in range(0, len(order), EVENTS_AT_ONCE):
-            start, stop = first, min(first + EVENTS_AT_ONCE, len(order))
+        size = job.sizes.formatted_events
+        for begin in range(0, len(order), size):
+            start, stop = begin, min(begin + size, len(order))
             events = rows.slice(start, stop - start) if is_consecutive else rows.take(pa.array(order[start:stop]))
             data, at = offsets_of(self.lines(events, job))
             while start < stop:
@@ -79,7 +77,7 @@ class TextFormat(Format):
                     yield unit, memoryview(self.opening(rows.column_names, units[unit]))
                     opened = True
                 end = min(stop, int(ends[unit]))
-                low, high = int(at[start - first]), int(at[end - first])
+                low, high = int(at[start - begin]), int(at[end - begin])
                 done = end == int(ends[unit])
                 yield unit, data[low : high - len(self.separator) if done else high]
                 if done:

@@ -14,12 +14,8 @@ from ehrtraj.exports.data_file import RowReader, chunks
 from ehrtraj.exports.format import Format
 from ehrtraj.exports.job import ExportJob, PatientGroup
 from ehrtraj.exports.space import ExportSpace
-from ehrtraj.exports.text import EVENTS_AT_ONCE
 from ehrtraj.exports.units import Unit, units_of
 from ehrtraj.format.arrays import NULL
-
-BATCH_ROWS = 1 << 20
-"""Maximum number of row positions in memory, unless one unit has more."""
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -68,9 +64,9 @@ def _unit_files(job: ExportJob, form: Format, patients: PatientGroup, reader: Ro
     space = ExportSpace(job.output)
     folders: set[str] = set()
     lines = []
-    for spans in chunks(patients.rows):
+    for spans in chunks(patients.rows, job.sizes.exported_events):
         rows = reader.rows(spans)
-        for units in _batches(units_of(job, rows, spans)):
+        for units in _batches(units_of(job, rows, spans), job.sizes.placed_rows):
             paths = [f"{unit.path}.{form.ending}" for unit in units]
             space.announce(patients.name, paths)
             sizes = write_units(job, form, rows, units, folders)
@@ -99,7 +95,7 @@ def write_units(job: ExportJob, form: Format, rows: pa.Table, units: Sequence[Un
     return form.write_units(job, rows, units)
 
 
-def _batches(units: Iterable[Unit], size: int = BATCH_ROWS) -> Iterator[list[Unit]]:
+def _batches(units: Iterable[Unit], size: int) -> Iterator[list[Unit]]:
     """Group units into batches of about `size` rows. With history, a patient's units can have 100 times its events."""
     batch: list[Unit] = []
     rows = 0
@@ -134,17 +130,18 @@ def _shard_file(job: ExportJob, form: Format, patients: PatientGroup, reader: Ro
     path = job.output / name
     ExportSpace(job.output).announce(patients.name, [name])
     path.parent.mkdir(parents=True, exist_ok=True)
-    form.write_tables(job, _tables(reader, patients), path)
+    form.write_tables(job, _tables(job, reader, patients), path)
     line = {"path": name, "split": patients.file.split, "events": patients.events, "history_events": 0}
     return [line | {"bytes": path.stat().st_size}]
 
 
-def _tables(reader: RowReader, patients: PatientGroup) -> Iterator[pa.Table]:
+def _tables(job: ExportJob, reader: RowReader, patients: PatientGroup) -> Iterator[pa.Table]:
     """Yield the events of some patients in tables of bounded size."""
-    for spans in chunks(patients.rows):
+    size = job.sizes.formatted_events
+    for spans in chunks(patients.rows, job.sizes.exported_events):
         rows = reader.rows(spans)
-        for at in range(0, rows.num_rows, EVENTS_AT_ONCE):
-            yield rows.slice(at, EVENTS_AT_ONCE)
+        for at in range(0, rows.num_rows, size):
+            yield rows.slice(at, size)
 
 
 def write_single(
@@ -166,7 +163,7 @@ def write_single(
     def tables() -> Iterator[pa.Table]:
         for patients in groups:
             with closing(RowReader(patients.file.path, dictionaries=form.dictionaries)) as reader:
-                yield from _tables(reader, patients)
+                yield from _tables(job, reader, patients)
             done(patients)
 
     form.write_tables(job, tables(), path)

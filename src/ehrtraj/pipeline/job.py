@@ -12,6 +12,7 @@ from ehrtraj.config import Settings
 from ehrtraj.engines.base import Engine
 from ehrtraj.pipeline.news import News
 from ehrtraj.runtime.progress import Reporter
+from ehrtraj.runtime.sizes import DEFAULT, Sizes
 from ehrtraj.sources.source import Source
 from ehrtraj.storage.base import Storage
 
@@ -51,6 +52,7 @@ class BuildJob:
     origins: Mapping[str, str] = field(default_factory=dict)
     explain: Callable[[Path], AbstractContextManager[None]] = _unchanged
     hints: Callable[[Path], Iterable[str]] = _no_hints
+    sizes: Sizes = DEFAULT
     started: float = field(default_factory=time.monotonic)
     timings: dict[str, float] = field(default_factory=dict)
 

@@ -31,6 +31,7 @@ from ehrtraj.release.records import (
     scan_records,
     split_records,
 )
+from ehrtraj.runtime.sizes import DEFAULT
 
 __all__ = [
     "CsvBlock",
@@ -43,7 +44,6 @@ __all__ = [
     "scan_records",
 ]
 
-BLOCK_BYTES = 8 << 20
 # A longer record is rejected and never kept in memory. The longest notes of MIMIC-IV-Note are far below 1 MiB, so this
 # only limits the memory that a record can take.
 LONGEST_RECORD = 16 << 20
@@ -304,7 +304,9 @@ def _last_cut(before: bytes, data: bytes) -> int:
     return end
 
 
-def read_blocks(stream: TableStream, size: int = BLOCK_BYTES, *, scan: RecordShape | None = None) -> Iterator[CsvBlock]:
+def read_blocks(
+    stream: TableStream, size: int = DEFAULT.block_bytes, *, scan: RecordShape | None = None
+) -> Iterator[CsvBlock]:
     """Cut a table into blocks of complete records, without the line of column names.
 
     Args:

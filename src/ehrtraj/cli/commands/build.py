@@ -14,6 +14,7 @@ from ehrtraj.cli.show.screen import write_lines
 from ehrtraj.config import SETTINGS, Settings, resolve, spell
 from ehrtraj.declaration import show_parameters
 from ehrtraj.errors import SettingsError
+from ehrtraj.runtime.sizes import DEFAULT
 
 _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC-IV.
 
@@ -72,6 +73,7 @@ def _parameters() -> Iterator[Parameter]:
 @show_parameters(_parameters())
 def build(
     *,
+    context: typer.Context,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file with settings.")] = None,
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print every setting with its origin, and exit.")
@@ -90,7 +92,7 @@ def build(
     with graceful_stop(
         ". Finished work is kept: run the same command again to resume (its folder is .<version>.build in the output)"
     ):
-        result = build_with(settings, ConsoleReporter(), origins)
+        result = build_with(settings, ConsoleReporter(), origins, sizes=context.obj or DEFAULT)
     show_result(result)
     for export_result in result.exports:
         show_export(export_result)

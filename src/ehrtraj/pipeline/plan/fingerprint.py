@@ -6,18 +6,21 @@ from typing import Any
 
 from ehrtraj.config import SETTINGS, Settings
 from ehrtraj.pipeline.plan.vocabularies import VocabularyFile, hashes
-from ehrtraj.pipeline.shard.task import PART_ROWS
 from ehrtraj.release.found import Release
+from ehrtraj.runtime.sizes import DEFAULT, Sizes
 from ehrtraj.version import __version__
 
 
-def fingerprint_of(settings: Settings, release: Release, vocabularies: list[VocabularyFile]) -> dict[str, Any]:
+def fingerprint_of(
+    settings: Settings, release: Release, vocabularies: list[VocabularyFile], sizes: Sizes = DEFAULT
+) -> dict[str, Any]:
     """Return the fingerprint of a build, for `manifest.json`. It includes every setting that changes the data.
 
     Args:
         settings: settings of the build.
         release: release that the build reads, represented by the identity of its files.
         vocabularies: vocabularies that the build reads, represented by their hashes.
+        sizes: batch sizes, some of which determine the data files.
     """
     return {
         "ehrtraj": __version__,
@@ -30,5 +33,6 @@ def fingerprint_of(settings: Settings, release: Release, vocabularies: list[Voca
             for s in SETTINGS
             if s.declared.changes_data and s.declared.content_in is None
         },
-        "part_rows": PART_ROWS,
+        "part_rows": sizes.part_rows,
+        "shard_rows": sizes.shard_rows,
     }

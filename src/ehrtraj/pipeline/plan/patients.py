@@ -92,8 +92,13 @@ def _has_text_keys(source: Source) -> bool:
     return bool(pa.types.is_string(source.tables[role.table].columns[role.key]))
 
 
-def plan_build(release: Release, settings: Settings) -> Patients:
+def plan_build(release: Release, settings: Settings, shard_rows: int) -> Patients:
     """Select the patients and divide them into shards.
+
+    Args:
+        release: release that the build reads.
+        settings: settings of the build.
+        shard_rows: rows of work in a shard.
 
     Raises:
         ReleaseError: if the file of subjects cannot be read.
@@ -111,7 +116,7 @@ def plan_build(release: Release, settings: Settings) -> Patients:
     stays = (icu_stays, ed_stays)
     everyone = np.unique(np.concatenate([e.subject_ids for e in (people, encounters, *stays)]))
     selected, requested = _select(settings, release.source, everyone, icu_stays.subject_ids)
-    plan = plan_shards(people, encounters, stays, selected, note_bytes=_note_bytes(release, settings))
+    plan = plan_shards(people, encounters, stays, selected, shard_rows, note_bytes=_note_bytes(release, settings))
     return Patients(plan, requested)
 
 

@@ -60,7 +60,7 @@ def find_inputs(job: BuildJob) -> Inputs:
     vocabularies = find_vocabularies(settings, job.source)
     if vocabularies:
         job.reporter.step("reading the vocabularies")
-    return Inputs(release, selection, vocabularies, fingerprint_of(settings, release, vocabularies))
+    return Inputs(release, selection, vocabularies, fingerprint_of(settings, release, vocabularies, job.sizes))
 
 
 def paths_read(job: BuildJob, inputs: Inputs) -> list[Path]:
@@ -84,7 +84,7 @@ def find_patients(job: BuildJob, inputs: Inputs, storage: Storage) -> Patients:
         patients = Patients.from_json(content)
     else:
         job.reporter.step("finding the patients")
-        patients = plan_build(inputs.release, job.settings)
+        patients = plan_build(inputs.release, job.settings, job.sizes.shard_rows)
         write_document(storage, PLAN, patients.to_json())
     if (requested := patients.requested) and (text := requested.describe("this release")):
         report = job.news.note if requested.complete else job.news.warn

@@ -15,10 +15,6 @@ import numpy.typing as npt
 
 from ehrtraj.format.arrays import Int64s
 
-# Estimated rows in a shard. They take about 0.5 GB of memory, and are enough that the fixed cost of a shard (0.25 s) is
-# small compared with its work.
-SHARD_ROWS = 1_100_000
-
 # This many bytes of notes count as one row: a row takes about 450 bytes, and a text is in memory at most three times.
 BYTES_A_ROW = 150
 
@@ -85,7 +81,7 @@ def plan_shards(
     encounters: Entries,
     stays: Sequence[Entries],
     selected: Int64s | None,
-    target: int = SHARD_ROWS,
+    target: int,
     *,
     note_bytes: int = 0,
 ) -> ShardPlan:

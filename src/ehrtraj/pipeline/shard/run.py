@@ -17,7 +17,7 @@ from ehrtraj.pipeline.stage.staged import StagedFile, StagedTable, inputs_of
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import read_document
 
-# Memory of a worker with a part of PART_ROWS rows, in addition to that of every process: measured at 0.55 GB.
+# Memory of a worker with a part of 2 million rows, in addition to that of every process: measured at 0.55 GB.
 WORKER_BYTES = 800 * 10**6
 
 
@@ -107,6 +107,7 @@ def shard_job(job: BuildJob, inputs: Inputs, storage: Storage, staged: Mapping[s
         clock=settings.clock,
         seed=settings.seed,
         memory=WORKER_BYTES,
+        part_rows=job.sizes.part_rows,
         of_all={n: inputs_of(staged[n]) for n in sorted(job.source.roles.of_all_shards & set(inputs.patient_tables))},
         dictionaries=dictionary_files(inputs, staged),
         standardise=settings.standardise,

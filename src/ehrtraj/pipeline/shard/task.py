@@ -10,10 +10,6 @@ from ehrtraj.pipeline.stage.staged import StagedFile
 from ehrtraj.sources.source import Source
 from ehrtraj.storage.base import Storage
 
-# More rows than this, with their copies, would not fit in a worker's memory at the same time: 2 million rows take about
-# 0.7 GB. The rows of a patient are never divided.
-PART_ROWS = 2_000_000
-
 
 @dataclass(frozen=True)
 class ShardJob:
@@ -41,11 +37,11 @@ class ShardJob:
     clock: str
     seed: int
     memory: int
+    part_rows: int
     of_all: Mapping[str, tuple[StagedFile, ...]] = field(default_factory=dict)
     dictionaries: Mapping[str, tuple[StagedFile, ...]] = field(default_factory=dict)
     standardise: bool = True
     notes: str = "inline"
-    part_rows: int = PART_ROWS
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pyarrow.csv as pacsv
 
 from ehrtraj.format.keys import numbers_of
 from ehrtraj.release import reader
-from ehrtraj.release.reader import BLOCK_BYTES, CsvBlock, Skipped, read_blocks
+from ehrtraj.release.reader import CsvBlock, Skipped, read_blocks
 from ehrtraj.release.records import (
     RecordShape,
     UnsoundQuotesError,
@@ -28,6 +28,7 @@ from ehrtraj.release.records import (
 )
 from ehrtraj.release.schema import SUBJECT_ID
 from ehrtraj.release.table_file import TableFile
+from ehrtraj.runtime.sizes import DEFAULT
 
 BROKEN_QUOTE = "broken_quote"
 TOO_LONG = "too_long"
@@ -227,7 +228,7 @@ class BlockParser:
         return f"no_{self._key}", f"column {self._key} is empty"
 
 
-def read_table(file: TableFile, size: int = BLOCK_BYTES, columns: Sequence[str] | None = None) -> list[Parsed]:
+def read_table(file: TableFile, size: int = DEFAULT.block_bytes, columns: Sequence[str] | None = None) -> list[Parsed]:
     """Return a complete table, block by block, read in this thread.
 
     Args:

@@ -14,8 +14,6 @@ from ehrtraj.pipeline.stage.table import StagedAttempt, StageProgress, StageWork
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import write_document
 
-_MAX_ROUND_BYTES = 128 << 20
-
 
 def stage(job: BuildJob, inputs: Inputs, storage: Storage, plan: ShardPlan, done: set[int]) -> dict[str, StagedTable]:
     """Stage the tables of a build that are not staged yet.
@@ -44,7 +42,7 @@ def stage(job: BuildJob, inputs: Inputs, storage: Storage, plan: ShardPlan, done
     files = [inputs.release.files[name] for name in names if name not in staged]
     job.reporter.staging(sum(file.size for file in files))
     memory, threads = job.settings.memory_limit, job.settings.max_cpus
-    work = StageWork(storage, plan, threads, min(_MAX_ROUND_BYTES, memory // 16))
+    work = StageWork(storage, plan, threads, min(job.sizes.round_bytes, memory // 16), job.sizes.block_bytes)
 
     def report(progress: StageProgress) -> None:
         job.reporter.staged(progress.table, progress.consumed, progress.rows)

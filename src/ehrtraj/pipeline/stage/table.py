@@ -26,6 +26,7 @@ from ehrtraj.pipeline.stage.staged import STAGED, StagedTable
 from ehrtraj.release.reader import read_blocks
 from ehrtraj.release.records import RecordShape, UnsoundQuotesError
 from ehrtraj.release.table_file import TableFile
+from ehrtraj.runtime.sizes import DEFAULT
 from ehrtraj.storage.base import Storage
 
 Progress = Callable[[int, int], None]
@@ -189,12 +190,14 @@ class StageWork:
         plan: the shards of the patients. Dictionaries, which have no patients, are not split.
         threads: number of threads that parse and write.
         budget: bytes of rows to collect before a round is written.
+        block_bytes: bytes of a file to read at a time.
     """
 
     storage: Storage
     plan: ShardPlan
     threads: int
     budget: int
+    block_bytes: int = DEFAULT.block_bytes
 
     @contextmanager
     def open(self, report: Report) -> Iterator[Callable[[TableFile], StagedAttempt]]:
@@ -242,7 +245,7 @@ def _stage_blocks(
     try:
         with file.open() as stream:
             consumed = 0
-            for block in read_blocks(stream, scan=scan):
+            for block in read_blocks(stream, work.block_bytes, scan=scan):
                 rows = stager.take(pending.popleft().result()) if len(pending) > work.threads else 0
                 pending.append(pool.submit(stager.work, block))
                 progress(stream.consumed - consumed, rows)

@@ -1,0 +1,42 @@
+"""Sizes of the batches in which a build, a check and an export work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Batch sizes of a build, a check or an export. No event depends on them.
+
+    They are not settings: the defaults are measured and suit any machine. With small sizes, a small dataset runs
+    through the same code as a large one.
+
+    Attributes:
+        shard_rows: rows of work in a shard, as the plan estimates them. Determines the number of data files.
+        part_rows: maximum number of rows of a shard that become events at a time. A patient is never divided.
+        block_bytes: bytes of a table's file to read at a time.
+        round_bytes: maximum number of bytes of rows in memory before they are written by shard.
+        checked_rows: events to check at a time.
+        counted_rows: maximum number of distinct rows of a check's counts in memory; more are written to disk.
+        exported_events: events that an export reads at a time, unless a patient has more.
+        placed_rows: maximum number of row positions of an export in memory, unless one unit has more.
+        formatted_events: events that an export formats at a time.
+    """
+
+    # About 0.5 GB in memory, and enough rows that the fixed cost of a shard (0.25 s) is small.
+    shard_rows: int = 1_100_000
+    # 2 million rows and the copies of them take about 0.7 GB of a worker's memory.
+    part_rows: int = 2_000_000
+    block_bytes: int = 8 << 20
+    round_bytes: int = 128 << 20
+    # The rows of a row group of ehrtraj's files.
+    checked_rows: int = 1 << 17
+    counted_rows: int = 1 << 18
+    exported_events: int = 1 << 16
+    placed_rows: int = 1 << 20
+    # Their text stays far below the 2 GB limit of an Arrow array of strings.
+    formatted_events: int = 1 << 16
+
+
+DEFAULT = Sizes()
