@@ -49,15 +49,11 @@ def _load(path: Path) -> ModuleType:
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment() -> Iterator[None]:
-    """Remove settings in the environment of the shell, so that they do not affect builds.
-
-    Numbers and units stay as in the source unless a test sets `standardise=True`: most tests are about recipes only.
-    """
+    """Remove settings in the environment of the shell, so that they do not affect builds."""
     with pytest.MonkeyPatch.context() as patch:
         for name in SETTINGS:
             patch.delenv(name, raising=False)
             patch.delenv(f"EHRTRAJ_{name}", raising=False)
-        patch.setenv("EHRTRAJ_STANDARDISE", "false")
         yield
 
 
@@ -195,7 +191,7 @@ def trajectories_of() -> Callable[[Path], Trajectories]:
 
 @pytest.fixture(scope="session")
 def built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset of the hand-made release without standardisation. Tests must not change it."""
+    """The dataset of the hand-made release. Tests must not change it."""
     return ehrtraj.build(release, tmp_path_factory.mktemp("built"), "handmade", max_cpus=1).path
 
 
@@ -215,9 +211,9 @@ def build_sized() -> Callable[..., ehrtraj.BuildResult]:
 
 @pytest.fixture(scope="session")
 def several_shards_built(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset of the hand-made release, standardised, in several shards. Tests must not change it."""
+    """The dataset of the hand-made release, in several shards. Tests must not change it."""
     output = tmp_path_factory.mktemp("several")
-    return _build_sized(Sizes(shard_rows=4000), release, output, "v1", max_cpus=1, standardise=True).path
+    return _build_sized(Sizes(shard_rows=4000), release, output, "v1", max_cpus=1).path
 
 
 @pytest.fixture(scope="session")
@@ -232,7 +228,7 @@ def consumers() -> Path:
 @pytest.fixture(scope="session")
 def demo_built(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset of the MIMIC-IV demo. Tests must not change it."""
-    return ehrtraj.build(demo, tmp_path_factory.mktemp("demo_built"), "demo", max_cpus=2, standardise=True).path
+    return ehrtraj.build(demo, tmp_path_factory.mktemp("demo_built"), "demo", max_cpus=2).path
 
 
 @pytest.fixture(scope="session")

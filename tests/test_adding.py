@@ -242,9 +242,7 @@ def test_a_limit_needs_a_line_with_its_citation_and_a_concept(
         for n, value in enumerate((100, 300, 2000))
     ]  # fmt: skip
     handmade.write_tables(tmp_path / "rows", {"hosp/patients": [{"subject_id": 1}], "hosp/labevents": rows})
-    built = ehrtraj.build(
-        tmp_path / "rows", tmp_path / "out", "v1", source=folder, max_cpus=1, standardise=True, allow_incomplete=True
-    )
+    built = ehrtraj.build(tmp_path / "rows", tmp_path / "out", "v1", source=folder, max_cpus=1, allow_incomplete=True)
     events = sorted(trajectories_of(built.path).of(1, f"LAB//{item}"), key=lambda event: event["source_key"])
     limit_flags = [event["flags"] & {"suspicious_value", "impossible_value"} for event in events]
     assert limit_flags == [set(), {"suspicious_value"}, {"impossible_value"}]

@@ -117,7 +117,7 @@ def base_built(
     release: Path, tmp_path_factory: pytest.TempPathFactory, build_sized: Callable[..., ehrtraj.BuildResult]
 ) -> Path:
     output = tmp_path_factory.mktemp("base")
-    return build_sized(SMALL, release, output, "v1", max_cpus=1, standardise=True, tables=TABLES).path
+    return build_sized(SMALL, release, output, "v1", max_cpus=1, tables=TABLES).path
 
 
 def data_of(dataset: Path) -> dict[str, bytes]:

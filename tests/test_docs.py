@@ -98,7 +98,7 @@ def without_what_differs_each_time(text: str) -> str:
 @contextlib.contextmanager
 def in_a_folder_with_a_dataset(handmade: ModuleType, folder: Path) -> Iterator[None]:
     handmade.write_release(folder / "mimic")
-    ehrtraj.build(folder / "mimic", folder / "trajectories", "v1", max_cpus=1, standardise=True)
+    ehrtraj.build(folder / "mimic", folder / "trajectories", "v1", max_cpus=1)
     with contextlib.chdir(folder):
         yield
 

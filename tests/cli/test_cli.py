@@ -129,7 +129,7 @@ def test_show_config_prints_the_origin_of_each_setting(tmp_path: Path) -> None:
         "subjects": ("", "default"),
         "icu_only": ("", "default"),
         "overwrite": ("", "default"),
-        "standardise": ("False", "environment EHRTRAJ_STANDARDISE"),
+        "standardise": ("True", "default"),
         "gem": ("", "default"),
         "concept_maps": ("", "default"),
         "vocabulary": ("", "default"),

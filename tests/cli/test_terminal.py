@@ -91,7 +91,7 @@ def hostile_data(handmade: ModuleType, built: Path, tmp_path_factory: pytest.Tem
     stays.write_text("\n".join([f'{head},"{HOSTILE}"', *(f"{row},1" for row in rows)]) + "\n")
     (release / "hosp" / f"{NAME}.csv").write_text("x\n1\n")
     (release / "SHA256SUMS.txt").write_text(f"{'0' * 64} hosp/x\x1b]0;owned\x07\x9b\u202e.csv\n")
-    dataset = ehrtraj.build(release, root, "v1", max_cpus=1, standardise=True).path
+    dataset = ehrtraj.build(release, root, "v1", max_cpus=1).path
     damaged = Path(shutil.copytree(dataset, root / "v2"))
     codes = damaged / "metadata" / "codes.parquet"
     pl.read_parquet(codes, glob=False).filter(~pl.col("code").str.contains("owned")).write_parquet(codes)

@@ -239,7 +239,7 @@ def test_the_text_has_a_line_for_each_event_under_its_admission(ds: ehrtraj.Data
         for section in sections[1:]:
             heading, *lines = section.strip("\n").split("\n")
             number = re.match(r"Admission (\d+)", heading)
-            lines_by_code.update((number[1] if number else "", line.rsplit("[", 1)[1][:-1]) for line in lines)
+            lines_by_code.update((number[1] if number else "", line.rsplit(" [", 1)[1][:-1]) for line in lines)
         timed = trajectory.events.filter(pl.col("time").is_not_null())
         assert Counter(code for _, code in lines_by_code.elements()) == Counter(timed["code"])
         for hadm_id, code in timed.select("hadm_id", "code").unique().iter_rows():

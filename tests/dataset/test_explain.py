@@ -24,7 +24,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(release: Path) -> Path:
-    return ehrtraj.build(release, release.parent, "v1", max_cpus=1, standardise=True).path
+    return ehrtraj.build(release, release.parent, "v1", max_cpus=1).path
 
 
 def busiest(dataset: Path) -> int:

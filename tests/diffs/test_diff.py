@@ -51,7 +51,7 @@ def changed(several: ehrtraj.Dataset, tmp_path: Path) -> Callable[[Callable[[pa.
 
 
 def test_a_dataset_equals_itself_whatever_its_shards(several: ehrtraj.Dataset, release: Path, tmp_path: Path) -> None:
-    one_shard = ehrtraj.build(release, tmp_path, "v1", max_cpus=1, standardise=True).path
+    one_shard = ehrtraj.build(release, tmp_path, "v1", max_cpus=1).path
     for other in (several.path, one_shard):
         report = ehrtraj.diff(several, other)
         assert report.same
@@ -114,9 +114,7 @@ def test_another_order_is_not_a_changed_event(several: ehrtraj.Dataset, changed:
 
 
 def test_patients_splits_and_codes(several: ehrtraj.Dataset, release: Path, tmp_path: Path) -> None:
-    some = ehrtraj.build(
-        release, tmp_path, "some", max_cpus=1, standardise=True, subjects=5, seed=3, tables="labevents,patients"
-    ).path
+    some = ehrtraj.build(release, tmp_path, "some", max_cpus=1, subjects=5, seed=3, tables="labevents,patients").path
     other = ehrtraj.open(some)
     report = ehrtraj.diff(several, other)
     assert report.patients_a == tuple(sorted(set(several) - set(other)))
@@ -136,7 +134,7 @@ def test_patients_splits_and_codes(several: ehrtraj.Dataset, release: Path, tmp_
 
 
 def test_columns_of_another_clock(several: ehrtraj.Dataset, release: Path, tmp_path: Path) -> None:
-    other = ehrtraj.build(release, tmp_path, "v1", max_cpus=1, standardise=True, clock="available").path
+    other = ehrtraj.build(release, tmp_path, "v1", max_cpus=1, clock="available").path
     report = ehrtraj.diff(several, other)
     assert (report.columns_a, report.columns_b) == ((), ("event_time",))
     assert not report.same

@@ -70,10 +70,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def datasets(releases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("answered")
-    return {
-        name: ehrtraj.build(release, folder, name, max_cpus=2, standardise=True).path
-        for name, release in releases.items()
-    }
+    return {name: ehrtraj.build(release, folder, name, max_cpus=2).path for name, release in releases.items()}
 
 
 def events_of(dataset: Path) -> pl.DataFrame:

@@ -25,7 +25,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty synthetic patients with planted defects, standardised."""
     folder = tmp_path_factory.mktemp("applied")
     release = synth(folder / "release", patients=60, defects=0.05, max_cpus=1).path
-    return ehrtraj.build(release, folder, "v1", max_cpus=1, standardise=True).path
+    return ehrtraj.build(release, folder, "v1", max_cpus=1).path
 
 
 def events_of(dataset: Path) -> pl.DataFrame:

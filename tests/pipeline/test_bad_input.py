@@ -56,7 +56,6 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
                 "v1",
                 "--max-cpus",
                 "1",
-                "--as-written",
                 *options,
             ],
         )

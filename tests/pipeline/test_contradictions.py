@@ -63,7 +63,7 @@ def test_an_event_outside_the_stay_that_its_row_names_is_flagged_and_kept(build_
         "2150-01-12 06:01:00": True,
         "2151-01-12 06:00:00": True,  # a year off
     }
-    events = build_rows(BASE | {"icu/chartevents": [charted(t) for t in times]}, standardise=True)
+    events = build_rows(BASE | {"icu/chartevents": [charted(t) for t in times]})
     got = {str(e["time"]): "outside_stay" in e["flags"] for e in events.of(SUBJECT, "CHART//220045")}
     assert got == times
     assert all((e["hadm_id"], e["stay_id"]) == (HADM, STAY) for e in events.of(SUBJECT, "CHART//220045"))
@@ -72,7 +72,7 @@ def test_an_event_outside_the_stay_that_its_row_names_is_flagged_and_kept(build_
 def test_the_time_in_the_emergency_department_belongs_to_the_admission(build_rows: Build) -> None:
     rows = [lab(1, "2150-01-10 08:00:00"), lab(2, "2150-01-10 07:59:00"), lab(3, "2150-01-15 12:01:00")]
     inferred = lab(4, "2150-01-20 12:00:00", hadm_id=None)
-    events = build_rows(BASE | {"hosp/labevents": [*rows, inferred]}, standardise=True)
+    events = build_rows(BASE | {"hosp/labevents": [*rows, inferred]})
     got = {e["source_key"]: "outside_stay" in e["flags"] for e in events.of(SUBJECT, "LAB//")}
     assert got == {1: False, 2: True, 3: True, 4: False}
 
@@ -89,7 +89,7 @@ def test_a_date_is_compared_with_the_days_of_the_stay(build_rows: Build) -> None
         }
         for n, day in enumerate(("2150-01-10", "2150-01-15", "2150-01-09", "2150-01-16"))
     ]
-    events = build_rows(BASE | {"hosp/procedures_icd": rows}, standardise=True)
+    events = build_rows(BASE | {"hosp/procedures_icd": rows})
     got = [(f"{e['time']:%d}", "outside_stay" in e["flags"]) for e in events.of(SUBJECT, "PROCEDURE//")]
     assert got == [("09", True), ("10", False), ("15", False), ("16", True)]
 
@@ -97,7 +97,7 @@ def test_a_date_is_compared_with_the_days_of_the_stay(build_rows: Build) -> None
 def test_planned_times_are_not_compared_with_the_stay(build_rows: Build) -> None:
     order = {"subject_id": SUBJECT, "hadm_id": HADM, "pharmacy_id": 5, "drug": "Aspirin", "drug_type": "MAIN"}
     order |= {"starttime": "2150-01-15 08:00:00", "stoptime": "2150-02-15 08:00:00"}
-    events = build_rows(BASE | {"hosp/prescriptions": [order]}, standardise=True)
+    events = build_rows(BASE | {"hosp/prescriptions": [order]})
     assert [e["flags"] & {"outside_stay"} for e in events.of(SUBJECT) if e["source_table"] == "hosp/prescriptions"] == [
         set(),
         set(),
@@ -110,9 +110,7 @@ def test_events_in_a_later_minute_than_the_death_are_flagged(build_rows: Build, 
     died = ADMISSION | {"deathtime": "2150-01-15 11:00:00", "hospital_expire_flag": 1, "discharge_location": "DIED"}
     patient = PATIENT | {"dod": "2150-01-15"}
     rows = [lab(1, f"2150-01-15 {hour}"), lab(2, f"2150-01-16 {hour}")]
-    events = build_rows(
-        {"hosp/patients": [patient], "hosp/admissions": [died], "hosp/labevents": rows}, standardise=True
-    )
+    events = build_rows({"hosp/patients": [patient], "hosp/admissions": [died], "hosp/labevents": rows})
     assert ["after_death" in e["flags"] for e in events.of(SUBJECT, "LAB//")] == [late, True]
     others = {e["code"] for e in events.of(SUBJECT) if "after_death" in e["flags"] and not e["code"].startswith("LAB")}
     assert others == {"DISCHARGE//DIED"}, "an hour after the death"
@@ -122,7 +120,7 @@ def test_events_in_overlapping_admissions_are_flagged(build_rows: Build) -> None
     second = ADMISSION | {"hadm_id": HADM + 1, "admittime": "2150-01-14 12:00:00", "dischtime": "2150-01-18 12:00:00"}
     third = ADMISSION | {"hadm_id": HADM + 2, "admittime": "2150-01-18 12:00:00", "dischtime": "2150-01-19 12:00:00"}
     rows = [ADMISSION, *(a | {"edregtime": None, "edouttime": None} for a in (second, third))]
-    events = build_rows({"hosp/patients": [PATIENT], "hosp/admissions": rows}, standardise=True)
+    events = build_rows({"hosp/patients": [PATIENT], "hosp/admissions": rows})
     got = {
         (e["hadm_id"] - HADM, e["code"].split("//")[0]) for e in events.of(SUBJECT) if "overlapping_stay" in e["flags"]
     }
@@ -132,7 +130,7 @@ def test_events_in_overlapping_admissions_are_flagged(build_rows: Build) -> None
 
 def test_overlapping_icu_stays_and_one_that_outlasts_the_admission(build_rows: Build) -> None:
     second = ICU | {"stay_id": STAY + 1, "intime": "2150-01-11 20:00:00", "outtime": "2150-01-15 13:00:00"}
-    events = build_rows(BASE | {"icu/icustays": [ICU, second]}, standardise=True)
+    events = build_rows(BASE | {"icu/icustays": [ICU, second]})
     flags = {(e["stay_id"] - STAY, e["code"].split("//")[0]): e["flags"] for e in events.of(SUBJECT) if e["stay_id"]}
     assert ["overlapping_stay" in flags[key] for key in ((0, "ICU_START"), (0, "ICU_END"), (1, "ICU_START"))] == [
         False,
@@ -154,7 +152,7 @@ def test_a_result_copied_into_the_chart_is_linked_and_both_are_kept(build_rows: 
         charted(elsewhere, 220645, 140, valueuom=None),  # another time
         charted(same, 220045, 140),  # another item
     ]
-    events = build_rows(BASE | {"hosp/labevents": labs, "icu/chartevents": chart}, standardise=True)
+    events = build_rows(BASE | {"hosp/labevents": labs, "icu/chartevents": chart})
     assert len(events.of(SUBJECT, "LAB//50983")) == 3
     echoes_found = [e for e in events.of(SUBJECT, "CHART//") if "copied_result" in e["flags"]]
     assert [(str(e["time"]), e["code"], e["link_id"]) for e in echoes_found] == [(same, "CHART//220645", 7_001)]
@@ -164,7 +162,7 @@ def test_a_result_copied_into_the_chart_is_linked_and_both_are_kept(build_rows: 
 def test_a_height_charted_in_inches_and_in_centimetres_is_linked(build_rows: Build) -> None:
     time = "2150-01-11 08:00:00"
     chart = [charted(time, 226707, 68, valueuom="Inch"), charted(time, 226730, 173, valueuom="cm")]
-    events = build_rows(BASE | {"icu/chartevents": chart}, standardise=True)
+    events = build_rows(BASE | {"icu/chartevents": chart})
     inches, centimetres = events.one(SUBJECT, "CHART//226707"), events.one(SUBJECT, "CHART//226730")
     assert ("copied_result" in inches["flags"], "copied_result" in centimetres["flags"]) == (True, False)
     assert inches["link_id"] == centimetres["link_id"] is not None
@@ -237,7 +235,7 @@ def test_what_is_and_is_not_a_dose(build_rows: Build, said: str | None, flag: st
         "medication": "Aspirin",
     }
     entry |= {"hadm_id": HADM, "charttime": "2150-01-11 08:00:00", "storetime": "2150-01-11 08:00:00"}
-    events = build_rows(BASE | {"hosp/emar": [entry]}, standardise=True)
+    events = build_rows(BASE | {"hosp/emar": [entry]})
     (event,) = events.of(SUBJECT, "EMAR//")
     assert event["flags"] & {"not_a_dose", "dose_unlisted"} == ({flag} if flag else set())
 

@@ -101,7 +101,7 @@ def test_the_order_of_the_rows_of_the_demo_changes_no_byte(
 ) -> None:
     other = shuffled(demo, tmp_path / "shuffled", 4)
     shutil.copy(demo / "demo_subject_id.csv", other)
-    dataset = build(other, standardise=True)
+    dataset = build(other)
     assert files_of(dataset, rejects=False) == files_of(demo_built, rejects=False)
     assert rejects_of(dataset) == rejects_of(demo_built)
 

@@ -105,7 +105,7 @@ def test_a_weight_of_1_kg_counts_as_missing(
 ) -> None:
     infusion = {"subject_id": SUBJECT["subject_id"], "itemid": 221749, "orderid": 5, "patientweight": weight}
     infusion |= {"starttime": "2150-01-01 08:00:00", "rate": 80, "rateuom": "mcg/min"}
-    events = build_rows({"hosp/patients": [SUBJECT], "icu/inputevents": [infusion]}, standardise=True)
+    events = build_rows({"hosp/patients": [SUBJECT], "icu/inputevents": [infusion]})
     (start,) = [e for e in events.of(SUBJECT["subject_id"]) if e["code"].startswith("INPUT_START")]
     assert (start["code"], start["numeric_value"]) == (expected[0], pytest.approx(expected[1]))
     assert ("weight_used" in start["flags"], "weight_placeholder" in start["flags"]) == (weight == 80, weight == 1)
@@ -177,7 +177,7 @@ def test_a_build_standardises_by_default(build_rows: Callable[..., Any]) -> None
         "hosp/patients": [SUBJECT],
         "hosp/labevents": [lab(1, 50983, "140", "mEq/L"), lab(2, 50983, "999999", "mEq/L")],
     }
-    normal, sentinel = sorted(build_rows(rows, standardise=True).of(10_000_001, "LAB//"), key=lambda e: e["source_key"])
+    normal, sentinel = sorted(build_rows(rows).of(10_000_001, "LAB//"), key=lambda e: e["source_key"])
     assert (normal["numeric_value"], normal["unit"], normal["raw_unit"]) == (140.0, "mmol/L", "mEq/L")
     assert (sentinel["numeric_value"], sentinel["raw_value"]) == (None, "999999")
     written, _ = sorted(build_rows(rows).of(10_000_001, "LAB//"), key=lambda e: e["source_key"])
@@ -190,7 +190,7 @@ def test_custom_rules_take_precedence_and_are_recorded(build_rows: Callable[...,
     header = "event_type,item,low,high,suspicious_low,suspicious_high,figures,source\n"
     (custom / "limits.csv").write_text(header + "LAB,50983,100,120,,,100-120,our laboratory\n")
     rows = {"hosp/patients": [SUBJECT], "hosp/labevents": [lab(1, 50983, "140", "mEq/L")]}
-    event = build_rows(rows, standardise=True, overlay=custom.parent).one(10_000_001, "LAB//50983")
+    event = build_rows(rows, overlay=custom.parent).one(10_000_001, "LAB//50983")
     assert (event["numeric_value"], event["raw_value"]) == (None, "140")
     assert find_source(overlay=custom.parent).rules_digest() != MIMIC.rules_digest()
 

@@ -204,7 +204,7 @@ def test_a_bound_is_converted_and_kept_in_attributes(build_rows: Callable[..., A
             lab(3, value="25.5", valuenum=25.5),
         ],
     }
-    found = {e["source_key"]: e for e in build_rows(rows, standardise=True).of(10_000_001, "LAB//")}
+    found = {e["source_key"]: e for e in build_rows(rows).of(10_000_001, "LAB//")}
     bound = found[1]
     assert (bound["code"], bound["numeric_value"], bound["text_value"]) == ("LAB//51003", None, "<0.01")
     assert (bound["attributes"]["operator"], bound["attributes"]["bound"]) == ("<", 0.01)
@@ -232,7 +232,7 @@ def test_custom_text_rules_take_precedence(build_rows: Callable[..., Any], tmp_p
             lab(3, valuenum=1, comments="rather pink"),
         ],
     }
-    first, second, third = build_rows(rows, standardise=True, overlay=custom.parent).of(10_000_001, "LAB//")
+    first, second, third = build_rows(rows, overlay=custom.parent).of(10_000_001, "LAB//")
     assert first["text_value"] == "Full of stars"
     assert second["attributes"]["bound"] == 5
     assert (second["attributes"].get("caveat"), third["attributes"]["caveat"]) == (None, "hemolyzed")

@@ -75,7 +75,7 @@ def build(
 ) -> Callable[..., ehrtraj.BuildResult]:
     def build(name: str, **settings: Any) -> ehrtraj.BuildResult:
         tables = ["patients", "admissions", "services", "labevents"]
-        arguments = {"max_cpus": 1, "tables": tables, "standardise": True} | settings
+        arguments = {"max_cpus": 1, "tables": tables} | settings
         return build_sized(Sizes(shard_rows=1500), release, tmp_path / "out", name, **arguments)
 
     return build

@@ -89,7 +89,7 @@ def built(
 ) -> dict[tuple[int, str], Path]:
     """Its datasets by number of processes and clock, in several shards. Do not change them."""
     output = tmp_path_factory.mktemp("toy")
-    given = {"source": TOY, "standardise": True}
+    given = {"source": TOY}
     return {
         (cpus, clock): build_sized(
             Sizes(shard_rows=200), clinic, output, f"{clock}-{cpus}", max_cpus=cpus, clock=clock, **given
@@ -359,9 +359,7 @@ def test_an_overlay_works_with_any_source(clinic: Path, tmp_path: Path) -> None:
         ehrtraj.build(clinic, tmp_path, "v", source=TOY, overlay=tmp_path / "mine", max_cpus=1)
     recipe = "-- left out: sex | a constant replaces it\n" + recipe
     (tmp_path / "mine" / "recipes" / "clinic" / "person.sql").write_text(recipe)
-    built = ehrtraj.build(
-        clinic, tmp_path, "v", source=TOY, overlay=tmp_path / "mine", max_cpus=1, standardise=True
-    ).path
+    built = ehrtraj.build(clinic, tmp_path, "v", source=TOY, overlay=tmp_path / "mine", max_cpus=1).path
     events = ehrtraj.open(built).scan().collect()
     assert set(events.filter(pl.col("code").str.starts_with("SEX"))["code"]) == {"SEX//X"}
     assert events.filter(pl.col("code") == "TEST//weight")["numeric_value"].max() == 60
@@ -369,7 +367,7 @@ def test_an_overlay_works_with_any_source(clinic: Path, tmp_path: Path) -> None:
 
 def test_a_dataset_can_be_used_without_its_source(clinic: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(TOY, tmp_path / "mine"))
-    built = ehrtraj.build(clinic, tmp_path / "out", "v", source=folder, max_cpus=1, standardise=True).path
+    built = ehrtraj.build(clinic, tmp_path / "out", "v", source=folder, max_cpus=1).path
     shutil.copy(folder / "tasks" / "death_after_visit.yaml", tmp_path / "mine.yaml")
     shutil.rmtree(folder)
     assert ehrtraj.check(built, max_cpus=1).broken == []

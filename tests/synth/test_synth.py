@@ -77,14 +77,12 @@ def defective(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def clean_built(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ehrtraj.build(clean, tmp_path_factory.mktemp("synth_built"), "clean", max_cpus=2, standardise=True).path
+    return ehrtraj.build(clean, tmp_path_factory.mktemp("synth_built"), "clean", max_cpus=2).path
 
 
 @pytest.fixture(scope="session")
 def defective_built(defective: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ehrtraj.build(
-        defective, tmp_path_factory.mktemp("synth_built"), "defective", max_cpus=2, standardise=True
-    ).path
+    return ehrtraj.build(defective, tmp_path_factory.mktemp("synth_built"), "defective", max_cpus=2).path
 
 
 # ---- complete -------------------------------------------------------------------------------------------------------

@@ -174,7 +174,6 @@ class Built:
             source=None if source.is_packaged else Path(str(source.folder)),
             max_cpus=1,
             allow_incomplete=True,
-            standardise=True,
         ).path
         files = sorted((self._dataset / "data").rglob("*.parquet"))
         self._events = [event for file in files for event in pq.read_table(file).to_pylist()]

@@ -48,7 +48,7 @@ def test_what_is_known_at_the_discharge_is_in_no_event_that_is_available_before_
         "hosp/procedures_icd": [STAY | {"chartdate": "2150-03-02", "icd_code": "0BH17EZ", "icd_version": 10}],
         "hosp/hcpcsevents": [STAY | {"chartdate": "2150-03-02", "hcpcs_cd": "99291", "seq_num": 1}],
     }
-    events = build_rows(rows, standardise=True).of(5)
+    events = build_rows(rows).of(5)
     assert {e["source_table"] for e in events} == set(rows)
 
     def mentions(event: dict[str, Any], secret: str) -> bool:
@@ -65,7 +65,6 @@ def test_a_rejected_admission_is_seen_by_no_recipe(build_rows: Callable[..., Any
     admission = ADMISSION | {"admittime": None, "deathtime": "2150-03-06 12:00", "hospital_expire_flag": 1}
     events = build_rows(
         {"hosp/patients": [PATIENT], "hosp/admissions": [admission], "hosp/diagnoses_icd": [DIAGNOSIS]},
-        standardise=True,
     )
     rejected = {
         table: [row["reason"] for row in pq.read_table(events.dataset / "rejected" / f"{table}.parquet").to_pylist()]

@@ -56,7 +56,7 @@ def test_a_death_without_deathtime_on_the_date_of_death_is_at_the_discharge_and_
 def test_a_discharge_at_midnight_does_not_give_the_minute_of_death(build_rows: Callable[..., Any]) -> None:
     chart = {"subject_id": 5, "hadm_id": 51, "itemid": 50912, "charttime": "2150-03-06 09:00", "valuenum": 1.0}
     rows = tables("2150-03-06", dischtime="2150-03-06 00:00")
-    events = build_rows(rows | {"hosp/labevents": [chart | {"labevent_id": 1}]}, standardise=True)
+    events = build_rows(rows | {"hosp/labevents": [chart | {"labevent_id": 1}]})
     death = events.one(5, "MEDS_DEATH")
     assert (death["time"], death["time_precision"]) == (datetime(2150, 3, 6, 23, 59, 59), "day")
     assert "after_death" not in events.one(5, "LAB//50912")["flags"]
@@ -86,7 +86,7 @@ def test_events_are_compared_with_the_minute_of_death_where_it_is_known(build_ro
         for n, time in enumerate(times)
     ]
     rows = tables("2150-03-06", deathtime="2150-03-06 08:00") | {"hosp/labevents": labs}
-    late = ["after_death" in e["flags"] for e in build_rows(rows, standardise=True).of(5, "LAB//50912")]
+    late = ["after_death" in e["flags"] for e in build_rows(rows).of(5, "LAB//50912")]
     assert late == [False, True, True, True]
 
 
@@ -98,7 +98,7 @@ def test_events_are_compared_with_the_day_of_death_where_no_more_is_known(build_
     billed = [{"subject_id": 5, "hadm_id": 51, "chartdate": "2150-07-01", "hcpcs_cd": "99291", "seq_num": 1}]
     alive = {"hospital_expire_flag": 0, "discharge_location": "HOME"}
     rows = tables("2150-07-01", **alive) | {"hosp/labevents": labs, "hosp/hcpcsevents": billed}
-    events = build_rows(rows, standardise=True)
+    events = build_rows(rows)
     assert ["after_death" in e["flags"] for e in events.of(5, "LAB//50912")] == [False, True]
     assert "after_death" not in events.one(5, "HCPCS//99291")["flags"]
 
@@ -106,7 +106,7 @@ def test_events_are_compared_with_the_day_of_death_where_no_more_is_known(build_
 def test_a_day_that_is_the_day_of_death_is_not_after_it(build_rows: Callable[..., Any]) -> None:
     billed = [{"subject_id": 5, "hadm_id": 51, "chartdate": "2150-03-06", "hcpcs_cd": "99291", "seq_num": 1}]
     rows = tables("2150-03-06", deathtime="2150-03-06 08:00", dischtime="2150-03-07 10:00")
-    events = build_rows(rows | {"hosp/hcpcsevents": billed}, standardise=True)
+    events = build_rows(rows | {"hosp/hcpcsevents": billed})
     assert "after_death" not in events.one(5, "HCPCS//99291")["flags"]
     assert "after_death" in events.one(5, "DISCHARGE//DIED")["flags"]
 
@@ -114,7 +114,7 @@ def test_a_day_that_is_the_day_of_death_is_not_after_it(build_rows: Callable[...
 def test_the_death_is_the_last_event_of_its_time(build_rows: Callable[..., Any]) -> None:
     lab = {"labevent_id": 1, "subject_id": 5, "hadm_id": 51, "itemid": 50912, "charttime": "2150-03-06 11:30"}
     rows = tables("2150-03-06", deathtime="2150-03-06 11:30", dischtime="2150-03-06 00:00", insurance="Private")
-    events = build_rows(rows | {"hosp/labevents": [lab]}, standardise=True)
+    events = build_rows(rows | {"hosp/labevents": [lab]})
     codes = [e["code"] for e in events.of(5, time=datetime(2150, 3, 6, 11, 30))]
     assert sorted(codes[:-3]) == ["INSURANCE//Private", "LAB//50912"]
     assert codes[-3:] == ["DISCHARGE//DIED", "HOSPITAL_DEATH", "MEDS_DEATH"]
@@ -125,7 +125,7 @@ def test_a_date_of_death_alone_is_after_everything_of_that_day(build_rows: Calla
     lab = {"labevent_id": 1, "subject_id": 5, "itemid": 50912, "charttime": f"{day} 23:59"}
     measured = {"subject_id": 5, "chartdate": day, "seq_num": 1, "result_name": "eGFR", "result_value": "60"}
     rows = tables(day, hospital_expire_flag=0, discharge_location="HOSPICE")
-    events = build_rows(rows | {"hosp/labevents": [lab], "hosp/omr": [measured]}, standardise=True).of(5)
+    events = build_rows(rows | {"hosp/labevents": [lab], "hosp/omr": [measured]}).of(5)
     assert [e["code"] for e in events[-3:]] == ["LAB//50912", "OMR//eGFR", "MEDS_DEATH"]
     assert (events[-1]["hadm_id"], events[-1]["flags"]) == (None, set())
 
@@ -143,7 +143,7 @@ def test_a_date_of_death_alone_is_after_everything_of_that_day(build_rows: Calla
 def test_subjects_have_the_time_of_the_death(
     build_rows: Callable[..., Any], dod: str | None, stay: dict[str, object], expected: str | None
 ) -> None:
-    events = build_rows(tables(dod, **stay), standardise=True)
+    events = build_rows(tables(dod, **stay))
     time = None if expected is None else datetime.fromisoformat(expected)
     (subject,) = pq.read_table(events.dataset / "metadata" / "subjects.parquet").to_pylist()
     assert subject["death_time"] == time

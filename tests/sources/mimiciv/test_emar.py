@@ -18,7 +18,7 @@ def build(build_rows: Callable[..., Any], entry: dict[str, Any], *details: dict[
         "hosp/emar": [ENTRY | {"charttime": "2150-03-03 12:00"} | entry],
         "hosp/emar_detail": [key | detail for detail in details],
     }
-    return build_rows(rows, standardise=True)
+    return build_rows(rows)
 
 
 def test_an_entry_stored_before_the_dose_is_known_with_the_dose(build_rows: Callable[..., Any]) -> None:
@@ -57,8 +57,8 @@ def test_a_time_in_attributes_is_written_alike_whatever_is_beside_it(build_rows:
         {"subject_id": 5, "emar_id": f"5-{n}", "emar_seq": n, "charttime": "2150-03-03 14:00", "scheduletime": time}
         for n, time in enumerate(times)
     ]
-    alone = build_rows({"hosp/patients": [PATIENT], "hosp/emar": entries[:1]}, standardise=True).of(5, "EMAR//")
-    both = build_rows({"hosp/patients": [PATIENT], "hosp/emar": entries}, standardise=True).of(5, "EMAR//")
+    alone = build_rows({"hosp/patients": [PATIENT], "hosp/emar": entries[:1]}).of(5, "EMAR//")
+    both = build_rows({"hosp/patients": [PATIENT], "hosp/emar": entries}).of(5, "EMAR//")
     first, again, second = (e["attributes"]["scheduletime"] for e in alone + both)
     assert first == again == times[0]
     assert second.rstrip("0") == times[1]

@@ -27,7 +27,7 @@ def clean(release: Path, tmp_path_factory: pytest.TempPathFactory, trajectories_
     """The hand-made release with its numbers standardised."""
     folder = tmp_path_factory.mktemp("clean")
     tables = "edstays,triage,vitalsign,patients"
-    return trajectories_of(ehrtraj.build(release, folder, "v1", max_cpus=1, standardise=True, tables=tables).path)
+    return trajectories_of(ehrtraj.build(release, folder, "v1", max_cpus=1, tables=tables).path)
 
 
 def is_(event: dict[str, Any], **expected: object) -> None:

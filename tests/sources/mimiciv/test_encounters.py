@@ -35,7 +35,7 @@ def lab(number: int, time: str, **more: object) -> dict[str, object]:
 
 def belongs_to(build_rows: Callable[..., Any], rows: dict[str, list[Any]]) -> list[tuple[int | None, set[str]]]:
     """The admission and the flags of each laboratory result, in the order of time."""
-    events = build_rows({"hosp/patients": [PATIENT]} | rows, standardise=True)
+    events = build_rows({"hosp/patients": [PATIENT]} | rows)
     return [(e["hadm_id"], e["flags"]) for e in events.of(5, "LAB//50983")]
 
 
@@ -70,7 +70,7 @@ def test_every_event_of_a_specimen_of_the_emergency_department_belongs_to_the_ad
         "org_name": "ESCHERICHIA COLI",
     }
     rows = {"hosp/patients": [PATIENT], "hosp/admissions": [ADMISSION], "hosp/microbiologyevents": [culture]}
-    events = build_rows(rows, standardise=True).of(5, link_id=7)
+    events = build_rows(rows).of(5, link_id=7)
     assert [e["code"] for e in events] == ["MICRO_SPECIMEN//70079", "MICRO//ORGANISM//80002"]
     assert [(e["hadm_id"], e["flags"]) for e in events] == [(51, {"hadm_inferred"})] * 2
 
@@ -99,7 +99,7 @@ def test_the_admission_of_another_patient_is_removed_and_flagged(build_rows: Cal
         "hosp/admissions": [ADMISSION, OF_OTHER_PATIENT],
         "hosp/labevents": [lab(1, "2150-03-03 09:00", hadm_id=61)],
     }
-    events = build_rows(rows, standardise=True)
+    events = build_rows(rows)
     result = events.one(5, "LAB//50983")
     assert (result["hadm_id"], result["flags"]) == (None, {"hadm_of_other_patient"})
     assert (result["time"], result["numeric_value"]) == (datetime(2150, 3, 3, 9), 140)
@@ -115,7 +115,7 @@ def test_an_admission_that_nobody_has_is_kept_and_flagged(build_rows: Callable[.
 def test_a_patient_of_the_clinic_has_events_without_an_admission(build_rows: Callable[..., Any]) -> None:
     measured = {"subject_id": 5, "chartdate": "2150-03-03", "seq_num": 1, "result_name": "eGFR", "result_value": "60"}
     rows = {"hosp/patients": [PATIENT], "hosp/labevents": [lab(1, "2150-03-03 09:00")], "hosp/omr": [measured]}
-    events = build_rows(rows, standardise=True).of(5)
+    events = build_rows(rows).of(5)
     assert {e["source_table"] for e in events} == set(rows)
     assert {e["hadm_id"] for e in events} == {None}
 
@@ -123,7 +123,7 @@ def test_a_patient_of_the_clinic_has_events_without_an_admission(build_rows: Cal
 def test_measurements_of_the_clinic_get_no_admission_though_one_was_open(build_rows: Callable[..., Any]) -> None:
     measured = {"subject_id": 5, "chartdate": "2150-03-03", "seq_num": 1, "result_name": "eGFR", "result_value": "60"}
     rows = {"hosp/patients": [PATIENT], "hosp/admissions": [ADMISSION], "hosp/omr": [measured]}
-    event = build_rows(rows, standardise=True).one(5, "OMR//eGFR")
+    event = build_rows(rows).one(5, "OMR//eGFR")
     assert event["hadm_id"] is None
     assert not event["flags"] & {"hadm_inferred", "hadm_ambiguous"}
 
@@ -153,7 +153,7 @@ def test_no_event_of_a_visit_without_an_admission_has_one(build_rows: Callable[.
         "note/radiology": [{"subject_id": 5} | radiology],
     }
     dictionary = {"hosp/d_icd_diagnoses": [{"icd_version": 9, "icd_code": "4019", "long_title": "Hypertension"}]}
-    events = [e for e in build_rows(rows | dictionary, standardise=True).of(5) if e["time"] is not None]
+    events = [e for e in build_rows(rows | dictionary).of(5) if e["time"] is not None]
     during = [e for e in events if datetime(2150, 2, 1) <= e["time"] < datetime(2150, 2, 2)]
     assert {e["source_table"] for e in during} == set(rows) - {"hosp/patients", "hosp/admissions"}
     assert {e["hadm_id"] for e in during} == {None}

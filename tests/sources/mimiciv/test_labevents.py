@@ -15,7 +15,7 @@ def result(build_rows: Callable[..., Any], **row: object) -> dict[str, Any]:
     """The event of a single result."""
     times = {"charttime": "2150-03-03 12:00", "storetime": "2150-03-03 13:00"}
     labs = [{"labevent_id": 1, "subject_id": 5, "specimen_id": 7} | times | row]
-    events = build_rows({"hosp/patients": [PATIENT], "hosp/labevents": labs}, standardise=True)
+    events = build_rows({"hosp/patients": [PATIENT], "hosp/labevents": labs})
     (event,) = events.of(5, "LAB//")
     return dict(event)
 

@@ -20,7 +20,7 @@ def test_a_specimen_of_the_last_day_is_at_the_discharge_and_its_result_is_known_
         "hosp/admissions": [STAY | {"admittime": "2150-03-01 10:00", "dischtime": "2150-03-06 12:00"}],
         "hosp/microbiologyevents": [STAY | culture | dates | {"comments": "NEGATIVE."}],
     }
-    event = build_rows(rows, standardise=True).one(5, "MICRO//TEST//90221")
+    event = build_rows(rows).one(5, "MICRO//TEST//90221")
     assert (event["time"], event["time_precision"]) == (datetime(2150, 3, 6, 12), "day")
     assert event["available_time"] == datetime(2150, 3, 6, 23, 59, 59)
     assert (event["text_value"], event["flags"]) == ("NEGATIVE.", {"time_at_discharge"})

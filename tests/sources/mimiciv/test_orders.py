@@ -18,7 +18,7 @@ ORDER = STAY | {"pharmacy_id": 900, "poe_id": "5-3"}
 
 def build(build_rows: Callable[..., Any], **rows: list[dict[str, Any]]) -> Any:
     given = {f"hosp/{table}": of_table for table, of_table in rows.items()}
-    return build_rows({"hosp/patients": [PATIENT], "hosp/admissions": [ADMISSION]} | given, standardise=True)
+    return build_rows({"hosp/patients": [PATIENT], "hosp/admissions": [ADMISSION]} | given)
 
 
 def test_one_number_joins_the_order_with_all_that_became_of_it(build_rows: Callable[..., Any]) -> None:

@@ -20,7 +20,7 @@ def tables(*times: str, **patient: object) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_what_is_always_true_of_a_patient_comes_before_all_that_has_a_time(build_rows: Callable[..., Any]) -> None:
-    events = build_rows(tables("2150-03-01 10:00"), standardise=True).of(5)
+    events = build_rows(tables("2150-03-01 10:00")).of(5)
     assert [(e["code"], e["time"] is None) for e in events] == [
         ("GENDER//F", True),
         ("ANCHOR_YEAR_GROUP//2014 - 2016", True),
@@ -38,7 +38,7 @@ def test_whole_years_since_birth_are_the_age_that_mimic_counts(
 ) -> None:
     """MIMIC counts the calendar years since anchor_year: on the first of January everybody is a year older."""
     times = ["2149-06-30 12:00", "2150-01-01 00:00", "2150-12-31 23:59", "2151-01-01 00:00"]
-    events = build_rows(tables(*times, anchor_age=age, anchor_year=year), standardise=True)
+    events = build_rows(tables(*times, anchor_age=age, anchor_year=year))
     birth = events.one(5, "MEDS_BIRTH")["time"]
     ages = [whole_years(birth, lab["time"]) for lab in events.of(5, "LAB//50983")]
     assert ages == [age + 2149 - year, age + 2150 - year, age + 2150 - year, age + 2151 - year]
@@ -50,14 +50,14 @@ def whole_years(birth: datetime, time: datetime) -> int:
 
 
 def test_only_the_birth_is_flagged_as_top_coded(build_rows: Callable[..., Any]) -> None:
-    events = build_rows(tables("2150-03-01 10:00", anchor_age=91), standardise=True).of(5)
+    events = build_rows(tables("2150-03-01 10:00", anchor_age=91)).of(5)
     assert [e["code"] for e in events if "age_top_coded" in e["flags"]] == ["MEDS_BIRTH"]
 
 
 def test_a_patient_who_is_not_in_patients_is_kept_and_flagged(build_rows: Callable[..., Any]) -> None:
     rows = tables("2150-03-01 10:00")
     lab = rows["hosp/labevents"][0]
-    events = build_rows(rows | {"hosp/labevents": [lab, lab | {"subject_id": 6}]}, standardise=True)
+    events = build_rows(rows | {"hosp/labevents": [lab, lab | {"subject_id": 6}]})
     (unknown,) = events.of(6)
     assert (unknown["code"], unknown["numeric_value"]) == ("LAB//50983", 140)
     assert unknown["flags"] - events.one(5, "LAB//50983")["flags"] == {"subject_unknown"}
