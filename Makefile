@@ -10,15 +10,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-# The readers of the field that the result is tried with. They hold other versions of polars, so they live apart. PyTorch
-# is there alone: with what it brings it has 0.7 to 5 GB.
+# Other MEDS tools that read a dataset in the tests. They need other versions of polars, so they have a separate environment.
+# PyTorch is only there: with its dependencies it takes 0.7 to 5 GB.
 .envs/consumers/installed: tests/dataset/consumers/requirements.txt
 	$(PYTHON) -m venv .envs/consumers
 	.envs/consumers/bin/pip install --quiet -r tests/dataset/consumers/requirements.txt
 	.envs/consumers/bin/pip install --quiet --no-deps -e .
 	touch $@
 
-# Invented patients, built, and one of them shown.
+# Build a dataset of invented patients, and show one of them.
 demo: .venv/installed
 	rm -rf demo-output
 	$(BIN)/ehrtraj demo demo-output
@@ -43,20 +43,22 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --quiet --processes 0 $(SQL)
+	$(BIN)/codespell src tests docs examples benchmarks *.md
+	$(BIN)/python tests/style.py
 
-# A file of tests stays in one process, since its tests share what they have built.
+# The tests of one file run in one process, because they share built datasets.
 test: check consumers
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 	.envs/consumers/bin/python -m pytest tests/torch/test_torch.py tests/test_docs.py -k torch
 
-# Which branches of the code the tests run, in worker processes too. It takes longer than the tests alone. A part of them:
-# make coverage TESTS=tests/checks/test_check.py.
+# Report which branches of the code the tests run, by file, including worker processes. It takes longer than the tests alone.
+# For some tests only: make coverage TESTS=tests/checks/test_check.py.
 TESTS ?= tests
 coverage: .venv/installed
 	$(BIN)/pytest $(TESTS) -n auto --dist loadfile --cov --cov-report=term:skip-covered
 
-# Killed at every change to files that a build or an export makes, and a disk that fails there: hours. Fewer points of
-# each: make faults POINTS=200.
+# Kill a build and an export at every change that they make to files, and let the disk fail there. It takes hours.
+# At fewer points: make faults POINTS=200.
 POINTS ?= all
 faults: .venv/installed
 	EHRTRAJ_FAULT_POINTS=$(POINTS) $(BIN)/pytest tests/test_faults.py -n auto -rA

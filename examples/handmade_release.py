@@ -5,7 +5,7 @@
 
 The patients never lived, and no row comes from MIMIC-IV: only the names of tables and columns, the itemids
 and their labels are MIMIC's. It holds what real releases hold and careful readers stumble over: each case is
-named where it stands.
+named in place.
 
 - SEPSIS: 67, urinary sepsis: emergency department, ward, intensive care on a ventilator, home.
 - DIED: 78, infarction and cardiogenic shock, dies in intensive care; dischtime holds the date only.
@@ -396,7 +396,7 @@ def sepsis(r: Rows) -> None:
         " ordercategoryname ordercategorydescription statusdescription",
         ("2153-04-12 10:10", "2153-04-12 10:40", "2153-04-12 10:12", 225828, 61000011, 61000010,
          1000, "ml", 2000, "mL/hour", "03-IV Fluid Bolus", "Bolus", "FinishedRunning"),
-        # A push: no rate, and an end one minute later that says nothing.
+        # A push: no rate, and an end one minute later that has no meaning.
         ("2153-04-12 10:08", "2153-04-12 10:09", "2153-04-12 10:07", 225893, 61000012, 61000012,
          1, "dose", None, None, "08-Antibiotics (IV)", "Drug Push", "FinishedRunning"),
         ("2153-04-14 15:00", "2153-04-14 16:05", "2153-04-14 15:05", 225828, 61000013, 61000013,
@@ -696,7 +696,7 @@ def clinic(r: Rows) -> None:
 
 
 def overlap(r: Rows) -> None:
-    """Moved from psychiatry to medicine and back: the second admission lies within the first."""
+    """Moved from psychiatry to medicine and back: the second admission is within the first."""
     who: Row = {"subject_id": OVERLAP}
     r.add(
         "hosp/patients", "gender anchor_age anchor_year anchor_year_group",
@@ -1041,7 +1041,7 @@ def write_tables(folder: Path, tables: Mapping[str, Sequence[Row]], *, plain: bo
 
 
 def write_release(folder: Path, *, plain: bool = False) -> None:
-    """Write the whole release.
+    """Write the complete release.
 
     Args:
         folder: receives `hosp/`, `icu/`, `ed/` and `note/`.

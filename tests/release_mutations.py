@@ -344,7 +344,7 @@ class Mutator:
     def _written(self, table: Table) -> bytes:
         return _row_of([c.encode() for c in table.header]) + b"".join(table.rows)
 
-    def whole_file(self, tables: dict[str, Table], damage: Damage) -> None:
+    def complete_file(self, tables: dict[str, Table], damage: Damage) -> None:
         """Write the same rows in another form, which must change nothing."""
         table = self._table(tables, damage)
         data = self._written(table)
@@ -367,7 +367,7 @@ class Mutator:
         """Write a file that cannot be read."""
         table = self._table(tables, damage)
         data = self._written(table)
-        kind = self._dice.choice(["empty", "cut short", "bit flip", "UTF-16", "not packed", "gone"])
+        kind = self._dice.choice(["empty", "cut short", "bit flip", "UTF-16", "not packed", "missing"])
         damage.everyone = True
         damage.uncounted.add(table.name)
         packed = gzip.compress(data, mtime=0)
@@ -380,7 +380,7 @@ class Mutator:
             "bit flip": packed[:middle] + bytes([packed[middle] ^ 16]) + packed[middle + 1 :],
             "UTF-16": data.decode(errors="replace").encode("utf-16"),
             "not packed": data,
-            "gone": None,
+            "missing": None,
         }[kind]
         damage.did.append(f"{kind} {table.name}")
 
@@ -407,7 +407,7 @@ KINDS: dict[str, Callable[[Mutator, dict[str, Table], Damage], None]] = {
         Mutator.order,
         Mutator.columns,
         Mutator.lost_column,
-        Mutator.whole_file,
+        Mutator.complete_file,
         Mutator.broken_file,
     )
 }

@@ -243,13 +243,13 @@ def test_everything_is_derived_from_the_type_and_the_declaration() -> None:
 
 
 def test_the_command_line_has_every_setting_with_its_help() -> None:
-    said = CliRunner().invoke(app, ["build", "--help"], env={"COLUMNS": "300", "NO_COLOR": "1"}).stdout
+    shown = CliRunner().invoke(app, ["build", "--help"], env={"COLUMNS": "300", "NO_COLOR": "1"}).stdout
     for declared in SETTINGS:
         names = (
             ["data_dir"] if declared.declared.positional else (declared.declared.switch or declared.option).split("/")
         )
         for name in [*names, declared.declared.short, (declared.declared.shorthand or ("",))[0], declared.help]:
-            assert name in said, name
+            assert name in shown, name
 
 
 def test_the_function_has_every_setting_with_its_help() -> None:

@@ -48,13 +48,13 @@ def needs(page: str) -> str | None:
 
 def run_statement(source: str, session: dict[str, object]) -> str:
     """What the interpreter prints for a statement."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         try:
             exec(compile(source, "<page>", "single"), session)
         except Exception as error:
             return "Traceback (most recent call last):\n    ...\n" + traceback.format_exception_only(error)[-1]
-    return said.getvalue()
+    return printed.getvalue()
 
 
 def run_pycon(block: str, session: dict[str, object]) -> str:
@@ -72,8 +72,8 @@ def run_console(block: str) -> str:
         # As its reader has it, without the settings of the tests.
         environment = os.environ | {"PATH": path, "EHRTRAJ_STANDARDISE": ""}
         done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, env=environment)
-        said = re.sub(r"[ \t]+$", "", done.stdout + done.stderr, flags=re.M)
-        parts.append(f"$ {command}\n{said}")
+        printed = re.sub(r"[ \t]+$", "", done.stdout + done.stderr, flags=re.M)
+        parts.append(f"$ {command}\n{printed}")
     return "".join(parts)
 
 

@@ -95,14 +95,14 @@ def twice(number: int) -> int:
 
 
 def test_a_system_without_posix_names_writes_the_same_bytes(release: Path, tmp_path: Path) -> None:
-    said = {}
+    printed = {}
     for system in ("bare", "usual"):
         command = [sys.executable, "-c", SCRIPT, str(release), str(tmp_path / system), system]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
-        said[system] = done.stdout.splitlines()
-    assert len(said["bare"]) > 10
-    assert said["bare"] == said["usual"]
+        printed[system] = done.stdout.splitlines()
+    assert len(printed["bare"]) > 10
+    assert printed["bare"] == printed["usual"]
 
 
 @pytest.mark.parametrize(("counted", "cpus"), [(6, 6), (None, 1)])

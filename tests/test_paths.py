@@ -153,12 +153,12 @@ def bound() -> list[str]:
         return []
     if not shutil.which("setpriv"):
         pytest.skip("root may read everything, and setpriv is not installed to drop this privilege")
-    gone = "-dac_override,-dac_read_search"
-    return ["setpriv", f"--bounding-set={gone}", f"--inh-caps={gone}"]
+    capabilities = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--bounding-set={capabilities}", f"--inh-caps={capabilities}"]
 
 
 @pytest.fixture(scope="module")
-def said(place: Path, release: Path, built: Path) -> dict[str, tuple[int, str, str]]:
+def outcomes(place: Path, release: Path, built: Path) -> dict[str, tuple[int, str, str]]:
     """Return exit code, stdout and stderr of each case."""
     filled = {
         name: [
@@ -179,9 +179,9 @@ def said(place: Path, release: Path, built: Path) -> dict[str, tuple[int, str, s
 
 
 @pytest.mark.parametrize("name", CASES, ids=lambda name: name.replace(LONG, "long"))
-def test_a_path_that_cannot_be_used_gives_a_message(said: dict[str, tuple[int, str, str]], name: str) -> None:
+def test_a_path_that_cannot_be_used_gives_a_message(outcomes: dict[str, tuple[int, str, str]], name: str) -> None:
     codes, _ = CASES[name]
-    code, out, err = said[name]
+    code, out, err = outcomes[name]
     assert "Traceback" not in err, err
     assert code in codes, f"{code}: {out}{err}"
     first, *rest = [line for line in err.splitlines() if not line.startswith(("note: ", "WARNING: "))] or [""]
@@ -192,7 +192,7 @@ def test_a_path_that_cannot_be_used_gives_a_message(said: dict[str, tuple[int, s
         assert all(line.startswith("  ") for line in rest), err
 
 
-def test_unusable_paths_create_nothing(said: dict[str, tuple[int, str, str]], place: Path) -> None:
+def test_unusable_paths_create_nothing(outcomes: dict[str, tuple[int, str, str]], place: Path) -> None:
     assert (place / "dangling").readlink() == Path("nowhere")
     assert not (place / "nowhere").exists()
     assert list((place / "readonly").iterdir()) == []

@@ -33,7 +33,10 @@ NO_TEXT: dict[str, tuple[Wrong, str]] = {
     "missing": (lambda path: None, "{path} cannot be read: No such file"),
     "a folder": (lambda path: path.mkdir(), "{path} is a folder"),
     "a pipe": (lambda path: os.mkfifo(path), "{path} is not a regular file"),
-    "a dangling link": (lambda path: path.symlink_to("gone.csv"), "{path} cannot be read: it is a link to gone.csv"),
+    "a dangling link": (
+        lambda path: path.symlink_to("missing.csv"),
+        "{path} cannot be read: it is a link to missing.csv",
+    ),
     "a link to itself": (lambda path: path.symlink_to(path), "{path} cannot be read: Too many levels"),
     "latin-1": (lambda path: path.write_bytes(b"a\nb\n\xe9\n"), "{path}, line 3: not UTF-8"),
     "UTF-16": (lambda path: path.write_text("a,b", encoding="utf-16"), "{path}, line 1: not UTF-8"),
@@ -99,7 +102,7 @@ def test_a_path_that_is_not_a_folder_is_named(tmp_path: Path) -> None:
 
 NO_RULES: dict[str, tuple[Wrong, str]] = {
     "limits.csv": (lambda path: path.mkdir(), "is a folder"),
-    "units.csv": (lambda path: path.symlink_to("gone.csv"), "it is a link to gone.csv"),
+    "units.csv": (lambda path: path.symlink_to("missing.csv"), "it is a link to missing.csv"),
     "spellings.csv": (lambda path: path.write_bytes(b"written,ucum,source\n\xb5g,ug,me\n"), "line 2: not UTF-8"),
     "LIMITS.CSV": (lambda path: path.write_text("event_type\n"), "is not a rule table"),
     "sentinels.csv": (lambda path: path.write_text('value,source\n1,"me\n'), "line 2: unexpected end of data"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ehrtraj.config import SETTINGS, Settings, resolve, settings_news
 from ehrtraj.declaration import show_parameters
-from ehrtraj.download.hint import download_notes, naming_what_is_missing
+from ehrtraj.download.hint import adding_missing_files_to_errors, download_notes
 from ehrtraj.engines.base import Engine
 from ehrtraj.engines.local import LocalEngine
 from ehrtraj.pipeline.job import BuildJob
@@ -99,7 +99,7 @@ def build_with(
             reporter,
             news,
             origins or {},
-            explain=naming_what_is_missing,
+            explain=adding_missing_files_to_errors,
             hints=download_notes,
             sizes=sizes,
         )

@@ -89,10 +89,10 @@ def test_an_event_or_patient_that_does_not_exist_is_an_error(dataset: Path) -> N
 
 
 def test_an_explanation_is_shown_on_the_command_line(dataset: Path) -> None:
-    said = CliRunner().invoke(app, ["explain", str(dataset), str(busiest(dataset)), "--limit", "5"])
-    assert said.exit_code == 0, said.output
+    shown = CliRunner().invoke(app, ["explain", str(dataset), str(busiest(dataset)), "--limit", "5"])
+    assert shown.exit_code == 0, shown.output
     for part in ("source row:", "subject_id", "source:"):
-        assert part in said.stdout
+        assert part in shown.stdout
 
 
 def test_a_release_that_was_moved_can_be_named(dataset: Path, release: Path, tmp_path: Path) -> None:

@@ -337,7 +337,7 @@ def test_a_server_that_ignores_ranges(server: Any, release: Path, tmp_path: Path
     assert is_complete(release, tmp_path / "out")
 
 
-def test_whole_files_resumes_if_the_server_supports_ranges(
+def test_complete_files_resumes_if_the_server_supports_ranges(
     server: Any, loopback: ModuleType, release: Path, tmp_path: Path
 ) -> None:
     server.faults.append(loopback.on_paths(lambda h: h.serve(stop_after=300_000), LABS))
@@ -346,7 +346,7 @@ def test_whole_files_resumes_if_the_server_supports_ranges(
     assert sum(n for path, n in server.sent.items() if path.endswith(LABS)) == SIZES[LABS]
 
 
-def test_whole_files_restarts_if_the_server_ignores_ranges(
+def test_complete_files_restarts_if_the_server_ignores_ranges(
     server: Any, loopback: ModuleType, release: Path, tmp_path: Path
 ) -> None:
     server.faults.append(loopback.on_paths(lambda h: h.serve(stop_after=300_000), LABS))

@@ -48,13 +48,13 @@ def _serve() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         state[:] = _STATE.pack(asked["armed"], 0, asked["errno"], 0, 0, 0, 0, 0)
-        with tempfile.TemporaryFile() as said:
+        with tempfile.TemporaryFile() as printed:
             child = os.fork()
             if child == 0:
-                _run(asked["arguments"], said.fileno())
+                _run(asked["arguments"], printed.fileno())
             _, status = os.waitpid(child, 0)
-            said.seek(0)
-            words = said.read().decode(errors="replace")
+            printed.seek(0)
+            words = printed.read().decode(errors="replace")
         _, passed, _, *kinds = _STATE.unpack(state[:])
         answer = {"status": os.waitstatus_to_exitcode(status), "passed": passed, "kinds": kinds, "stderr": words}
         sys.stdout.write(json.dumps(answer) + "\n")

@@ -45,8 +45,8 @@ def test_rules_applied_counts_the_flags_of_the_events(any_dataset: Path) -> None
         with_flag = events.filter(pl.col("flags") & flag["value"] != 0)
         for table, code, number in with_flag.group_by("source_table", "code").len().iter_rows():
             counted[name, table, code] = number
-    account = pl.read_parquet(any_dataset / "rules_applied.parquet")
-    summed = account.group_by("rule", "source_table", "code").agg(pl.col("events").sum())
+    applied = pl.read_parquet(any_dataset / "rules_applied.parquet")
+    summed = applied.group_by("rule", "source_table", "code").agg(pl.col("events").sum())
     got = {(rule, table, code): number for rule, table, code, number in summed.iter_rows() if rule != SPELLED}
     assert got == dict(counted)
     assert len({rule for rule, _, _ in got}) > 20
@@ -58,21 +58,21 @@ def test_units_with_only_a_different_spelling_are_counted(any_dataset: Path) -> 
     spelled = events_of(any_dataset).filter(
         pl.col("raw_unit").is_not_null(), pl.col("numeric_value").is_not_null(), pl.col("flags") & converted == 0
     )
-    account = pl.read_parquet(any_dataset / "rules_applied.parquet").filter(pl.col("rule") == SPELLED)
-    assert account["events"].sum() == spelled.height > 1000
+    applied = pl.read_parquet(any_dataset / "rules_applied.parquet").filter(pl.col("rule") == SPELLED)
+    assert applied["events"].sum() == spelled.height > 1000
 
 
 def test_an_example_is_an_event_of_the_dataset(any_dataset: Path) -> None:
-    account = pl.read_parquet(any_dataset / "rules_applied.parquet").rename(lambda name: name.removeprefix("example_"))
-    same = [name for name in account.columns if name not in ("rule", "events")]
+    applied = pl.read_parquet(any_dataset / "rules_applied.parquet").rename(lambda name: name.removeprefix("example_"))
+    same = [name for name in applied.columns if name not in ("rule", "events")]
     events = events_of(any_dataset).with_columns(pl.col("text_value").str.slice(0, EXAMPLE_LENGTH))
-    assert account.join(events, on=same, how="anti", nulls_equal=True).is_empty()
+    assert applied.join(events, on=same, how="anti", nulls_equal=True).is_empty()
 
 
 def test_applied_rules_are_shown(dataset: Path) -> None:
-    said = CliRunner().invoke(app, ["rules", "applied", str(dataset)])
-    assert said.exit_code == 0, said.output
-    assert "unit_converted:" in said.stdout
+    shown = CliRunner().invoke(app, ["rules", "applied", str(dataset)])
+    assert shown.exit_code == 0, shown.output
+    assert "unit_converted:" in shown.stdout
     one = CliRunner().invoke(app, ["rules", "applied", str(dataset), "--item", "223761", "--limit", "1"]).stdout
     assert "Temperature Fahrenheit" in one
     assert "->" in one
@@ -99,9 +99,9 @@ def test_a_build_as_written_applies_no_value_rules(tmp_path: Path, release: Path
 def test_the_documented_counts_of_the_demo_are_true(demo_built: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "reference" / "rules-on-the-demo.md").read_text(encoding="utf-8")
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.count("|") == 5]
-    said = {(rule, table): int(events.replace(",", "")) for rule, table, events, _ in cells if "/" in table}
-    account = pl.read_parquet(demo_built / "rules_applied.parquet")
-    counted = account.group_by("rule", "source_table").agg(pl.col("events").sum())
-    assert said == {(rule, table): events for rule, table, events in counted.iter_rows()}
-    judged = {rule for rule, _, _, words in cells if words and rule in set(account["rule"])}
-    assert judged == set(account["rule"])
+    documented = {(rule, table): int(events.replace(",", "")) for rule, table, events, _ in cells if "/" in table}
+    applied = pl.read_parquet(demo_built / "rules_applied.parquet")
+    counted = applied.group_by("rule", "source_table").agg(pl.col("events").sum())
+    assert documented == {(rule, table): events for rule, table, events in counted.iter_rows()}
+    judged = {rule for rule, _, _, words in cells if words and rule in set(applied["rule"])}
+    assert judged == set(applied["rule"])

@@ -20,7 +20,7 @@ from ehrtraj import cli
 
 
 @dataclass
-class Said:
+class Outcome:
     """Exit code and output of the command."""
 
     code: int
@@ -41,7 +41,7 @@ class Said:
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Return a function that runs `ehrtraj build FOLDER` like the command line."""
 
-    def run(folder: Path, *options: str) -> Said:
+    def run(folder: Path, *options: str) -> Outcome:
         output = tmp_path / "output"
         monkeypatch.setattr(
             sys,
@@ -62,12 +62,12 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         with pytest.raises(SystemExit) as raised:
             cli.main()
         out, err = capsys.readouterr()
-        return Said(raised.value.code or 0, out, err, output / "v1")
+        return Outcome(raised.value.code or 0, out, err, output / "v1")
 
     return run
 
 
-Build = Callable[..., Said]
+Build = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -84,15 +84,15 @@ def plain(handmade: ModuleType, tmp_path: Path) -> Path:
     return tmp_path / "mimic"
 
 
-def assert_refused(said: Said, *words: object) -> None:
+def assert_refused(outcome: Outcome, *words: object) -> None:
     """Check for exit code 3, a single message with these words, and no dataset."""
-    assert said.code == 3, said.err
-    assert said.err.startswith("error: ")
-    assert "Traceback" not in said.err
-    assert said.out == ""
+    assert outcome.code == 3, outcome.err
+    assert outcome.err.startswith("error: ")
+    assert "Traceback" not in outcome.err
+    assert outcome.out == ""
     for word in words:
-        assert str(word) in said.err
-    assert not said.published
+        assert str(word) in outcome.err
+    assert not outcome.published
 
 
 # The folder ----------------------------------------------------------------------------------------------------
@@ -152,9 +152,9 @@ def test_the_same_command_succeeds_after_a_new_download(build: Build, packed: Pa
     path.write_bytes(sound[:-4])
     assert build(packed).code == 3
     path.write_bytes(sound)
-    said = build(packed)
-    assert said.code == 0
-    assert events_of(said.dataset) == events_of(built)
+    outcome = build(packed)
+    assert outcome.code == 0
+    assert events_of(outcome.dataset) == events_of(built)
 
 
 def test_a_plain_file_of_no_bytes(build: Build, plain: Path) -> None:
@@ -166,17 +166,17 @@ def test_a_plain_file_of_no_bytes(build: Build, plain: Path) -> None:
 def test_a_header_that_lacks_a_key_column(build: Build, plain: Path) -> None:
     path = plain / "hosp" / "labevents.csv"
     path.write_bytes(path.read_bytes().replace(b"charttime", b"charttme", 1))
-    said = build(plain)
-    assert_refused(said, path, "lacks the column charttime", "charttme", "Download the file again, or ")
+    outcome = build(plain)
+    assert_refused(outcome, path, "lacks the column charttime", "charttme", "Download the file again, or ")
     # The other suggested solution works too.
-    if "--tables" in said.err:
-        said = build(plain, "--tables", "diagnoses_icd,patients")
+    if "--tables" in outcome.err:
+        outcome = build(plain, "--tables", "diagnoses_icd,patients")
     else:
-        assert "move it elsewhere" in said.err
+        assert "move it elsewhere" in outcome.err
         path.unlink()
-        said = build(plain)
-    assert said.code == 0, said.err
-    assert said.published
+        outcome = build(plain)
+    assert outcome.code == 0, outcome.err
+    assert outcome.published
 
 
 def test_a_header_that_names_a_column_twice(build: Build, plain: Path) -> None:
@@ -189,10 +189,10 @@ def test_a_file_without_read_permission(build: Build, plain: Path) -> None:
     path = plain / "hosp" / "omr.csv"
     path.unlink()
     path.symlink_to("/proc/self/mem")  # nobody can read it from the start, not even root
-    said = build(plain)
-    assert said.code == 3
-    assert str(path) in said.err
-    assert not said.published
+    outcome = build(plain)
+    assert outcome.code == 3
+    assert str(path) in outcome.err
+    assert not outcome.published
 
 
 # The rows ------------------------------------------------------------------------------------------------------
@@ -229,22 +229,24 @@ def test_bad_rows_are_counted_and_kept_and_affect_no_other_rows(
     records = bad + records if place == "first" else records + bad
     path.write_bytes(b"".join([header, *records]))
 
-    said = build(plain)
-    assert said.code == 0, said.err
+    outcome = build(plain)
+    assert outcome.code == 0, outcome.err
     start = 2 if place == "first" else sound + 2
     expected = [
         (number, reason, record.rstrip(b"\n").decode("utf-8", errors="backslashreplace"))
         for number, (record, (_, reason, _)) in enumerate(zip(bad, ROWS.values(), strict=True), start)
     ]
-    rejects = said.rejects("outputevents")
+    rejects = outcome.rejects("outputevents")
     assert [(row["line"], row["reason"], row["text"]) for row in rejects] == expected
     for row, (_, _, detail) in zip(rejects, ROWS.values(), strict=True):
         assert detail in row["detail"]
     counts = Counter(reason for _, reason, _ in ROWS.values())
     for reason, count in counts.items():
-        assert re.search(rf"icu/outputevents +{reason} +{count}\b", said.out)
-    assert events_of(said.dataset) == events_of(built)
-    lines = [r for r in pq.read_table(said.dataset / "ledger.parquet").to_pylist() if r["table"] == "icu/outputevents"]
+        assert re.search(rf"icu/outputevents +{reason} +{count}\b", outcome.out)
+    assert events_of(outcome.dataset) == events_of(built)
+    lines = [
+        r for r in pq.read_table(outcome.dataset / "ledger.parquet").to_pylist() if r["table"] == "icu/outputevents"
+    ]
     assert {(r["outcome"], r["reason"]): r["rows"] for r in lines} == {
         ("read", None): sound + len(bad),
         ("events", None): sound,
@@ -257,9 +259,11 @@ def test_a_quote_left_open_in_the_last_row(build: Build, plain: Path, built: Pat
     sound = path.read_bytes()
     bad = ROWS["a broken quote"][0](sound.splitlines(keepends=True)[2])
     path.write_bytes(sound + bad)
-    said = build(plain)
-    assert [(r["reason"], r["text"]) for r in said.rejects("outputevents")] == [("broken_quote", bad.decode().rstrip())]
-    assert events_of(said.dataset) == events_of(built)
+    outcome = build(plain)
+    assert [(r["reason"], r["text"]) for r in outcome.rejects("outputevents")] == [
+        ("broken_quote", bad.decode().rstrip())
+    ]
+    assert events_of(outcome.dataset) == events_of(built)
 
 
 def events_of(dataset: Path) -> Counter[Any]:
@@ -280,19 +284,19 @@ def test_lines_with_windows_line_ends(build: Build, plain: Path, built: Path) ->
             out += b"\r\n" if byte == ord("\n") and not quoted else bytes([byte])
         assert b"\r\n" in out
         path.write_bytes(out)
-    said = build(plain)
-    assert said.code == 0, said.err
-    assert events_of(said.dataset) == events_of(built)
+    outcome = build(plain)
+    assert outcome.code == 0, outcome.err
+    assert events_of(outcome.dataset) == events_of(built)
 
 
 def test_a_table_without_rows(build: Build, plain: Path, built: Path) -> None:
     path = plain / "icu" / "outputevents.csv"
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
-    said = build(plain)
-    assert said.code == 0, said.err
-    assert re.search(r"icu/outputevents +0 +0 +0 +0 +0\b", said.out)
+    outcome = build(plain)
+    assert outcome.code == 0, outcome.err
+    assert re.search(r"icu/outputevents +0 +0 +0 +0 +0\b", outcome.out)
     source = list(pq.read_schema(next((built / "data").rglob("*.parquet"))).names).index("source_table")
-    assert events_of(said.dataset) == Counter(
+    assert events_of(outcome.dataset) == Counter(
         {e: n for e, n in events_of(built).items() if e[source] != "icu/outputevents"}
     )
 
@@ -300,11 +304,11 @@ def test_a_table_without_rows(build: Build, plain: Path, built: Path) -> None:
 def test_no_table_with_rows(build: Build, plain: Path) -> None:
     for path in plain.rglob("*.csv"):
         path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
-    said = build(plain)
-    assert said.code not in (0, None)
-    assert "error: " in said.err
-    assert "Traceback" not in said.err
-    assert not said.published
+    outcome = build(plain)
+    assert outcome.code not in (0, None)
+    assert "error: " in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not outcome.published
 
 
 def test_a_patient_who_is_missing_in_the_table_of_patients(
@@ -313,9 +317,9 @@ def test_a_patient_who_is_missing_in_the_table_of_patients(
     path = plain / "hosp" / "patients.csv"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(line for line in lines if not line.startswith(str(handmade.DIED).encode())))
-    said = build(plain)
-    assert said.code == 0, said.err
-    found = trajectories_of(said.dataset)
+    outcome = build(plain)
+    assert outcome.code == 0, outcome.err
+    found = trajectories_of(outcome.dataset)
     theirs = found.of(handmade.DIED)
     kept = [e for e in trajectories.of(handmade.DIED) if e["source_table"] != "hosp/patients"]
     assert Counter(e["code"] for e in theirs) == Counter(e["code"] for e in kept)
@@ -326,23 +330,23 @@ def test_a_patient_who_is_missing_in_the_table_of_patients(
 def test_a_table_that_is_missing_is_a_warning(build: Build, plain: Path, built: Path) -> None:
     (plain / "icu" / "chartevents.csv").unlink()
     (plain / "hosp" / "d_hcpcs.csv").unlink()
-    said = build(plain)
-    assert said.code == 0, said.err
-    (warning,) = [line for line in said.err.splitlines() if "left out" in line]
+    outcome = build(plain)
+    assert outcome.code == 0, outcome.err
+    (warning,) = [line for line in outcome.err.splitlines() if "left out" in line]
     assert warning.startswith("WARNING: the release is incomplete")
     assert "icu/chartevents" in warning
     assert "hosp/d_hcpcs" in warning
-    assert not [line for line in said.out.splitlines() if line.startswith("icu/chartevents")]
-    assert said.out.splitlines()[-1] == warning
+    assert not [line for line in outcome.out.splitlines() if line.startswith("icu/chartevents")]
+    assert outcome.out.splitlines()[-1] == warning
 
 
 def test_a_module_that_is_missing_is_a_warning(build: Build, plain: Path) -> None:
     shutil.rmtree(plain / "icu")
-    said = build(plain)
-    assert said.code == 0, said.err
-    assert "WARNING: missing modules: icu" in said.err
-    assert said.out.splitlines()[-1].startswith("WARNING: missing modules: icu")
-    assert said.published
+    outcome = build(plain)
+    assert outcome.code == 0, outcome.err
+    assert "WARNING: missing modules: icu" in outcome.err
+    assert outcome.out.splitlines()[-1].startswith("WARNING: missing modules: icu")
+    assert outcome.published
 
 
 def test_a_column_that_is_missing_is_noted_and_null(
@@ -352,11 +356,11 @@ def test_a_column_that_is_missing_is_noted_and_null(
     rows = [line.split(",") for line in path.read_text().splitlines()]
     at = rows[0].index("valueuom")
     path.write_text("".join(",".join(r[:at] + r[at + 1 :]) + "\n" for r in rows))
-    said = build(plain)
-    assert said.code == 0, said.err
-    (note,) = [line for line in said.err.splitlines() if "icu/outputevents" in line]
+    outcome = build(plain)
+    assert outcome.code == 0, outcome.err
+    (note,) = [line for line in outcome.err.splitlines() if "icu/outputevents" in line]
     assert note == "note: icu/outputevents lacks the column valueuom: null in this build"
-    outputs = [e for e in trajectories_of(said.dataset).events if e["source_table"] == "icu/outputevents"]
+    outputs = [e for e in trajectories_of(outcome.dataset).events if e["source_table"] == "icu/outputevents"]
     assert len(outputs) == len(handmade.release_rows()["icu/outputevents"])
     assert {e["unit"] for e in outputs} == {None}
 
@@ -365,7 +369,7 @@ def test_an_unknown_column_is_noted_and_changes_nothing(build: Build, plain: Pat
     path = plain / "icu" / "outputevents.csv"
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header + ",mood", *(row + ",good" for row in rows)]) + "\n")
-    said = build(plain)
-    assert said.code == 0, said.err
-    assert "icu/outputevents has unknown columns, left out: mood" in said.err
-    assert events_of(said.dataset) == events_of(built)
+    outcome = build(plain)
+    assert outcome.code == 0, outcome.err
+    assert "icu/outputevents has unknown columns, left out: mood" in outcome.err
+    assert events_of(outcome.dataset) == events_of(built)

@@ -105,13 +105,13 @@ def test_an_ndc_has_eleven_digits_with_any_hyphenation(
 
 @pytest.mark.parametrize("written", [None, "", " ", "0", " 0 ", "00000000000"])
 def test_a_placeholder_for_a_missing_ndc_is_null(macros: duckdb.DuckDBPyConnection, written: str | None) -> None:
-    assert ask(macros, "ndc_said($1), ndc_is_invalid($1)", written) == (None, False)
+    assert ask(macros, "ndc_or_text($1), ndc_is_invalid($1)", written) == (None, False)
 
 
 # Ten digits without hyphens could be any of three codes; nine digits may be a product without its package.
 @pytest.mark.parametrize("written", ["1234567890", "904272561", "0904-272-61", "123456-7890-12", "unknown"])
 def test_text_that_is_not_an_ndc_is_kept_as_written(macros: duckdb.DuckDBPyConnection, written: str) -> None:
-    assert ask(macros, "ndc11($1), ndc_said($1), ndc_is_invalid($1)", written) == (None, written, True)
+    assert ask(macros, "ndc11($1), ndc_or_text($1), ndc_is_invalid($1)", written) == (None, written, True)
 
 
 def test_every_code_of_the_demo_s_dictionaries_has_the_form_of_its_system(demo: Path) -> None:
@@ -276,8 +276,8 @@ def test_an_order_names_its_product_and_a_drug_all_products_that_were_ordered(bu
     written = ["00904272561", "0904-2725-61", "63323-262-01", "0", "12345", None]
     rows = [order(number, "Heparin", ndc) for number, ndc in enumerate(written, start=1)]
     found = build_rows(hospital(prescriptions=[*rows, order(7, "Saline", "0")]))
-    said = {e["source_key"]: e for e in found.of(SUBJECT, "DRUG_ORDER_START//")}
-    assert {key: e["attributes"].get("ndc") for key, e in said.items()} == {
+    orders = {e["source_key"]: e for e in found.of(SUBJECT, "DRUG_ORDER_START//")}
+    assert {key: e["attributes"].get("ndc") for key, e in orders.items()} == {
         1: "00904272561",
         2: "00904272561",
         3: "63323026201",
@@ -286,8 +286,8 @@ def test_an_order_names_its_product_and_a_drug_all_products_that_were_ordered(bu
         6: None,
         7: None,
     }
-    assert {key for key, e in said.items() if "ndc_invalid" in e["flags"]} == {5}
-    assert {k: e["attributes"].get("ndc_written") for k, e in said.items() if "ndc_written" in e["attributes"]} == {
+    assert {key for key, e in orders.items() if "ndc_invalid" in e["flags"]} == {5}
+    assert {k: e["attributes"].get("ndc_written") for k, e in orders.items() if "ndc_written" in e["attributes"]} == {
         2: "0904-2725-61",
         3: "63323-262-01",
     }
@@ -382,9 +382,9 @@ def test_every_target_of_the_equivalence_mappings_is_a_parent(gem: Path) -> None
         plate: ["ICD10PCS/0QS604Z", "ICD10PCS/0QS704Z", "ICD9Proc/79.35"],
         "DIAGNOSIS//ICD10CM//I10": ["ICD10CM/I10"],
     }
-    said = {(r["code"], r["parent_code"]): r for r in found.parents.to_pylist() if r["origin"] == "2018_I9gem.txt"}
-    assert said[fall, None]["approximate"]
-    left = said[hip, "ICD10CM/S72.142A"]
+    mapped = {(r["code"], r["parent_code"]): r for r in found.parents.to_pylist() if r["origin"] == "2018_I9gem.txt"}
+    assert mapped[fall, None]["approximate"]
+    left = mapped[hip, "ICD10CM/S72.142A"]
     assert (left["approximate"], left["combination"], left["scenario"], left["choice_list"]) == (True, True, 1, 1)
     assert "--gem: 2 of 4 codes" in found.notes[0]
 
@@ -511,11 +511,11 @@ def test_a_folder_without_the_expected_files_is_refused(
 
 
 def test_the_command_line_reports_a_missing_folder(release: Path, tmp_path: Path) -> None:
-    said = CliRunner().invoke(
+    result = CliRunner().invoke(
         app, ["build", str(release), "-o", str(tmp_path / "out"), "-t", "v1", "--gem", str(tmp_path / "gems")]
     )
-    assert isinstance(said.exception, SettingsError)
-    assert "cms.gov" in str(said.exception)
+    assert isinstance(result.exception, SettingsError)
+    assert "cms.gov" in str(result.exception)
     assert not list(tmp_path.glob("out/*"))
 
 

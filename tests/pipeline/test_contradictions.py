@@ -154,8 +154,8 @@ def test_a_result_copied_into_the_chart_is_linked_and_both_are_kept(build_rows: 
     ]
     events = build_rows(BASE | {"hosp/labevents": labs, "icu/chartevents": chart})
     assert len(events.of(SUBJECT, "LAB//50983")) == 3
-    echoes_found = [e for e in events.of(SUBJECT, "CHART//") if "copied_result" in e["flags"]]
-    assert [(str(e["time"]), e["code"], e["link_id"]) for e in echoes_found] == [(same, "CHART//220645", 7_001)]
+    copies = [e for e in events.of(SUBJECT, "CHART//") if "copied_result" in e["flags"]]
+    assert [(str(e["time"]), e["code"], e["link_id"]) for e in copies] == [(same, "CHART//220645", 7_001)]
     assert len(events.of(SUBJECT, "CHART//")) == 4
 
 
@@ -216,7 +216,7 @@ def test_copied_result_pairs_are_of_known_event_types_and_share_a_unit() -> None
 
 
 @pytest.mark.parametrize(
-    ("said", "flag"),
+    ("entry", "flag"),
     [
         ("Administered", None),
         ("Delayed Administered", None),
@@ -226,12 +226,12 @@ def test_copied_result_pairs_are_of_known_event_types_and_share_a_unit() -> None
         ("Whatever comes next", "dose_unlisted"),
     ],
 )
-def test_what_is_and_is_not_a_dose(build_rows: Build, said: str | None, flag: str | None) -> None:
+def test_what_is_and_is_not_a_dose(build_rows: Build, entry: str | None, flag: str | None) -> None:
     entry = {
         "subject_id": SUBJECT,
         "emar_id": f"{SUBJECT}-1",
         "emar_seq": 1,
-        "event_txt": said,
+        "event_txt": entry,
         "medication": "Aspirin",
     }
     entry |= {"hadm_id": HADM, "charttime": "2150-01-11 08:00:00", "storetime": "2150-01-11 08:00:00"}

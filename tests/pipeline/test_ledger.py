@@ -37,7 +37,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 @dataclass
-class Account:
+class Tally:
     """Lines of one table in `ledger.parquet`."""
 
     read: int
@@ -48,35 +48,35 @@ class Account:
     dictionary: int
 
 
-def accounts(dataset: Path) -> dict[str, Account]:
-    found: dict[str, Account] = {}
+def tallies(dataset: Path) -> dict[str, Tally]:
+    found: dict[str, Tally] = {}
     for line in pq.read_table(dataset / "ledger.parquet").to_pylist():
-        account = found.setdefault(line["table"], Account(0, 0, 0, {}, {}, 0))
+        tally = found.setdefault(line["table"], Tally(0, 0, 0, {}, {}, 0))
         rows, reason = line["rows"], line["reason"]
         assert rows > 0 or line["outcome"] == "read"
         match line["outcome"]:
             case "read":
-                assert account.read == 0
-                account.read = rows
+                assert tally.read == 0
+                tally.read = rows
             case "events":
-                assert account.became == 0
-                account.became, account.events = rows, line["events"]
+                assert tally.became == 0
+                tally.became, tally.events = rows, line["events"]
             case "rejected":
-                assert reason not in account.rejected
-                account.rejected[reason] = rows
+                assert reason not in tally.rejected
+                tally.rejected[reason] = rows
             case "not_selected":
-                assert reason not in account.not_selected
-                account.not_selected[reason] = rows
+                assert reason not in tally.not_selected
+                tally.not_selected[reason] = rows
             case "dictionary":
-                account.dictionary = rows
+                tally.dictionary = rows
             case other:
                 pytest.fail(f"unknown outcome {other}")
     return found
 
 
-def assert_holds(dataset: Path) -> dict[str, Account]:
+def assert_holds(dataset: Path) -> dict[str, Tally]:
     """Check that the ledger balances and agrees with the data and the rejected rows, and return the ledger."""
-    ledger = accounts(dataset)
+    ledger = tallies(dataset)
     events = pa.concat_tables(
         [pq.read_table(p, columns=["source_table", "code"]) for p in sorted((dataset / "data").rglob("*.parquet"))]
     )
@@ -86,20 +86,18 @@ def assert_holds(dataset: Path) -> dict[str, Account]:
         for table, code in zip(events["source_table"].to_pylist(), events["code"].to_pylist(), strict=True)
     )
     assert set(by_table) <= set(ledger)
-    for name, account in ledger.items():
-        accounted = (
-            account.became + sum(account.rejected.values()) + sum(account.not_selected.values()) + account.dictionary
-        )
-        assert account.read == accounted, name
-        assert by_table[name] == account.events, name
+    for name, tally in ledger.items():
+        accounted = tally.became + sum(tally.rejected.values()) + sum(tally.not_selected.values()) + tally.dictionary
+        assert tally.read == accounted, name
+        assert by_table[name] == tally.events, name
         if name in MIMIC.recipes:
             # The first statement makes one event of each row. This can be counted if no other has its event type.
             first, *others = MIMIC.recipes[name].statements
             if first.event_type not in {s.event_type for s in others}:
-                assert by_event_type[name, first.event_type] == account.became, name
+                assert by_event_type[name, first.event_type] == tally.became, name
         path = dataset / "rejected" / f"{name.split('/')[1]}.parquet"
         reasons = Counter(pq.read_table(path)["reason"].to_pylist()) if path.exists() else Counter()
-        assert reasons == account.rejected, name
+        assert reasons == tally.rejected, name
     assert len(list((dataset / "rejected").glob("*"))) == sum(bool(a.rejected) for a in ledger.values())
     return ledger
 

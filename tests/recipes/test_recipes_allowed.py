@@ -180,9 +180,9 @@ def test_a_packaged_recipe_that_a_users_view_breaks_names_the_folder(folder: Pat
 
 ODD: dict[str, Callable[[Path], object]] = {
     "hosp/labevents.sql": lambda path: path.mkdir(),
-    "hosp/omr.sql": lambda path: path.symlink_to("gone.sql"),
+    "hosp/omr.sql": lambda path: path.symlink_to("missing.sql"),
     "views/mine.sql": lambda path: os.mkfifo(path),
-    "icu": lambda path: path.symlink_to("gone"),
+    "icu": lambda path: path.symlink_to("missing"),
     "macros.sql": lambda path: path.mkdir(),
 }
 

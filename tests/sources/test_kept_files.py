@@ -149,8 +149,8 @@ def test_an_error_names_the_path_and_line_in_the_users_folder(
     with pytest.raises(RecipeError, match=f"{path}, line {line}: not UTF-8"):
         build("v1", **overlay)
     path.unlink()
-    path.symlink_to("gone")
-    with pytest.raises(RecipeError, match=f"{path} cannot be read: it is a link to gone, which does not exist"):
+    path.symlink_to("missing")
+    with pytest.raises(RecipeError, match=f"{path} cannot be read: it is a link to missing, which does not exist"):
         build("v1", **overlay)
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import ehrtraj
 from ehrtraj.cli.registry import COMMANDS, app
-from ehrtraj.storage.owned import MARKER, claim, remove_claimed, remove_listed, strangers
+from ehrtraj.storage.owned import MARKER, claim, remove_claimed, remove_listed, unlisted_entries
 
 FEW = ("--tables", "patients")
 
@@ -315,7 +315,7 @@ def test_only_listed_files_are_removed(tmp_path: Path) -> None:
         (root / name).write_text("")
     (tmp_path / "outside").write_text("")
     (root / "h").symlink_to(tmp_path / "outside")
-    assert strangers(root, {"a", "b/c"}) == ["b/d/", "f/", "h"]
+    assert unlisted_entries(root, {"a", "b/c"}) == ["b/d/", "f/", "h"]
     assert not remove_listed(root, {"a", "b/c", "../outside", "h/x", str(tmp_path / "outside"), "nowhere/x"})
     assert everything(root).keys() == {"b", "b/d", "b/d/e", "f", "f/g", "h"}
     assert (tmp_path / "outside").exists()

@@ -67,7 +67,7 @@ def test_files_are_listed_with_folders_in_their_names(storage: Storage) -> None:
     assert storage.files("a") == ["a/1/x", "a/2"]
     assert storage.files("none") == []
     assert storage.below("a").files() == ["1/x", "2"]
-    assert storage.strangers("a", ["2"]) == ["1/"]
+    assert storage.unlisted_entries("a", ["2"]) == ["1/"]
 
 
 def test_any_range_of_a_file_can_be_read(storage: Storage) -> None:
@@ -163,7 +163,7 @@ def _counted(method: str) -> Callable[..., Any]:
 
 
 METHODS = (
-    "size", "files", "read", "open_input", "sha256", "create", "write", "put_if_absent", "move", "delete", "strangers",
+    "size", "files", "read", "open_input", "sha256", "create", "write", "put_if_absent", "move", "delete", "unlisted_entries",
     "lock", "sync", "sync_names",
 )  # fmt: skip
 for _name in METHODS:

@@ -47,7 +47,7 @@ def download_notes(root: Path) -> list[str]:
 
 
 @contextmanager
-def naming_what_is_missing(data_dir: Path) -> Iterator[None]:
+def adding_missing_files_to_errors(data_dir: Path) -> Iterator[None]:
     """Add to an error about the release the missing files of the download in its folder, and how to fetch them."""
     try:
         yield

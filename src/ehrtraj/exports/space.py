@@ -21,12 +21,12 @@ from ehrtraj.paths import error_of_path
 from ehrtraj.storage.files import private_files, read_json, write_json
 from ehrtraj.storage.owned import (
     claim,
-    named,
+    first_names,
     refuse_foreign,
     refuse_replacing,
     remove_claimed,
     remove_listed,
-    strangers,
+    unlisted_entries,
 )
 from ehrtraj.storage.safe import locked_file, refuse_link
 
@@ -77,14 +77,14 @@ class ExportSpace:
         if not self.output.is_dir():
             raise OutputError(f"{self.output} is a file: choose another --output")
         refuse_foreign(self.work, _KIND)
-        other = [name for name in strangers(self.output, self._listed()) if name != f"{_WORK}/"]
+        other = [name for name in unlisted_entries(self.output, self._listed()) if name != f"{_WORK}/"]
         if other and not self._is_ours():
             raise OutputError(
-                f"{self.output} contains files that are not an export ({named(other)}): choose another --output"
+                f"{self.output} contains files that are not an export ({first_names(other)}): choose another --output"
             )
         if other:
             raise OutputError(
-                f"{self.output} contains files that are not part of its export ({named(other)}): move them away, or "
+                f"{self.output} contains files that are not part of its export ({first_names(other)}): move them away, or "
                 "choose another --output"
             )
 

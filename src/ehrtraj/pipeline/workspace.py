@@ -23,12 +23,12 @@ from ehrtraj.storage.documents import read_document, write_document
 from ehrtraj.storage.owned import (
     claim,
     clear_claimed,
-    named,
+    first_names,
     refuse_foreign,
     refuse_replacing,
     remove_claimed,
     remove_listed,
-    strangers,
+    unlisted_entries,
 )
 from ehrtraj.storage.safe import refuse_link
 
@@ -106,9 +106,9 @@ class Workspace:
                 f"{self.final} was not made by ehrtraj, or its {MANIFEST} is damaged, so --overwrite does not replace "
                 f"it: {advice}"
             )
-        if other := strangers(self.final, listed):
+        if other := unlisted_entries(self.final, listed):
             raise OutputError(
-                f"{self.final} contains files that do not belong to the dataset ({named(other)}), so --overwrite does "
+                f"{self.final} contains files that do not belong to the dataset ({first_names(other)}), so --overwrite does "
                 "not replace it: move them away, or choose another --trajectory-version or --output"
             )
 

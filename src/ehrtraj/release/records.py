@@ -342,7 +342,7 @@ class _Splitter:
         return None
 
     def _only_records(self, at: int, end: int) -> bool:
-        """Return whether only complete records lie between `at` and `end`, ignoring the last one's closing quote."""
+        """Return whether only complete records are between `at` and `end`, ignoring the last one's closing quote."""
         while at < end:
             after = self._full(at)
             if after is None:

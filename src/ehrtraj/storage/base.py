@@ -74,7 +74,7 @@ class Storage(Protocol):
     def delete(self, name: str) -> None:
         """Delete a file, or a folder with its content. A name that does not exist is not an error."""
 
-    def strangers(self, folder: str, listed: Collection[str]) -> list[str]:
+    def unlisted_entries(self, folder: str, listed: Collection[str]) -> list[str]:
         """Return the entries of a folder other than the listed files and the folders above them."""
 
     def lock(self, name: str) -> AbstractContextManager[None]:

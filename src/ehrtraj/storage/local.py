@@ -15,7 +15,7 @@ from filelock import Timeout
 
 from ehrtraj.errors import OutputError
 from ehrtraj.storage.base import LockedError
-from ehrtraj.storage.owned import remove_entry, strangers
+from ehrtraj.storage.owned import remove_entry, unlisted_entries
 from ehrtraj.storage.safe import locked_file, sync_path, write_atomically
 
 _SCRATCH = "spill"
@@ -122,9 +122,9 @@ class LocalStorage:
         """Delete a file, or a folder with its content. A name that does not exist is not an error."""
         remove_entry(self.root / name)
 
-    def strangers(self, folder: str, listed: Collection[str]) -> list[str]:
+    def unlisted_entries(self, folder: str, listed: Collection[str]) -> list[str]:
         """Return the entries of a folder other than the listed files and the folders above them."""
-        return strangers(self.root / folder, listed)
+        return unlisted_entries(self.root / folder, listed)
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:

@@ -101,7 +101,7 @@ def remove_entry(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def strangers(folder: Path, listed: Collection[str]) -> list[str]:
+def unlisted_entries(folder: Path, listed: Collection[str]) -> list[str]:
     """Return the entries of a folder other than the listed files and the folders above them.
 
     Args:
@@ -176,7 +176,7 @@ def refuse_replacing(target: Path, inputs: Iterable[Path], modules: Iterable[Pat
             raise OutputError(f"{target} contains the input {path}, and would replace it: choose another output")
 
 
-def named(names: list[str]) -> str:
+def first_names(names: list[str]) -> str:
     """Return the first few names, followed by the number of the others."""
     more = f" and {len(names) - _MAX_NAMES:,} more" if len(names) > _MAX_NAMES else ""
     return ", ".join(names[:_MAX_NAMES]) + more

@@ -187,10 +187,10 @@ def _read_labels(
     if missing or not values:
         lacking = ", ".join(sorted(missing)) or "boolean_value without nulls"
         raise SettingsError(f"the labels have no {lacking}: use a file written by `ehrtraj label`, or its columns")
-    strangers = labels.filter(~pl.col("subject_id").is_in(dataset.layout.subjects["subject_id"].implode()))
-    if strangers.height:
+    unlisted_entries = labels.filter(~pl.col("subject_id").is_in(dataset.layout.subjects["subject_id"].implode()))
+    if unlisted_entries.height:
         raise SettingsError(
-            f"patient {strangers['subject_id'][0]} of the labels is not in {dataset.path}: the labels belong to "
+            f"patient {unlisted_entries['subject_id'][0]} of the labels is not in {dataset.path}: the labels belong to "
             "another dataset"
         )
     rows = labels.filter(pl.col("subject_id").is_in(pl.Series(ids).implode()))

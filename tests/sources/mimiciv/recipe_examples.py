@@ -236,7 +236,7 @@ def _time(value: Any) -> Any:
 
 
 def _number(value: float) -> float | int:
-    """The shortest number that a float32 stands for."""
+    """Return the shortest number that is the same float32."""
     short = float(str(np.float32(value)))
     return int(short) if short.is_integer() else short
 

@@ -100,7 +100,7 @@ def clear(storage: Storage, shards: Iterable[Mapping[str, Any]]) -> None:
     """
     prefix = f"{DATASET}/"
     kept = {name.removeprefix(prefix) for shard in shards for name in shard["files"] if name.startswith(prefix)}
-    for name in storage.strangers(DATASET, kept):
+    for name in storage.unlisted_entries(DATASET, kept):
         storage.delete(f"{prefix}{name.removesuffix('/')}")
 
 

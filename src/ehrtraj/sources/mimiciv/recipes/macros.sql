@@ -165,7 +165,7 @@ CASE
 END;
 
 -- The NDC of an event: with 11 digits, as written if it is not a valid NDC (flag ndc_invalid), or null.
-CREATE OR REPLACE MACRO ndc_said(txt) AS
+CREATE OR REPLACE MACRO ndc_or_text(txt) AS
 CASE WHEN no_ndc(txt) THEN NULL ELSE coalesce(ndc11(txt), trim(txt)) END;
 
 CREATE OR REPLACE MACRO ndc_is_invalid(txt) AS

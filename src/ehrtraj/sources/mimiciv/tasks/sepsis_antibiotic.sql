@@ -6,14 +6,14 @@
 -- mimic-code, mimic-iv/concepts/sepsis/suspicion_of_infection.sql.
 -- The medication record (EMAR) was introduced from 2011 to 2013: a missing entry before that has no meaning.
 WITH entries AS (
-  SELECT subject_id, time, split_part(code, '//', 2) AS said, lower(split_part(code, '//', 3)) AS medication
+  SELECT subject_id, time, split_part(code, '//', 2) AS entry, lower(split_part(code, '//', 3)) AS medication
   FROM events
   WHERE code LIKE 'EMAR//%' AND time IS NOT NULL
 ), doses AS (
   SELECT subject_id, time
   FROM entries
   WHERE
-    said IN (SELECT text FROM antibiotics WHERE kind = 'entry')
+    entry IN (SELECT text FROM antibiotics WHERE kind = 'entry')
     AND EXISTS (FROM antibiotics AS a WHERE a.kind = 'drug' AND contains(entries.medication, a.text))
     AND NOT EXISTS (FROM antibiotics AS a WHERE a.kind = 'not systemic' AND contains(entries.medication, a.text))
   UNION

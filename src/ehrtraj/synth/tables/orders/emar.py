@@ -183,7 +183,7 @@ def _rate_texts(rng: np.random.Generator, emar: EmarRows) -> _TextColumns:
         & (emar.place == END)
         & emar.product
         & (wording > 0)
-        & (rng.random(len(item)) < share_of("completion_told"))
+        & (rng.random(len(item)) < share_of("completion_recorded"))
     )
     resumed = stopped & (rng.random(len(item)) < share_of("incomplete"))
     bag = charted & (emar.place == MIDDLE) & (rng.random(len(item)) < share_of("new_bag"))

@@ -1,7 +1,7 @@
 -- ed/diagnosis: diagnoses billed for a stay in the emergency department, one a row.
--- They have an event type of their own: comorbidity indices are defined on the diagnoses of an admission.
--- They lie at the end of the stay (edstays.outtime) and are not available before it. A code that stands on the
--- same bill again stays, flagged (mc#1927).
+-- They have a separate event type: comorbidity indices are defined on the diagnoses of an admission.
+-- Their time is the end of the stay (edstays.outtime), and they are not available before it. A code that is repeated on
+-- the same bill is kept and flagged (mc#1927).
 -- rejected: no_code | nullif(trim(icd_code), '') IS NULL
 -- rejected: no_stay | NOT EXISTS (FROM ed_stay AS e WHERE e.subject_id = diagnosis.subject_id AND e.stay_id = diagnosis.stay_id)
 -- rejected: no_time | NOT EXISTS (FROM ed_stay AS e WHERE e.subject_id = diagnosis.subject_id AND e.stay_id = diagnosis.stay_id AND e.outtime IS NOT NULL)

@@ -15,7 +15,7 @@ SELECT
   e.stay_id                                                            AS link_id,
   e.gender
 FROM edstays AS e
-LEFT JOIN visits AS v ON v.told_by = 'ed/edstays' AND v.subject_id = e.subject_id AND v.key = e.stay_id;
+LEFT JOIN visits AS v ON v.recorded_in = 'ed/edstays' AND v.subject_id = e.subject_id AND v.key = e.stay_id;
 
 -- [also] race as recorded in the emergency department; a following admission records it again
 SELECT
@@ -46,5 +46,5 @@ SELECT
   e.stay_id                                                                                   AS source_key,
   e.stay_id                                                                                   AS link_id
 FROM edstays AS e
-LEFT JOIN visits AS v ON v.told_by = 'ed/edstays' AND v.subject_id = e.subject_id AND v.key = e.stay_id
+LEFT JOIN visits AS v ON v.recorded_in = 'ed/edstays' AND v.subject_id = e.subject_id AND v.key = e.stay_id
 WHERE e.outtime IS NOT NULL;

@@ -16,7 +16,7 @@ SELECT
   m.stay_id                                                             AS link_id,
   nullif(m.gsn, '0')                                                    AS gsn,
   'NDC/' || ndc11(m.ndc)                                                AS code_parent,
-  ndc_said(m.ndc)                                                       AS ndc,
+  ndc_or_text(m.ndc)                                                       AS ndc,
   CASE WHEN ndc11(m.ndc) <> trim(m.ndc) THEN m.ndc END                  AS ndc_written,
   m.etc_rn,
   m.etccode,

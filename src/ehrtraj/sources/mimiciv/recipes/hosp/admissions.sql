@@ -35,7 +35,7 @@ SELECT
   a.hadm_id                                                              AS link_id,
   v.transfer_id
 FROM admissions AS a
-LEFT JOIN visits AS v ON v.told_by = 'hosp/admissions' AND v.subject_id = a.subject_id AND v.key = a.hadm_id
+LEFT JOIN visits AS v ON v.recorded_in = 'hosp/admissions' AND v.subject_id = a.subject_id AND v.key = a.hadm_id
 WHERE a.edregtime IS NOT NULL;
 
 -- [also] the departure from the emergency department
@@ -53,7 +53,7 @@ SELECT
   a.hadm_id                                                                                   AS link_id,
   v.end_transfer_id                                                                           AS transfer_id
 FROM admissions AS a
-LEFT JOIN visits AS v ON v.told_by = 'hosp/admissions' AND v.subject_id = a.subject_id AND v.key = a.hadm_id
+LEFT JOIN visits AS v ON v.recorded_in = 'hosp/admissions' AND v.subject_id = a.subject_id AND v.key = a.hadm_id
 WHERE a.edouttime IS NOT NULL;
 
 -- [also] race as recorded at this admission: it varies between admissions (mc#1236)

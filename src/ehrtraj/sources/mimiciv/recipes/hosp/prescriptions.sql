@@ -30,7 +30,7 @@ SELECT
   r.formulary_drug_cd,
   collapse_spaces(r.gsn)                                                AS gsn,
   'NDC/' || ndc11(r.ndc)                                                AS code_parent,
-  ndc_said(r.ndc)                                                       AS ndc,
+  ndc_or_text(r.ndc)                                                       AS ndc,
   CASE WHEN ndc11(r.ndc) <> trim(r.ndc) THEN r.ndc END                  AS ndc_written,
   r.prod_strength,
   r.form_rx,

@@ -20,7 +20,7 @@ SELECT
   t.transfer_id                                                          AS link_id,
   t.eventtype
 FROM transfers AS t
-LEFT JOIN visits AS v ON v.told_by = 'hosp/transfers' AND v.subject_id = t.subject_id AND v.key = t.transfer_id;
+LEFT JOIN visits AS v ON v.recorded_in = 'hosp/transfers' AND v.subject_id = t.subject_id AND v.key = t.transfer_id;
 
 -- [also] departure from the care unit
 SELECT
@@ -36,5 +36,5 @@ SELECT
   t.transfer_id                                                                               AS source_key,
   t.transfer_id                                                                               AS link_id
 FROM transfers AS t
-LEFT JOIN visits AS v ON v.told_by = 'hosp/transfers' AND v.subject_id = t.subject_id AND v.key = t.transfer_id
+LEFT JOIN visits AS v ON v.recorded_in = 'hosp/transfers' AND v.subject_id = t.subject_id AND v.key = t.transfer_id
 WHERE t.outtime IS NOT NULL;

@@ -1,5 +1,5 @@
 -- Visits to the emergency department. Up to three tables record one: ed/edstays, hosp/transfers (its rows 'ED') and
--- hosp/admissions (edregtime, edouttime). One row per record: told_by and key name the record.
+-- hosp/admissions (edregtime, edouttime). One row per record: recorded_in and key name the record.
 -- Tables earlier in that list come first: same_visit is true where an earlier table records the visit too.
 -- stay_id and transfer_id are the rows of edstays and transfers that record the same arrival, end_stay_id and
 -- end_transfer_id those that record the same way out. They differ where one admission follows several stays: the
@@ -86,7 +86,7 @@ registration_and_last_place AS (
 )
 SELECT
   s.subject_id,
-  'ed/edstays'                                                                 AS told_by,
+  'ed/edstays'                                                                 AS recorded_in,
   s.stay_id                                                                    AS key,
   s.stay_id,
   min(p.transfer_id)                                                           AS transfer_id,
