@@ -163,8 +163,8 @@ def _counted(method: str) -> Callable[..., Any]:
 
 
 METHODS = (
-    "size", "files", "read", "open_input", "sha256", "create", "write", "put_if_absent", "move", "delete", "unlisted_entries",
-    "lock", "sync", "sync_names",
+    "size", "files", "read", "open_input", "sha256", "create", "write", "put_if_absent", "move", "delete",
+    "unlisted_entries", "lock", "sync", "sync_names",
 )  # fmt: skip
 for _name in METHODS:
     setattr(Failing, _name, _counted(_name))

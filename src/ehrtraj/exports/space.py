@@ -84,8 +84,8 @@ class ExportSpace:
             )
         if other:
             raise OutputError(
-                f"{self.output} contains files that are not part of its export ({first_names(other)}): move them away, or "
-                "choose another --output"
+                f"{self.output} contains files that are not part of its export ({first_names(other)}): move them away, "
+                "or choose another --output"
             )
 
     def finished(self, fingerprint: Mapping[str, Any]) -> dict[str, Any] | None:

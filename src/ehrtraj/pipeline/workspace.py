@@ -108,8 +108,8 @@ class Workspace:
             )
         if other := unlisted_entries(self.final, listed):
             raise OutputError(
-                f"{self.final} contains files that do not belong to the dataset ({first_names(other)}), so --overwrite does "
-                "not replace it: move them away, or choose another --trajectory-version or --output"
+                f"{self.final} contains files that do not belong to the dataset ({first_names(other)}), so --overwrite "
+                "does not replace it: move them away, or choose another --trajectory-version or --output"
             )
 
     def prepare(self, fingerprint: dict[str, Any]) -> None:
