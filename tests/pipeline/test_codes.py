@@ -292,9 +292,9 @@ def test_an_order_names_its_product_and_a_drug_all_products_that_were_ordered(bu
         3: "63323-262-01",
     }
     parents = parents_of(found.dataset)
-    assert parents["DRUG_ORDER_START//Heparin"] == ["NDC/00904272561", "NDC/63323026201"]
+    assert parents["DRUG_ORDER_START//Heparin"] == ["DRUG/heparin", "NDC/00904272561", "NDC/63323026201"]
     assert parents["DRUG_ORDER_END//Heparin"] == parents["DRUG_ORDER_START//Heparin"]
-    assert parents["DRUG_ORDER_START//Saline"] == []
+    assert parents["DRUG_ORDER_START//Saline"] == ["DRUG/saline"]
 
 
 # Parents --------------------------------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ def described(*codes: str, overlay: Path | None = None, **folders: Path) -> Code
         }
     )
     dictionaries = {t.name: t.schema.empty_table() for t in MIMIC.tables.values() if t.kind == "dictionary"}
-    return describe_codes([pieces], dictionaries, find_source(overlay=overlay), files_in(**folders))
+    return describe_codes([pieces], [], dictionaries, find_source(overlay=overlay), files_in(**folders))
 
 
 def files_in(**folders: Path) -> list[VocabularyFile]:
@@ -422,6 +422,32 @@ def test_concept_maps_give_items_their_concepts(maps: Path) -> None:
     assert any("-56064" in note and "d_labitems_to_loinc.csv" in note for note in found.notes)
 
 
+def test_a_concept_map_overrides_the_rules_for_its_items_and_adds_to_others(maps: Path) -> None:
+    before = parents(described("LAB//50912", "LAB//50801", "CHART//223792", "OUTPUT//226559"))
+    with (maps / "mimic-iv" / "mapping" / "d_labitems_to_loinc.csv").open("a") as file:
+        file.write("50912,Creatinine,LOINC,38483-4,\n50801,Gradient,LOINC,9999999,\n")
+    with (maps / "mimic-iv" / "mapping" / "meas_chartevents_main.csv").open("w") as file:
+        file.write(MAP_HEADER + "223792,Pain Management,LOINC,72514-3,\n")
+    after = parents(described(*before, concept_maps=maps))
+    assert before["LAB//50912"] == ["LOINC/2160-0"]
+    # Another code in the same system replaces the rule's, one in another system stands beside it, and a line that is
+    # no code of its system does neither.
+    assert after == before | {
+        "LAB//50912": ["LOINC/38483-4"],
+        "CHART//223792": ["LOINC/72514-3", "SNOMED/278414003"],
+    }
+
+
+def test_items_have_the_codes_of_the_rules_without_any_option() -> None:
+    found = parents(described("CHART//224082", "INPUT_START//222168//ug/kg/min", "LAB//50801", "OUTPUT//226559"))
+    assert found == {
+        "CHART//224082": ["SNOMED/359962006"],
+        "INPUT_START//222168//ug/kg/min": ["RxNorm/1808216"],
+        "LAB//50801": ["LOINC/19991-9"],
+        "OUTPUT//226559": ["LOINC/9187-6"],
+    }
+
+
 def test_a_map_without_its_columns_is_refused(maps: Path) -> None:
     (maps / "mimic-iv" / "mapping" / "proc_itemid.csv").write_text("itemid,code\n1,2\n")
     with pytest.raises(ReleaseError, match=r"proc_itemid.csv has no column itemid \(omop_source_code\)"):
@@ -438,16 +464,16 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(maps: Path, athena: P
         described("LAB//50912", vocabulary=athena)
 
 
-CONCEPTS = """concept_id\tconcept_name\tvocabulary_id\tstandard_concept\tconcept_code\tinvalid_reason
-1\tSepsis "unspecified\tICD10CM\t\tA41.9\t
-2\tSepsis\tSNOMED\tS\t91302008\t
-3\tInfection\tSNOMED\tS\t40733004\t
-4\tNo longer standard\tSNOMED\t\t1111111\tU
-5\tVancomycin 5 "MG\tNDC\t\t00904272561\t
-6\tvancomycin\tRxNorm\tS\t1807507\t
-7\tCreatinine\tLOINC\tS\t2160-0\t
-8\tSame code elsewhere\tReadCode\t\tA41.9\t
-9\tWrong\tSNOMED\tS\t9999999\t
+CONCEPTS = """concept_id\tconcept_name\tvocabulary_id\tconcept_class_id\tstandard_concept\tconcept_code\tinvalid_reason
+1\tSepsis "unspecified\tICD10CM\t\t\tA41.9\t
+2\tSepsis\tSNOMED\t\tS\t91302008\t
+3\tInfection\tSNOMED\t\tS\t40733004\t
+4\tNo longer standard\tSNOMED\t\t\t1111111\tU
+5\tVancomycin 5 "MG\tNDC\t\t\t00904272561\t
+6\tvancomycin\tRxNorm\tClinical Drug Form\tS\t1807507\t
+7\tCreatinine\tLOINC\t\tS\t2160-0\t
+8\tSame code elsewhere\tReadCode\t\t\tA41.9\t
+9\tWrong\tSNOMED\t\tS\t9999999\t
 """
 RELATIONSHIPS = """concept_id_1\tconcept_id_2\trelationship_id\tinvalid_reason
 1\t2\tMaps to\t
@@ -531,7 +557,7 @@ def test_a_build_records_its_vocabularies_and_changes_with_them(
     folders = {"vocabulary": athena, "gem": gem, "concept_maps": maps}
     found = build_rows(rows, **folders)
     assert parents_of(found.dataset) | {
-        "DRUG_ORDER_START//Vancomycin": ["NDC/00904272561", "RxNorm/1807507"],
+        "DRUG_ORDER_START//Vancomycin": ["DRUG/vancomycin", "NDC/00904272561", "RxNorm/1807507"],
         "DIAGNOSIS//ICD9CM//401.9": ["ICD10CM/I10", "ICD9CM/401.9"],
     } == parents_of(found.dataset)
     manifest = json.loads((found.dataset / "manifest.json").read_text())

@@ -76,6 +76,7 @@ _REQUIRED = {
     "limits": ("event_type", "item"),
     "sentinels": ("value",),
     "concepts": ("event_type", "item", "concept"),
+    "item_parents": ("event_type", "item", "parent"),
     "text_forms": ("event_types", "form", "pattern"),
     "text_results": ("event_types", "text"),
     "text_remarks": ("event_types", "kind", "name", "pattern", "no_result"),

@@ -60,6 +60,8 @@ EVENT_TYPES = {
     "link_id": {"BIGINT"},
     "code_description": {"VARCHAR"},
     "code_parent": {"VARCHAR"},
+    "code_drug": {"VARCHAR"},
+    "code_ingredient": {"VARCHAR"},
 }
 # Attributes that are not columns of their table, but are derived from the row.
 NOT_COLUMNS = {"dod", "ndc_written", "status"}

@@ -12,8 +12,8 @@ from ehrtraj.errors import SettingsError
 from ehrtraj.rules.overlay import VOCABULARY_SETTINGS
 from ehrtraj.sources.source import Source
 
-# Settings that need all of their files: each OMOP file is useless without the other. Other settings accept any file.
-_NEED_ALL_FILES = ("vocabulary",)
+# Files that a setting needs: each of these OMOP files is useless without the other. Other settings accept any file.
+_REQUIRED_FILES = {"vocabulary": ("CONCEPT.csv", "CONCEPT_RELATIONSHIP.csv")}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ def _find_in(folder: Path, setting: str, expected: list[dict[str, str]], places:
         raise SettingsError(f"{option} is {folder}: there is no such folder. It must contain {names} ({sources})")
     paths = {line["file"]: _find_file(folder, line["file"], option, places) for line in expected}
     missing = [name for name, path in paths.items() if path is None]
-    if len(missing) == len(paths) or (missing and setting in _NEED_ALL_FILES):
+    if len(missing) < len(paths):
+        missing = [name for name in _REQUIRED_FILES.get(setting, ()) if name in missing]
+    if missing:
         raise SettingsError(
             f"{option} is {folder}, which does not contain {', '.join(missing)}. Get it from: {sources}"
         )

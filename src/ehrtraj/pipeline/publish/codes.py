@@ -16,7 +16,9 @@ import pyarrow as pa
 
 from ehrtraj.format import keys
 from ehrtraj.pipeline.plan.vocabularies import VocabularyFile
-from ehrtraj.pipeline.publish.vocabularies import load_concept_maps, load_gem, load_omop
+from ehrtraj.pipeline.publish.drug_classes import add_drug_classes
+from ehrtraj.pipeline.publish.drugs import add_drug_parents
+from ehrtraj.pipeline.publish.vocabularies import explained_errors, load_concept_maps, load_gem, load_omop
 from ehrtraj.pipeline.shard.extract import known_codes
 from ehrtraj.rules import columns_of
 from ehrtraj.runtime.session import open_session
@@ -53,8 +55,13 @@ CREATE TABLE parents (code VARCHAR, parent_code VARCHAR, origin VARCHAR, approxi
                       scenario INTEGER, choice_list INTEGER);
 """
 
-# Parents from three origins: the code itself in its coding system, the rows, and the rule table `concepts`.
+# Parents from four origins: the code itself in its coding system, the rows, the user's maps, and the rule tables.
 _OWN_PARENTS_SQL = """
+CREATE TABLE mapped AS
+SELECT DISTINCT m.begins, f.parent AS system, f.parent || '/' || m.concept AS parent_code, m.origin
+FROM concept_map AS m
+JOIN code_forms AS f ON f.omop = m.vocabulary AND regexp_full_match(m.concept, f.form);
+
 -- A code that is missing in its dictionary does not belong to its coding system. A unit may follow the item.
 CREATE TABLE unknown AS
 SELECT code
@@ -72,17 +79,19 @@ ANTI JOIN unknown AS u ON u.code = b.code
 UNION ALL
 SELECT code, unnest(parents), source_table FROM observed
 UNION ALL
-SELECT b.code, c.concept, 'concepts.csv'
+SELECT b.code, m.parent_code, m.origin
 FROM beginnings AS b
-JOIN concepts AS c ON b.begins = c.event_type || '//' || c.item;
-"""
-
-_MAPPED_PARENTS_SQL = """
-INSERT INTO parents BY NAME
-SELECT DISTINCT b.code, f.parent || '/' || m.concept AS parent_code, m.origin
+JOIN mapped AS m USING (begins)
+UNION ALL
+-- A map of the user overrides the rules for the items and systems that it contains.
+SELECT b.code, r.parent, r.origin
 FROM beginnings AS b
-JOIN concept_map AS m USING (begins)
-JOIN code_forms AS f ON f.omop = m.vocabulary AND regexp_full_match(m.concept, f.form);
+JOIN (
+  SELECT event_type || '//' || item AS begins, concept AS parent, 'concepts.csv' AS origin FROM concepts
+  UNION ALL
+  SELECT event_type || '//' || item, parent, 'item_parents.csv' FROM item_parents
+) AS r USING (begins)
+ANTI JOIN mapped AS m ON m.begins = b.begins AND m.system = split_part(r.parent, '/', 1);
 """
 
 _REQUESTED_SQL = """
@@ -171,6 +180,7 @@ class CodeTables:
 
 def describe_codes(
     pieces: Sequence[pa.Table],
+    drugs: Sequence[pa.Table],
     dictionaries: Mapping[str, pa.Table],
     source: Source,
     vocabularies: Sequence[VocabularyFile] = (),
@@ -182,6 +192,7 @@ def describe_codes(
 
     Args:
         pieces: codes of each shard.
+        drugs: names and products of the drugs in the rows, of each shard.
         dictionaries: dictionaries of the release by bare table name; dictionaries that it lacks are empty.
         source: source with the recipe `codes.sql` and the rules.
         vocabularies: files with more parents.
@@ -204,13 +215,15 @@ def describe_codes(
         connection.register("described", described)
         connection.register("shard_codes", pa.concat_tables(pieces))
         connection.execute(_OBSERVED_SQL)
-        connection.execute(_OWN_PARENTS_SQL)
         load_concept_maps(connection, files)
-        connection.execute(_MAPPED_PARENTS_SQL)
+        connection.execute(_OWN_PARENTS_SQL)
+        add_drug_parents(connection, drugs)
         if omop:
             connection.execute(_REQUESTED_SQL)
             load_omop(connection, omop)
             connection.execute(_OMOP_PARENTS_SQL)
+            with explained_errors(omop["CONCEPT.csv"].parent):
+                add_drug_classes(connection, ancestors="CONCEPT_ANCESTOR.csv" in omop)
         load_gem(connection, files)
         connection.execute(_GEM_PARENTS_SQL)
         codes = connection.sql(_CODES_SQL).to_arrow_table()
@@ -229,6 +242,10 @@ def _notes(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile]) -
         ((with_parent, total),) = connection.execute(_SUMMARY_SQL, [names]).fetchall()
         option = setting.replace("_", "-")
         notes.append(f"--{option}: {with_parent:,} of {total:,} codes have a parent from {', '.join(names)}")
+    if any(file.setting == "vocabulary" for file in files) and not any(f.name == "CONCEPT_ANCESTOR.csv" for f in files):
+        notes.append(
+            "--vocabulary: CONCEPT_ANCESTOR.csv is missing, so products have no ingredients and no ATC classes"
+        )
     for origin, count, example in connection.execute(_MISFITS_SQL).fetchall():
         notes.append(
             f"{origin}: lines not used because their code is not valid in its coding system: {count}, "
@@ -240,7 +257,7 @@ def _notes(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile]) -
 def _register(connection: duckdb.DuckDBPyConnection, dictionaries: Mapping[str, pa.Table], source: Source) -> None:
     for name, rows in dictionaries.items():
         connection.register(name, rows)
-    for name in ("code_forms", "concepts"):
+    for name in ("code_forms", "concepts", "item_parents"):
         lines = source.rules(name)
         columns = {column: [line[column] for line in lines] for column in columns_of(name)}
         connection.register(name, pa.table({c: pa.array(values, pa.string()) for c, values in columns.items()}))

@@ -108,7 +108,7 @@ def write_metadata(
     storage: Storage,
     dataset: DatasetInfo,
     ledger: Mapping[str, TableLedger],
-    describe: Callable[[list[pa.Table]], CodeTables],
+    describe: Callable[[list[pa.Table], list[pa.Table]], CodeTables],
 ) -> dict[str, int]:
     """Write all files except the data: codes, subjects, splits, flags, event types, ledger and rejected rows.
 
@@ -116,7 +116,7 @@ def write_metadata(
         storage: the working folder.
         dataset: general information about the dataset.
         ledger: counts of every table's rows.
-        describe: returns the metadata of the codes, given the codes of each shard.
+        describe: returns the metadata of the codes, given the codes and the drugs of each shard.
 
     Returns:
         Numbers of patients and codes for the summary.
@@ -125,7 +125,7 @@ def write_metadata(
     # The two tasks take about the same time and do not depend on each other.
     with ThreadPoolExecutor(1) as pool:
         merged = pool.submit(_merge_all_rejected, storage, list(ledger), dataset.source.tables)
-        described = describe(_read_pieces(storage, "codes"))
+        described = describe(_read_pieces(storage, "codes"), _read_pieces(storage, "drugs"))
         merged.result()
     write_parquet(files, names.CODES, described.codes)
     write_parquet(files, names.PARENT_CODES, described.parents)

@@ -96,12 +96,18 @@ def publish(
 
 
 def _describe_codes(
-    job: BuildJob, inputs: Inputs, files: Storage, staged: Mapping[str, StagedTable], pieces: list[pa.Table]
+    job: BuildJob,
+    inputs: Inputs,
+    files: Storage,
+    staged: Mapping[str, StagedTable],
+    pieces: list[pa.Table],
+    drugs: list[pa.Table],
 ) -> CodeTables:
     if inputs.vocabularies:
         job.reporter.step("looking up the codes in the vocabularies")
     described = describe_codes(
         pieces,
+        drugs,
         read_dictionaries(files, dictionary_files(inputs, staged), job.source),
         job.source,
         inputs.vocabularies,

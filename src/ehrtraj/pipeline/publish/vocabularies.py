@@ -17,8 +17,13 @@ from ehrtraj.errors import ReleaseError
 from ehrtraj.pipeline.plan.vocabularies import VocabularyFile
 
 _MAP_COLUMNS = ("itemid (omop_source_code)", "omop_vocabulary_id", "omop_concept_code")
-_CONCEPT_COLUMNS = ("concept_id", "vocabulary_id", "standard_concept", "concept_code")
-_RELATIONSHIP_COLUMNS = ("concept_id_1", "concept_id_2", "relationship_id", "invalid_reason")
+_OMOP_COLUMNS = {
+    "CONCEPT": (
+        "concept_id", "vocabulary_id", "standard_concept", "concept_code", "concept_class_id", "concept_name",
+    ),
+    "CONCEPT_RELATIONSHIP": ("concept_id_1", "concept_id_2", "relationship_id", "invalid_reason"),
+    "CONCEPT_ANCESTOR": ("ancestor_concept_id", "descendant_concept_id"),
+}  # fmt: skip
 
 
 def load_gem(connection: duckdb.DuckDBPyConnection, files: list[VocabularyFile]) -> None:
@@ -87,7 +92,7 @@ def load_concept_maps(connection: duckdb.DuckDBPyConnection, files: list[Vocabul
         confident = "TRUE"
         if "sssom_confidence" in lines.columns:
             confident = f"coalesce(TRY_CAST(sssom_confidence AS DOUBLE), 1) >= {file.least_confidence}"
-        with _explained_errors(file.path):
+        with explained_errors(file.path):
             for event_type in file.event_types:
                 lines.filter(f"{code} IS NOT NULL AND {item} IS NOT NULL AND {confident}").project(
                     f"'{event_type}//' || trim({item}), {vocabulary}, trim({code}), '{file.name}'"
@@ -102,15 +107,17 @@ def load_omop(connection: duckdb.DuckDBPyConnection, files: Mapping[str, Path]) 
 
     Args:
         connection: a session with the table `requested` (vocabulary, concept).
-        files: CONCEPT.csv and CONCEPT_RELATIONSHIP.csv by name.
+        files: CONCEPT.csv, CONCEPT_RELATIONSHIP.csv and, if the user has it, CONCEPT_ANCESTOR.csv by name. Each
+            becomes a view of the session, such as `concept_lines`.
 
     Raises:
         ReleaseError: if a file cannot be read or lacks a column.
     """
     # Athena uses neither quotes nor escapes: a quote is part of a name.
-    for name, columns in (("CONCEPT", _CONCEPT_COLUMNS), ("CONCEPT_RELATIONSHIP", _RELATIONSHIP_COLUMNS)):
-        _read_csv(connection, files[f"{name}.csv"], columns, separator="\t", quote="").create_view(f"{name}_lines")
-    with _explained_errors(files["CONCEPT.csv"].parent):
+    for name, columns in _OMOP_COLUMNS.items():
+        if path := files.get(f"{name}.csv"):
+            _read_csv(connection, path, columns, separator="\t", quote="").create_view(f"{name}_lines")
+    with explained_errors(files["CONCEPT.csv"].parent):
         for sql in _OMOP_SQL:
             connection.execute(sql)
 
@@ -147,7 +154,7 @@ def _read_csv(
         names = next(csv.reader(handle, delimiter=separator), [])
     if missing := [name for name in columns if name not in names]:
         raise ReleaseError(f"{path} has no column {', '.join(missing)}. Its columns are: {', '.join(names)}")
-    with _explained_errors(path):
+    with explained_errors(path):
         return connection.read_csv(
             str(path),
             delimiter=separator,
@@ -160,7 +167,7 @@ def _read_csv(
 
 
 @contextmanager
-def _explained_errors(path: Path) -> Iterator[None]:
+def explained_errors(path: Path) -> Iterator[None]:
     """Turn errors of DuckDB into errors that name the file. The first line of DuckDB's message contains the line."""
     try:
         yield

@@ -20,6 +20,7 @@ from ehrtraj.errors import RecipeError
 from ehrtraj.format.arrays import NULL, Bools, Floats, Int64s, Texts, one_array, to_int64
 from ehrtraj.format.event_types import EventType
 from ehrtraj.format.events import INT_COLUMNS, TEXT_COLUMNS
+from ehrtraj.pipeline.shard.drugs import NamedDrug, drugs_by_code
 from ehrtraj.pipeline.shard.events import EventBuffer
 from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.recipes import Statement
@@ -32,6 +33,8 @@ EVENT_CASTS = {
     "time_precision": "time_precision",
     "code_description": "VARCHAR",
     "code_parent": "VARCHAR",
+    "code_drug": "VARCHAR",
+    "code_ingredient": "VARCHAR",
     "available_time": "TIMESTAMP",
     **dict.fromkeys(("hadm_id", "stay_id", "flags", "source_key", "link_id"), "BIGINT"),
     **dict.fromkeys(("text_value", "unit", "raw_value", "raw_unit"), "VARCHAR"),
@@ -62,6 +65,7 @@ class Codes:
         ranks: the rank of each code's event type.
         descriptions: description of a code in the rows of the source.
         parents: codes of other coding systems that the rows of the source contain for a code.
+        drugs: drugs that the rows of the source name for a code.
     """
 
     event_types: Mapping[str, EventType]
@@ -69,6 +73,7 @@ class Codes:
     ranks: list[int] = field(default_factory=list)
     descriptions: dict[str, str] = field(default_factory=dict)
     parents: dict[str, set[str]] = field(default_factory=dict)
+    drugs: dict[str, set[NamedDrug]] = field(default_factory=dict)
     _positions: dict[str, int] = field(default_factory=dict)
 
     def add(self, name: str, rank: int) -> int:
@@ -211,6 +216,8 @@ def _describe(result: pa.Table, code: npt.NDArray[np.int32], codes: Codes) -> No
         for row in pairs.aggregate([]).to_pylist():
             if row["parent"] is not None:
                 codes.parents.setdefault(codes.names[row["code"]], set()).add(row["parent"])
+    for at, drugs in drugs_by_code(result, code).items():
+        codes.drugs.setdefault(codes.names[at], set()).update(drugs)
     if "code_description" not in result.column_names:
         return
     pairs = pa.table({"code": pa.array(code), "text": result["code_description"]}).group_by("code")

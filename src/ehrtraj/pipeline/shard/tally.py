@@ -17,6 +17,7 @@ from ehrtraj.format.splits import SPLITS
 from ehrtraj.pipeline.shard.applied import all_applied, count_applied
 from ehrtraj.pipeline.shard.assemble import OrderedEvents
 from ehrtraj.pipeline.shard.convert import Codes
+from ehrtraj.pipeline.shard.drugs import NamedDrug, drug_rows
 from ehrtraj.pipeline.shard.extract import TableCount
 
 
@@ -44,6 +45,7 @@ class ShardTally:
         self._units: dict[str, set[str]] = {}
         self._descriptions: dict[str, str] = {}
         self._parents: dict[str, set[str]] = {}
+        self._drugs: dict[str, set[NamedDrug]] = {}
         self._subjects: list[pa.Table] = []
         self._applied: list[pa.Table] = []
 
@@ -62,6 +64,8 @@ class ShardTally:
         self._descriptions |= codes.descriptions
         for code, parents in codes.parents.items():
             self._parents.setdefault(code, set()).update(parents)
+        for code, drugs in codes.drugs.items():
+            self._drugs.setdefault(code, set()).update(drugs)
 
     def add_events(self, part: OrderedEvents, about: pa.Table, positions: Int64s) -> None:
         """Add the events of a part.
@@ -84,6 +88,7 @@ class ShardTally:
     def pieces(self) -> Iterator[tuple[str, pa.Table]]:
         """Yield the kind and rows of each table that the publishing step combines from all shards."""
         yield "codes", self._code_rows()
+        yield "drugs", drug_rows(self._drugs)
         if self._subjects:
             yield "subjects", pa.concat_tables(self._subjects)
         yield "applied", all_applied(self._applied)

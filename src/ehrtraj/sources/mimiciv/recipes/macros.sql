@@ -170,3 +170,30 @@ CASE WHEN no_ndc(txt) THEN NULL ELSE coalesce(ndc11(txt), trim(txt)) END;
 
 CREATE OR REPLACE MACRO ndc_is_invalid(txt) AS
 NOT no_ndc(txt) AND ndc11(txt) IS NULL;
+
+-- Drugs ---------------------------------------------------------------------------------------------------------------
+
+-- A drug's name in lower case, without repeated blanks.
+CREATE OR REPLACE MACRO folded_name(txt) AS
+lower(collapse_spaces(txt));
+
+-- The ingredient of a product in the formulary: the first letters of its code, such as 'VAN' of VANC1F and VANC500.
+-- Brands have separate codes. If there is no code, it is the clinical formulation, or else the product itself.
+CREATE OR REPLACE MACRO formulary_ingredient(formulary_drug_cd, gsn, ndc) AS
+coalesce(
+  nullif(regexp_extract(upper(formulary_drug_cd), '^[A-Z]{1,3}'), ''),
+  'GSN' || collapse_spaces(gsn),
+  ndc11(ndc)
+);
+
+-- Whether two tables name the same drug: the same name, or one begins with the other ('heparin' and 'heparin sodium').
+-- Rows that pharmacy_id joins can name different drugs: it joins entries of cephalexin with an order of heparin.
+-- Most names are equal: these are compared first, because folding costs most (0.45 against 0.12 s for 337,209 rows).
+CREATE OR REPLACE MACRO same_drug(one, other) AS
+CASE
+  WHEN one = other THEN true
+  WHEN one IS NULL OR other IS NULL THEN false
+  ELSE
+    starts_with(folded_name(one) || ' ', folded_name(other) || ' ')
+    OR starts_with(folded_name(other) || ' ', folded_name(one) || ' ')
+END;

@@ -15,6 +15,7 @@ SELECT
   p.med_rn                                                     AS source_key,
   p.stay_id                                                    AS link_id,
   p.gsn_rn,
-  nullif(p.gsn, '0')                                           AS gsn
+  nullif(p.gsn, '0')                                           AS gsn,
+  p.name                                                       AS code_drug
 FROM pyxis AS p
 LEFT JOIN ed_stay AS e USING (subject_id, stay_id);

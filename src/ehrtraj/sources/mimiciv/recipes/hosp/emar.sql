@@ -9,14 +9,18 @@
 -- rows in the demo). pharmacy_id is kept, as its row can belong to another order than poe_id (3,416 of 28,813).
 SELECT
   subject_id,
-  coalesce(charttime, storetime, scheduletime)                      AS time,
-  'EMAR'                                                            AS event_type,
-  name_or_unknown(event_txt) || '//' || name_or_unknown(medication) AS item,
-  storetime                                                         AS available_time,
-  'minute'                                                          AS time_precision,
+  coalesce(charttime, storetime, scheduletime)                              AS time,
+  'EMAR'                                                                    AS event_type,
+  name_or_unknown(event_txt) || '//' || name_or_unknown(medication)         AS item,
+  storetime                                                                 AS available_time,
+  'minute'                                                                  AS time_precision,
   hadm_id,
-  emar_seq                                                          AS source_key,
-  coalesce(order_link(subject_id, poe_id), -pharmacy_id)            AS link_id,
-  nullif(scheduletime, charttime)                                   AS scheduletime,
-  pharmacy_id
-FROM emar;
+  emar_seq                                                                  AS source_key,
+  coalesce(order_link(subject_id, poe_id), -pharmacy_id)                    AS link_id,
+  nullif(scheduletime, charttime)                                           AS scheduletime,
+  pharmacy_id,
+  CASE WHEN same_drug(product_name, medication) THEN product_ndc END        AS code_parent,
+  medication                                                                AS code_drug,
+  CASE WHEN same_drug(product_name, medication) THEN product_ingredient END AS code_ingredient
+FROM emar
+LEFT JOIN ordered_products USING (subject_id, pharmacy_id);

@@ -24,6 +24,9 @@ SELECT
   e.hadm_id,
   d.emar_seq                                                            AS source_key,
   e.link_id,
+  e.product                                                             AS code_parent,
+  e.drug                                                                AS code_drug,
+  e.ingredient                                                          AS code_ingredient,
   d.parent_field_ordinal,
   CASE WHEN d.parent_field_ordinal IS NULL THEN d.dose_given END        AS dose_given,
   CASE WHEN d.parent_field_ordinal IS NULL THEN d.dose_given_unit END   AS dose_given_unit,
@@ -52,14 +55,18 @@ LEFT JOIN (
   SELECT
     subject_id,
     emar_seq,
-    min(coalesce(charttime, storetime, scheduletime))           AS time,
-    min(storetime)                                              AS storetime,
-    min(hadm_id)                                                AS hadm_id,
-    min(pharmacy_id)                                            AS pharmacy_id,
-    min(name_or_unknown(event_txt))                             AS event_txt,
-    min(name_or_unknown(medication))                            AS medication,
-    min(coalesce(order_link(subject_id, poe_id), -pharmacy_id)) AS link_id
+    min(coalesce(charttime, storetime, scheduletime))                              AS time,
+    min(storetime)                                                                 AS storetime,
+    min(hadm_id)                                                                   AS hadm_id,
+    min(pharmacy_id)                                                               AS pharmacy_id,
+    min(name_or_unknown(event_txt))                                                AS event_txt,
+    min(name_or_unknown(medication))                                               AS medication,
+    min(coalesce(order_link(subject_id, poe_id), -pharmacy_id))                    AS link_id,
+    min(medication)                                                                AS drug,
+    min(CASE WHEN same_drug(product_name, medication) THEN product_ndc END)        AS product,
+    min(CASE WHEN same_drug(product_name, medication) THEN product_ingredient END) AS ingredient
   FROM emar
+  LEFT JOIN ordered_products USING (subject_id, pharmacy_id)
   GROUP BY subject_id, emar_seq
 ) AS e USING (subject_id, emar_seq);
 
@@ -77,6 +84,9 @@ SELECT
   e.hadm_id,
   d.emar_seq                                                                AS source_key,
   e.link_id,
+  e.product                                                                 AS code_parent,
+  e.drug                                                                    AS code_drug,
+  e.ingredient                                                              AS code_ingredient,
   d.prior_infusion_rate,
   d.infusion_rate_adjustment,
   d.infusion_rate_adjustment_amount,
@@ -97,13 +107,17 @@ LEFT JOIN (
   SELECT
     subject_id,
     emar_seq,
-    min(coalesce(charttime, storetime, scheduletime))           AS time,
-    min(storetime)                                              AS storetime,
-    min(hadm_id)                                                AS hadm_id,
-    min(name_or_unknown(event_txt))                             AS event_txt,
-    min(name_or_unknown(medication))                            AS medication,
-    min(coalesce(order_link(subject_id, poe_id), -pharmacy_id)) AS link_id
+    min(coalesce(charttime, storetime, scheduletime))                              AS time,
+    min(storetime)                                                                 AS storetime,
+    min(hadm_id)                                                                   AS hadm_id,
+    min(name_or_unknown(event_txt))                                                AS event_txt,
+    min(name_or_unknown(medication))                                               AS medication,
+    min(coalesce(order_link(subject_id, poe_id), -pharmacy_id))                    AS link_id,
+    min(medication)                                                                AS drug,
+    min(CASE WHEN same_drug(product_name, medication) THEN product_ndc END)        AS product,
+    min(CASE WHEN same_drug(product_name, medication) THEN product_ingredient END) AS ingredient
   FROM emar
+  LEFT JOIN ordered_products USING (subject_id, pharmacy_id)
   -- Few entries describe an infusion: only these are grouped.
   SEMI JOIN (
     FROM emar_detail

@@ -5,16 +5,20 @@
 -- left out: expiration_value, expiration_unit, expirationdate | the shelf life of the product, not the patient
 -- rejected: no_time | coalesce(starttime, entertime, stoptime, verifiedtime) IS NULL
 
--- [every row] the medication's start as ordered. It was entered up to hours before or after, and is known from then on
+-- [every row] the medication's start as ordered. It was entered up to hours before or after, and is known from then on.
+-- The table does not name a product: the code gets the NDC of the product in prescriptions.
 SELECT
   subject_id,
-  coalesce(starttime, entertime, stoptime, verifiedtime) AS time,
-  'PHARMACY_START'                                       AS event_type,
-  name_or_unknown(medication)                            AS item,
-  not_before(entertime, starttime)                       AS available_time,
+  coalesce(starttime, entertime, stoptime, verifiedtime)                    AS time,
+  'PHARMACY_START'                                                          AS event_type,
+  name_or_unknown(medication)                                               AS item,
+  CASE WHEN same_drug(product_name, medication) THEN product_ndc END        AS code_parent,
+  medication                                                                AS code_drug,
+  CASE WHEN same_drug(product_name, medication) THEN product_ingredient END AS code_ingredient,
+  not_before(entertime, starttime)                                          AS available_time,
   hadm_id,
-  pharmacy_id                                            AS source_key,
-  coalesce(order_link(subject_id, poe_id), -pharmacy_id) AS link_id,
+  pharmacy_id                                                               AS source_key,
+  coalesce(order_link(subject_id, poe_id), -pharmacy_id)                    AS link_id,
   proc_type,
   route,
   frequency,
@@ -29,31 +33,40 @@ SELECT
   duration_interval,
   dispensation,
   fill_quantity
-FROM pharmacy;
+FROM pharmacy
+LEFT JOIN ordered_products USING (subject_id, pharmacy_id);
 
 -- [also] the pharmacist's check of the order
 SELECT
   subject_id,
-  verifiedtime                                           AS time,
-  'PHARMACY_VERIFIED'                                    AS event_type,
-  name_or_unknown(medication)                            AS item,
+  verifiedtime                                                              AS time,
+  'PHARMACY_VERIFIED'                                                       AS event_type,
+  name_or_unknown(medication)                                               AS item,
+  CASE WHEN same_drug(product_name, medication) THEN product_ndc END        AS code_parent,
+  medication                                                                AS code_drug,
+  CASE WHEN same_drug(product_name, medication) THEN product_ingredient END AS code_ingredient,
   hadm_id,
-  pharmacy_id                                            AS source_key,
-  coalesce(order_link(subject_id, poe_id), -pharmacy_id) AS link_id
+  pharmacy_id                                                               AS source_key,
+  coalesce(order_link(subject_id, poe_id), -pharmacy_id)                    AS link_id
 FROM pharmacy
+LEFT JOIN ordered_products USING (subject_id, pharmacy_id)
 WHERE verifiedtime IS NOT NULL;
 
 -- [also] its end, with the way it ended. 4 % are before their start (mc#1260), some before the order was entered
 SELECT
   subject_id,
-  stoptime                                                                AS time,
-  'PHARMACY_END'                                                          AS event_type,
-  name_or_unknown(medication)                                             AS item,
-  not_before(entertime, stoptime)                                         AS available_time,
+  stoptime                                                                  AS time,
+  'PHARMACY_END'                                                            AS event_type,
+  name_or_unknown(medication)                                               AS item,
+  CASE WHEN same_drug(product_name, medication) THEN product_ndc END        AS code_parent,
+  medication                                                                AS code_drug,
+  CASE WHEN same_drug(product_name, medication) THEN product_ingredient END AS code_ingredient,
+  not_before(entertime, stoptime)                                           AS available_time,
   hadm_id,
-  CASE WHEN stoptime < starttime THEN flag('end_before_start') ELSE 0 END AS flags,
-  pharmacy_id                                                             AS source_key,
-  coalesce(order_link(subject_id, poe_id), -pharmacy_id)                  AS link_id,
+  CASE WHEN stoptime < starttime THEN flag('end_before_start') ELSE 0 END   AS flags,
+  pharmacy_id                                                               AS source_key,
+  coalesce(order_link(subject_id, poe_id), -pharmacy_id)                    AS link_id,
   status
 FROM pharmacy
+LEFT JOIN ordered_products USING (subject_id, pharmacy_id)
 WHERE stoptime IS NOT NULL;

@@ -7,7 +7,8 @@
 -- [every row] the start of the order, with the ordered dose: a number, or text such as '1-2' or '25,000'.
 -- Orders are entered up to hours after their start: they are available from the time the pharmacy received them.
 -- (ordertime of poe is not better: orders that are rewritten, as at a transfer, keep their start and get a later
--- ordertime.) The product's NDC is on the event; all NDCs that occur under a drug's name are parents of its code.
+-- ordertime.) The product's NDC is on the event; all NDCs that occur under a drug's name are parents of its code. A row
+-- without an NDC gives no ingredient.
 SELECT
   r.subject_id,
   coalesce(r.starttime, r.stoptime)                                     AS time,
@@ -30,7 +31,12 @@ SELECT
   r.formulary_drug_cd,
   collapse_spaces(r.gsn)                                                AS gsn,
   'NDC/' || ndc11(r.ndc)                                                AS code_parent,
-  ndc_or_text(r.ndc)                                                       AS ndc,
+  r.drug                                                                AS code_drug,
+  CASE
+    WHEN ndc11(r.ndc) IS NOT NULL
+      THEN formulary_ingredient(r.formulary_drug_cd, r.gsn, r.ndc)
+  END                                                                   AS code_ingredient,
+  ndc_or_text(r.ndc)                                                    AS ndc,
   CASE WHEN ndc11(r.ndc) <> trim(r.ndc) THEN r.ndc END                  AS ndc_written,
   r.prod_strength,
   r.form_rx,
@@ -62,6 +68,7 @@ SELECT
     -r.pharmacy_id
   )                                                                           AS link_id,
   'NDC/' || ndc11(r.ndc)                                                      AS code_parent,
+  r.drug                                                                      AS code_drug,
   r.drug_type
 FROM prescriptions AS r
 LEFT JOIN (
