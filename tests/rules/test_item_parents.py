@@ -54,7 +54,7 @@ def test_every_line_has_an_event_type_a_source_and_stands_once() -> None:
 
 def test_every_parent_is_a_code_of_a_public_vocabulary_with_its_check_digit() -> None:
     forms = {line["parent"]: line["form"] for line in MIMIC.rules("code_forms")}
-    whole = {"LOINC": loinc_is_valid, "SNOMED": snomed_is_valid, "RxNorm": lambda code: True}
+    valid = {"LOINC": loinc_is_valid, "SNOMED": snomed_is_valid, "RxNorm": lambda code: True}
     wrong = []
     for line in LINES:
         system, _, code = line["parent"].partition("/")
