@@ -168,9 +168,10 @@ class Dataset:
         return events.filter(pl.col("subject_id").is_in(self.subjects["subject_id"].implode()))
 
     def sql(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> pl.DataFrame:
-        """Run one SELECT in DuckDB's SQL over the tables `events`, `codes` and `subjects`.
+        """Run one SELECT in DuckDB's SQL over the tables `events`, `codes` and `subjects`, and over standard views.
 
-        It can read only these tables, and cannot change anything.
+        The standard views of MIMIC-IV are `stays`, `labs`, `vitals`, `inputs`, `outputs` and `orders`. A query can read
+        only these tables and views, and cannot change anything.
 
         Args:
             query: a query such as `SELECT code, count(*) FROM events GROUP BY code`.
@@ -181,10 +182,12 @@ class Dataset:
             DatasetError: if a data file cannot be read.
         """
         from ehrtraj.dataset.query import run_sql
+        from ehrtraj.dataset.views import standard_views
 
         tables = {"codes": self.codes, "subjects": self.subjects}
         paths = [file.path for file in self.layout.files]
-        return run_sql(query, paths, tables, parameters, chosen=not self._is_complete())
+        views = standard_views(self.layout)
+        return run_sql(query, paths, tables, parameters, chosen=not self._is_complete(), views=views)
 
     def sample(self, n: int, seed: int = 0) -> Dataset:
         """Sample `n` patients (or all, if there are fewer). A larger sample with the same seed contains a smaller one.

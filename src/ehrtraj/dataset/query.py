@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from ehrtraj.dataset.views import StandardViews
 from ehrtraj.errors import DatasetError, SettingsError
 from ehrtraj.runtime.session import is_one_select, open_session, quoted
 
@@ -20,6 +21,7 @@ def run_sql(
     parameters: Sequence[Any] | dict[str, Any] | None,
     *,
     chosen: bool,
+    views: StandardViews | None = None,
 ) -> pl.DataFrame:
     """Run one SELECT; see `Dataset.sql`.
 
@@ -29,6 +31,7 @@ def run_sql(
         tables: other tables by name, including `subjects`.
         parameters: values for `?`, `$1` or `$name` in the query.
         chosen: whether to include only events of the patients in `subjects`.
+        views: standard views that the query can read.
 
     Raises:
         SettingsError: if the query is not a single SELECT, or DuckDB rejects it.
@@ -40,6 +43,8 @@ def run_sql(
         for name, table in tables.items():
             connection.register(name, table)
         _make_view(connection, listed, chosen=chosen)
+        if views is not None:
+            views.create(connection, query)
         try:
             result: pl.DataFrame = connection.sql(query, params=parameters).pl()
         except duckdb.IOException as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ehrtraj import recipes as recipe_files
 from ehrtraj import rules as rule_files
 from ehrtraj.errors import RecipeError, SettingsError
+from ehrtraj.files import read_source_file
 from ehrtraj.format.source import SourceFacts
 from ehrtraj.release import history as releases
 from ehrtraj.sources.declaration import FILE, Roles, SourceDeclaration, read_declaration
@@ -25,9 +26,20 @@ if TYPE_CHECKING:
     from ehrtraj.release.schema import Table
 
 _PACKAGED = Path(__file__).parent
-_RECIPES, _RULES, _TASKS = "recipes", "rules", "tasks"
+_RECIPES, _RULES, _TASKS, _VIEWS, _CONCEPTS = "recipes", "rules", "tasks", "views", "concepts"
 _OVERLAY = (_RECIPES, _RULES)
-_SOURCE = (FILE, "tables.csv", "projects.csv", "belongs.csv", "row_counts.csv", "releases", _RECIPES, _RULES)
+_SOURCE = (
+    FILE,
+    "tables.csv",
+    "projects.csv",
+    "belongs.csv",
+    "row_counts.csv",
+    "releases",
+    _RECIPES,
+    _RULES,
+    _VIEWS,
+    _CONCEPTS,
+)
 """The files and folders that are read from a user's source."""
 _EVENT_TYPES = "event_types"
 
@@ -219,6 +231,21 @@ class Source:
         """Folder of its ready-made tasks on disk; it may not exist."""
         folder = self.folder.path if isinstance(self.folder, UserFile) else self.folder
         return folder / _TASKS
+
+    @cached_property
+    def standard_views(self) -> dict[str, str]:
+        """SELECT of each standard view over the events of a dataset, by name."""
+        return {file.stem: read_source_file(file) for file in self._files(_VIEWS, ".sql")}
+
+    @cached_property
+    def concept_lists(self) -> dict[str, list[dict[str, str]]]:
+        """Lists of the items and drugs of each concept, by name of their table in `Dataset.sql`: `concept_items`."""
+        return {f"concept_{file.stem}": releases.read_lines(file) for file in self._files(_CONCEPTS, ".csv")}
+
+    def _files(self, folder: str, suffix: str) -> list[File]:
+        inside = self.folder / folder
+        files = [file for file in inside.iterdir() if file.suffix == suffix] if inside.is_dir() else []
+        return sorted(files, key=lambda file: file.name)
 
     # Values that depend on everything ---------------------------------------------------------------------------------
 

@@ -1,0 +1,24 @@
+-- Laboratory results, one analyte of one specimen per row.
+-- concept and method are null for items without a line in concepts/items.csv. value is null for a result that is a
+-- text, a bound (operator, bound) or missing.
+SELECT
+  e.subject_id,
+  e.hadm_id,
+  has_flag(e.flags, 'hadm_inferred')     AS hadm_inferred,
+  e.time,
+  e.available_time,
+  split_part(e.code, '//', 2)            AS item,
+  i.concept,
+  i.method,
+  as_decimal(e.numeric_value)            AS value,
+  e.unit,
+  e.text_value,
+  e.attributes ->> '$.operator'          AS operator,
+  as_decimal(e.attributes ->> '$.bound') AS bound,
+  e.link_id                              AS specimen_id,
+  has_flag(e.flags, 'unit_assumed')      AS unit_assumed,
+  has_flag(e.flags, 'impossible_value')  AS impossible_value,
+  has_flag(e.flags, 'suspicious_value')  AS suspicious_value
+FROM happened AS e
+LEFT JOIN concept_items AS i ON i.event_type = 'LAB' AND i.item = split_part(e.code, '//', 2)
+WHERE e.code LIKE 'LAB//%'

@@ -1,0 +1,46 @@
+-- Admissions, stays in intensive care and visits to the emergency department, one per row.
+-- An admission, an ICU stay and an ED visit end where the source's row ends, so end_time is null if the source has no
+-- end, and before start_time if the source's times are reversed. A visit to the emergency department is that of
+-- ed/edstays. A registration in hosp/admissions is used only if edstays does not contain the visit.
+WITH
+starts AS (
+  SELECT
+    CASE split_part(code, '//', 1) WHEN 'ADMISSION' THEN 'admission' WHEN 'ICU_START' THEN 'icu' ELSE 'ed' END AS kind,
+    *
+  FROM happened
+  WHERE
+    split_part(code, '//', 1) IN ('ADMISSION', 'ICU_START', 'ED_ARRIVAL')
+    OR (code = 'ED_REGISTRATION' AND stay_id IS NULL)
+),
+ends AS (
+  SELECT
+    CASE split_part(code, '//', 1) WHEN 'DISCHARGE' THEN 'admission' WHEN 'ICU_END' THEN 'icu' ELSE 'ed' END AS kind,
+    *
+  FROM happened
+  WHERE split_part(code, '//', 1) IN ('DISCHARGE', 'ICU_END', 'ED_DEPARTURE', 'ED_OUT')
+),
+deaths AS (
+  SELECT subject_id, hadm_id, min(time) AS death_time
+  FROM happened
+  WHERE code = 'HOSPITAL_DEATH'
+  GROUP BY subject_id, hadm_id
+)
+SELECT
+  s.kind,
+  s.subject_id,
+  s.hadm_id,
+  s.stay_id,
+  s.time                                                                                         AS start_time,
+  e.time                                                                                         AS end_time,
+  s.available_time,
+  e.available_time                                                                               AS end_available_time,
+  nullif(split_part(s.code, '//', 2), '')                                                        AS start_item,
+  nullif(split_part(e.code, '//', 2), '')                                                        AS end_item,
+  year(s.time) - p.birth_year                                                                    AS age,
+  p.age_top_coded,
+  row_number() OVER (PARTITION BY s.kind, s.subject_id ORDER BY s.time, s.source_key)            AS seq,
+  d.death_time IS NOT NULL AND (s.kind = 'admission' OR coalesce(d.death_time <= e.time, false)) AS died
+FROM starts AS s
+LEFT JOIN ends AS e USING (kind, subject_id, source_table, source_key)
+LEFT JOIN deaths AS d ON d.subject_id = s.subject_id AND d.hadm_id = s.hadm_id
+LEFT JOIN subjects AS p ON p.subject_id = s.subject_id
