@@ -44,6 +44,7 @@ KEYS = {
     "urine_output": ("stay_id", "charttime"),
     "urine_output_rate": ("stay_id", "charttime"),
     "vasopressin": _DOSE,
+    "ventilator_setting": ("subject_id", "charttime"),
     "vitalsign": ("stay_id", "charttime"),
     "weight_durations": ("stay_id", "starttime", "endtime", "weight_type"),
 }

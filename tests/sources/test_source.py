@@ -442,3 +442,26 @@ def test_no_code_names_a_table_a_column_a_module_or_an_item_of_a_source() -> Non
             if set(re.findall(r"[\w-]+", text)) & names or text in modules - SETTINGS or full.search(text):
                 found.append(f"{name}: {text[:80]!r}")
     assert found == []
+
+
+def test_a_custom_source_can_have_standard_views(clinic: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(TOY, source)
+    (source / "views").mkdir()
+    (source / "concepts").mkdir()
+    (source / "concepts" / "items.csv").write_text("item,concept\npulse,heart_rate\nweight,\n")
+    (source / "views" / "pulses.sql").write_text(
+        "SELECT e.subject_id, i.concept FROM happened AS e JOIN concept_items AS i ON e.code = 'TEST//' || i.item"
+    )
+    (source / "views" / "writes.sql").write_text("SELECT 1; COPY (SELECT 2) TO 'written.csv'")
+    (source / "views" / "wrong.sql").write_text("SELECT pulse FROM events")
+    ds = ehrtraj.open(ehrtraj.build(clinic, tmp_path / "out", "v1", source=source, max_cpus=1).path)
+    counted = dict(ds.sql("SELECT concept, count(*) FROM pulses GROUP BY concept").iter_rows())
+    assert counted["heart_rate"] == ds.scan().filter(code="TEST//pulse").collect().height > 0
+    assert None in counted, "an empty field is null"
+    with pytest.raises(RecipeError, match=r"writes\.sql must be a single SELECT"):
+        ds.sql("FROM writes")
+    with pytest.raises(RecipeError, match=r"rejected the view views/wrong\.sql"):
+        ds.sql("FROM wrong")
+    with pytest.raises(SettingsError, match="labs does not exist"):
+        ds.sql("FROM labs")

@@ -11,8 +11,8 @@ import polars as pl
 import polars.selectors as cs
 
 from ehrtraj.dataset.layout import DatasetLayout
-from ehrtraj.errors import SettingsError
-from ehrtraj.runtime.session import quoted
+from ehrtraj.errors import RecipeError, SettingsError
+from ehrtraj.runtime.session import is_one_select, quoted
 from ehrtraj.sources.source import source_of
 
 # 28 digits, 9 of them after the point: a 32-bit float has at most 9 significant digits. The text of a float is its
@@ -40,6 +40,9 @@ class StandardViews:
         """Create the macros, and those views whose names occur in a query, over the view `events`.
 
         Each view takes DuckDB 8 ms, even if it is not read.
+
+        Raises:
+            RecipeError: if a view of a custom source is not a valid SELECT.
         """
         connection.execute(_AS_DECIMAL)
         connection.execute(_has_flag(self.flags))
@@ -49,7 +52,7 @@ class StandardViews:
         connection.execute(f"CREATE VIEW happened AS SELECT *{replaced} FROM events")
         words = set(re.findall(r"\w+", query.lower()))
         for name in sorted(words & self.sql.keys()):
-            connection.execute(f"CREATE VIEW {name} AS {self.sql[name]}")
+            _create(connection, name, self.sql[name])
 
 
 def standard_views(layout: DatasetLayout) -> StandardViews:
@@ -62,8 +65,19 @@ def standard_views(layout: DatasetLayout) -> StandardViews:
         sql, lists = source.standard_views, source.concept_lists
     except SettingsError:
         sql, lists = {}, {}
-    concepts = {name: pl.DataFrame(lines).with_columns(cs.string().replace("", None)) for name, lines in lists.items()}
+    concepts = {
+        name: pl.DataFrame(lines).with_columns(cs.string().replace("", None)) for name, lines in lists.items() if lines
+    }
     return StandardViews(sql, concepts, layout.flags, layout.clock)
+
+
+def _create(connection: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
+    try:
+        if not is_one_select(connection, sql):
+            raise RecipeError(f"the view views/{name}.sql must be a single SELECT")
+        connection.execute(f"CREATE VIEW {name} AS {sql}")
+    except duckdb.Error as error:
+        raise RecipeError(f"DuckDB rejected the view views/{name}.sql: {error}") from None
 
 
 def _has_flag(flags: Mapping[str, int]) -> str:

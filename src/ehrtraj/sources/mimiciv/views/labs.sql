@@ -12,6 +12,7 @@ SELECT
   i.method,
   as_decimal(e.numeric_value)            AS value,
   e.unit,
+  e.raw_value,
   e.text_value,
   e.attributes ->> '$.operator'          AS operator,
   as_decimal(e.attributes ->> '$.bound') AS bound,

@@ -10,6 +10,7 @@ SELECT
   i.concept,
   as_decimal(e.numeric_value)           AS value,
   e.unit,
+  e.raw_value,
   has_flag(e.flags, 'impossible_value') AS impossible_value,
   has_flag(e.flags, 'suspicious_value') AS suspicious_value
 FROM happened AS e

@@ -1,5 +1,5 @@
--- Vital signs, weights and inspired oxygen as charted in intensive care and in the emergency department, one value of
--- one item per row: the items of CHART and ED_VITAL that have a line in concepts/items.csv.
+-- Vital signs, weights and settings of ventilators as charted in intensive care and in the emergency department, one
+-- value of one item per row: the items of CHART and ED_VITAL that have a line in concepts/items.csv.
 SELECT
   e.subject_id,
   e.hadm_id,
@@ -13,6 +13,7 @@ SELECT
   i.method,
   as_decimal(e.numeric_value)               AS value,
   e.unit,
+  e.raw_value,
   e.text_value,
   has_flag(e.flags, 'charted_with_warning') AS charted_with_warning,
   has_flag(e.flags, 'unit_inferred')        AS unit_inferred,
