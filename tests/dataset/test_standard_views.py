@@ -153,13 +153,13 @@ def test_names_of_views_are_free_in_a_query(ds: ehrtraj.Dataset) -> None:
 
 
 def test_a_dataset_of_a_source_that_is_gone_has_no_views(ds: ehrtraj.Dataset, tmp_path: Path) -> None:
-    release = ds.layout.manifest["release"] | {"source_folder": str(tmp_path / "gone")}
+    release = ds.layout.manifest["release"] | {"source_folder": str(tmp_path / "missing")}
     layout = replace(ds.layout, manifest=ds.layout.manifest | {"release": release})
     assert standard_views(layout).sql == {}
-    gone = ehrtraj.Dataset(layout, ds.subjects)
-    assert gone.sql("SELECT count(*) FROM events").item() > 0
+    missing = ehrtraj.Dataset(layout, ds.subjects)
+    assert missing.sql("SELECT count(*) FROM events").item() > 0
     with pytest.raises(SettingsError, match="labs does not exist"):
-        gone.sql("FROM labs")
+        missing.sql("FROM labs")
 
 
 def test_lists_of_concepts_are_consistent() -> None:
