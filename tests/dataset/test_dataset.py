@@ -154,7 +154,7 @@ def test_stays(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
             "subject_id": handmade.SEPSIS, "hadm_id": handmade.SEPSIS_HADM, "stay_id": None,
             "start": datetime(2153, 4, 11, 23, 58), "end": datetime(2153, 4, 18, 13, 45),
             "admission_type": "EW EMER.", "discharge_location": "HOME HEALTH CARE",
-            "source_table": "hosp/admissions",
+            "source_table": "hosp/admissions", "end_before_start": False,
         }
     ]  # fmt: skip
     icu = sepsis.icu_stays.row(0, named=True)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import ehrtraj
 from ehrtraj.dataset.intervals import intervals, stays
 from ehrtraj.dataset.layout import numbered
+from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.dataset.wide import to_wide
 from ehrtraj.errors import SettingsError
 from ehrtraj.sources.source import packaged
@@ -146,6 +147,25 @@ def test_a_stay_in_two_tables_is_one_stay(ds: ehrtraj.Dataset) -> None:
         tables = set(after.filter(hadm_id=row["hadm_id"])["source_table"])
         assert tables == {"hosp/transfers" if row["hadm_id"] in with_transfers else "hosp/admissions"}
     assert with_transfers & set(before["hadm_id"]), "the case must occur"
+
+
+def test_a_stay_that_ends_before_it_starts_is_shown(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    patient = ds[handmade.SEPSIS]
+    start = patient.admissions["start"].item()
+    is_end = pl.col("code").str.starts_with("DISCHARGE//")
+    earlier = pl.when(is_end).then(start - timedelta(hours=12)).otherwise("time")
+    events = patient.events.with_columns(time=earlier)
+    reversed_stay = Trajectory(
+        {"subject_id": 1, "split": "train", "birth_year": None, "sex": None, "death_time": None}, events, ds.layout
+    )
+    stay = reversed_stay.admissions.row(0, named=True)
+    assert (stay["start"], stay["end"], stay["end_before_start"]) == (start, None, True)
+    assert reversed_stay.intervals("admission")["end"].to_list() == [start - timedelta(hours=12)]
+    for days in (False, True):
+        heading = next(line for line in reversed_stay.text(days=days).splitlines() if line.startswith("Admission"))
+        assert "its recorded end is before its start" in heading, heading
+        assert "not discharged" not in heading and "..." not in heading, heading
+    assert patient.admissions["end_before_start"].to_list() == [False]
 
 
 AGGREGATES: dict[str, Any] = {

@@ -14,6 +14,7 @@ import ehrtraj
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.errors import EhrtrajError
 from ehrtraj.labels import TaskError, label
+from ehrtraj.labels.derive import derivable
 from ehrtraj.labels.parse import parse_task
 from ehrtraj.labels.predicates import Predicates
 from ehrtraj.labels.ready import find_task, ready_tasks, task_text
@@ -195,7 +196,7 @@ def try_tasks(mutated: Callable[..., bytes], seed: int, count: int, folder: Path
         try:
             task = find_task(path)
             read += 1
-            Predicates(task, dataset.codes["code"])
+            Predicates(task, dataset.codes["code"], derivable(dataset))
             if read % 5 == 0:
                 label(dataset, task).table.rows()
                 labelled += 1

@@ -95,7 +95,8 @@ def stays(events: pl.DataFrame, pairs: pl.DataFrame, kind: str) -> pl.DataFrame:
 
     Returns:
         A row for each stay, by patient and start: `subject_id`, `hadm_id`, `stay_id`, `start`, `end`, the items of the
-        start and end codes under the names in the rule table, and `source_table`.
+        start and end codes under the names in the rule table, `source_table`, and `end_before_start`: whether the
+        recorded end is before the start. The column `end` is null then; `intervals` returns the recorded time.
     """
     found = intervals(events, pairs, kind)
     preferred = pl.col("line") == pl.col("line").min().over("subject_id", "hadm_id")
@@ -106,4 +107,6 @@ def stays(events: pl.DataFrame, pairs: pl.DataFrame, kind: str) -> pl.DataFrame:
         if name := names[f"{side}_item"]:
             item = pl.col(f"{side}_code").str.splitn("//", 2).struct.field("field_1")
             items.append(item.alias(name))
-    return found.select("subject_id", "hadm_id", "stay_id", "start", "end", *items, "source_table")
+    found = found.with_columns(end_before_start=(pl.col("end") < pl.col("start")).fill_null(value=False))
+    end = pl.when(~pl.col("end_before_start")).then("end").alias("end")
+    return found.select("subject_id", "hadm_id", "stay_id", "start", end, *items, "source_table", "end_before_start")

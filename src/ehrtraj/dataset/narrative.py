@@ -215,9 +215,12 @@ def _heading(
     if stay.get(kind):
         parts.append(stay[kind])
     start, end = stay["start"], stay["end"]
-    if days:
-        if start > starts[0]:
-            parts.append(f"{(start.date() - starts[0].date()).days} days after the first")
+    if days and start > starts[0]:
+        parts.append(f"{(start.date() - starts[0].date()).days} days after the first")
+    if stay["end_before_start"]:
+        parts += [] if days else [f"{start:%Y-%m-%d %H:%M}"]
+        parts.append("its recorded end is before its start")
+    elif days:
         parts.append("not discharged yet" if end is None else f"discharged on day {(end.date() - start.date()).days}")
     else:
         parts.append(f"{start:%Y-%m-%d %H:%M} to {'...' if end is None else format(end, '%Y-%m-%d %H:%M')}")

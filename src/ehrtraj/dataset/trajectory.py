@@ -104,7 +104,8 @@ class Trajectory:
         """A row for each hospital admission.
 
         `subject_id`, `hadm_id`, `stay_id` (null), `start`, `end`, `admission_type`, `discharge_location`,
-        `source_table`. After `as_of`, an end that was not known yet is null.
+        `source_table`, `end_before_start`. After `as_of`, an end that was not known yet is null. So is an end that the
+        source places before the start: `end_before_start` is true then, and `intervals` returns the recorded time.
         """
         return _intervals.stays(self.known, self._layout.intervals, "admission")
 

@@ -4,11 +4,20 @@
 -- As in mimic-code, mimic-iv/concepts/organfailure/kdigo_creatinine.sql, the lowest value of the days before is the
 -- baseline, only item 50912 (serum) is used, and values at the same time are averaged. Urine output is not used: this is
 -- the creatinine part of the definition. Without a value in the week before, no criterion can be fulfilled.
+-- Values after the death are not used: organ donors are kept under treatment.
 -- Values are decimals, because 1.3 - 1.0 is less than 0.3 in binary.
-WITH creatinine AS (
+WITH deaths AS (
+  SELECT subject_id, min(time) AS death_time
+  FROM events
+  WHERE code = 'MEDS_DEATH'
+  GROUP BY subject_id
+), creatinine AS (
   SELECT subject_id, time, round(CAST(avg(numeric_value) AS DECIMAL(12, 4)), 2) AS value
   FROM events
-  WHERE code = 'LAB//50912' AND unit = 'mg/dL' AND numeric_value IS NOT NULL AND time IS NOT NULL
+  LEFT JOIN deaths USING (subject_id)
+  WHERE
+    code = 'LAB//50912' AND unit = 'mg/dL' AND numeric_value IS NOT NULL AND time IS NOT NULL
+    AND time <= coalesce(death_time, time)
   GROUP BY subject_id, time
 ), with_lowest AS (
   SELECT

@@ -4,12 +4,13 @@
 -- DERIVED//SEPSIS_ANTIBIOTIC: those with a culture up to 72 hours before or 24 hours after, which defines a suspected
 -- infection (Seymour CW et al., JAMA 2016;315(8):762-774). Any microbiology specimen counts as a culture, as in
 -- mimic-code, mimic-iv/concepts/sepsis/suspicion_of_infection.sql.
+-- Doses after the death are not used: organ donors are kept under treatment.
 -- The medication record (EMAR) was introduced from 2011 to 2013: a missing entry before that has no meaning.
 WITH entries AS (
   SELECT subject_id, time, split_part(code, '//', 2) AS entry, lower(split_part(code, '//', 3)) AS medication
   FROM events
   WHERE code LIKE 'EMAR//%' AND time IS NOT NULL
-), doses AS (
+), given AS (
   SELECT subject_id, time
   FROM entries
   WHERE
@@ -20,6 +21,16 @@ WITH entries AS (
   SELECT subject_id, time
   FROM events
   WHERE code IN (SELECT 'INPUT_START//' || text FROM antibiotics WHERE kind = 'itemid') AND time IS NOT NULL
+), deaths AS (
+  SELECT subject_id, min(time) AS death_time
+  FROM events
+  WHERE code = 'MEDS_DEATH'
+  GROUP BY subject_id
+), doses AS (
+  SELECT subject_id, time
+  FROM given
+  LEFT JOIN deaths USING (subject_id)
+  WHERE time <= coalesce(death_time, time)
 ), cultures AS (
   SELECT DISTINCT subject_id, time
   FROM events
