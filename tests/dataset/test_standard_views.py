@@ -106,7 +106,9 @@ def test_values_are_the_decimals_that_floats_stand_for(ds: ehrtraj.Dataset, hand
     assert ds.sql(query.replace("1.9", "$2"), [handmade.SEPSIS, 1.9]).height == 1, "a Python float"
     in_float = "SELECT count(*) FROM events WHERE code = 'LAB//50912' AND CAST(numeric_value AS DOUBLE) = 1.9"
     assert ds.sql(in_float).item() == 0, "the float is not 1.9"
-    extremes = "SELECT as_decimal(CAST(x AS FLOAT)) AS d FROM (VALUES (0.000000123), (-1e18), (1e30), (NULL)) AS t (x)"
+    extremes = (
+        "SELECT decimal_value(CAST(x AS FLOAT)) AS d FROM (VALUES (0.000000123), (-1e18), (1e30), (NULL)) AS t (x)"
+    )
     assert ds.sql(extremes)["d"].to_list() == [Decimal("1.23E-7"), Decimal(-(10**18)), None, None]
 
 

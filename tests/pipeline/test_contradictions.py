@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehrtraj import rules
-from ehrtraj.pipeline.shard.copied_results import _nearest
+from ehrtraj.pipeline.shard.copied_results import _match
 from ehrtraj.rules.copied_results import copied_results
 from ehrtraj.rules.items import ItemFlags
 from ehrtraj.sources.source import packaged
@@ -188,7 +188,7 @@ def test_a_copied_result_has_an_equal_value_at_its_time(
 ) -> None:
     moment, value = (np.array(column) for column in zip(*copied_result, strict=True))
     of_moment, of_value = (np.array(column) for column in zip(*origin, strict=True))
-    found = _nearest(moment, value, of_moment, of_value, tolerance)
+    found = _match(moment, value, of_moment, of_value, tolerance)
     for (at, number), position in zip(copied_result, found.tolist(), strict=True):
         equals = [i for i, (m, v) in enumerate(origin) if m == at and abs(v - number) <= max(tolerance, 1e-6 * number)]
         assert (position in equals) if equals else position == -1

@@ -173,9 +173,13 @@ class Dataset:
         The standard views of MIMIC-IV are `stays`, `labs`, `vitals`, `inputs`, `outputs` and `orders`. A query can read
         only these tables and views, and cannot change anything.
 
+        `numeric_value` is a 32-bit float. `decimal_value(numeric_value)` is the same number as a DECIMAL, as the source
+        wrote it, for exact arithmetic. It is null if it has more than 26 digits before the point.
+
         Args:
             query: a query such as `SELECT code, count(*) FROM events GROUP BY code`.
-            parameters: values for `?`, `$1` or `$name` in the query.
+            parameters: values for `?`, `$1` or `$name` in the query. Floats, also in lists and arrays, are bound as
+                FLOAT, so that 1.1 equals a `numeric_value` of 1.1.
 
         Raises:
             SettingsError: if the query is not a single SELECT, or DuckDB rejects it.

@@ -9,9 +9,13 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from ehrtraj.dataset.parameters import bind_parameters
 from ehrtraj.dataset.views import StandardViews
 from ehrtraj.errors import DatasetError, SettingsError
 from ehrtraj.runtime.session import is_one_select, open_session, quoted
+
+# The shortest decimal that stands for a FLOAT is the number that the source wrote, for up to 7 digits.
+_DECIMAL_VALUE = "CREATE MACRO decimal_value(number) AS TRY_CAST(CAST(number AS VARCHAR) AS DECIMAL(38, 12))"
 
 
 def run_sql(
@@ -29,7 +33,7 @@ def run_sql(
         query: query in DuckDB's SQL.
         files: data files, which form the view `events`.
         tables: other tables by name, including `subjects`.
-        parameters: values for `?`, `$1` or `$name` in the query.
+        parameters: values for `?`, `$1` or `$name` in the query; floats are bound as FLOAT.
         chosen: whether to include only events of the patients in `subjects`.
         views: standard views that the query can read.
 
@@ -42,11 +46,12 @@ def run_sql(
         listed = ", ".join(quoted(str(path)) for path in files)
         for name, table in tables.items():
             connection.register(name, table)
+        connection.execute(_DECIMAL_VALUE)
         _make_view(connection, listed, chosen=chosen)
         if views is not None:
             views.create(connection, query)
         try:
-            result: pl.DataFrame = connection.sql(query, params=parameters).pl()
+            result: pl.DataFrame = connection.sql(query, params=bind_parameters(parameters)).pl()
         except duckdb.IOException as error:
             raise _unreadable(error) from None
         except duckdb.Error as error:

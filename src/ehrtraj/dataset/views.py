@@ -15,10 +15,6 @@ from ehrtraj.errors import RecipeError, SettingsError
 from ehrtraj.runtime.session import is_one_select, quoted
 from ehrtraj.sources.source import source_of
 
-# 28 digits, 9 of them after the point: a 32-bit float has at most 9 significant digits. The text of a float is its
-# shortest decimal, such as 1.1; a direct cast would give 1.100000024.
-_AS_DECIMAL = "CREATE MACRO as_decimal(number) AS TRY_CAST(CAST(number AS VARCHAR) AS DECIMAL(28, 9))"
-
 
 @dataclass(frozen=True)
 class StandardViews:
@@ -44,7 +40,6 @@ class StandardViews:
         Raises:
             RecipeError: if a view of a custom source is not a valid SELECT.
         """
-        connection.execute(_AS_DECIMAL)
         connection.execute(_has_flag(self.flags))
         for name, table in self.concepts.items():
             connection.register(name, table)

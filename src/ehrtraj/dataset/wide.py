@@ -47,7 +47,8 @@ def to_wide(
     used = used.select(
         "code",
         pl.col(clock).dt.truncate(freq).alias("time"),
-        value=pl.col("numeric_value").cast(pl.Float64),
+        # By way of the text: 1.1 stays 1.1 in 64 bits, and is not 1.10000002384.
+        value=pl.col("numeric_value").cast(pl.String).cast(pl.Float64),
         how=_chosen(how),
     ).filter(pl.col("value").is_not_null() | (pl.col("how") == "count"))
     exact = [p for p in patterns if is_exact(p)]

@@ -124,9 +124,11 @@ class Predicates:
         value = pl.col("numeric_value")
         matches = pl.col("code").is_in(self.codes[predicate.name])
         if predicate.value_min is not None:
-            matches &= value >= predicate.value_min if predicate.min_inclusive else value > predicate.value_min
+            least = pl.lit(predicate.value_min, dtype=pl.Float32)
+            matches &= value >= least if predicate.min_inclusive else value > least
         if predicate.value_max is not None:
-            matches &= value <= predicate.value_max if predicate.max_inclusive else value < predicate.value_max
+            most = pl.lit(predicate.value_max, dtype=pl.Float32)
+            matches &= value <= most if predicate.max_inclusive else value < most
         for column, text in predicate.other.items():
             matches &= pl.col(column).cast(pl.String) == text
         return matches

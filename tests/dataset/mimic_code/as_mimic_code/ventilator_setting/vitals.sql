@@ -2,7 +2,7 @@
 SELECT
   * REPLACE (
     CASE
-      WHEN impossible_value AND concept LIKE 'tidal\_volume\_%' ESCAPE '\' THEN as_decimal(raw_value)
+      WHEN impossible_value AND concept LIKE 'tidal\_volume\_%' ESCAPE '\' THEN decimal_value(raw_value)
       ELSE value
     END AS value
   )
