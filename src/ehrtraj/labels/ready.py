@@ -47,6 +47,22 @@ def task_text(name: str, source: Source | None = None) -> str:
     return files[name].read_text(encoding="utf-8")
 
 
+def meds_dev_predicates(source: Source | None = None) -> str:
+    """Return the file of predicates with which the tasks of MEDS-DEV run on datasets of a source.
+
+    Args:
+        source: the source; by default the first one in the package.
+
+    Raises:
+        SettingsError: if the source has no such file.
+    """
+    chosen = source or find_source()
+    path = chosen.tasks / "meds_dev" / "predicates.yaml"
+    if not path.is_file():
+        raise SettingsError(f"source {chosen.name} has no predicates for MEDS-DEV: add {path}")
+    return path.read_text(encoding="utf-8")
+
+
 def find_task(name_or_path: str | Path, source: Callable[[], Source] = find_source) -> Task:
     """Read a task from a file, or a predefined task by name.
 

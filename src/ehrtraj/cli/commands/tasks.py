@@ -11,27 +11,39 @@ from ehrtraj.cli.show.screen import write_exact
 
 _HELP = """List the predefined tasks, or print the file of one, which you can read or modify.
 
+--meds-dev prints the predicates with which ACES runs the tasks of MEDS-DEV on a dataset.
+
 [bold]Examples[/bold]
 
   ehrtraj tasks
 
   ehrtraj tasks aki_48h > my-aki.yaml
 
-[bold]Exit codes[/bold]: 0 done; 2 no such task.
+  ehrtraj tasks --meds-dev > predicates.yaml
+
+[bold]Exit codes[/bold]: 0 done; 2 no such task, or no predicates for MEDS-DEV.
 """
 
 
 def tasks(
     name: Annotated[str | None, typer.Argument(help="Print the file of this task.", show_default=False)] = None,
+    meds_dev: Annotated[
+        bool, typer.Option("--meds-dev", help="Print the predicates of MEDS-DEV's tasks for this source.")
+    ] = False,
     source: Annotated[str | None, typer.Option(help=SOURCE_HELP, show_default=False)] = None,
 ) -> None:
     """List the predefined tasks, or print one."""
     from ehrtraj.cli.show.labels import show_tasks
-    from ehrtraj.labels.ready import task_text
+    from ehrtraj.errors import SettingsError
+    from ehrtraj.labels.ready import meds_dev_predicates, task_text
     from ehrtraj.sources.source import find_source
 
     found = find_source(source)
-    if name is None:
+    if meds_dev and name is not None:
+        raise SettingsError("give either the name of a task or --meds-dev")
+    if meds_dev:
+        write_exact(meds_dev_predicates(found))
+    elif name is None:
         show_tasks(found)
     else:
         write_exact(task_text(name, found))
