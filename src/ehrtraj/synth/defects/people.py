@@ -13,8 +13,6 @@ PATIENTS, ADMISSIONS, STAYS = "hosp/patients", "hosp/admissions", "icu/icustays"
 MAX_GAP = 60 * DAY
 """Only admissions with a shorter gap are made to overlap. A longer stay by mistake is implausible."""
 CODED_TOP_AGE = 91
-# The least age for which the code stands.
-LEAST_TOP_AGE = 90
 
 
 def kinds() -> list[DefectKind]:
@@ -72,7 +70,7 @@ def _old(rows: TableRows) -> Bools:
 
 def _age_top_coded(rows: TableRows) -> Change:
     births: list[str | None] = [
-        f"{year}-01-01 00:00:00" for year in (rows.ints("anchor_year") - LEAST_TOP_AGE).tolist()
+        f"{year}-01-01 00:00:00" for year in (rows.ints("anchor_year") - CODED_TOP_AGE).tolist()
     ]
     right = {"event_type": "MEDS_BIRTH", "time": births, "flags": ("age_top_coded",)}
     return Change({"anchor_age": np.full(len(rows), CODED_TOP_AGE)}, right)

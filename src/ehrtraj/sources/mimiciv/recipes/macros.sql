@@ -32,11 +32,6 @@ END;
 CREATE OR REPLACE MACRO death_at_discharge(dischtime) AS
 CASE WHEN dischtime <> date_trunc('day', dischtime) THEN dischtime END;
 
--- The least age that anchor_age can mean: the source writes 91 for every age above 89, so that the patient may be 90
--- (MIMIC-IV documentation, patients.anchor_age).
-CREATE OR REPLACE MACRO least_age(anchor_age) AS
-CASE WHEN anchor_age > 89 THEN 90 ELSE anchor_age END;
-
 -- Whether the stay that a date belongs to ended on that very day.
 CREATE OR REPLACE MACRO left_that_day(d, stay_ended) AS
 stay_ended >= CAST(d AS DATE) AND stay_ended < day_end(d);

@@ -3,11 +3,11 @@
 -- last discharge (mc#1798): a missing date of death has no meaning after that.
 SELECT
   p.subject_id,
-  p.gender                                                      AS sex,
-  TRY(CAST(p.anchor_year - least_age(p.anchor_age) AS INTEGER)) AS birth_year,
-  coalesce(p.anchor_age > 89, false)                            AS age_top_coded,
-  coalesce(d.deathtime, d.died_at, day_end(q.dod))              AS death_time,
-  d.last_dischtime + INTERVAL 1 YEAR                            AS followup_end
+  p.gender                                           AS sex,
+  TRY(CAST(p.anchor_year - p.anchor_age AS INTEGER)) AS birth_year,
+  coalesce(p.anchor_age > 89, false)                 AS age_top_coded,
+  coalesce(d.deathtime, d.died_at, day_end(q.dod))   AS death_time,
+  d.last_dischtime + INTERVAL 1 YEAR                 AS followup_end
 FROM patients AS p
 LEFT JOIN (SELECT subject_id, min(dod) AS dod FROM patients GROUP BY subject_id) AS q USING (subject_id)
 LEFT JOIN (

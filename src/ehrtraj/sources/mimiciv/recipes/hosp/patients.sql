@@ -21,18 +21,18 @@ FROM patients
 WHERE nullif(trim(anchor_year_group), '') IS NOT NULL;
 
 -- [also] birth, on the first day of its year: the completed years up to an event then equal MIMIC's definition
--- anchor_age + year(event) - anchor_year (mc#1231). Age 91 means above 89, at least 90: the year is then
--- the latest possible.
+-- anchor_age + year(event) - anchor_year (mc#1231). Age 91 means above 89: the patient
+-- may be 90, born a year later, or much older.
 SELECT
   subject_id,
-  TRY(make_timestamp(anchor_year - least_age(anchor_age), 1, 1, 0, 0, 0.0)) AS time,
-  'MEDS_BIRTH'                                                              AS event_type,
-  'year'                                                                    AS time_precision,
-  CASE WHEN anchor_age > 89 THEN flag('age_top_coded') ELSE 0 END           AS flags,
+  TRY(make_timestamp(anchor_year - anchor_age, 1, 1, 0, 0, 0.0))  AS time,
+  'MEDS_BIRTH'                                                    AS event_type,
+  'year'                                                          AS time_precision,
+  CASE WHEN anchor_age > 89 THEN flag('age_top_coded') ELSE 0 END AS flags,
   anchor_age,
   anchor_year
 FROM patients
-WHERE CAST(anchor_year AS BIGINT) - least_age(anchor_age) BETWEEN 1 AND 9999;
+WHERE CAST(anchor_year AS BIGINT) - anchor_age BETWEEN 1 AND 9999;
 
 -- [also] death, once: the hospital's time of death comes first (MIMIC documentation: its record wins over the state's).
 -- If there is only the date of death, it is at the discharge of the admission that ends by death on that date, else at the
