@@ -41,8 +41,6 @@ ALL = [case for cases in CASES.values() for case in cases]
 
 NOT_YET = {
     "ed/diagnosis", "ed/edstays", "ed/medrecon", "ed/pyxis", "ed/triage", "ed/vitalsign",
-    "icu/chartevents", "icu/datetimeevents", "icu/icustays", "icu/ingredientevents", "icu/inputevents",
-    "icu/outputevents", "icu/procedureevents",
     "note/discharge", "note/discharge_detail", "note/radiology", "note/radiology_detail",
 }  # fmt: skip
 """Tables whose recipe has no example yet."""
