@@ -274,7 +274,7 @@ def _wrapped(start: str, entry: Shown) -> str:
     """A mapping in lines that are not too long."""
     lines, line = [], start
     for piece in _pieces(entry):
-        if len(line) + len(piece.rstrip()) > WIDTH and line != start:
+        if len(line) + len(piece.rstrip()) > WIDTH and line.strip() != "-":
             lines.append(line.rstrip())
             line = " " * 5
         line += piece
