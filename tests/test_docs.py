@@ -220,7 +220,8 @@ def test_every_page_begins_with_its_title_and_its_purpose() -> None:
         assert purpose, page
 
 
-GENERATED = ["settings.md", "tables.md", "checks.md", "rules.md", "cli.md", "examples-hosp.md"]
+GENERATED = ["settings.md", "tables.md", "checks.md", "rules.md", "cli.md"]
+GENERATED += [f"examples-{module}.md" for module in ("ed", "hosp", "icu", "note")]
 
 
 @pytest.mark.parametrize("page", GENERATED)
