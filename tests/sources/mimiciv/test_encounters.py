@@ -75,6 +75,14 @@ def test_every_event_of_a_specimen_of_the_emergency_department_belongs_to_the_ad
     assert [(e["hadm_id"], e["flags"]) for e in events] == [(51, {"hadm_inferred"})] * 2
 
 
+def test_an_admission_without_a_registration_lasts_from_the_stay_that_names_it(build_rows: Callable[..., Any]) -> None:
+    stay = {"subject_id": 5, "stay_id": 38000001, "intime": "2150-03-01 09:00", "outtime": "2150-03-01 12:30"}
+    rows = {"hosp/admissions": [ADMISSION | {"edregtime": None}], "hosp/labevents": [lab(1, "2150-03-01 09:30")]}
+    named = rows | {"ed/edstays": [stay | {"hadm_id": 51}]}
+    assert belongs_to(build_rows, named) == [(51, {"hadm_inferred"})]
+    assert belongs_to(build_rows, rows | {"ed/edstays": [stay]}) == [(None, set())]
+
+
 def test_an_event_within_overlapping_admissions_belongs_to_neither(build_rows: Callable[..., Any]) -> None:
     times = ["2150-03-02 07:00", "2150-03-03 20:00", "2150-03-05 07:00", "2150-03-20 07:00"]
     labs = [lab(n, time) for n, time in enumerate(times)]

@@ -48,6 +48,41 @@ def in_conflict(events: Any) -> set[str]:
     return {e["code"].split("//")[0] for e in events.of(5) if "visit_conflict" in e["flags"]}
 
 
+@pytest.mark.parametrize("without", [[], ["ed/edstays"], ["hosp/transfers"], ["hosp/admissions"]])
+def test_a_visit_counts_once_without_the_flagged_events(build_rows: Callable[..., Any], without: list[str]) -> None:
+    """Whichever tables record it. All records have the stay_id, if there is one."""
+    rows = tables({38000001: ("2150-02-28 20:00", "2150-03-01 09:58")})
+    found = build_rows({name: of for name, of in rows.items() if name not in without}, standardise=True)
+    records = ("ED_ARRIVAL", "ED_REGISTRATION", "TRANSFER//")
+    arrivals = [e for e in found.of(5) if e["code"].startswith(records)]
+    assert len(arrivals) == len(records) - len(without)
+    assert len([e for e in arrivals if "same_visit" not in e["flags"]]) == 1
+    assert {e["stay_id"] for e in arrivals} == {None if "ed/edstays" in without else 38000001}
+
+
+@pytest.mark.parametrize(
+    ("stay", "matched", "conflict"),
+    [
+        ({"hadm_id": 51, "intime": "2150-02-28 20:00"}, True, False),
+        # Matched by the admission, although the arrival differs.
+        ({"hadm_id": 51, "intime": "2150-02-28 17:30"}, True, True),
+        # Matched by its start, although edstays has no admission.
+        ({"hadm_id": None, "intime": "2150-02-28 20:20"}, True, True),
+        # Another visit on the day before.
+        ({"hadm_id": None, "intime": "2150-02-27 20:00", "outtime": "2150-02-28 03:00"}, False, False),
+    ],
+)
+def test_a_visit_is_matched_by_its_admission_or_its_start(
+    build_rows: Callable[..., Any], stay: dict[str, Any], matched: bool, conflict: bool
+) -> None:
+    rows = tables({}) | {"ed/edstays": [{"subject_id": 5, "stay_id": 52, "outtime": ADMISSION["edouttime"]} | stay]}
+    found = build_rows(rows, standardise=True)
+    registration, arrival = found.one(5, "ED_REGISTRATION"), found.one(5, "ED_ARRIVAL//UNKNOWN")
+    assert registration["stay_id"] == (52 if matched else None)
+    assert ("same_visit" in registration["flags"]) == matched
+    assert ("visit_conflict" in registration["flags"], "visit_conflict" in arrival["flags"]) == (conflict, conflict)
+
+
 def test_the_registration_belongs_to_the_first_of_several_stays_and_the_way_out_to_the_last(
     build_rows: Callable[..., Any],
 ) -> None:
