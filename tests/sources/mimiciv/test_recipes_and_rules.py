@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from types import ModuleType
 
 import duckdb
 import pyarrow as pa
@@ -32,8 +31,6 @@ STATEMENTS = [
 ]
 RULE_TABLES = ["about", *(line["table"] for line in rules.read_general("about"))]
 MOST_FLAGS = 62  # bits that stay positive in an int64, one to spare
-# Columns with the same content as another column, which a recipe may use instead.
-EQUIVALENT_COLUMNS = {("hosp/prescriptions", "poe_id"): ["poe_seq"], ("hosp/prescriptions", "poe_seq"): ["poe_id"]}
 # Attributes that come from another table than the row's table.
 OF_OTHER_TABLES = {
     "hosp/patients": {"dod"},
@@ -72,24 +69,19 @@ def data_rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
-def session(rows: dict[str, pa.Table]) -> duckdb.DuckDBPyConnection:
-    """Return a DuckDB session for recipes: all patient tables by bare name, the macros, and `flag`."""
+@pytest.fixture(scope="module")
+def empty() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A session for recipes: the macros, `flag`, and all patient tables by bare name, in which no table has a row."""
     connection = duckdb.connect(config={"threads": 1})
     values = " ".join(f"WHEN '{name}' THEN {value}" for name, value in rules.flags().items())
     connection.execute(f"CREATE MACRO flag(name) AS CASE name {values} ELSE error('unknown flag') END::BIGINT")
     connection.execute(MIMIC.helper("macros"))
     for name in PATIENT_TABLES:
-        connection.register(TABLES[name].name, rows.get(name, TABLES[name].schema.empty_table()))
+        connection.register(TABLES[name].name, TABLES[name].schema.empty_table())
     for view, sql in MIMIC.views.items():
         connection.execute(f"CREATE VIEW {view} AS {sql}")
-    return connection
-
-
-@pytest.fixture(scope="module")
-def empty() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A session in which no table has a row."""
-    with session({}) as connection:
-        yield connection
+    yield connection
+    connection.close()
 
 
 # Recipes ----------------------------------------------------------------------------------------------------
@@ -181,56 +173,6 @@ def test_helpers_bind(name: str, columns: list[str], empty: duckdb.DuckDBPyConne
         if table.kind == "dictionary":
             empty.register(table.name, table.schema.empty_table())
     assert empty.sql(MIMIC.helper(name)).columns == columns
-
-
-def test_every_used_column_has_an_effect(handmade: ModuleType, recipe_examples: ModuleType) -> None:
-    """Clearing any single column changes the events of the hand-made release.
-
-    `test_recipe_examples.py` tests recipes that have an example more strictly.
-    """
-    written = handmade.release_rows()
-    rows = {name: typed(TABLES[name], written.get(name, [])) for name in PATIENT_TABLES}
-    without_effect = []
-    with session(rows) as connection:
-
-        def outcome(name: str) -> list[str]:
-            statements = [s.sql for s in RECIPES[name].statements]
-            statements += [f"FROM {TABLES[name].name} WHERE {condition}" for _, condition in RECIPES[name].rejected]
-            return [repr(sorted(map(repr, connection.execute(sql).fetchall()))) for sql in statements]
-
-        for name in sorted({*PATIENT_TABLES} - {*recipe_examples.tables_with_examples(MIMIC)}):
-            table = TABLES[name]
-            before = outcome(name)
-            for column in table.columns:
-                connection.register(
-                    table.name, blanked(rows[name], column, *EQUIVALENT_COLUMNS.get((name, column), ()))
-                )
-                if column not in RECIPES[name].left_out and outcome(name) == before:
-                    without_effect.append(f"{name}.{column}")
-            connection.register(table.name, rows[name])
-    assert not without_effect
-
-
-def blanked(rows: pa.Table, *columns: str) -> pa.Table:
-    """Return the rows with nulls in some columns."""
-    for column in columns:
-        kind = rows.schema.field(column).type
-        rows = rows.set_column(rows.schema.get_field_index(column), column, pa.nulls(rows.num_rows, kind))
-    return rows
-
-
-def typed(table: schema.Table, rows: list[dict[str, object]]) -> pa.Table:
-    """Return the rows as in the staged table."""
-    columns = []
-    for name, kind in table.columns.items():
-        values = [row.get(name) for row in rows]
-        if pa.types.is_timestamp(kind):
-            columns.append(pa.array([None if v is None else str(v) for v in values], pa.string()).cast(kind))
-        elif pa.types.is_string(kind):
-            columns.append(pa.array([None if v is None else str(v) for v in values], kind))
-        else:
-            columns.append(pa.array(values, kind))
-    return pa.table(columns, schema=table.schema)
 
 
 # The contract of a recipe -----------------------------------------------------------------------------------
