@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,28 @@ class Texts:
         texts: list[str | None] = self.values.take(pa.array(self.positions, mask=self.positions < 0)).to_pylist()
         return texts
 
+    def replaced(self, values: pa.Array) -> Texts:
+        """Return the texts with another value, which may be null, in place of each distinct value."""
+        encoded = Texts.encode(pa.chunked_array([values]))
+        return Texts(np.append(encoded.positions, np.int32(-1))[self.positions], encoded.values)
+
+    def trimmed(self) -> Texts:
+        """Return the texts without white space around them, null if they consist of white space."""
+        return self._cleaned(pc.utf8_trim_whitespace)
+
+    def collapsed(self) -> Texts:
+        """Return trimmed texts with one space in place of each run of white space."""
+        return self._cleaned(_collapse)
+
+    def _cleaned(self, clean: Callable[[pa.Array], pa.Array]) -> Texts:
+        if not (pa.types.is_string(self.values.type) or pa.types.is_large_string(self.values.type)):
+            return self
+        cleaned = clean(self.values)
+        blank = pc.equal(cleaned, "")
+        if cleaned.equals(self.values) and not pc.any(blank).as_py():
+            return self
+        return self.replaced(pc.if_else(blank, None, cleaned))
+
     def ranks(self) -> Int32s:
         """Return the rank of each distinct value in byte order.
 
@@ -76,6 +99,10 @@ class Texts:
         ranks[order] = np.arange(len(order), dtype=np.int32)
         ranks[-1] = -1
         return ranks
+
+
+def _collapse(values: pa.Array) -> pa.Array:
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(values, r"\s+", " "))
 
 
 def with_nulls(values: npt.NDArray[Any], null: npt.NDArray[np.bool_], kind: pa.DataType) -> pa.Array:

@@ -116,7 +116,7 @@ FROM beginnings AS b
 JOIN gem AS g ON g.item = b.follows;
 """
 
-_CODES_SQL = """
+_CODES_SQL = r"""
 WITH named AS (
   SELECT b.code, arg_max(d.description, b.parts) AS description
   FROM beginnings AS b
@@ -135,7 +135,9 @@ WITH named AS (
   FROM observed
 )
 SELECT p.code,
-       coalesce(n.description, p.described, concat_ws(': ', m.meaning, p.item)) AS description,
+       trim(regexp_replace(
+         coalesce(n.description, p.described, concat_ws(': ', m.meaning, p.item)), '\s+', ' ', 'g'
+       )) AS description,
        coalesce(a.parent_codes, []::VARCHAR[]) AS parent_codes,
        CASE WHEN len(p.units) = 1 THEN p.units[1] END AS unit,
        p.units, p.event_type, p.source_table, p.n_events, p.n_subjects

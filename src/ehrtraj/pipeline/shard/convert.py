@@ -93,6 +93,8 @@ def append_events(
     result: pa.Table,
     standardiser: Standardiser | None = None,
     known: Mapping[str, pa.Array] | None = None,
+    *,
+    trim: bool = True,
 ) -> None:
     """Add the result of a statement to the events of a part.
 
@@ -104,6 +106,8 @@ def append_events(
         result: columns listed in `docs/reference/recipes.md`, without `event_type`. Other columns become attributes.
         standardiser: applies the rule tables of numbers; None leaves numbers and units unchanged.
         known: items in the dictionaries, by event type. Other items of these event types are flagged.
+        trim: whether to remove white space around text_value. Notes are kept as they are: positions in them may be
+            annotated.
 
     Raises:
         RecipeError: if an event without a time is not static, an item is null, or flags are null.
@@ -126,24 +130,24 @@ def append_events(
     if (rows["flags"] == NULL).any():
         raise RecipeError(f"'{statement.about}' yields null flags: use ELSE 0 or coalesce(..., 0)")
     _settle_available_time(rows, selected="available_time" in columns)
-    if "item" in columns and (nulls := result["item"].null_count):
-        raise RecipeError(
-            f"'{statement.about}' yields {nulls:,} events without an item and thus without a code: reject these rows "
-            "(-- rejected: no_code | ...)"
-        )
+    items = _items(statement, result)
     rows["linked"].fill("hadm_id" in columns)
     rows["precision"].fill(0)
     if "time_precision" in columns:
         rows["precision"][:] = one_array(result["time_precision"]).indices.to_numpy(zero_copy_only=False)
     texts = {name: Texts.encode(result[name]) for name in TEXT_COLUMNS if name in columns}
+    texts = {name: column.trimmed() if trim or name != "text_value" else column for name, column in texts.items()}
     numbers = _numbers(result)
+    not_finite = _not_finite(result)
     attributes = result.select([c for c in columns if c not in EVENT_COLUMNS])
     if standardiser is not None and numbers is not None and standardiser.has_rules(statement.event_type):
-        numbers, from_texts = _standardise(standardiser, statement.event_type, result, numbers, rows, texts, codes)
+        numbers, from_texts = _standardise(
+            standardiser, statement.event_type, items, result, numbers, rows, texts, codes
+        )
         for name, column in from_texts.items():
             attributes = attributes.append_column(name, column)
     else:
-        rows["code"][:] = _code(statement.event_type, result, codes)
+        rows["code"][:] = _code(statement.event_type, items, result, codes)
     if known and statement.event_type in known:
         with_unit = standardiser is not None and standardiser.has_rules(statement.event_type)
         _flag_unknown(statement.event_type, known[statement.event_type], rows, codes, with_unit=with_unit)
@@ -151,17 +155,28 @@ def append_events(
         _flag_items(standardiser, statement.event_type, rows, codes)
     if attributes.num_columns:
         texts["attributes"] = _attributes(attributes)
-    _put_numbers(rows, numbers, texts)
+    _put_numbers(rows, numbers, not_finite, texts)
     for name in TEXT_COLUMNS:
         buffer.put_texts(name, rows, texts.get(name))
 
 
-def _code(event_type: str, result: pa.Table, codes: Codes) -> npt.NDArray[np.int32]:
+def _items(statement: Statement, result: pa.Table) -> Texts | None:
+    """Return the item of each row; None if the statement selects no items."""
+    if "item" not in result.column_names:
+        return None
+    items = Texts.encode(result["item"]).collapsed()
+    if nulls := int((items.positions < 0).sum()):
+        raise RecipeError(
+            f"'{statement.about}' yields {nulls:,} events without an item and thus without a code: reject these rows "
+            "(-- rejected: no_code | ...)"
+        )
+    return items
+
+
+def _code(event_type: str, items: Texts | None, result: pa.Table, codes: Codes) -> npt.NDArray[np.int32]:
     rank = codes.event_types[event_type].rank
-    without_item = codes.add(event_type, rank) if "item" not in result.column_names else None
-    if without_item is not None:
-        return np.full(result.num_rows, without_item, np.int32)
-    items = Texts.encode(result["item"])
+    if items is None:
+        return np.full(result.num_rows, codes.add(event_type, rank), np.int32)
     code_of_item = [codes.add(f"{event_type}//{item}", rank) for item in items.values.to_pylist()]
     code = np.array(code_of_item, np.int32)[items.positions]
     _describe(result, code, codes)
@@ -228,17 +243,29 @@ def _describe(result: pa.Table, code: npt.NDArray[np.int32], codes: Codes) -> No
 
 
 def _numbers(result: pa.Table) -> Floats | None:
-    """Return the numbers as float64, NaN for null; None if the statement selects no numbers."""
+    """Return the numbers as float64, NaN for null, NaN and infinity; None if the statement selects no numbers."""
     if "numeric_value" not in result.column_names:
         return None
     column = result["numeric_value"]
     wide: Floats = (pc.fill_null(column, np.nan) if column.null_count else column).to_numpy()
-    return wide
+    infinite = np.isinf(wide)
+    return np.where(infinite, np.nan, wide) if infinite.any() else wide
+
+
+def _not_finite(result: pa.Table) -> Texts | None:
+    """Return the source's word of each row where it is NaN or infinity instead of a number; None without such rows."""
+    if "numeric_value" not in result.column_names:
+        return None
+    finite = pc.is_finite(result["numeric_value"])
+    if pc.all(finite).as_py() is not False:
+        return None
+    return Texts.encode(pc.if_else(finite, None, result["numeric_value"].cast(pa.string())))
 
 
 def _standardise(
     standardiser: Standardiser,
     event_type: str,
+    items: Texts | None,
     result: pa.Table,
     numbers: Floats,
     rows: dict[str, npt.NDArray[Any]],
@@ -248,7 +275,7 @@ def _standardise(
     """Apply the rule tables: set codes, flags and texts of the rows, and return the numbers and new attributes."""
     count = result.num_rows
     numbers, bounds, from_texts = _read_texts(standardiser, event_type, result, numbers, rows, texts)
-    items = Texts.encode(result["item"]) if "item" in result.column_names else _same("", count)
+    items = items or _same("", count)
     units = texts.get("unit", Texts(np.full(count, -1, np.int32), pa.array([], pa.string())))
     weights = None
     if standardiser.weight in result.column_names:
@@ -280,7 +307,7 @@ def _read_texts(
     if not standardiser.texts.reads(event_type):
         return numbers, None, {}
     name = standardiser.comments
-    comments = Texts.encode(result[name]) if name in result.column_names else None
+    comments = Texts.encode(result[name]).trimmed() if name in result.column_names else None
     readings = standardiser.texts.read(event_type, numbers, texts.get("text_value"), comments)
     if readings is None:
         return numbers, None, {}
@@ -292,7 +319,7 @@ def _read_texts(
 
 
 def _first_of(recipe: Texts | None, rule: Texts) -> Texts:
-    """Return the raw values from the recipe, and where they are null, those from the rule."""
+    """Return the texts from the recipe, and where they are null, those from the rule."""
     if recipe is None:
         return rule
     later = np.where(rule.positions >= 0, rule.positions + len(recipe.values), -1)
@@ -308,10 +335,15 @@ def _code_name(event_type: str, rule: Rule) -> str:
     return "//".join(filter(None, (event_type, rule.item, rule.suffix)))
 
 
-def _put_numbers(rows: dict[str, npt.NDArray[Any]], wide: Floats | None, texts: dict[str, Texts]) -> None:
+def _put_numbers(
+    rows: dict[str, npt.NDArray[Any]], wide: Floats | None, not_finite: Texts | None, texts: dict[str, Texts]
+) -> None:
     if wide is None:
         rows["number"].fill(np.nan)
         return
+    if not_finite is not None:
+        rows["flags"][(not_finite.positions >= 0) & np.isnan(wide)] |= rules.flags()["number_out_of_range"]
+        texts["raw_value"] = _first_of(texts.get("raw_value"), not_finite)
     large = np.flatnonzero(np.abs(wide) > _MAX_FLOAT)
     if len(large):
         rows["flags"][large] |= rules.flags()["number_out_of_range"]
@@ -337,7 +369,7 @@ def _text(text: str) -> pa.Scalar:
 
 def _attributes(columns: pa.Table) -> Texts:
     """Return the values of the columns as JSON objects, one for each distinct combination, null where all are null."""
-    encoded = [Texts.encode(column) for column in columns.columns]
+    encoded = [_finite(Texts.encode(column).trimmed()) for column in columns.columns]
     key = np.zeros(columns.num_rows, np.int64)
     size = 1
     for column in encoded:
@@ -369,11 +401,19 @@ def _members(name: str, encoded: Texts) -> pa.Array:
     if pa.types.is_timestamp(values.type):
         # Fractions of a second are written only if they are not zero.
         values = _quoted(pc.replace_substring_regex(values.cast(pa.string()), r"\.000000$", ""))
-    elif pa.types.is_floating(values.type):
-        values = pc.if_else(pc.is_finite(values), values.cast(pa.string()), "null")
     elif pa.types.is_string(values.type):
         values = _quoted(values)
     return pc.binary_join_element_wise(_text(json.dumps(name)), values.cast(pa.string()), _text(":"))
+
+
+def _finite(column: Texts) -> Texts:
+    """Return a column with null in place of NaN and infinity, which JSON cannot express."""
+    if (
+        not pa.types.is_floating(column.values.type)
+        or pc.all(finite := pc.is_finite(column.values)).as_py() is not False
+    ):
+        return column
+    return column.replaced(pc.if_else(finite, column.values, None))
 
 
 def _quoted(texts: pa.Array) -> pa.Array:

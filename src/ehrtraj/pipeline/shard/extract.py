@@ -313,7 +313,8 @@ class Extractor:
             if notes is not None and self._recipes[name].separate:
                 result = notes.take_texts(name, result)
             if result.num_rows:
-                append_events(buffer, codes, step, statement, result, self._standardiser, self._known)
+                trim = not self._recipes[name].separate
+                append_events(buffer, codes, step, statement, result, self._standardiser, self._known, trim=trim)
 
     def _check_subjects(self, name: str, statement: Statement, result: pa.Table) -> None:
         """Check that every event belongs to a patient in the table; otherwise it could be in the wrong shard."""
