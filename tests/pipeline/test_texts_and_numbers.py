@@ -107,3 +107,9 @@ def test_words_in_place_of_numbers_are_kept(build_rows: Callable[..., Any], word
         assert (event["numeric_value"], event["raw_value"]) == (None, WORDS[word])
         assert "number_out_of_range" in event["flags"]
     assert built.one(SUBJECT, "LAB//50912")["attributes"] == {"ref_range_upper": 2}
+
+
+def test_a_number_in_the_text_beside_nan_is_read(build_rows: Callable[..., Any]) -> None:
+    rows = {"hosp/patients": [PATIENT], "hosp/labevents": [lab(1, value="1.5", valuenum="NaN")]}
+    event = build_rows(rows, standardise=True).one(SUBJECT, "LAB//50912")
+    assert (event["numeric_value"], event["raw_value"], event["flags"]) == (1.5, "1.5", {"number_from_text"})

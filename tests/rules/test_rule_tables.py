@@ -60,6 +60,7 @@ BY_MEASURED_QUANTITY = {
     ("mL/h", "kcal/h"): (1, {"INGREDIENT_START"}),
     ("mL/h", "g/h"): (1, {"INGREDIENT_START"}),
     ("ug/min", "ug/kg/min"): (1, {"INPUT_START"}),
+    ("cm", "cm[H2O]"): (1, {"CHART"}),
 }
 # Units that the source never writes: they are in the item's name or implied.
 UNWRITTEN = {"mL/min/{1.73_m2}"}

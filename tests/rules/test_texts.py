@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from ehrtraj import rules
 from ehrtraj.format.arrays import Texts
 from ehrtraj.pipeline.shard.texts import TextReader
+from ehrtraj.rules.measures import Measures
 from ehrtraj.rules.texts import text_rules
 from ehrtraj.sources.source import packaged
 
 MIMIC = packaged("mimiciv")
 
-READER = TextReader(text_rules(MIMIC.rules, partial(MIMIC.rules, special_first=True)))
+READER = TextReader(text_rules(MIMIC.rules, partial(MIMIC.rules, special_first=True)), Measures(MIMIC.rules).spelled)
 SUBJECT = {"subject_id": 10_000_001, "gender": "F", "anchor_age": 60, "anchor_year": 2150}
 TABLES = ("text_forms", "text_results", "text_remarks")
 
@@ -32,10 +33,18 @@ def texts(values: list[str | None]) -> Texts:
     return Texts.encode(pa.chunked_array([pa.array(values, pa.string())]))
 
 
-def read(event_type: str, rows: list[tuple[float | None, str | None, str | None]]) -> list[dict[str, Any]]:
+def read(
+    event_type: str, rows: list[tuple[float | None, str | None, str | None]], units: list[str | None] | None = None
+) -> list[dict[str, Any]]:
     """Return what is read from rows of number, text and comment, without nulls."""
     numbers = np.array([np.nan if n is None else n for n, _, _ in rows])
-    result = READER.read(event_type, numbers, texts([t for _, t, _ in rows]), texts([c for _, _, c in rows]))
+    result = READER.read(
+        event_type,
+        numbers,
+        texts([t for _, t, _ in rows]),
+        texts([c for _, _, c in rows]),
+        None if units is None else texts(units),
+    )
     if result is None:
         return [{} if n is None else {"number": n} for n, _, _ in rows]
     columns: dict[str, list[Any]] = {
@@ -46,6 +55,8 @@ def read(event_type: str, rows: list[tuple[float | None, str | None, str | None]
         "flags": [{n for n, bit in rules.flags().items() if f & bit} or None for f in result.flags.tolist()],
         **{name: column.to_pylist() for name, column in result.attributes().items()},
     }
+    if result.units is not None:
+        columns["unit"] = result.units.take()
     return [{name: column[i] for name, column in columns.items() if column[i] is not None} for i in range(len(rows))]
 
 
@@ -77,11 +88,51 @@ STATUS_AND_CAVEAT = {"status": "unable_to_report", "caveat": "clotted"}
         ("LAB", (None, None, "UNABLE TO REPORT, SPECIMEN CLOTTED."), STATUS_AND_CAVEAT),
         ("LAB", (None, None, "25,000."), {}),
         ("LAB", (None, None, "AVAILABLE AT THE ___ LAB."), {}),
-        ("LAB", (None, None, "___"), {}),
+        ("LAB", (None, None, "___"), {"status": "masked", "value": None}),
         ("LAB", (4.1, "___", "HEMOLYSIS FALSELY ELEVATES K.."), {"number": 4.1, "text": "___", "caveat": "hemolyzed"}),
         ("LAB", (4.1, None, "VERIFIED.  NOT HEMOLYZED."), {"number": 4.1}),
         ("LAB", (4.1, None, "HEMOLYZED.  ICTERIC SPECIMEN."), {"number": 4.1, "caveat": "hemolyzed, icteric"}),
         ("LAB", (4.1, None, "CORRECTED RESULT PREVIOUSLY REPORTED AS 9."), {"number": 4.1, "status": "corrected"}),
+        (
+            "LAB",
+            (None, None, "NEGATIVE BY INDIRECT IMMUNOFLUORESCENCE."),
+            {"text": "NEGATIVE BY INDIRECT IMMUNOFLUORESCENCE"},
+        ),
+        ("LAB", (None, None, "Borderline Positive - C/W Titer."), {"text": "Borderline Positive - C/W Titer"}),
+        ("LAB", (None, None, "POSITIVELY CHARMING."), {"text": None}),
+        (
+            "LAB",
+            (None, None, "DETECTED  <1.3*.  PERFORMED USING THE ___ TEST."),
+            {"number": 1.3, "bound": True, "operator": "<", "text": "DETECTED  <1.3"},
+        ),
+        ("LAB", (None, "100", None), {"number": 100.0, "raw": "100", "text": None}),
+        ("LAB", (None, "1.0E+2", None), {"number": 100.0, "raw": "1.0E+2", "text": None}),
+        ("LAB", (None, "1e400", None), {"text": "1e400", "raw": None}),
+        ("LAB", (None, "1:40", None), {"text": "1:40", "unit": None}),
+        ("LAB", (None, "LESS THAN 10 mEq/L", None), {"number": 10.0, "operator": "<", "unit": "mEq/L"}),
+        ("LAB", (None, None, "<10 mEq/L."), {"number": 10.0, "operator": "<", "unit": "mEq/L", "text": "<10 mEq/L"}),
+        ("CHART", (None, "7.5mm", None), {"number": 7.5, "unit": "mm", "raw": "7.5mm", "text": None}),
+        ("CHART", (None, "30 Degrees", None), {"number": 30.0, "unit": "Degrees", "raw": "30 Degrees", "text": None}),
+        ("CHART", (None, "16 French", None), {"number": 16.0, "unit": "French"}),
+        ("CHART", (None, "10 mg/hour", None), {"number": 10.0, "unit": "mg/hour"}),
+        ("CHART", (None, "75", None), {"number": 75.0, "unit": None, "raw": "75"}),
+        ("CHART", (None, "< 1 Minute", None), {"number": 1.0, "operator": "<", "unit": "Minute"}),
+        ("CHART", (None, "1-3 Minutes", None), {"low": 1.0, "high": 3.0, "unit": "Minutes"}),
+        ("CHART", (None, "2 Person Assist", None), {"text": "2 Person Assist", "unit": None}),
+        ("CHART", (None, "3 rails up", None), {"text": "3 rails up", "unit": None}),
+        ("CHART", (None, "5 bars", None), {"text": "5 bars", "unit": None}),
+        ("CHART", (None, "5 N/A", None), {"text": "5 N/A", "unit": None}),
+        ("CHART", (None, "8.0 French 40cc", None), {"text": "8.0 French 40cc", "unit": None}),
+        ("CHART", (None, "< 10% = NOT Fluid responsive", None), {"text": "< 10% = NOT Fluid responsive", "unit": None}),
+        ("CHART", (None, "---", None), {"text": None, "value": "---", "status": "not_recorded"}),
+        ("CHART", (None, "-----", None), {"text": None, "value": "-----", "status": "not_recorded"}),
+        ("LAB", (None, "___", "NEGATIVE."), {"text": "NEGATIVE", "value": "___"}),
+        ("LAB", (None, "___", "HOLD."), {"text": None, "value": "___", "status": "held"}),
+        ("LAB", (None, "___", "<1."), {"text": "<1", "number": 1.0, "operator": "<", "value": "___"}),
+        ("LAB", (None, "___", "___"), {"text": None, "value": "___", "status": "masked"}),
+        ("LAB", (None, "___", None), {"text": None, "value": "___", "status": "masked"}),
+        ("LAB", (None, "___", "AVAILABLE AT THE ___ LAB."), {"text": None, "value": "___", "status": "masked"}),
+        ("EMAR_DOSE", (None, "___", None), {"text": None, "value": "___", "status": "masked"}),
         ("LAB", (4.1, None, "NEG."), {"number": 4.1}),
         ("LAB", (4.1, None, "<0.1."), {"number": 4.1}),
         ("LAB", (4.1, None, "HOLD."), {"number": 4.1}),
@@ -115,6 +166,21 @@ def test_results_and_caveats_from_comments_are_flagged() -> None:
     assert (result["flags"], caveat["flags"]) == ({"text_from_comments"}, {"remarked"})
 
 
+@pytest.mark.parametrize(
+    ("unit", "read_as"), [("mEq/L", True), ("MEQ/L", True), (None, True), ("mg/dL", False), ("furlong", False)]
+)
+def test_a_text_with_another_unit_than_its_row_is_not_read(unit: str | None, *, read_as: bool) -> None:
+    (got,) = read("LAB", [(None, "<10 mEq/L", None)], [unit])
+    assert ("operator" in got) is read_as
+    assert got["text"] == "<10 mEq/L"
+    assert got.get("unit") == ("mEq/L" if read_as else None)
+
+
+def test_masked_values_and_comments_are_flagged() -> None:
+    from_comment, masked = read("LAB", [(None, "___", "NEG."), (None, None, "___")])
+    assert (from_comment["flags"], masked["flags"]) == ({"text_from_comments"}, {"no_result"})
+
+
 def test_event_types_without_rules_are_not_read() -> None:
     assert not READER.reads("MICRO")
     assert not READER.reads("INPUT_START")
@@ -123,7 +189,22 @@ def test_event_types_without_rules_are_not_read() -> None:
 # ---- properties -----------------------------------------------------------------------------------------------------
 
 WORDS = st.sampled_from(
-    ["<0.1", "1-2", "25,000", "ERROR", "HEMOLYZED.", "NEG", "NEG.", "UNABLE TO REPORT.", "x", "", "."]
+    [
+        "<0.1",
+        "1-2",
+        "25,000",
+        "ERROR",
+        "HEMOLYZED.",
+        "NEG",
+        "NEG.",
+        "UNABLE TO REPORT.",
+        "x",
+        "",
+        ".",
+        "___",
+        "3mm",
+        "5 x",
+    ]
 )
 ROWS = st.tuples(
     st.one_of(st.none(), st.floats(-1e6, 1e6)),
@@ -166,7 +247,7 @@ def test_every_line_has_a_source_and_known_event_types(table: str) -> None:
 @pytest.mark.parametrize("form", MIMIC.rules("text_forms"), ids=lambda f: f["form"] + f["operator"])
 def test_the_pattern_of_a_form_has_the_groups_of_its_kind(form: dict[str, str]) -> None:
     groups = {"number": {"number"}, "bound": {"bound"}, "range": {"low", "high"}, "result": set()}[form["form"]]
-    assert set(re.compile(form["pattern"]).groupindex) == groups
+    assert set(re.compile(form["pattern"]).groupindex) - ({"unit"} if groups else set()) == groups
     pc.match_substring_regex(pa.array(["x"]), form["pattern"])
     assert bool(form["operator"]) == (form["form"] == "bound")
 
@@ -175,7 +256,7 @@ def test_the_pattern_of_a_form_has_the_groups_of_its_kind(form: dict[str, str]) 
 def test_a_remark_has_valid_patterns_and_a_name(remark: dict[str, str]) -> None:
     assert remark["kind"] in ("status", "caveat")
     assert re.fullmatch("[a-z_]+", remark["name"])
-    assert remark["no_result"] in ("yes", "no")
+    assert remark["no_result"] in ("yes", "no", "empty")
     for pattern in (remark["pattern"], remark["unless"]):
         pc.match_substring_regex(pa.array(["x"]), pattern)
 
@@ -213,6 +294,40 @@ def test_a_bound_is_converted_and_kept_in_attributes(build_rows: Callable[..., A
     assert (converted["unit"], converted["raw_unit"], converted["attributes"]["bound"]) == ("10*3/uL", "#/uL", 0.1)
     assert converted["flags"] == {"bound_only", "unit_converted"}
     assert found[3]["numeric_value"] == 25.5
+
+
+def test_a_quantity_in_a_text_gets_the_unit_of_its_item(build_rows: Callable[..., Any]) -> None:
+    charted = {"subject_id": 10_000_001, "charttime": "2150-01-01 08:00:00", "storetime": "2150-01-01 09:00:00"}
+    values = {223837: "7.5mm", 224080: "30 Degrees", 229245: "75", 223994: "20 cm", 228868: "2 Person Assist"}
+    values |= {226512: "154 lbs", 224639: "70 kg", 223925: "< 1 Minute", 220045: "0 bpm", 223761: "98.6 °F"}
+    rows = {
+        "hosp/patients": [SUBJECT],
+        "icu/chartevents": [charted | {"itemid": item, "value": value} for item, value in values.items()],
+    }
+    columns = ("numeric_value", "text_value", "unit", "raw_value", "raw_unit", "flags")
+    found = {
+        e["code"]: tuple(e[c] for c in columns) for e in build_rows(rows, standardise=True).of(10_000_001, "CHART//")
+    }
+    from_text = "number_from_text"
+    assert found == {
+        "CHART//223837": (7.5, None, "mm", "7.5mm", None, {from_text}),
+        "CHART//224080": (30.0, None, "deg", "30 Degrees", "Degrees", {from_text}),
+        "CHART//229245": (75.0, None, "%", "75", None, {from_text, "unit_assumed"}),
+        "CHART//223994": (20.0, None, "cm[H2O]", "20 cm", "cm", {from_text}),
+        "CHART//228868": (None, "2 Person Assist", None, None, None, set()),
+        "CHART//226512": (pytest.approx(69.853, abs=1e-3), None, "kg", "154 lbs", "lbs", {from_text, "unit_converted"}),
+        "CHART//224639": (70.0, None, "kg", "70 kg", None, {from_text}),
+        "CHART//223925": (None, "< 1 Minute", "min", None, "Minute", {"bound_only"}),
+        "CHART//220045": (0.0, None, "/min", "0 bpm", "bpm", {from_text, "suspicious_value"}),
+        "CHART//223761": (37.0, None, "Cel", "98.6 °F", "°F", {from_text, "unit_converted"}),
+    }
+
+
+def test_a_unit_that_the_item_lacks_is_part_of_the_code(build_rows: Callable[..., Any]) -> None:
+    rows = {"hosp/patients": [SUBJECT], "hosp/labevents": [lab(1, itemid=50971, valueuom=None, value="5 mm")]}
+    (event,) = build_rows(rows, standardise=True).of(10_000_001, "LAB//")
+    assert (event["code"], event["numeric_value"], event["raw_value"]) == ("LAB//50971//mm", 5.0, "5 mm")
+    assert event["flags"] == {"number_from_text", "unit_unlisted"}
 
 
 def test_custom_text_rules_take_precedence(build_rows: Callable[..., Any], tmp_path: Any) -> None:

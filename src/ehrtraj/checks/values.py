@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ehrtraj import rules
 from ehrtraj.checks.findings import Findings
 from ehrtraj.checks.rows import Bools, EventBatch
 from ehrtraj.format.arrays import NULL
@@ -99,7 +100,8 @@ def _check_raw(rows: EventBatch, findings: Findings) -> None:
     words = "raw_value is {raw_value}, but no flag explains the change"
     findings.add("raw_value", rows.places(unexplained, words, "raw_value"), len(unexplained))
     written = np.append(_as_numbers(raw.values), np.nan)[raw.positions]
-    same = rows.new(present & (written.astype(np.float32) == rows.numbers().astype(np.float32)))
+    from_text = rows.ints("flags") & rules.flags()["number_from_text"] != 0
+    same = rows.new(present & ~from_text & (written.astype(np.float32) == rows.numbers().astype(np.float32)))
     findings.add("raw_value", rows.places(same, "raw_value {raw_value} equals numeric_value", "raw_value"), len(same))
     at = rows.new(pc.fill_null(pc.equal(*_plain(rows, "raw_unit", "unit")), fill_value=False).to_numpy())
     findings.add("raw_value", rows.places(at, "raw_unit {raw_unit} equals unit", "raw_unit"), len(at))

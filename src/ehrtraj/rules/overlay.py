@@ -49,7 +49,7 @@ _CHECKS: dict[str, _Check] = {
     "flag": (lambda text: text in rules.flags(), "a flag of rules/flags.csv"),
     "operator": (lambda text: text in ("<", "<=", ">", ">="), "<, <=, > or >="),
     "kind": (lambda text: text in ("status", "caveat"), "status or caveat"),
-    "no_result": (lambda text: text in ("yes", "no"), "yes or no"),
+    "no_result": (lambda text: text in ("yes", "no", "empty"), "yes, no or empty"),
     "file": (lambda text: "/" not in text and "\\" not in text, "a file name without folders"),
 }
 """What the non-empty cells of a column must be."""

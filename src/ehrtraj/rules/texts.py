@@ -21,7 +21,7 @@ class Form:
         kind: `number`, `bound`, `range` or `result` (words that are themselves a result).
         operator: operator of a bound: `<`, `<=`, `>` or `>=`.
         pattern: case-insensitive regular expression (RE2) for the complete text; its groups are named `number`,
-            `bound`, `low` and `high`.
+            `bound`, `low` and `high`. With a group `unit`, the text must have a known unit, or none.
     """
 
     kind: FormKind
@@ -39,6 +39,7 @@ class Remark:
         pattern: case-insensitive regular expression (RE2) for a part of the text.
         unless: pattern of texts that deny the remark; empty if none do.
         no_result: whether such a text means that there is no result.
+        empty: whether such a text is written in an empty field: a result in the comment then counts.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Remark:
     pattern: str
     unless: str
     no_result: bool
+    empty: bool
 
 
 @dataclass
@@ -80,7 +82,8 @@ def text_rules(read: Read, read_special_first: Read) -> dict[str, TextRules]:
             found.setdefault(event_type, TextRules()).results.append(line["text"].upper())
     remarks: dict[tuple[str, str, str], Remark] = {}
     for line in read("text_remarks"):
-        remark = Remark(line["kind"], line["name"], line["pattern"], line["unless"], line["no_result"] == "yes")
+        no_result, empty = line["no_result"] != "no", line["no_result"] == "empty"
+        remark = Remark(line["kind"], line["name"], line["pattern"], line["unless"], no_result, empty)
         remarks |= {(event_type, remark.kind, remark.name): remark for event_type in line["event_types"].split()}
     for (event_type, _, _), remark in remarks.items():
         found.setdefault(event_type, TextRules()).remarks.append(remark)

@@ -308,13 +308,15 @@ def _read_texts(
         return numbers, None, {}
     name = standardiser.comments
     comments = Texts.encode(result[name]).trimmed() if name in result.column_names else None
-    readings = standardiser.texts.read(event_type, numbers, texts.get("text_value"), comments)
+    readings = standardiser.texts.read(event_type, numbers, texts.get("text_value"), comments, texts.get("unit"))
     if readings is None:
         return numbers, None, {}
     rows["flags"] |= readings.flags
     texts["text_value"] = readings.text
     if (readings.raw.positions >= 0).any():
         texts["raw_value"] = _first_of(texts.get("raw_value"), readings.raw)
+    if readings.units is not None:
+        texts["unit"] = _first_of(texts.get("unit"), readings.units)
     return readings.numbers, readings.bounds if readings.bounds.any() else None, readings.attributes()
 
 

@@ -75,7 +75,7 @@ class Standardiser:
             source: whose rules to apply.
         """
         self._measures = measures = Measures(source.rules)
-        self.texts = TextReader(text_rules(source.rules, partial(source.rules, special_first=True)))
+        self.texts = TextReader(text_rules(source.rules, partial(source.rules, special_first=True)), measures.spelled)
         self.items = ItemFlags(source.rules)
         self.copied_results = copied_results(source.rules)
         self.planned = source.planned

@@ -6,6 +6,7 @@ first returned as the row's number, so that it is converted like other numbers, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,6 +44,12 @@ class Readings:
     flags: Int64s
     names: dict[str, _Names] = field(default_factory=dict)
     ends: dict[str, Floats] = field(default_factory=dict)
+    _units: _Names | None = None
+
+    @property
+    def units(self) -> Texts | None:
+        """Unit of each row as written in its text; None if no text has one."""
+        return self._units.texts() if self._units else None
 
     def attributes(self) -> dict[str, pa.Array]:
         """Return the attributes of the events, one column for each name."""
@@ -52,6 +59,11 @@ class Readings:
     def name(self, attribute: str, rows: Int64s, which: Int32s, names: list[str]) -> None:
         """Set an attribute of rows to names."""
         self.names.setdefault(attribute, _Names(len(self.flags))).put(rows, which, names)
+
+    def unit(self, rows: Int64s, which: Int32s, units: list[str]) -> None:
+        """Set the units of rows."""
+        self._units = self._units or _Names(len(self.flags))
+        self._units.put(rows, which, units)
 
     def end(self, attribute: str, rows: Int64s, values: Floats) -> None:
         """Set one end of the range of rows."""
@@ -82,6 +94,10 @@ class _Names:
         positions = pa.array(self._positions, mask=self._positions < 0)
         return pa.DictionaryArray.from_arrays(positions, pa.array(list(self._values), pa.string()))
 
+    def texts(self) -> Texts:
+        """Return the names of all rows."""
+        return Texts(self._positions, pa.array(list(self._values), pa.string()))
+
 
 @dataclass
 class _Meaning:
@@ -93,6 +109,8 @@ class _Meaning:
         low: lower end of a range.
         high: upper end of a range.
         operator: position among the event type's forms.
+        unit: position in `units`, -1 if the text has no unit.
+        units: the units as written in the texts.
         status: position among the event type's remarks of the remark that marks the text as not a result.
     """
 
@@ -102,24 +120,48 @@ class _Meaning:
     high: Floats
     operator: Int32s
     status: Int32s
+    unit: Int32s
+    units: list[str]
+
+    @classmethod
+    def unknown(cls, count: int) -> _Meaning:
+        """Return the meaning of texts that have not been examined."""
+        kind, unit, *positions = (np.full(count, value, np.int32) for value in (-1, -1, 0, 0))
+        number, low, high = (np.full(count, np.nan) for _ in range(3))
+        operator, status = positions
+        return cls(kind, number, low, high, operator, status, unit, [])
 
 
-_KINDS = ("number", "bound", "range", "result", "no_result")
-_NUMBER, _BOUND, _RANGE, _RESULT, _NO_RESULT = range(len(_KINDS))
+_KINDS = ("number", "bound", "range", "result", "no_result", "empty")
+_NUMBER, _BOUND, _RANGE, _RESULT, _NO_RESULT, _EMPTY = range(len(_KINDS))
 
 
 class TextReader:
     """Applies the rule tables of texts."""
 
-    def __init__(self, rules_of: dict[str, TextRules]) -> None:
+    def __init__(self, rules_of: dict[str, TextRules], spelled: Callable[[str | None], str | None]) -> None:
+        """Set the rules.
+
+        Args:
+            rules_of: rules of each event type.
+            spelled: returns a written unit in UCUM: "" for no unit, None if it is unknown.
+        """
         self._rules_of = rules_of
+        self._spelled = spelled
         self._flags = rules.flags()
 
     def reads(self, event_type: str) -> bool:
         """Return whether texts of an event type are read."""
         return event_type in self._rules_of
 
-    def read(self, event_type: str, numbers: Floats, text: Texts | None, comments: Texts | None) -> Readings | None:
+    def read(
+        self,
+        event_type: str,
+        numbers: Floats,
+        text: Texts | None,
+        comments: Texts | None,
+        units: Texts | None = None,
+    ) -> Readings | None:
         """Read the texts of one statement.
 
         Args:
@@ -127,6 +169,8 @@ class TextReader:
             numbers: number of each row, NaN for null; not changed.
             text: text_value of each row, None if the statement has no texts.
             comments: the laboratory's comment on each row, None if the statement has no comments.
+            units: unit as written of each row, None if the statement has no units. A number in a text with another unit
+                is not read.
 
         Returns:
             The meaning of the texts; None if there are no texts.
@@ -136,62 +180,99 @@ class TextReader:
             return None
         text_rules = self._rules_of[event_type]
         readings = Readings(numbers.copy(), np.zeros(len(numbers), bool), text, text, np.zeros(len(numbers), np.int64))
-        rows = np.flatnonzero(np.isnan(numbers) & (text.positions >= 0))
-        comment_only = np.flatnonzero(np.isnan(numbers) & (text.positions < 0) & (comments.positions >= 0))
+        without_number = np.isnan(numbers)
+        without_text = text.positions < 0
         raw = np.full(len(numbers), -1, np.int32)
-        if len(rows):
-            self._from_value(text_rules, readings, rows, raw)
-        if len(comment_only):
-            self._from_comments(text_rules, readings, comment_only, comments)
+        empty, why_empty = np.empty(0, np.int64), np.empty(0, np.int32)
+        if len(rows := np.flatnonzero(without_number & ~without_text)):
+            empty, why_empty = self._from_value(text_rules, readings, rows, raw, units)
+            without_text[empty] = True
+        if len(rows := np.flatnonzero(without_number & without_text & (comments.positions >= 0))):
+            read = self._from_comments(text_rules, readings, rows, comments, units)
+            unread = ~np.isin(empty, read)
+            empty, why_empty = empty[unread], why_empty[unread]
+        self._no_result(text_rules, readings, empty, why_empty)
         readings.raw = Texts(raw, text.values)
         for texts in (text, comments):
             self._remarks(text_rules.remarks, readings, texts)
         return readings
 
-    def _from_value(self, text_rules: TextRules, readings: Readings, rows: Int64s, raw: Int32s) -> None:
-        """Read the rows that have a text and no number."""
+    def _from_value(
+        self, text_rules: TextRules, readings: Readings, rows: Int64s, raw: Int32s, units: Texts | None
+    ) -> tuple[Int64s, Int32s]:
+        """Read the rows that have a text and no number.
+
+        Returns:
+            The rows whose text is written in an empty field, and the position of the remark that says so.
+        """
         text = readings.text
         used, place = _distinct(text.positions[rows], len(text.values))
-        meaning = _examine(text_rules, text.values.take(pa.array(used)))
-        kind = meaning.kind[place]
-        self._note(text_rules, readings, rows, place, meaning)
-        number, no_result = rows[kind == _NUMBER], rows[kind == _NO_RESULT]
+        meaning = self._examine(text_rules, text.values.take(pa.array(used)))
+        kind = self._with_unit_of_row(meaning, rows, place, units)
+        self._note(text_rules, readings, rows, place, meaning, kind)
+        number, no_value = rows[kind == _NUMBER], rows[(kind == _NO_RESULT) | (kind == _EMPTY)]
         raw[number] = text.positions[number]
-        if len(no_result):
-            readings.name("value", no_result, text.positions[no_result], text.values.to_pylist())
+        if len(no_value):
+            readings.name("value", no_value, text.positions[no_value], text.values.to_pylist())
         positions = text.positions.copy()
-        positions[number] = positions[no_result] = -1
+        positions[number] = positions[no_value] = -1
         readings.text = Texts(positions, text.values)
         readings.flags[number] |= self._flags["number_from_text"]
+        return rows[kind == _EMPTY], meaning.status[place[kind == _EMPTY]]
 
-    def _from_comments(self, text_rules: TextRules, readings: Readings, rows: Int64s, comments: Texts) -> None:
-        """Read the rows that have a comment and neither a number nor a text."""
+    def _from_comments(
+        self, text_rules: TextRules, readings: Readings, rows: Int64s, comments: Texts, units: Texts | None
+    ) -> Int64s:
+        """Read the rows that have a comment and neither a number nor a text, and return those with a known meaning."""
         used, place = _distinct(comments.positions[rows], len(comments.values))
         heads = _heads(comments.values.take(pa.array(used)))
-        meaning = _examine(text_rules, heads)
-        results = np.flatnonzero(np.isin(meaning.kind, (_BOUND, _RANGE, _RESULT)))
+        meaning = self._examine(text_rules, heads)
         # Other comments are ignored: a plain number in a comment may mean anything.
         meaning.kind[meaning.kind == _NUMBER] = -1
-        self._note(text_rules, readings, rows, place, meaning)
-        shown = np.full(len(heads), -1, np.int32)
-        shown[results] = len(readings.text.values) + np.arange(len(results), dtype=np.int32)
-        with_result = rows[shown[place] >= 0]
+        meaning.kind[meaning.kind == _EMPTY] = _NO_RESULT
+        kind = self._with_unit_of_row(meaning, rows, place, units)
+        self._note(text_rules, readings, rows, place, meaning, kind)
+        with_result = np.isin(kind, (_BOUND, _RANGE, _RESULT))
         positions = readings.text.positions.copy()
-        positions[rows] = shown[place]
+        results, shown = np.unique(place[with_result], return_inverse=True)
+        positions[rows[with_result]] = shown + len(readings.text.values)
         values = readings.text.values.cast(pa.string())
         readings.text = Texts(positions, pa.concat_arrays([values, heads.take(pa.array(results))]))
-        readings.flags[with_result] |= self._flags["text_from_comments"]
+        readings.flags[rows[with_result]] |= self._flags["text_from_comments"]
+        return rows[kind >= 0]
 
-    def _note(self, text_rules: TextRules, readings: Readings, rows: Int64s, place: Int32s, meaning: _Meaning) -> None:
-        """Record the meaning of the rows' texts, except for the texts themselves."""
+    def _with_unit_of_row(self, meaning: _Meaning, rows: Int64s, place: Int32s, units: Texts | None) -> Int32s:
+        """Return the kind of each row's text: unknown if the text has a unit other than the row's."""
         kind = meaning.kind[place]
+        if units is None or not meaning.units:
+            return kind
+        names = [self._spelled(unit) for unit in (*meaning.units, *units.values.to_pylist())]
+        number_of = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        numbers = np.array([number_of[name] for name in names] + [-1])
+        in_text, of_row = meaning.unit[place], units.positions[rows]
+        both = (in_text >= 0) & (of_row >= 0)
+        kind[both & (numbers[in_text] != numbers[of_row + len(meaning.units)])] = -1
+        return kind
+
+    def _note(
+        self,
+        text_rules: TextRules,
+        readings: Readings,
+        rows: Int64s,
+        place: Int32s,
+        meaning: _Meaning,
+        kind: Int32s,
+    ) -> None:
+        """Record the meaning of the rows' texts, except for the texts themselves."""
         numeric = (kind == _NUMBER) | (kind == _BOUND)
         readings.numbers[rows[numeric]] = meaning.number[place[numeric]]
+        with_unit = (kind >= 0) & (meaning.unit[place] >= 0)
+        if with_unit.any():
+            readings.unit(rows[with_unit], meaning.unit[place[with_unit]], meaning.units)
         for name, flag, is_kind in (
             ("operator", "bound_only", kind == _BOUND),
             ("low", "range_only", kind == _RANGE),
             ("high", "range_only", kind == _RANGE),
-            ("status", "no_result", kind == _NO_RESULT),
         ):
             at, which = rows[is_kind], place[is_kind]
             if not len(at):
@@ -200,10 +281,15 @@ class TextReader:
             if name == "operator":
                 readings.bounds[at] = True
                 readings.name(name, at, meaning.operator[which], [f.operator for f in text_rules.forms])
-            elif name == "status":
-                readings.name(name, at, meaning.status[which], [r.name for r in text_rules.remarks])
             else:
                 readings.end(name, at, getattr(meaning, name)[which])
+        self._no_result(text_rules, readings, rows[kind == _NO_RESULT], meaning.status[place[kind == _NO_RESULT]])
+
+    def _no_result(self, text_rules: TextRules, readings: Readings, rows: Int64s, status: Int32s) -> None:
+        """Record that rows have no result, and why."""
+        if len(rows):
+            readings.flags[rows] |= self._flags["no_result"]
+            readings.name("status", rows, status, [r.name for r in text_rules.remarks])
 
     def _remarks(self, remarks: list[Remark], readings: Readings, texts: Texts) -> None:
         """Record remarks on results."""
@@ -217,6 +303,43 @@ class TextReader:
             if len(rows):
                 readings.flags[rows] |= self._flags["remarked"]
                 readings.name(remark.kind, rows, np.zeros(len(rows), np.int32), [remark.name])
+
+    def _examine(self, text_rules: TextRules, texts: pa.Array) -> _Meaning:
+        """Return the meaning of distinct texts: the first matching form, else a known word for a result, else a status.
+
+        A form that finds a unit matches only if the unit is known.
+        """
+        texts = texts.cast(pa.string())
+        meaning = _Meaning.unknown(len(texts))
+        for number, form in enumerate(text_rules.forms):
+            fits = np.flatnonzero((meaning.kind < 0) & _fits(texts, form.pattern))
+            if len(fits) and form.kind != "result":
+                fits = self._read_groups(form, texts.take(pa.array(fits)), fits, meaning)
+            meaning.kind[fits] = _KINDS.index(form.kind)
+            meaning.operator[fits] = number
+        is_word = pc.is_in(pc.utf8_upper(texts), pa.array(text_rules.results, pa.string()))
+        meaning.kind[(meaning.kind < 0) & is_word.to_numpy(zero_copy_only=False)] = _RESULT
+        for number, remark in enumerate(text_rules.remarks):
+            if remark.no_result and (matches := _matches(texts, remark)) is not None:
+                new = (meaning.kind < 0) & matches
+                meaning.kind[new], meaning.status[new] = _EMPTY if remark.empty else _NO_RESULT, number
+        return meaning
+
+    def _read_groups(self, form: Form, texts: pa.Array, at: Int64s, meaning: _Meaning) -> Int64s:
+        """Read the numbers and units of texts, and return the positions of those that are finite and known."""
+        groups = pc.extract_regex(texts, _AROUND.format(form.pattern))
+        has = {name: groups.type.get_field_index(name) >= 0 for name in (*_COLUMN_OF_GROUP, "unit")}
+        numbers = {name: _as_numbers(form, name, groups) for name in _COLUMN_OF_GROUP if has[name]}
+        good = np.logical_and.reduce([np.isfinite(column) for column in numbers.values()])
+        if has["unit"]:
+            units = Texts.encode(pa.chunked_array([pc.struct_field(groups, "unit")])).trimmed()
+            known = np.array([*(bool(self._spelled(unit)) for unit in units.values.to_pylist()), True])
+            good &= known[units.positions]
+            meaning.unit[at[good]] = np.where(units.positions >= 0, units.positions + len(meaning.units), -1)[good]
+            meaning.units.extend(units.values.to_pylist())
+        for name, column in numbers.items():
+            getattr(meaning, _COLUMN_OF_GROUP[name])[at[good]] = column[good]
+        return at[good]
 
 
 def _no_texts(rows: int) -> Texts:
@@ -238,28 +361,6 @@ def _heads(comments: pa.Array) -> pa.Array:
     return pc.utf8_trim_whitespace(pc.struct_field(pc.extract_regex(comments.cast(pa.string()), _HEAD), "head"))
 
 
-def _examine(text_rules: TextRules, texts: pa.Array) -> _Meaning:
-    """Return the meaning of distinct texts: the first matching form, else a known word for a result, else a status."""
-    count = len(texts)
-    no_number = np.full(count, np.nan)
-    kind, zeros = np.full(count, -1, np.int32), np.zeros(count, np.int32)
-    meaning = _Meaning(kind, no_number.copy(), no_number.copy(), no_number.copy(), zeros.copy(), zeros.copy())
-    texts = texts.cast(pa.string())
-    for number, form in enumerate(text_rules.forms):
-        fits = np.flatnonzero((meaning.kind < 0) & _fits(texts, form.pattern))
-        if len(fits):
-            meaning.kind[fits] = _KINDS.index(form.kind)
-            meaning.operator[fits] = number
-            _read_groups(form, texts.take(pa.array(fits)), fits, meaning)
-    is_word = pc.is_in(pc.utf8_upper(texts), pa.array(text_rules.results, pa.string()))
-    meaning.kind[(meaning.kind < 0) & is_word.to_numpy(zero_copy_only=False)] = _RESULT
-    for number, remark in enumerate(text_rules.remarks):
-        if remark.no_result and (matches := _matches(texts, remark)) is not None:
-            new = (meaning.kind < 0) & matches
-            meaning.kind[new], meaning.status[new] = _NO_RESULT, number
-    return meaning
-
-
 def _fits(texts: pa.Array, pattern: str) -> Bools:
     fits: Bools = pc.fill_null(pc.match_substring_regex(texts, _AROUND.format(pattern)), False).to_numpy(
         zero_copy_only=False
@@ -267,25 +368,20 @@ def _fits(texts: pa.Array, pattern: str) -> Bools:
     return fits
 
 
-def _read_groups(form: Form, texts: pa.Array, at: Int64s, meaning: _Meaning) -> None:
-    if form.kind == "result":
-        return
-    groups = pc.extract_regex(texts, _AROUND.format(form.pattern))
-    for group, column in (
-        ("number", meaning.number),
-        ("bound", meaning.number),
-        ("low", meaning.low),
-        ("high", meaning.high),
-    ):
-        if groups.type.get_field_index(group) >= 0:
-            digits = pc.replace_substring(pc.struct_field(groups, group), ",", "")
-            try:
-                column[at] = digits.cast(pa.float64()).to_numpy(zero_copy_only=False)
-            except pa.ArrowInvalid:
-                raise RecipeError(
-                    f"text_forms.csv: the group {group} of '{form.pattern}' matches text that is not a number: it must "
-                    "match only digits and a decimal point"
-                ) from None
+_COLUMN_OF_GROUP = {"number": "number", "bound": "number", "low": "low", "high": "high"}
+
+
+def _as_numbers(form: Form, group: str, groups: pa.Array) -> Floats:
+    """Return the numbers in a group of a form's pattern."""
+    digits = pc.replace_substring(pc.struct_field(groups, group), ",", "")
+    try:
+        numbers: Floats = digits.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        raise RecipeError(
+            f"text_forms.csv: the group {group} of '{form.pattern}' matches text that is not a number: it must match "
+            "only digits and a decimal point"
+        ) from None
+    return numbers
 
 
 def _matches(texts: pa.Array, remark: Remark) -> Bools | None:

@@ -7,7 +7,7 @@
 -- rejected: no_parent | NOT EXISTS (FROM emar AS e WHERE e.subject_id = emar_detail.subject_id AND e.emar_seq = emar_detail.emar_seq AND coalesce(e.charttime, e.storetime, e.scheduletime) IS NOT NULL)
 
 -- [every row] a dose: due, or recorded for an action ('Administered', but also 'Not Given', which can have a dose). A
--- dose that is not a number is text: '1-2', '___'.
+-- dose that is not a number is text, such as '1-2'.
 SELECT
   d.subject_id,
   e.time,
