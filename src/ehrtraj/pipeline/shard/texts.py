@@ -208,7 +208,7 @@ class TextReader:
         text = readings.text
         used, place = _distinct(text.positions[rows], len(text.values))
         meaning = self._examine(text_rules, text.values.take(pa.array(used)))
-        kind = self._with_unit_of_row(meaning, rows, place, units)
+        rows, place, kind = self._known(meaning, rows, place, units)
         self._note(text_rules, readings, rows, place, meaning, kind)
         number, no_value = rows[kind == _NUMBER], rows[(kind == _NO_RESULT) | (kind == _EMPTY)]
         raw[number] = text.positions[number]
@@ -230,7 +230,7 @@ class TextReader:
         # Other comments are ignored: a plain number in a comment may mean anything.
         meaning.kind[meaning.kind == _NUMBER] = -1
         meaning.kind[meaning.kind == _EMPTY] = _NO_RESULT
-        kind = self._with_unit_of_row(meaning, rows, place, units)
+        rows, place, kind = self._known(meaning, rows, place, units)
         self._note(text_rules, readings, rows, place, meaning, kind)
         with_result = np.isin(kind, (_BOUND, _RANGE, _RESULT))
         positions = readings.text.positions.copy()
@@ -239,20 +239,26 @@ class TextReader:
         values = readings.text.values.cast(pa.string())
         readings.text = Texts(positions, pa.concat_arrays([values, heads.take(pa.array(results))]))
         readings.flags[rows[with_result]] |= self._flags["text_from_comments"]
-        return rows[kind >= 0]
+        return rows
 
-    def _with_unit_of_row(self, meaning: _Meaning, rows: Int64s, place: Int32s, units: Texts | None) -> Int32s:
-        """Return the kind of each row's text: unknown if the text has a unit other than the row's."""
-        kind = meaning.kind[place]
+    def _known(
+        self, meaning: _Meaning, rows: Int64s, place: Int32s, units: Texts | None
+    ) -> tuple[Int64s, Int32s, Int32s]:
+        """Return the rows whose text has a known meaning, its place and its kind. Most texts of a chart have none.
+
+        The meaning of a text with a unit other than the row's is not known.
+        """
+        known = np.flatnonzero(meaning.kind[place] >= 0)
+        rows, place = rows[known], place[known]
         if units is None or not meaning.units:
-            return kind
+            return rows, place, meaning.kind[place]
         names = [self._spelled(unit) for unit in (*meaning.units, *units.values.to_pylist())]
         number_of = {name: number for number, name in enumerate(dict.fromkeys(names))}
         numbers = np.array([number_of[name] for name in names] + [-1])
         in_text, of_row = meaning.unit[place], units.positions[rows]
-        both = (in_text >= 0) & (of_row >= 0)
-        kind[both & (numbers[in_text] != numbers[of_row + len(meaning.units)])] = -1
-        return kind
+        one_unit = (in_text < 0) | (of_row < 0)
+        same = np.flatnonzero(one_unit | (numbers[in_text] == numbers[of_row + len(meaning.units)]))
+        return rows[same], place[same], meaning.kind[place[same]]
 
     def _note(
         self,
@@ -266,7 +272,7 @@ class TextReader:
         """Record the meaning of the rows' texts, except for the texts themselves."""
         numeric = (kind == _NUMBER) | (kind == _BOUND)
         readings.numbers[rows[numeric]] = meaning.number[place[numeric]]
-        with_unit = (kind >= 0) & (meaning.unit[place] >= 0)
+        with_unit = meaning.unit[place] >= 0
         if with_unit.any():
             readings.unit(rows[with_unit], meaning.unit[place[with_unit]], meaning.units)
         for name, flag, is_kind in (
