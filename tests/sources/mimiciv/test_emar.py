@@ -36,10 +36,12 @@ def test_a_dose_due_but_not_given_is_only_due(build_rows: Callable[..., Any]) ->
     assert "not_a_dose" in due["flags"]
 
 
-def test_a_masked_dose_stays_text(build_rows: Callable[..., Any]) -> None:
+def test_a_masked_dose_is_no_result(build_rows: Callable[..., Any]) -> None:
     detail = {"parent_field_ordinal": "1.1", "dose_given": "___", "dose_given_unit": "g"}
     (given,) = build(build_rows, {"event_txt": "Administered"}, detail).of(5, "EMAR_DOSE//Administered//")
-    assert (given["numeric_value"], given["text_value"], given["unit"]) == (None, "___", "g")
+    assert (given["numeric_value"], given["text_value"], given["unit"]) == (None, None, "g")
+    assert (given["attributes"]["value"], given["attributes"]["status"]) == ("___", "masked")
+    assert "no_result" in given["flags"]
 
 
 def test_a_rate_with_a_comma_is_a_number(build_rows: Callable[..., Any]) -> None:

@@ -35,10 +35,14 @@ def test_a_comment_keeps_its_line_ends_and_quotes(build_rows: Callable[..., Any]
             {"text_value": ">182", "flags": {"bound_only"}, "attributes": {"operator": ">", "bound": 182}},
         ),
         ({"itemid": 51487, "value": "POS", "valueuom": " "}, {"text_value": "POS", "flags": set(), "unit": None}),
-        # The comment of a masked result stays beside it. That of an empty one is the result.
+        # The comment of a masked or empty value is the result.
         (
             {"itemid": 51463, "value": "___", "comments": "MOD."},
-            {"text_value": "___", "flags": set(), "attributes": {"comments": "MOD."}},
+            {
+                "text_value": "MOD",
+                "flags": {"text_from_comments"},
+                "attributes": {"comments": "MOD.", "value": "___"},
+            },
         ),
         (
             {"itemid": 51463, "comments": "MOD."},
