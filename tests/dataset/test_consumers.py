@@ -56,6 +56,13 @@ def test_every_observed_code_is_described_once(built: Path) -> None:
     assert codes["description"].null_count() == 0
 
 
+def test_the_code_modifiers_of_events_are_described(several_shards_built: Path) -> None:
+    modifiers = json.loads((several_shards_built / meds.dataset_metadata_filepath).read_text())["code_modifier_columns"]
+    observed = pl.read_parquet(several_shards_built / "data/**/*.parquet").select("code", *modifiers).unique()
+    codes = pl.read_parquet(several_shards_built / meds.code_metadata_filepath).select("code", *modifiers)
+    assert sorted(observed.rows()) == sorted(codes.rows())
+
+
 def check_meds_reader(dataset: Path, consumers: Path, folder: Path) -> None:
     run(consumers / "meds_reader_convert", dataset, folder / "database", "--num_threads", 2)
     run(consumers / "meds_reader_verify", dataset, folder / "database")
@@ -67,6 +74,30 @@ def test_meds_reader_converts_and_verifies(built: Path, consumers: Path, tmp_pat
 
 def test_meds_reader_converts_and_verifies_the_demo(demo_built: Path, consumers: Path, tmp_path: Path) -> None:
     check_meds_reader(demo_built, consumers, tmp_path)
+
+
+def check_sumeds(dataset: Path, consumers: Path, folder: Path) -> None:
+    out = folder / "summary.parquet"
+    run(consumers / "suMEDS", dataset, "--output", out, "--min-subjects", 1, "--partitions", 8)
+    found, codes = pl.read_parquet(out), pl.read_parquet(dataset / "metadata/codes.parquet")
+    assert found["code"].to_list() == sorted(codes["code"]), "each code occurs once"
+    assert found["description"].null_count() == 0
+    described = found.sort("code").drop("event_count", "subject_count", "is_masked")
+    assert described.equals(codes.sort("code").select(described.columns))
+    assert found["event_count"].equals(found["n_events"], null_equal=False)
+    assert found["subject_count"].equals(found["n_subjects"], null_equal=False)
+
+
+def test_sumeds_finds_each_code_and_its_description_once(
+    several_shards_built: Path, consumers: Path, tmp_path: Path
+) -> None:
+    check_sumeds(several_shards_built, consumers, tmp_path)
+
+
+def test_sumeds_finds_each_code_and_its_description_once_in_the_demo(
+    demo_built: Path, consumers: Path, tmp_path: Path
+) -> None:
+    check_sumeds(demo_built, consumers, tmp_path)
 
 
 def aces_labels(dataset: Path, consumers: Path, folder: Path) -> pl.DataFrame:

@@ -67,13 +67,13 @@ def dataset_json(dataset: DatasetInfo) -> dict[str, Any]:
         "meds_version": meds.__version__,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
         "raw_source_id_columns": ["hadm_id", "stay_id", "source_key", "link_id"],
-        "code_modifier_columns": ["unit"],
+        # Rows of one code can differ in their unit (null without a number), but codes.parquet has one row per code: no
+        # column distinguishes codes.
+        "code_modifier_columns": [],
         "additional_value_modality_columns": ["attributes"],
         "site_id_columns": [],
         "other_extension_columns": [
-            n
-            for n in extension_columns
-            if n not in ("hadm_id", "stay_id", "source_key", "link_id", "unit", "attributes")
+            n for n in extension_columns if n not in ("hadm_id", "stay_id", "source_key", "link_id", "attributes")
         ],
     }
 
