@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import ehrtraj
 from ehrtraj.cli import app
 from ehrtraj.errors import EhrtrajError, OutputError, RecipeError, ReleaseError, SettingsError
+from ehrtraj.release.detect import detect
 from ehrtraj.sources.coverage import as_markdown, coverage
 from ehrtraj.sources.source import find_source, packaged
 
@@ -117,6 +118,43 @@ def test_a_module_next_to_the_others_is_found_by_its_name(release: Path, tmp_pat
     (data / "ecg" / "record_list.csv.gz").write_bytes(gzip.compress(RECORDS.encode()))
     result = ehrtraj.build(data, tmp_path / "out", "v1", max_cpus=1, overlay=mine.parent, tables="record_list")
     assert result.ledger["ecg/record_list"].became_events == 2
+
+
+def test_a_misnamed_file_of_a_named_module_is_named_with_the_option(
+    build: Callable[..., ehrtraj.BuildResult], mine: Path, ecg: Path
+) -> None:
+    (ecg / "record_list.csv").rename(ecg / "ecg-record-list.csv")
+    with pytest.raises(ReleaseError) as raised:
+        build(mine, modules=f"ecg={ecg.parent}")
+    assert str(raised.value) == (
+        f"--modules ecg=: neither {ecg.parent} nor its subfolders contain record_list.csv.gz "
+        f"(CSV files found: {Path('1.0', 'ecg-record-list.csv')}. Rename the file of the table)"
+    )
+    (ecg / "ecg-record-list.csv").unlink()
+    with pytest.raises(ReleaseError, match="there is no CSV file"):
+        build(mine, modules=f"ecg={ecg}")
+    with pytest.raises(ReleaseError, match=f"--modules ecg=: the folder {re.escape(str(ecg / 'x'))} does not exist"):
+        build(mine, modules=f"ecg={ecg / 'x'}")
+
+
+def test_a_misnamed_file_of_a_module_next_to_the_others_is_named(release: Path, tmp_path: Path, mine: Path) -> None:
+    data = Path(shutil.copytree(release, tmp_path / "mimic"))
+    (data / "ecg").mkdir()
+    (data / "ecg" / "record-list.csv").write_text(RECORDS)
+    (warning,) = detect(data, find_source(overlay=mine.parent)).warnings
+    assert f"{Path('ecg', 'record-list.csv')}. A table must be named <module>/<table>.csv.gz" in warning
+
+
+def test_only_folders_that_are_not_read_are_unknown_modules(
+    release: Path, tmp_path: Path, mine: Path, ecg: Path
+) -> None:
+    data = Path(shutil.copytree(release, tmp_path / "mimic"))
+    (data / "other").mkdir()
+    (data / "other" / "unknown.csv").write_text("a\n")
+    (ecg.parent / "0.9").mkdir()
+    (ecg.parent / "0.9" / "record_list.csv").write_text(RECORDS)
+    found = detect(data, find_source(overlay=mine.parent), modules={"ecg": ecg})
+    assert [note for note in found.notes if "unknown modules" in note] == ["unknown modules, left out: other"]
 
 
 def test_changed_recipes_give_another_dataset(

@@ -195,6 +195,65 @@ def test_custom_rules_take_precedence_and_are_recorded(build_rows: Callable[...,
     assert find_source(overlay=custom.parent).rules_digest() != MIMIC.rules_digest()
 
 
+def test_a_custom_sentinel_needs_no_limit(build_rows: Callable[..., Any], tmp_path: Path) -> None:
+    custom = tmp_path / "overlay" / "rules"
+    custom.mkdir(parents=True)
+    (custom / "sentinels.csv").write_text("value,source\n139,me\n1390,me\n-7.5,me\n17,me\n")
+    rows = {
+        "hosp/patients": [SUBJECT],
+        # Within the limits, at a unit that is converted, beyond the limits, of an item without rules, in a text, and a
+        # bound.
+        "hosp/labevents": [
+            *(lab(1, 50983, "139", "mEq/L"), lab(2, 50931, "139", "mg/dL"), lab(3, 50983, "-7.5", "mEq/L")),
+            *(lab(4, 59999, "139", "furlong"), lab(5, 50983, "140", "mEq/L")),
+            lab(6, 50983, "1,390", "mEq/L") | {"valuenum": None},
+            lab(7, 50983, "<139", "mEq/L") | {"valuenum": None},
+        ],
+        # An event type whose numbers have no rules.
+        "hosp/microbiologyevents": [
+            {
+                "microevent_id": number,
+                "subject_id": 10_000_001,
+                "charttime": "2150-02-03 04:05:00",
+                "ab_itemid": 90004,
+                "ab_name": "AMPICILLIN",
+                "dilution_value": value,
+            }
+            for number, value in ((8, 17), (9, 16))
+        ],
+    }
+    trajectories = build_rows(rows, standardise=True, overlay=custom.parent)
+    events = [*trajectories.of(10_000_001, "LAB//"), *trajectories.of(10_000_001, "MICRO//")]
+    found = {e["source_key"]: (e["numeric_value"], e["raw_value"], "sentinel_value" in e["flags"]) for e in events}
+    assert found == {
+        1: (None, "139", True), 2: (None, "139", True), 3: (None, "-7.5", True), 4: (None, "139", True),
+        5: (140.0, None, False), 6: (None, "1,390", True), 7: (None, None, False),
+        8: (None, "17", True), 9: (16.0, None, False),
+    }  # fmt: skip
+    assert not [e for e in events if {"impossible_value", "suspicious_value"} & e["flags"]]
+
+
+def test_a_unit_that_a_custom_rule_names_needs_no_spelling(build_rows: Callable[..., Any], tmp_path: Path) -> None:
+    custom = tmp_path / "overlay" / "rules"
+    custom.mkdir(parents=True)
+    (custom / "units.csv").write_text("event_type,item,unit,source\nLAB,59999,[ppth]/m3,me\n")
+    header = "event_type,item,from_unit,to_unit,factor,offset,weight,source\n"
+    (custom / "conversions.csv").write_text(f"{header}LAB,59999,[ppb]/m3,[ppth]/m3,0.000001,0,,me\n")
+    rows = {
+        "hosp/patients": [SUBJECT],
+        "hosp/labevents": [
+            lab(1, 59999, "2", "[ppth]/m3"),
+            lab(2, 59999, "3000000", " [ppb]/m3"),
+            lab(3, 59999, "4", "[PPB]/m3"),
+        ],
+    }
+    events = build_rows(rows, standardise=True, overlay=custom.parent).of(10_000_001, "LAB//")
+    found = {e["source_key"]: (e["numeric_value"], e["unit"], "unit_unlisted" in e["flags"]) for e in events}
+    assert found[1] == (2.0, "[ppth]/m3", False)
+    assert found[2] == (3.0, "[ppth]/m3", False)
+    assert found[3][2], "the case of UCUM codes matters"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

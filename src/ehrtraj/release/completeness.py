@@ -61,10 +61,13 @@ def look_alikes(layout: ReleaseLayout, tables: Mapping[str, Table], read: Collec
         for folder in layout.folders.values()
         for ending in ENDINGS
     }
-    known = {*read, *decompressed, *not_read}
     roots = sorted({folder.parent for folder in layout.folders.values()})
+    # A module is not found if the names of all its files are wrong.
+    unread = [p for root in roots for p in _entries(root) if p.name in modules - layout.folders.keys() and p.is_dir()]
+    named = {folder / f"{name}{ending}" for folder in unread for name in names for ending in ENDINGS}
+    known = {*read, *decompressed, *not_read, *named}
     found = [p for root in roots for p in _entries(root) if p.is_dir() and _resembles_module(p.name, modules)]
-    for folder in sorted({*roots, *layout.folders.values(), *found}):
+    for folder in sorted({*roots, *layout.folders.values(), *found, *unread}):
         found += [p for p in _entries(folder) if p not in known and _table_like(p, names)]
     if not found:
         return []
@@ -100,9 +103,10 @@ def _table_like(path: Path, names: list[str]) -> bool:
         return False
     for copy in _COPIES:
         lowered = lowered.removeprefix(copy)
+    lowered = lowered.replace("-", "_")
     name = next((n for n in names if lowered.startswith(n)), None)
     # A folder without an ending can be anything, such as the user's own `diagnosis`.
-    return name is not None and _begins_as(lowered, name, "._-(~") and (lowered != name or path.is_file())
+    return name is not None and _begins_as(lowered, name, "._(~") and (lowered != name or path.is_file())
 
 
 def lacking(release: Release, needed: Collection[str] | None) -> tuple[list[str], list[str]]:

@@ -85,10 +85,10 @@ def _column_notes(files: Mapping[str, TableFile], versions: Mapping[str, Version
 def _other_modules(layout: ReleaseLayout, tables: Mapping[str, Table]) -> list[str]:
     """Return the folders next to the modules that contain unknown tables."""
     known = {module for table in tables.values() for module in table.places or (table.module,)}
-    roots = {folder.parent for folder in layout.folders.values()}
-    return sorted(
-        d.name for root in roots for d in root.iterdir() if d.is_dir() and d.name not in known and any(d.glob("*.csv*"))
-    )
+    # A folder that the user named for a module can have any name, and its neighbours are not part of the release.
+    roots = {folder.parent for module, folder in layout.folders.items() if folder.name == module}
+    others = [d for root in roots for d in root.iterdir() if d.name not in known and d not in layout.folders.values()]
+    return sorted(d.name for d in others if d.is_dir() and any(d.glob("*.csv*")))
 
 
 def which_source(data_dir: Path, given: str | None = None, overlay: Path | None = None) -> Source:

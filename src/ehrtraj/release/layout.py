@@ -12,6 +12,7 @@ from ehrtraj.sources.source import Source
 
 ENDINGS = (".csv.gz", ".csv")
 _SEARCH_DEPTH = 6
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None]
             f"--modules names {', '.join(unknown)}, which has no known tables: declare them in --overlay"
         )
     for module, folder in named.items():
-        found.append((module, _named_module(module, folder, names)))
+        found.append((module, _named_module(module, folder, names[module], source)))
     if not found:
         inside = ", ".join(sorted(p.name for p in data_dir.iterdir())[:8]) or "nothing"
         examples = ", ".join(f"{name}{ENDINGS[0]}" for name in source.declared.examples)
@@ -134,20 +135,35 @@ def _modules(folder: Path, names: Mapping[str, list[str]], depth: int) -> list[t
     return found
 
 
-def _named_module(module: str, folder: Path, names: Mapping[str, list[str]]) -> Path:
+def _named_module(module: str, folder: Path, tables: list[str], source: Source) -> Path:
     """Return the folder of a module, in the folder that the user named or below it."""
+    options = [f"--{option}" for option, name in source.declared.module_options.items() if name == module]
+    option = options[0] if options else f"--modules {module}="
     if not folder.is_dir():
-        raise ReleaseError(f"--{module}: the folder {folder} does not exist")
-    below = _table_folders(folder, names[module], _SEARCH_DEPTH)
+        raise ReleaseError(f"{option}: the folder {folder} does not exist")
+    below = _table_folders(folder, tables, _SEARCH_DEPTH)
     if not below:
-        example = f"{module}/{names[module][0]}.csv.gz"
-        raise ReleaseError(
-            f"--{module}: neither {folder} nor its subfolders contain {example} or another of its tables"
-        )
+        example = f"{tables[0]}{ENDINGS[0]}" + (" or another of its tables" if len(tables) > 1 else "")
+        raise ReleaseError(f"{option}: neither {folder} nor its subfolders contain {example} ({_data_files(folder)})")
     if len(below) > 1:
         listed = "\n  ".join(map(str, below))
-        raise ReleaseError(f"--{module}: {folder} contains several copies of the module; name one of them:\n  {listed}")
+        raise ReleaseError(f"{option}: {folder} contains several copies of the module; name one of them:\n  {listed}")
     return below[0]
+
+
+def _data_files(folder: Path) -> str:
+    """Return the first CSV files in a folder and its subfolders: one of them may be a table under another name."""
+    found = _csv_files(folder, _SEARCH_DEPTH)
+    if not found:
+        return "there is no CSV file"
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    shown = ", ".join(str(path.relative_to(folder)) for path in found[:_MOST_NAMED])
+    return f"CSV files found: {shown}{more}. Rename the file of the table"
+
+
+def _csv_files(folder: Path, depth: int) -> list[Path]:
+    own = sorted(p for p in folder.iterdir() if p.name.lower().endswith(ENDINGS) and p.is_file())
+    return own + [path for child in _folders(folder) if depth for path in _csv_files(child, depth - 1)]
 
 
 def _check_one_each(data_dir: Path, roots: Mapping[str, list[Path]], source: Source) -> None:

@@ -123,6 +123,8 @@ class Measures:
             self.meant[key] = (*self.meant.get(key, ()), inferred)
         self.sentinels = tuple(float(line["value"]) for line in read("sentinels"))
         self.event_types = frozenset(event_type for event_type, _ in self.units)
+        # UCUM codes that need no line in spellings.csv. Their case matters: Mg is not mg.
+        self._own_units = {*self.units.values(), *(unit for key in self.conversions for unit in key[2:])}
         self._into = {
             (event_type, item, source): target
             for event_type, item, source, target in self.conversions
@@ -135,8 +137,10 @@ class Measures:
 
     def spelled(self, written: str | None) -> str | None:
         """Return a written unit in UCUM: "" if it means "no unit", None if it is unknown."""
-        text = (written or "").strip().lower()
-        return self.spellings.get(text) if text else ""
+        text = (written or "").strip()
+        if not text:
+            return ""
+        return self.spellings.get(text.lower(), text if text in self._own_units else None)
 
     def conversion(self, event_type: str, item: str, source: str, target: str) -> Conversion | None:
         """Return the conversion between two UCUM units: of the item, of the event type, or a general one."""

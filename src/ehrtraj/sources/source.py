@@ -208,6 +208,16 @@ class Source:
         lines = rule_files.read_rules(name, self.folder / _RULES, self.overlay_rules, overlay_first=special_first)
         return lines + _event_types_of(self._plain_recipes, lines) if name == _EVENT_TYPES else lines
 
+    def overlay_lines(self, name: str) -> list[dict[str, str]]:
+        """Return the lines of one rule table of the overlay.
+
+        Raises:
+            RecipeError: if the user's file cannot be used.
+        """
+        if self.overlay_rules is None:
+            return []
+        return [line for _, line in rule_files.overlay_lines(name, self.overlay_rules)]
+
     @cached_property
     def event_types(self) -> dict[str, EventType]:
         """All event types by name, in the order of their rank.

@@ -148,6 +148,8 @@ def append_events(
             attributes = attributes.append_column(name, column)
     else:
         rows["code"][:] = _code(statement.event_type, items, result, codes)
+        if standardiser is not None and numbers is not None:
+            numbers = _null(numbers, standardiser.user_sentinels(numbers), "sentinel_value", rows, texts)
     if known and statement.event_type in known:
         with_unit = standardiser is not None and standardiser.has_rules(statement.event_type)
         _flag_unknown(statement.event_type, known[statement.event_type], rows, codes, with_unit=with_unit)
@@ -347,12 +349,18 @@ def _put_numbers(
         rows["flags"][(not_finite.positions >= 0) & np.isnan(wide)] |= rules.flags()["number_out_of_range"]
         texts["raw_value"] = _first_of(texts.get("raw_value"), not_finite)
     large = np.flatnonzero(np.abs(wide) > _MAX_FLOAT)
-    if len(large):
-        rows["flags"][large] |= rules.flags()["number_out_of_range"]
-        texts["raw_value"] = _with_raw(texts.get("raw_value"), wide, large)
-        wide = wide.copy()
-        wide[large] = np.nan
-    rows["number"][:] = wide
+    rows["number"][:] = _null(wide, large, "number_out_of_range", rows, texts)
+
+
+def _null(numbers: Floats, at: Int64s, flag: str, rows: dict[str, npt.NDArray[Any]], texts: dict[str, Texts]) -> Floats:
+    """Return the numbers with null at these positions, which get a flag and the number as raw_value."""
+    if not len(at):
+        return numbers
+    rows["flags"][at] |= rules.flags()[flag]
+    texts["raw_value"] = _with_raw(texts.get("raw_value"), numbers, at)
+    numbers = numbers.copy()
+    numbers[at] = np.nan
+    return numbers
 
 
 def _with_raw(raw: Texts | None, wide: Floats, at: Int64s) -> Texts:

@@ -81,6 +81,7 @@ class Standardiser:
         self.planned = source.planned
         self.weight, self.comments = source.declared.weight, source.declared.comments
         self._sentinels = np.array(sorted(measures.sentinels))
+        self._user_sentinels = np.array([float(line["value"]) for line in source.overlay_lines("sentinels")])
         self._known: dict[tuple[str, str | None, str | None, str], Rule] = {}
         self._flags = rules.flags()
 
@@ -118,6 +119,20 @@ class Standardiser:
         if absent.any():
             row_rules = row_rules.override_where(self._rules(event_type, items, units, pair, "spelling_only"), absent)
         return self._convert_and_check(row_rules, numbers, weights, bounds)
+
+    def user_sentinels(self, numbers: Floats, bounds: Bools | None = None) -> Int64s:
+        """Return the positions of numbers in the user's `sentinels.csv`, which apply to every number.
+
+        The package's sentinels apply only to numbers beyond the limits, because an item may reach them.
+
+        Args:
+            numbers: numbers of the source, NaN for null.
+            bounds: rows whose number is a bound, which is never a sentinel.
+        """
+        if not len(self._user_sentinels):
+            return np.empty(0, np.int64)
+        found = np.isin(numbers, self._user_sentinels)
+        return np.flatnonzero(found if bounds is None else found & ~bounds)
 
     def _rules(self, event_type: str, items: Texts, units: Texts, pair: Int64s, kind: str = "rule") -> _RowRules:
         width = len(units.values) + 1
@@ -159,6 +174,10 @@ class Standardiser:
             flags[nulled] |= self._flags["impossible_value"]
             flags[sentinels] ^= self._flags["impossible_value"] | self._flags["sentinel_value"]
             numbers = np.where(nulled, np.nan, numbers)
+        by_user = self.user_sentinels(source, bounds)
+        flags[by_user] &= ~(self._flags["impossible_value"] | self._flags["suspicious_value"])
+        flags[by_user] |= self._flags["sentinel_value"]
+        numbers[by_user], nulled[by_user] = np.nan, True
         altered = nulled | (numbers != source) & ~np.isnan(source)
         changed = np.flatnonzero(altered if bounds is None else altered & ~bounds)
         return Standardised(row_rules.rule_of, row_rules.rules, numbers, _as_texts(source, changed), flags)

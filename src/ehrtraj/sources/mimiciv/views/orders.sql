@@ -28,7 +28,7 @@ SELECT
   s.drug,
   s.attributes ->> '$.drug_type' AS drug_type,
   s.attributes ->> '$.route'     AS route,
-  decimal_value(s.numeric_value)    AS dose,
+  decimal_value(s.numeric_value) AS dose,
   s.unit                         AS dose_unit,
   s.text_value                   AS dose_text,
   s.attributes ->> '$.ndc'       AS ndc,

@@ -8,7 +8,7 @@ SELECT
   e.available_time,
   split_part(e.code, '//', 2)           AS item,
   i.concept,
-  decimal_value(e.numeric_value)           AS value,
+  decimal_value(e.numeric_value)        AS value,
   e.unit,
   e.raw_value,
   has_flag(e.flags, 'impossible_value') AS impossible_value,

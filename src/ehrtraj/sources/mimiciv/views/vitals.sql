@@ -11,7 +11,7 @@ SELECT
   i.item,
   i.concept,
   i.method,
-  decimal_value(e.numeric_value)               AS value,
+  decimal_value(e.numeric_value)            AS value,
   e.unit,
   e.raw_value,
   e.text_value,
