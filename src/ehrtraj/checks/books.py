@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -187,13 +187,25 @@ def check_summary(manifest: Mapping[str, Any], patients: int, events: int, codes
             findings.one("summary", f"{summary.get(name)} {name}, but {value} in the files", MANIFEST)
 
 
+def foreign(root: Path, listed: Iterable[str]) -> list[str]:
+    """Return the hidden files and folders in a dataset that other programs keep there, such as a cache.
+
+    Args:
+        root: folder of the dataset.
+        listed: files of the dataset, from the manifest.
+    """
+    published = {file.partition("/")[0] for file in listed}
+    hidden = (p for p in root.iterdir() if p.name.startswith(".") and p.name not in published)
+    return sorted(f"{p.name}/" if p.is_dir() else p.name for p in hidden)
+
+
 def check_hashes(
     root: Path,
     listed: Mapping[str, Mapping[str, Any]] | None,
     hashes: Mapping[str, tuple[int, str | None]],
     findings: Findings,
 ) -> None:
-    """Check that each file is the published one, and that no files were added.
+    """Check that each file is the published one, and that no files were added, except foreign ones.
 
     Args:
         root: folder of the dataset.
@@ -204,7 +216,7 @@ def check_hashes(
     if listed is None:
         findings.skip("the manifest does not list the files of the dataset", "hashes")
         return
-    existing = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()} - {MANIFEST}
+    existing = {p.relative_to(root).as_posix() for p in _own_content(root, listed) if p.is_file()} - {MANIFEST}
     for file in sorted(existing - set(listed)):
         findings.one("hashes", "is not in the manifest", file)
     for file, recorded in listed.items():
@@ -219,16 +231,24 @@ def check_hashes(
             findings.one("hashes", "has different content than the published file", file)
 
 
-def check_private(root: Path, findings: Findings) -> None:
-    """Check that only the owner can read the dataset."""
+def check_private(root: Path, listed: Iterable[str], findings: Findings) -> None:
+    """Check that only the owner can read the dataset. The mode of its folder also protects foreign files in it."""
     if os.name == "nt":
         findings.skip("this system has no POSIX file modes", "private")
         return
-    for path in _walk(root):
+    for path in (root, *_own_content(root, listed)):
         mode, expected = stat.S_IMODE(path.lstat().st_mode), 0o700 if path.is_dir() else 0o600
         if mode != expected:
             place = Finding(f"has mode {mode:04o}, but must have {expected:04o}", path.relative_to(root).as_posix())
             findings.add("private", [place], 1)
+
+
+def _own_content(root: Path, listed: Iterable[str]) -> Iterator[Path]:
+    """Yield everything in a dataset except foreign files and folders."""
+    others = {name.rstrip("/") for name in foreign(root, listed)}
+    for path in sorted(root.iterdir()):
+        if path.name not in others:
+            yield from _walk(path)
 
 
 def _walk(path: Path) -> Iterator[Path]:

@@ -64,7 +64,7 @@ def _all() -> dict[str, Invariant]:
         "rules_applied": "rules_applied.parquet agrees with the flags of the events",
         "notes": "the texts in notes/ belong to the events flagged with text_separate",
         "summary": "the numbers of patients, events and codes agree with the manifest",
-        "hashes": "files have the size and SHA-256 in the manifest, and there are no other files",
+        "hashes": "files have the size and SHA-256 in the manifest, and there are no other files except hidden ones",
         "private": "folders have mode 0700 and files 0600",
     }
     invariants = [Invariant(name, words, "MEDS") for name, words in meds.items()]

@@ -57,6 +57,7 @@ class CheckReport:
         files: number of data files.
         findings: violated invariants.
         notes: limits that differ from the requested ones, and why.
+        foreign: hidden files and folders in the dataset that other programs keep there. They are not checked.
         seconds: wall time in seconds.
         peak_memory: maximum memory of all processes in bytes.
     """
@@ -68,6 +69,7 @@ class CheckReport:
     files: int
     findings: Findings = field(default_factory=Findings)
     notes: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
     seconds: float = 0.0
     peak_memory: int = 0
 
@@ -99,6 +101,7 @@ class CheckReport:
             "patients": self.patients,
             "events": self.events,
             "files": self.files,
+            "foreign": list(self.foreign),
             "invariants": invariants,
         }
 
@@ -156,6 +159,7 @@ def check(
         files=len(files),
         findings=findings,
         notes=limits.notes,
+        foreign=tuple(books.foreign(root, manifest.get("contents", {}))) if from_ehrtraj else (),
         seconds=time.monotonic() - begun,
         peak_memory=memory.peak,
     )
@@ -332,5 +336,5 @@ def _check_across_files(
             books.check_notes(root, tables, job.flags, findings)
         advance.step()
         books.check_hashes(root, manifest.get("contents"), scanned.hashes, findings)
-    books.check_private(root, findings)
+    books.check_private(root, manifest.get("contents", {}), findings)
     return patient_count

@@ -28,6 +28,10 @@ def show_report(report: CheckReport) -> None:
         for place in places:
             screen.print(f"  {place}", soft_wrap=True)
     _show_skipped(report, screen)
+    if report.foreign:
+        screen.print()
+        names = ", ".join(report.foreign)
+        screen.print(f"not checked, because other programs keep it in the folder: {names}", soft_wrap=True)
     failed = f"{len(report.broken)} failed"
     state = (failed, "bold red") if report.broken else failed
     took = f"; {duration(report.seconds)}, peak memory {size(report.peak_memory)}"
