@@ -154,7 +154,7 @@ def test_names_of_views_are_free_in_a_query(ds: ehrtraj.Dataset) -> None:
     assert ds.sql("SELECT '--' AS labs, count(*) AS n FROM LABS").row(0)[1] == count(ds, "LAB")
 
 
-def test_a_dataset_of_a_source_that_is_gone_has_no_views(ds: ehrtraj.Dataset, tmp_path: Path) -> None:
+def test_a_dataset_of_a_source_that_is_missing_has_no_views(ds: ehrtraj.Dataset, tmp_path: Path) -> None:
     release = ds.layout.manifest["release"] | {"source_folder": str(tmp_path / "missing")}
     layout = replace(ds.layout, manifest=ds.layout.manifest | {"release": release})
     assert standard_views(layout).sql == {}

@@ -175,9 +175,9 @@ def test_a_line_that_cannot_be_read_costs_a_build_that_line_alone(
     assert (bad["reason"], bad["line"], bad["text"]) == (reason, 2, line)
     assert bad["subject_id"] is None
     assert no_time["reason"] == "no_time"
-    account = result.ledger["hosp/labevents"]
-    assert account.read == len(handmade.release_rows()["hosp/labevents"]) + 1
-    assert account.rejected == {reason: 1, "no_time": 1}
+    tally = result.ledger["hosp/labevents"]
+    assert tally.read == len(handmade.release_rows()["hosp/labevents"]) + 1
+    assert tally.rejected == {reason: 1, "no_time": 1}
 
 
 # Metadata ---------------------------------------------------------------------------------------------------

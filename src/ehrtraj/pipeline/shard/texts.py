@@ -203,7 +203,7 @@ class TextReader:
         """Read the rows that have a text and no number.
 
         Returns:
-            The rows whose text is written in an empty field, and the position of the remark that says so.
+            The rows whose text is written in an empty field, and the position of that remark.
         """
         text = readings.text
         used, place = _distinct(text.positions[rows], len(text.values))
