@@ -85,8 +85,8 @@ class Trajectory:
     def age(self, at: Moment) -> int | None:
         """Return the age in completed years as defined by MIMIC-IV: anchor_age + year - anchor_year (mimic-code#1231).
 
-        MIMIC-IV gives 91 for every age above 89 at the anchor (flag `age_top_coded` on MEDS_BIRTH): such a patient can be
-        a year younger than the result, or many years older.
+        MIMIC-IV gives 91 for every age above 89 at the anchor (flag `age_top_coded` on MEDS_BIRTH): such a patient can
+        be a year younger than the result, or many years older.
 
         Args:
             at: time on the patient's shifted calendar: a datetime, a date, or a text such as `2180-07-23`.

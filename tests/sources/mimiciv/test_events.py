@@ -6,7 +6,6 @@ import datetime
 import json
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,21 +25,6 @@ CLINIC, OVERLAP, BORROWED, VISIT = 10900598, 10900613, 10900727, 10900845
 LEFT = "INPUT_START", "INGREDIENT_START", "ICU_PROCEDURE_START", "DRUG_ORDER_START", "PHARMACY_START"
 RIGHT = "INPUT_END", "INGREDIENT_END", "ICU_PROCEDURE_END", "DRUG_ORDER_END", "PHARMACY_END"
 INTERVALS = [*zip(LEFT, RIGHT, strict=True), ("TRANSFER", "TRANSFER_OUT"), ("ICU_START", "ICU_END")]
-
-
-@pytest.fixture(scope="module")
-def trajectories(
-    release: Path, tmp_path_factory: pytest.TempPathFactory, trajectories_of: Callable[[Path], Any]
-) -> Any:
-    """The events as the recipes alone make them: with the numbers and units of the rows."""
-    folder = tmp_path_factory.mktemp("raw")
-    return trajectories_of(ehrtraj.build(release, folder, "v1", max_cpus=1, standardise=False).path)
-
-
-@pytest.fixture
-def build_rows(build_rows: Callable[..., Any]) -> Callable[..., Any]:
-    """As `build_rows`, with the numbers and units of the rows."""
-    return partial(build_rows, standardise=False)
 
 
 def at(text: str) -> datetime.datetime:
