@@ -318,6 +318,7 @@ def described(*codes: str, overlay: Path | None = None, **folders: Path) -> Code
             "n_events": [1] * len(codes),
             "n_subjects": [1] * len(codes),
             "units": ["[]"] * len(codes),
+            "number_units": ["[]"] * len(codes),
             "described": pa.nulls(len(codes), pa.string()),
             "parents": ["[]"] * len(codes),
         }

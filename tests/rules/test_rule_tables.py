@@ -26,7 +26,8 @@ TABLES = {
     "units": ["event_type", "item", "unit", "source"],
     "conversions": ["event_type", "item", "from_unit", "to_unit", "factor", "offset", "weight", "source"],
     "limits": ["event_type", "item", "low", "high", "suspicious_low", "suspicious_high", "figures", "source"],
-    "meant_units": ["event_type", "item", "low", "high", "factor", "offset", "source"],
+    "quantities": ["unit", "quantity", "low", "sentinels_from", "source"],
+    "meant_units": ["event_type", "item", "low", "high", "factor", "offset", "from_unit", "weight", "source"],
     "sentinels": ["value", "source"],
     "concepts": ["event_type", "item", "concept", "source"],
 }
@@ -35,6 +36,7 @@ KEYS = {
     "units": ("event_type", "item"),
     "conversions": ("event_type", "item", "from_unit", "to_unit"),
     "limits": ("event_type", "item"),
+    "quantities": ("unit",),
     "meant_units": ("event_type", "item", "low"),
     "sentinels": ("value",),
     "concepts": ("event_type", "item"),
@@ -53,19 +55,22 @@ BY_MEASURED_QUANTITY = {
     ("{unit}", "[USP'U]"): (1, {"INPUT_END", "INGREDIENT_END", "DRUG_ORDER_START", "EMAR_DOSE"}),
     ("{unit}/h", "[USP'U]/h"): (1, {"INPUT_START", "EMAR_DOSE", "EMAR_INFUSION"}),
     ("{unit}/min", "[USP'U]/h"): (60, {"INPUT_START"}),
+    ("{unit}/kg/h", "[USP'U]/h"): (1, {"INPUT_START"}),
+    ("ug/kg/min", "kcal/h"): (6e-5, {"INGREDIENT_START"}),
     ("{unit}/mL", "[arb'U]/mL"): (1, {"LAB"}),
     ("{unit}/mL", "[IU]/mL"): (1, {"LAB"}),
     ("{ratio}", "mg/mg"): (1, {"LAB"}),
     ("%", "g/dL"): (1, {"LAB"}),
     ("mL/h", "kcal/h"): (1, {"INGREDIENT_START"}),
     ("mL/h", "g/h"): (1, {"INGREDIENT_START"}),
-    ("ug/min", "ug/kg/min"): (1, {"INPUT_START"}),
     ("cm", "cm[H2O]"): (1, {"CHART"}),
 }
 # Units that the source never writes: they are in the item's name or implied.
 UNWRITTEN = {"mL/min/{1.73_m2}"}
 # Items with the unit in their label: the size of a number does not show its unit.
 UNIT_IN_LABEL = {("CHART", "226531")}
+# Items whose unit shows from the placeholder of the weight alone.
+WEIGHT_DECIDES = {("INPUT_START", "221906")}
 
 # The items of the project's table of published ranges (data_rules.md).
 PUBLISHED = {
@@ -83,10 +88,13 @@ PUBLISHED = {
 # Items of that table without a published range: central venous pressure, NT-proBNP, HbA1c, D-dimer; and irrigant, whose
 # volumes (usually 3,000 mL in the demo) are not urine.
 NO_RANGE = {"CHART": "220074", "LAB": "50963 50852 51196 50915", "OUTPUT": "227488"}
+RENAL_REPLACEMENT = "224144 224153 224154 224191 225183 226457 228004 228005 228006"
 NO_CONCEPT = {
     ("CHART", "223679"),
     ("ED_VITAL", "pain"),
     ("ED_TRIAGE", "acuity"),
+    *(("CHART", item) for item in RENAL_REPLACEMENT.split()),  # the maps do not have them
+    ("INGREDIENT_END", "220363"),
 }  # and outputs: there is no code for urine by its route out of the body
 
 # Numeric items of the demo without a unit, by reason.
@@ -100,6 +108,11 @@ NO_UNIT = {
     "dose or count of a pump, no unit written": {"CHART": "224328 224330 224332 224410 224663 224665"},
     "pressure of a gas tank, no unit written": {"CHART": "227565 227566"},
     "index of the NICOM monitor, no unit written": {"CHART": "228376 228380"},
+    "doses beside mg or grams: the unit is part of the code": {
+        "INPUT_END": """225798 225837 225842 225843 225845 225847 225850 225851 225853 225855 225859 225860 225865
+            225866 225869 225879 225883 225884 225885 225892 225893 225899 225902 225905 225906 225907 225909 225910
+            225911 225913 225975 227694 229615 229616"""
+    },
 }
 # Written units of the demo that cannot be interpreted.
 UNREADABLE = {"gram/12 gram", "iu/ 0 iu", "units\\ 0 units"}
@@ -160,13 +173,18 @@ def test_event_types_and_items_are_known(table: str) -> None:
         if event_type in NUMBERED:
             assert item == "*" or item.isdigit(), line
         if event_type in DRUGS:
-            assert item == ("" if table == "units" else "*"), line
+            assert item == "*", line
         if table in ("limits", "meant_units", "concepts"):
-            assert item != "*", line
+            assert item != "*" or (table, event_type) == ("limits", "OUTPUT"), line
 
 
-def test_only_drugs_have_no_item_unit() -> None:
-    assert {line["event_type"] for line in MIMIC.rules("units") if not line["unit"]} == DRUGS
+def test_only_drugs_doses_and_d_dimers_have_no_item_unit() -> None:
+    without = {_item(line) for line in MIMIC.rules("units") if not line["unit"]}
+    assert {event_type for event_type, item in without if item == "*"} == DRUGS
+    assert {item for event_type, item in without if event_type == "LAB"} == {"50915", "51196"}
+    doses = {line["item"] for line in MIMIC.rules("units") if line["event_type"] == "INPUT_END" and not line["unit"]}
+    assert {event_type for event_type, _ in without} == DRUGS | {"LAB", "INPUT_END"}
+    assert {"225975", "225798", "225911"} <= doses
 
 
 # Units -------------------------------------------------------------------------------------------------------------
@@ -205,21 +223,37 @@ def _converted(ucum: PintUcumRegistry, number: float, source: str, target: str) 
 def test_conversions_agree_with_ucum_or_the_measured_quantity(ucum: PintUcumRegistry) -> None:
     for line in MIMIC.rules("conversions"):
         factor, offset = float(line["factor"]), float(line["offset"])
-        pair = line["from_unit"], line["to_unit"]
+        source, target = line["from_unit"], line["to_unit"]
+        pair = source, target
         if pair in BY_MEASURED_QUANTITY:
             assert line["event_type"] in BY_MEASURED_QUANTITY[pair][1], line
             assert (factor, offset) == (BY_MEASURED_QUANTITY[pair][0], 0), line
             continue
+        if line["weight"]:  # a rate of the patient and a rate per kg: compared without the kg
+            source, target = source.replace("/kg", ""), target.replace("/kg", "")
         for number in (0.0, 1.0, 37.5):
-            expected = pytest.approx(_converted(ucum, number, *pair), rel=1e-12, abs=1e-12)
+            expected = pytest.approx(_converted(ucum, number, source, target), rel=1e-12, abs=1e-12)
             assert number * factor + offset == expected, line
 
 
-def test_weight_is_used_only_for_a_rate_per_patient() -> None:
-    weighted = [line for line in MIMIC.rules("conversions") if line["weight"]]
-    assert [(*_item(line), line["from_unit"], line["to_unit"], line["weight"]) for line in weighted] == [
-        ("INPUT_START", "221749", "ug/min", "ug/kg/min", "divide")
-    ]
+def test_weight_joins_a_rate_per_patient_and_a_rate_per_kg() -> None:
+    for line in MIMIC.rules("conversions"):
+        per_kg = ["/kg/" in line[column] for column in ("from_unit", "to_unit")]
+        assert per_kg == {"": per_kg[:1] * 2, "divide": [False, True], "multiply": [True, False]}[line["weight"]], line
+
+
+@pytest.mark.parametrize("written", ["ng/min", "mcg/min", "mg/min", "mcg/hour", "mg/hour", "grams/hour", "grams/min"])
+def test_every_item_per_kg_takes_a_rate_of_the_patient(measures: Measures, written: str) -> None:
+    per_kg = [item for item, unit in measures.units.items() if item[0] == "INPUT_START" and "/kg/" in unit]
+    assert len(per_kg) > 20
+    assert {measures.rule(*item, written).conversion.weight for item in per_kg} == {-1}
+
+
+def test_a_weight_is_not_used_for_items_without_a_unit(measures: Measures) -> None:
+    for event_type in ("INPUT_START", "EMAR_INFUSION"):
+        for written in ("mcg/min", "mg/hour", "units/kg/hour", "mcg/kg/min"):
+            rule = measures.rule(event_type, "999999", written)
+            assert (rule.conversion.weight, bool(rule.suffix)) == (0, True)
 
 
 def test_equivalents_equal_moles_only_for_monovalent_ions() -> None:
@@ -262,7 +296,10 @@ def test_equivalents_equal_moles_only_for_monovalent_ions() -> None:
         ("INPUT_START", "220949", "mL/hour", 10, "mL/h", 10),
         ("INPUT_START", "221794", "mg/min", 1, "mg/h", 60),
         ("INPUT_END", "225150", "mg", 0.2, "ug", 200),
-        ("INPUT_END", "225798", "dose", 1, "{dose}", 1),
+        ("INPUT_END", "225942", "mg", 0.2, "ug", 200),
+        ("INPUT_END", "229249", "mg", 500, "g", 0.5),
+        ("INPUT_END", "229764", "ng", 2.5e6, "mg", 2.5),
+        ("CHART", "229789", "mcg", 100, "mg", 0.1),
         ("INGREDIENT_START", "226060", "mL/hour", 60, "kcal/h", 60),
         ("ICU_PROCEDURE_END", "225792", "day", 2, "min", 2880),
         ("EMAR_DOSE", "Administered//Levothyroxine Sodium", "mcg", 50, "mg", 0.05),
@@ -287,13 +324,38 @@ def test_numbers_are_converted_into_the_items_unit(
         ("LAB", "50893", "mmol/L"),
         ("LAB", "50912", "umol/L"),
         ("LAB", "50960", "mEq/L"),
-        ("INGREDIENT_START", "226060", "mcg/kg/min"),
+        ("INGREDIENT_START", "226060", "mmol/hour"),
     ],
 )
 def test_a_unit_that_cannot_be_converted_is_kept(measures: Measures, event_type: str, item: str, written: str) -> None:
     rule = measures.rule(event_type, item, written)
     assert rule.suffix
     assert not rule.conversion.changes
+
+
+@pytest.mark.parametrize(
+    ("event_type", "item", "written", "suffix"),
+    [
+        ("DRUG_ORDER_START", "Ibuprofen", "mg", "mg"),
+        ("DRUG_ORDER_START", "Ibuprofen", None, "UNKNOWN"),
+        ("DRUG_ORDER_START", "Ibuprofen", "handful", "handful"),
+        ("INPUT_END", "225975", "dose", "{dose}"),
+        ("INPUT_END", "225975", "units", "[USP'U]"),
+        ("INPUT_END", "225843", "grams", "mg"),
+        ("LAB", "50915", "ng/mL FEU", "ng/mL{FEU}"),
+        ("LAB", "50912", "mg/dL", None),
+        ("LAB", "50912", None, None),
+        ("INPUT_START", "221749", "mcg/min", None),
+    ],
+)
+def test_a_unit_is_part_of_all_codes_of_an_item_or_of_none(
+    measures: Measures, event_type: str, item: str, written: str | None, suffix: str | None
+) -> None:
+    assert measures.rule(event_type, item, written).suffix == suffix
+    without_number = measures.spelling_only(event_type, item, written).suffix
+    assert without_number == ("g" if written == "grams" else suffix)
+    if measures.item_unit(event_type, item):
+        assert measures.without_weight(event_type, item, written).suffix is None
 
 
 # Limits ------------------------------------------------------------------------------------------------------------
@@ -315,6 +377,21 @@ def test_limits_are_consistent() -> None:
         assert suspicious_high == inf or low < suspicious_high < high, line
         assert line["figures"], line
         assert units.get(_item(line)) or units.get((line["event_type"], "*")), line
+
+
+def test_units_of_one_dimension_are_all_quantities_that_cannot_be_negative(ucum: PintUcumRegistry) -> None:
+    listed = {line["unit"] for line in MIMIC.rules("quantities")}
+    no_dimension = {unit for unit in listed if unit.startswith("{") or "'U]" in unit or unit == "[IU]"}
+    dimensions = {ucum.from_ucum(unit).dimensionality for unit in listed - no_dimension}
+    units = {u for u in _all_units() if not u.startswith("{") and "'U]" not in u and u not in ("[IU]", "[pH]")}
+    missing = {u for u in units if ucum.from_ucum(u).dimensionality in dimensions} - listed
+    # Fractions, angles and the like have the dimension of g/kg, and growth rates the one of a flow over an area.
+    assert missing == {"%", "%{current_rate}", "/[HPF]", "/[LPF]", "[ppm]", "deg", "mg/g", "mg/mg", "mm/h"}
+
+
+def test_only_signed_quantities_have_no_default_limit(measures: Measures) -> None:
+    assert "mL" in measures.quantities
+    assert not {"mm[Hg]", "cm[H2O]", "Cel", "{score}", "%", "mmol/L", "mV", "{ratio}"} & set(measures.quantities)
 
 
 def test_limits_are_within_the_figures_they_cite() -> None:
@@ -396,10 +473,15 @@ def test_numbers_of_an_inferred_unit_are_impossible_as_written(measures: Measure
         limits = measures.limits.get((event_type, item))
         if limits is None:
             continue
+        if line["weight"]:
+            assert (line["from_unit"], line["weight"]) == ("mg/kg/min", "unknown"), line
         ends = [number * float(line["factor"]) + float(line["offset"]) for number in (low, high)]
         assert limits.low <= min(ends) <= max(ends) <= limits.high, line
         if (event_type, item) not in UNIT_IN_LABEL:
-            as_item = measures.rule(event_type, item, {"223761": "°F", "temperature": "°F"}.get(item)).conversion
+            if (event_type, item) in WEIGHT_DECIDES:
+                continue
+            written = line["from_unit"] or {"223761": "°F", "temperature": "°F"}.get(item)
+            as_item = measures.rule(event_type, item, written).conversion
             as_written = [number * as_item.factor + as_item.offset for number in (low, high)]
             assert max(as_written) < limits.low or min(as_written) > limits.high, line
 

@@ -75,12 +75,44 @@ def apply(event_type: str, rows: list[tuple[str, str | None, float]], weights: l
         ("LAB", "50983", "MEQ/L ", 140.0, (140.0, "mmol/L", None, "MEQ/L ", set(), None)),
         ("LAB", "50983", None, 140.0, (140.0, "mmol/L", None, None, {"unit_assumed"}, None)),
         ("LAB", "50820", "units", 7.4, (7.4, "[pH]", None, "units", set(), None)),
-        ("LAB", "50820", None, 7.4, (7.4, "[pH]", None, None, set(), None)),
+        ("LAB", "50820", None, 7.4, (7.4, "[pH]", None, None, {"unit_assumed"}, None)),
+        ("CHART", "220739", None, 4.0, (4.0, "{score}", None, None, {"unit_assumed"}, None)),
         ("LAB", "50912", "furlong", 1.0, (1.0, "furlong", None, None, {"unit_unlisted"}, "furlong")),
         ("LAB", "51249", "%", 33.0, (33.0, "g/dL", None, "%", set(), None)),
         ("LAB", "50983", "mEq/L", math.nan, (None, "meq/L", None, "mEq/L", set(), None)),
         ("EMAR_DOSE", "DUE//Cefepime", "g", 2.0, (2000.0, "mg", "2", "g", {"unit_converted"}, "mg")),
         ("EMAR_DOSE", "DUE//Insulin", "UNIT", 4.0, (4.0, "[USP'U]", None, "UNIT", set(), "[USP'U]")),
+        ("EMAR_DOSE", "DUE//Insulin", None, 4.0, (4.0, None, None, None, set(), "UNKNOWN")),
+        ("EMAR_DOSE", "DUE//Insulin", None, math.nan, (None, None, None, None, set(), "UNKNOWN")),
+        ("EMAR_DOSE", "DUE//Insulin", "UNIT", math.nan, (None, "[USP'U]", None, "UNIT", set(), "[USP'U]")),
+        # quantities without limits that cannot be negative
+        ("INPUT_END", "225158", "ml", -7250.0, (-7250.0, "mL", None, "ml", {"suspicious_value"}, None)),
+        ("INPUT_END", "225158", "ml", 1276103.0, (None, "mL", "1276103", "ml", {"sentinel_value"}, None)),
+        ("INPUT_START", "225158", "mL/hour", 999999.0, (None, "mL/h", "999999", "mL/hour", {"sentinel_value"}, None)),
+        ("INPUT_START", "221668", "mg/hour", -1.0, (-1.0, "mg/h", None, "mg/hour", {"suspicious_value"}, None)),
+        ("INPUT_END", "225975", "units", 5000.0, (5000.0, "[USP'U]", None, "units", set(), "[USP'U]")),
+        ("INPUT_END", "225975", "dose", -1.0, (-1.0, "{dose}", None, "dose", {"suspicious_value"}, "{dose}")),
+        ("DRUG_ORDER_START", "Aspirin", "mg", -5.0, (-5.0, "mg", None, None, {"suspicious_value"}, "mg")),
+        ("OUTPUT", "226588", "ml", -100.0, (-100.0, "mL", None, "ml", {"suspicious_value"}, None)),
+        ("OUTPUT", "226588", "ml", 999999.0, (None, "mL", "999999", "ml", {"sentinel_value"}, None)),
+        ("OUTPUT", "226588", "ml", 55000.0, (None, "mL", "55000", "ml", {"impossible_value"}, None)),
+        ("OUTPUT", "227488", "ml", -300.0, (-300.0, "mL", None, "ml", {"suspicious_value"}, None)),
+        ("OUTPUT", "226560", "ml", -50.0, (None, "mL", "-50", "ml", {"impossible_value"}, None)),
+        # a week in minutes is a duration, a pressure can be negative, and so can a goal of fluid removal
+        ("ICU_PROCEDURE_END", "225792", "min", 9999.0, (9999.0, "min", None, None, set(), None)),
+        ("CHART", "224149", "mmHg", -129.0, (-129.0, "mm[Hg]", None, "mmHg", set(), None)),
+        ("CHART", "225183", "ml", -400.0, (-400.0, "mL", None, "ml", set(), None)),
+        # settings of ventilation and renal replacement therapy
+        ("CHART", "224687", "L/min", 608.0, (None, "L/min", "608", None, {"impossible_value"}, None)),
+        ("CHART", "224687", "L/min", 41.0, (41.0, "L/min", None, None, {"suspicious_value"}, None)),
+        ("CHART", "223834", "L/min", 100.0, (100.0, "L/min", None, None, {"suspicious_value"}, None)),
+        ("CHART", "224688", "insp/min", 999.0, (None, "/min", "999", "insp/min", {"impossible_value"}, None)),
+        ("CHART", "224422", "bpm", 61.0, (61.0, "/min", None, "bpm", {"suspicious_value"}, None)),
+        ("CHART", "224144", "ml/min", 20000.0, (None, "mL/min", "20000", "ml/min", {"impossible_value"}, None)),
+        ("CHART", "224154", "ml/hr", -1.0, (None, "mL/h", "-1", "ml/hr", {"impossible_value"}, None)),
+        # calcium of an ingredient: 0.009 mg per gram of gluconate
+        ("INGREDIENT_END", "220363", "mg", 0.009, (0.009, "mg", None, None, {"suspicious_value"}, None)),
+        ("INGREDIENT_END", "220363", "mg", 93.0, (93.0, "mg", None, None, set(), None)),
     ],
 )
 def test_one_number(event_type: str, item: str, unit: str | None, number: float, expected: tuple[Any, ...]) -> None:
@@ -94,20 +126,44 @@ def test_rates_per_patient_need_a_weight() -> None:
     known, missing = apply("INPUT_START", [("221749", "mcg/min", 80.0)] * 2, [80.0, math.nan])
     assert known[0] == pytest.approx(1.0)
     assert known[1:] == ("ug/kg/min", "80", "mcg/min", {"unit_converted", "weight_used"}, None)
-    assert missing == (80.0, "ug/min", None, "mcg/min", {"weight_placeholder"}, "ug/min")
+    assert math.isnan(missing[0])
+    assert missing[1:] == ("ug/min", "80", "mcg/min", {"weight_placeholder"}, None)
 
 
 @pytest.mark.parametrize(
-    ("weight", "expected"), [(80, ("INPUT_START//221749", 1.0)), (1, ("INPUT_START//221749//ug/min", 80.0))]
+    ("item", "number", "weight", "expected"),
+    [
+        ("221906", 0.08, 80, (80.0, {"unit_converted", "impossible_value"})),
+        ("221906", 0.08, math.nan, (0.08, {"unit_converted", "unit_inferred"})),
+        ("221906", 0.002, math.nan, (0.002, {"unit_converted", "unit_inferred"})),
+        ("221906", 0.002, 80, (2.0, {"unit_converted"})),
+        ("229617", 0.08, math.nan, (0.08, {"unit_converted", "unit_inferred"})),
+        ("229617", 0.002, math.nan, (2.0, {"unit_converted", "suspicious_value"})),
+        ("229632", 1.5, math.nan, (1.5, {"unit_converted", "unit_inferred"})),
+        ("229632", 3.0, 80, (3000.0, {"unit_converted", "impossible_value"})),
+        ("221662", 5.0, math.nan, (5.0, {"unit_converted", "unit_inferred"})),
+    ],
 )
+def test_a_rate_in_mg_per_kg_without_a_weight_was_meant_in_ug(
+    item: str, number: float, weight: float, expected: tuple[float, set[str]]
+) -> None:
+    (got,) = apply("INPUT_START", [(item, "mg/kg/min", number)], [weight])
+    value, flags = expected
+    assert math.isnan(got[0]) if "impossible_value" in flags else got[0] == pytest.approx(value)
+    assert got[4] == flags
+    assert got[1:4] == ("ug/kg/min", None if number == got[0] else str(number).removesuffix(".0"), "mg/kg/min")
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(80, (1.0, "ug/kg/min")), (1, (None, "ug/min"))])
 def test_a_weight_of_1_kg_counts_as_missing(
-    build_rows: Callable[..., Any], weight: float, expected: tuple[str, float]
+    build_rows: Callable[..., Any], weight: float, expected: tuple[float | None, str]
 ) -> None:
     infusion = {"subject_id": SUBJECT["subject_id"], "itemid": 221749, "orderid": 5, "patientweight": weight}
     infusion |= {"starttime": "2150-01-01 08:00:00", "rate": 80, "rateuom": "mcg/min"}
     events = build_rows({"hosp/patients": [SUBJECT], "icu/inputevents": [infusion]})
     (start,) = [e for e in events.of(SUBJECT["subject_id"]) if e["code"].startswith("INPUT_START")]
-    assert (start["code"], start["numeric_value"]) == (expected[0], pytest.approx(expected[1]))
+    assert (start["code"], start["raw_value"], start["raw_unit"]) == ("INPUT_START//221749", "80", "mcg/min")
+    assert (start["numeric_value"], start["unit"]) == (pytest.approx(expected[0]), expected[1])
     assert ("weight_used" in start["flags"], "weight_placeholder" in start["flags"]) == (weight == 80, weight == 1)
 
 
@@ -333,6 +389,18 @@ def test_every_item_ends_in_one_unit(two_builds: tuple[pl.DataFrame, pl.DataFram
     numbers = two_builds[0].filter(pl.col("numeric_value").is_not_null())
     several = numbers.group_by("code").agg(pl.col("unit").n_unique().alias("units")).filter(pl.col("units") > 1)
     assert several.is_empty()
+
+
+def test_a_unit_is_part_of_all_codes_of_an_item_or_of_none(
+    two_builds: tuple[pl.DataFrame, pl.DataFrame], demo_built: Path
+) -> None:
+    for dataset in (two_builds[0].lazy(), pl.scan_parquet(demo_built / "data" / "**" / "*.parquet")):
+        pairs = dataset.select(pl.col("code").cast(pl.String), pl.col("unit").cast(pl.String)).unique().collect()
+        codes = set(pairs["code"])
+        item = pl.col("code").str.strip_suffix(pl.concat_str(pl.lit("//"), pl.col("unit").fill_null("UNKNOWN")))
+        suffixed = pairs.filter(item != pl.col("code"), item.str.contains("//")).select(item).to_series()
+        assert len(suffixed)
+        assert set(suffixed) & codes == set()
 
 
 def test_every_item_of_the_demo_ends_in_one_unit(demo_built: Path) -> None:

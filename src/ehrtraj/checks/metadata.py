@@ -21,7 +21,7 @@ CODE_COLUMNS = ("code", "unit", "units", "event_type", "source_table", "n_events
 # The last line of a code is used, at the position of the first.
 _LINES = """
 SELECT l.code, l.unit, l.units, l.event_type, l.source_table, l.n_events, l.n_subjects,
-    s.events, s.patients, d.units, d.tables
+    s.events, s.patients, d.units, d.number_units, d.tables
 FROM (
     SELECT *, min("row") OVER (PARTITION BY code) AS place,
         row_number() OVER (PARTITION BY code ORDER BY "row" DESC) AS nth FROM lines
@@ -113,6 +113,7 @@ def _wrong_line(
     events: int | None,
     patients: int | None,
     units: Sequence[str] | None,
+    number_units: Sequence[str] | None,
     source_tables: Sequence[str] | None,
 ) -> Iterator[str]:
     code = line["code"]
@@ -124,7 +125,8 @@ def _wrong_line(
     for name, value in seen.items():
         if line[name] != value:
             yield f"{code}: {name} is {line[name]}, but {value} in the data"
-    unit = seen_units[0] if len(seen_units) == 1 else None
+    deciding = [unit for unit in number_units or () if unit] or seen_units
+    unit = deciding[0] if len(deciding) == 1 else None
     if line["unit"] != unit:
         yield f"{code}: unit is {line['unit']}, but {unit} in the data"
     if line["source_table"] not in seen_tables:

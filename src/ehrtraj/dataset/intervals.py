@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from ehrtraj.errors import SettingsError
+from ehrtraj.format.events import NO_UNIT
 
 _SIDES = ("start", "end")
 # Columns in which a start and its end agree within a patient; `nth` numbers pairs that agree in all others.
@@ -19,7 +20,7 @@ def when(events: pl.DataFrame) -> str:
 def item_of() -> pl.Expr:
     """Return the item of a code: the text after the event type, without a unit that is part of the code."""
     rest = pl.col("code").str.splitn("//", 2).struct.field("field_1")
-    return rest.str.strip_suffix(pl.concat_str(pl.lit("//"), "unit", ignore_nulls=True)).fill_null("")
+    return rest.str.strip_suffix(pl.concat_str(pl.lit("//"), pl.col("unit").fill_null(NO_UNIT))).fill_null("")
 
 
 def intervals(events: pl.DataFrame, pairs: pl.DataFrame, kind: str | None = None) -> pl.DataFrame:

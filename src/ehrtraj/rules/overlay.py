@@ -38,7 +38,17 @@ def _is_pattern(text: str) -> bool:
 
 _Check = tuple[Callable[[str], bool], str]
 _EVENT_TYPES = ("event_type", "of_event_type", "event_types")
-_NUMBERS = ("low", "high", "suspicious_low", "suspicious_high", "factor", "offset", "value", "tolerance")
+_NUMBERS = (
+    "low",
+    "high",
+    "suspicious_low",
+    "suspicious_high",
+    "sentinels_from",
+    "factor",
+    "offset",
+    "value",
+    "tolerance",
+)
 _UNITS = ("ucum", "unit", "from_unit", "to_unit")
 _PATTERN: _Check = (_is_pattern, "a regular expression (RE2)")
 _CHECKS: dict[str, _Check] = {
@@ -63,6 +73,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
 _CHECKS_OF_TABLE: dict[tuple[str, str], _Check] = {
     ("text_forms", "form"): (lambda text: text in _GROUPS, "number, bound, range or result"),
     ("code_forms", "form"): _PATTERN,
+    ("meant_units", "weight"): (lambda text: text == "unknown", "unknown"),
     ("vocabularies", "setting"): (
         lambda text: text in VOCABULARY_SETTINGS,
         f"one of {', '.join(VOCABULARY_SETTINGS)}",
@@ -74,6 +85,7 @@ _REQUIRED = {
     "conversions": ("event_type", "item", "from_unit", "to_unit"),
     "meant_units": ("event_type", "item", "low", "high"),
     "limits": ("event_type", "item"),
+    "quantities": ("unit", "low"),
     "sentinels": ("value",),
     "concepts": ("event_type", "item", "concept"),
     "item_parents": ("event_type", "item", "parent"),

@@ -42,6 +42,7 @@ CREATE TABLE observed AS
 SELECT code, min(source_table) AS source_table, sum(n_events)::BIGINT AS n_events,
        sum(n_subjects)::BIGINT AS n_subjects, min(described) AS described,
        list_sort(list_distinct(flatten(list(from_json(units, '["VARCHAR"]'))))) AS units,
+       list_sort(list_distinct(flatten(list(from_json(number_units, '["VARCHAR"]'))))) AS number_units,
        list_distinct(flatten(list(from_json(parents, '["VARCHAR"]')))) AS parents
 FROM shard_codes
 GROUP BY code;
@@ -139,7 +140,11 @@ SELECT p.code,
          coalesce(n.description, p.described, concat_ws(': ', m.meaning, p.item)), '\s+', ' ', 'g'
        )) AS description,
        coalesce(a.parent_codes, []::VARCHAR[]) AS parent_codes,
-       CASE WHEN len(p.units) = 1 THEN p.units[1] END AS unit,
+       -- The unit of the numbers, and of codes without numbers that of all rows.
+       CASE
+         WHEN len(p.number_units) > 0 THEN if(len(p.number_units) = 1, p.number_units[1], NULL)
+         WHEN len(p.units) = 1 THEN p.units[1]
+       END AS unit,
        p.units, p.event_type, p.source_table, p.n_events, p.n_subjects
 FROM parted AS p
 LEFT JOIN named AS n USING (code)

@@ -2,7 +2,7 @@
 
 This works on the result of one statement, before it becomes events. The rule of a row depends only on its item and its
 unit as written, so each rule is looked up once for each pair that occurs and applied to complete columns. The order is
-fixed: numbers meant in another unit, conversions, sentinels, limits. If a rule changes a value, raw_value and raw_unit
+fixed: conversions, numbers meant in another unit, sentinels, limits. If a rule changes a value, raw_value and raw_unit
 contain the original.
 """
 
@@ -147,53 +147,51 @@ class Standardiser:
     def _rule(self, event_type: str, item: str | None, written: str | None, kind: str) -> Rule:
         key = (event_type, item, written, kind)
         if key not in self._known:
-            measures = self._measures
-            self._known[key] = (
-                measures.rule(event_type, item, written) if kind == "rule" else getattr(measures, kind)(item, written)
-            )
+            self._known[key] = getattr(self._measures, kind)(event_type, item, written)
         return self._known[key]
 
     def _convert_and_check(
         self, row_rules: _RowRules, source: Floats, weights: Floats | None, bounds: Bools | None = None
     ) -> Standardised:
         numbers, flags = row_rules.convert(source, weights), row_rules.flags()
-        inferred = self._infer_units(row_rules, source, numbers)
+        inferred = self._infer_units(row_rules, source, numbers, _known_weights(weights, len(source)))
         flags[inferred] |= self._flags["unit_inferred"]
-        nulled = np.zeros(len(numbers), bool)
+        measured = np.ones(len(numbers), bool) if bounds is None else ~bounds
+        nulled = row_rules.unusable() & measured & ~np.isnan(source)
         if row_rules.limited:
             limits = [np.array([getattr(r.limits, name) for r in row_rules.rules]) for name in _LIMITS]
-            low, high, suspicious_low, suspicious_high = (limit[row_rules.rule_of] for limit in limits)
-            nulled = (numbers < low) | (numbers > high)
-            suspicious = ~nulled & ((numbers < suspicious_low) | (numbers > suspicious_high))
-            if bounds is not None:
-                nulled, suspicious = nulled & ~bounds, suspicious & ~bounds
-            at = np.flatnonzero(nulled | suspicious)
+            low, high, suspicious_low, suspicious_high, sentinels_from = (each[row_rules.rule_of] for each in limits)
+            impossible = measured & ((numbers < low) | (numbers > high))
+            suspicious = measured & ~impossible & ((numbers < suspicious_low) | (numbers > suspicious_high))
+            at = np.flatnonzero(impossible | suspicious | measured & (source >= sentinels_from))
             sentinels = at[np.isin(source[at], self._sentinels)]
-            nulled[sentinels], suspicious[sentinels] = True, False
+            impossible[sentinels] = suspicious[sentinels] = False
             flags[suspicious] |= self._flags["suspicious_value"]
-            flags[nulled] |= self._flags["impossible_value"]
-            flags[sentinels] ^= self._flags["impossible_value"] | self._flags["sentinel_value"]
-            numbers = np.where(nulled, np.nan, numbers)
+            flags[impossible] |= self._flags["impossible_value"]
+            flags[sentinels] |= self._flags["sentinel_value"]
+            nulled |= impossible
+            nulled[sentinels] = True
+        numbers = np.where(nulled, np.nan, numbers)
         by_user = self.user_sentinels(source, bounds)
         flags[by_user] &= ~(self._flags["impossible_value"] | self._flags["suspicious_value"])
         flags[by_user] |= self._flags["sentinel_value"]
         numbers[by_user], nulled[by_user] = np.nan, True
-        altered = nulled | (numbers != source) & ~np.isnan(source)
-        changed = np.flatnonzero(altered if bounds is None else altered & ~bounds)
+        changed = np.flatnonzero(measured & (nulled | (numbers != source) & ~np.isnan(source)))
         return Standardised(row_rules.rule_of, row_rules.rules, numbers, _as_texts(source, changed), flags)
 
-    def _infer_units(self, row_rules: _RowRules, source: Floats, numbers: Floats) -> Int64s:
+    def _infer_units(self, row_rules: _RowRules, source: Floats, numbers: Floats, weighed: Bools) -> Int64s:
         """Convert, in place, the numbers that were meant in another unit, and return their positions."""
         positions = [np.empty(0, np.int64)]
         for number, rule in enumerate(row_rules.rules):
             for meant in rule.meant:
-                rows = np.flatnonzero((row_rules.rule_of == number) & (source >= meant.low) & (source <= meant.high))
+                found = (row_rules.rule_of == number) & (source >= meant.low) & (source <= meant.high)
+                rows = np.flatnonzero(found & ~weighed if meant.unknown_weight else found)
                 numbers[rows] = source[rows] * meant.conversion.factor + meant.conversion.offset
                 positions.append(rows)
         return np.concatenate(positions)
 
 
-_LIMITS = ("low", "high", "suspicious_low", "suspicious_high")
+_LIMITS = ("low", "high", "suspicious_low", "suspicious_high", "sentinels_from")
 
 
 @dataclass
@@ -211,6 +209,11 @@ class _RowRules:
     def flags(self) -> Int64s:
         """Return the flags of each row's rule."""
         return np.array([rule.flags for rule in self.rules], np.int64)[self.rule_of]
+
+    def unusable(self) -> Bools:
+        """Return which rows have a number that needs the patient's unknown weight."""
+        unusable: Bools = np.array([rule.unusable for rule in self.rules])[self.rule_of]
+        return unusable
 
     def needs_weight(self) -> Bools:
         """Return which rows are converted with the patient's weight."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ehrtraj.format.arrays import NULL, Int64s, masked
+from ehrtraj.format.arrays import NULL, Bools, Int64s, masked
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.pipeline.shard.applied import all_applied, count_applied
 from ehrtraj.pipeline.shard.assemble import OrderedEvents
@@ -25,6 +25,20 @@ from ehrtraj.pipeline.shard.extract import TableCount
 def _as_json(texts: tuple[str, ...]) -> str:
     """Return a list as JSON. The result is cached because thousands of codes share a few lists of units."""
     return json.dumps(texts)
+
+
+def _add_units(units: dict[str, set[str]], part: OrderedEvents, rows: Bools | slice) -> None:
+    """Add the units of these rows of a part to those of their codes."""
+    unit = part.events.texts["unit"]
+    pairs = np.zeros((len(part.codes), len(unit.values) + 1), np.bool_)
+    pairs[part.events.code[rows], unit.positions[rows]] = True
+    values = unit.values.to_pylist()
+    for code, position in zip(*(a.tolist() for a in np.nonzero(pairs[:, :-1])), strict=True):
+        units.setdefault(part.codes[code], set()).add(values[position])
+
+
+def _unit_lists(keys: Sequence[tuple[str, str]], units: Mapping[str, set[str]]) -> pa.Array:
+    return pa.array([_as_json(tuple(sorted(units.get(code, ())))) for code, _ in keys], pa.string())
 
 
 class ShardTally:
@@ -43,6 +57,7 @@ class ShardTally:
         self._codes: Counter[tuple[str, str]] = Counter()
         self._patients: Counter[tuple[str, str]] = Counter()
         self._units: dict[str, set[str]] = {}
+        self._number_units: dict[str, set[str]] = {}
         self._descriptions: dict[str, str] = {}
         self._parents: dict[str, set[str]] = {}
         self._drugs: dict[str, set[NamedDrug]] = {}
@@ -107,12 +122,8 @@ class ShardTally:
         ):
             self._codes[code, table] += count
             self._patients[code, table] += people
-        unit = part.events.texts["unit"]
-        pairs = np.zeros((len(part.codes), len(unit.values) + 1), np.bool_)
-        pairs[part.events.code, unit.positions] = True
-        values = unit.values.to_pylist()
-        for code, position in zip(*(a.tolist() for a in np.nonzero(pairs[:, :-1])), strict=True):
-            self._units.setdefault(part.codes[code], set()).add(values[position])
+        _add_units(self._units, part, slice(None))
+        _add_units(self._number_units, part, ~np.isnan(part.events.number))
 
     def _subject_rows(self, part: OrderedEvents, about: pa.Table, positions: npt.NDArray[np.int64]) -> pa.Table:
         time = part.events.time[part.order]
@@ -144,7 +155,8 @@ class ShardTally:
                 "source_table": pa.array([table for _, table in keys], pa.string()),
                 "n_events": pa.array([self._codes[k] for k in keys], pa.int64()),
                 "n_subjects": pa.array([self._patients[k] for k in keys], pa.int64()),
-                "units": pa.array([_as_json(tuple(sorted(self._units.get(c, ())))) for c, _ in keys], pa.string()),
+                "units": _unit_lists(keys, self._units),
+                "number_units": _unit_lists(keys, self._number_units),
                 "described": pa.array([self._descriptions.get(code) for code, _ in keys], pa.string()),
                 "parents": pa.array([parents.get(code, _as_json(())) for code, _ in keys], pa.string()),
             }

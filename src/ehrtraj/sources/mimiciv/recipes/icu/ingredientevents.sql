@@ -4,23 +4,31 @@
 -- rejected: no_code | itemid IS NULL
 -- rejected: no_time | starttime IS NULL AND endtime IS NULL
 
--- [every row] the start, with the rate
+-- [every row] the start, with the rate. A rate of calories may be given per kg (rules/conversions.csv), but the weight is
+-- only in the row of the drug in inputevents.
 SELECT
-  subject_id,
-  coalesce(starttime, endtime)   AS time,
-  'INGREDIENT_START'             AS event_type,
-  itemid                         AS item,
-  rate                           AS numeric_value,
-  rateuom                        AS unit,
-  storetime                      AS available_time,
-  'minute'                       AS time_precision,
-  hadm_id,
-  stay_id,
-  orderid                        AS source_key,
-  coalesce(linkorderid, orderid) AS link_id,
-  originalrate,
-  nullif(originalamount, 0)      AS originalamount
-FROM ingredientevents;
+  g.subject_id,
+  coalesce(g.starttime, g.endtime)   AS time,
+  'INGREDIENT_START'                 AS event_type,
+  g.itemid                           AS item,
+  g.rate                             AS numeric_value,
+  g.rateuom                          AS unit,
+  g.storetime                        AS available_time,
+  'minute'                           AS time_precision,
+  g.hadm_id,
+  g.stay_id,
+  g.orderid                          AS source_key,
+  coalesce(g.linkorderid, g.orderid) AS link_id,
+  g.originalrate,
+  nullif(g.originalamount, 0)        AS originalamount,
+  w.patientweight
+FROM ingredientevents AS g
+LEFT JOIN (
+  SELECT subject_id, orderid, rateuom, max(patientweight) AS patientweight
+  FROM inputevents
+  WHERE rateuom LIKE '%/kg/%' AND patientweight > 1
+  GROUP BY subject_id, orderid, rateuom
+) AS w USING (subject_id, orderid, rateuom);
 
 -- [also] the end, with the amount given and the way it ended
 SELECT
