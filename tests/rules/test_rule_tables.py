@@ -94,6 +94,7 @@ NO_CONCEPT = {
     ("ED_VITAL", "pain"),
     ("ED_TRIAGE", "acuity"),
     *(("CHART", item) for item in RENAL_REPLACEMENT.split()),  # the maps do not have them
+    ("INGREDIENT_START", "220363"),
     ("INGREDIENT_END", "220363"),
 }  # and outputs: there is no code for urine by its route out of the body
 

@@ -112,6 +112,7 @@ def apply(event_type: str, rows: list[tuple[str, str | None, float]], weights: l
         ("CHART", "224154", "ml/hr", -1.0, (None, "mL/h", "-1", "ml/hr", {"impossible_value"}, None)),
         # calcium of an ingredient: 0.009 mg per gram of gluconate
         ("INGREDIENT_END", "220363", "mg", 0.009, (0.009, "mg", None, None, {"suspicious_value"}, None)),
+        ("INGREDIENT_START", "220363", "gm/hr", 9e-6, (9e-6, "g/h", None, "gm/hr", {"suspicious_value"}, None)),
         ("INGREDIENT_END", "220363", "mg", 93.0, (93.0, "mg", None, None, set(), None)),
     ],
 )

@@ -238,16 +238,17 @@ class Measures:
 
     def spelling_only(self, event_type: str, item: str | None, written: str | None) -> Rule:
         """Return the rule for rows without a number: only the spelling of the unit changes."""
-        spelled = self.spelled(written) or written or None
+        spelled = self.spelled(written)
         if item is None or self.item_unit(event_type, item) is not None:
-            return Rule(item, spelled, written)
-        target = self._into.get((event_type, ANY, spelled or ""))
-        if target and not self.conversions[event_type, ANY, spelled or "", target].changes:
-            spelled = target
-        # 'N/A' in place of a unit makes no other code of an item that has texts only.
-        if self.spelled(written) is None and self._unit_line(event_type, item) is None:
-            return Rule(item, spelled, written)
-        return Rule(item, spelled, written, suffix=spelled or self._missing_suffix(event_type, item))
+            return Rule(item, spelled or written or None, written)
+        if not spelled:
+            listed = self._unit_line(event_type, item) is not None
+            suffix = written if spelled is None and listed else self._missing_suffix(event_type, item)
+            return Rule(item, written or None, written, suffix=suffix)
+        target = self._into.get((event_type, ANY, spelled), spelled)
+        if self.conversions.get((event_type, ANY, spelled, target), Conversion()).changes:
+            target = spelled
+        return Rule(item, target, written, suffix=target)
 
     def without_weight(self, event_type: str, item: str | None, written: str | None) -> Rule:
         """Return the rule for rows whose conversion needs an unknown weight: there is no number in the item's unit."""

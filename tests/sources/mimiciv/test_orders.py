@@ -47,9 +47,9 @@ def test_one_number_joins_the_order_with_all_that_became_of_it(build_rows: Calla
         "PHARMACY_START//Heparin": 1,
         "PHARMACY_VERIFIED//Heparin": 1,
         "PHARMACY_END//Heparin": 1,
-        "DRUG_ORDER_START//Heparin": 1,
+        "DRUG_ORDER_START//Heparin//UNKNOWN": 1,
         "DRUG_ORDER_END//Heparin": 1,
-        "DRUG_ORDER_START//Iso-Osmotic Dextrose": 1,
+        "DRUG_ORDER_START//Iso-Osmotic Dextrose//UNKNOWN": 1,
         "DRUG_ORDER_END//Iso-Osmotic Dextrose": 1,
         "EMAR//Started//Heparin": 1,
         "EMAR_DOSE//DUE//Heparin": 1,
@@ -68,7 +68,8 @@ def test_an_order_that_ended_before_it_was_entered_is_known_from_its_entry(
         pharmacy=[row | {"medication": "Morphine", "entertime": "2150-03-02 19:48"}],
         prescriptions=[row | {"drug_type": "MAIN", "drug": "Morphine"}],
     )
-    start, end = events.one(5, f"{event_type}_START//Morphine"), events.one(5, f"{event_type}_END//Morphine")
+    suffix = "//UNKNOWN" if event_type == "DRUG_ORDER" else ""
+    start, end = events.one(5, f"{event_type}_START//Morphine{suffix}"), events.one(5, f"{event_type}_END//Morphine")
     assert (start["time"], start["flags"]) == (datetime(2150, 3, 2, 20), set())
     assert (end["time"], end["flags"]) == (datetime(2150, 3, 2, 16), {"end_before_start"})
     assert end["available_time"] == datetime(2150, 3, 2, 19, 48)
@@ -81,5 +82,5 @@ def test_a_dose_with_a_comma_is_a_number_and_a_range_is_not(build_rows: Callable
     events = build(build_rows, prescriptions=rows)
     heparin, insulin = sorted(events.of(5, "DRUG_ORDER_START//"), key=lambda e: str(e["code"]))
     assert (heparin["numeric_value"], heparin["raw_value"], heparin["raw_unit"]) == (25000, "25,000", "UNIT")
-    assert insulin["code"] == "DRUG_ORDER_START//Insulin"
+    assert insulin["code"] == "DRUG_ORDER_START//Insulin//[USP'U]"
     assert (insulin["numeric_value"], insulin["text_value"], insulin["raw_unit"]) == (None, "0-10", "UNIT")

@@ -35,6 +35,7 @@ MOST_FLAGS = 62  # bits that stay positive in an int64, one to spare
 OF_OTHER_TABLES = {
     "hosp/patients": {"dod"},
     "hosp/admissions": {"transfer_id"},
+    "icu/ingredientevents": {"patientweight"},
     "note/discharge": {"author"},
     "note/radiology": {"author"},
 }

@@ -44,6 +44,8 @@ EVENT_CASTS = {
 EVENT_COLUMNS = {*EVENT_CASTS, "item", "event_type"}
 _ITEM_TYPES = re.compile(r"VARCHAR|U?(TINY|SMALL|BIG)?INT(EGER)?")
 _ATTRIBUTE_TYPES = re.compile(rf"{_ITEM_TYPES.pattern}|BOOLEAN|FLOAT|DOUBLE|DECIMAL\(.*\)|TIMESTAMP|\"NULL\"|HUGEINT")
+_STORED = "storetime"
+"""Attribute with the source's time of storage where available_time was raised to the event's time."""
 _MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
@@ -129,7 +131,7 @@ def append_events(
             rows[name].fill(0 if name == "flags" else NULL)
     if (rows["flags"] == NULL).any():
         raise RecipeError(f"'{statement.about}' yields null flags: use ELSE 0 or coalesce(..., 0)")
-    _settle_available_time(rows, selected="available_time" in columns)
+    early = _settle_available_time(rows, selected="available_time" in columns)
     items = _items(statement, result)
     rows["linked"].fill("hadm_id" in columns)
     rows["precision"].fill(0)
@@ -140,6 +142,8 @@ def append_events(
     numbers = _numbers(result)
     not_finite = _not_finite(result)
     attributes = result.select([c for c in columns if c not in EVENT_COLUMNS])
+    if early is not None and _STORED not in columns:
+        attributes = attributes.append_column(_STORED, early)
     if standardiser is not None and numbers is not None and standardiser.has_rules(statement.event_type):
         numbers, from_texts = _standardise(
             standardiser, statement.event_type, items, result, numbers, rows, texts, codes
@@ -432,16 +436,23 @@ def _quoted(texts: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(_text('"'), texts, _text('"'), _text(""))
 
 
-def _settle_available_time(rows: dict[str, npt.NDArray[Any]], *, selected: bool) -> None:
-    """Set available_time of every event with a time to its time or later, and flag values that the source lacks."""
+def _settle_available_time(rows: dict[str, npt.NDArray[Any]], *, selected: bool) -> pa.Array | None:
+    """Set available_time of every event with a time to its time or later, and flag values that the source lacks.
+
+    Returns:
+        The source's times before that of the event, null in other rows; None if there are none.
+    """
     available, time = rows["available_time"], rows["time"]
     if not selected:
         available[:] = time
-        return
+        return None
     unknown = (available == NULL) & (time != NULL)
     early = ~unknown & (available < time)
     if unknown.any():
         rows["flags"] |= np.where(unknown, rules.flags()["available_assumed"], 0)
+    raised = None
     if early.any():
         rows["flags"] |= np.where(early, rules.flags()["available_before_time"], 0)
+        raised = pa.array(available.copy(), pa.timestamp("us"), mask=~early)
     np.maximum(available, time, out=available)
+    return raised

@@ -44,6 +44,10 @@ CASE WHEN left_that_day(d, stay_ended) THEN stay_ended ELSE day_end(d) END;
 CREATE OR REPLACE MACRO not_before(known, happened) AS
 CASE WHEN known < happened THEN happened ELSE known END;
 
+-- The time at which an event became known by its source, if `not_before` raised it. Null otherwise.
+CREATE OR REPLACE MACRO raised_from(known, happened) AS
+CASE WHEN known < happened THEN known END;
+
 -- Whether two times differ by a minute or more: smaller differences are rounding.
 CREATE OR REPLACE MACRO times_differ(one, other) AS
 coalesce(abs(epoch(one) - epoch(other)) >= 60, false);

@@ -45,6 +45,7 @@ SELECT
   CASE WHEN endtime < starttime THEN flag('end_before_start') ELSE 0 END AS flags,
   orderid                                                                AS source_key,
   coalesce(linkorderid, orderid)                                         AS link_id,
-  statusdescription
+  statusdescription,
+  raised_from(storetime, endtime)                                        AS storetime
 FROM ingredientevents
 WHERE endtime IS NOT NULL;

@@ -52,6 +52,7 @@ SELECT
   orderid                                                                AS source_key,
   coalesce(linkorderid, orderid)                                         AS link_id,
   statusdescription,
-  nullif(continueinnextdept, 0)                                          AS continueinnextdept
+  nullif(continueinnextdept, 0)                                          AS continueinnextdept,
+  raised_from(storetime, endtime)                                        AS storetime
 FROM inputevents
 WHERE endtime IS NOT NULL;

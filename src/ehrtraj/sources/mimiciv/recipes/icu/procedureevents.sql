@@ -42,6 +42,7 @@ SELECT
   originalamount,
   originalrate,
   nullif(isopenbag, 0)                                                   AS isopenbag,
-  nullif(continueinnextdept, 0)                                          AS continueinnextdept
+  nullif(continueinnextdept, 0)                                          AS continueinnextdept,
+  raised_from(storetime, endtime)                                        AS storetime
 FROM procedureevents
 WHERE endtime IS NOT NULL;
