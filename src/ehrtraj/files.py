@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Collection
 
 from ehrtraj.errors import EhrtrajError, RecipeError
 from ehrtraj.user_files import MOST_BYTES, File, UserFile, keep_file, list_folder
@@ -51,8 +52,16 @@ def read_source_file(file: File) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def read_csv_lines(path: File, columns: list[str], error: type[EhrtrajError]) -> list[tuple[int, dict[str, str]]]:
+def read_csv_lines(
+    path: File, columns: list[str], error: type[EhrtrajError], optional: Collection[str] = ()
+) -> list[tuple[int, dict[str, str]]]:
     """Return the lines of a CSV file with exactly these columns, each with its line number.
+
+    Args:
+        path: file to read.
+        columns: the columns in their order.
+        error: class of the error.
+        optional: columns that the file may lack, all of them: they are then empty.
 
     Raises:
         EhrtrajError: of the class `error`, if the file cannot be read, its header differs from `columns`, or a line has
@@ -62,17 +71,19 @@ def read_csv_lines(path: File, columns: list[str], error: type[EhrtrajError]) ->
     lines: list[tuple[int, dict[str, str]]] = []
     line = 1
     try:
-        if next(reader, []) != columns:
-            raise error(f"{path}: its first line must be {','.join(columns)}")
+        required = [column for column in columns if column not in optional]
+        header = next(reader, [])
+        if header not in (columns, required):
+            raise error(f"{path}: its first line must be {','.join(required)}")
         while True:
             line = reader.line_num + 1
             fields = next(reader, None)
             if fields is None:
                 return lines
-            if fields and len(fields) != len(columns):
-                raise error(f"{path}, line {line}: it must have {len(columns)} fields, not {len(fields)}")
+            if fields and len(fields) != len(header):
+                raise error(f"{path}, line {line}: it must have {len(header)} fields, not {len(fields)}")
             if fields:
-                lines.append((line, dict(zip(columns, fields, strict=True))))
+                lines.append((line, dict.fromkeys(columns, "") | dict(zip(header, fields, strict=True))))
     except csv.Error as problem:
         raise error(f"{path}, line {line}: {problem}") from None
 

@@ -24,8 +24,8 @@ Line = dict[str, str]
 TABLES = {
     "spellings": ["written", "ucum", "source"],
     "units": ["event_type", "item", "unit", "source"],
-    "conversions": ["event_type", "item", "from_unit", "to_unit", "factor", "offset", "weight", "source"],
-    "limits": ["event_type", "item", "low", "high", "suspicious_low", "suspicious_high", "figures", "source"],
+    "conversions": ["event_type", "item", "loinc", "from_unit", "to_unit", "factor", "offset", "weight", "source"],
+    "limits": ["event_type", "item", "loinc", "low", "high", "suspicious_low", "suspicious_high", "figures", "source"],
     "quantities": ["unit", "quantity", "low", "sentinels_from", "source"],
     "meant_units": ["event_type", "item", "low", "high", "factor", "offset", "from_unit", "weight", "source"],
     "sentinels": ["value", "source"],
@@ -512,6 +512,15 @@ def test_concepts_are_codes() -> None:
         else:
             assert vocabulary in ("SNOMED", "RxNorm"), line
             assert code.isdigit(), line
+
+
+@pytest.mark.parametrize("table", ["limits", "conversions"])
+def test_limits_and_conversions_name_the_loinc_code_of_their_item(table: str) -> None:
+    """Another source can use them through its own LOINC codes."""
+    loinc = {_item(line): line["concept"] for line in MIMIC.rules("concepts") if line["concept"].startswith("LOINC/")}
+    lines = MIMIC.rules(table)
+    assert [line["loinc"] for line in lines] == [loinc.get(_item(line), "LOINC/")[6:] for line in lines]
+    assert any(line["loinc"] for line in lines)
 
 
 def test_items_with_limits_have_a_concept() -> None:

@@ -311,6 +311,16 @@ def test_a_unit_that_a_custom_rule_names_needs_no_spelling(build_rows: Callable[
     assert found[3][2], "the case of UCUM codes matters"
 
 
+@pytest.mark.parametrize("columns", ["", "from_unit,weight,"])
+def test_custom_rules_may_lack_the_optional_columns(tmp_path: Path, columns: str) -> None:
+    (tmp_path / "rules").mkdir()
+    header = f"event_type,item,low,high,factor,offset,{columns}source\n"
+    line = "INPUT_START,221906,20,30,0.01,0," + ("mg/kg/min,unknown," if columns else "") + "us\n"
+    (tmp_path / "rules" / "meant_units.csv").write_text(header + line)
+    meant = Measures(find_source(overlay=tmp_path).rules).meant["INPUT_START", "221906"][-1]
+    assert (meant.from_unit, meant.unknown_weight) == (("mg/kg/min", True) if columns else ("", False))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -348,7 +358,9 @@ def test_a_build_names_the_line_of_an_invalid_custom_rule(
 ) -> None:
     custom = tmp_path / "overlay" / "rules"
     custom.mkdir(parents=True)
-    header = ",".join(MIMIC.rules(name)[0]) if name != "limit" else "event_type,item"
+    header = "event_type,item"
+    if name != "limit":
+        header = ",".join(column for column in MIMIC.rules(name)[0] if column != "loinc")
     (custom / f"{name}.csv").write_text(f"{header}\n{line}\n")
     with pytest.raises(RecipeError, match=message):
         ehrtraj.build(release, tmp_path / "out", "v", overlay=custom.parent)

@@ -22,6 +22,8 @@ Read = Callable[[str], list[dict[str, str]]]
 """A function that reads a rule table by name, such as `Source.rules`: general lines, then source, then overlay."""
 
 _GENERAL = Path(__file__).parent
+_OPTIONAL = {"limits": ("loinc",), "conversions": ("loinc",), "meant_units": ("from_unit", "weight")}
+"""Columns that a user's table may lack, by table."""
 
 
 def columns_of(name: str) -> list[str]:
@@ -71,7 +73,7 @@ def overlay_lines(name: str, folder: UserFile) -> list[tuple[int, dict[str, str]
     if f"{name}.csv" not in names_in(folder, RecipeError):
         return []
     path = folder / f"{name}.csv"
-    lines = read_csv_lines(path, columns_of(name), RecipeError)
+    lines = read_csv_lines(path, columns_of(name), RecipeError, _OPTIONAL.get(name, ()))
     for number, line in lines:
         if not line["source"].strip():
             raise RecipeError(f"{path}, line {number}: source is empty: write where the rule comes from")
