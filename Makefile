@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo docs test check consumers coverage faults bench dist clean
+.PHONY: demo docs test check consumers neighbours coverage faults bench dist clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -18,12 +18,21 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 	.envs/consumers/bin/pip install --quiet --no-deps -e .
 	touch $@
 
+# Larger readers, which cannot share an environment with the others. `make test` skips their tests.
+.envs/neighbours/installed: tests/dataset/consumers/neighbours.txt
+	$(PYTHON) -m venv .envs/neighbours
+	.envs/neighbours/bin/pip install --quiet -r tests/dataset/consumers/neighbours.txt
+	touch $@
+
 # Build a dataset of invented patients, and show one of them.
 demo: .venv/installed
 	rm -rf demo-output
 	$(BIN)/ehrtraj demo demo-output
 
 consumers: .envs/consumers/installed
+
+neighbours: .venv/installed .envs/neighbours/installed
+	$(BIN)/pytest tests/dataset/test_neighbours.py
 
 .envs/docs/installed: pyproject.toml
 	$(PYTHON) -m venv .envs/docs

@@ -226,6 +226,15 @@ def consumers() -> Path:
 
 
 @pytest.fixture(scope="session")
+def neighbours() -> Path:
+    """The `bin` folder of the environment with larger MEDS tools, which is not part of `make test`."""
+    folder = Path(os.environ.get("EHRTRAJ_NEIGHBOURS", ROOT / ".envs" / "neighbours")) / "bin"
+    if not (folder / "MEDS_transform-pipeline").is_file():
+        pytest.skip(f"no MEDS-transforms in {folder}: `make neighbours` installs it")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def demo_built(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset of the MIMIC-IV demo. Tests must not change it."""
     return ehrtraj.build(demo, tmp_path_factory.mktemp("demo_built"), "demo", max_cpus=2).path

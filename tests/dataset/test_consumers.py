@@ -100,6 +100,22 @@ def test_sumeds_finds_each_code_and_its_description_once_in_the_demo(
     check_sumeds(demo_built, consumers, tmp_path)
 
 
+def test_meds_evaluation_evaluates_predictions_for_labels(built: Path, consumers: Path, tmp_path: Path) -> None:
+    labels = label(ehrtraj.open(built), "readmission_30d").table.drop_nulls("boolean_value")
+    # Every other label is true, and the probability is right for all labels except the first.
+    truth = pl.int_range(pl.len()) % 2 == 0
+    right = pl.int_range(pl.len()) != 0
+    predicted = labels.with_columns(boolean_value=truth).with_columns(
+        predicted_boolean_value=truth == right,
+        predicted_boolean_probability=pl.when(truth == right).then(0.9).otherwise(0.1).cast(pl.Float32),
+    )
+    predicted.write_parquet(tmp_path / "predicted.parquet")
+    out = tmp_path / "evaluation.json"
+    run(consumers / "meds-evaluation-cli", f"predictions_path={tmp_path / 'predicted.parquet'}", f"output_file={out}")
+    found = json.loads(out.read_text())["samples_equally_weighted"]
+    assert found["binary_accuracy"] == (predicted.height - 1) / predicted.height < 1
+
+
 def aces_labels(dataset: Path, consumers: Path, folder: Path) -> pl.DataFrame:
     """Return the labels of the task over all files of the dataset."""
     frames = []

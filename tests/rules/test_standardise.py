@@ -279,7 +279,7 @@ def test_a_custom_sentinel_needs_no_limit(build_rows: Callable[..., Any], tmp_pa
             for number, value in ((8, 17), (9, 16))
         ],
     }
-    trajectories = build_rows(rows, standardise=True, overlay=custom.parent)
+    trajectories = build_rows(rows, overlay=custom.parent)
     events = [*trajectories.of(10_000_001, "LAB//"), *trajectories.of(10_000_001, "MICRO//")]
     found = {e["source_key"]: (e["numeric_value"], e["raw_value"], "sentinel_value" in e["flags"]) for e in events}
     assert found == {
@@ -304,7 +304,7 @@ def test_a_unit_that_a_custom_rule_names_needs_no_spelling(build_rows: Callable[
             lab(3, 59999, "4", "[PPB]/m3"),
         ],
     }
-    events = build_rows(rows, standardise=True, overlay=custom.parent).of(10_000_001, "LAB//")
+    events = build_rows(rows, overlay=custom.parent).of(10_000_001, "LAB//")
     found = {e["source_key"]: (e["numeric_value"], e["unit"], "unit_unlisted" in e["flags"]) for e in events}
     assert found[1] == (2.0, "[ppth]/m3", False)
     assert found[2] == (3.0, "[ppth]/m3", False)
