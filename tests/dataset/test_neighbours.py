@@ -95,8 +95,8 @@ def test_meds_tab_tabularises_time_series(several_shards_built: Path, neighbours
         # A row of the table is a patient and time, and the window of the last row contains all events before.
         moments = timed.select("subject_id", "time").unique(maintain_order=True).with_row_index("row")
         last = moments.group_by("subject_id").agg(pl.col("row").last())["row"].to_list()
-        # MEDS-Tab 0.2.0 leaves out the last event of each moment (`matrix[min_index:max_index]`), and counts the moments
-        # of a code, not its events. Its aggregates of values are empty for every dataset.
+        # MEDS-Tab 0.2.0 leaves out the last event of each moment (`matrix[min_index:max_index]`), and counts the
+        # moments of a code, not its events. Its aggregates of values are empty for every dataset.
         place = pl.int_range(pl.len()).over("subject_id", "time")
         used = timed.filter(place < pl.len().over("subject_id", "time") - 1)
         with np.load(tmp_path / "tabularize" / path.parent.name / path.stem / "full" / "code" / "count.npz") as file:
