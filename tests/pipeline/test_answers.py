@@ -118,7 +118,7 @@ class Index:
     def _place(self, table: str, key: Key, subject: int | None) -> Place | None:
         if table in NUMBERED:
             number = int(str(key[NUMBERED[table]]).rpartition("-")[2])
-            beside = key.get(BESIDE.get(table, "")) or str(key.get(ITEM.get(table, ""), "")).strip()
+            beside = key.get(BESIDE.get(table, "")) or " ".join(str(key.get(ITEM.get(table, ""), "")).split())
             return table, subject, number, beside
         if table in OF_A_STAY:
             stay, within = OF_A_STAY[table]
@@ -126,7 +126,7 @@ class Index:
         if table in NOTES:
             return table, key["note_id"]
         if table == "ed/medrecon":
-            return table, key["stay_id"], key["name"], key["etc_rn"]
+            return table, key["stay_id"], " ".join(key["name"].split()), key["etc_rn"]
         if table in BY_COLUMN:
             return table, key["stay_id"], key.get("charttime"), key["column"]
         if table == "hosp/patients":

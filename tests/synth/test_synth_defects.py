@@ -472,7 +472,7 @@ def test_a_rate_outside_0_to_1_is_rejected(rate: float) -> None:
         ("sentinel_value", {"numeric_value": None, "flags": ["sentinel_value"]}),
         ("hadm_of_other_patient", {"hadm_id": None, "flags": ["hadm_of_other_patient"]}),
         ("exact_duplicate", {"rejected": "exact_duplicate"}),
-        ("masked_result", {"numeric_value": None, "text_value": "___"}),
+        ("masked_result", {"numeric_value": None, "value": "___"}),
     ],
 )
 def test_the_right_event(defect: str, right: dict[str, object]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ehrtraj.synth import catalog
 from ehrtraj.synth.defects.kinds import Change, DefectKind, DefectValues, Event, as_bools, has
+from ehrtraj.synth.defects.results import MASK
 from ehrtraj.synth.defects.rows import TableRows
 from ehrtraj.synth.defects.texts import Cells, number_text
 from ehrtraj.synth.draw import Bools, Floats
@@ -124,7 +125,13 @@ def _dose_range(rows: TableRows) -> Change:
 
 def _dose_text(rows: TableRows) -> Change:
     written = DefectValues.read("dose_text", PRESCRIPTIONS).draw_for(rows).written
-    right: Event = {"numeric_value": None, "text_value": written}
+    # A number with the unit of the row, or with any unit if the row has none, is a quantity.
+    units = [(unit or "").strip().upper() for unit in rows.texts("dose_unit_rx")]
+    read = [text == "1 tab" and unit in ("TAB", "") for text, unit in zip(written, units, strict=True)]
+    right: Event = {
+        "numeric_value": np.where(read, 1.0, np.nan),
+        "text_value": [None if quantity else text for text, quantity in zip(written, read, strict=True)],
+    }
     return Change({"dose_val_rx": written}, _START | right)
 
 
@@ -148,4 +155,10 @@ def _no_home_ndc(_: TableRows) -> Change:
 
 def _dose_given_text(rows: TableRows) -> Change:
     written = DefectValues.read("dose_given_text", DETAIL).draw_for(rows).written
-    return Change({"dose_given": written}, {"event_type": "EMAR_DOSE", "numeric_value": None, "text_value": written})
+    right: Event = {
+        "event_type": "EMAR_DOSE",
+        "numeric_value": None,
+        "text_value": [None if text == MASK else text for text in written],
+        "value": [text if text == MASK else None for text in written],
+    }
+    return Change({"dose_given": written}, right)

@@ -153,7 +153,7 @@ def _comments(rows: TableRows) -> list[str | None]:
 
 def _masked_result(rows: TableRows) -> Change:
     cells = {"value": MASK, "valuenum": None, "comments": _comments(rows)}
-    return Change(cells, {"numeric_value": None, "text_value": MASK})
+    return Change(cells, {"numeric_value": None, "value": MASK})
 
 
 def _masked_number(rows: TableRows) -> Change:
