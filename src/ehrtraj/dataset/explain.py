@@ -157,7 +157,7 @@ def _rules_of(event: dict[str, Any], measures: Measures, marks: tuple[Mark, ...]
             lines = [
                 line
                 for line in table.lines
-                if "from_unit" not in line or (line["from_unit"], line["to_unit"]) == (from_unit, event["unit"])
+                if "to_unit" not in line or (line["from_unit"], line["to_unit"]) == (from_unit, event["unit"])
             ]
             if lines and names.intersection(table.flags) and table.name not in {one.name for one in found}:
                 found.append(replace(table, lines=lines))
