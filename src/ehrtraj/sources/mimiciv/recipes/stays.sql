@@ -15,6 +15,16 @@ FROM icustays
 WHERE stay_id IS NOT NULL
 GROUP BY stay_id
 UNION ALL
-SELECT 'stay_id', stay_id, intime, outtime
-FROM ed_stay
-WHERE stay_id IS NOT NULL;
+-- The row of a stay in the emergency department can end when the admission begins, hours before the patient leaves:
+-- 447 of 500 vital signs outside such a row are before edouttime (demo 2.2).
+SELECT
+  'stay_id',
+  e.stay_id,
+  min(e.intime),
+  CASE WHEN count(e.outtime) > 0 THEN greatest(max(e.outtime), max(a.edouttime)) END
+FROM ed_stay AS e
+LEFT JOIN visits AS v
+  ON v.recorded_in = 'hosp/admissions' AND v.subject_id = e.subject_id AND v.end_stay_id = e.stay_id
+LEFT JOIN admissions AS a ON a.subject_id = v.subject_id AND a.hadm_id = v.key
+WHERE e.stay_id IS NOT NULL
+GROUP BY e.subject_id, e.stay_id;
