@@ -501,12 +501,16 @@ def changed(release: Path, folder: Path) -> Path:
 
 
 def test_changed_input_never_uses_old_work(
-    crowd: Path, undisturbed: Snapshot, resumed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    crowd: Path,
+    undisturbed: Snapshot,
+    resumed: Any,
+    tmp_path: Path,
+    build_sized: Callable[..., ehrtraj.BuildResult],
 ) -> None:
     other = changed(crowd, tmp_path)
     dataset, notes = resumed(other)
     assert not any(RESUMED in n for n in notes)
-    fresh = ehrtraj.build(other, tmp_path / "fresh", "v1", max_cpus=1).path
+    fresh = build_sized(Sizes(shard_rows=SHARD_ROWS), other, tmp_path / "fresh", "v1", max_cpus=1).path
     assert snapshot(dataset) == snapshot(fresh) != undisturbed
 
 
@@ -521,11 +525,17 @@ def test_changed_input_never_uses_old_work(
     ids=lambda s: next(iter(s)),
 )
 def test_changed_settings_never_use_old_work(
-    crowd: Path, undisturbed: Snapshot, resumed: Any, tmp_path: Path, settings: dict[str, Any]
+    crowd: Path,
+    undisturbed: Snapshot,
+    resumed: Any,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    build_sized: Callable[..., ehrtraj.BuildResult],
 ) -> None:
     dataset, notes = resumed(crowd, **settings)
     assert not any(RESUMED in n for n in notes)
-    fresh = ehrtraj.build(crowd, tmp_path / "fresh", "v1", max_cpus=1, **settings).path
+    sizes = Sizes(shard_rows=SHARD_ROWS)
+    fresh = build_sized(sizes, crowd, tmp_path / "fresh", "v1", max_cpus=1, **settings).path
     assert snapshot(dataset) == snapshot(fresh) != undisturbed
 
 
