@@ -362,7 +362,7 @@ def test_a_column_that_is_missing_is_noted_and_null(
     assert note == "note: icu/outputevents lacks the column valueuom: null in this build"
     outputs = [e for e in trajectories_of(outcome.dataset).events if e["source_table"] == "icu/outputevents"]
     assert len(outputs) == len(handmade.release_rows()["icu/outputevents"])
-    assert {e["unit"] for e in outputs} == {None}
+    assert {(e["unit"], e["raw_unit"], "unit_assumed" in e["flags"]) for e in outputs} == {("mL", None, True)}
 
 
 def test_an_unknown_column_is_noted_and_changes_nothing(build: Build, plain: Path, built: Path) -> None:

@@ -292,9 +292,9 @@ def test_an_order_names_its_product_and_a_drug_all_products_that_were_ordered(bu
         3: "63323-262-01",
     }
     parents = parents_of(found.dataset)
-    assert parents["DRUG_ORDER_START//Heparin"] == ["DRUG/heparin", "NDC/00904272561", "NDC/63323026201"]
-    assert parents["DRUG_ORDER_END//Heparin"] == parents["DRUG_ORDER_START//Heparin"]
-    assert parents["DRUG_ORDER_START//Saline"] == ["DRUG/saline"]
+    assert parents["DRUG_ORDER_START//Heparin//UNKNOWN"] == ["DRUG/heparin", "NDC/00904272561", "NDC/63323026201"]
+    assert parents["DRUG_ORDER_END//Heparin"] == parents["DRUG_ORDER_START//Heparin//UNKNOWN"]
+    assert parents["DRUG_ORDER_START//Saline//UNKNOWN"] == ["DRUG/saline"]
 
 
 # Parents --------------------------------------------------------------------------------------------------------------
@@ -558,7 +558,7 @@ def test_a_build_records_its_vocabularies_and_changes_with_them(
     folders = {"vocabulary": athena, "gem": gem, "concept_maps": maps}
     found = build_rows(rows, **folders)
     assert parents_of(found.dataset) | {
-        "DRUG_ORDER_START//Vancomycin": ["DRUG/vancomycin", "NDC/00904272561", "RxNorm/1807507"],
+        "DRUG_ORDER_START//Vancomycin//UNKNOWN": ["DRUG/vancomycin", "NDC/00904272561", "RxNorm/1807507"],
         "DIAGNOSIS//ICD9CM//401.9": ["ICD10CM/I10", "ICD9CM/401.9"],
     } == parents_of(found.dataset)
     manifest = json.loads((found.dataset / "manifest.json").read_text())

@@ -206,7 +206,7 @@ def parents_in(dataset: Path) -> dict[str, set[str]]:
 
 def test_drugs_get_ingredients_and_classes_by_product_and_by_name(with_vocabulary: Callable[..., Any]) -> None:
     found = parents_in(with_vocabulary(*NAMES).dataset)
-    for code in ("DRUG_ORDER_START//Vancomycin HCl", "EMAR//Administered//vancomycin HCl"):
+    for code in ("DRUG_ORDER_START//Vancomycin HCl//UNKNOWN", "EMAR//Administered//vancomycin HCl"):
         assert found[code] == {"DRUG/vancomycin hcl", *PRODUCT, *ABOVE}
     assert found["EMAR//Administered//VANCOMYCIN"] == {"DRUG/vancomycin", *ABOVE}
     # Two ingredients of one name, one that is not standard, and a brand: a name shows none of them.
@@ -229,6 +229,6 @@ def test_without_ancestors_a_name_still_gets_its_ingredient_and_a_note_names_the
     built = with_vocabulary("CONCEPT", "CONCEPT_RELATIONSHIP")
     found = parents_in(built.dataset)
     assert found["EMAR//Administered//VANCOMYCIN"] == {"DRUG/vancomycin", "RxNorm/1000003"}
-    assert found["DRUG_ORDER_START//Vancomycin HCl"] == {"DRUG/vancomycin hcl", *PRODUCT}
+    assert found["DRUG_ORDER_START//Vancomycin HCl//UNKNOWN"] == {"DRUG/vancomycin hcl", *PRODUCT}
     notes = json.loads((built.dataset / "manifest.json").read_text())["notes"]
     assert any("CONCEPT_ANCESTOR.csv is missing" in note for note in notes)

@@ -85,7 +85,7 @@ def test_names_and_labels_have_single_blanks(build_rows: Callable[..., Any], tmp
         "icu/chartevents": [CHARTED | {"itemid": 228335, "value": "Yes"}],
     }
     built = build_rows(rows)
-    assert len(built.of(SUBJECT, "DRUG_ORDER_START//Sodium Chloride")) == 2
+    assert len(built.of(SUBJECT, "DRUG_ORDER_START//Sodium Chloride//UNKNOWN")) == 2
     codes = pq.read_table(tmp_path / "out" / "rows" / "metadata" / "codes.parquet").to_pylist()
     assert {c["code"]: c["description"] for c in codes}["CHART//228335"] == "CAM-ICU Disorganized thinking"
 

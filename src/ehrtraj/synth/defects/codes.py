@@ -29,7 +29,8 @@ def kinds() -> list[DefectKind]:
             for table, key in ((DIAGNOSES, "hadm_id"), (ED, "stay_id"))
         ),
         DefectKind("code_dotted", DIAGNOSES, _has_dot, _code_dotted),
-        *(DefectKind("code_padded", table, _is_short, _code_padded(_diagnosis_code)) for table in (DIAGNOSES, ED)),
+        DefectKind("code_padded", DIAGNOSES, _is_short, _code_padded(_diagnosis_code)),
+        DefectKind("code_padded", ED, _is_short, _code_padded(_ed_diagnosis_code)),
         DefectKind("code_padded", PROCEDURES, _is_short, _code_padded(_procedure_code)),
         DefectKind("code_padded", DRG, has("drg_type", "drg_code"), _drg_padded),
     ]
@@ -42,6 +43,10 @@ def _dotted(code: str, version: int) -> str:
 
 def _diagnosis_code(code: str, version: int) -> str:
     return f"DIAGNOSIS//ICD{version}CM//{_dotted(code, version)}"
+
+
+def _ed_diagnosis_code(code: str, version: int) -> str:
+    return f"ED_{_diagnosis_code(code, version)}"
 
 
 def _procedure_code(code: str, version: int) -> str:
@@ -83,7 +88,8 @@ def _repeated(table: str, key: str) -> Callable[[TableRows], Change]:
         repetition = np.empty(len(rows), dtype=np.int64)
         repetition[order] = np.arange(len(rows)) - first
         number = _last_number(rows, table, key) + 1 + repetition
-        right: Event = {"code": _formatted(rows, _diagnosis_code), "seq_num": number, "flags": ("repeated_code",)}
+        code_format = _ed_diagnosis_code if table == ED else _diagnosis_code
+        right: Event = {"code": _formatted(rows, code_format), "seq_num": number, "flags": ("repeated_code",)}
         return Change({"seq_num": number}, right)
 
     return change
