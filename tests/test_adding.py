@@ -231,7 +231,7 @@ def test_a_limit_needs_a_line_with_its_citation_and_a_concept(
     known = {line["item"] for name in ("limits", "concepts") for line in MIMIC.rules(name)}
     units = [(u["item"], u["unit"]) for u in MIMIC.rules("units") if u["event_type"] == "LAB"]
     item, unit = next((item, unit) for item, unit in units if unit == "ng/mL" and item not in known)
-    append(folder / "rules" / "limits.csv", f'LAB,{item},0,1000,5,200,C 0-1000; E 5-200,"C, E: invented"\n')
+    append(folder / "rules" / "limits.csv", f'LAB,{item},0-0,0,1000,5,200,C 0-1000; E 5-200,"C, E: invented"\n')
     append(folder / "rules" / "concepts.csv", f"LAB,{item},LOINC/0-0,invented\n")
     assert changed_files(folder) == ["rules/concepts.csv", "rules/limits.csv"]
     assert problem_of_limits(find_source(str(folder)).rules("limits")[-1]) is None

@@ -44,8 +44,9 @@ _FILES = {
     "gem/2018_I9gem.txt": "4019  I10     00000\n",
     "gem/gem_i9pcs.txt": "7935 0QS604Z 10000\n",
     "concept_maps/d_labitems_to_loinc.csv": _MAP + "50912,Creatinine,LOINC,19991-9,\n",
-    "vocabulary/CONCEPT.csv": "concept_id\tconcept_name\tvocabulary_id\tstandard_concept\tconcept_code\t"
-    "invalid_reason\n1\tSepsis\tICD10CM\t\tA41.9\t\n2\tSepsis\tSNOMED\tS\t91302008\t\n",
+    "vocabulary/CONCEPT.csv": "concept_id\tconcept_name\tvocabulary_id\tconcept_class_id\tstandard_concept\t"
+    "concept_code\tinvalid_reason\n1\tSepsis\tICD10CM\t4-char billing code\t\tA41.9\t\n"
+    "2\tSepsis\tSNOMED\tDisorder\tS\t91302008\t\n",
     "vocabulary/CONCEPT_RELATIONSHIP.csv": "concept_id_1\tconcept_id_2\trelationship_id\tinvalid_reason\n"
     "1\t2\tMaps to\t\n",
     "overlay/recipes/hosp/services.sql": "-- hosp/services: the service that cares for the patient from this time on.\n"

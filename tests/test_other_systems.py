@@ -166,7 +166,7 @@ def test_modes_are_not_checked_on_windows(built: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(books, "os", System(name="nt"))
     report = ehrtraj.check(built, max_cpus=1)
     assert report.broken == []
-    assert report.findings.skipped["private"] == "this system has no such modes"
+    assert report.findings.skipped["private"] == "this system has no POSIX file modes"
 
 
 def test_work_of_a_download_ends_where_loops_handle_no_signals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,13 +74,14 @@ def test_nothing_of_an_event_is_an_empty_text(trajectories: Any) -> None:
 @pytest.mark.parametrize(("start", "end"), INTERVALS)
 def test_both_ends_of_an_interval_are_joined(trajectories: Any, start: str, end: str) -> None:
     def keys(event_type: str) -> Counter[Any]:
-        # The care unit of a stay can differ between start and end; all other ends have the item of their start.
+        # The care unit of a stay can differ between start and end; all other ends have the item of their start. Rates
+        # and amounts can have units in their codes.
         return Counter(
             (
                 e["subject_id"],
                 e["link_id"],
                 e["source_key"],
-                None if event_type.startswith(("ICU_START", "ICU_END")) else e["code"][len(event_type) :],
+                None if event_type.startswith(("ICU_START", "ICU_END")) else e["code"].split("//")[1],
             )
             for e in trajectories.events
             if e["code"].startswith(f"{event_type}//")
