@@ -38,11 +38,14 @@ class Inputs:
     release: Path
     dataset: Path
     other: Path
+    as_written: Path
 
 
 @pytest.fixture(scope="module")
-def inputs(release: Path, built: Path, several_shards_built: Path) -> Inputs:
-    return Inputs(release, built, several_shards_built)
+def inputs(release: Path, built: Path, several_shards_built: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    output = tmp_path_factory.mktemp("as_written")
+    as_written = ehrtraj.build(release, output, "v1", max_cpus=1, standardise=False).path
+    return Inputs(release, built, several_shards_built, as_written)
 
 
 def check_label_file(path: Path) -> None:
@@ -93,7 +96,7 @@ COMMANDS: dict[str, Command] = {
         lambda i, out: ["build", i.release, "-o", out.parent, "-t", out.name, "--max-cpus", 1], check_dataset, MOMENTS
     ),
     "check": (lambda i, out: ["check", i.dataset, "--max-cpus", 1], check_nothing_written, MOMENTS),
-    "diff": (lambda i, out: ["diff", i.dataset, i.other, "--max-cpus", 1], check_nothing_written, MOMENTS),
+    "diff": (lambda i, out: ["diff", i.dataset, i.as_written, "--max-cpus", 1], check_nothing_written, MOMENTS),
     "export": (lambda i, out: ["export", i.dataset, "-o", out, "--max-cpus", 1], check_export, MOMENTS),
     "label": (lambda i, out: ["label", i.dataset, "in_hospital_mortality", "-o", out], check_label_file, MOMENTS),
     "synth": (lambda i, out: ["synth", out, "-n", 5, "--max-cpus", 1], check_release, MOMENTS),
