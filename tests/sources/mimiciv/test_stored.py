@@ -31,13 +31,15 @@ def test_an_end_stored_before_it_happened(build_rows: Callable[..., Any]) -> Non
     assert end["attributes"]["storetime"] == "2150-03-02 10:20:00"
 
 
-def test_the_status_of_an_order_reaches_its_event(build_rows: Callable[..., Any]) -> None:
-    order = {
-        "subject_id": 5,
-        "poe_seq": 3,
-        "ordertime": "2150-03-02 10:00",
-        "order_type": "Lab",
-        "order_status": "Active",
-    }
-    events = build_rows({"hosp/patients": [SUBJECT], "hosp/poe": [order]})
-    assert events.one(5, "ORDER//UNKNOWN//Lab")["attributes"] == {"order_status": "Active"}
+def test_the_status_of_an_order_is_known_at_the_end_of_the_last_admission(build_rows: Callable[..., Any]) -> None:
+    order = {"subject_id": 5, "ordertime": "2150-03-02 10:00", "order_type": "Lab", "transaction_type": "New"}
+    stays = [
+        {"subject_id": 5, "hadm_id": hadm, "admittime": f"{day} 09:00", "dischtime": f"{day} 20:00"}
+        for hadm, day in ((51, "2150-03-02"), (52, "2150-04-02"))
+    ]
+    orders = [order | {"poe_seq": 3, "order_status": "Active"}, order | {"poe_seq": 4, "order_status": "Inactive"}]
+    events = build_rows({"hosp/patients": [SUBJECT], "hosp/admissions": stays, "hosp/poe": orders})
+    assert all("order_status" not in e["attributes"] for e in events.of(5, "ORDER//New//Lab"))
+    status = events.one(5, "ORDER_STATUS//Active")
+    assert status["time"] == status["available_time"] == datetime(2150, 4, 2, 20)
+    assert (status["source_key"], status["link_id"]) == (3, 5000003)

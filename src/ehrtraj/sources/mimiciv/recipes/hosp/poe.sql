@@ -5,7 +5,6 @@
 -- rejected: no_time | ordertime IS NULL
 
 -- [every row] the transaction: its type is the first part, so that a discontinuation is never confused with an order.
--- order_status is the state when the data were extracted, not when the order was made: it is no input of a prediction.
 SELECT
   subject_id,
   ordertime                                                                 AS time,
@@ -15,6 +14,22 @@ SELECT
   hadm_id,
   poe_seq                                                                   AS source_key,
   order_number(subject_id, poe_seq)                                         AS link_id,
-  discontinue_of_poe_id,
-  order_status
+  discontinue_of_poe_id
 FROM poe;
+
+-- [also] the status when the data were extracted, so that it is at the end of the patient's last admission. 'Inactive' has
+-- no event: it is the status of all 45,154 orders of the demo.
+SELECT
+  o.subject_id,
+  greatest(o.ordertime, a.last_end)     AS time,
+  'ORDER_STATUS'                        AS event_type,
+  name_or_unknown(o.order_status)       AS item,
+  o.hadm_id,
+  flag('available_estimated')           AS flags,
+  o.poe_seq                             AS source_key,
+  order_number(o.subject_id, o.poe_seq) AS link_id
+FROM poe AS o
+LEFT JOIN (
+  SELECT subject_id, max(stay_end(dischtime, deathtime)) AS last_end FROM admissions GROUP BY subject_id
+) AS a USING (subject_id)
+WHERE trim(o.order_status) <> 'Inactive';
