@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -69,13 +69,14 @@ class Engine(Protocol):
         """Return how many tasks with this need can run at the same time; at least 1."""
 
     def map(
-        self, work: Work[Item, Result], items: Sequence[Item], need: Need, report: Report = ignore
+        self, work: Work[Item, Result], items: Iterable[Item], need: Need, report: Report = ignore
     ) -> Iterator[Result]:
         """Run a task for each item at least once, in any order.
 
         Args:
             work: kind of task.
-            items: items, the most expensive first.
+            items: items. An item is taken when its task can start: an iterator may wait for the results of earlier
+                items before it yields more than `at_once` further ones.
             need: resources that one task needs.
             report: receives the progress of tasks, if the engine forwards it.
 

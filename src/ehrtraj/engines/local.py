@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,14 +37,16 @@ class LocalEngine:
         return max(1, min(by_cores, (self.memory_limit - _BASE_BYTES) // need.memory))
 
     def map(
-        self, work: Work[Item, Result], items: Sequence[Item], need: Need, report: Report = ignore
+        self, work: Work[Item, Result], items: Iterable[Item], need: Need, report: Report = ignore
     ) -> Iterator[Result]:
         """Run a task for each item once. A single worker is this process; several workers drop progress reports."""
-        workers = min(self.at_once(need), len(items))
+        workers = self.at_once(need)
+        if isinstance(items, Sequence):
+            workers = min(workers, len(items))
         if workers > 1:
             for _, result in stream_tasks(_run, ((number, (work, item)) for number, item in enumerate(items)), workers):
                 yield result
-        elif items:
+        elif workers:
             with work.open(report) as run:
                 for item in items:
                     yield run(item)

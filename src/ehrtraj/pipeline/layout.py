@@ -11,6 +11,12 @@ ATTEMPTS = "attempts"
 """Folder that contains a separate folder for each attempt at a task."""
 SHARDS = "shards"
 """Folder with the markers of finished shards, and with the files of each shard that the publishing step combines."""
+SLICES = "slices"
+"""Folder with the slices of the shards that are built next."""
+SLICED = "sliced.json"
+"""Tables that are cut into slices instead of being staged."""
+UNPARSED = "unparsed"
+"""Start of the names of the pieces of rejected rows that could not be parsed."""
 PLAN = "plan.json"
 """Patients of the build and their shards."""
 STATE = "state.json"
@@ -30,6 +36,11 @@ def staged_folder(table: str) -> str:
 def staged_marker(table: str) -> str:
     """Return the name of the file that marks a table as completely staged."""
     return f"{staged_folder(table)}.json"
+
+
+def slice_name(table: str, shard: int) -> str:
+    """Return the name of the slice of a table (full name) for one shard."""
+    return f"{SLICES}/{_flat(table)}/{shard:05d}.csv"
 
 
 def rejected_folder(table: str) -> str:

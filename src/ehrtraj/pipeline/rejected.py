@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from ehrtraj.format.arrays import Int64s
 from ehrtraj.format.rejected import _LEADING, reject_schema
 from ehrtraj.pipeline.stage.parse import BadRow
 from ehrtraj.storage.base import Output, Storage
 from ehrtraj.storage.parquet import ParquetOutput
+
+_GROUP_BYTES = 8 << 20
+"""Approximate size of a row group of rejected rows."""
 
 
 class RejectWriter:
@@ -89,6 +95,8 @@ class RejectWriter:
 def merge_rejected(storage: Storage, pieces: Sequence[str], table: pa.Schema, target: str) -> int:
     """Combine the pieces of one table's rejected rows into one Parquet file, in the given order.
 
+    The file depends only on the rows, not on how they are divided into pieces.
+
     Args:
         storage: the working folder.
         pieces: names of the pieces.
@@ -103,12 +111,44 @@ def merge_rejected(storage: Storage, pieces: Sequence[str], table: pa.Schema, ta
     rows = 0
     output = ParquetOutput(storage, target, reject_schema(table), compression="zstd", compression_level=1)
     try:
-        for piece in pieces:
-            with storage.open_input(piece) as source, pa.ipc.open_stream(source) as reader:
-                for batch in reader:
-                    output.write(batch)
-                    rows += batch.num_rows
+        for group in _row_groups(_batches(storage, pieces)):
+            output.write(group)
+            rows += group.num_rows
         output.close()
     finally:
         output.abandon()
     return rows
+
+
+def _batches(storage: Storage, pieces: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    for piece in pieces:
+        with storage.open_input(piece) as source, pa.ipc.open_stream(source) as reader:
+            yield from reader
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Divide rows into groups of limited size."""
+    group: list[pa.RecordBatch] = []
+    size = np.int64(0)
+    for batch in batches:
+        total, start = size + np.cumsum(_row_sizes(batch)), 0
+        while total[-1] > _GROUP_BYTES:
+            # A group has at least one row, however large.
+            stop = max(int(np.searchsorted(total, _GROUP_BYTES, side="right")), start + (not group))
+            if stop == batch.num_rows:
+                break
+            yield pa.Table.from_batches([*group, batch.slice(start, stop - start)])
+            group, total, start = [], total - (total[stop - 1] if stop else size), stop
+        group.append(batch.slice(start))
+        size = total[-1]
+    if group:
+        yield pa.Table.from_batches(group)
+
+
+def _row_sizes(batch: pa.RecordBatch) -> Int64s:
+    """Return the approximate size of each row in bytes: the lengths of its texts, and 8 bytes for other values."""
+    sizes = np.full(batch.num_rows, 8 * batch.num_columns, np.int64)
+    for column in batch.columns:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            sizes += pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return sizes

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ehrtraj.engines.base import MemoryMeter
 from ehrtraj.pipeline.failures import explained_failures
 from ehrtraj.pipeline.job import BuildJob
 from ehrtraj.pipeline.plan.overlay import check_overlay
 from ehrtraj.pipeline.plan.run import Inputs, find_inputs, find_patients, paths_read
+from ehrtraj.pipeline.plan.shards import ShardPlan
 from ehrtraj.pipeline.publish.ledger import check_balance, make_ledger
 from ehrtraj.pipeline.publish.run import publish
 from ehrtraj.pipeline.result import already_there
 from ehrtraj.pipeline.shard.commit import shard_is_there
 from ehrtraj.pipeline.shard.run import build_shards, finished_shards
+from ehrtraj.pipeline.slices.choose import choose_sliced, stage_instead
+from ehrtraj.pipeline.slices.slice import CannotSliceError
 from ehrtraj.pipeline.stage.run import stage
+from ehrtraj.pipeline.stage.staged import StagedTable
 from ehrtraj.pipeline.workspace import Workspace, locked
 from ehrtraj.results import BuildResult
 from ehrtraj.runtime.processes import lean_memory
+from ehrtraj.storage.base import Storage
 from ehrtraj.storage.files import private_files
 
 
@@ -57,13 +64,32 @@ def _build(job: BuildJob, inputs: Inputs, space: Workspace, memory: MemoryMeter)
     if space.resumed:
         job.news.note("an earlier run of this build was interrupted: resuming where it stopped")
     patients = find_patients(job, inputs, files)
-    done = finished_shards(files)
-    with job.timed("stage"):
-        staged = stage(job, inputs, files, patients.plan, set(done))
-    # If staged files were lost, staging starts over and removes the files of shards.
-    done = {number: record for number, record in done.items() if shard_is_there(files, record)}
-    with job.timed("extract"):
-        shards = build_shards(job, inputs, files, patients.plan, staged, done)
+    while True:
+        try:
+            staged, shards = _make_events(job, inputs, files, patients.plan)
+            break
+        except CannotSliceError as error:
+            job.news.note(
+                f"{error.table} is not ordered by subject_id, or has a quote that is not closed: the build starts over "
+                "and reads it in another way"
+            )
+            stage_instead(files, error.table)
     ledger = make_ledger(staged.values(), shards, selection.event_tables, selection.dictionaries)
     check_balance(ledger)
     return publish(job, inputs, space, patients, staged, shards, ledger, memory)
+
+
+def _make_events(
+    job: BuildJob, inputs: Inputs, files: Storage, plan: ShardPlan
+) -> tuple[dict[str, StagedTable], list[dict[str, Any]]]:
+    """Read all tables and build all shards, and return the records of both."""
+    sliced = choose_sliced(job, inputs, files, plan)
+    done = finished_shards(files)
+    with job.timed("stage"):
+        staged = stage(job, inputs, files, plan, sliced, set(done))
+    # If staged files were lost, staging starts over and removes the files of shards.
+    done = {number: record for number, record in done.items() if shard_is_there(files, record)}
+    with job.timed("extract"):
+        shards, read = build_shards(job, inputs, files, plan, staged, sliced, done)
+    tables = {**staged, **read}
+    return {name: tables[name] for name in inputs.selection.staged}, shards

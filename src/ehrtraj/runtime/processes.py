@@ -35,7 +35,7 @@ Key = TypeVar("Key")
 Result = TypeVar("Result")
 
 # From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 # A process that does not end within this time after SIGTERM is killed.
 _SECONDS_TO_END = 10
@@ -55,6 +55,8 @@ def lean_memory() -> None:
             libc = ctypes.CDLL(None)
             libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
             libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+            # Otherwise each thread keeps its freed memory for itself.
+            libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def _end_with_parent() -> None:

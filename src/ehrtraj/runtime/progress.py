@@ -21,11 +21,11 @@ class Reporter:
     def staged(self, table: str, consumed: int, rows: int) -> None:
         """More bytes of a table were read and more of its rows were staged."""
 
-    def extracting(self, shards: int, rows: int) -> None:
+    def extracting(self, shards: int) -> None:
         """The build begins to work on the shards."""
 
-    def extracted(self, rows: int, events: int) -> None:
-        """A shard is finished."""
+    def extracted(self, events: int) -> None:
+        """A shard with this many events is finished."""
 
     def exporting(self, what: str) -> None:
         """An export of the finished dataset begins, such as `patient-jsonl`."""

@@ -15,7 +15,9 @@ class Sizes:
     Attributes:
         shard_rows: rows of work in a shard, as the plan estimates them. Determines the number of data files.
         part_rows: maximum number of rows of a shard that become events at a time. A patient is never divided.
-        block_bytes: bytes of a table's file to read at a time.
+        block_bytes: bytes of a table's file to read at a time when it is staged.
+        slice_block_bytes: bytes of a table's file to read at a time when it is cut into slices.
+        sliced_bytes: minimum size of a file that is cut into slices. Smaller ones are staged.
         round_bytes: maximum number of bytes of rows in memory before they are written by shard.
         checked_rows: events to check at a time.
         counted_rows: maximum number of distinct rows of a check's counts in memory; more are written to disk.
@@ -29,6 +31,10 @@ class Sizes:
     # 2 million rows and the copies of them take about 0.7 GB of a worker's memory.
     part_rows: int = 2_000_000
     block_bytes: int = 8 << 20
+    # About 20 tables are read at the same time. Blocks of 2 MiB stay in the cache: cutting takes a third less than with
+    # 8 MiB.
+    slice_block_bytes: int = 2 << 20
+    sliced_bytes: int = 1 << 20
     round_bytes: int = 128 << 20
     # The rows of a row group of ehrtraj's files.
     checked_rows: int = 1 << 17

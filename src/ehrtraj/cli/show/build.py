@@ -69,18 +69,18 @@ class ConsoleReporter(Reporter):
                 done=f"{self._rows:>13,} rows",
             )
 
-    def extracting(self, shards: int, rows: int) -> None:
+    def extracting(self, shards: int) -> None:
         self._shards, self._total_shards, self._rows = 0, shards, 0
-        self._begin("making events", rows, f"shard 0/{shards}")
+        self._begin("making events", shards, f"shard 0/{shards}")
 
-    def extracted(self, rows: int, events: int) -> None:
+    def extracted(self, events: int) -> None:
         interrupt.check()
         self._shards += 1
         self._rows += events
         if self._task is not None:
             self._bars.update(
                 self._task,
-                advance=rows,
+                advance=1,
                 done=f"shard {self._shards}/{self._total_shards}, {self._rows:,} events",
             )
 

@@ -16,11 +16,10 @@ from ehrtraj import rules
 from ehrtraj.format import event_types, names
 from ehrtraj.format.events import event_schema
 from ehrtraj.format.ledger import TableLedger, to_table
-from ehrtraj.pipeline.layout import DATASET, SHARDS, rejected_folder
+from ehrtraj.pipeline.layout import DATASET, SHARDS, UNPARSED, rejected_folder
 from ehrtraj.pipeline.publish.codes import CodeTables
 from ehrtraj.pipeline.rejected import merge_rejected
 from ehrtraj.pipeline.shard.applied import all_applied
-from ehrtraj.pipeline.stage.staged import STAGED
 from ehrtraj.release.schema import Table
 from ehrtraj.sources.source import Source
 from ehrtraj.storage.base import Storage
@@ -147,7 +146,8 @@ def write_metadata(
 
 def _merge_all_rejected(storage: Storage, tables: Sequence[str], known: Mapping[str, Table]) -> None:
     for table in tables:
-        pieces = sorted(storage.files(rejected_folder(table)), key=lambda p: (not p.endswith(f"/{STAGED}.arrow"), p))
+        folder = rejected_folder(table)
+        pieces = sorted(storage.files(folder), key=lambda p: (not p.startswith(f"{folder}/{UNPARSED}"), p))
         target = f"{DATASET}/{names.REJECTED}/{table.rpartition('/')[2]}.parquet"
         merge_rejected(storage, pieces, known[table].schema, target)
 

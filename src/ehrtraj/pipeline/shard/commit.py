@@ -56,7 +56,7 @@ def shard_is_there(storage: Storage, record: Mapping[str, Any]) -> bool:
 
 
 def free_inputs(storage: Storage, task: ShardTask, kept: Collection[str]) -> None:
-    """Delete the staged rows of a finished shard.
+    """Delete the staged files of a finished shard.
 
     Args:
         storage: the working folder.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,8 @@ from ehrtraj.runtime.session import open_session
 from ehrtraj.sources.source import Source
 
 _MANY_ROWS = 60_000
+# Rows of a large result that become events at a time.
+_RESULT_ROWS = 1 << 18
 MOST_SECONDS = 3600
 """Maximum time of one statement on one part of a shard. The statements of the package take seconds."""
 
@@ -301,20 +303,22 @@ class Extractor:
         if not rows:
             return
         for index, statement in enumerate(self._recipes[name].statements):
-            result = self._statement(name, index, statement, rows)
-            if statement.every_row and result.num_rows != rows:
+            events = 0
+            for result in self._results(self._wrap(name, index, statement), name, rows, statement.line):
+                events += result.num_rows
+                if self._recipes[name].file:
+                    self._check_subjects(name, statement, result)
+                if notes is not None and self._recipes[name].separate:
+                    result = notes.take_texts(name, result)
+                if result.num_rows:
+                    trim = not self._recipes[name].separate
+                    append_events(buffer, codes, step, statement, result, self._standardiser, self._known, trim=trim)
+            if statement.every_row and events != rows:
                 raise LedgerError(
-                    f"{name}: {rows:,} rows became {result.num_rows:,} events, but each row must become one event "
+                    f"{name}: {rows:,} rows became {events:,} events, but each row must become one event "
                     f"('{statement.about}'). The recipe multiplies or loses rows, most likely in a join"
                 )
-            if self._recipes[name].file:
-                self._check_subjects(name, statement, result)
-            count.events += result.num_rows
-            if notes is not None and self._recipes[name].separate:
-                result = notes.take_texts(name, result)
-            if result.num_rows:
-                trim = not self._recipes[name].separate
-                append_events(buffer, codes, step, statement, result, self._standardiser, self._known, trim=trim)
+            count.events += events
 
     def _check_subjects(self, name: str, statement: Statement, result: pa.Table) -> None:
         """Check that every event belongs to a patient in the table; otherwise it could be in the wrong shard."""
@@ -344,22 +348,44 @@ class Extractor:
         kept = self._arrow(f'SELECT * FROM "{table.name}" WHERE CASE {cases} END IS NULL', table.full_name)
         self._slots[table.full_name].rows = kept
 
-    def _arrow(self, sql: str, what: str, rows: int = 0, line: int = 1) -> pa.Table:
-        """Return the result of a query on about `rows` rows.
+    def _arrow(self, sql: str, what: str, line: int = 1) -> pa.Table:
+        """Return the result of a query on few rows.
 
         DuckDB takes 3 ms to plan a recipe's statement, which is longer than running it on few rows. A prepared
         statement is planned once for all shards, but its result is copied once more (DuckDB 2.0 warns about this),
         which takes 50 ns per row.
         """
-        try:
-            if rows > _MANY_ROWS:
-                return self.connection.sql(sql).to_arrow_table()
+        with self._explained(what, line):
             if sql not in self._prepared:
                 self._prepared[sql] = f"statement_{len(self._prepared)}"
                 self.connection.execute(f"PREPARE {self._prepared[sql]} AS {sql}")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
                 return self.connection.execute(f"EXECUTE {self._prepared[sql]}").to_arrow_table()
+
+    def _results(self, sql: str, what: str, rows: int, line: int) -> Iterator[pa.Table]:
+        """Yield the result of a query on `rows` rows, a large one in parts.
+
+        Parts save the memory of the complete result, and the columns of a part stay in the cache while they become
+        events.
+        """
+        if rows <= _MANY_ROWS:
+            yield self._arrow(sql, what, line)
+            return
+        with self._explained(what, line):
+            reader = self.connection.sql(sql).to_arrow_reader(_RESULT_ROWS)
+        while True:
+            with self._explained(what, line):
+                batch = next(reader, None)
+            if batch is None:
+                return
+            yield pa.Table.from_batches([batch])
+
+    @contextmanager
+    def _explained(self, what: str, line: int) -> Iterator[None]:
+        """Turn an error of DuckDB into one that names the recipe and the line."""
+        try:
+            yield
         except duckdb.Error as error:
             if "No space left on device" in str(error):
                 raise OSError(errno.ENOSPC, str(error)) from error
@@ -368,9 +394,6 @@ class Extractor:
     def close(self) -> None:
         """End the session."""
         self._session.close()
-
-    def _statement(self, name: str, index: int, statement: Statement, rows: int) -> pa.Table:
-        return self._arrow(self._wrap(name, index, statement), name, rows, statement.line)
 
     def _wrap(self, name: str, index: int, statement: Statement) -> str:
         """Return the statement with its columns cast."""

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.feather as feather
 
-from ehrtraj.pipeline.layout import DATASET, SHARDS, new_attempt, rejected_piece
+from ehrtraj.pipeline.layout import DATASET, SHARDS, UNPARSED, new_attempt, rejected_piece
 from ehrtraj.pipeline.rejected import RejectWriter
 from ehrtraj.pipeline.shard.notes import NoteWriter
 from ehrtraj.pipeline.shard.task import ShardJob
@@ -23,6 +23,7 @@ class ShardOutput:
         events: writes the events.
         notes: writes the texts of notes; None if they are not stored separately.
         rejected: writes the rejected rows of each table.
+        unparsed: writes the rows of each slice that cannot be parsed.
     """
 
     def __init__(self, job: ShardJob, shard: int, schemas: Mapping[str, pa.Schema]) -> None:
@@ -42,6 +43,10 @@ class ShardOutput:
             name: RejectWriter(self._files, rejected_piece(name, f"shard-{shard:05d}"), schemas[name])
             for name in job.event_tables
         }
+        self.unparsed = {
+            name: RejectWriter(self._files, rejected_piece(name, f"{UNPARSED}-{shard:05d}"), schemas[name])
+            for name in job.sliced
+        }
 
     def close(self, pieces: Iterable[tuple[str, pa.Table]]) -> dict[str, int]:
         """Finish all files.
@@ -55,7 +60,7 @@ class ShardOutput:
         self.events.close()
         if self.notes is not None:
             self.notes.close()
-        for writer in self.rejected.values():
+        for writer in (*self.rejected.values(), *self.unparsed.values()):
             writer.close()
         for kind, rows in pieces:
             self._write_piece(f"{SHARDS}/{self._shard:05d}.{kind}.arrow", rows)
@@ -71,6 +76,6 @@ class ShardOutput:
 
     def abandon(self) -> None:
         """Abandon files that will not be finished. They remain in the folder of the attempt, which is not read."""
-        writers: list[Any] = [self.events, *self.rejected.values()]
+        writers: list[Any] = [self.events, *self.rejected.values(), *self.unparsed.values()]
         for writer in [*writers, *([] if self.notes is None else [self.notes])]:
             writer.abandon()

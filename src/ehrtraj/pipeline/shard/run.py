@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ehrtraj.engines.base import Need
 from ehrtraj.pipeline.job import BuildJob
-from ehrtraj.pipeline.layout import SHARDS
+from ehrtraj.pipeline.layout import SHARDS, SLICES, staged_marker
 from ehrtraj.pipeline.plan.run import Inputs
 from ehrtraj.pipeline.plan.shards import ShardPlan
 from ehrtraj.pipeline.shard.commit import commit, free_inputs, shard_is_there
 from ehrtraj.pipeline.shard.task import ShardJob, ShardTask
 from ehrtraj.pipeline.shard.worker import ShardWork
-from ehrtraj.pipeline.stage.staged import StagedFile, StagedTable, inputs_of
+from ehrtraj.pipeline.slices.feed import Feeder
+from ehrtraj.pipeline.stage.staged import StagedFile, StagedTable, inputs_of, sliced_table
 from ehrtraj.storage.base import Storage
-from ehrtraj.storage.documents import read_document
+from ehrtraj.storage.documents import read_document, write_document
 
 # Memory of a worker with a part of 2 million rows, in addition to that of every process: measured at 0.55 GB.
 WORKER_BYTES = 800 * 10**6
+SHARD_NEED = Need(WORKER_BYTES)
+"""Resources that the task of a shard needs."""
+# Shards whose slices wait in the working folder for a free worker.
+_READY_SHARDS = 2
 
 
 def finished_shards(storage: Storage) -> dict[int, dict[str, Any]]:
@@ -42,8 +49,9 @@ def build_shards(
     storage: Storage,
     plan: ShardPlan,
     staged: Mapping[str, StagedTable],
+    sliced: Sequence[str],
     done: Mapping[int, dict[str, Any]],
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, StagedTable]]:
     """Build the shards that are not finished yet.
 
     Args:
@@ -52,43 +60,98 @@ def build_shards(
         storage: the working folder.
         plan: the shards.
         staged: record of each staged table.
+        sliced: full names of the tables that are cut into slices.
         done: records of the finished shards.
 
     Returns:
-        The records of all shards, in order.
+        The records of all shards, in order, and the records of the sliced tables.
 
     Raises:
         EhrtrajError: if a recipe breaks its contract, or a file of the working folder is missing.
+        CannotSliceError: if a table cannot be cut into slices.
     """
     tasks, shared = _tasks(inputs, plan, staged), job.source.roles.of_all_shards
-    need = Need(WORKER_BYTES)
-    workers, cpus = job.engine.at_once(need), job.settings.max_cpus
+    workers, cpus = job.engine.at_once(SHARD_NEED), job.settings.max_cpus
     if workers < cpus:
         job.reporter.note(f"using {workers} of {cpus} CPU cores for shards: more would exceed the --memory-limit")
     for shard in set(done) & set(tasks):
         # These remain if an earlier run was killed after it wrote a shard's marker.
         free_inputs(storage, tasks[shard], kept=shared)
-    # The largest shards come first, so that no large shard is left running alone at the end.
-    todo = sorted((t for s, t in tasks.items() if s not in done), key=lambda t: (-t.rows, t.shard))
-    job.reporter.extracting(len(todo), sum(task.rows for task in todo))
+    storage.delete(SLICES)
+    todo = [task for shard, task in tasks.items() if shard not in done]
     records = dict(done)
-    for result in job.engine.map(ShardWork(shard_job(job, inputs, storage, staged)), todo, need):
-        record = records[result.record["shard"]] = commit(storage, result)
-        task = tasks[record["shard"]]
-        free_inputs(storage, task, kept=shared)
-        job.reporter.extracted(task.rows, sum(t["events"] for t in record["tables"].values()))
-    return [records[s] for s in sorted(records)]
+    work = ShardWork(shard_job(job, inputs, storage, staged, sliced))
+    with _feeder(job, inputs, storage, plan, todo, sliced) as feeder:
+        if feeder is None:
+            # The largest shards come first, so that no large shard is left running alone at the end.
+            todo = sorted((task for task in todo if task.rows), key=lambda task: (-task.rows, task.shard))
+        job.reporter.extracting(len(todo))
+        for result in job.engine.map(work, todo if feeder is None else _with_slices(todo, feeder), SHARD_NEED):
+            record = records[result.record["shard"]] = commit(storage, result)
+            free_inputs(storage, tasks[record["shard"]], kept=shared)
+            if feeder is not None:
+                feeder.finish(record["shard"])
+            job.reporter.extracted(sum(t["events"] for t in record["tables"].values()))
+        hashes = {} if feeder is None else feeder.sha256()
+    ordered = [records[s] for s in sorted(records)]
+    read = {name: sliced_table(name, hashes[name], ordered) for name in sliced}
+    for name, table in read.items():
+        write_document(storage, staged_marker(name), table.to_json())
+    return ordered, read
 
 
 def _tasks(inputs: Inputs, plan: ShardPlan, staged: Mapping[str, StagedTable]) -> dict[int, ShardTask]:
-    """Return a task for every shard with rows, by its number."""
+    """Return the task of each shard without its slices, by its number."""
+    starts = plan.starts.tolist()
     files: dict[int, dict[str, tuple[StagedFile, ...]]] = {shard: {} for shard in range(plan.count)}
     rows = dict.fromkeys(range(plan.count), 0)
     for name in inputs.patient_tables:
-        for shard, count in staged[name].shards.items():
-            rows[shard] += count
-            files[shard][name] = inputs_of(staged[name], shard)
-    return {shard: ShardTask(shard, count, files[shard]) for shard, count in rows.items() if count}
+        if name in staged:
+            for shard, count in staged[name].shards.items():
+                rows[shard] += count
+                files[shard][name] = inputs_of(staged[name], shard)
+    return {
+        shard: ShardTask(
+            shard,
+            count,
+            files[shard],
+            starts[shard] if shard else None,
+            starts[shard + 1] if shard + 1 < plan.count else None,
+        )
+        for shard, count in rows.items()
+    }
+
+
+@contextmanager
+def _feeder(
+    job: BuildJob, inputs: Inputs, storage: Storage, plan: ShardPlan, todo: Sequence[ShardTask], sliced: Sequence[str]
+) -> Iterator[Feeder | None]:
+    """Cut tables while the context is open. Without tables to cut, there is no feeder."""
+    if not sliced:
+        yield None
+        return
+    workers = job.engine.at_once(SHARD_NEED)
+    with Feeder(
+        storage,
+        {name: inputs.release.files[name] for name in sliced},
+        plan,
+        [task.shard for task in todo],
+        ahead=1 if workers == 1 else workers + _READY_SHARDS,
+        threads=job.settings.max_cpus,
+        block_bytes=job.sizes.slice_block_bytes,
+    ) as feeder:
+        yield feeder
+
+
+def _with_slices(todo: Sequence[ShardTask], feeder: Feeder) -> Iterator[ShardTask]:
+    """Yield the tasks with their slices, as soon as these are cut. Shards without rows have no task."""
+    for task in todo:
+        slices = feeder.slices(task.shard)
+        rows = task.rows + sum(piece.lines for piece in slices)
+        if rows:
+            yield replace(task, rows=rows, slices=slices)
+        else:
+            feeder.finish(task.shard)
 
 
 def dictionary_files(inputs: Inputs, staged: Mapping[str, StagedTable]) -> dict[str, tuple[StagedFile, ...]]:
@@ -96,20 +159,23 @@ def dictionary_files(inputs: Inputs, staged: Mapping[str, StagedTable]) -> dict[
     return {name: inputs_of(staged[name]) for name in inputs.selection.dictionaries}
 
 
-def shard_job(job: BuildJob, inputs: Inputs, storage: Storage, staged: Mapping[str, StagedTable]) -> ShardJob:
+def shard_job(
+    job: BuildJob, inputs: Inputs, storage: Storage, staged: Mapping[str, StagedTable], sliced: Sequence[str]
+) -> ShardJob:
     """Return the data that all shards of a build share."""
     settings = job.settings
     return ShardJob(
         source=job.source,
         storage=storage,
         event_tables=inputs.selection.event_tables,
-        staged=tuple(inputs.patient_tables),
+        tables=tuple(inputs.patient_tables),
         clock=settings.clock,
         seed=settings.seed,
         memory=WORKER_BYTES,
         part_rows=job.sizes.part_rows,
         of_all={n: inputs_of(staged[n]) for n in sorted(job.source.roles.of_all_shards & set(inputs.patient_tables))},
         dictionaries=dictionary_files(inputs, staged),
+        sliced={name: inputs.release.files[name] for name in sliced},
         standardise=settings.standardise,
         notes=settings.notes,
     )

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ehrtraj.pipeline.slices.slice import Slice
 from ehrtraj.pipeline.stage.staged import StagedFile
+from ehrtraj.release.table_file import TableFile
 from ehrtraj.sources.source import Source
 from ehrtraj.storage.base import Storage
 
@@ -19,12 +21,13 @@ class ShardJob:
         source: source with the recipes and rules.
         storage: the working folder of the build.
         event_tables: full names of the tables that become events.
-        staged: full names of all staged patient tables.
+        tables: full names of all patient tables that are read.
         clock: `event` or `available`.
         seed: seed of the splits.
         memory: bytes that DuckDB may use.
         of_all: staged files of all shards of the tables of encounters and stays, by full name.
         dictionaries: staged files of each dictionary, by full name.
+        sliced: files of the tables that are cut into slices, by full name.
         standardise: whether to apply the rule tables of numbers.
         notes: `separate` if the texts of notes are stored in separate files.
         part_rows: maximum number of rows to process at the same time.
@@ -33,13 +36,14 @@ class ShardJob:
     source: Source
     storage: Storage
     event_tables: tuple[str, ...]
-    staged: tuple[str, ...]
+    tables: tuple[str, ...]
     clock: str
     seed: int
     memory: int
     part_rows: int
     of_all: Mapping[str, tuple[StagedFile, ...]] = field(default_factory=dict)
     dictionaries: Mapping[str, tuple[StagedFile, ...]] = field(default_factory=dict)
+    sliced: Mapping[str, TableFile] = field(default_factory=dict)
     standardise: bool = True
     notes: str = "inline"
 
@@ -50,13 +54,19 @@ class ShardTask:
 
     Attributes:
         shard: number of the shard.
-        rows: number of staged rows.
+        rows: number of rows. In a slice, a row may consist of several lines, each of which counts.
         inputs: staged files, by the full name of their table.
+        first_subject: smallest subject_id that may be in a slice; None for the first shard.
+        next_subject: first subject_id of the next shard; None for the last shard.
+        slices: slice of each table that is cut and has rows in this shard.
     """
 
     shard: int
     rows: int
     inputs: Mapping[str, tuple[StagedFile, ...]]
+    first_subject: int | None = None
+    next_subject: int | None = None
+    slices: tuple[Slice, ...] = ()
 
 
 @dataclass(frozen=True)

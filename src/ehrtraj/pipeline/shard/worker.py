@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ehrtraj.engines.base import Report
 from ehrtraj.format.arrays import to_int64
@@ -19,11 +17,13 @@ from ehrtraj.pipeline.shard.dictionaries import read_dictionaries
 from ehrtraj.pipeline.shard.encounters import Owners
 from ehrtraj.pipeline.shard.events import EventBuffer
 from ehrtraj.pipeline.shard.extract import Extractor
+from ehrtraj.pipeline.shard.inputs import ShardInputs
 from ehrtraj.pipeline.shard.output import ShardOutput
 from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.pipeline.shard.tally import ShardTally
 from ehrtraj.pipeline.shard.task import ShardJob, ShardResult, ShardTask
-from ehrtraj.pipeline.stage.staged import StagedFile, read_staged
+from ehrtraj.pipeline.stage.parse import BlockParser
+from ehrtraj.pipeline.stage.staged import read_staged
 from ehrtraj.release.schema import SUBJECT_ID, Table
 from ehrtraj.sources.declaration import Role
 
@@ -44,6 +44,7 @@ class ShardWorker:
             standardiser=self._standardiser,
             dictionaries=read_dictionaries(job.storage, job.dictionaries, job.source, keys_only=True),
         )
+        self._parsers = {name: BlockParser(file) for name, file in job.sliced.items()}
         self._event_types = job.source.event_types
         self._owners = {name: self._owners_of(roles) for name, roles in job.source.roles.owners.items()}
         self._buffer = EventBuffer()
@@ -57,13 +58,11 @@ class ShardWorker:
         parts = [pa.table({"number": pa.array([], pa.int64()), SUBJECT_ID: pa.array([], pa.int64())})]
         for role in roles:
             if role.table in self._job.of_all:
-                rows = self._read(role.table, self._job.of_all[role.table], [role.key, SUBJECT_ID])
+                files, schema = self._job.of_all[role.table], self._tables[role.table].schema
+                rows = read_staged(self._job.storage, files, schema, [role.key, SUBJECT_ID])
                 parts.append(pa.table({"number": numbers_of(rows[role.key]), SUBJECT_ID: rows[SUBJECT_ID]}))
         owners = pa.concat_tables(parts)
         return Owners.of(to_int64(owners["number"]), to_int64(owners[SUBJECT_ID]))
-
-    def _read(self, name: str, files: Sequence[StagedFile], columns: Sequence[str] | None = None) -> pa.Table:
-        return read_staged(self._job.storage, files, self._tables[name].schema, columns)
 
     def build(self, task: ShardTask) -> ShardResult:
         """Build one shard in a new folder of this attempt. Existing files are not changed or removed.
@@ -76,18 +75,22 @@ class ShardWorker:
 
         Raises:
             EhrtrajError: if an input is missing, or a recipe breaks its contract.
+            CannotSliceError: if a table cannot be cut into slices.
             OSError: if a file cannot be written.
         """
-        output = ShardOutput(self._job, task.shard, {name: table.schema for name, table in self._tables.items()})
-        tally = ShardTally(task.shard, self._job.event_tables)
+        job, schemas = self._job, {name: table.schema for name, table in self._tables.items()}
+        output = ShardOutput(job, task.shard, schemas)
+        inputs = ShardInputs(job.storage, task, schemas, self._parsers, output.unparsed)
+        tally = ShardTally(task.shard, job.event_tables)
         try:
-            for low, high in self._parts(task):
-                self._build_part(task, self._reader(task, low, high), output, tally)
+            for span in inputs.parts(job.part_rows):
+                self._build_part(task, inputs.reader(span), output, tally)
             files = output.close(tally.pieces())
         except BaseException:
             output.abandon()
             raise
-        return ShardResult(output.folder, {"shard": task.shard, "files": files, "tables": tally.tables()})
+        record = {"shard": task.shard, "files": files, "tables": tally.tables(), "unparsed": inputs.unparsed}
+        return ShardResult(output.folder, record)
 
     def _build_part(
         self, task: ShardTask, read: Callable[[str], pa.Table], output: ShardOutput, tally: ShardTally
@@ -106,7 +109,7 @@ class ShardWorker:
             codes,
             self._owners,
             about,
-            patients_known=job.source.roles.patients.table in job.staged,
+            patients_known=job.source.roles.patients.table in job.tables,
             standardiser=self._standardiser,
             clock=job.clock,
             seed=job.seed,
@@ -114,27 +117,6 @@ class ShardWorker:
         tally.add_rows(counts, codes)
         if part is not None:
             tally.add_events(part, about["subjects"], output.events.write(part))
-
-    def _parts(self, task: ShardTask) -> list[tuple[int | None, int | None]]:
-        """Return the first and last subject_id of each part of a shard; a shard of usual size has one part."""
-        if task.rows <= self._job.part_rows:
-            return [(None, None)]
-        subject = [to_int64(self._read(name, files, ["subject_id"])[0]) for name, files in task.inputs.items()]
-        ids, each = np.unique(np.concatenate(subject), return_counts=True)
-        part = np.cumsum(each) // self._job.part_rows
-        return [(int(ids[part == n][0]), int(ids[part == n][-1])) for n in np.unique(part)]
-
-    def _reader(self, task: ShardTask, low: int | None, high: int | None) -> Callable[[str], pa.Table]:
-        """Return a function that reads a table's rows of one part of a shard."""
-
-        def read(name: str) -> pa.Table:
-            rows = self._read(name, task.inputs.get(name, ()))
-            if low is None:
-                return rows
-            subject = rows["subject_id"]
-            return rows.filter(pc.and_(pc.greater_equal(subject, low), pc.less_equal(subject, high)))
-
-        return read
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,18 @@ from collections.abc import Collection
 
 from ehrtraj.engines.base import Need
 from ehrtraj.pipeline.job import BuildJob
-from ehrtraj.pipeline.layout import DATASET, SHARDS, rejected_piece, staged_folder, staged_marker
+from ehrtraj.pipeline.layout import DATASET, SHARDS, UNPARSED, rejected_piece, staged_folder, staged_marker
 from ehrtraj.pipeline.plan.run import Inputs
 from ehrtraj.pipeline.plan.shards import ShardPlan
-from ehrtraj.pipeline.stage.staged import STAGED, StagedTable, finished
+from ehrtraj.pipeline.stage.staged import StagedTable, finished
 from ehrtraj.pipeline.stage.table import StagedAttempt, StageProgress, StageWork
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import write_document
 
 
-def stage(job: BuildJob, inputs: Inputs, storage: Storage, plan: ShardPlan, done: set[int]) -> dict[str, StagedTable]:
+def stage(
+    job: BuildJob, inputs: Inputs, storage: Storage, plan: ShardPlan, sliced: Collection[str], done: set[int]
+) -> dict[str, StagedTable]:
     """Stage the tables of a build that are not staged yet.
 
     Args:
@@ -23,6 +25,7 @@ def stage(job: BuildJob, inputs: Inputs, storage: Storage, plan: ShardPlan, done
         inputs: inputs of the build.
         storage: the working folder.
         plan: the shards.
+        sliced: full names of the tables that are cut into slices instead.
         done: finished shards, whose staged rows may be deleted. The set is emptied if everything must start over.
 
     Returns:
@@ -31,7 +34,8 @@ def stage(job: BuildJob, inputs: Inputs, storage: Storage, plan: ShardPlan, done
     Raises:
         ReleaseError: if a file is damaged or changed while it was read.
     """
-    names, shared = inputs.selection.staged, job.source.roles.of_all_shards
+    names = [name for name in inputs.selection.staged if name not in sliced]
+    shared = job.source.roles.of_all_shards
     staged = _find(storage, names, done, shared)
     if done and len(staged) < len(names):
         # A staged table was lost after shards were built from it. Their input is deleted, so everything starts over.
@@ -75,7 +79,7 @@ def commit_table(storage: Storage, attempt: StagedAttempt) -> StagedTable:
     if (committed := finished(storage, table.table)) is not None:
         storage.delete(attempt.folder)
         return committed
-    folder, rejected = staged_folder(table.table), rejected_piece(table.table, STAGED)
+    folder, rejected = staged_folder(table.table), rejected_piece(table.table, UNPARSED)
     for name in (staged_marker(table.table), folder, rejected):
         storage.delete(name)
     for name, exists in ((folder, bool(table.files)), (rejected, bool(table.rejected_bytes))):

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import pyarrow as pa
 
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.layout import rejected_piece, staged_folder, staged_marker
+from ehrtraj.pipeline.layout import UNPARSED, rejected_piece, staged_folder, staged_marker
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import read_document
-
-STAGED = "staged"
-"""Name of the piece of a table's rejected rows that staging writes."""
 
 
 @dataclass
 class StagedTable:
-    """The record of one staged table.
+    """The record of one table that was staged, or cut into slices and parsed by the tasks of the shards.
 
     Attributes:
         table: full name of the table.
@@ -30,6 +28,7 @@ class StagedTable:
         shards: number of rows by shard number.
         rejected_bytes: size of the file with rows that could not be parsed, in bytes.
         files: sizes of the written files in bytes, by name relative to the table's folder.
+        sliced: whether the table was cut into slices. It then has no files.
     """
 
     table: str
@@ -40,6 +39,7 @@ class StagedTable:
     shards: dict[int, int] = field(default_factory=dict)
     rejected_bytes: int = 0
     files: dict[str, int] = field(default_factory=dict)
+    sliced: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the table's marker file."""
@@ -65,7 +65,7 @@ class StagedFile:
 
 
 def finished(storage: Storage, table: str, done: Container[int] = ()) -> StagedTable | None:
-    """Return the record of a completely staged table; None if it is not completely staged or a file is missing.
+    """Return the record of a table that is completely staged, or parsed by all shards; None if a file is missing.
 
     Args:
         storage: the working folder.
@@ -76,12 +76,35 @@ def finished(storage: Storage, table: str, done: Container[int] = ()) -> StagedT
     if content is None:
         return None
     staged = StagedTable.from_json(content)
-    if (storage.size(rejected_piece(table, STAGED)) or 0) != staged.rejected_bytes:
+    if staged.sliced:
+        return staged if all(shard in done for shard in staged.shards) else None
+    if (storage.size(rejected_piece(table, UNPARSED)) or 0) != staged.rejected_bytes:
         return None
     for name, size in staged.files.items():
         if int(name.split("-")[0]) not in done and storage.size(f"{staged_folder(table)}/{name}") != size:
             return None
     return staged
+
+
+def sliced_table(table: str, sha256: str, shards: Iterable[Mapping[str, Any]]) -> StagedTable:
+    """Return the record of a table whose slices are parsed.
+
+    Args:
+        table: full name of the table.
+        sha256: SHA-256 of the table's file.
+        shards: records of all shards.
+    """
+    record = StagedTable(table, sha256, sliced=True)
+    rejected: Counter[str] = Counter()
+    for shard in shards:
+        unparsed = Counter(shard["unparsed"].get(table, {}))
+        rows = shard["tables"].get(table, {"rows": 0})["rows"] + unparsed.total()
+        if rows:
+            record.shards[shard["shard"]] = rows
+        rejected += unparsed
+    record.rows_read = sum(record.shards.values())
+    record.rejected = dict(sorted(rejected.items()))
+    return record
 
 
 def inputs_of(staged: StagedTable, shard: int | None = None) -> tuple[StagedFile, ...]:

@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 
 from ehrtraj.engines.base import Report
-from ehrtraj.pipeline.layout import new_attempt, rejected_piece, staged_folder
+from ehrtraj.pipeline.layout import UNPARSED, new_attempt, rejected_piece, staged_folder
 from ehrtraj.pipeline.plan.shards import ShardPlan
 from ehrtraj.pipeline.rejected import RejectWriter
 from ehrtraj.pipeline.stage.parse import BadRow, BlockParser, Parsed
-from ehrtraj.pipeline.stage.staged import STAGED, StagedTable
+from ehrtraj.pipeline.stage.staged import StagedTable
 from ehrtraj.release.reader import read_blocks
 from ehrtraj.release.records import RecordShape, UnsoundQuotesError
 from ehrtraj.release.table_file import TableFile
@@ -95,7 +95,7 @@ class _Stager:
         self._round = 0
         self._writing: list[Future[tuple[str, int]]] = []
         self._next_line = 2
-        name = f"{attempt}/{rejected_piece(file.table.full_name, STAGED)}"
+        name = f"{attempt}/{rejected_piece(file.table.full_name, UNPARSED)}"
         self._rejects = RejectWriter(work.storage, name, file.table.schema)
 
     def work(self, block: Any) -> tuple[Parsed, list[Piece], int]:  # noqa: ANN401  # runs in a worker thread
