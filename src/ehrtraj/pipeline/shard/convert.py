@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from json.encoder import encode_basestring
 from typing import Any
@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 
 from ehrtraj import rules
 from ehrtraj.errors import RecipeError
-from ehrtraj.format.arrays import NULL, Bools, Floats, Int64s, Texts, one_array, to_int64
+from ehrtraj.format.arrays import NULL, Bools, Floats, Int32s, Int64s, Texts, one_array, to_int64
 from ehrtraj.format.event_types import EventType
 from ehrtraj.format.events import INT_COLUMNS, TEXT_COLUMNS
 from ehrtraj.pipeline.shard.drugs import NamedDrug, drugs_by_code
 from ehrtraj.pipeline.shard.events import EventBuffer
-from ehrtraj.pipeline.shard.standardise import Standardiser
+from ehrtraj.pipeline.shard.standardise import RowRules, Standardiser
 from ehrtraj.recipes import Statement
 from ehrtraj.rules.measures import Rule
 
@@ -61,10 +61,13 @@ def type_problem(column: str, kind: str) -> str | None:
 class Codes:
     """The codes of a part.
 
+    The names, ranks and flags of codes are those of all parts of a worker, since most codes occur in every part.
+
     Attributes:
         event_types: all event types, including custom ones.
         names: each code.
         ranks: the rank of each code's event type.
+        flags: flags of all events with each code, -1 if they are not determined yet.
         descriptions: description of a code in the rows of the source.
         parents: codes of other coding systems that the rows of the source contain for a code.
         drugs: drugs that the rows of the source name for a code.
@@ -73,10 +76,26 @@ class Codes:
     event_types: Mapping[str, EventType]
     names: list[str] = field(default_factory=list)
     ranks: list[int] = field(default_factory=list)
+    flags: list[int] = field(default_factory=list)
     descriptions: dict[str, str] = field(default_factory=dict)
     parents: dict[str, set[str]] = field(default_factory=dict)
     drugs: dict[str, set[NamedDrug]] = field(default_factory=dict)
     _positions: dict[str, int] = field(default_factory=dict)
+    _of_rule: dict[int, int] = field(default_factory=dict)
+
+    def of_next_part(self) -> Codes:
+        """Return the same codes without what the rows of this part contain about them."""
+        return replace(self, descriptions={}, parents={}, drugs={})
+
+    def of_rules(self, event_type: str, row_rules: RowRules) -> Int32s:
+        """Return the position of the code of each rule, which is added if it is new."""
+        numbers = row_rules.numbers.tolist()
+        if any(number not in self._of_rule for number in numbers):
+            rank = self.event_types[event_type].rank
+            for number in numbers:
+                if number not in self._of_rule:
+                    self._of_rule[number] = self.add(_code_name(event_type, row_rules.known.rule(number)), rank)
+        return np.array([self._of_rule[number] for number in numbers], np.int32)
 
     def add(self, name: str, rank: int) -> int:
         """Return the position of a code, which is added if it is new."""
@@ -84,6 +103,7 @@ class Codes:
         if position == len(self.names):
             self.names.append(name)
             self.ranks.append(rank)
+            self.flags.append(-1)
         return position
 
 
@@ -154,11 +174,7 @@ def append_events(
         rows["code"][:] = _code(statement.event_type, items, result, codes)
         if standardiser is not None and numbers is not None:
             numbers = _null(numbers, standardiser.user_sentinels(numbers), "sentinel_value", rows, texts)
-    if known and statement.event_type in known:
-        with_unit = standardiser is not None and standardiser.has_rules(statement.event_type)
-        _flag_unknown(statement.event_type, known[statement.event_type], rows, codes, with_unit=with_unit)
-    if standardiser is not None and statement.event_type in standardiser.items.event_types:
-        _flag_items(standardiser, statement.event_type, rows, codes)
+    _flag_codes(statement.event_type, rows, codes, known or {}, standardiser)
     if attributes.num_columns:
         texts["attributes"] = _attributes(attributes)
     _put_numbers(rows, numbers, not_finite, texts)
@@ -189,39 +205,54 @@ def _code(event_type: str, items: Texts | None, result: pa.Table, codes: Codes) 
     return code
 
 
-def _flag_items(standardiser: Standardiser, event_type: str, rows: dict[str, npt.NDArray[Any]], codes: Codes) -> None:
-    """Set the flags that events have because of their code alone."""
-    used = np.flatnonzero(np.bincount(rows["code"]))
-    bits = {at: standardiser.items.of(event_type, codes.names[at].partition("//")[2] or None) for at in used.tolist()}
-    if any(bits.values()):
-        of_code = np.zeros(len(codes.names), np.int64)
-        of_code[list(bits)] = list(bits.values())
-        rows["flags"] |= of_code[rows["code"]]
-
-
-def _flag_unknown(
-    event_type: str, known: pa.Array, rows: dict[str, npt.NDArray[Any]], codes: Codes, *, with_unit: bool
+def _flag_codes(
+    event_type: str,
+    rows: dict[str, npt.NDArray[Any]],
+    codes: Codes,
+    known: Mapping[str, pa.Array],
+    standardiser: Standardiser | None,
 ) -> None:
-    """Flag events whose item is missing in their dictionary.
-
-    Only the distinct codes are checked. The hash table contains the codes, not the dictionary, which is much larger.
+    """Set the flags that events have because of their code alone.
 
     Args:
         event_type: event type of the events.
-        known: items in the dictionary.
         rows: the events, with their codes.
         codes: codes of the part.
-        with_unit: whether a unit may follow the item in a code.
+        known: items in the dictionaries, by event type.
+        standardiser: applies the rule tables of numbers, if they are applied.
     """
     used = np.flatnonzero(np.bincount(rows["code"])).tolist()
-    candidates = {at: _items_of(codes.names[at].removeprefix(f"{event_type}//"), with_unit=with_unit) for at in used}
+    new = [at for at in used if codes.flags[at] < 0]
+    if new:
+        with_unit = standardiser is not None and standardiser.has_rules(event_type)
+        unknown = _unknown_codes(event_type, new, codes, known[event_type], with_unit) if event_type in known else ()
+        for at in new:
+            codes.flags[at] = rules.flags()["code_unknown"] if at in unknown else 0
+            if standardiser is not None and event_type in standardiser.items.event_types:
+                codes.flags[at] |= standardiser.items.of(event_type, codes.names[at].partition("//")[2] or None)
+    bits = [codes.flags[at] for at in used]
+    if any(bits):
+        of_code = np.zeros(len(codes.names), np.int64)
+        of_code[used] = bits
+        rows["flags"] |= of_code[rows["code"]]
+
+
+def _unknown_codes(event_type: str, new: list[int], codes: Codes, known: pa.Array, with_unit: bool) -> set[int]:
+    """Return the codes whose item is missing in their dictionary.
+
+    The hash table contains the codes, not the dictionary, which is much larger.
+
+    Args:
+        event_type: event type of the codes.
+        new: positions of the codes.
+        codes: codes of the part.
+        known: items in the dictionary.
+        with_unit: whether a unit may follow the item in a code.
+    """
+    candidates = {at: _items_of(codes.names[at].removeprefix(f"{event_type}//"), with_unit=with_unit) for at in new}
     distinct = pa.array(sorted({item for items in candidates.values() for item in items}), pa.string())
     found = set(distinct.take(pc.index_in(known, value_set=distinct).drop_null().unique()).to_pylist())
-    unknown = [at for at, items in candidates.items() if found.isdisjoint(items)]
-    if unknown:
-        of_code = np.zeros(len(codes.names), np.int64)
-        of_code[unknown] = rules.flags()["code_unknown"]
-        rows["flags"] |= of_code[rows["code"]]
+    return {at for at, items in candidates.items() if found.isdisjoint(items)}
 
 
 def _items_of(rest: str, *, with_unit: bool) -> list[str]:
@@ -234,18 +265,23 @@ def _describe(result: pa.Table, code: npt.NDArray[np.int32], codes: Codes) -> No
     """Record the descriptions of codes, and the codes of other coding systems, in the rows."""
     if "code_parent" in result.column_names:
         pairs = pa.table({"code": pa.array(code), "parent": result["code_parent"]}).group_by(["code", "parent"])
-        for row in pairs.aggregate([]).to_pylist():
-            if row["parent"] is not None:
-                codes.parents.setdefault(codes.names[row["code"]], set()).add(row["parent"])
+        for at, parent in _rows(pairs.aggregate([])):
+            if parent is not None:
+                codes.parents.setdefault(codes.names[at], set()).add(parent)
     for at, drugs in drugs_by_code(result, code).items():
         codes.drugs.setdefault(codes.names[at], set()).update(drugs)
     if "code_description" not in result.column_names:
         return
     pairs = pa.table({"code": pa.array(code), "text": result["code_description"]}).group_by("code")
-    for row in pairs.aggregate([("text", "min")]).to_pylist():
-        if row["text_min"] is not None:
-            name = codes.names[row["code"]]
-            codes.descriptions[name] = min(row["text_min"], codes.descriptions.get(name, row["text_min"]))
+    for at, text in _rows(pairs.aggregate([("text", "min")])):
+        if text is not None:
+            name = codes.names[at]
+            codes.descriptions[name] = min(text, codes.descriptions.get(name, text))
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """Return the rows of a table; this is several times as fast as `to_pylist`, which creates a dict for each."""
+    return zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
 def _numbers(result: pa.Table) -> Floats | None:
@@ -287,12 +323,11 @@ def _standardise(
     if standardiser.weight in result.column_names:
         weights = pc.fill_null(result[standardiser.weight], np.nan).to_numpy()
     standardised = standardiser.apply(event_type, items, units, numbers, weights, bounds)
-    rank = codes.event_types[event_type].rank
-    code_of_rule = [codes.add(_code_name(event_type, rule), rank) for rule in standardised.rules]
-    rows["code"][:] = np.array(code_of_rule, np.int32)[standardised.rule_of]
+    row_rules = standardised.rules
+    rows["code"][:] = codes.of_rules(event_type, row_rules)[row_rules.rule_of]
     _describe(result, rows["code"], codes)
     rows["flags"] |= standardised.flags
-    texts["unit"], texts["raw_unit"] = standardised.texts("unit"), standardised.texts("written")
+    texts["unit"], texts["raw_unit"] = row_rules.texts("unit"), row_rules.texts("written")
     if standardised.raw_value is not None:
         texts["raw_value"] = _first_of(texts.get("raw_value"), standardised.raw_value)
     if bounds is None:

@@ -43,9 +43,11 @@ def drugs_by_code(result: pa.Table, code: npt.NDArray[np.int32]) -> dict[int, se
         return found
     columns = [name for name in ("code_drug", "code_ingredient") if name in result.column_names]
     pairs = result.select(columns).append_column("code", pa.array(code)).group_by([*columns, "code"]).aggregate([])
-    for row in pairs.to_pylist():
-        if name := " ".join((row["code_drug"] or "").split()).lower():
-            found.setdefault(row["code"], set()).add(NamedDrug(name, row.get("code_ingredient")))
+    drugs = pairs["code_drug"].to_pylist()
+    ingredients = pairs[columns[1]].to_pylist() if len(columns) == 2 else [None] * len(drugs)
+    for at, drug, ingredient in zip(pairs["code"].to_pylist(), drugs, ingredients, strict=True):
+        if name := " ".join((drug or "").split()).lower():
+            found.setdefault(at, set()).add(NamedDrug(name, ingredient))
     return found
 
 

@@ -8,10 +8,13 @@ contain the original.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from ehrtraj import rules
@@ -19,7 +22,7 @@ from ehrtraj.format.arrays import Bools, Floats, Int32s, Int64s, Texts
 from ehrtraj.pipeline.shard.texts import TextReader
 from ehrtraj.rules.copied_results import copied_results
 from ehrtraj.rules.items import ItemFlags
-from ehrtraj.rules.measures import Measures, Rule
+from ehrtraj.rules.measures import Limits, Measures, Rule
 from ehrtraj.rules.texts import text_rules
 from ehrtraj.sources.source import Source
 
@@ -32,28 +35,16 @@ class Standardised:
     """The standardised numbers of one statement.
 
     Attributes:
-        rule_of: position of each row's rule in `rules`.
-        rules: all rules of the rows; they contain the item, the unit, and whether the unit is part of the code.
+        rules: rules of the rows; they contain the item, the unit, and whether the unit is part of the code.
         numbers: numbers in the rule's unit; NaN for null.
         raw_value: original numbers of the source where they were changed; None if no number was changed.
         flags: flags to add to each row.
     """
 
-    rule_of: Int32s
-    rules: list[Rule]
+    rules: RowRules
     numbers: Floats
     raw_value: Texts | None
     flags: Int64s
-
-    def texts(self, attribute: str) -> Texts:
-        """Return a text of each row's rule: `unit`, or `written` where it differs from the unit."""
-        values = [getattr(rule, attribute) for rule in self.rules]
-        if attribute == "written":
-            values = [v if v != rule.unit else None for v, rule in zip(values, self.rules, strict=True)]
-        distinct = sorted({v for v in values if v is not None})
-        place = {v: i for i, v in enumerate(distinct)}
-        positions = np.array([place.get(v, -1) for v in values], np.int32)
-        return Texts(positions[self.rule_of], pa.array(distinct, pa.string()))
 
 
 class Standardiser:
@@ -82,7 +73,7 @@ class Standardiser:
         self.weight, self.comments = source.declared.weight, source.declared.comments
         self._sentinels = np.array(sorted(measures.sentinels))
         self._user_sentinels = np.array([float(line["value"]) for line in source.overlay_lines("sentinels")])
-        self._known: dict[tuple[str, str | None, str | None, str], Rule] = {}
+        self._known = KnownRules()
         self._flags = rules.flags()
 
     def has_rules(self, event_type: str) -> bool:
@@ -112,8 +103,8 @@ class Standardiser:
         pair = _pairs(items, units)
         row_rules = self._rules(event_type, items, units, pair)
         absent = np.isnan(numbers)
-        if any(rule.conversion.weight for rule in row_rules.rules):
-            without_weight = ~absent & row_rules.needs_weight() & ~_known_weights(weights, len(numbers))
+        if (needs_weight := row_rules.attribute("weight") != 0).any():
+            without_weight = ~absent & needs_weight[row_rules.rule_of] & ~_known_weights(weights, len(numbers))
             other = self._rules(event_type, items, units, pair, "without_weight")
             row_rules = row_rules.override_where(other, without_weight)
         if absent.any():
@@ -134,7 +125,7 @@ class Standardiser:
         found = np.isin(numbers, self._user_sentinels)
         return np.flatnonzero(found if bounds is None else found & ~bounds)
 
-    def _rules(self, event_type: str, items: Texts, units: Texts, pair: Int64s, kind: str = "rule") -> _RowRules:
+    def _rules(self, event_type: str, items: Texts, units: Texts, pair: Int64s, kind: str = "rule") -> RowRules:
         width = len(units.values) + 1
         present, rule_of = _distinct(pair, (len(items.values) + 1) * width)
         item_names = [*(str(v) for v in items.values.to_pylist()), None]
@@ -142,25 +133,28 @@ class Standardiser:
         chosen = [
             self._rule(event_type, item_names[at // width - 1], unit_names[at % width - 1], kind) for at in present
         ]
-        return _RowRules(rule_of, chosen)
+        return RowRules(rule_of, np.array(chosen, np.int64), self._known)
 
-    def _rule(self, event_type: str, item: str | None, written: str | None, kind: str) -> Rule:
+    def _rule(self, event_type: str, item: str | None, written: str | None, kind: str) -> int:
+        """Return the number of a rule."""
         key = (event_type, item, written, kind)
-        if key not in self._known:
-            self._known[key] = getattr(self._measures, kind)(event_type, item, written)
-        return self._known[key]
+        number = self._known.numbers.get(key)
+        return (
+            self._known.add(key, getattr(self._measures, kind)(event_type, item, written)) if number is None else number
+        )
 
     def _convert_and_check(
-        self, row_rules: _RowRules, source: Floats, weights: Floats | None, bounds: Bools | None = None
+        self, row_rules: RowRules, source: Floats, weights: Floats | None, bounds: Bools | None = None
     ) -> Standardised:
-        numbers, flags = row_rules.convert(source, weights), row_rules.flags()
+        numbers, flags = row_rules.convert(source, weights), row_rules.attribute("flags")[row_rules.rule_of]
         inferred = self._infer_units(row_rules, source, numbers, _known_weights(weights, len(source)))
         flags[inferred] |= self._flags["unit_inferred"]
         measured = np.ones(len(numbers), bool) if bounds is None else ~bounds
-        nulled = row_rules.unusable() & measured & ~np.isnan(source)
-        if row_rules.limited:
-            limits = [np.array([getattr(r.limits, name) for r in row_rules.rules]) for name in _LIMITS]
-            low, high, suspicious_low, suspicious_high, sentinels_from = (each[row_rules.rule_of] for each in limits)
+        nulled = row_rules.attribute("unusable")[row_rules.rule_of] & measured & ~np.isnan(source)
+        if row_rules.attribute("limited").any():
+            low, high, suspicious_low, suspicious_high, sentinels_from = (
+                row_rules.attribute(name)[row_rules.rule_of] for name in _LIMITS
+            )
             impossible = measured & ((numbers < low) | (numbers > high))
             suspicious = measured & ~impossible & ((numbers < suspicious_low) | (numbers > suspicious_high))
             at = np.flatnonzero(impossible | suspicious | measured & (source >= sentinels_from))
@@ -177,13 +171,13 @@ class Standardiser:
         flags[by_user] |= self._flags["sentinel_value"]
         numbers[by_user], nulled[by_user] = np.nan, True
         changed = np.flatnonzero(measured & (nulled | (numbers != source) & ~np.isnan(source)))
-        return Standardised(row_rules.rule_of, row_rules.rules, numbers, _as_texts(source, changed), flags)
+        return Standardised(row_rules, numbers, _as_texts(source, changed), flags)
 
-    def _infer_units(self, row_rules: _RowRules, source: Floats, numbers: Floats, weighed: Bools) -> Int64s:
+    def _infer_units(self, row_rules: RowRules, source: Floats, numbers: Floats, weighed: Bools) -> Int64s:
         """Convert, in place, the numbers that were meant in another unit, and return their positions."""
         positions = [np.empty(0, np.int64)]
-        for number, rule in enumerate(row_rules.rules):
-            for meant in rule.meant:
+        for number in np.flatnonzero(row_rules.attribute("has_meant")).tolist():
+            for meant in row_rules.rule(number).meant:
                 found = (row_rules.rule_of == number) & (source >= meant.low) & (source <= meant.high)
                 rows = np.flatnonzero(found & ~weighed if meant.unknown_weight else found)
                 numbers[rows] = source[rows] * meant.conversion.factor + meant.conversion.offset
@@ -194,49 +188,114 @@ class Standardiser:
 _LIMITS = ("low", "high", "suspicious_low", "suspicious_high", "sentinels_from")
 
 
+class KnownRules:
+    """All rules that were looked up, numbered, and their attributes as arrays.
+
+    A shard has thousands of pairs of item and unit, which are the same in all shards.
+
+    Attributes:
+        numbers: number of the rule of each event type, item, unit as written, and kind of rule.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: dict[tuple[str, str | None, str | None, str], int] = {}
+        self._rules: list[Rule] = []
+        self._attributes: dict[str, npt.NDArray[Any]] = {}
+        self._texts: dict[str | None, int] = {}
+
+    def add(self, key: tuple[str, str | None, str | None, str], rule: Rule) -> int:
+        """Add a rule, and return its number."""
+        self._rules.append(rule)
+        return self.numbers.setdefault(key, len(self._rules) - 1)
+
+    def rule(self, number: int) -> Rule:
+        """Return a rule by its number."""
+        return self._rules[number]
+
+    def attribute(self, name: str) -> npt.NDArray[Any]:
+        """Return an attribute of all rules: one of `_ATTRIBUTES`, or a text as the number that `texts` expects."""
+        known = self._attributes.get(name, np.empty(0))
+        if len(known) < len(self._rules):
+            new = np.array([self._value(name, rule) for rule in self._rules[len(known) :]])
+            known = self._attributes[name] = np.concatenate([known, new]) if len(known) else new
+        return known
+
+    def _value(self, name: str, rule: Rule) -> float:
+        if name in _ATTRIBUTES:
+            return _ATTRIBUTES[name](rule)
+        text = getattr(rule, name)
+        if name == "written" and text == rule.unit:
+            text = None
+        return -1 if text is None else self._texts.setdefault(text, len(self._texts))
+
+    def texts(self) -> pa.Array:
+        """Return all texts of the rules, by number."""
+        return pa.array(list(self._texts), pa.string())
+
+
+_ATTRIBUTES: dict[str, Callable[[Rule], float]] = {
+    "factor": lambda rule: rule.conversion.factor,
+    "offset": lambda rule: rule.conversion.offset,
+    "weight": lambda rule: rule.conversion.weight,
+    "changes": lambda rule: rule.conversion.changes,
+    "flags": lambda rule: rule.flags,
+    "unusable": lambda rule: rule.unusable,
+    "limited": lambda rule: rule.limits != Limits(),
+    "has_meant": lambda rule: bool(rule.meant),
+    **{name: partial(lambda name, rule: getattr(rule.limits, name), name) for name in _LIMITS},
+}
+
+
 @dataclass
-class _RowRules:
-    """The rule of each row."""
+class RowRules:
+    """The rule of each row.
+
+    Attributes:
+        rule_of: position of each row's rule in `numbers`.
+        numbers: numbers of the rules that occur.
+        known: all rules.
+    """
 
     rule_of: Int32s
-    rules: list[Rule]
+    numbers: Int64s
+    known: KnownRules
 
-    @property
-    def limited(self) -> bool:
-        """Whether at least one rule has limits."""
-        return any(rule.limits != type(rule.limits)() for rule in self.rules)
+    def rule(self, position: int) -> Rule:
+        """Return the rule at a position in `numbers`."""
+        return self.known.rule(int(self.numbers[position]))
 
-    def flags(self) -> Int64s:
-        """Return the flags of each row's rule."""
-        return np.array([rule.flags for rule in self.rules], np.int64)[self.rule_of]
+    def attribute(self, name: str) -> npt.NDArray[Any]:
+        """Return an attribute of each rule in `numbers`."""
+        return self.known.attribute(name)[self.numbers]
 
-    def unusable(self) -> Bools:
-        """Return which rows have a number that needs the patient's unknown weight."""
-        unusable: Bools = np.array([rule.unusable for rule in self.rules])[self.rule_of]
-        return unusable
+    def texts(self, name: str) -> Texts:
+        """Return a text of each row's rule: `unit`, or `written` where it differs from the unit."""
+        present, place = np.unique(self.attribute(name), return_inverse=True)
+        with_text = present >= 0
+        positions = np.where(with_text, np.cumsum(with_text) - 1, -1).astype(np.int32)
+        return Texts(positions[place][self.rule_of], self.known.texts().take(pa.array(present[with_text])))
 
-    def needs_weight(self) -> Bools:
-        """Return which rows are converted with the patient's weight."""
-        needs: Bools = np.array([rule.conversion.weight != 0 for rule in self.rules])[self.rule_of]
-        return needs
-
-    def override_where(self, other: _RowRules, mask: Bools) -> _RowRules:
+    def override_where(self, other: RowRules, mask: Bools) -> RowRules:
         """Return these rules, replaced by the other rules where `mask` is true."""
-        rule_of = np.where(mask, other.rule_of + len(self.rules), self.rule_of).astype(np.int32)
-        return _RowRules(rule_of, [*self.rules, *other.rules])
+        rule_of = np.where(mask, other.rule_of + len(self.numbers), self.rule_of).astype(np.int32)
+        return RowRules(rule_of, np.concatenate([self.numbers, other.numbers]), self.known)
 
     def convert(self, source: Floats, weights: Floats | None) -> Floats:
         """Return the numbers in their rule's unit."""
-        conversions = [rule.conversion for rule in self.rules]
-        if not any(c.changes for c in conversions):
+        if not self.attribute("changes").any():
             return source.copy()
-        factor = np.array([c.factor for c in conversions])[self.rule_of]
-        offset = np.array([c.offset for c in conversions])[self.rule_of]
-        if weights is not None and any(c.weight for c in conversions):
-            power = np.array([c.weight for c in conversions])[self.rule_of]
-            factor = factor * np.where(power == 0, 1.0, np.power(np.where(power == 0, 1.0, weights), power))
-        converted: Floats = source * factor + offset
+        converted: Floats = source * self._factor(weights) + self.attribute("offset")[self.rule_of]
         return converted
+
+    def _factor(self, weights: Floats | None) -> Floats:
+        factor: Floats = self.attribute("factor")[self.rule_of]
+        power = self.attribute("weight")
+        if weights is None or not power.any():
+            return factor
+        power = power[self.rule_of]
+        return factor * np.where(
+            power == 0, 1.0, np.power(np.where(power == 0, 1.0, weights), power.astype(np.float64))
+        )
 
 
 def _known_weights(weights: Floats | None, rows: int) -> Bools:

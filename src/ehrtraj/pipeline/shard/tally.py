@@ -38,7 +38,8 @@ def _add_units(units: dict[str, set[str]], part: OrderedEvents, rows: Bools | sl
 
 
 def _unit_lists(keys: Sequence[tuple[str, str]], units: Mapping[str, set[str]]) -> pa.Array:
-    return pa.array([_as_json(tuple(sorted(units.get(code, ())))) for code, _ in keys], pa.string())
+    of_codes = (units.get(code) for code, _ in keys)
+    return pa.array([_as_json(tuple(sorted(of_code))) if of_code else "[]" for of_code in of_codes], pa.string())
 
 
 class ShardTally:
@@ -158,6 +159,6 @@ class ShardTally:
                 "units": _unit_lists(keys, self._units),
                 "number_units": _unit_lists(keys, self._number_units),
                 "described": pa.array([self._descriptions.get(code) for code, _ in keys], pa.string()),
-                "parents": pa.array([parents.get(code, _as_json(())) for code, _ in keys], pa.string()),
+                "parents": pa.array([parents.get(code, "[]") for code, _ in keys], pa.string()),
             }
         )

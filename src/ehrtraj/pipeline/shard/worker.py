@@ -45,7 +45,7 @@ class ShardWorker:
             dictionaries=read_dictionaries(job.storage, job.dictionaries, job.source, keys_only=True),
         )
         self._parsers = {name: BlockParser(file) for name, file in job.sliced.items()}
-        self._event_types = job.source.event_types
+        self._codes = Codes(job.source.event_types)
         self._owners = {name: self._owners_of(roles) for name, roles in job.source.roles.owners.items()}
         self._buffer = EventBuffer()
 
@@ -97,7 +97,7 @@ class ShardWorker:
     ) -> None:
         """Convert the rows of some patients to events, sort them and write them."""
         job = self._job
-        codes = Codes(event_types=self._event_types)
+        codes = self._codes.of_next_part()
         self._buffer.clear(min(task.rows, job.part_rows) * 6 // 5)
         counts, about = self._extractor.run(read, output.rejected, self._buffer, codes, output.notes)
         if output.notes is not None:
