@@ -40,6 +40,7 @@ __all__ = [
     "Stamp",
     "TableStream",
     "UnsoundQuotesError",
+    "count",
     "count_lines",
     "read_blocks",
     "read_header",
@@ -290,12 +291,18 @@ class CsvBlock:
     lines: int | None = None
 
 
-def count_lines(data: bytes) -> int:
-    """Return the number of line ends.
+def count(data: bytes, byte: bytes, start: int = 0, end: int | None = None) -> int:
+    """Return how often a byte occurs in `data[start:end]`.
 
-    This is five times as fast as `bytes.count`, which takes half as long as pyarrow takes to parse the data.
+    Where a byte is frequent, this is five times as fast as `bytes.count`, which takes half as long as pyarrow takes to
+    parse the data.
     """
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8)[start:end] == ord(byte)))
+
+
+def count_lines(data: bytes) -> int:
+    """Return the number of line ends."""
+    return count(data, b"\n")
 
 
 def _last_cut(before: bytes, data: bytes) -> int:
@@ -308,7 +315,7 @@ def _last_cut(before: bytes, data: bytes) -> int:
     end = data.rfind(b"\n") + 1
     if b'"' not in data and b'"' not in before:
         return end
-    quotes = before.count(b'"') + data.count(b'"', 0, end)
+    quotes = count(before, b'"') + count(data, b'"', 0, end)
     while end and quotes % 2:
         line = data.rfind(b"\n", 0, end - 1) + 1
         quotes -= data.count(b'"', line, end)

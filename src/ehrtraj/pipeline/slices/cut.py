@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ehrtraj.pipeline.slices.slice import CannotSliceError
-from ehrtraj.release.reader import TableStream, read_blocks
+from ehrtraj.release.reader import TableStream, count, read_blocks
 from ehrtraj.release.records import UnsoundQuotesError
 from ehrtraj.release.schema import SUBJECT_ID
 from ehrtraj.release.table_file import TableFile
@@ -45,7 +45,7 @@ class _Records:
             return 0
         line = self.data.find(b"\n", at - 1) + 1
         if self._quoted:
-            quotes = self.data.count(b'"', 0, line)
+            quotes = count(self.data, b'"', 0, line)
             while line and quotes % 2:
                 end = self.data.find(b"\n", line) + 1
                 quotes += self.data.count(b'"', line, end or len(self.data))
@@ -68,7 +68,9 @@ class _Records:
         end = len(self.data) - 1
         for _ in range(_MOST_BAD):
             at = self.data.rfind(b"\n", 0, end) + 1
-            if self.start(at) == at and (subject := self.subject(at)) is not None:
+            # The records are complete, so a line with an even number of quotes after its start begins a record.
+            begins = self.data.count(b'"', at) % 2 == 0
+            if begins and (subject := self.subject(at)) is not None:
                 return subject
             if not at:
                 break
