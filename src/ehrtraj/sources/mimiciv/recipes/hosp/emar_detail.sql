@@ -51,24 +51,7 @@ FROM (
     CASE WHEN parent_field_ordinal IS NULL THEN dose_due_unit ELSE dose_given_unit END AS unit
   FROM emar_detail
 ) AS d
-LEFT JOIN (
-  SELECT
-    subject_id,
-    emar_seq,
-    min(coalesce(charttime, storetime, scheduletime))                              AS time,
-    min(storetime)                                                                 AS storetime,
-    min(hadm_id)                                                                   AS hadm_id,
-    min(pharmacy_id)                                                               AS pharmacy_id,
-    min(name_or_unknown(event_txt))                                                AS event_txt,
-    min(name_or_unknown(medication))                                               AS medication,
-    min(coalesce(order_link(subject_id, poe_id), -pharmacy_id))                    AS link_id,
-    min(medication)                                                                AS drug,
-    min(CASE WHEN same_drug(product_name, medication) THEN product_ndc END)        AS product,
-    min(CASE WHEN same_drug(product_name, medication) THEN product_ingredient END) AS ingredient
-  FROM emar
-  LEFT JOIN ordered_products USING (subject_id, pharmacy_id)
-  GROUP BY subject_id, emar_seq
-) AS e USING (subject_id, emar_seq);
+LEFT JOIN emar_entries AS e USING (subject_id, emar_seq);
 
 -- [also] a running infusion: its rate, in its own unit, and the state of its bag
 SELECT
@@ -103,29 +86,4 @@ FROM (
     restart_interval
   ) IS NOT NULL
 ) AS d
-LEFT JOIN (
-  SELECT
-    subject_id,
-    emar_seq,
-    min(coalesce(charttime, storetime, scheduletime))                              AS time,
-    min(storetime)                                                                 AS storetime,
-    min(hadm_id)                                                                   AS hadm_id,
-    min(name_or_unknown(event_txt))                                                AS event_txt,
-    min(name_or_unknown(medication))                                               AS medication,
-    min(coalesce(order_link(subject_id, poe_id), -pharmacy_id))                    AS link_id,
-    min(medication)                                                                AS drug,
-    min(CASE WHEN same_drug(product_name, medication) THEN product_ndc END)        AS product,
-    min(CASE WHEN same_drug(product_name, medication) THEN product_ingredient END) AS ingredient
-  FROM emar
-  LEFT JOIN ordered_products USING (subject_id, pharmacy_id)
-  -- Few entries describe an infusion: only these are grouped.
-  SEMI JOIN (
-    FROM emar_detail
-    WHERE coalesce(
-      infusion_rate, prior_infusion_rate, infusion_rate_adjustment, infusion_rate_adjustment_amount,
-      infusion_complete, completion_interval, new_iv_bag_hung, continued_infusion_in_other_location,
-      restart_interval
-    ) IS NOT NULL
-  ) AS i USING (subject_id, emar_seq)
-  GROUP BY subject_id, emar_seq
-) AS e USING (subject_id, emar_seq);
+LEFT JOIN emar_entries AS e USING (subject_id, emar_seq);
