@@ -44,9 +44,12 @@ def typed(table: Table, rows: list[dict[str, str]]) -> pa.Table:
 
 @contextmanager
 def session(source: Source) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The session that a build runs recipes in, in which no table has a row."""
+    """The session that a build runs recipes in, in which no table has a row and each query evaluates its views."""
     extractor = Extractor(source, source.tables_of("patient"), sorted(source.recipes), MEMORY)
     try:
+        for name, sql in source.views.items():
+            extractor.connection.unregister(name)
+            extractor.connection.execute(f'CREATE OR REPLACE VIEW "{name}" AS {sql}')
         yield extractor.connection
     finally:
         extractor.close()

@@ -26,6 +26,7 @@ from ehrtraj.pipeline.shard.convert import EVENT_CASTS, Codes, append_events, ty
 from ehrtraj.pipeline.shard.duplicates import find_duplicates
 from ehrtraj.pipeline.shard.events import EventBuffer
 from ehrtraj.pipeline.shard.notes import NoteWriter
+from ehrtraj.pipeline.shard.slots import EvaluatedView, Slot, read_repeatedly, slot_of_view
 from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.recipes import Recipe, Statement
 from ehrtraj.recipes.allowed import SqlLocation
@@ -74,23 +75,6 @@ def known_codes(
     return codes
 
 
-class _Slot:
-    """A table with a registered name whose rows change from part to part, so that prepared statements stay valid."""
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
-        self.rows = schema.empty_table()
-
-    def clear(self) -> None:
-        self.rows = self._schema.empty_table()
-
-    def __arrow_c_schema__(self) -> object:
-        return self._schema.__arrow_c_schema__()
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.rows.__arrow_c_stream__(requested_schema)
-
-
 class Extractor:
     """A DuckDB session that runs the recipes. Each process has one and uses it for all parts of its shards."""
 
@@ -126,7 +110,10 @@ class Extractor:
         self._event_tables = list(event_tables)
         self._standardiser = standardiser
         self._prepared: dict[str, str] = {}
-        self._slots = {name: _Slot(table.schema) for name, table in tables.items()}
+        self._relations: dict[str, duckdb.DuckDBPyRelation] = {}
+        self._slots = {name: Slot(table.schema) for name, table in tables.items()}
+        self._views: dict[str, EvaluatedView] = {}
+        self._views_of: dict[str, list[EvaluatedView]] = {}
         for name, slot in self._slots.items():
             self.connection.register(tables[name].name, slot)
         self._recipes = source.recipes if recipes is None else recipes
@@ -162,8 +149,7 @@ class Extractor:
             event_type: one_array(known.filter(pc.equal(known["event_type"], event_type))["item"])
             for event_type in pc.unique(known["event_type"]).to_pylist()
         }
-        for name, sql in self._source.views.items():
-            self._create_view(name, sql)
+        self._create_views()
         for recipe in self._recipes.values():
             for statement in recipe.statements:
                 if statement.event_type not in self._source.event_types:
@@ -216,9 +202,12 @@ class Extractor:
                     about = {h: self._arrow(sql, h) for h, sql in self._helpers.items()}
                 for name in finished:
                     self._slots[name].clear()
+                    self._clear_views(name)
         finally:
             for slot in self._slots.values():
                 slot.clear()
+            for view in self._views.values():
+                view.clear()
         return counts, about
 
     def bind(self) -> None:
@@ -247,11 +236,39 @@ class Extractor:
             what += f" (of the package, over views and macros of {folder})"
         return SqlLocation(what, file, line)
 
-    def _create_view(self, name: str, sql: str) -> None:
-        try:
-            self.connection.execute(f'CREATE VIEW "{name}" AS {sql}')
-        except duckdb.Error as error:
-            raise self._location(f"{recipe_files.VIEWS}/{name}").refused(error) from error
+    def _create_views(self) -> None:
+        """Create the views. Those that are read repeatedly are evaluated once for each part, the others each time."""
+        views = self._source.views
+        queries = list(self._helpers.values())
+        for recipe in self._recipes.values():
+            queries += [statement.sql for statement in recipe.statements]
+            queries.append("\n".join(condition for _, condition in recipe.rejected))
+        repeatedly = read_repeatedly(views, queries)
+        for name, sql in views.items():
+            try:
+                slot = slot_of_view(self.connection, name, sql) if name in repeatedly else None
+                if slot is None:
+                    self.connection.execute(f'CREATE VIEW "{name}" AS {sql}')
+                else:
+                    self._views[name] = EvaluatedView(name, sql, self._reads(sql), slot)
+            except duckdb.Error as error:
+                raise self._location(f"{recipe_files.VIEWS}/{name}").refused(error) from error
+
+    def _evaluate_views(self, sql: str) -> None:
+        """Evaluate the views that SQL reads, unless their rows are those of the tables."""
+        if sql not in self._views_of:
+            plain = {name: text for name, text in self._source.views.items() if name not in self._views}
+            self._views_of[sql] = [self._views[name] for name in recipe_files.tables_read(sql, self._views, plain)]
+        for view in self._views_of[sql]:
+            if not view.current:
+                view.slot.rows = self._arrow(view.sql, f"{recipe_files.VIEWS}/{view.name}")
+                view.current = True
+
+    def _clear_views(self, table: str) -> None:
+        """Remove the rows of all views that read a table, given its full name."""
+        for view in self._views.values():
+            if table in view.tables:
+                view.clear()
 
     def _reads(self, sql: str) -> set[str]:
         """Return the full names of the tables that SQL reads."""
@@ -284,6 +301,7 @@ class Extractor:
                 rejects.write_rows(rows.take(pa.array(duplicates)), "exact_duplicate")
             rows = rows.filter(pa.array(keep))
         self._slots[table.full_name].rows = rows
+        self._clear_views(table.full_name)
         return count
 
     def _run_recipe(
@@ -333,20 +351,21 @@ class Extractor:
         conditions = self._recipes[table.full_name].rejected
         if not conditions:
             return
-        # A single query checks all conditions first, since usually no row meets any of them.
         cases = " ".join(f"WHEN ({condition}) THEN {i}" for i, (_, condition) in enumerate(conditions))
-        any_condition = f'SELECT CASE {cases} END AS rule, * FROM "{table.name}" WHERE rule IS NOT NULL'
-        rejected = self._arrow(any_condition, table.full_name)
-        if not rejected.num_rows:
+        rule = f"CASE {cases} END"
+        # Usually no row meets any of the conditions. This query reads only the columns in them.
+        if not self._arrow(f'SELECT 1 FROM "{table.name}" WHERE {rule} IS NOT NULL LIMIT 1', table.full_name).num_rows:
             return
+        rejected = self._arrow(f'SELECT {rule} AS rule, * FROM "{table.name}" WHERE rule IS NOT NULL', table.full_name)
         for i, (reason, _) in enumerate(conditions):
             rows = rejected.filter(pc.equal(rejected["rule"], i)).drop_columns("rule")
             if rows.num_rows:
                 count.rejected[reason] += rows.num_rows
                 if rejects:
                     rejects.write_rows(rows, reason)
-        kept = self._arrow(f'SELECT * FROM "{table.name}" WHERE CASE {cases} END IS NULL', table.full_name)
+        kept = self._arrow(f'SELECT * FROM "{table.name}" WHERE {rule} IS NULL', table.full_name)
         self._slots[table.full_name].rows = kept
+        self._clear_views(table.full_name)
 
     def _arrow(self, sql: str, what: str, line: int = 1) -> pa.Table:
         """Return the result of a query on few rows.
@@ -355,6 +374,7 @@ class Extractor:
         statement is planned once for all shards, but its result is copied once more (DuckDB 2.0 warns about this),
         which takes 50 ns per row.
         """
+        self._evaluate_views(sql)
         with self._explained(what, line):
             if sql not in self._prepared:
                 self._prepared[sql] = f"statement_{len(self._prepared)}"
@@ -372,8 +392,11 @@ class Extractor:
         if rows <= _MANY_ROWS:
             yield self._arrow(sql, what, line)
             return
+        self._evaluate_views(sql)
         with self._explained(what, line):
-            reader = self.connection.sql(sql).to_arrow_reader(_RESULT_ROWS)
+            if sql not in self._relations:
+                self._relations[sql] = self.connection.sql(sql)
+            reader = self._relations[sql].to_arrow_reader(_RESULT_ROWS)
         while True:
             with self._explained(what, line):
                 batch = next(reader, None)
