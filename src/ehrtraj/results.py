@@ -61,6 +61,7 @@ class BuildResult:
             dataset already existed.
         exports: results of the exports that the settings request.
         source: title of the release's source; empty if the dataset already existed.
+        cpu: CPU seconds of this run by step and table; the table is empty for steps that work on all tables together.
     """
 
     path: Path
@@ -78,3 +79,4 @@ class BuildResult:
     requested: SubjectsFound | None = None
     exports: tuple[ExportResult, ...] = ()
     source: str = ""
+    cpu: dict[tuple[str, str], float] = field(default_factory=dict)

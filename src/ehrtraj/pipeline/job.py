@@ -11,6 +11,7 @@ from pathlib import Path
 from ehrtraj.config import Settings
 from ehrtraj.engines.base import Engine
 from ehrtraj.pipeline.news import News
+from ehrtraj.runtime.profile import Seconds
 from ehrtraj.runtime.progress import Reporter
 from ehrtraj.runtime.sizes import DEFAULT, Sizes
 from ehrtraj.sources.source import Source
@@ -41,6 +42,7 @@ class BuildJob:
         hints: returns notes about the release in a folder, one sentence each.
         started: `time.monotonic()` at the start of the build.
         timings: duration of each step in seconds.
+        cpu: CPU seconds of all processes, by step and table.
     """
 
     settings: Settings
@@ -55,6 +57,12 @@ class BuildJob:
     sizes: Sizes = DEFAULT
     started: float = field(default_factory=time.monotonic)
     timings: dict[str, float] = field(default_factory=dict)
+    cpu: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def add_cpu(self, seconds: Seconds) -> None:
+        """Add the CPU time of a task."""
+        for key, value in seconds.items():
+            self.cpu[key] = self.cpu.get(key, 0.0) + value
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

@@ -33,6 +33,11 @@ def staged_folder(table: str) -> str:
     return f"stage/{_flat(table)}"
 
 
+def table_of(name: str) -> str:
+    """Return the full name of the table to which a file in a staged folder belongs."""
+    return name.split("/")[1].replace(".", "/", 1)
+
+
 def staged_marker(table: str) -> str:
     """Return the name of the file that marks a table as completely staged."""
     return f"{staged_folder(table)}.json"

@@ -22,6 +22,7 @@ from ehrtraj.pipeline.stage.staged import StagedTable
 from ehrtraj.pipeline.workspace import Workspace, locked
 from ehrtraj.results import BuildResult
 from ehrtraj.runtime.processes import lean_memory
+from ehrtraj.runtime.profile import take
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.files import private_files
 
@@ -39,6 +40,7 @@ def run(job: BuildJob) -> BuildResult:
     check_overlay(job.source)
     lean_memory()
     space = Workspace(job.output, settings.trajectory_version)
+    take()  # what earlier work of this process has measured
     with private_files(), job.engine.memory() as memory, explained_failures(space.root.parent):
         inputs = find_inputs(job)
         done = already_there(space, inputs.fingerprint, job.news, overwrite=settings.overwrite)

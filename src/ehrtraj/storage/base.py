@@ -56,6 +56,9 @@ class Storage(Protocol):
     def open_input(self, name: str) -> pa.NativeFile:
         """Open a file for random-access reading."""
 
+    def open_stream(self, name: str) -> pa.NativeFile:
+        """Open a file for reading from start to end. Unlike `open_input`, its content does not count as memory in use."""
+
     def sha256(self, name: str) -> str:
         """Return the SHA-256 of a file's content as hex digits."""
 

@@ -90,6 +90,10 @@ class LocalStorage:
         """Open a file for reading, mapped into memory: only the parts that are read use memory."""
         return pa.memory_map(str(self.root / name))
 
+    def open_stream(self, name: str) -> pa.NativeFile:
+        """Open a file for reading from start to end."""
+        return pa.OSFile(str(self.root / name), "rb")
+
     def sha256(self, name: str) -> str:
         """Return the SHA-256 of a file's content as hex digits."""
         with (self.root / name).open("rb") as handle:

@@ -78,12 +78,16 @@ def build(
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print every setting with its origin, and exit.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Print the CPU time of each step and table at the end.")
+    ] = False,
     **given: object,
 ) -> None:
     """Build a dataset of patient trajectories."""
     from ehrtraj.api import build_with
     from ehrtraj.cli.show.build import ConsoleReporter, show_result, show_warnings
     from ehrtraj.cli.show.export import show_export
+    from ehrtraj.cli.show.profile import show_profile
 
     settings, origins = resolve(_without_shorthands(given), config)
     if show_config:
@@ -94,6 +98,8 @@ def build(
     ):
         result = build_with(settings, ConsoleReporter(), origins, sizes=context.obj or DEFAULT)
     show_result(result)
+    if profile:
+        show_profile(result.cpu)
     for export_result in result.exports:
         show_export(export_result)
     # Print warnings last, where the user sees them.

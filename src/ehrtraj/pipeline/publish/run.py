@@ -29,6 +29,7 @@ from ehrtraj.pipeline.shard.run import WORKER_BYTES, dictionary_files
 from ehrtraj.pipeline.stage.staged import StagedTable
 from ehrtraj.pipeline.workspace import Workspace
 from ehrtraj.results import BuildResult
+from ehrtraj.runtime.profile import PUBLISH, measured, take
 from ehrtraj.storage.base import Storage
 from ehrtraj.version import __version__
 
@@ -68,7 +69,7 @@ def publish(
     if not events:
         raise EhrtrajError("no row became an event: there is nothing to publish")
     report_losses(ledger, versions, source, news)
-    with job.timed("publish"):
+    with job.timed("publish"), measured(PUBLISH):
         metadata.clear(files, shards)
         describe = partial(_describe_codes, job, inputs, files, staged)
         dataset = metadata.DatasetInfo(space.final.name, release, source, settings.clock)
@@ -89,10 +90,12 @@ def publish(
         requested=patients.requested,
         source=source.title,
     )
-    metadata.write_manifest(files, _manifest(job, inputs, staged, patients, result, numbers))
-    space.show(overwrite=settings.overwrite)
+    with measured(PUBLISH):
+        metadata.write_manifest(files, _manifest(job, inputs, staged, patients, result, numbers))
+        space.show(overwrite=settings.overwrite)
     news.warn(*space.warnings)
-    return replace(result, warnings=tuple(news.warnings))
+    job.add_cpu(take())
+    return replace(result, warnings=tuple(news.warnings), cpu=dict(job.cpu))
 
 
 def _describe_codes(

@@ -31,6 +31,7 @@ from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.recipes import Recipe, Statement
 from ehrtraj.recipes.allowed import SqlLocation
 from ehrtraj.release.schema import Table
+from ehrtraj.runtime.profile import CONVERT, DUPLICATES, SQL, measured
 from ehrtraj.runtime.session import open_session
 from ehrtraj.sources.source import Source
 
@@ -293,7 +294,9 @@ class Extractor:
     def _load(self, table: Table, rows: pa.Table, rejects: RejectWriter | None) -> TableCount:
         """Make a table's rows visible under its bare name, without exact duplicates."""
         count = TableCount(rows.num_rows)
-        if rows.num_rows and len(duplicates := find_duplicates(rows, table.duplicate_columns)):
+        with measured(DUPLICATES, table.full_name):
+            duplicates = find_duplicates(rows, table.duplicate_columns) if rows.num_rows else ()
+        if len(duplicates):
             keep = np.ones(rows.num_rows, np.bool_)
             keep[duplicates] = False
             count.rejected["exact_duplicate"] = len(duplicates)
@@ -330,7 +333,10 @@ class Extractor:
                     result = notes.take_texts(name, result)
                 if result.num_rows:
                     trim = not self._recipes[name].separate
-                    append_events(buffer, codes, step, statement, result, self._standardiser, self._known, trim=trim)
+                    with measured(CONVERT, name):
+                        append_events(
+                            buffer, codes, step, statement, result, self._standardiser, self._known, trim=trim
+                        )
             if statement.every_row and events != rows:
                 raise LedgerError(
                     f"{name}: {rows:,} rows became {events:,} events, but each row must become one event "
@@ -408,7 +414,8 @@ class Extractor:
     def _explained(self, what: str, line: int) -> Iterator[None]:
         """Turn an error of DuckDB into one that names the recipe and the line."""
         try:
-            yield
+            with measured(SQL, what):
+                yield
         except duckdb.Error as error:
             if "No space left on device" in str(error):
                 raise OSError(errno.ENOSPC, str(error)) from error

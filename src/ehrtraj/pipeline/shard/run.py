@@ -88,6 +88,7 @@ def build_shards(
         job.reporter.extracting(len(todo))
         for result in job.engine.map(work, todo if feeder is None else _with_slices(todo, feeder), SHARD_NEED):
             record = records[result.record["shard"]] = commit(storage, result)
+            job.add_cpu(result.cpu)
             free_inputs(storage, tasks[record["shard"]], kept=shared)
             if feeder is not None:
                 feeder.finish(record["shard"])

@@ -9,6 +9,7 @@ from typing import Any
 from ehrtraj.pipeline.slices.slice import Slice
 from ehrtraj.pipeline.stage.staged import StagedFile
 from ehrtraj.release.table_file import TableFile
+from ehrtraj.runtime.profile import Seconds
 from ehrtraj.sources.source import Source
 from ehrtraj.storage.base import Storage
 
@@ -76,7 +77,9 @@ class ShardResult:
     Attributes:
         folder: folder of this attempt in the working folder.
         record: numbers of rows and events by table, and sizes of `files` relative to the folder. It becomes the marker.
+        cpu: CPU time of the task.
     """
 
     folder: str
     record: dict[str, Any]
+    cpu: Seconds = field(default_factory=dict, compare=False)

@@ -25,6 +25,7 @@ from ehrtraj.pipeline.shard.task import ShardJob, ShardResult, ShardTask
 from ehrtraj.pipeline.stage.parse import BlockParser
 from ehrtraj.pipeline.stage.staged import read_staged
 from ehrtraj.release.schema import SUBJECT_ID, Table
+from ehrtraj.runtime.profile import COUNT, PARQUET, SORT, measured, take
 from ehrtraj.sources.declaration import Role
 
 
@@ -85,12 +86,13 @@ class ShardWorker:
         try:
             for span in inputs.parts(job.part_rows):
                 self._build_part(task, inputs.reader(span), output, tally)
-            files = output.close(tally.pieces())
+            with measured(PARQUET):
+                files = output.close(tally.pieces())
         except BaseException:
             output.abandon()
             raise
         record = {"shard": task.shard, "files": files, "tables": tally.tables(), "unparsed": inputs.unparsed}
-        return ShardResult(output.folder, record)
+        return ShardResult(output.folder, record, take())
 
     def _build_part(
         self, task: ShardTask, read: Callable[[str], pa.Table], output: ShardOutput, tally: ShardTally
@@ -104,19 +106,24 @@ class ShardWorker:
             output.notes.flush()
         # Memory of the tables is returned to the system before the events are sorted.
         pa.default_memory_pool().release_unused()
-        part = assemble(
-            self._buffer.events(),
-            codes,
-            self._owners,
-            about,
-            patients_known=job.source.roles.patients.table in job.tables,
-            standardiser=self._standardiser,
-            clock=job.clock,
-            seed=job.seed,
-        )
-        tally.add_rows(counts, codes)
+        with measured(SORT):
+            part = assemble(
+                self._buffer.events(),
+                codes,
+                self._owners,
+                about,
+                patients_known=job.source.roles.patients.table in job.tables,
+                standardiser=self._standardiser,
+                clock=job.clock,
+                seed=job.seed,
+            )
         if part is not None:
-            tally.add_events(part, about["subjects"], output.events.write(part))
+            with measured(PARQUET):
+                positions = output.events.write(part)
+        with measured(COUNT):
+            tally.add_rows(counts, codes)
+            if part is not None:
+                tally.add_events(part, about["subjects"], positions)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,11 @@ from ehrtraj.pipeline.slices.cut import cut
 from ehrtraj.pipeline.slices.slice import Block, Slice
 from ehrtraj.release.reader import count_lines
 from ehrtraj.release.table_file import TableFile
+from ehrtraj.runtime.profile import COPY, CUT, measured
 from ehrtraj.storage.base import Output, Storage
+
+# Size from which a block is large enough to be parsed without noticeable overhead.
+_PARSED_BYTES = 1 << 20
 
 
 class _StoppedError(Exception):
@@ -71,6 +75,15 @@ class _Copy:
     first_line: int
     blocks: list[Block] = field(default_factory=list)
 
+    def add(self, data: bytes, lines: int) -> None:
+        """Append complete records."""
+        self.output.sink.write(data)
+        if self.blocks and self.blocks[-1].bytes < _PARSED_BYTES:
+            last = self.blocks.pop()
+            self.blocks.append(Block(last.bytes + len(data), last.lines + lines))
+        else:
+            self.blocks.append(Block(len(data), lines))
+
 
 class _TableThread:
     """Cuts one table in a thread."""
@@ -121,13 +134,13 @@ class _TableThread:
                 if shard > self.next_shard:
                     self._advance(shard)
                 self._window.wait(shard)
-                with self._window.threads:
+                with self._window.threads, measured(COPY, self._file.table.full_name):
                     self._write(shard, data)
             self.sha256 = stream.sha256
 
     def _next(self, pieces: Iterator[tuple[int, bytes]]) -> tuple[int, bytes] | None:
         self._window.wait(self.next_shard)
-        with self._window.threads:
+        with self._window.threads, measured(CUT, self._file.table.full_name):
             return next(pieces, None)
 
     def _write(self, shard: int, data: bytes) -> None:
@@ -135,8 +148,7 @@ class _TableThread:
         if shard in self._wanted:
             if self._copy is None:
                 self._copy = _Copy(self._storage.create(slice_name(self._file.table.full_name, shard)), self._line)
-            self._copy.output.sink.write(data)
-            self._copy.blocks.append(Block(len(data), lines))
+            self._copy.add(data, lines)
         self._line += lines
 
     def _advance(self, shard: int) -> None:

@@ -9,6 +9,7 @@ from ehrtraj.errors import OutputError
 from ehrtraj.pipeline.stage.parse import BlockParser, Parsed
 from ehrtraj.release.reader import CsvBlock
 from ehrtraj.release.records import UnsoundQuotesError
+from ehrtraj.runtime.profile import PARSE, measured
 from ehrtraj.storage.base import Storage
 
 
@@ -86,11 +87,13 @@ def parse_slice(storage: Storage, piece: Slice, parser: BlockParser) -> Iterator
             "build was running. Run the same command again"
         )
     line = piece.first_line
-    with storage.open_input(piece.name) as source:
+    with storage.open_stream(piece.name) as source:
         for number, block in enumerate(piece.blocks):
-            data = source.read(block.bytes)
-            try:
-                yield line, parser.parse(CsvBlock(number, data, lines=block.lines))
-            except UnsoundQuotesError:
-                raise CannotSliceError(piece.table) from None
+            with measured(PARSE, piece.table):
+                data = source.read(block.bytes)
+                try:
+                    parsed = parser.parse(CsvBlock(number, data, lines=block.lines))
+                except UnsoundQuotesError:
+                    raise CannotSliceError(piece.table) from None
+            yield line, parsed
             line += block.lines

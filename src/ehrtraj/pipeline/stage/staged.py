@@ -10,7 +10,8 @@ from typing import Any, Self
 import pyarrow as pa
 
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.layout import UNPARSED, rejected_piece, staged_folder, staged_marker
+from ehrtraj.pipeline.layout import UNPARSED, rejected_piece, staged_folder, staged_marker, table_of
+from ehrtraj.runtime.profile import READ_STAGED, measured
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import read_document
 
@@ -142,6 +143,10 @@ def read_staged(
                 f"{storage.where(file.name)} is missing or incomplete: something changed the working folder while the "
                 "build was running. Run the same command again"
             )
-        with storage.open_input(file.name) as source, pa.ipc.open_file(source, options=options) as reader:
+        with (
+            measured(READ_STAGED, table_of(file.name)),
+            storage.open_input(file.name) as source,
+            pa.ipc.open_file(source, options=options) as reader,
+        ):
             tables.append(reader.read_all().select(names))
     return pa.concat_tables(tables)

@@ -23,9 +23,10 @@ from ehrtraj.pipeline.plan.shards import ShardPlan
 from ehrtraj.pipeline.rejected import RejectWriter
 from ehrtraj.pipeline.stage.parse import BadRow, BlockParser, Parsed
 from ehrtraj.pipeline.stage.staged import StagedTable
-from ehrtraj.release.reader import read_blocks
+from ehrtraj.release.reader import CsvBlock, read_blocks
 from ehrtraj.release.records import RecordShape, UnsoundQuotesError
 from ehrtraj.release.table_file import TableFile
+from ehrtraj.runtime.profile import CUT, PARSE, SPLIT, WRITE_STAGED, measured
 from ehrtraj.runtime.sizes import DEFAULT
 from ehrtraj.storage.base import Storage
 
@@ -99,8 +100,10 @@ class _Stager:
         self._rejects = RejectWriter(work.storage, name, file.table.schema)
 
     def work(self, block: Any) -> tuple[Parsed, list[Piece], int]:  # noqa: ANN401  # runs in a worker thread
-        parsed = self._parser.parse(block)
-        return parsed, *_split(parsed.rows, self._plan)
+        with measured(PARSE, self.table.table):
+            parsed = self._parser.parse(block)
+        with measured(SPLIT, self.table.table):
+            return parsed, *_split(parsed.rows, self._plan)
 
     def take(self, result: tuple[Parsed, list[Piece], int]) -> int:
         """Count and collect the rows of one parsed block, and return their number."""
@@ -131,8 +134,12 @@ class _Stager:
         self._finish_writing()
         for shard, pieces in sorted(self._collected.items()):
             name = f"{shard:05d}-{self._round:05d}.arrow"
-            self._writing.append(self._pool.submit(_write, self._storage, self._folder, name, pieces))
+            self._writing.append(self._pool.submit(self._write, name, pieces))
         self._collected, self._collected_bytes, self._round = {}, 0, self._round + 1
+
+    def _write(self, name: str, pieces: list[pa.Table]) -> tuple[str, int]:
+        with measured(WRITE_STAGED, self.table.table):
+            return _write(self._storage, self._folder, name, pieces)
 
     def _finish_writing(self) -> None:
         for future in self._writing:
@@ -236,6 +243,11 @@ def _stage_table(work: StageWork, file: TableFile, pool: ThreadPoolExecutor, rep
         return _stage_blocks(work, file, pool, progress, scan=file.shape)
 
 
+def _next(blocks: Iterator[CsvBlock], table: str) -> CsvBlock | None:
+    with measured(CUT, table):
+        return next(blocks, None)
+
+
 def _stage_blocks(
     work: StageWork, file: TableFile, pool: ThreadPoolExecutor, progress: Progress, *, scan: RecordShape | None
 ) -> StagedAttempt:
@@ -245,7 +257,8 @@ def _stage_blocks(
     try:
         with file.open() as stream:
             consumed = 0
-            for block in read_blocks(stream, work.block_bytes, scan=scan):
+            blocks = read_blocks(stream, work.block_bytes, scan=scan)
+            while (block := _next(blocks, file.table.full_name)) is not None:
                 rows = stager.take(pending.popleft().result()) if len(pending) > work.threads else 0
                 pending.append(pool.submit(stager.work, block))
                 progress(stream.consumed - consumed, rows)
