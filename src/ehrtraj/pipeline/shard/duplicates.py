@@ -59,10 +59,15 @@ def find_duplicates(rows: pa.Table, suspect: Sequence[str]) -> npt.NDArray[np.in
     suspected[:-1] |= same[1:]
     positions, follows = order[suspected], same[suspected]
     candidates = rows.take(pa.array(positions))
-    columns = [_comparable(candidates[c]) for c in rows.column_names]
+    # Columns that are equal in all rows of each group need not be compared or sorted again.
+    varying = []
     equal = follows.copy()
-    for column in columns:
-        equal[1:] &= column[1:] == column[:-1]
+    for name in rows.column_names:
+        column = _comparable(candidates[name])
+        unchanged = column[1:] == column[:-1]
+        if not unchanged[follows[1:]].all():
+            varying.append(column)
+            equal[1:] &= unchanged
     group = np.cumsum(~follows, dtype=np.int64)
     # In a group of three or more, other rows may be between equal rows: only such groups are sorted by all columns.
     mixed = np.zeros(int(group[-1]) + 1, np.bool_)
@@ -70,7 +75,7 @@ def find_duplicates(rows: pa.Table, suspect: Sequence[str]) -> npt.NDArray[np.in
     mixed &= np.bincount(group, minlength=len(mixed)) > 2
     inside = np.flatnonzero(mixed[group])
     if len(inside):
-        by_content, repeats = sort_order([group[inside], *(column[inside] for column in columns)])
+        by_content, repeats = sort_order([group[inside], *(column[inside] for column in varying)])
         equal[inside] = False
         equal[inside[by_content[repeats]]] = True
     return np.sort(positions[equal])
