@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo docs test check consumers neighbours coverage faults bench dist clean
+.PHONY: demo docs test check consumers neighbours coverage faults bench bench-peers dist clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -82,6 +82,19 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/export.py --help
 	$(BIN)/python benchmarks/check.py --help
 	$(BIN)/python benchmarks/learning.py --help
+	$(BIN)/python benchmarks/growth.py --help
+	$(BIN)/python benchmarks/copies.py --help
+	$(BIN)/python benchmarks/peers.py --help
+
+# Compare with MIMIC_IV_MEDS and meds_etl, which are installed in .envs/peers. It takes 10 minutes or more and 5 GB of disk.
+# With data that you have: make bench-peers DEMO=mimic-iv-demo MAPS=concept_maps. AGAINST is the command of another ehrtraj.
+DEMO ?=
+MAPS ?=
+AGAINST ?=
+OPTIONS ?=
+bench-peers: .venv/installed
+	$(BIN)/python benchmarks/peers.py $(if $(DEMO),--demo $(DEMO)) $(if $(MAPS),--concept-maps $(MAPS)) \
+	  $(if $(AGAINST),--against '$(AGAINST)') $(OPTIONS)
 
 # The sdist, and the wheel that is built from it.
 dist: .venv/installed

@@ -97,6 +97,18 @@ def loopback() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def copies() -> ModuleType:
+    """The module `benchmarks/copies.py`, which multiplies a release."""
+    return _load(ROOT / "benchmarks" / "copies.py")
+
+
+@pytest.fixture(scope="session")
+def measured() -> ModuleType:
+    """The module `benchmarks/measured.py`, which runs a command and measures it."""
+    return _load(ROOT / "benchmarks" / "measured.py")
+
+
+@pytest.fixture(scope="session")
 def style() -> ModuleType:
     """The module `style.py`: it finds words that the project does not use."""
     return _load(ROOT / "tests" / "style.py")
