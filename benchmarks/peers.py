@@ -142,8 +142,9 @@ def readme_row(results: dict[str, Result], data: str) -> str:
     """Return the line for the table in benchmarks/README.md."""
     base = results[EHRTRAJ.name]
     tools = [", ".join(_cells(results[name])) if name in results else "" for name in (EHRTRAJ.name, *PEERS)]
-    ratios = [_ratios(results[name], base)[0] if name in results else "" for name in PEERS]
-    return _line([_commit(), _machine(), data, *tools, ", ".join(ratios)])
+    ratios = [_ratios(results[name], base) for name in PEERS if name in results]
+    wall, cpu = (", ".join(ratio[figure] for ratio in ratios) for figure in (0, 1))
+    return _line([_commit(), _machine(), data, *tools, f"wall {wall}; CPU {cpu}"])
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ def test_ratios_are_to_ehrtraj(peers: ModuleType) -> None:
         "10.0 s, 20.0 s, 1.00 GB, 4.00 GB, 2.0 M",
         "25.0 s, 30.0 s, 2.00 GB, 1.00 GB, 1.0 M",
         "",
-        "2.50,  |",
+        "wall 2.50; CPU 1.50 |",
     ]
 
 
