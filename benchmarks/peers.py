@@ -49,7 +49,9 @@ class Result:
 
 
 def _download(folder: Path, *options: str) -> None:
-    subprocess.run([sys.executable, "-m", "ehrtraj", "download", *options, "--to", str(folder)], check=True)
+    command = [sys.executable, "-m", "ehrtraj", "download", *options, "--to", str(folder)]
+    if subprocess.run(command, check=False).returncode:
+        raise SystemExit("the download failed: give the folders that you have with --demo and --concept-maps")
 
 
 def find_release(given: Path | None, cache: Path, copies: int) -> Path:
