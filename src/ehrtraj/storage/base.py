@@ -57,7 +57,7 @@ class Storage(Protocol):
         """Open a file for random-access reading."""
 
     def open_stream(self, name: str) -> pa.NativeFile:
-        """Open a file for reading from start to end. Unlike `open_input`, its content does not count as memory in use."""
+        """Open a file for reading from start to end. Its content does not count as memory, as with `open_input`."""
 
     def sha256(self, name: str) -> str:
         """Return the SHA-256 of a file's content as hex digits."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +16,20 @@ from ehrtraj import rules
 from ehrtraj.format import event_types, names
 from ehrtraj.format.events import event_schema
 from ehrtraj.format.ledger import TableLedger, to_table
+from ehrtraj.format.tallies import NUMBERS, TIMES
 from ehrtraj.pipeline.layout import DATASET, SHARDS, UNPARSED, rejected_folder
 from ehrtraj.pipeline.publish.codes import CodeTables
 from ehrtraj.pipeline.rejected import merge_rejected
 from ehrtraj.pipeline.shard.applied import all_applied
+from ehrtraj.pipeline.shard.tallies import all_numbers, all_times
 from ehrtraj.release.schema import Table
 from ehrtraj.sources.source import Source
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import as_json
 from ehrtraj.storage.parquet import write_parquet
 from ehrtraj.version import __version__
+
+_ADDED_ROWS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,22 @@ class DatasetInfo:
     clock: str
 
 
-def _read_pieces(storage: Storage, kind: str) -> list[pa.Table]:
-    pieces = []
+def _read_pieces(storage: Storage, kind: str) -> Iterator[pa.Table]:
+    """Yield the tables of one kind that the shards wrote."""
     for name in storage.files(SHARDS):
         if name.endswith(f".{kind}.arrow"):
             with storage.open_input(name) as source:
-                pieces.append(feather.read_table(source))
-    return pieces
+                yield feather.read_table(source)
+
+
+def _add_pieces(storage: Storage, kind: str, add: Callable[[list[pa.Table]], pa.Table]) -> pa.Table:
+    """Add up the counts of all shards, a limited number of rows at a time."""
+    pieces: list[pa.Table] = []
+    for piece in _read_pieces(storage, kind):
+        pieces.append(piece)
+        if sum(p.num_rows for p in pieces) > _ADDED_ROWS:
+            pieces = [add(pieces)]
+    return add(pieces)
 
 
 def dataset_json(dataset: DatasetInfo) -> dict[str, Any]:
@@ -124,7 +137,7 @@ def write_metadata(
     # The two tasks take about the same time and do not depend on each other.
     with ThreadPoolExecutor(1) as pool:
         merged = pool.submit(_merge_all_rejected, storage, list(ledger), dataset.source.tables)
-        described = describe(_read_pieces(storage, "codes"), _read_pieces(storage, "drugs"))
+        described = describe(list(_read_pieces(storage, "codes")), list(_read_pieces(storage, "drugs")))
         merged.result()
     write_parquet(files, names.CODES, described.codes)
     write_parquet(files, names.PARENT_CODES, described.parents)
@@ -140,7 +153,9 @@ def write_metadata(
     meds.DatasetMetadataSchema.validate(about)
     _write_json(files, names.DATASET_JSON, about)
     write_parquet(files, names.LEDGER, to_table(ledger))
-    write_parquet(files, names.APPLIED, all_applied(_read_pieces(storage, "applied")))
+    write_parquet(files, names.APPLIED, _add_pieces(storage, "applied", all_applied))
+    write_parquet(files, NUMBERS, _add_pieces(storage, "numbers", all_numbers))
+    write_parquet(files, TIMES, _add_pieces(storage, "times", all_times))
     return {"patients": subjects.num_rows, "codes": described.codes.num_rows}
 
 

@@ -19,6 +19,7 @@ from ehrtraj.pipeline.shard.assemble import OrderedEvents
 from ehrtraj.pipeline.shard.convert import Codes
 from ehrtraj.pipeline.shard.drugs import NamedDrug, drug_rows
 from ehrtraj.pipeline.shard.extract import TableCount
+from ehrtraj.pipeline.shard.tallies import all_numbers, all_times, count_numbers, count_times
 
 
 @cache
@@ -64,6 +65,8 @@ class ShardTally:
         self._drugs: dict[str, set[NamedDrug]] = {}
         self._subjects: list[pa.Table] = []
         self._applied: list[pa.Table] = []
+        self._numbers: list[pa.Table] = []
+        self._times: list[pa.Table] = []
 
     def add_rows(self, counts: Mapping[str, TableCount], codes: Codes) -> None:
         """Add the counts of rows and the codes of a part.
@@ -93,6 +96,8 @@ class ShardTally:
         """
         self._count_codes(part)
         self._applied.append(count_applied(part, self._event_tables))
+        self._numbers.append(count_numbers(part))
+        self._times.append(count_times(part))
         self._subjects.append(self._subject_rows(part, about, positions))
 
     def tables(self) -> dict[str, dict[str, Any]]:
@@ -108,6 +113,8 @@ class ShardTally:
         if self._subjects:
             yield "subjects", pa.concat_tables(self._subjects)
         yield "applied", all_applied(self._applied)
+        yield "numbers", all_numbers(self._numbers)
+        yield "times", all_times(self._times)
 
     def _count_codes(self, part: OrderedEvents) -> None:
         # A code may come from several tables: it is counted for the table whose name comes first.

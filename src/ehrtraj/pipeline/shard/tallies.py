@@ -1,0 +1,131 @@
+"""Count the numbers of each code before and after cleaning, and the times of events, while a shard is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehrtraj.format.arrays import NULL, SECOND, Floats, Int64s, Texts
+from ehrtraj.format.tallies import NUMBER_BINS, NUMBERS_SCHEMA, TIMES_SCHEMA, number_bin, number_bounds
+from ehrtraj.pipeline.shard.assemble import OrderedEvents
+
+_DAY = 86_400 * SECOND
+_DAYS = 17
+"""Bins of days: day 0, 1, 2 to 3, 4 to 7, ..., the last one up to 65,535 days."""
+
+
+def count_numbers(part: OrderedEvents) -> pa.Table:
+    """Count the numbers of a part's events by code and bin.
+
+    Args:
+        part: assembled events.
+
+    Returns:
+        A table with `NUMBERS_SCHEMA`, sorted by code and bin.
+    """
+    events = part.events
+    present = ~np.isnan(events.number)
+    key = events.code.astype(np.int64) * NUMBER_BINS
+    after = key + number_bin(events.number)
+    cleaned = np.flatnonzero(events.texts["raw_value"].positions >= 0)
+    number = _numbers(events.texts["raw_value"])[events.texts["raw_value"].positions[cleaned]].astype(np.float32)
+    written = np.isfinite(number)
+    unchanged = np.ones(len(events), bool)
+    unchanged[cleaned] = False
+    keys = [after[present], after[present & ~unchanged], key[cleaned[written]] + number_bin(number[written])]
+    distinct, counts = _count(keys)
+    low, high = number_bounds(distinct % NUMBER_BINS)
+    return pa.table(
+        {
+            "code": pa.array(part.codes, pa.string()).take(pa.array(distinct // NUMBER_BINS)),
+            "low": low,
+            "high": high,
+            "before": counts[0] - counts[1] + counts[2],
+            "after": counts[0],
+        },
+        schema=NUMBERS_SCHEMA,
+    )
+
+
+def _numbers(texts: Texts) -> Floats:
+    """Return the number in each distinct text, NaN where it is none."""
+
+    def number(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            return np.nan
+
+    return np.array([number(text) for text in texts.values.to_pylist()], np.float64)
+
+
+def _count(keys: Sequence[Int64s]) -> tuple[Int64s, list[Int64s]]:
+    """Return the distinct keys of all arrays, sorted, and how often each occurs in each array."""
+    counted = [pc.value_counts(pa.array(each)) for each in keys]
+    distinct = np.unique(np.concatenate([each.field("values").to_numpy() for each in counted]))
+    counts = []
+    for each in counted:
+        count = np.zeros(len(distinct), np.int64)
+        count[np.searchsorted(distinct, each.field("values").to_numpy())] = each.field("counts").to_numpy()
+        counts.append(count)
+    return distinct, counts
+
+
+def count_times(part: OrderedEvents) -> pa.Table:
+    """Count the events of a part by event type and by days since the patient's first event.
+
+    Args:
+        part: assembled events.
+
+    Returns:
+        A table with `TIMES_SCHEMA`, sorted.
+    """
+    time = part.events.time[part.order]
+    rows = np.flatnonzero(time != NULL)
+    patient = np.repeat(np.arange(len(part.subjects)), np.diff(part.starts))[rows]
+    begins = np.flatnonzero(np.append(True, patient[1:] != patient[:-1])[: len(patient)])
+    first = np.repeat(time[rows[begins]], np.diff(np.append(begins, len(rows))))
+    # The exponent of a number of days is the number of its bin.
+    days = np.frexp(((time[rows] - first) // _DAY).astype(np.float64))[1]
+    types = [code.split("//")[0] for code in part.codes]
+    names = sorted(set(types))
+    place = np.array([names.index(name) for name in types])
+    counts = np.bincount(place[part.events.code[part.order[rows]]] * _DAYS + np.minimum(days, _DAYS - 1))
+    used = np.flatnonzero(counts)
+    return _times(names, used, counts[used])
+
+
+def _times(names: Sequence[str], keys: npt.NDArray[np.intp], counts: Int64s) -> pa.Table:
+    day = keys % _DAYS
+    return pa.table(
+        {
+            "event_type": pa.array(names, pa.string()).take(pa.array(keys // _DAYS)),
+            "from_day": np.where(day == 0, 0, 1 << np.maximum(day - 1, 0)),
+            "to_day": 1 << day,
+            "events": counts,
+        },
+        schema=TIMES_SCHEMA,
+    )
+
+
+def all_numbers(pieces: Sequence[pa.Table]) -> pa.Table:
+    """Add up the counts of numbers of several parts."""
+    return _added(pieces, NUMBERS_SCHEMA, 3)
+
+
+def all_times(pieces: Sequence[pa.Table]) -> pa.Table:
+    """Add up the counts of times of several parts."""
+    return _added(pieces, TIMES_SCHEMA, 3)
+
+
+def _added(pieces: Sequence[pa.Table], schema: pa.Schema, keys: int) -> pa.Table:
+    """Add up the columns after the first `keys` ones, which identify the rows; sorted by these."""
+    by, counts = schema.names[:keys], schema.names[keys:]
+    rows = pa.concat_tables([schema.empty_table(), *pieces])
+    added = rows.group_by(by, use_threads=False).aggregate([(name, "sum") for name in counts])
+    added = added.rename_columns([name.removesuffix("_sum") for name in added.column_names]).select(schema.names)
+    return added.sort_by([(name, "ascending") for name in by]).cast(schema)
