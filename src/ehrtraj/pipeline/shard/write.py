@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,14 @@ from ehrtraj.pipeline.shard.assemble import OrderedEvents
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.parquet import ParquetOutput
 
-# Most readers must decode a complete row group to read one patient; polars decodes only some of its pages, in 2 ms per
-# patient. Row groups of 128 Ki rows take 6 % more time to write than one row group per file, measured on 1.4 million
-# events, and 64 Ki rows take another 5 %.
-ROW_GROUP = 1 << 17
+# A row group ends with the patient who reaches this number of rows, so that a patient's events are in one row group.
+# Readers decode its dictionaries and pages to read one patient, and its columns should fit into the cache when the file
+# is read completely. docs/decisions/row-groups.md has the measurements.
+ROW_GROUP = 1 << 15
+# Only patients with more rows are divided.
+_LARGEST_ROW_GROUP = 1 << 17
+# pyarrow looks at its page after each batch: 1,024 rows, the default, take 3 % longer.
+_BATCH = 1 << 16
 
 
 # For these columns pyarrow uses a dictionary if values repeat. The others are stored plain, since dictionaries cost
@@ -55,6 +59,23 @@ def _in_order(positions: npt.NDArray[np.int32], values: pa.Array, kind: pa.DataT
     return pa.DictionaryArray.from_arrays(
         with_nulls(indices, positions < 0, pa.int32()), values.take(pa.array(used)).cast(kind)
     )
+
+
+def _row_groups(starts: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Divide the events of patients into row groups.
+
+    Args:
+        starts: position of each patient's first event, followed by the end of the last one.
+
+    Yields:
+        Start and end of each row group.
+    """
+    at, stop = int(starts[0]), int(starts[-1])
+    while at < stop:
+        complete = int(np.searchsorted(starts, at + ROW_GROUP).clip(max=len(starts) - 1))
+        end = min(int(starts[complete]), at + _LARGEST_ROW_GROUP)
+        yield at, end
+        at = end
 
 
 def _gather(values: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
@@ -96,8 +117,8 @@ class ShardWriter:
                 continue
             start, stop = int(part.starts[chosen[0]]), int(part.starts[chosen[-1] + 1])
             positions[chosen] += self._rows[split] - start
-            for at in range(start, stop, ROW_GROUP):
-                self._append(split, self._columns(part, part.order[at : min(at + ROW_GROUP, stop)]))
+            for at, end in _row_groups(part.starts[chosen[0] : chosen[-1] + 2]):
+                self._append(split, self._columns(part, part.order[at:end]))
             self._rows[split] += stop - start
         return positions
 
@@ -138,6 +159,7 @@ class ShardWriter:
                 store_schema=False,
                 use_dictionary=_REPEATING + [f.name for f in rows.schema if pa.types.is_dictionary(f.type)],
                 write_statistics=["subject_id", "time", "available_time"],
+                write_batch_size=_BATCH,
             )
         self._writers[split].write(rows)
 
