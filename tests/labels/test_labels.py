@@ -8,7 +8,7 @@ import random
 import re
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from typer.testing import CliRunner
 import ehrtraj
 from ehrtraj.cli import app
 from ehrtraj.dataset.query import run_sql
-from ehrtraj.labels import TaskError, derived_events, label, ready_tasks
+from ehrtraj.errors import SettingsError
+from ehrtraj.labels import TaskError, derived_events, label, ready_tasks, run
 from ehrtraj.labels.derive import recipes
 from ehrtraj.labels.parse import parse_task
 from ehrtraj.labels.predicates import Predicates
@@ -30,6 +31,8 @@ from ehrtraj.labels.ready import find_task, task_text
 from ehrtraj.labels.task import CodePredicate
 from ehrtraj.labels.windows import Axis, evaluate_task
 from ehrtraj.release.history import read_lines
+from ehrtraj.runtime import limits
+from ehrtraj.runtime.processes import stream_tasks
 from ehrtraj.sources.source import packaged
 
 MIMIC = packaged("mimiciv")
@@ -395,6 +398,39 @@ def test_only_selected_patients_are_labelled(built: Path) -> None:
     expected = label(dataset, task).table.filter(pl.col("subject_id").is_in(list(some)))
     assert label(some, task).table.equals(expected)
     assert expected.height > 0
+
+
+@pytest.mark.parametrize("task", ["readmission_30d", "in_hospital_mortality"])
+def test_the_number_of_processes_changes_no_label(
+    several_shards_built: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    dataset = ehrtraj.open(several_shards_built)
+    expected = label(dataset, task, max_cpus=1)
+    processes, progress = [], []
+
+    def counted(work: Callable[..., Any], tasks: Any, workers: int) -> Iterator[tuple[Any, Any]]:
+        processes.append(workers)
+        # In the opposite order of the files, whichever process ends first.
+        yield from sorted(stream_tasks(work, tasks, workers), key=lambda result: -result[0])
+
+    monkeypatch.setattr(limits, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(run, "stream_tasks", counted)
+    monkeypatch.setattr(run, "_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(run, "_BATCH_EVENTS", 1)
+    found = label(dataset, task, progress=lambda done, of: progress.append((done, of)))
+    assert processes == [2]
+    assert progress == [(done, len(dataset.files)) for done in range(len(dataset.files) + 1)]
+    assert found.table.equals(expected.table)
+    assert found.table.height > 0
+    assert found.splits.equals(expected.splits)
+    assert found.early == expected.early
+
+
+def test_more_cpus_than_available_are_noted(built: Path) -> None:
+    labels = label(ehrtraj.open(built), parse_task(Path("mine.yaml"), GOOD), max_cpus=100_000)
+    assert "--max-cpus is 100,000" in labels.notes[0]
+    with pytest.raises(SettingsError, match="must be 1 or more"):
+        label(ehrtraj.open(built), parse_task(Path("mine.yaml"), GOOD), max_cpus=0)
 
 
 def test_labels_that_leak_and_codes_that_do_not_exist_are_reported(built: Path, tmp_path: Path) -> None:

@@ -106,7 +106,9 @@ COMMAND = """
 import sys
 from ehrtraj.checks import run as check
 from ehrtraj.diffs import run as diff
-check._WORTH_PROCESSES = diff._WORTH_PROCESSES = 0
+from ehrtraj.labels import run as label
+check._WORTH_PROCESSES = diff._WORTH_PROCESSES = label._WORTH_PROCESSES = 0
+label._BATCH_EVENTS = 1
 diff.CHUNK_EVENTS = 20
 from ehrtraj.cli import main
 main()
@@ -114,7 +116,14 @@ main()
 
 
 @pytest.mark.parametrize(
-    ("command", "moment"), [("check", "ehrtraj-*"), ("check", "ehrtraj-*/*"), ("diff", "ehrtraj-*")]
+    ("command", "moment"),
+    [
+        ("check", "ehrtraj-*"),
+        ("check", "ehrtraj-*/*"),
+        ("diff", "ehrtraj-*"),
+        ("label", "ehrtraj-*"),
+        ("label", "ehrtraj-*/*"),
+    ],
 )
 def test_ctrl_c_ends_a_command_and_leaves_no_files(
     several_shards_built: Path, tmp_path: Path, command: str, moment: str
@@ -122,7 +131,10 @@ def test_ctrl_c_ends_a_command_and_leaves_no_files(
     """Ctrl-C is sent while processes start, and after the first of them has begun to write."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
+    output = tmp_path / "labels.parquet"
     arguments = [several_shards_built] * (2 if command == "diff" else 1)
+    if command == "label":
+        arguments += ["aki_48h", "--output", output]
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, command, *map(str, arguments), "--max-cpus", "2"],
         env=os.environ | {"TMPDIR": str(temporary)},
@@ -135,5 +147,7 @@ def test_ctrl_c_ends_a_command_and_leaves_no_files(
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, "", "stopped\n")
+    stopped = "stopped: no labels were written\n" if command == "label" else "stopped\n"
+    assert (process.returncode, out, err) == (130, "", stopped)
     assert list(temporary.iterdir()) == []
+    assert not output.exists()

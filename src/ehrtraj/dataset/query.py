@@ -26,6 +26,8 @@ def run_sql(
     *,
     chosen: bool,
     views: StandardViews | None = None,
+    threads: int | None = None,
+    spill: Path | None = None,
 ) -> pl.DataFrame:
     """Run one SELECT; see `Dataset.sql`.
 
@@ -36,12 +38,14 @@ def run_sql(
         parameters: values for `?`, `$1` or `$name` in the query; floats are bound as FLOAT.
         chosen: whether to include only events of the patients in `subjects`.
         views: standard views that the query can read.
+        threads: maximum number of threads; all usable cores by default.
+        spill: private folder for data that does not fit in memory; by default one in the system's temporary folder.
 
     Raises:
         SettingsError: if the query is not a single SELECT, or DuckDB rejects it.
         DatasetError: if a data file cannot be read.
     """
-    with open_session(readable=files) as connection:
+    with open_session(threads=threads, spill=spill, readable=files) as connection:
         _check_select(connection, query)
         listed = ", ".join(quoted(str(path)) for path in files)
         for name, table in tables.items():

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -63,27 +64,56 @@ def derived_events(dataset: Dataset, codes: Collection[str]) -> pl.DataFrame:
     Raises:
         TaskError: if there is no such derived code.
     """
-    return pl.concat([pl.DataFrame(schema=SCHEMA), *(derive(dataset, file, codes) for file in dataset.files)])
-
-
-def derive(dataset: Dataset, file: DataFile, codes: Collection[str]) -> pl.DataFrame:
-    """Compute the events of derived codes for one data file; see `derived_events`."""
     source = source_of(dataset.layout.manifest)
+    parts = (derive(source, [file], dataset.patients_of(file), codes) for file in dataset.files)
+    return pl.concat([pl.DataFrame(schema=SCHEMA), *parts])
+
+
+def derive(
+    source: Source,
+    files: Sequence[DataFile],
+    patients: pl.DataFrame,
+    codes: Collection[str],
+    *,
+    threads: int | None = None,
+    spill: Path | None = None,
+) -> pl.DataFrame:
+    """Compute the events of derived codes for patients of some data files; see `derived_events`.
+
+    Args:
+        source: source of the dataset.
+        files: files that contain the patients.
+        patients: their rows of subjects.parquet.
+        codes: derived codes.
+        threads: maximum number of DuckDB's threads; all usable cores by default.
+        spill: private folder for data that does not fit in memory; by default one in the system's temporary folder.
+
+    Raises:
+        TaskError: if there is no such derived code.
+    """
     known = recipes(source)
     unknown = sorted(set(codes) - known.keys())
     if unknown:
         raise TaskError(f"there is no derived code {', '.join(unknown)}: the derived codes are {', '.join(known)}")
     names = sorted({known[code] for code in codes})
-    parts = [_run(name, source, dataset, file) for name in names]
-    derived = pl.concat([pl.DataFrame(schema=SCHEMA), *parts])
+    paths = [file.path for file in files]
+    tables = {"subjects": patients, **_lists(source)}
+    parts = [pl.DataFrame(schema=SCHEMA)]
+    for name in names:
+        sql = (source.tasks / name).read_text(encoding="utf-8")
+        parts.append(_checked(name, run_sql(sql, paths, tables, None, chosen=True, threads=threads, spill=spill)))
+    derived = pl.concat(parts)
     return derived.filter(pl.col("code").is_in(list(codes))).sort("subject_id", "time", "code")
 
 
-def _run(name: str, source: Source, dataset: Dataset, file: DataFile) -> pl.DataFrame:
+def _lists(source: Source) -> dict[str, pl.DataFrame]:
+    """Return the lists of codes that the SQL of a source reads."""
     lists = {path.stem: path for path in source.tasks.glob("*.csv") if path.name != _LIST}
-    tables = {table: pl.DataFrame(read_lines(path)) for table, path in sorted(lists.items())}
-    sql = (source.tasks / name).read_text(encoding="utf-8")
-    result = run_sql(sql, [file.path], {"subjects": dataset.patients_of(file), **tables}, None, chosen=True)
+    return {table: pl.DataFrame(read_lines(path)) for table, path in sorted(lists.items())}
+
+
+def _checked(name: str, result: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns of `SCHEMA` of what an SQL file returned."""
     if not set(SCHEMA) <= set(result.columns):
         raise RecipeError(f"tasks/{name} returns {', '.join(result.columns)}: it must return {', '.join(SCHEMA)}")
     return result.select(pl.col(column).cast(kind) for column, kind in SCHEMA.items())

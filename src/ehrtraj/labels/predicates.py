@@ -6,9 +6,8 @@ from collections.abc import Collection
 
 import polars as pl
 
-from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.dataset.layout import READ_ERRORS, DataFile, broken
-from ehrtraj.labels.derive import PREFIX, derive
+from ehrtraj.labels.derive import PREFIX
 from ehrtraj.labels.errors import TaskError
 from ehrtraj.labels.task import ANY_EVENT, CodePredicate, Combination, Task
 
@@ -72,8 +71,12 @@ class Predicates:
                     f"{self._place(predicate)}: events have no column {unknown[0]}, which other_cols refers to"
                 )
 
-    def read(self, dataset: Dataset, file: DataFile) -> pl.DataFrame:
-        """Read the events of one file that the task needs, including derived ones.
+    def read(self, file: DataFile, patients: pl.DataFrame) -> pl.DataFrame:
+        """Read the events of some patients that the task needs, without derived ones.
+
+        Args:
+            file: file that contains the patients.
+            patients: their rows of subjects.parquet.
 
         Raises:
             TaskError: if the task refers to a column that events do not have.
@@ -89,10 +92,7 @@ class Predicates:
             events = scan.filter(is_needed).select(columns).collect()
         except READ_ERRORS as error:
             raise broken(file.path, error) from None
-        events = events.filter(pl.col("subject_id").is_in(dataset.patients_of(file)["subject_id"].implode()))
-        if self.derived:
-            events = pl.concat([events, derive(dataset, file, self.derived)], how="diagonal")
-        return events
+        return events.filter(pl.col("subject_id").is_in(patients["subject_id"].implode()))
 
     def count(self, events: pl.DataFrame) -> pl.DataFrame:
         """Count events by predicate and time.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import meds
 import polars as pl
@@ -16,19 +16,28 @@ import pyarrow.parquet as pq
 
 from ehrtraj import interrupt
 from ehrtraj.dataset.dataset import Dataset
+from ehrtraj.dataset.layout import DataFile
 from ehrtraj.errors import OutputError
 from ehrtraj.format.manifest import refuse_in_dataset
 from ehrtraj.labels.derive import derivable
 from ehrtraj.labels.predicates import Predicates
 from ehrtraj.labels.ready import find_task
 from ehrtraj.labels.task import Task
-from ehrtraj.labels.windows import PATIENTS_AT_ONCE, Axis, Predictions, evaluate_task
+from ehrtraj.labels.worker import LABEL_SCHEMA, LabelJob, label_files
 from ehrtraj.paths import check_target
+from ehrtraj.runtime.limits import ResourceLimits, find_limits
+from ehrtraj.runtime.processes import stream_tasks
 from ehrtraj.sources.source import source_of
 from ehrtraj.storage.files import private_files
 from ehrtraj.storage.safe import refuse_link
 
-_SCHEMA: dict[str, Any] = {"subject_id": pl.Int64, "prediction_time": pl.Datetime("us"), "boolean_value": pl.Boolean}
+# Starting a process takes as long as labelling this many events.
+_WORTH_PROCESSES = 10_000_000
+# Events of small files that are labelled together: each query takes DuckDB 40 ms, however few events there are.
+_BATCH_EVENTS = 1_200_000
+# Maximum memory of a worker process and of this process in bytes, measured.
+_WORKER_BYTES = 450_000_000
+_BASE_BYTES = 300_000_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class Labels:
         unseen: predicates of the task that match no code in the dataset.
         early: number of labels whose window begins before the prediction time, so that the events that decide them may
             already be known at that time.
+        notes: limits that differ from the requested ones, and why.
     """
 
     task: Task
@@ -49,6 +59,7 @@ class Labels:
     splits: pl.DataFrame
     unseen: tuple[str, ...]
     early: int
+    notes: tuple[str, ...] = ()
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the table as Parquet in MEDS' LabelSchema. Only the user can read the file.
@@ -90,15 +101,20 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 def _contains_labels(path: Path) -> bool:
     """Whether a file is Parquet with those columns of MEDS' LabelSchema that `Labels.write` writes."""
     try:
-        return set(_SCHEMA) <= set(pq.read_schema(path).names)
+        return set(LABEL_SCHEMA) <= set(pq.read_schema(path).names)
     except (OSError, pa.ArrowException):
         return False
 
 
 def label(
-    dataset: Dataset, task: str | Path | Task, *, progress: Callable[[int, int], None] = lambda done, of: None
+    dataset: Dataset,
+    task: str | Path | Task,
+    *,
+    max_cpus: int | None = None,
+    memory_limit: str | int | None = None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Labels:
-    """Label the patients of a dataset for a prediction task.
+    """Label the patients of a dataset for a prediction task. The same as `ehrtraj label`.
 
     A label records what happened after `prediction_time`. To predict it without leakage, use only what was known at
     that time, `dataset[subject_id].as_of(prediction_time)`, regardless of the windows of the task.
@@ -106,46 +122,71 @@ def label(
     Args:
         dataset: a dataset, or a selection of its patients with `filter` or `sample`.
         task: name of a predefined task, a .yaml file in the ACES task language, or a parsed task.
+        max_cpus: maximum number of CPU cores; all usable cores by default, and never more.
+        memory_limit: maximum memory of all processes, such as `4GB`, the default; at least `1GB`.
         progress: receives the number of files processed, and the number of all files.
 
     Raises:
         TaskError: if the task cannot be read.
         DatasetError: if a data file cannot be read.
+        SettingsError: if a limit cannot be used.
     """
+    limits = find_limits(max_cpus, memory_limit)
     parsed = task if isinstance(task, Task) else find_task(task, partial(source_of, dataset.layout.manifest))
     predicates = Predicates(parsed, dataset.codes["code"], derivable(dataset))
-    files, parts, early = dataset.files, [pl.DataFrame(schema=_SCHEMA)], 0
-    progress(0, len(files))
-    for done, file in enumerate(files, start=1):
-        bounds = _bounds(dataset.patients_of(file))
-        for predictions in _evaluate_batches(parsed, predicates.count(predicates.read(dataset, file)), bounds):
-            parts.append(_frame(predictions))
-            early += int((predictions.label_starts < predictions.prediction_times).sum())
-        progress(done, len(files))
-    table = pl.concat(parts).sort("subject_id", "prediction_time", maintain_order=True)
-    return Labels(parsed, table, _by_split(dataset, table), tuple(predicates.unseen), early)
+    # Interrupted worker processes cannot remove their folders.
+    with tempfile.TemporaryDirectory(prefix="ehrtraj-label-") as spill:
+        parts = _label_files(dataset, predicates, limits, Path(spill), progress)
+    table = pl.concat([pl.DataFrame(schema=LABEL_SCHEMA), *(frame for frame, _ in parts)])
+    table = table.sort("subject_id", "prediction_time", maintain_order=True)
+    early = sum(count for _, count in parts)
+    return Labels(parsed, table, _by_split(dataset, table), tuple(predicates.unseen), early, limits.notes)
 
 
-def _bounds(patients: pl.DataFrame) -> pl.DataFrame:
-    """Return the first and last time of each patient's record, in microseconds."""
-    times = (pl.col(f"{name}_time").dt.epoch("us").fill_null(0).alias(name) for name in ("first", "last"))
-    return patients.select("subject_id", *times).sort("subject_id")
+def _label_files(
+    dataset: Dataset,
+    predicates: Predicates,
+    limits: ResourceLimits,
+    spill: Path,
+    progress: Callable[[int, int], None],
+) -> list[tuple[pl.DataFrame, int]]:
+    """Label all data files, several at a time.
+
+    Returns:
+        Labels and the number of early ones, in the order of the files.
+    """
+    batches = _batches(dataset)
+    events = [sum(int(patients["n_events"].sum()) for _, patients in batch) for batch in batches]
+    workers = limits.workers(_WORKER_BYTES, _BASE_BYTES) if sum(events) > _WORTH_PROCESSES else 1
+    workers = max(1, min(workers, len(batches)))
+    source = source_of(dataset.layout.manifest) if predicates.derived else None
+    job = LabelJob(predicates, source, limits.cpus // workers, spill)
+    # Start with the largest, so that no large one remains at the end.
+    order = sorted(range(len(batches)), key=lambda number: -events[number])
+    parts: dict[int, tuple[pl.DataFrame, int]] = {}
+    done, total = 0, sum(map(len, batches))
+    progress(done, total)
+    for number, part in stream_tasks(label_files, ((number, (job, batches[number])) for number in order), workers):
+        parts[number] = part
+        done += len(batches[number])
+        progress(done, total)
+    return [parts[number] for number in range(len(batches))]
 
 
-def _evaluate_batches(task: Task, counts: pl.DataFrame, bounds: pl.DataFrame) -> Iterator[Predictions]:
-    for at in range(0, bounds.height, PATIENTS_AT_ONCE):
-        batch = bounds.slice(at, PATIENTS_AT_ONCE)
-        rows = counts.join(batch, on="subject_id", how="semi", maintain_order="left")
-        yield evaluate_task(task, Axis(rows, batch))
-
-
-def _frame(predictions: Predictions) -> pl.DataFrame:
-    columns = {
-        "subject_id": predictions.subject_ids,
-        "prediction_time": predictions.prediction_times,
-        "boolean_value": predictions.counts > 0,
-    }
-    return pl.DataFrame(columns).with_columns(pl.col("prediction_time").cast(pl.Datetime("us")))
+def _batches(dataset: Dataset) -> list[list[tuple[DataFile, pl.DataFrame]]]:
+    """Return the data files with their patients, in batches of about `_BATCH_EVENTS` events."""
+    patients = dataset.subjects.sort("position").partition_by("split", "shard", as_dict=True)
+    batches: list[list[tuple[DataFile, pl.DataFrame]]] = []
+    room = 0
+    for file in dataset.files:
+        group = patients[file.split, file.shard]
+        events = int(group["n_events"].sum())
+        if events > room or not batches:
+            batches.append([])
+            room = _BATCH_EVENTS
+        batches[-1].append((file, group))
+        room -= events
+    return batches
 
 
 def _by_split(dataset: Dataset, table: pl.DataFrame) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ehrtraj.cli.application import Command, graceful_stop
+from ehrtraj.cli.application import MAX_CPUS_HELP, MEMORY_HELP, Command, graceful_stop
 from ehrtraj.cli.arguments import DATASET
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ TASK is a .yaml file in the ACES task language, or one of the predefined tasks t
 A label records what happens after its prediction_time. To predict it without leakage, use only what was known at that
 time: as_of(prediction_time).
 
-[bold]Exit codes[/bold]: 0 done; 2 invalid task; 4 the output cannot be written; 7 the dataset cannot be read;
-130 Ctrl-C.
+[bold]Exit codes[/bold]: 0 done; 2 invalid task or setting; 4 the output cannot be written; 7 the dataset cannot be
+read; 130 Ctrl-C.
 """
 
 
@@ -39,6 +39,8 @@ def label(
         Path | None, typer.Option("--output", "-o", help="File to write. (default labels/<task>.parquet)")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
+    memory_limit: Annotated[str | None, typer.Option(help=MEMORY_HELP)] = None,
 ) -> None:
     """Label patients for a prediction task."""
     import ehrtraj
@@ -55,7 +57,9 @@ def label(
     before = _stamp(path)
     with graceful_stop(lambda: ": no labels were written" if _stamp(path) == before else f": {path} is complete"):
         with bar("labelling") as show_progress:
-            labels = compute_labels(opened, parsed_task, progress=show_progress)
+            labels = compute_labels(
+                opened, parsed_task, max_cpus=max_cpus, memory_limit=memory_limit, progress=show_progress
+            )
         written = labels.write(path, overwrite=overwrite)
     show_labels(labels, written)
 

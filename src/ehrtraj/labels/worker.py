@@ -1,0 +1,88 @@
+"""Label the patients of some data files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ehrtraj.dataset.layout import DataFile
+from ehrtraj.labels.derive import derive
+from ehrtraj.labels.predicates import Predicates
+from ehrtraj.labels.windows import PATIENTS_AT_ONCE, Axis, Predictions, evaluate_task
+from ehrtraj.sources.source import Source
+
+LABEL_SCHEMA: dict[str, Any] = {
+    "subject_id": pl.Int64,
+    "prediction_time": pl.Datetime("us"),
+    "boolean_value": pl.Boolean,
+}
+
+
+@dataclass(frozen=True)
+class LabelJob:
+    """What is the same for all tasks of a process.
+
+    Attributes:
+        predicates: the predicates of the task, with the codes that they match.
+        source: source that derives events; None if the task uses no derived codes.
+        threads: maximum number of DuckDB's threads in one process.
+        spill: private folder for data of DuckDB that does not fit in memory.
+    """
+
+    predicates: Predicates
+    source: Source | None
+    threads: int
+    spill: Path
+
+
+def label_files(job: LabelJob, groups: Sequence[tuple[DataFile, pl.DataFrame]]) -> tuple[pl.DataFrame, int]:
+    """Label patients of some data files.
+
+    Args:
+        job: the task.
+        groups: the files, each with those rows of subjects.parquet whose patients it contains.
+
+    Returns:
+        The labels, and the number of them whose window begins before the prediction time.
+
+    Raises:
+        TaskError: if the task refers to a column that events do not have.
+        DatasetError: if a file cannot be read.
+    """
+    events = pl.concat(job.predicates.read(file, patients) for file, patients in groups)
+    patients = pl.concat(patients for _, patients in groups)
+    if job.source is not None:
+        files = [file for file, _ in groups]
+        derived = derive(job.source, files, patients, job.predicates.derived, threads=job.threads, spill=job.spill)
+        events = pl.concat([events, derived], how="diagonal")
+    parts, early = [pl.DataFrame(schema=LABEL_SCHEMA)], 0
+    for predictions in _evaluate_batches(job.predicates, job.predicates.count(events), _bounds(patients)):
+        parts.append(_frame(predictions))
+        early += int((predictions.label_starts < predictions.prediction_times).sum())
+    return pl.concat(parts), early
+
+
+def _bounds(patients: pl.DataFrame) -> pl.DataFrame:
+    """Return the first and last time of each patient's record, in microseconds."""
+    times = (pl.col(f"{name}_time").dt.epoch("us").fill_null(0).alias(name) for name in ("first", "last"))
+    return patients.select("subject_id", *times).sort("subject_id")
+
+
+def _evaluate_batches(predicates: Predicates, counts: pl.DataFrame, bounds: pl.DataFrame) -> Iterator[Predictions]:
+    for at in range(0, bounds.height, PATIENTS_AT_ONCE):
+        batch = bounds.slice(at, PATIENTS_AT_ONCE)
+        rows = counts.join(batch, on="subject_id", how="semi", maintain_order="left")
+        yield evaluate_task(predicates.task, Axis(rows, batch))
+
+
+def _frame(predictions: Predictions) -> pl.DataFrame:
+    columns = {
+        "subject_id": predictions.subject_ids,
+        "prediction_time": predictions.prediction_times,
+        "boolean_value": predictions.counts > 0,
+    }
+    return pl.DataFrame(columns).with_columns(pl.col("prediction_time").cast(pl.Datetime("us")))
