@@ -11,6 +11,7 @@ import polars as pl
 
 from ehrtraj.dataset.layout import READ_ERRORS, DataFile, broken
 from ehrtraj.errors import DatasetError
+from ehrtraj.format.names import ROW_GROUP
 
 # Events in memory at once while a file is read in order.
 CHUNK_EVENTS = 1 << 18
@@ -84,12 +85,16 @@ def chunks(file: DataFile, patients: pl.DataFrame, size: int = CHUNK_EVENTS) -> 
         size: number of events after which a chunk ends; patients are never divided.
     """
     ordered = patients.sort("position").select("subject_id", "position", "n_events").rows()
-    first = 0
+    first = group = 0
     for at, (_, position, count) in enumerate(ordered):
         start, end = ordered[first][1], position + count
         last = at + 1 == len(ordered)
+        # The build ends a row group here. A chunk that ends elsewhere makes two chunks decode the row group.
+        group_ends = end - group >= min(ROW_GROUP, size)
+        if group_ends:
+            group = end
         # A chunk also ends before patients who were not requested.
-        if last or ordered[at + 1][1] != end or end - start >= size:
+        if last or ordered[at + 1][1] != end or (group_ends and end - start >= size):
             inside = tuple((subject_id, offset - start, n) for subject_id, offset, n in ordered[first : at + 1])
             yield Chunk(file, start, end - start, inside)
             first = at + 1

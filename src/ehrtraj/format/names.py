@@ -20,5 +20,13 @@ REJECTED = "rejected"
 NOTES = "notes"
 APPLIED = "rules_applied.parquet"
 
+ROW_GROUP = 1 << 15
+"""A row group of a data file ends with the patient who reaches this number of rows.
+
+The events of a patient are therefore in one row group. Readers decode its dictionaries and pages to read one patient,
+and its columns should fit into the cache when the file is read completely. docs/decisions/row-groups.md has the
+measurements.
+"""
+
 UNITS = ("patient", "admission", "icustay", "shard")
 """Units of an export: an export writes one file for each patient, admission, ICU stay or shard."""

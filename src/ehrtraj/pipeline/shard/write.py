@@ -12,16 +12,13 @@ import pyarrow as pa
 
 from ehrtraj.format.arrays import masked, with_nulls
 from ehrtraj.format.events import PRECISIONS, TEXT_COLUMNS, event_schema
+from ehrtraj.format.names import ROW_GROUP
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.pipeline.shard.assemble import OrderedEvents
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.parquet import ParquetOutput
 
-# A row group ends with the patient who reaches this number of rows, so that a patient's events are in one row group.
-# Readers decode its dictionaries and pages to read one patient, and its columns should fit into the cache when the file
-# is read completely. docs/decisions/row-groups.md has the measurements.
-ROW_GROUP = 1 << 15
-# Only patients with more rows are divided.
+# Only patients with more rows are divided between row groups.
 _LARGEST_ROW_GROUP = 1 << 17
 # pyarrow looks at its page after each batch: 1,024 rows, the default, take 3 % longer.
 _BATCH = 1 << 16
