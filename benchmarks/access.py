@@ -1,4 +1,4 @@
-"""Time access to one patient, and to all patients, against polars and meds_reader on the same data, in one run.
+"""Time access to patients and codes, and labels, against polars and meds_reader on the same data, in one run.
 
     python benchmarks/access.py DATASET [--patients 1000] [--runs 3] [--meds-reader .envs/consumers/bin] [--work DIR]
 
@@ -10,6 +10,13 @@ One patient, by ID, with a warm system cache (each file has been read before):
 
 All patients: trajectories in order with one worker and with two, against polars reading the same files completely, and
 against meds_reader walking. Each contender runs in a separate process, in turn; results are medians of several runs.
+
+Some columns of all patients: the chunks of `trajectories`, against polars reading the same columns of complete files.
+
+One code: all of its events with `ds.sql` and `ds.scan`, for a code that does not occur, a rare, a medium and a common
+code. CPU time; all files are in the system's cache.
+
+Labels: `aki_48h` with one core and with two.
 
 With `--meds-reader`, meds_reader_convert first converts the dataset into `--work`, unless that was done before. Only
 the five columns of MEDS are converted, which already takes minutes. ehrtraj reads all columns.
@@ -38,11 +45,20 @@ import polars as pl
 import pyarrow.parquet as pq
 
 import ehrtraj
+from ehrtraj.dataset.reading import chunks, read_chunk
+from ehrtraj.labels import label
 
 HERE = Path(__file__).parent
 _WARM_UP = 20
 _FILTERED = 40
 _MEDS_COLUMNS = ["subject_id", "time", "code", "numeric_value", "text_value"]
+_COLUMN_SETS = {
+    "subject_id": ["subject_id"],
+    "time, code, number": ["time", "code", "numeric_value"],
+    "five columns of MEDS": _MEDS_COLUMNS,
+    "time, attributes": ["time", "attributes"],
+    "all": None,
+}
 
 Measurements = dict[str, Any]
 
@@ -98,6 +114,49 @@ def in_order_by_polars(dataset: Path) -> Measurements:
     begun = time.perf_counter()
     events = sum(pl.read_parquet(file).height for file in files)
     return {"seconds": time.perf_counter() - begun, "events": events}
+
+
+def columns_in_order(dataset: Path, columns: list[str] | None) -> Measurements:
+    ds = ehrtraj.open(dataset)
+    begun = time.process_time()
+    every = (chunk for file in ds.files for chunk in chunks(file, ds.patients_of(file)))
+    events = sum(frame.height for chunk in every for _, frame in read_chunk(chunk, columns))
+    return {"seconds": time.process_time() - begun, "events": events}
+
+
+def columns_by_polars(dataset: Path, columns: list[str] | None) -> Measurements:
+    files = [file.path for file in ehrtraj.open(dataset).files]
+    begun = time.process_time()
+    events = sum(pl.read_parquet(file, columns=columns).height for file in files)
+    return {"seconds": time.process_time() - begun, "events": events}
+
+
+def one_code(dataset: Path, code: str) -> Measurements:
+    ds = ehrtraj.open(dataset)
+    ways: dict[str, Callable[[], pl.DataFrame]] = {
+        "sql, count": lambda: ds.sql("SELECT count(*) FROM events WHERE code = ?", [code]),
+        "sql, all columns": lambda: ds.sql("SELECT * FROM events WHERE code = ?", [code]),
+        "scan, all columns": lambda: ds.scan().filter(pl.col("code") == code).collect(),
+        "filter, having": lambda: ds.filter(having=code).subjects,
+    }
+    seconds = {}
+    for name, way in ways.items():
+        way()
+        begun = time.process_time()
+        way()
+        seconds[name] = time.process_time() - begun
+    return seconds
+
+
+def labels(dataset: Path, cpus: int) -> Measurements:
+    begun, used = time.perf_counter(), sum(_cpu())
+    table = label(ehrtraj.open(dataset), "aki_48h", max_cpus=cpus).table
+    return {"seconds": time.perf_counter() - begun, "cpu": sum(_cpu()) - used, "labels": table.height}
+
+
+def _cpu() -> list[float]:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return [usage.ru_utime + usage.ru_stime for usage in usages]
 
 
 def _child(connection: Connection, work: Callable[..., Measurements], arguments: tuple[object, ...]) -> None:
@@ -196,6 +255,37 @@ def all_patients(dataset: Path, runs: int) -> None:
         show(f"{name:<34} {speed / 1e6:6.2f} M events/s, {speed / first:.2f} of polars, peak {peak / 1e6:,.0f} MB")
 
 
+def columns_of_all(dataset: Path, runs: int) -> None:
+    show(f"\ncolumns of all patients in order, CPU time, {runs} runs")
+    for name, columns in _COLUMN_SETS.items():
+        pairs = [
+            [in_separate_process(way, dataset, columns) for way in (columns_by_polars, columns_in_order)]
+            for _ in range(runs)
+        ]
+        theirs, ours = (statistics.median(run["seconds"] for run in side) for side in zip(*pairs, strict=True))
+        each = ours / pairs[0][0]["events"] * 1e9
+        show(f"{name:<34} {each:6.1f} ns per event, {theirs / ours:.2f} times as fast as polars")
+
+
+def codes(dataset: Path, runs: int) -> None:
+    show(f"\nall events of one code, CPU time, {runs} runs")
+    ordered = ehrtraj.open(dataset).codes.sort("n_events", "code").select("code", "n_events").rows()
+    chosen = [("LAB//0", 0), *(ordered[int(share * (len(ordered) - 1))] for share in (0.05, 0.9, 1))]
+    for code, count in chosen:
+        done = [in_separate_process(one_code, dataset, code) for _ in range(runs)]
+        medians = {way: statistics.median(run[way] for run in done) for way in done[0] if way != "peak"}
+        times = ", ".join(f"{way}: {seconds * 1e3:,.0f} ms" for way, seconds in medians.items())
+        show(f"{f'{code} ({count:,})':<34} {times}")
+
+
+def labelling(dataset: Path, runs: int) -> None:
+    show(f"\naki_48h, {runs} runs")
+    pairs = [[in_separate_process(labels, dataset, cpus) for cpus in (1, 2)] for _ in range(runs)]
+    for name, side in zip(("one core", "two cores"), zip(*pairs, strict=True), strict=True):
+        wall, cpu = (statistics.median(run[key] for run in side) for key in ("seconds", "cpu"))
+        show(f"{name:<34} {wall:6.1f} s, {cpu:.1f} s of CPU, {side[0]['labels']:,} labels")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
@@ -206,7 +296,8 @@ def main() -> None:
     arguments = parser.parse_args()
     ds = ehrtraj.open(arguments.dataset)
     events = int(ds.subjects["n_events"].sum())
-    show(f"{arguments.dataset}: {len(ds):,} patients, {events:,} events, {len(ds.files)} files")
+    size = sum(file.path.stat().st_size for file in ds.files)
+    show(f"{arguments.dataset}: {len(ds):,} patients, {events:,} events, {len(ds.files)} files, {size:,} bytes")
     # In random order, not in the order of the files.
     subjects = ds.subjects["subject_id"].sample(min(arguments.patients, len(ds)), seed=1, shuffle=True).to_list()
     database = arguments.work / "meds_reader"
@@ -214,7 +305,10 @@ def main() -> None:
         arguments.work.mkdir(parents=True, exist_ok=True)
         convert(arguments.meds_reader, arguments.dataset, database)
     all_patients(arguments.dataset, arguments.runs)
+    columns_of_all(arguments.dataset, arguments.runs)
     one_patient(arguments.dataset, subjects, arguments.runs, arguments.meds_reader, database)
+    codes(arguments.dataset, arguments.runs)
+    labelling(arguments.dataset, arguments.runs)
 
 
 if __name__ == "__main__":
