@@ -20,7 +20,7 @@ from ehrtraj.storage.parquet import ParquetOutput
 
 # Only patients with more rows are divided between row groups.
 _LARGEST_ROW_GROUP = 1 << 17
-# pyarrow looks at its page after each batch: 1,024 rows, the default, take 3 % longer.
+# pyarrow looks at its page after each batch: 1,024 rows, the default, take 2 % longer.
 _BATCH = 1 << 16
 
 
