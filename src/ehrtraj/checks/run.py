@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from ehrtraj.runtime.limits import ResourceLimits, find_limits
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import stream_tasks
 from ehrtraj.runtime.sizes import DEFAULT, Sizes
+from ehrtraj.storage.files import temporary_folder
 
 # Starting a process takes half a second: fewer bytes than this are read in the current process.
 _WORTH_PROCESSES = 50 << 20
@@ -136,13 +136,13 @@ def check(
     root = Path(dataset).expanduser()
     with dataset_errors():
         files = _data_files(root)
-    with PeakMemory() as memory, tempfile.TemporaryDirectory(prefix="ehrtraj-check-") as spill:
+    with PeakMemory() as memory, temporary_folder("ehrtraj-check-") as spill:
         findings = Findings()
         from_ehrtraj = _is_from_ehrtraj(root)
         manifest = (books.read_object(root, names.MANIFEST, findings) if from_ehrtraj else None) or {}
         if manifest:
             check_format(root, manifest)
-        job = _job(root, manifest, findings, Path(spill), sizes, from_ehrtraj=from_ehrtraj)
+        job = _job(root, manifest, findings, spill, sizes, from_ehrtraj=from_ehrtraj)
         to_read = files | {file: size for file, size in _others(job) if size > _WORTH_A_TASK}
         advance = _Advance(progress, sum(to_read.values()))
         scanned = _scan_all(job, sorted(files), to_read, limits, advance)

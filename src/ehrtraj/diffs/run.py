@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from ehrtraj.diffs.events import EventsDiff, Span, diff_spans
 from ehrtraj.format.names import DATA, SUBJECTS
 from ehrtraj.runtime.limits import ResourceLimits, find_limits
 from ehrtraj.runtime.processes import stream_tasks
+from ehrtraj.storage.files import temporary_folder
 
 # Events of each dataset that are compared at a time, unless a patient has more. It does not depend on the limits,
 # because the first examples of each chunk are shown.
@@ -168,8 +168,8 @@ def diff(
     names_a, names_b = one.columns(), other.columns()
     both = [n for n in names_a if n in names_b]
     with (
-        tempfile.TemporaryDirectory(prefix="ehrtraj-diff-") as folder,
-        open_database(Path(folder), _DATABASE_BYTES, limits.cpus) as database,
+        temporary_folder("ehrtraj-diff-") as folder,
+        open_database(folder, _DATABASE_BYTES, limits.cpus) as database,
     ):
         for name, side in (("a", one), ("b", other)):
             _load_subjects(database, name, side)
@@ -183,7 +183,7 @@ def diff(
             patients_b=_patients(database, "FROM b ANTI JOIN a USING (subject_id)"),
             moved=_patients(database, "FROM a JOIN b USING (subject_id) WHERE a.split <> b.split"),
             codes=_codes(one.layout.codes, other.layout.codes),
-            events=_events(database, (one.layout, other.layout), both, limits, Path(folder), progress),
+            events=_events(database, (one.layout, other.layout), both, limits, folder, progress),
             seconds=time.monotonic() - begun,
             notes=limits.notes,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +27,7 @@ from ehrtraj.paths import check_target
 from ehrtraj.runtime.limits import ResourceLimits, find_limits
 from ehrtraj.runtime.processes import stream_tasks
 from ehrtraj.sources.source import source_of
-from ehrtraj.storage.files import private_files
+from ehrtraj.storage.files import private_files, temporary_folder
 from ehrtraj.storage.safe import refuse_link
 
 # Starting a process takes as long as labelling this many events.
@@ -135,8 +134,8 @@ def label(
     parsed = task if isinstance(task, Task) else find_task(task, partial(source_of, dataset.layout.manifest))
     predicates = Predicates(parsed, dataset.codes["code"], derivable(dataset))
     # Interrupted worker processes cannot remove their folders.
-    with tempfile.TemporaryDirectory(prefix="ehrtraj-label-") as spill:
-        parts = _label_files(dataset, predicates, limits, Path(spill), progress)
+    with temporary_folder("ehrtraj-label-") as spill:
+        parts = _label_files(dataset, predicates, limits, spill, progress)
     table = pl.concat([pl.DataFrame(schema=LABEL_SCHEMA), *(frame for frame, _ in parts)])
     table = table.sort("subject_id", "prediction_time", maintain_order=True)
     early = sum(count for _, count in parts)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ehrtraj import interrupt
 from ehrtraj.storage.documents import as_json
 from ehrtraj.storage.safe import write_atomically
 
@@ -37,3 +39,19 @@ def private_files() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Create a private folder in the system's temporary folder, and remove it with its content.
+
+    Ctrl-C while the folder is created would leave it behind.
+    """
+    folder = None
+    try:
+        with interrupt.held():
+            folder = tempfile.TemporaryDirectory(prefix=prefix)
+        yield Path(folder.name)
+    finally:
+        if folder is not None:
+            folder.cleanup()
