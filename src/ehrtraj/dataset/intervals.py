@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from ehrtraj.errors import SettingsError
-from ehrtraj.format.events import NO_UNIT
+from ehrtraj.format.names import NO_UNIT
 
 _SIDES = ("start", "end")
 # Columns in which a start and its end agree within a patient; `nth` numbers pairs that agree in all others.

@@ -6,10 +6,6 @@ import pyarrow as pa
 
 PRECISIONS = ("second", "minute", "day", "year")
 
-NO_UNIT = "UNKNOWN"
-"""The last part of the code of an event without a unit, if the unit is part of all codes of its item."""
-
-
 EVENT_SCHEMA = pa.schema(
     [
         pa.field("subject_id", pa.int64(), nullable=False),

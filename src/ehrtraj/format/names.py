@@ -1,4 +1,4 @@
-"""Names of a dataset's files, for the build and for all readers."""
+"""Names of a dataset's files and of what is in them, for the build and for all readers."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ The events of a patient are therefore in one row group. Readers decode its dicti
 and its columns should fit into the cache when the file is read completely. docs/decisions/row-groups.md has the
 measurements.
 """
+
+NO_UNIT = "UNKNOWN"
+"""The last part of the code of an event without a unit, if the unit is part of all codes of its item."""
 
 UNITS = ("patient", "admission", "icustay", "shard")
 """Units of an export: an export writes one file for each patient, admission, ICU stay or shard."""

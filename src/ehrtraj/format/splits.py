@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+# Importing numpy takes 0.1 s. Readers of a dataset need only the names of the splits.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-from ehrtraj.format.arrays import Int64s
+    from ehrtraj.format.arrays import Int64s
 
 SPLITS = ("train", "tuning", "held_out")
 
@@ -23,6 +26,8 @@ def stable_uniform(subject_ids: Int64s, seed: int, purpose: int) -> npt.NDArray[
         seed: seed of the build.
         purpose: makes different uses of the same seed independent.
     """
+    import numpy as np
+
     with np.errstate(over="ignore"):
         offset = np.uint64((seed * 2 + 1) & (2**64 - 1)) * np.uint64(0x9E3779B97F4A7C15)
         z = subject_ids.astype(np.uint64) + offset * np.uint64(purpose + 1)
@@ -34,10 +39,14 @@ def stable_uniform(subject_ids: Int64s, seed: int, purpose: int) -> npt.NDArray[
 
 def split_of(subject_ids: Int64s, seed: int) -> npt.NDArray[np.uint8]:
     """Return the index into `SPLITS` of each subject_id: 80 % train, 10 % tuning, 10 % held_out."""
+    import numpy as np
+
     return np.searchsorted(_SPLIT_UPPER, stable_uniform(subject_ids, seed, purpose=0), side="right").astype(np.uint8)
 
 
 def sample_subjects(subject_ids: Int64s, count: int, seed: int) -> Int64s:
     """Return a sorted sample of `count` subject_ids by a stable hash: a larger sample contains a smaller one."""
+    import numpy as np
+
     order = np.argsort(stable_uniform(subject_ids, seed, purpose=1), kind="stable")
     return np.sort(subject_ids[order[:count]])

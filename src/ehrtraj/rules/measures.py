@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import inf
 
 from ehrtraj import rules
-from ehrtraj.format.events import NO_UNIT
+from ehrtraj.format.names import NO_UNIT
 from ehrtraj.rules import Read
 
 ANY = "*"

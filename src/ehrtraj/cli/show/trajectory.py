@@ -13,10 +13,9 @@ from typing import IO, Any, cast
 
 import polars as pl
 from rich.table import Table
-from rich.text import Text
 
 from ehrtraj.cli.show.readable import release_name, size
-from ehrtraj.cli.show.screen import Screen, line, out
+from ehrtraj.cli.show.screen import Piece, Screen, line, out
 from ehrtraj.dataset.narrative import Heading, Line, narrate
 from ehrtraj.dataset.trajectory import Trajectory
 
@@ -68,28 +67,28 @@ def show_trajectory(
                 screen.print()
             screen.print(line((part.text, "bold")))
         else:
-            screen.print(_styled(part, trajectory.source.meanings, attributes=attributes), soft_wrap=True)
+            screen.print_line(*_pieces(part, trajectory.source.meanings, attributes=attributes))
 
 
-def _styled(event: Line, meanings: Mapping[str, str], *, attributes: bool) -> Text:
+def _pieces(event: Line, meanings: Mapping[str, str], *, attributes: bool) -> list[Piece]:
+    """Return the line of an event, in pieces with their styles."""
     name, _, item = event.code.partition("//")
     colour = _COLOURS[sum(name.encode()) % len(_COLOURS)]
     description = _without_meaning(event.what, meanings.get(name))
-    text = line(
+    pieces: list[Piece] = [
         (f"  {event.when:<16}  ", "dim"),
         (f"{name:<{_EVENT_TYPE_WIDTH}}  ", colour),
         f"{description:<{_DESCRIPTION_WIDTH}}",
-    )
+    ]
     if event.value:
-        text.append_text(line("  ", (event.value, "bold")))
+        pieces += ["  ", (event.value, "bold")]
     if attributes:
         for more, style in ((event.attributes, ""), (", ".join(event.flags), "italic yellow")):
             if more:
-                text.append_text(line("  ", (f"({more})", style)))
+                pieces += ["  ", (f"({more})", style)]
     if item and item != description:
-        text.append_text(line((f"  {item}", "dim")))
-    text.rstrip()
-    return text
+        pieces.append((f"  {item}", "dim"))
+    return pieces
 
 
 def _without_meaning(description: str, meaning: str | None) -> str:
