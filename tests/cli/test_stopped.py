@@ -273,17 +273,20 @@ IN_PROCESS = """
 import os, signal, sys, time
 from ehrtraj import interrupt
 interrupt.install()
-from ehrtraj.cli.application import app, graceful_stop
+from ehrtraj.cli.application import graceful_stop, new_application
 from ehrtraj.cli import run
 
 def stop():
     os.kill(os.getpid(), signal.SIGINT)
+
+app = new_application()
 
 @app.command("tried")
 def tried():
     {body}
 
 sys.argv = ["ehrtraj", "tried"]
+run.application = lambda arguments: app
 run.run()
 """
 

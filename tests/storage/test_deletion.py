@@ -13,12 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 import ehrtraj
-from ehrtraj.cli.registry import COMMANDS, app
+from ehrtraj.cli import app
+from ehrtraj.cli.registry import all_commands
 from ehrtraj.storage.owned import MARKER, claim, remove_claimed, remove_listed, unlisted_entries
 
 FEW = ("--tables", "patients")
 
-WRITERS = [name for name, command in COMMANDS.items() if command.writes]
+WRITERS = [name for name, command in all_commands().items() if command.writes]
 
 Run = Callable[..., str]
 

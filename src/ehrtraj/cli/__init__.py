@@ -10,8 +10,11 @@ from ehrtraj import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ehrtraj.cli.registry import app
+    import typer
+
     from ehrtraj.runtime.sizes import Sizes
+
+    app: typer.Typer
 
 __all__ = ["app", "main"]
 
@@ -31,6 +34,6 @@ def main(sizes: Sizes | None = None) -> None:
 def __getattr__(name: str) -> object:
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ehrtraj.cli.registry import app
+    from ehrtraj.cli.registry import application
 
-    return app
+    return application()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,15 +12,10 @@ from ehrtraj import interrupt
 from ehrtraj.cli.show.screen import write_lines
 from ehrtraj.version import __version__
 
-app = typer.Typer(
-    name="ehrtraj",
-    help="Patient trajectories from raw electronic health records: MIMIC-IV to MEDS 0.4.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+if TYPE_CHECKING:
+    from inspect import Parameter
 
+HELP_OPTIONS = ("-h", "--help")
 MAX_CPUS_HELP = "Maximum number of CPU cores to use. (default all)"
 SOURCE_HELP = "Name of a source, or the folder of a custom one."
 OVERLAY_HELP = "Folder with custom recipes/ and rules/."
@@ -33,7 +28,6 @@ def _print_version(*, requested: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _main(
     version: Annotated[
         bool,
@@ -48,6 +42,20 @@ def _main(
     """Patient trajectories from raw electronic health records: MIMIC-IV to MEDS 0.4."""
 
 
+def new_application() -> typer.Typer:
+    """Return the application without any command."""
+    application = typer.Typer(
+        name="ehrtraj",
+        help="Patient trajectories from raw electronic health records: MIMIC-IV to MEDS 0.4.",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": list(HELP_OPTIONS)},
+    )
+    application.callback()(_main)
+    return application
+
+
 @dataclass(frozen=True)
 class Command:
     """The declaration of a command, `COMMAND` in the command's file. The command is named after its file.
@@ -58,19 +66,38 @@ class Command:
         writes: whether the command leaves files behind. Such a command must never replace files that ehrtraj did not
             write.
         help: text of its --help; None for an application, which declares its own.
+        parameters: returns the parameters of a function with `**keywords`; None if its signature declares all.
     """
 
     run: Callable[..., None] | typer.Typer
     place: int
     writes: bool
     help: str | None = None
+    parameters: Callable[[], Iterable[Parameter]] | None = None
 
     def add_to(self, application: typer.Typer, name: str) -> None:
         """Add the command to an application under a name."""
         if isinstance(self.run, typer.Typer):
             application.add_typer(self.run, name=name)
-        else:
-            application.command(name, help=self.help)(self.run)
+            return
+        run = self.run
+        if self.parameters is not None:
+            from ehrtraj.declaration import show_parameters
+
+            run = show_parameters(self.parameters())(run)
+        application.command(name, help=self.help)(run)
+
+    def list_in(self, application: typer.Typer, name: str) -> None:
+        """Add the name and the help of the command, but not its parameters.
+
+        Reading the parameters of all commands takes a sixth of the time of `ehrtraj --help`, which shows none.
+        """
+        text = self.run.info.help if isinstance(self.run, typer.Typer) else self.help
+        application.command(name, help=text)(_do_nothing)
+
+
+def _do_nothing() -> None:
+    """Stand in for the function of a command that is only listed."""
 
 
 _describe_kept_work: Callable[[], str] = str

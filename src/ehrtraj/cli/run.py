@@ -13,7 +13,7 @@ import typer
 
 from ehrtraj import interrupt
 from ehrtraj.cli.application import describe_kept_work
-from ehrtraj.cli.registry import app
+from ehrtraj.cli.registry import application
 from ehrtraj.cli.show import screen
 from ehrtraj.errors import EhrtrajError
 from ehrtraj.paths import error_of_path
@@ -50,7 +50,7 @@ def run(sizes: Sizes | None = None) -> NoReturn:
 
 def _run(sizes: Sizes | None) -> int:
     try:
-        code = app(standalone_mode=False, obj=sizes)
+        code = application(_arguments())(standalone_mode=False, obj=sizes)
     except (KeyboardInterrupt, typer.Abort):
         interrupt.request()
     except SystemExit as error:
@@ -64,6 +64,11 @@ def _run(sizes: Sizes | None) -> int:
             interrupt.request()
         return code if isinstance(code, int) else 0
     return interrupt.EXIT_CODE
+
+
+def _arguments() -> list[str] | None:
+    """Return the arguments of the command line; None when a shell asks for completions, which can be of any command."""
+    return None if "_EHRTRAJ_COMPLETE" in os.environ else sys.argv[1:]
 
 
 def _report(error: Exception) -> int:

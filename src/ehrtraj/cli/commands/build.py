@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ehrtraj.cli.application import Command, graceful_stop
 from ehrtraj.cli.show.screen import write_lines
-from ehrtraj.config import SETTINGS, Settings, resolve, spell
-from ehrtraj.declaration import show_parameters
 from ehrtraj.errors import SettingsError
-from ehrtraj.runtime.sizes import DEFAULT
+
+if TYPE_CHECKING:
+    from ehrtraj.config import Settings
 
 _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC-IV.
 
@@ -56,6 +56,8 @@ def _argument(option: str) -> str:
 
 def _parameters() -> Iterator[Parameter]:
     """Yield the parameter of the command line for each setting."""
+    from ehrtraj.config import SETTINGS
+
     for setting in SETTINGS:
         declared = setting.declared
         if declared.positional:
@@ -70,7 +72,6 @@ def _parameters() -> Iterator[Parameter]:
             yield Parameter(_argument(option), Parameter.KEYWORD_ONLY, default=default, annotation=bool)
 
 
-@show_parameters(_parameters())
 def build(
     *,
     context: typer.Context,
@@ -88,6 +89,8 @@ def build(
     from ehrtraj.cli.show.build import ConsoleReporter, show_result, show_warnings
     from ehrtraj.cli.show.export import show_export
     from ehrtraj.cli.show.profile import show_profile
+    from ehrtraj.config import resolve
+    from ehrtraj.runtime.sizes import DEFAULT
 
     settings, origins = resolve(_without_shorthands(given), config)
     if show_config:
@@ -108,6 +111,8 @@ def build(
 
 def _without_shorthands(given: Mapping[str, object]) -> dict[str, object]:
     """Return the settings, with shorthand options such as --no-notes replaced by the value that they stand for."""
+    from ehrtraj.config import SETTINGS
+
     settings = dict(given)
     for setting in SETTINGS:
         if setting.declared.shorthand is None:
@@ -124,6 +129,8 @@ def _without_shorthands(given: Mapping[str, object]) -> dict[str, object]:
 
 
 def _print_settings(settings: Settings, origins: Mapping[str, str]) -> None:
+    from ehrtraj.config import spell
+
     rows = [("setting", "value", "from")]
     for name, origin in origins.items():
         rows.append((name, spell(getattr(settings, name)), origin))
@@ -131,4 +138,4 @@ def _print_settings(settings: Settings, origins: Mapping[str, str]) -> None:
     write_lines(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for name, value, origin in rows)
 
 
-COMMAND = Command(build, place=10, writes=True, help=_BUILD_HELP)
+COMMAND = Command(build, place=10, writes=True, help=_BUILD_HELP, parameters=_parameters)
