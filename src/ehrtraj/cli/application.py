@@ -15,7 +15,7 @@ from ehrtraj.version import __version__
 if TYPE_CHECKING:
     from inspect import Parameter
 
-HELP_OPTIONS = ("-h", "--help")
+HELP_OPTIONS = frozenset({"-h", "--help"})
 MAX_CPUS_HELP = "Maximum number of CPU cores to use. (default all)"
 SOURCE_HELP = "Name of a source, or the folder of a custom one."
 OVERLAY_HELP = "Folder with custom recipes/ and rules/."
@@ -50,7 +50,7 @@ def new_application() -> typer.Typer:
         no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": list(HELP_OPTIONS)},
+        context_settings={"help_option_names": sorted(HELP_OPTIONS, key=len)},
     )
     application.callback()(_main)
     return application
