@@ -36,8 +36,8 @@ class Line:
         what: description of the code.
         value: number with unit, or text; empty if there is none.
         code: code of the event.
-        attributes: attributes as `name value, name value`; empty if there are none.
-        flags: names of the event's flags.
+        attributes: attributes as `name value, name value`; empty if there are none, or if they were not requested.
+        flags: names of the event's flags; empty if they were not requested.
     """
 
     when: str
@@ -137,12 +137,13 @@ class _Calendar:
         return _DATES.sub(in_days, text)
 
 
-def narrate(trajectory: Patient, *, days: bool = False) -> Iterator[Heading | Line]:
+def narrate(trajectory: Patient, *, days: bool = False, attributes: bool = False) -> Iterator[Heading | Line]:
     """Yield the lines of a trajectory: the patient, then the events in order of time under their admissions.
 
     Args:
         trajectory: complete or cut.
         days: write times as days since the admission (day 0), without any dates, not even within texts.
+        attributes: also read the attributes and flags of each event.
     """
     events = trajectory.events
     stays: dict[int, Stay] = {s["hadm_id"]: s for s in trajectory.admissions.iter_rows(named=True) if s["hadm_id"]}
@@ -161,7 +162,8 @@ def narrate(trajectory: Patient, *, days: bool = False) -> Iterator[Heading | Li
             yield Heading(heading)
             current, first = section, False
             seen.add(section)
-        yield _line(event, trajectory, calendar, calendar.origin(stays.get(section or 0), time))
+        origin = calendar.origin(stays.get(section or 0), time)
+        yield _line(event, trajectory, calendar, origin, attributes=attributes)
 
 
 def _first(events: pl.DataFrame) -> list[datetime]:
@@ -239,7 +241,9 @@ def _names(trajectory: Patient) -> tuple[str, str]:
     return "", ""
 
 
-def _line(event: dict[str, Any], trajectory: Patient, calendar: _Calendar, origin: datetime | None) -> Line:
+def _line(
+    event: dict[str, Any], trajectory: Patient, calendar: _Calendar, origin: datetime | None, *, attributes: bool
+) -> Line:
     number, text = event["numeric_value"], event["text_value"]
     value = "" if number is None else f"{number:.7g} {event['unit'] or ''}".strip()
     if text is not None:
@@ -249,8 +253,8 @@ def _line(event: dict[str, Any], trajectory: Patient, calendar: _Calendar, origi
         what=trajectory.descriptions.get(event["code"], event["code"]),
         value=calendar.in_text(value, origin),
         code=event["code"],
-        attributes=calendar.in_text(_attributes(event["attributes"]), origin),
-        flags=tuple(name for name, bit in trajectory.flags.items() if event["flags"] & bit),
+        attributes=calendar.in_text(_attributes(event["attributes"]), origin) if attributes else "",
+        flags=tuple(name for name, bit in trajectory.flags.items() if event["flags"] & bit) if attributes else (),
     )
 
 
@@ -263,11 +267,11 @@ def _attributes(text: str | None) -> str:
 def as_text(trajectory: Patient, *, days: bool, attributes: bool) -> str:
     """Return the narrative as plain text; see `Trajectory.text`."""
     lines: list[str] = []
-    for part in narrate(trajectory, days=days):
+    for part in narrate(trajectory, days=days, attributes=attributes):
         if isinstance(part, Heading):
             lines += ["", part.text] if lines else [part.text]
             continue
         text = f"{part.what}: {part.value}" if part.value else part.what
-        more = f" ({part.attributes})" if attributes and part.attributes else ""
+        more = f" ({part.attributes})" if part.attributes else ""
         lines.append(f"  {part.when}  {text}{more} [{part.code}]")
     return "\n".join(lines)

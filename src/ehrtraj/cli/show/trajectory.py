@@ -9,15 +9,17 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import polars as pl
-from rich.table import Table
 
 from ehrtraj.cli.show.readable import release_name, size
 from ehrtraj.cli.show.screen import Piece, Screen, line, out
 from ehrtraj.dataset.narrative import Heading, Line, narrate
 from ehrtraj.dataset.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # Each event type has a colour, so that labs, drugs and stays are easy to distinguish. The choice has no meaning.
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
@@ -60,17 +62,18 @@ def show_trajectory(
         attributes: also show each event's attributes and flags.
         most: maximum number of lines; None prints all.
     """
-    parts = narrate(trajectory, days=days)
+    parts = narrate(trajectory, days=days, attributes=attributes)
+    meanings = trajectory.source.meanings
     for part in parts if most is None else islice(parts, most):
         if isinstance(part, Heading):
             if part.text[:7] != "Patient":
                 screen.print()
             screen.print(line((part.text, "bold")))
         else:
-            screen.print_line(*_pieces(part, trajectory.source.meanings, attributes=attributes))
+            screen.print_line(*_pieces(part, meanings))
 
 
-def _pieces(event: Line, meanings: Mapping[str, str], *, attributes: bool) -> list[Piece]:
+def _pieces(event: Line, meanings: Mapping[str, str]) -> list[Piece]:
     """Return the line of an event, in pieces with their styles."""
     name, _, item = event.code.partition("//")
     colour = _COLOURS[sum(name.encode()) % len(_COLOURS)]
@@ -82,10 +85,9 @@ def _pieces(event: Line, meanings: Mapping[str, str], *, attributes: bool) -> li
     ]
     if event.value:
         pieces += ["  ", (event.value, "bold")]
-    if attributes:
-        for more, style in ((event.attributes, ""), (", ".join(event.flags), "italic yellow")):
-            if more:
-                pieces += ["  ", (f"({more})", style)]
+    for more, style in ((event.attributes, ""), (", ".join(event.flags), "italic yellow")):
+        if more:
+            pieces += ["  ", (f"({more})", style)]
     if item and item != description:
         pieces.append((f"  {item}", "dim"))
     return pieces
@@ -123,9 +125,15 @@ def show_summary(screen: Screen, summary: dict[str, Any]) -> None:
 _CLOCKS = {"event": "happened", "available": "became known"}
 
 
+def _plain_table() -> Table:
+    from rich.table import Table  # a patient's timeline does not need it
+
+    return Table(box=None, pad_edge=False, header_style="bold")
+
+
 def _numbers(title: str, rows: list[dict[str, Any]]) -> Table:
     """Return a table with a name and numbers in each row."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = _plain_table()
     names = list(rows[0]) if rows else []
     for name in names:
         is_name = isinstance(rows[0][name], str)
@@ -144,7 +152,7 @@ def show_codes(screen: Screen, codes: pl.DataFrame, most: int) -> None:
 
 def _codes(rows: list[dict[str, Any]]) -> Table:
     """Return a table of codes with their descriptions, units and counts."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = _plain_table()
     table.add_column("code", overflow="fold")
     table.add_column("description", overflow="fold", max_width=60)
     table.add_column("unit")
