@@ -56,6 +56,15 @@ CREATE TABLE parents (code VARCHAR, parent_code VARCHAR, origin VARCHAR, approxi
                       scenario INTEGER, choice_list INTEGER);
 """
 
+# A release describes half a million codes. Grouping only those that occur takes a quarter of the time.
+_DESCRIBED_SQL = """
+CREATE TABLE described AS
+SELECT d.code, min(d.description) AS description
+FROM descriptions AS d
+SEMI JOIN beginnings AS b ON b.begins = d.code
+GROUP BY d.code
+"""
+
 # Parents from four origins: the code itself in its coding system, the rows, the user's maps, and the rule tables.
 _OWN_PARENTS_SQL = """
 CREATE TABLE mapped AS
@@ -218,10 +227,10 @@ def describe_codes(
         connection.execute(source.helper("macros"))
         connection.register("known_codes", known_codes(connection, dictionaries, source))
         _register(connection, dictionaries, source)
-        described = connection.sql(source.helper("codes")).to_arrow_table()
-        connection.register("described", described)
         connection.register("shard_codes", pa.concat_tables(pieces))
         connection.execute(_OBSERVED_SQL)
+        connection.sql(source.helper("codes")).create_view("descriptions")
+        connection.execute(_DESCRIBED_SQL)
         load_concept_maps(connection, files)
         connection.execute(_OWN_PARENTS_SQL)
         add_drug_parents(connection, drugs)

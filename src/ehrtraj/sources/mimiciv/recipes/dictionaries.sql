@@ -1,12 +1,14 @@
 -- The codes of the release's dictionaries in the form used by the recipes. Events of these event types with any other
 -- code get the flag code_unknown. A dictionary that is missing from the release is empty here, and no code of it counts
--- as unknown. Only the key columns of each dictionary are available.
--- A code may be repeated: leaving out repeated codes takes as long as everything else here.
+-- as unknown. Only the key columns of each dictionary are available. A code may be listed several times.
+WITH diagnoses AS MATERIALIZED (
+  SELECT icd_diagnosis(icd_version, icd_code, '//') AS item FROM d_icd_diagnoses
+)
 SELECT event_type, item
 FROM (
-  SELECT event_type, item
-  FROM (SELECT icd_diagnosis(icd_version, icd_code, '//') AS item FROM d_icd_diagnoses) AS diagnoses
-  CROSS JOIN (VALUES ('DIAGNOSIS'), ('ED_DIAGNOSIS')) AS d (event_type)
+  SELECT 'DIAGNOSIS' AS event_type, item FROM diagnoses
+  UNION ALL
+  SELECT 'ED_DIAGNOSIS', item FROM diagnoses
   UNION ALL
   SELECT 'PROCEDURE', icd_procedure(icd_version, icd_code, '//') FROM d_icd_procedures
   UNION ALL
