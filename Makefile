@@ -82,6 +82,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/export.py --help
 	$(BIN)/python benchmarks/check.py --help
 	$(BIN)/python benchmarks/learning.py --help
+	$(BIN)/python benchmarks/start.py --help
 	$(BIN)/python benchmarks/growth.py --help
 	$(BIN)/python benchmarks/copies.py --help
 	$(BIN)/python benchmarks/peers.py --help

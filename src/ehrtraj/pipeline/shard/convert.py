@@ -412,8 +412,8 @@ def _with_raw(raw: Texts | None, wide: Floats, at: Int64s) -> Texts:
 
 @cache
 def _text(text: str) -> pa.Scalar:
-    """Return a text as a pyarrow scalar. Given a string, pyarrow 26 looks for pandas on the disk each time (40 us)."""
-    return pa.scalar(text)
+    """Return a text as a pyarrow scalar. To infer the type of a string, pyarrow 26 looks for dateutil on the disk (40 us)."""
+    return pa.scalar(text, pa.string())
 
 
 def _attributes(columns: pa.Table) -> Texts:
