@@ -84,10 +84,11 @@ class Texts:
         if not (pa.types.is_string(self.values.type) or pa.types.is_large_string(self.values.type)):
             return self
         cleaned = clean(self.values)
-        blank = pc.equal(cleaned, "")
+        # Without its type, pyarrow looks for dateutil on the disk each time that it converts a value.
+        blank = pc.equal(cleaned, pa.scalar("", cleaned.type))
         if cleaned.equals(self.values) and not pc.any(blank).as_py():
             return self
-        return self.replaced(pc.if_else(blank, None, cleaned))
+        return self.replaced(pc.if_else(blank, pa.scalar(None, cleaned.type), cleaned))
 
     def ranks(self) -> Int32s:
         """Return the rank of each distinct value in byte order.
