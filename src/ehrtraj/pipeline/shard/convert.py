@@ -412,7 +412,7 @@ def _with_raw(raw: Texts | None, wide: Floats, at: Int64s) -> Texts:
 
 @cache
 def _text(text: str) -> pa.Scalar:
-    """Return a text as a pyarrow scalar. To infer the type of a string, pyarrow 26 looks for dateutil on the disk (40 us)."""
+    """Return a text as a scalar. To infer the type of a string, pyarrow 26 looks for dateutil on the disk (40 us)."""
     return pa.scalar(text, pa.string())
 
 
