@@ -51,28 +51,25 @@ def count_applied(part: OrderedEvents, tables: Sequence[str]) -> pa.Table:
     events = part.events
     flags, raw_unit, unit = events.ints["flags"], events.texts["raw_unit"], events.texts["unit"]
     spelled = (raw_unit.positions >= 0) & ((flags & rules.flags()["unit_converted"]) == 0) & ~np.isnan(events.number)
-    order = part.order[(flags != 0)[part.order] | spelled[part.order]]
-    combined = Texts.encode(pa.chunked_array([pa.array(flags[order] * 2 + spelled[order])]))
+    rows = np.flatnonzero((flags != 0) | spelled)
+    combined = Texts.encode(pa.chunked_array([pa.array(flags[rows] * 2 + spelled[rows])]))
     key = combined.positions.astype(np.int64)
     for positions, size in (
-        (events.table[order], len(tables)),
-        (events.code[order], len(part.codes)),
-        (raw_unit.positions[order] + 1, len(raw_unit.values) + 1),
-        (unit.positions[order] + 1, len(unit.values) + 1),
+        (events.table[rows], len(tables)),
+        (events.code[rows], len(part.codes)),
+        (raw_unit.positions[rows] + 1, len(raw_unit.values) + 1),
+        (unit.positions[rows] + 1, len(unit.values) + 1),
     ):
         key = key * size + positions
     groups = Texts.encode(pa.chunked_array([pa.array(key)]))
     count = np.bincount(groups.positions, minlength=len(groups.values))
-    first = np.empty(len(count), np.int64)
-    first[groups.positions[::-1]] = order[::-1]
-    marks = combined.values.to_numpy()[combined.positions[_firsts(groups)]]
-    return _by_rule(marks, _described(part, tables, first, count))
-
-
-def _firsts(groups: Texts) -> Int64s:
-    first = np.empty(len(groups.values), np.int64)
-    first[groups.positions[::-1]] = np.arange(len(groups.positions) - 1, -1, -1)
-    return first
+    place = np.empty(len(events), np.int64)
+    place[part.order] = np.arange(len(events))
+    first_place = np.full(len(groups.values), len(events))
+    np.minimum.at(first_place, groups.positions, place[rows])
+    by_place = np.argsort(first_place)
+    first = part.order[first_place[by_place]]
+    return _by_rule(flags[first] * 2 + spelled[first], _described(part, tables, first, count[by_place]))
 
 
 def _described(part: OrderedEvents, tables: Sequence[str], rows: Int64s, count: Int64s) -> pa.Table:

@@ -14,8 +14,9 @@ from ehrtraj.format.tallies import NUMBER_BINS, NUMBERS_SCHEMA, TIMES_SCHEMA, nu
 from ehrtraj.pipeline.shard.assemble import OrderedEvents
 
 _DAY = 86_400 * SECOND
-_DAYS = 17
-"""Bins of days: day 0, 1, 2 to 3, 4 to 7, ..., the last one up to 65,535 days."""
+# Bins: static facts; day 0; day 1; days 2 to 3; days 4 to 7; ...; days 32,768 and later.
+_BINS, _STATIC = 18, 0
+_ENDS = _DAY << np.arange(_BINS - 2, dtype=np.int64)
 
 
 def count_numbers(part: OrderedEvents) -> pa.Table:
@@ -75,35 +76,46 @@ def _count(keys: Sequence[Int64s]) -> tuple[Int64s, list[Int64s]]:
     return distinct, counts
 
 
-def count_times(part: OrderedEvents) -> pa.Table:
+def count_times(part: OrderedEvents, time: Int64s) -> pa.Table:
     """Count the events of a part by event type and by days since the patient's first event.
 
     Args:
         part: assembled events.
+        time: the times of the events, in the order of the trajectories.
 
     Returns:
         A table with `TIMES_SCHEMA`, sorted.
     """
-    time = part.events.time[part.order]
-    rows = np.flatnonzero(time != NULL)
-    patient = np.repeat(np.arange(len(part.subjects)), np.diff(part.starts))[rows]
-    begins = np.flatnonzero(np.append(True, patient[1:] != patient[:-1])[: len(patient)])
-    first = np.repeat(time[rows[begins]], np.diff(np.append(begins, len(rows))))
-    # The exponent of a number of days is the number of its bin.
-    days = np.frexp(((time[rows] - first) // _DAY).astype(np.float64))[1]
+    bin_of = np.repeat(*_bins(part, time))
     types = [code.split("//")[0] for code in part.codes]
     names = sorted(set(types))
-    place = np.array([names.index(name) for name in types])
-    counts = np.bincount(place[part.events.code[part.order[rows]]] * _DAYS + np.minimum(days, _DAYS - 1))
+    place = np.array([names.index(name) for name in types], np.int64) * _BINS
+    counts = np.bincount(place[part.events.code][part.order] + bin_of, minlength=len(names) * _BINS)
+    counts.reshape(-1, _BINS)[:, _STATIC] = 0
     used = np.flatnonzero(counts)
     return _times(names, used, counts[used])
 
 
+def _bins(part: OrderedEvents, time: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the bins of runs of events, and the lengths of the runs.
+
+    The events of a patient are ordered by time, so that the bins begin at a few positions.
+    """
+    lengths = []
+    for start, stop in zip(part.starts[:-1].tolist(), part.starts[1:].tolist(), strict=True):
+        of_patient = time[start:stop]
+        static = int(np.searchsorted(of_patient, NULL, side="right"))
+        days = of_patient[static] if static < len(of_patient) else 0
+        ends = np.searchsorted(of_patient, days + _ENDS)
+        lengths.append(np.diff([0, static, *ends.tolist(), len(of_patient)]))
+    return np.tile(np.arange(_BINS), len(lengths)), np.concatenate(lengths)
+
+
 def _times(names: Sequence[str], keys: npt.NDArray[np.intp], counts: Int64s) -> pa.Table:
-    day = keys % _DAYS
+    day = keys % _BINS - 1
     return pa.table(
         {
-            "event_type": pa.array(names, pa.string()).take(pa.array(keys // _DAYS)),
+            "event_type": pa.array(names, pa.string()).take(pa.array(keys // _BINS)),
             "from_day": np.where(day == 0, 0, 1 << np.maximum(day - 1, 0)),
             "to_day": 1 << day,
             "events": counts,

@@ -97,8 +97,9 @@ class ShardTally:
         self._count_codes(part)
         self._applied.append(count_applied(part, self._event_tables))
         self._numbers.append(count_numbers(part))
-        self._times.append(count_times(part))
-        self._subjects.append(self._subject_rows(part, about, positions))
+        time = part.events.time[part.order]
+        self._times.append(count_times(part, time))
+        self._subjects.append(self._subject_rows(part, time, about, positions))
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """Return the numbers of rows, rejected rows and events of each table."""
@@ -133,8 +134,9 @@ class ShardTally:
         _add_units(self._units, part, slice(None))
         _add_units(self._number_units, part, ~np.isnan(part.events.number))
 
-    def _subject_rows(self, part: OrderedEvents, about: pa.Table, positions: npt.NDArray[np.int64]) -> pa.Table:
-        time = part.events.time[part.order]
+    def _subject_rows(
+        self, part: OrderedEvents, time: Int64s, about: pa.Table, positions: npt.NDArray[np.int64]
+    ) -> pa.Table:
         last = time[part.starts[1:] - 1]
         # Static facts come first: the first time is that of the first event after them.
         after = np.add.reduceat(time == NULL, part.starts[:-1]) + part.starts[:-1]
