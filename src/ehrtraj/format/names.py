@@ -20,7 +20,7 @@ REJECTED = "rejected"
 NOTES = "notes"
 APPLIED = "rules_applied.parquet"
 
-ROW_GROUP = 1 << 15
+ROW_GROUP = 1 << 16
 """A row group of a data file ends with the patient who reaches this number of rows.
 
 The events of a patient are therefore in one row group. Readers decode its dictionaries and pages to read one patient,
