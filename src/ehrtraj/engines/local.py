@@ -13,7 +13,7 @@ from typing import Any
 
 from ehrtraj.engines.base import Item, Need, Report, Result, Work, ignore
 from ehrtraj.runtime.memory import PeakMemory
-from ehrtraj.runtime.processes import stream_tasks
+from ehrtraj.runtime.processes import stream_tasks, without_collections
 
 # Memory of the main process in addition to its workers: measured at 0.15 GB, with some headroom.
 _BASE_BYTES = 400 * 10**6
@@ -49,7 +49,9 @@ class LocalEngine:
         elif workers:
             with work.open(report) as run:
                 for item in items:
-                    yield run(item)
+                    with without_collections():
+                        result = run(item)
+                    yield result
 
     def memory(self) -> PeakMemory:
         """Measure the memory of this process and its children."""
@@ -66,7 +68,8 @@ def _run(work: Work[Item, Result], item: Item) -> Result:
         cleanup = contextlib.ExitStack()
         _opened.append((cleanup.enter_context(work.open(ignore)), cleanup))
         atexit.register(_end)
-    result: Result = _opened[0][0](item)
+    with without_collections():
+        result: Result = _opened[0][0](item)
     return result
 
 
