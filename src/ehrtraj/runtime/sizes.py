@@ -27,7 +27,7 @@ class Sizes:
     """
 
     # About 0.5 GB in memory, and enough rows that the fixed cost of a shard (0.25 s) is small.
-    shard_rows: int = 850_000
+    shard_rows: int = 1_100_000
     # 2 million rows and the copies of them take about 0.7 GB of a worker's memory.
     part_rows: int = 2_000_000
     block_bytes: int = 8 << 20
