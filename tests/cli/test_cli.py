@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import ehrtraj
+from ehrtraj.runtime.profile import STEPS
 from ehrtraj.runtime.sizes import Sizes
 from ehrtraj.sources.source import packaged
 
@@ -321,3 +322,22 @@ def test_with_clock_available_time_is_available_time(
     assert in_order(known, "event_time") == in_order(happened, "time")
     late = [r for r in known.to_pylist() if r["time"] != r["event_time"]]
     assert len(late) > 20
+
+
+def test_profile_prints_the_cpu_time_of_each_step_and_table(release: Path, tmp_path: Path) -> None:
+    arguments = ("build", release, "--output", tmp_path, "--trajectory-version", "v1", "--max-cpus", "1")
+    lines = ehrtraj_cli(*arguments, "--profile").stdout.splitlines()
+    shown = {m[1]: float(m[2]) for line in lines if (m := re.match(r"(\S+(?: \S+)*) {2,}([\d.]+) +\d+%", line))}
+    assert {"parse", "run recipes", "convert to events", "write Parquet", "publish"} <= set(shown)
+    assert {"icu/chartevents", "hosp/labevents"} <= set(shown)
+    steps = sum(seconds for name, seconds in shown.items() if name in STEPS)
+    assert steps == pytest.approx(shown["all measured steps"], abs=0.05 * len(STEPS))
+
+
+def test_the_measured_steps_are_most_of_the_cpu_time_of_a_build(release: Path, tmp_path: Path) -> None:
+    start = time.process_time()
+    result = ehrtraj.build(release, tmp_path, "v1", max_cpus=1)
+    total = time.process_time() - start
+    measured = sum(result.cpu.values())
+    assert total / 2 < measured < total
+    assert {step for step, _ in result.cpu} <= set(STEPS)

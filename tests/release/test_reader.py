@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ehrtraj.errors import ReleaseError
 from ehrtraj.pipeline.stage.parse import BadRow, BlockParser, read_table
-from ehrtraj.release import reader
+from ehrtraj.release import reader, records
 from ehrtraj.release.reader import Stamp, TableStream, read_blocks, read_header, scan_records
 from ehrtraj.release.schema import ARROW_TYPES, Table
 from ehrtraj.release.table_file import TableFile
@@ -426,3 +426,19 @@ def test_rows_of_a_block_have_the_types_of_the_table(tmp_path: Path) -> None:
     with TableStream(file.path) as stream:
         (block,) = read_blocks(stream)
     assert BlockParser(file).parse(block).rows.schema == pa.schema([(n, ARROW_TYPES[t]) for n, t in COLUMNS.items()])
+
+
+@given(st.lists(st.sampled_from(['"', ",", "\n", "a", "\r", '""']), max_size=14), st.sampled_from(["\n", ""]))
+@pytest.mark.parametrize("sparse", [0, 200, 10**9])
+def test_plain_quotes_are_quotes_that_end_on_their_line(sparse: int, parts: list[str], end: str) -> None:
+    """The short way of recognising sound quotes accepts only what the regular expression accepts."""
+    data = ("".join(parts) + end).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "_SPARSE", sparse)
+        plain = records._quotes_are_plain(data)
+    assert not plain or records._CLOSED_QUOTES.fullmatch(data)
+
+
+@pytest.mark.parametrize("data", [b'1,"a, b",2\n', b'"x"\n"y",1\n', b"1,2\n", b""])
+def test_usual_quotes_are_plain(data: bytes) -> None:
+    assert records._quotes_are_plain(data)

@@ -157,6 +157,8 @@ class ShardWriter:
                 use_dictionary=_REPEATING + [f.name for f in rows.schema if pa.types.is_dictionary(f.type)],
                 write_statistics=["subject_id", "time", "available_time"],
                 write_batch_size=_BATCH,
+                # DuckDB skips the row groups that cannot contain a code.
+                bloom_filter_options={"code": {"ndv": 4000, "fpp": 0.05}},
             )
         self._writers[split].write(rows)
 
