@@ -97,7 +97,7 @@ class Command:
 
 
 def _do_nothing() -> None:
-    """Stand in for the function of a command that is only listed."""
+    """Do nothing, for a command that is only listed."""
 
 
 _describe_kept_work: Callable[[], str] = str
