@@ -84,9 +84,8 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def same_memory() -> Iterator[None]:
     """Restore the settings of the process that `lean_memory` changes."""
-    pool, cpus = pa.default_memory_pool(), pa.cpu_count()
+    cpus = pa.cpu_count()
     yield
-    pa.set_memory_pool(pool)
     pa.set_cpu_count(cpus)
 
 
@@ -133,7 +132,6 @@ def test_lean_memory_works_without_glibc(
     monkeypatch.setattr(processes.sys, "platform", system)
     monkeypatch.setattr(ctypes, "CDLL", load)
     lean_memory()
-    assert pa.default_memory_pool().backend_name == "system"
     assert pa.cpu_count() == 1
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +144,34 @@ def test_an_interrupted_build_resumes_with_the_next_shard(
     result = build(ordered, tmp_path, SLICED, second)
     assert list(first.slices) == [0, 1, 2]
     assert min(second.slices) == 3
+    assert hashes(result.path) == staged
+
+
+BUILD = """
+import sys
+from pathlib import Path
+from ehrtraj.cli import main
+from ehrtraj.runtime.sizes import Sizes
+main(Sizes(shard_rows=3_500, part_rows=8_000, slice_block_bytes=1 << 16, sliced_bytes=0))
+"""
+
+
+@pytest.mark.parametrize("shards", [0, 1, 3])
+def test_a_killed_build_resumes(ordered: Path, staged: dict[str, str], tmp_path: Path, shards: int) -> None:
+    """The main process and its workers are killed when some shards are finished and others have slices."""
+    command = [sys.executable, "-c", BUILD, "build", str(ordered), "--output", str(tmp_path)]
+    options = ["--trajectory-version", "v1", "--max-cpus", "2", "--no-notes"]
+    work = tmp_path / ".v1.build"
+    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(list((work / "shards").glob("*.json"))) < shards or not list((work / "slices").rglob("*.csv")):
+        assert process.poll() is None, "the build ended before it was killed"
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    finished = {path.name for path in (work / "shards").glob("*.json")}
+    engine = Watching(work)
+    result = build(ordered, tmp_path, SLICED, engine, max_cpus=2)
+    assert {f"{shard:05d}.json" for shard in engine.slices}.isdisjoint(finished)
     assert hashes(result.path) == staged
 
 

@@ -52,9 +52,9 @@ def codes_of_parts(source: Source, *parts: list[str | None]) -> tuple[list[list[
     evaluated: Counter[str] = Counter()
     run = extractor._arrow
 
-    def counted(sql: str, what: str, rows: int = 0, line: int = 1) -> pa.Table:
+    def counted(sql: str, what: str, line: int = 1) -> pa.Table:
         evaluated[what] += 1
-        return run(sql, what, rows, line)
+        return run(sql, what, line)
 
     extractor._arrow = counted  # type: ignore[method-assign]
     found = []

@@ -44,12 +44,12 @@ def apply(event_type: str, rows: list[tuple[str, str | None, float]], weights: l
     found = STANDARDISER.apply(event_type, texts(list(items)), texts(list(units)), np.array(numbers), kilograms)
     raw = [None] * len(rows) if found.raw_value is None else found.raw_value.take()
     flagged = [{name for name, bit in rules.flags().items() if f & bit} for f in found.flags.tolist()]
-    suffixes = [found.rules[n].suffix for n in found.rule_of]
+    suffixes = [found.rules.rule(n).suffix for n in found.rules.rule_of]
     columns = (
         found.numbers.tolist(),
-        found.texts("unit").take(),
+        found.rules.texts("unit").take(),
         raw,
-        found.texts("written").take(),
+        found.rules.texts("written").take(),
         flagged,
         suffixes,
     )

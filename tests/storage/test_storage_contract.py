@@ -80,6 +80,12 @@ def test_any_range_of_a_file_can_be_read(storage: Storage) -> None:
     assert storage.sha256("a") == hashlib.sha256(bytes(range(100))).hexdigest()
 
 
+def test_a_file_can_be_read_from_start_to_end(storage: Storage) -> None:
+    put(storage, "a", bytes(range(100)))
+    with storage.open_stream("a") as source:
+        assert [source.read(60), source.read(60), source.read(60)] == [bytes(range(60)), bytes(range(60, 100)), b""]
+
+
 def test_small_files_are_written_replaced_and_put_once(storage: Storage) -> None:
     storage.write("x/state", b"1")
     storage.write("x/state", b"2")
@@ -163,8 +169,8 @@ def _counted(method: str) -> Callable[..., Any]:
 
 
 METHODS = (
-    "size", "files", "read", "open_input", "sha256", "create", "write", "put_if_absent", "move", "delete",
-    "unlisted_entries", "lock", "sync", "sync_names",
+    "size", "files", "read", "open_input", "open_stream", "sha256", "create", "write", "put_if_absent", "move",
+    "delete", "unlisted_entries", "lock", "sync", "sync_names",
 )  # fmt: skip
 for _name in METHODS:
     setattr(Failing, _name, _counted(_name))
