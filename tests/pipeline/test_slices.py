@@ -175,6 +175,21 @@ def test_a_killed_build_resumes(ordered: Path, staged: dict[str, str], tmp_path:
     assert hashes(result.path) == staged
 
 
+def test_work_that_is_lost_after_all_shards_leaves_no_rejected_rows_behind(
+    ordered: Path, staged: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The build starts over, and stages the tables whose slices the first run parsed."""
+
+    def interrupted(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="is full"):
+        patch.setattr("ehrtraj.pipeline.run.publish", interrupted)
+        build(ordered, tmp_path, SLICED)
+    (tmp_path / ".v1.build" / "stage" / "hosp.d_labitems.json").unlink()
+    assert hashes(build(ordered, tmp_path, SLICED).path) == staged
+
+
 def with_rows_moved(release: Path, to: Path, table: str) -> Path:
     """Copy a release, with the first row of a table at its end."""
     for path in sorted(release.rglob("*.csv.gz")):

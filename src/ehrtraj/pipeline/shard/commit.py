@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.layout import shard_marker
+from ehrtraj.pipeline.layout import DATASET, SHARDS, shard_marker
 from ehrtraj.pipeline.shard.task import ShardResult, ShardTask
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import as_json, read_document
@@ -48,6 +48,21 @@ def commit(storage: Storage, result: ShardResult) -> dict[str, Any]:
         )
     storage.delete(result.folder)
     return record
+
+
+def delete_shards(storage: Storage) -> None:
+    """Delete all shards with every file that their tasks wrote, since they may be built in another way next.
+
+    Args:
+        storage: the working folder.
+    """
+    for marker in storage.files(SHARDS):
+        if marker.endswith(".json") and (record := read_document(storage, marker)) is not None:
+            for name in record["files"]:
+                storage.delete(name)
+    # The markers are deleted last: if the build is interrupted here, it knows which files are left.
+    storage.delete(SHARDS)
+    storage.delete(DATASET)
 
 
 def shard_is_there(storage: Storage, record: Mapping[str, Any]) -> bool:

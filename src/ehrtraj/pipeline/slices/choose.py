@@ -5,9 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 
 from ehrtraj.pipeline.job import BuildJob
-from ehrtraj.pipeline.layout import DATASET, SHARDS, SLICED
+from ehrtraj.pipeline.layout import SLICED
 from ehrtraj.pipeline.plan.run import Inputs
 from ehrtraj.pipeline.plan.shards import ShardPlan
+from ehrtraj.pipeline.shard.commit import delete_shards
 from ehrtraj.pipeline.shard.run import SHARD_NEED, finished_shards
 from ehrtraj.pipeline.slices.cut import looks_ordered
 from ehrtraj.pipeline.stage.staged import finished
@@ -71,9 +72,5 @@ def stage_instead(storage: Storage, table: str) -> None:
     """
     content = read_document(storage, SLICED) or {"tables": []}
     # The shards are deleted first: if the build is interrupted here, it tries to cut the table again.
-    for record in finished_shards(storage).values():
-        for name in record["files"]:
-            storage.delete(name)
-    storage.delete(SHARDS)
-    storage.delete(DATASET)
+    delete_shards(storage)
     write_document(storage, SLICED, {"tables": [name for name in content["tables"] if name != table]})

@@ -6,9 +6,10 @@ from collections.abc import Collection
 
 from ehrtraj.engines.base import Need
 from ehrtraj.pipeline.job import BuildJob
-from ehrtraj.pipeline.layout import DATASET, SHARDS, UNPARSED, rejected_piece, staged_folder, staged_marker
+from ehrtraj.pipeline.layout import UNPARSED, rejected_piece, staged_folder, staged_marker
 from ehrtraj.pipeline.plan.run import Inputs
 from ehrtraj.pipeline.plan.shards import ShardPlan
+from ehrtraj.pipeline.shard.commit import delete_shards
 from ehrtraj.pipeline.stage.staged import StagedTable, finished
 from ehrtraj.pipeline.stage.table import StagedAttempt, StageProgress, StageWork
 from ehrtraj.storage.base import Storage
@@ -39,8 +40,7 @@ def stage(
     staged = _find(storage, names, done, shared)
     if done and len(staged) < len(names):
         # A staged table was lost after shards were built from it. Their input is deleted, so everything starts over.
-        storage.delete(SHARDS)
-        storage.delete(DATASET)
+        delete_shards(storage)
         done.clear()
         staged = _find(storage, names, done, shared)
     files = [inputs.release.files[name] for name in names if name not in staged]
