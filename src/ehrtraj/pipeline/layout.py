@@ -1,9 +1,12 @@
-"""Names of files in a working folder and in the folder of an attempt at a task."""
+"""Names of files in a working folder and in the folder of an attempt at a task, and the error if one is missing."""
 
 from __future__ import annotations
 
 import os
 import secrets
+
+from ehrtraj.errors import OutputError
+from ehrtraj.storage.base import Storage
 
 DATASET = "dataset"
 """Folder that becomes the dataset."""
@@ -21,6 +24,14 @@ PLAN = "plan.json"
 """Patients of the build and their shards."""
 STATE = "state.json"
 """Fingerprint of the build."""
+
+
+def incomplete_error(storage: Storage, name: str) -> OutputError:
+    """Return the error for a file of the working folder that is missing or has another size than recorded."""
+    return OutputError(
+        f"{storage.where(name)} is missing or incomplete: something changed the working folder while the build was "
+        "running. Run the same command again"
+    )
 
 
 def new_attempt(task: str) -> str:

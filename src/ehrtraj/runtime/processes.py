@@ -46,7 +46,7 @@ def lean_memory() -> None:
     """Use little memory in this process, and one thread in pyarrow.
 
     pyarrow uses mimalloc. If it shares glibc's memory with numpy instead, their arrays fragment it: a worker then has
-    its peak at 705 MB and a shard takes 2.5 s, instead of 640 MB and 2.1 s (1.3 million events). glibc is configured to
+    its peak at 705 MB and a shard takes 2.6 s, instead of 640 MB and 2.1 s (1.3 million events). glibc is configured to
     keep freed memory: the system provides new memory page by page, which takes 10 % of the time of a shard.
     """
     pa.set_cpu_count(1)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.layout import DATASET, SHARDS, shard_marker
+from ehrtraj.pipeline.layout import DATASET, SHARDS, incomplete_error, shard_marker
 from ehrtraj.pipeline.shard.task import ShardResult, ShardTask
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import as_json, read_document
@@ -35,10 +35,7 @@ def commit(storage: Storage, result: ShardResult) -> dict[str, Any]:
         return committed
     for name, size in record["files"].items():
         if storage.size(f"{result.folder}/{name}") != size:
-            raise OutputError(
-                f"{storage.where(f'{result.folder}/{name}')} is missing or incomplete: something changed the working "
-                "folder while the build was running. Run the same command again"
-            )
+            raise incomplete_error(storage, f"{result.folder}/{name}")
     storage.delete(marker)
     for name in record["files"]:
         storage.move(f"{result.folder}/{name}", name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ehrtraj.errors import OutputError
+from ehrtraj.pipeline.layout import incomplete_error
 from ehrtraj.pipeline.stage.parse import BlockParser, Parsed
 from ehrtraj.release.reader import CsvBlock
 from ehrtraj.release.records import UnsoundQuotesError
@@ -82,10 +82,7 @@ def parse_slice(storage: Storage, piece: Slice, parser: BlockParser) -> Iterator
         CannotSliceError: if the quotes of the file cannot be counted.
     """
     if storage.size(piece.name) != piece.bytes:
-        raise OutputError(
-            f"{storage.where(piece.name)} is missing or incomplete: something changed the working folder while the "
-            "build was running. Run the same command again"
-        )
+        raise incomplete_error(storage, piece.name)
     line = piece.first_line
     with storage.open_stream(piece.name) as source:
         for number, block in enumerate(piece.blocks):

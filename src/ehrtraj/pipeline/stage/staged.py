@@ -9,8 +9,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.layout import UNPARSED, rejected_piece, staged_folder, staged_marker, table_of
+from ehrtraj.pipeline.layout import UNPARSED, incomplete_error, rejected_piece, staged_folder, staged_marker, table_of
 from ehrtraj.runtime.profile import READ_STAGED, measured
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import read_document
@@ -139,10 +138,7 @@ def read_staged(
     tables = [pa.schema([schema.field(c) for c in names]).empty_table()]
     for file in files:
         if storage.size(file.name) != file.bytes:
-            raise OutputError(
-                f"{storage.where(file.name)} is missing or incomplete: something changed the working folder while the "
-                "build was running. Run the same command again"
-            )
+            raise incomplete_error(storage, file.name)
         with (
             measured(READ_STAGED, table_of(file.name)),
             storage.open_input(file.name) as source,
