@@ -46,7 +46,7 @@ docs: .venv/installed .envs/docs/installed
 	$(BIN)/python -P tests/test_docs.py
 	NO_MKDOCS_2_WARNING=1 .envs/docs/bin/mkdocs build --strict --quiet
 
-SQL := src/ehrtraj/sources tests/sources/toy_source
+SQL := src/ehrtraj/concepts src/ehrtraj/sources tests/sources/toy_source
 check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

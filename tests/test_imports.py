@@ -67,6 +67,7 @@ LAYERS = (
     ("sources",),
     ("release",),
     ("results",),
+    ("concepts",),
     ("dataset", "notes"),
     ("checks", "diffs", "exports", "labels", "torch", "download", "synth"),
     ("config",),

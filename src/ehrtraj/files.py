@@ -52,6 +52,16 @@ def read_source_file(file: File) -> str:
     return file.read_text(encoding="utf-8")
 
 
+def header_of(path: File, error: type[EhrtrajError]) -> list[str]:
+    """Return the columns in the first line of a CSV file; empty if it has none.
+
+    Raises:
+        EhrtrajError: of the class `error`, if the file cannot be read.
+    """
+    first = read_text_file(path, "the table", error).partition("\n")[0]
+    return next(csv.reader([first]), [])
+
+
 def read_csv_lines(
     path: File, columns: list[str], error: type[EhrtrajError], optional: Collection[str] = ()
 ) -> list[tuple[int, dict[str, str]]]:

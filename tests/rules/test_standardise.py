@@ -370,7 +370,7 @@ def test_a_build_names_the_line_of_an_invalid_custom_rule(
 def test_an_overlay_must_exist_and_contain_recipes_or_rules(release: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="does not exist"):
         ehrtraj.build(release, tmp_path, "v", overlay=tmp_path / "nowhere")
-    with pytest.raises(SettingsError, match="contains neither recipes/ nor rules/"):
+    with pytest.raises(SettingsError, match="contains none of recipes/, rules/ and concepts/"):
         ehrtraj.build(release, tmp_path, "v", overlay=tmp_path)
 
 

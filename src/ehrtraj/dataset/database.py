@@ -11,22 +11,11 @@ import duckdb
 import pyarrow as pa
 
 from ehrtraj.errors import OutputError
-from ehrtraj.runtime.session import open_session
+from ehrtraj.runtime.session import duckdb_interrupts, open_session
 
 # DuckDB exceeds its limit, because it does not count all of its memory.
 _SHARE = 0.8
 _FETCHED = 1 << 12
-
-
-@contextmanager
-def duckdb_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt for Ctrl-C during a query: DuckDB turns it into a RuntimeError."""
-    try:
-        yield
-    except (RuntimeError, duckdb.InterruptException) as error:
-        if isinstance(error, duckdb.InterruptException) or str(error) == "Query interrupted":
-            raise KeyboardInterrupt from None
-        raise
 
 
 class Database:

@@ -187,12 +187,12 @@ class Dataset:
             SettingsError: if the query is not a single SELECT, or DuckDB rejects it.
             DatasetError: if a data file cannot be read.
         """
+        from ehrtraj.concepts.views import standard_views
         from ehrtraj.dataset.query import run_sql
-        from ehrtraj.dataset.views import standard_views
 
         tables = {"codes": self.codes, "subjects": self.subjects}
         paths = [file.path for file in self.layout.files]
-        views = standard_views(self.layout)
+        views = standard_views(self.layout.manifest, self.flags, self.layout.clock)
         return run_sql(query, paths, tables, parameters, chosen=not self._is_complete(), views=views)
 
     def sample(self, n: int, seed: int = 0) -> Dataset:

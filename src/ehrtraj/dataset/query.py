@@ -9,13 +9,10 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from ehrtraj.concepts.views import DECIMAL_VALUE, StandardViews
 from ehrtraj.dataset.parameters import bind_parameters
-from ehrtraj.dataset.views import StandardViews
 from ehrtraj.errors import DatasetError, SettingsError
 from ehrtraj.runtime.session import is_one_select, open_session, quoted
-
-# The shortest decimal that stands for a FLOAT is the number that the source wrote, for up to 7 digits.
-_DECIMAL_VALUE = "CREATE MACRO decimal_value(number) AS TRY_CAST(CAST(number AS VARCHAR) AS DECIMAL(38, 12))"
 
 
 def run_sql(
@@ -50,7 +47,7 @@ def run_sql(
         listed = ", ".join(quoted(str(path)) for path in files)
         for name, table in tables.items():
             connection.register(name, table)
-        connection.execute(_DECIMAL_VALUE)
+        connection.execute(DECIMAL_VALUE)
         _make_view(connection, listed, chosen=chosen)
         if views is not None:
             views.create(connection, query)

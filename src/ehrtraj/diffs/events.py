@@ -11,10 +11,9 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from ehrtraj.dataset.database import duckdb_interrupts
 from ehrtraj.dataset.layout import DataFile
 from ehrtraj.dataset.reading import read_events
-from ehrtraj.runtime.session import open_session
+from ehrtraj.runtime.session import duckdb_interrupts, open_session
 
 EXAMPLES = 10
 # Memory of the database of one chunk in bytes.

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from ehrtraj.errors import RecipeError
-from ehrtraj.files import names_in, read_csv_lines, read_source_file
+from ehrtraj.files import header_of, names_in, read_csv_lines, read_source_file
 from ehrtraj.format.event_types import EventType
 from ehrtraj.user_files import File, UserFile
 
@@ -78,6 +78,45 @@ def overlay_lines(name: str, folder: UserFile) -> list[tuple[int, dict[str, str]
         if not line["source"].strip():
             raise RecipeError(f"{path}, line {number}: source is empty: write where the rule comes from")
     return lines
+
+
+def with_overlay_lists(lists: Mapping[str, list[dict[str, str]]], folder: UserFile) -> dict[str, list[dict[str, str]]]:
+    """Return lists of concepts with the lines of a user's lists before the others.
+
+    A line of `items.csv` replaces those with the same event type and item. A list that the source does not have is
+    added.
+
+    Args:
+        lists: the lists of the source, by name of their table: `concept_items`.
+        folder: folder of the user with lists such as `items.csv`.
+
+    Raises:
+        RecipeError: if a file cannot be read, has other columns, or a line has no source.
+    """
+    found = dict(lists)
+    for file in (file for file in folder.iterdir() if file.suffix == ".csv"):
+        name = f"concept_{file.stem}"
+        existing = found.get(name, [])
+        columns = list(existing[0]) if existing else header_of(file, RecipeError)
+        if "source" not in columns:
+            raise RecipeError(f"{file}: it has no column source, which shows where each line comes from")
+        added = _cited_lines(file, columns)
+        replaced = {_item(line) for line in added} - {None}
+        found[name] = added + [line for line in existing if _item(line) not in replaced]
+    return found
+
+
+def _cited_lines(file: File, columns: list[str]) -> list[dict[str, str]]:
+    """Return the lines of a user's table, each of which must have a source."""
+    lines = read_csv_lines(file, columns, RecipeError)
+    for number, line in lines:
+        if not line["source"].strip():
+            raise RecipeError(f"{file}, line {number}: source is empty: write where the line comes from")
+    return [line for _, line in lines]
+
+
+def _item(line: Mapping[str, str]) -> tuple[str, str] | None:
+    return (line["event_type"], line["item"]) if "event_type" in line and "item" in line else None
 
 
 def event_types_of(lines: Iterable[Mapping[str, str]]) -> dict[str, EventType]:

@@ -81,6 +81,17 @@ def open_session(
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def duckdb_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt for Ctrl-C during a query: DuckDB turns it into a RuntimeError."""
+    try:
+        yield
+    except (RuntimeError, duckdb.InterruptException) as error:
+        if isinstance(error, duckdb.InterruptException) or str(error) == "Query interrupted":
+            raise KeyboardInterrupt from None
+        raise
+
+
 def is_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
     """Return whether SQL is a single SELECT that writes nothing.
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PACKAGED = Path(__file__).parent
 _RECIPES, _RULES, _TASKS, _VIEWS, _CONCEPTS = "recipes", "rules", "tasks", "views", "concepts"
-_OVERLAY = (_RECIPES, _RULES)
+_OVERLAY = (_RECIPES, _RULES, _CONCEPTS)
 _SOURCE = (
     FILE,
     "tables.csv",
@@ -54,7 +54,8 @@ class Source:
     Attributes:
         name: name of the source, which is that of its folder.
         folder: folder with its `source.toml`, tables, releases, recipes, rules and tasks.
-        overlay: a user's folder with `recipes/` and `rules/`, which take precedence over those of the source.
+        overlay: a user's folder with `recipes/`, `rules/` and `concepts/`, which take precedence over those of the
+            source.
     """
 
     name: str
@@ -155,6 +156,11 @@ class Source:
         """The overlay's folder of rule tables, or None."""
         return self._overlay_folder(_RULES)
 
+    @property
+    def overlay_concepts(self) -> UserFile | None:
+        """The overlay's folder of concepts and their lists, or None."""
+        return self._overlay_folder(_CONCEPTS)
+
     def _overlay_folder(self, name: str) -> UserFile | None:
         folder = None if self.overlay is None else self.overlay / name
         return folder if folder is not None and folder.is_dir() else None
@@ -249,8 +255,17 @@ class Source:
 
     @cached_property
     def concept_lists(self) -> dict[str, list[dict[str, str]]]:
-        """Lists of the items and drugs of each concept, by name of their table in `Dataset.sql`: `concept_items`."""
-        return {f"concept_{file.stem}": releases.read_lines(file) for file in self._files(_CONCEPTS, ".csv")}
+        """Lists of the items and drugs of each concept, by name of their table in `Dataset.sql`: `concept_items`.
+
+        Lines of the overlay come first, so that they take precedence in lists whose first matching line is used.
+
+        Raises:
+            RecipeError: if a line of the overlay is not valid.
+        """
+        found = {f"concept_{file.stem}": releases.read_lines(file) for file in self._files(_CONCEPTS, ".csv")}
+        if self.overlay_concepts is None:
+            return found
+        return rule_files.with_overlay_lists(found, self.overlay_concepts)
 
     def _files(self, folder: str, suffix: str) -> list[File]:
         inside = self.folder / folder
@@ -383,5 +398,5 @@ def check_overlay_folder(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise SettingsError(f"the overlay {folder} does not exist, or is not a folder")
-    if not any((folder / name).is_dir() for name in (_RECIPES, _RULES)):
-        raise SettingsError(f"the overlay {folder} contains neither {_RECIPES}/ nor {_RULES}/")
+    if not any((folder / name).is_dir() for name in _OVERLAY):
+        raise SettingsError(f"the overlay {folder} contains none of {_RECIPES}/, {_RULES}/ and {_CONCEPTS}/")

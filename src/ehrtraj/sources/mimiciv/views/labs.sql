@@ -6,6 +6,7 @@ SELECT
   e.hadm_id,
   has_flag(e.flags, 'hadm_inferred')        AS hadm_inferred,
   e.time,
+  e.event_time,
   e.available_time,
   split_part(e.code, '//', 2)               AS item,
   i.concept,

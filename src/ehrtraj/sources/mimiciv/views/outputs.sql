@@ -5,6 +5,7 @@ SELECT
   e.hadm_id,
   e.stay_id,
   e.time,
+  e.event_time,
   e.available_time,
   split_part(e.code, '//', 2)           AS item,
   i.concept,

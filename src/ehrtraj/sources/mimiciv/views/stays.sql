@@ -20,9 +20,15 @@ ends AS (
   WHERE split_part(code, '//', 1) IN ('DISCHARGE', 'ICU_END', 'ED_DEPARTURE', 'ED_OUT')
 ),
 deaths AS (
-  SELECT subject_id, hadm_id, min(time) AS death_time
+  SELECT subject_id, hadm_id, min(time) AS death_time, min(available_time) AS available_time
   FROM happened
   WHERE code = 'HOSPITAL_DEATH'
+  GROUP BY subject_id, hadm_id
+),
+races AS (
+  SELECT subject_id, hadm_id, min(split_part(code, '//', 2)) AS race
+  FROM happened
+  WHERE code LIKE 'RACE//%' AND source_table LIKE '%/admissions'
   GROUP BY subject_id, hadm_id
 )
 SELECT
@@ -39,8 +45,10 @@ SELECT
   year(s.time) - p.birth_year                                                                    AS age,
   p.age_top_coded,
   row_number() OVER (PARTITION BY s.kind, s.subject_id ORDER BY s.time, s.source_key)            AS seq,
-  d.death_time IS NOT NULL AND (s.kind = 'admission' OR coalesce(d.death_time <= e.time, false)) AS died
+  d.death_time IS NOT NULL AND (s.kind = 'admission' OR coalesce(d.death_time <= e.time, false)) AS died,
+  r.race
 FROM starts AS s
 LEFT JOIN ends AS e USING (kind, subject_id, source_table, source_key)
 LEFT JOIN deaths AS d ON d.subject_id = s.subject_id AND d.hadm_id = s.hadm_id
+LEFT JOIN races AS r ON r.subject_id = s.subject_id AND r.hadm_id = s.hadm_id
 LEFT JOIN subjects AS p ON p.subject_id = s.subject_id

@@ -6,6 +6,7 @@ SELECT
   e.stay_id,
   has_flag(e.flags, 'hadm_inferred')        AS hadm_inferred,
   e.time,
+  e.event_time,
   e.available_time,
   i.event_type,
   i.item,

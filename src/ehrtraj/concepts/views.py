@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
-import polars as pl
-import polars.selectors as cs
 
-from ehrtraj.dataset.layout import DatasetLayout
+from ehrtraj.concepts.lists import ConceptLists, tables
 from ehrtraj.errors import RecipeError, SettingsError
 from ehrtraj.runtime.session import is_one_select, quoted
 from ehrtraj.sources.source import source_of
+
+# The shortest decimal that stands for a FLOAT is the number that the source wrote, for up to 7 digits.
+DECIMAL_VALUE = "CREATE MACRO decimal_value(number) AS TRY_CAST(CAST(number AS VARCHAR) AS DECIMAL(38, 12))"
+"""Statement that creates the macro `decimal_value(number)`."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,13 @@ class StandardViews:
 
     Attributes:
         sql: SELECT of each view, by name; none of them reads another one.
-        concepts: lists of the items and drugs of each concept, by name of the table.
+        lists: lists of the items and drugs of each concept, by name of the table.
         flags: bit of each flag.
         clock: the dataset's clock.
     """
 
     sql: Mapping[str, str]
-    concepts: Mapping[str, pl.DataFrame]
+    lists: ConceptLists
     flags: Mapping[str, int]
     clock: str
 
@@ -40,30 +43,46 @@ class StandardViews:
         Raises:
             RecipeError: if a view of a custom source is not a valid SELECT.
         """
-        connection.execute(_has_flag(self.flags))
-        for name, table in self.concepts.items():
+        connection.execute(has_flag_macro(self.flags))
+        for name, table in tables(self.lists).items():
             connection.register(name, table)
-        replaced = " REPLACE (event_time AS time)" if self.clock == "available" else ""
-        connection.execute(f"CREATE VIEW happened AS SELECT *{replaced} FROM events")
+        connection.execute(happened_view("events", self.clock))
         words = set(re.findall(r"\w+", query.lower()))
         for name in sorted(words & self.sql.keys()):
             _create(connection, name, self.sql[name])
 
 
-def standard_views(layout: DatasetLayout) -> StandardViews:
+def standard_views(manifest: Mapping[str, Any], flags: Mapping[str, int], clock: str) -> StandardViews:
     """Return the standard views of a dataset.
+
+    Args:
+        manifest: content of its manifest.
+        flags: bit of each flag.
+        clock: the dataset's clock.
 
     There are none if the dataset was built with a custom source that has none, or whose folder no longer exists.
     """
     try:
-        source = source_of(layout.manifest)
+        source = source_of(manifest)
         sql, lists = source.standard_views, source.concept_lists
     except SettingsError:
         sql, lists = {}, {}
-    concepts = {
-        name: pl.DataFrame(lines).with_columns(cs.string().replace("", None)) for name, lines in lists.items() if lines
-    }
-    return StandardViews(sql, concepts, layout.flags, layout.clock)
+    return StandardViews(sql, lists, flags, clock)
+
+
+def happened_view(events: str, dataset_clock: str, clock: str = "event") -> str:
+    """Return the statement that creates the view `happened`: the events with both clocks, for the standard views.
+
+    Args:
+        events: table with the events.
+        dataset_clock: the dataset's clock.
+        clock: `event` if the column `time` is when something happened, `available` if it is when it became known. The
+            column `event_time` is always when it happened.
+    """
+    happened, replaced = ("event_time", "time, event_time") if dataset_clock == "available" else ("time", "time")
+    time = "available_time" if clock == "available" else happened
+    columns = f"* EXCLUDE ({replaced}), {time} AS time, {happened} AS event_time"
+    return f"CREATE OR REPLACE VIEW happened AS SELECT {columns} FROM {events}"
 
 
 def _create(connection: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
@@ -75,7 +94,12 @@ def _create(connection: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
         raise RecipeError(f"DuckDB rejected the view views/{name}.sql: {error}") from None
 
 
-def _has_flag(flags: Mapping[str, int]) -> str:
+def has_flag_macro(flags: Mapping[str, int]) -> str:
+    """Return the statement that creates the macro `has_flag(flags, name)`.
+
+    Args:
+        flags: bit of each flag.
+    """
     whens = " ".join(f"WHEN {quoted(name)} THEN {bit}" for name, bit in flags.items())
     unknown = "error('there is no flag ''' || name || '''')"
     return f"CREATE MACRO has_flag(flags, name) AS (flags & CASE name {whens} ELSE {unknown} END) <> 0"

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import ehrtraj
-from ehrtraj.dataset.views import standard_views
+from ehrtraj.concepts.views import standard_views
 from ehrtraj.errors import SettingsError
 from ehrtraj.sources.source import packaged
 
@@ -53,6 +53,13 @@ def test_each_event_of_a_view_is_in_one_row(ds: ehrtraj.Dataset) -> None:
     assert rows["inputs"] == count(ds, "INPUT_START")
     assert rows["outputs"] == count(ds, "OUTPUT")
     assert rows["orders"] == count(ds, "DRUG_ORDER_START")
+    assert rows["patients"] == len(ds)
+    assert rows["cultures"] == count(ds, "MICRO")
+    assert rows["diagnoses"] == count(ds, "DIAGNOSIS", "ED_DIAGNOSIS")
+    assert rows["procedures"] == count(ds, "ICU_PROCEDURE_START", "PROCEDURE", "HCPCS")
+    assert rows["notes"] == count(ds, "DISCHARGE_NOTE", "RADIOLOGY_NOTE") > 0
+    assert rows["drugs_given"] >= count(ds, "EMAR") > 0
+    assert ds.sql("SELECT count(DISTINCT (subject_id, entry_id)) FROM drugs_given").item() == count(ds, "EMAR")
     assert 0 < rows["vitals"] < count(ds, "CHART", "ED_VITAL")
     kinds = dict(ds.sql("SELECT kind, count(*) FROM stays GROUP BY kind").iter_rows())
     assert (kinds["admission"], kinds["icu"]) == (count(ds, "ADMISSION"), count(ds, "ICU_START"))
@@ -157,7 +164,7 @@ def test_names_of_views_are_free_in_a_query(ds: ehrtraj.Dataset) -> None:
 def test_a_dataset_of_a_source_that_is_missing_has_no_views(ds: ehrtraj.Dataset, tmp_path: Path) -> None:
     release = ds.layout.manifest["release"] | {"source_folder": str(tmp_path / "missing")}
     layout = replace(ds.layout, manifest=ds.layout.manifest | {"release": release})
-    assert standard_views(layout).sql == {}
+    assert standard_views(layout.manifest, layout.flags, layout.clock).sql == {}
     missing = ehrtraj.Dataset(layout, ds.subjects)
     assert missing.sql("SELECT count(*) FROM events").item() > 0
     with pytest.raises(SettingsError, match="labs does not exist"):

@@ -1,0 +1,1 @@
+"""Clinical concepts: tables that are derived from the events of a dataset with SQL files."""

@@ -1,0 +1,189 @@
+"""Compute concepts in DuckDB, for the patients of one data file or for one patient at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+from ehrtraj.concepts.header import AVAILABLE, Header
+from ehrtraj.concepts.library import Concept, ConceptLibrary
+from ehrtraj.concepts.lists import macros, tables
+from ehrtraj.concepts.views import DECIMAL_VALUE, happened_view, has_flag_macro
+from ehrtraj.errors import RecipeError, SettingsError
+from ehrtraj.runtime.session import duckdb_interrupts, open_session, quoted
+
+CLOCKS = ("event", "available")
+
+
+@dataclass(frozen=True)
+class ConceptMode:
+    """How concepts are computed.
+
+    Attributes:
+        clock: `event` if the time of a value is when it happened, `available` if it is when it became known.
+        as_mimic_code: whether to reproduce mimic-code where it differs.
+    """
+
+    clock: str = "event"
+    as_mimic_code: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            SettingsError: if they are invalid or contradict each other.
+        """
+        if self.clock not in CLOCKS:
+            raise SettingsError(f"clock is '{self.clock}': it must be one of {', '.join(CLOCKS)}")
+        if self.as_mimic_code and self.clock != "event":
+            raise SettingsError("mimic-code knows only the clock event: omit --clock, or --as-mimic-code")
+
+
+class ConceptSession:
+    """A DuckDB session in which concepts are computed. `load` gives it the events of some patients."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, library: ConceptLibrary, flags: dict[str, int], mode: ConceptMode
+    ) -> None:
+        """Create the macros and lists.
+
+        Args:
+            connection: a new session.
+            library: all concepts.
+            flags: bit of each flag of the dataset.
+            mode: how concepts are computed.
+        """
+        self._connection = connection
+        self.library = library
+        self._mode = mode
+        self._created: list[str] = []
+        for name, table in tables(library.lists).items():
+            connection.register(name, table)
+        connection.execute(DECIMAL_VALUE)
+        connection.execute(has_flag_macro(flags))
+        connection.execute(f"CREATE MACRO as_mimic_code() AS {str(mode.as_mimic_code).lower()}")
+        for statement in macros(library.lists):
+            connection.execute(statement)
+
+    def load(self, events: Path | pl.DataFrame, subjects: pl.DataFrame, dataset_clock: str) -> None:
+        """Replace the patients of the session.
+
+        Args:
+            events: a data file, or all events of some patients.
+            subjects: the rows of subjects.parquet of those patients whose concepts are computed.
+            dataset_clock: the dataset's clock.
+        """
+        self.clear()
+        self._connection.register("subjects", subjects)
+        if isinstance(events, Path):
+            read = f"read_parquet({quoted(str(events))})"
+        else:
+            self._connection.register("given_events", events)
+            read = "given_events"
+        chosen = f"(FROM {read} WHERE subject_id IN (SELECT subject_id FROM subjects))"
+        self._connection.execute(happened_view(chosen, dataset_clock, self._mode.clock))
+
+    def clear(self) -> None:
+        """Drop what was computed."""
+        for name in reversed(self._created):
+            self._connection.execute(f"DROP TABLE {name}")
+        self._created.clear()
+
+    def compute(
+        self, names: Collection[str], known_until: datetime | None = None
+    ) -> Iterator[tuple[Concept, pa.Table]]:
+        """Compute concepts of the loaded patients.
+
+        Args:
+            names: names of the concepts to return.
+            known_until: time at which the events were cut; rows that are complete only later are left out.
+
+        Yields:
+            A concept with its rows, sorted by patient, time and the columns that identify a row.
+
+        Raises:
+            RecipeError: if the SQL of a concept or view is not valid.
+        """
+        needed = self.library.with_needs(names)
+        last_use = {needed_name: concept.name for concept in needed for needed_name in concept.header.needs}
+        for name in self.library.views_of(needed):
+            self._create(name, self.library.views[name], f"view {name}")
+        for concept in needed:
+            self._create(concept.name, self._checked(concept, known_until), f"concept {concept.name}")
+            if concept.name in names:
+                yield concept, self._rows(concept)
+            for done in [name for name, user in last_use.items() if user == concept.name]:
+                self._drop(done)
+            if concept.name not in last_use:
+                self._drop(concept.name)
+
+    def _drop(self, name: str) -> None:
+        self._connection.execute(f"DROP TABLE {name}")
+        self._created.remove(name)
+
+    def _checked(self, concept: Concept, known_until: datetime | None) -> str:
+        """Return the SQL of a concept with the columns of its header, in their types."""
+        columns = ", ".join(
+            f"CAST({column.name} AS {column.type}) AS {column.name}" for column in concept.header.columns
+        )
+        cut = "" if known_until is None else f" WHERE {AVAILABLE} <= TIMESTAMP {quoted(str(known_until))}"
+        return f"SELECT {columns} FROM ({concept.sql}) AS computed{cut}"
+
+    def _create(self, name: str, sql: str, what: str) -> None:
+        try:
+            with duckdb_interrupts():
+                self._connection.execute(f"CREATE TEMP TABLE {name} AS {sql}")
+        except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
+            raise RecipeError(f"DuckDB rejected the {what}: {error}") from None
+        except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException) as error:
+            raise RecipeError(f"the {what} failed: {error}") from None
+        self._created.append(name)
+
+    def _rows(self, concept: Concept) -> pa.Table:
+        selected = ", ".join(_selected(concept.header, self._mode))
+        names = [column.name for column in concept.header.columns]
+        order = ", ".join(dict.fromkeys(["subject_id", concept.header.start, *concept.header.row, *names]))
+        with duckdb_interrupts():
+            return self._connection.sql(f"SELECT {selected} FROM {concept.name} ORDER BY {order}").to_arrow_table()
+
+
+def _selected(header: Header, mode: ConceptMode) -> list[str]:
+    """Return the columns of a result: all of them, or those of mimic-code under their names."""
+    names = [column.name for column in header.columns]
+    if not mode.as_mimic_code:
+        return names
+    hidden = header.without | {AVAILABLE}
+    return [f"{name} AS {header.renamed.get(name, name)}" for name in names if name not in hidden]
+
+
+@contextmanager
+def open_concept_session(
+    library: ConceptLibrary,
+    flags: dict[str, int],
+    mode: ConceptMode,
+    *,
+    files: Sequence[Path] = (),
+    threads: int | None = None,
+    memory: int | None = None,
+    spill: Path | None = None,
+) -> Iterator[ConceptSession]:
+    """Open a session for concepts.
+
+    Args:
+        library: all concepts.
+        flags: bit of each flag of the dataset.
+        mode: how concepts are computed.
+        files: data files that it may read.
+        threads: maximum number of threads; all usable cores by default.
+        memory: bytes that DuckDB may use before it spills.
+        spill: private folder for data that does not fit in memory.
+    """
+    with open_session(threads=threads, memory=memory, spill=spill, readable=files) as connection:
+        yield ConceptSession(connection, library, flags, mode)
