@@ -69,6 +69,7 @@ class ConceptSession:
         connection.execute(DECIMAL_VALUE)
         connection.execute(has_flag_macro(flags))
         connection.execute(f"CREATE MACRO as_mimic_code() AS {str(mode.as_mimic_code).lower()}")
+        connection.execute(f"CREATE MACRO clock() AS {quoted(mode.clock)}")
         for statement in macros(library.lists):
             connection.execute(statement)
 
