@@ -20,9 +20,9 @@ charted AS (
     w.time,
     w.weight,
     w.weight_type,
-    s.start_time - INTERVAL 2 HOURS                                      AS earliest,
-    greatest(s.available_time, max(w.available_time) OVER earlier)       AS available_time,
-    w.weight_type = 'admit' AND row_number() OVER earlier = 1            AS is_first_admit
+    s.start_time - INTERVAL 2 HOURS                                AS earliest,
+    greatest(s.available_time, max(w.available_time) OVER earlier) AS available_time,
+    w.weight_type = 'admit' AND row_number() OVER earlier = 1      AS is_first_admit
   FROM body_weight AS w
   JOIN stays AS s ON s.kind = 'icu' AND s.stay_id = w.stay_id
   WINDOW earlier AS (

@@ -54,14 +54,22 @@ kidney_disease AS (
 SELECT
   a.subject_id,
   a.hadm_id,
-  a.end_time                                                              AS time,
-  greatest(a.end_available_time, l.available_time, k.available_time)      AS available_time,
-  a.sex                                                                   AS gender,
+  a.end_time
+    AS time,
+  greatest(
+    a.end_available_time, l.available_time, k.available_time
+  )   AS available_time,
+  a.sex
+    AS gender,
   a.age,
   l.scr_min,
-  CAST(k.hadm_id IS NOT NULL AS INTEGER)                                  AS ckd,
+  CAST(
+    k.hadm_id IS NOT NULL AS INTEGER
+  )   AS ckd,
   a.mdrd_est,
-  CASE WHEN creatinine_baseline_normal_points(l.scr_min) = 1 OR k.hadm_id IS NOT NULL THEN l.scr_min ELSE a.mdrd_est END AS scr_baseline
+  CASE
+    WHEN creatinine_baseline_normal_points(l.scr_min) = 1 OR k.hadm_id IS NOT NULL THEN l.scr_min ELSE a.mdrd_est
+  END AS scr_baseline
 FROM adults AS a
 LEFT JOIN lowest AS l ON l.hadm_id = a.hadm_id
 LEFT JOIN kidney_disease AS k ON k.hadm_id = a.hadm_id

@@ -57,8 +57,14 @@ covered AS (
     u.stay_id,
     u.time,
     u.urineoutput,
-    date_diff('minute', lag(u.time, 1, m.first_heart_rate['time']) OVER w, u.time)                  AS minutes,
-    greatest(u.available_time, lag(u.available_time) OVER w, m.first_heart_rate['available_time']) AS available_time
+    INTERVAL 5 HOURS
+    + CASE WHEN as_mimic_code() THEN u.time - date_trunc('hour', u.time) ELSE INTERVAL 0 HOURS END AS span_6,
+    INTERVAL 11 HOURS
+    + CASE WHEN as_mimic_code() THEN u.time - date_trunc('hour', u.time) ELSE INTERVAL 0 HOURS END AS span_12,
+    date_diff('minute', lag(u.time, 1, m.first_heart_rate['time']) OVER w, u.time)
+      AS minutes,
+    greatest(u.available_time, lag(u.available_time) OVER w, m.first_heart_rate['available_time'])
+      AS available_time
   FROM measured AS u
   JOIN monitored AS m ON m.stay_id = u.stay_id
   WINDOW w AS (PARTITION BY u.stay_id ORDER BY u.time)
@@ -68,48 +74,36 @@ totals AS (
     subject_id,
     stay_id,
     time,
-    max(available_time) OVER h24        AS available_time,
+    max(available_time) OVER h24         AS available_time,
     urineoutput,
-    sum(urineoutput) OVER h6            AS urine_6,
-    sum(urineoutput) OVER h12           AS urine_12,
-    sum(urineoutput) OVER h24           AS urine_24,
+    sum(urineoutput) OVER h6             AS urine_6,
+    sum(urineoutput) OVER h12            AS urine_12,
+    sum(urineoutput) OVER h24            AS urine_24,
     round(sum(minutes) OVER h6 / 60, 6)  AS hours_6,
     round(sum(minutes) OVER h12 / 60, 6) AS hours_12,
     round(sum(minutes) OVER h24 / 60, 6) AS hours_24
   FROM covered
   WINDOW
-    h6 AS (
-      PARTITION BY stay_id ORDER BY time
-      RANGE BETWEEN
-        CASE WHEN as_mimic_code() THEN time - date_trunc('hour', time) + INTERVAL 5 HOURS ELSE INTERVAL 5 HOURS END
-        PRECEDING
-        AND CURRENT ROW
-    ),
-    h12 AS (
-      PARTITION BY stay_id ORDER BY time
-      RANGE BETWEEN
-        CASE WHEN as_mimic_code() THEN time - date_trunc('hour', time) + INTERVAL 11 HOURS ELSE INTERVAL 11 HOURS END
-        PRECEDING
-        AND CURRENT ROW
-    ),
+    h6 AS (PARTITION BY stay_id ORDER BY time RANGE BETWEEN span_6 PRECEDING AND CURRENT ROW),
+    h12 AS (PARTITION BY stay_id ORDER BY time RANGE BETWEEN span_12 PRECEDING AND CURRENT ROW),
     h24 AS (PARTITION BY stay_id ORDER BY time RANGE BETWEEN INTERVAL 23 HOURS PRECEDING AND CURRENT ROW)
 )
 SELECT
   u.subject_id,
   u.stay_id,
   u.time,
-  greatest(u.available_time, w.available_time, icu.available_time)                              AS available_time,
+  greatest(u.available_time, w.available_time, icu.available_time)                        AS available_time,
   CASE WHEN u.time <= coalesce(icu.end_time, u.time) + INTERVAL 2 HOURS THEN w.weight END AS weight,
-  u.urineoutput                                                             AS uo,
-  u.urine_6                                                                 AS urineoutput_6hr,
-  u.urine_12                                                                AS urineoutput_12hr,
-  u.urine_24                                                                AS urineoutput_24hr,
-  CASE WHEN u.hours_6 >= 6 THEN round(u.urine_6 / weight / u.hours_6, 4) END AS uo_mlkghr_6hr,
-  CASE WHEN u.hours_12 >= 12 THEN round(u.urine_12 / weight / u.hours_12, 4) END AS uo_mlkghr_12hr,
-  CASE WHEN u.hours_24 >= 24 THEN round(u.urine_24 / weight / u.hours_24, 4) END AS uo_mlkghr_24hr,
-  round(u.hours_6, 2)                                                       AS uo_tm_6hr,
-  round(u.hours_12, 2)                                                      AS uo_tm_12hr,
-  round(u.hours_24, 2)                                                      AS uo_tm_24hr
+  u.urineoutput                                                                           AS uo,
+  u.urine_6                                                                               AS urineoutput_6hr,
+  u.urine_12                                                                              AS urineoutput_12hr,
+  u.urine_24                                                                              AS urineoutput_24hr,
+  CASE WHEN u.hours_6 >= 6 THEN round(u.urine_6 / weight / u.hours_6, 4) END              AS uo_mlkghr_6hr,
+  CASE WHEN u.hours_12 >= 12 THEN round(u.urine_12 / weight / u.hours_12, 4) END          AS uo_mlkghr_12hr,
+  CASE WHEN u.hours_24 >= 24 THEN round(u.urine_24 / weight / u.hours_24, 4) END          AS uo_mlkghr_24hr,
+  round(u.hours_6, 2)                                                                     AS uo_tm_6hr,
+  round(u.hours_12, 2)                                                                    AS uo_tm_12hr,
+  round(u.hours_24, 2)                                                                    AS uo_tm_24hr
 FROM totals AS u
 JOIN icu ON icu.stay_id = u.stay_id
 ASOF LEFT JOIN weight_since AS w ON w.stay_id = u.stay_id AND w.time < u.time

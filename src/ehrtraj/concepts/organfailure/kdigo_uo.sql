@@ -52,13 +52,13 @@ totals AS (
     subject_id,
     stay_id,
     time,
-    max(available_time) OVER h24   AS available_time,
-    sum(urineoutput) OVER h6       AS urineoutput_6hr,
-    sum(urineoutput) OVER h12      AS urineoutput_12hr,
-    sum(urineoutput) OVER h24      AS urineoutput_24hr,
-    round(sum(hours) OVER h6, 6)   AS uo_tm_6hr,
-    round(sum(hours) OVER h12, 6)  AS uo_tm_12hr,
-    round(sum(hours) OVER h24, 6)  AS uo_tm_24hr
+    max(available_time) OVER h24  AS available_time,
+    sum(urineoutput) OVER h6      AS urineoutput_6hr,
+    sum(urineoutput) OVER h12     AS urineoutput_12hr,
+    sum(urineoutput) OVER h24     AS urineoutput_24hr,
+    round(sum(hours) OVER h6, 6)  AS uo_tm_6hr,
+    round(sum(hours) OVER h12, 6) AS uo_tm_12hr,
+    round(sum(hours) OVER h24, 6) AS uo_tm_24hr
   FROM covered
   WINDOW
     h6 AS (PARTITION BY stay_id ORDER BY time RANGE BETWEEN INTERVAL 6 HOURS PRECEDING AND CURRENT ROW),
@@ -74,7 +74,17 @@ weighed AS (
   ASOF LEFT JOIN weight_since AS w ON w.stay_id = u.stay_id AND w.time <= u.time
 )
 SELECT
-  *,
+  subject_id,
+  stay_id,
+  time,
+  available_time,
+  weight,
+  urineoutput_6hr,
+  urineoutput_12hr,
+  urineoutput_24hr,
+  uo_tm_6hr,
+  uo_tm_12hr,
+  uo_tm_24hr,
   CASE WHEN uo_tm_6hr >= 6 AND uo_tm_6hr < 12 THEN round(urineoutput_6hr / weight / uo_tm_6hr, 4) END AS uo_rt_6hr,
   CASE WHEN uo_tm_12hr >= 12 THEN round(urineoutput_12hr / weight / uo_tm_12hr, 4) END                AS uo_rt_12hr,
   CASE WHEN uo_tm_24hr >= 24 THEN round(urineoutput_24hr / weight / uo_tm_24hr, 4) END                AS uo_rt_24hr
