@@ -133,7 +133,7 @@ class ConceptSession:
     def _checked(self, concept: Concept, known_until: datetime | None) -> str:
         """Return the SQL of a concept with the columns of its header, in their types."""
         columns = ", ".join(
-            f"CAST({column.name} AS {column.type}) AS {column.name}" for column in concept.header.columns
+            f'CAST("{column.name}" AS {column.type}) AS "{column.name}"' for column in concept.header.columns
         )
         cut = "" if known_until is None else f" WHERE {AVAILABLE} <= TIMESTAMP {quoted(str(known_until))}"
         return f"SELECT {columns} FROM ({concept.sql}) AS computed{cut}"
@@ -152,7 +152,8 @@ class ConceptSession:
     def _rows(self, concept: Concept) -> pa.Table:
         selected = ", ".join(_selected(concept.header, self._mode))
         names = [column.name for column in concept.header.columns]
-        order = ", ".join(dict.fromkeys(["subject_id", concept.header.start, *concept.header.row, *names]))
+        sorted_by = dict.fromkeys(["subject_id", concept.header.start, *concept.header.row, *names])
+        order = ", ".join(f'"{name}"' for name in sorted_by)
         with duckdb_interrupts():
             return self._connection.sql(f"SELECT {selected} FROM {concept.name} ORDER BY {order}").to_arrow_table()
 
@@ -161,9 +162,9 @@ def _selected(header: Header, mode: ConceptMode) -> list[str]:
     """Return the columns of a result: all of them, or those of mimic-code under their names."""
     names = [column.name for column in header.columns]
     if not mode.as_mimic_code:
-        return names
+        return [f'"{name}"' for name in names]
     hidden = header.without | {AVAILABLE}
-    return [f"{name} AS {header.renamed.get(name, name)}" for name in names if name not in hidden]
+    return [f'"{name}" AS {header.renamed.get(name, name)}' for name in names if name not in hidden]
 
 
 @contextmanager
