@@ -152,8 +152,9 @@ class ConceptSession:
     def _rows(self, concept: Concept) -> pa.Table:
         selected = ", ".join(_selected(concept.header, self._mode))
         names = [column.name for column in concept.header.columns]
-        sorted_by = dict.fromkeys(["subject_id", concept.header.start, *concept.header.row, *names])
-        order = ", ".join(f'"{name}"' for name in sorted_by)
+        order = ", ".join(
+            f'"{name}"' for name in dict.fromkeys(["subject_id", concept.header.start, *concept.header.row, *names])
+        )
         with duckdb_interrupts():
             return self._connection.sql(f"SELECT {selected} FROM {concept.name} ORDER BY {order}").to_arrow_table()
 
@@ -164,7 +165,7 @@ def _selected(header: Header, mode: ConceptMode) -> list[str]:
     if not mode.as_mimic_code:
         return [f'"{name}"' for name in names]
     hidden = header.without | {AVAILABLE}
-    return [f'"{name}" AS {header.renamed.get(name, name)}' for name in names if name not in hidden]
+    return [f'"{name}" AS "{header.renamed.get(name, name)}"' for name in names if name not in hidden]
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 -- Admissions, stays in intensive care and visits to the emergency department, one per row.
 -- An admission, an ICU stay and an ED visit end where the source's row ends, so end_time is null if the source has no
 -- end, and before start_time if the source's times are reversed. A visit to the emergency department is that of
--- ed/edstays. A registration in hosp/admissions is used only if edstays does not contain the visit.
+-- ed/edstays. A registration in hosp/admissions is used only if edstays does not contain the visit. The admission of a
+-- patient who died ends at the death; recorded_end_time is the discharge that the source recorded for it.
 WITH
 starts AS (
   SELECT
@@ -40,6 +41,11 @@ SELECT
   e.time                                                                                         AS end_time,
   s.available_time,
   e.available_time                                                                               AS end_available_time,
+  CASE
+    WHEN s.kind = 'admission' AND has_flag(e.flags, 'discharge_at_death')
+      THEN CAST(e.attributes ->> '$.dischtime' AS TIMESTAMP)
+    ELSE e.time
+  END                                                                                            AS recorded_end_time,
   nullif(split_part(s.code, '//', 2), '')                                                        AS start_item,
   nullif(split_part(e.code, '//', 2), '')                                                        AS end_item,
   year(s.time) - p.birth_year                                                                    AS age,
