@@ -71,6 +71,7 @@ class ConceptSession:
             connection.unregister("lines")
         connection.execute(DECIMAL_VALUE)
         connection.execute(f"CREATE MACRO as_mimic_code() AS {str(mode.as_mimic_code).lower()}")
+        connection.execute(f"CREATE MACRO clock() AS {quoted(mode.clock)}")
         for statement in macros(library.lists):
             connection.execute(statement)
 
