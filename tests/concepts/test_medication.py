@@ -43,3 +43,44 @@ def test_a_dose_is_a_period_that_has_ended(concept_of: Compute, demo_concept: Co
     ]
     demo = demo_concept(agent)
     assert (demo.height, demo["vaso_rate"].null_count()) == (rows, 0)
+
+
+def agents(
+    concept_of: Compute, *periods: list[dict[str, Any]], name: str = "vasoactive_agent"
+) -> list[tuple[Any, ...]]:
+    events = events_of(*icu_stay(), *(event for period in periods for event in period))
+    found = concept_of(name, events)
+    rates = ["norepinephrine", "vasopressin"] if name == "vasoactive_agent" else [name]
+    times = [pl.col(column).dt.strftime("%H:%M") for column in ("start", "end", "available_time")]
+    return found.select(*times, *(pl.col(rate).round(3) for rate in rates)).rows()
+
+
+def test_vasoactive_drugs_have_an_interval_between_two_changes(concept_of: Compute) -> None:
+    norepinephrine, vasopressin = "221906", "222315"
+    periods = [
+        infusion(norepinephrine, "10:00", "11:00", 0.1, order=1),
+        infusion(norepinephrine, "10:50", "12:00", 0.3, order=2),
+        infusion(vasopressin, "11:30", None, 2.4, order=3),
+        infusion(vasopressin, "14:00", "13:00", 9.0, order=4),
+    ]
+    assert agents(concept_of, *periods) == [
+        ("10:00", "10:50", "10:50", 0.1, None),
+        ("10:50", "11:00", "11:00", 0.3, None),
+        ("11:00", "11:30", "11:30", 0.3, None),
+        ("11:30", "12:00", "12:00", 0.3, 2.4),
+        ("12:00", "14:00", "14:00", None, 2.4),
+    ]
+    gap = [infusion(norepinephrine, "10:00", "11:00", 0.1), infusion(norepinephrine, "12:00", "13:00", 0.2, order=2)]
+    assert [rate for *_, rate, _ in agents(concept_of, *gap)] == [0.1, None, 0.2]
+    assert agents(concept_of, infusion(norepinephrine, "10:00", None, 0.1)) == []
+
+
+def test_vasopressors_add_up_as_norepinephrine(concept_of: Compute, demo_concept: Compute) -> None:
+    name = "norepinephrine_equivalent_dose"
+    rates = {"221906": 0.1, "221289": 0.02, "221749": 1.0, "221662": 5.0, "222315": 2.4, "221653": 9.0, "221986": 0.5}
+    drugs = [infusion(item, "10:00", "11:00", rate, order) for order, (item, rate) in enumerate(rates.items())]
+    assert agents(concept_of, *drugs, name=name) == [("10:00", "11:00", "11:00", pytest.approx(0.37))]
+    assert agents(concept_of, *drugs[-2:], name=name) == [], "inotropes are not vasopressors"
+    push = infusion("221906", "10:00", "10:01", None, 10)
+    assert agents(concept_of, push, name=name) == []
+    assert 0 < demo_concept(name).height < demo_concept("vasoactive_agent").height == 1872
