@@ -242,7 +242,7 @@ def test_a_damaged_index_is_an_error_that_names_the_way_out(computed: Path) -> N
 
 
 OWN = """-- Potassium above 6.
--- source: a ward's own rule
+-- source: a ward's protocol
 -- row: subject_id, time
 -- columns:
 --   subject_id      BIGINT     -       Patient.
@@ -276,7 +276,7 @@ def test_users_add_their_own_concepts(demo_built: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("-- source: a ward's own rule\n", "", "cites no source"),
+        ("-- source: a ward's protocol\n", "", "cites no source"),
         ("-- row: subject_id, time\n", "-- row: subject_id, when\n", "names a column"),
         ("DOUBLE     mmol/L", "NUMBER     mmol/L", "line 8"),
         ("available_time  TIMESTAMP", "available_on  TIMESTAMP", "must have the columns"),
