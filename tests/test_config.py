@@ -63,6 +63,7 @@ VALUES = {
         ("icustay:parquet", ("icustay:parquet",)),
         ("shard:jsonl", ("shard:jsonl",)),
     ],
+    "concepts": [("all", ("all",)), ("sofa,age", ("sofa", "age")), ("sofa", ("sofa",)), ("age", ("age",))],
 }
 BY_DEFAULT = {
     "output": Path("trajectories"),
@@ -86,6 +87,7 @@ BY_DEFAULT = {
     "overwrite": False,
     "allow_incomplete": False,
     "export": (),
+    "concepts": (),
 }
 
 
@@ -292,7 +294,9 @@ def test_settings_from_the_environment_or_a_file_are_reported(name: str, tmp_pat
     text, _ = VALUES[name][0]
     environ = {f"EHRTRAJ_{name.upper()}": text}
     notes, warnings = settings_news(*resolve(NEEDED, None, environ), environ)
-    changes_nothing = name in ("output", "max_cpus", "memory_limit", "overwrite", "export", "allow_incomplete")
+    changes_nothing = name in (
+        "output", "max_cpus", "memory_limit", "overwrite", "export", "concepts", "allow_incomplete"
+    )  # fmt: skip
     assert [f"EHRTRAJ_{name.upper()}" in line and f"{name} = " in line for line in notes + warnings] == [True]
     assert bool(warnings) is not changes_nothing
     path = config(tmp_path, f'{name} = "{text}"\n')

@@ -79,6 +79,7 @@ def others(handmade: ModuleType, tmp_path: Path) -> dict[str, object]:
         "note": release / "note",
         "modules": f"ed={release / 'ed'}",
         "export": "patient:jsonl",
+        "concepts": "vitalsign",
     } | {name: folder / name for name in ("overlay", "gem", "concept_maps", "vocabulary")}
 
 

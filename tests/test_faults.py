@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 
+import ehrtraj
+
 FOLDER = Path(__file__).parent / "faults"
 KINDS = ("write", "rename", "remove", "sync", "create")
 SEED = int(os.environ.get("EHRTRAJ_FAULT_SEED", "1"))
@@ -216,6 +218,32 @@ def test_an_export_killed_anywhere_gives_the_same_result(
         assert contents(place / "files") == wanted, point
         assert not leftovers(place / "files", *{name.split("/")[0] for name in wanted}), point
     print(f"export --overwrite: killed at {len(points)} of {undisturbed['passed']} points")
+
+
+def test_concepts_killed_anywhere_give_the_same_result(
+    server: Server, place: Path, several_shards_built: Path, tmp_path: Path
+) -> None:
+    """Concepts that replace others: after a kill, the dataset is usable, and the same command finishes the work."""
+    names = ("vitalsign", "chemistry")
+    shutil.copytree(several_shards_built, tmp_path / "before" / "v1")
+    start_again(place, tmp_path / "before")
+    command = ("concepts", place / "v1", "--max-cpus", "1")
+    assert server.run(*command, names[0])["status"] == 0
+    start_again(tmp_path / "before", place)
+    undisturbed = server.run(*command, *names, "--overwrite")
+    assert undisturbed["status"] == 0, undisturbed
+    wanted = contents(place / "v1")
+    points = chosen(undisturbed["passed"], 12)
+    for point in points:
+        start_again(place, tmp_path / "before")
+        assert server.run(*command, *names, "--overwrite", at=point)["status"] == -signal.SIGKILL, point
+        for name in ehrtraj.open(place / "v1").concepts["concept"]:
+            assert ehrtraj.open(place / "v1").concept(name).collect().height > 0, (point, name)
+        again = server.run(*command, *names, "--overwrite")
+        assert again["status"] == 0, (point, again)
+        assert contents(place / "v1") == wanted, point
+        assert is_complete(place / "v1"), point
+    print(f"concepts --overwrite: killed at {len(points)} of {undisturbed['passed']} points")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full disk", "broken disk"])

@@ -9,7 +9,7 @@ from ehrtraj.version import __version__
 # when Ctrl-C is not handled yet.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ehrtraj.api import build
+    from ehrtraj.api import build, compute_concepts
     from ehrtraj.checks.run import check
     from ehrtraj.dataset.dataset import Dataset, open_dataset
     from ehrtraj.dataset.trajectory import Trajectory
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "BuildResult", "Dataset", "EhrtrajError", "Trajectory", "__version__", "build", "check", "diff", "export", "open",
-    "read_export",
+    "BuildResult", "Dataset", "EhrtrajError", "Trajectory", "__version__", "build", "check", "compute_concepts", "diff",
+    "export", "open", "read_export",
 ]  # fmt: skip
 
 # Names are imported on first use: opening a dataset does not need DuckDB, `ehrtraj --version` needs no import at all.
 _LAZY_IMPORTS = {
     "BuildResult": ("ehrtraj.results", "BuildResult"),
     "build": ("ehrtraj.api", "build"),
+    "compute_concepts": ("ehrtraj.api", "compute_concepts"),
     "check": ("ehrtraj.checks.run", "check"),
     "diff": ("ehrtraj.diffs.run", "diff"),
     "export": ("ehrtraj.exports.run", "export"),

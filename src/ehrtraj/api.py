@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from inspect import Parameter
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ehrtraj.config import SETTINGS, Settings, resolve, settings_news
+from ehrtraj.dataset.dataset import Dataset
+from ehrtraj.dataset.layout import find_layout
 from ehrtraj.declaration import show_parameters
 from ehrtraj.download.hint import adding_missing_files_to_errors, download_notes
 from ehrtraj.engines.base import Engine
@@ -21,8 +24,13 @@ from ehrtraj.results import BuildResult
 from ehrtraj.runtime.limits import capped_cpus
 from ehrtraj.runtime.progress import Reporter
 from ehrtraj.runtime.sizes import DEFAULT, Sizes
+from ehrtraj.sources.source import Source, find_source
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.local import LocalStorage
+
+if TYPE_CHECKING:
+    from ehrtraj.concepts.library import ConceptLibrary
+    from ehrtraj.concepts.run import ConceptsResult
 
 _POSITIONAL = ("data_dir", "output", "trajectory_version")
 
@@ -91,9 +99,11 @@ def build_with(
     news.note(*([note] if note else []), *notes)
     news.warn(*warnings)
     try:
+        source = which_source(settings.data_dir, settings.source, settings.overlay)
+        concepts = _concepts(settings, source)
         job = BuildJob(
             settings,
-            which_source(settings.data_dir, settings.source, settings.overlay),
+            source,
             output or LocalStorage(settings.output),
             engine or LocalEngine(cpus, settings.memory_limit),
             reporter,
@@ -104,6 +114,8 @@ def build_with(
             sizes=sizes,
         )
         result = run(job)
+        if concepts is not None:
+            result = replace(result, concepts=_compute(result.path, settings, concepts, reporter))
         if not settings.export:
             return result
         from ehrtraj.exports.after_build import export_after_build
@@ -119,6 +131,86 @@ def build_with(
         return replace(result, exports=exports)
     finally:
         reporter.close()
+
+
+def _concepts(settings: Settings, source: Source) -> ConceptLibrary | None:
+    """Return the concepts of the source if the settings request any of them.
+
+    Raises:
+        SettingsError: if a requested concept does not exist.
+    """
+    if not settings.concepts:
+        return None
+    from ehrtraj.concepts.library import concept_library
+
+    library = concept_library(source)
+    library.find(_names(settings))
+    return library
+
+
+def _names(settings: Settings) -> tuple[str, ...]:
+    return () if settings.concepts == ("all",) else settings.concepts
+
+
+def _compute(path: Path, settings: Settings, library: ConceptLibrary, reporter: Reporter) -> dict[str, int]:
+    """Compute the requested concepts of a finished dataset, and return their numbers of rows."""
+    from ehrtraj.concepts.index import read_index
+    from ehrtraj.concepts.run import compute_concepts as compute
+    from ehrtraj.concepts.session import ConceptMode
+
+    reporter.computing()
+    layout = find_layout(path)
+    limits: dict[str, Any] = {"max_cpus": settings.max_cpus, "memory_limit": settings.memory_limit}
+    compute(layout, _names(settings), library=library, progress=reporter.computed, **limits)
+    requested = {concept.name for concept in library.find(_names(settings))}
+    return {name: one.rows for name, one in read_index(path, ConceptMode()).items() if name in requested}
+
+
+def compute_concepts(
+    dataset: str | Path | Dataset,
+    names: Collection[str] = (),
+    *,
+    clock: str = "event",
+    as_mimic_code: bool = False,
+    overlay: str | Path | None = None,
+    max_cpus: int | None = None,
+    memory_limit: str | int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> ConceptsResult:
+    """Compute clinical concepts for all patients of a dataset and store them in it. The same as `ehrtraj concepts`.
+
+    Args:
+        dataset: folder of a dataset, or an open one. Concepts are computed for all its patients.
+        names: names of concepts; all by default.
+        clock: `event` computes from when things happened, `available` from when they became known.
+        as_mimic_code: reproduce mimic-code's tables, also where ours differ.
+        overlay: folder with custom `concepts/`, which take precedence over those of the source.
+        max_cpus: maximum number of CPU cores; all usable cores by default.
+        memory_limit: maximum memory of all processes, such as `4GB`, the default.
+        overwrite: compute concepts again that are stored already.
+        progress: receives the number of events whose concepts are computed, and the number of all events.
+
+    Raises:
+        EhrtrajError: if it fails; the message explains what to do.
+    """
+    from ehrtraj.concepts.library import concept_library
+    from ehrtraj.concepts.run import compute_concepts as compute
+    from ehrtraj.concepts.session import ConceptMode
+
+    layout = dataset.layout if isinstance(dataset, Dataset) else find_layout(dataset)
+    release = layout.manifest["release"]
+    source = find_source(release.get("source_folder", release["source"]), None if overlay is None else Path(overlay))
+    return compute(
+        layout,
+        [names] if isinstance(names, str) else names,
+        mode=ConceptMode(clock, as_mimic_code),
+        library=concept_library(source),
+        max_cpus=max_cpus,
+        memory_limit=memory_limit,
+        overwrite=overwrite,
+        progress=progress,
+    )
 
 
 def _describe_arguments() -> str:

@@ -284,6 +284,13 @@ class Settings:
             check=_check_export,
         ),
     )
+    concepts: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            help="Also compute concepts: all, or names such as sofa,sepsis3. See `ehrtraj concepts`.",
+            changes_data=False,
+        ),
+    )
 
 
 SETTINGS = settings_of(Settings)

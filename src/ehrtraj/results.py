@@ -61,6 +61,7 @@ class BuildResult:
             dataset already existed.
         exports: results of the exports that the settings request.
         source: title of the release's source; empty if the dataset already existed.
+        concepts: number of rows of each concept that the settings request.
         cpu: CPU seconds of this run by step and table; the table is empty for steps that work on all tables together.
     """
 
@@ -80,3 +81,4 @@ class BuildResult:
     exports: tuple[ExportResult, ...] = ()
     source: str = ""
     cpu: dict[tuple[str, str], float] = field(default_factory=dict)
+    concepts: dict[str, int] = field(default_factory=dict)

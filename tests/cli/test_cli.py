@@ -141,6 +141,7 @@ def test_show_config_prints_the_origin_of_each_setting(tmp_path: Path) -> None:
         "source": ("", "default"),
         "overlay": ("", "default"),
         "export": ("", "default"),
+        "concepts": ("", "default"),
         "allow_incomplete": ("", "default"),
     }
     assert set(lines) == {"setting", *expected}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,6 +77,14 @@ def check_export(path: Path) -> None:
         assert len(list(path.rglob("*.jsonl"))) == 8
 
 
+def check_with_concepts(path: Path) -> None:
+    """Check that the dataset is unchanged, apart from complete concepts, or work to resume."""
+    ds = ehrtraj.open(path)
+    assert not ehrtraj.check(path, max_cpus=1).broken
+    for name in ds.concepts["concept"]:
+        assert ds.concept(name).collect().columns
+
+
 def check_demo(path: Path) -> None:
     """Check that the folder contains nothing, a release, or a release and a dataset."""
     if path.exists():
@@ -98,6 +107,9 @@ COMMANDS: dict[str, Command] = {
     "check": (lambda i, out: ["check", i.dataset, "--max-cpus", 1], check_nothing_written, MOMENTS),
     "diff": (lambda i, out: ["diff", i.dataset, i.as_written, "--max-cpus", 1], check_nothing_written, MOMENTS),
     "export": (lambda i, out: ["export", i.dataset, "-o", out, "--max-cpus", 1], check_export, MOMENTS),
+    "concepts": (
+        lambda i, out: ["concepts", shutil.copytree(i.dataset, out), "--max-cpus", 1], check_with_concepts, MOMENTS
+    ),
     "label": (lambda i, out: ["label", i.dataset, "in_hospital_mortality", "-o", out], check_label_file, MOMENTS),
     "synth": (lambda i, out: ["synth", out, "-n", 5, "--max-cpus", 1], check_release, MOMENTS),
     "show": (lambda i, out: ["show", i.dataset, SUBJECT], check_nothing_written, MOMENTS),

@@ -142,6 +142,14 @@ COMMANDS: dict[str, Invocations] = {
         (0, lambda h: ["codes", h.dataset, "--limit", 500]),
         (7, lambda h: ["codes", h.dataset, HOSTILE + "?"]),
     ],
+    "concepts": [
+        (0, lambda h: ["concepts", "--list"]),
+        (0, lambda h: ["concepts", "--explain", "vitalsign"]),
+        (0, lambda h: ["concepts", h.other, "vitalsign", "--max-cpus", 1]),
+        (2, lambda h: ["concepts", h.dataset, HOSTILE]),
+        (2, lambda h: ["concepts", h.dataset, "--clock", HOSTILE]),
+        (7, lambda h: ["concepts", h.root / "nowhere"]),
+    ],
     "demo": [(4, lambda h: ["demo", h.dataset / "manifest.json"])],
     "diff": [
         (1, lambda h: ["diff", h.dataset, h.other, "--max-cpus", 1]),

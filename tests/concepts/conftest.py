@@ -79,8 +79,8 @@ def icu_stay(start: str = "2150-01-01 00:00", end: str = "2150-01-03 00:00", **a
     year = int(start[:4]) - 60
     birth = {"anchor_age": 60, "anchor_year": year + 60}
     timeless = {"hadm_id": None, "stay_id": None} | also
-    outside = {"stay_id": None, "source_table": "hosp/admissions", "source_key": 10} | also
-    inside = {"source_table": "icu/icustays", "source_key": 100} | also
+    outside = {"stay_id": None, "source_key": 10, "source_table": "hosp/admissions"} | also
+    inside = {"source_key": 100, "source_table": "icu/icustays"} | also
     return [
         {"code": "GENDER//F", **timeless},
         {"code": "MEDS_BIRTH", "time": f"{year}-01-01 00:00", "attributes": birth, **timeless},

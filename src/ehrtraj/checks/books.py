@@ -19,7 +19,17 @@ from ehrtraj.checks.official import refusal
 from ehrtraj.checks.scan import sha256_of
 from ehrtraj.dataset.database import Database
 from ehrtraj.format.event_types import EventType, from_json
-from ehrtraj.format.names import APPLIED, DATA, DATASET_JSON, EVENT_TYPES, FLAGS, LEDGER, MANIFEST, NOTES
+from ehrtraj.format.names import (
+    APPLIED,
+    CONCEPT_FOLDERS,
+    DATA,
+    DATASET_JSON,
+    EVENT_TYPES,
+    FLAGS,
+    LEDGER,
+    MANIFEST,
+    NOTES,
+)
 
 _SEPARATE = "text_separate"
 """Flag of events whose text is in notes/."""
@@ -217,6 +227,8 @@ def check_hashes(
         findings.skip("the manifest does not list the files of the dataset", "hashes")
         return
     existing = {p.relative_to(root).as_posix() for p in _own_content(root, listed) if p.is_file()} - {MANIFEST}
+    # Computed concepts have an index of their own, see `check_concepts`.
+    existing -= {name for name in existing if name.partition("/")[0] in CONCEPT_FOLDERS}
     for file in sorted(existing - set(listed)):
         findings.one("hashes", "is not in the manifest", file)
     for file, recorded in listed.items():

@@ -65,6 +65,7 @@ def _all() -> dict[str, Invariant]:
         "notes": "the texts in notes/ belong to the events flagged with text_separate",
         "summary": "the numbers of patients, events and codes agree with the manifest",
         "hashes": "files have the size and SHA-256 in the manifest, and there are no other files except hidden ones",
+        "concepts": "computed concepts have the files, rows and times in their index, and belong to this build",
         "private": "folders have mode 0700 and files 0600",
     }
     invariants = [Invariant(name, words, "MEDS") for name, words in meds.items()]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ehrtraj.checks import books, metadata, patients
+from ehrtraj.checks.concepts import check_concepts
 from ehrtraj.checks.findings import Findings
 from ehrtraj.checks.invariants import INVARIANTS
 from ehrtraj.checks.scan import ScanJob, scan
@@ -336,5 +337,6 @@ def _check_across_files(
             books.check_notes(root, tables, job.flags, findings)
         advance.step()
         books.check_hashes(root, manifest.get("contents"), scanned.hashes, findings)
+    check_concepts(root, findings)
     books.check_private(root, manifest.get("contents", {}), findings)
     return patient_count

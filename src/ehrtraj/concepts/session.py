@@ -15,7 +15,7 @@ import pyarrow as pa
 from ehrtraj.concepts.header import AVAILABLE, Header
 from ehrtraj.concepts.library import Concept, ConceptLibrary
 from ehrtraj.concepts.lists import macros, tables
-from ehrtraj.concepts.views import DECIMAL_VALUE, happened_view, has_flag_macro
+from ehrtraj.concepts.views import DECIMAL_VALUE, happened_view, with_bits
 from ehrtraj.errors import RecipeError, SettingsError
 from ehrtraj.runtime.session import duckdb_interrupts, open_session, quoted
 
@@ -62,13 +62,16 @@ class ConceptSession:
         """
         self._connection = connection
         self.library = library
+        self._flags = flags
         self._mode = mode
         self._created: list[str] = []
         for name, table in tables(library.lists).items():
-            connection.register(name, table)
+            connection.register("lines", table)
+            connection.execute(f"CREATE TABLE {name} AS FROM lines")
+            connection.unregister("lines")
         connection.execute(DECIMAL_VALUE)
-        connection.execute(has_flag_macro(flags))
         connection.execute(f"CREATE MACRO as_mimic_code() AS {str(mode.as_mimic_code).lower()}")
+        connection.execute(f"CREATE MACRO clock() AS {quoted(mode.clock)}")
         for statement in macros(library.lists):
             connection.execute(statement)
 
@@ -137,6 +140,7 @@ class ConceptSession:
         return f"SELECT {columns} FROM ({concept.sql}) AS computed{cut}"
 
     def _create(self, name: str, sql: str, what: str) -> None:
+        sql = with_bits(sql, self._flags)
         try:
             with duckdb_interrupts():
                 self._connection.execute(f"CREATE TEMP TABLE {name} AS {sql}")

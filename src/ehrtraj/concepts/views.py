@@ -18,6 +18,8 @@ from ehrtraj.sources.source import source_of
 DECIMAL_VALUE = "CREATE MACRO decimal_value(number) AS TRY_CAST(CAST(number AS VARCHAR) AS DECIMAL(38, 12))"
 """Statement that creates the macro `decimal_value(number)`."""
 
+_HAS_FLAG = re.compile(r"has_flag\(([\w.]+), '(\w+)'\)")
+
 
 @dataclass(frozen=True)
 class StandardViews:
@@ -92,6 +94,21 @@ def _create(connection: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
         connection.execute(f"CREATE VIEW {name} AS {sql}")
     except duckdb.Error as error:
         raise RecipeError(f"DuckDB rejected the view views/{name}.sql: {error}") from None
+
+
+def with_bits(sql: str, flags: Mapping[str, int]) -> str:
+    """Return SQL in which the bit of each flag replaces the macro `has_flag`, which takes DuckDB 0.3 ms for each use.
+
+    Raises:
+        RecipeError: if there is no such flag.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[2] not in flags:
+            raise RecipeError(f"there is no flag '{match[2]}'")
+        return f"(({match[1]} & {flags[match[2]]}) <> 0)"
+
+    return _HAS_FLAG.sub(replaced, sql)
 
 
 def has_flag_macro(flags: Mapping[str, int]) -> str:

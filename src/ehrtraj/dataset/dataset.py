@@ -16,7 +16,7 @@ import polars as pl
 from ehrtraj.dataset.layout import DataFile, DatasetLayout, find_layout
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.reading import Chunk, chunks, read_chunk, read_events
-from ehrtraj.dataset.trajectory import Trajectory
+from ehrtraj.dataset.trajectory import ConceptClock, Trajectory
 from ehrtraj.errors import SettingsError, UnknownSubjectError
 from ehrtraj.format.splits import SPLITS, sample_subjects
 from ehrtraj.runtime.limits import usable_cpus
@@ -161,19 +161,66 @@ class Dataset:
         for subject, (_, events) in zip(rows, read, strict=True):
             yield Trajectory(subject, events, self.layout)
 
-    def scan(self) -> pl.LazyFrame:
-        """Return all events as a polars LazyFrame, which reads only the columns and row groups that a query needs."""
+    def concept(self, name: str, *, clock: ConceptClock = "event", as_mimic_code: bool = False) -> pl.LazyFrame:
+        """Return all rows of a concept that `ehrtraj concepts` stored in the dataset: `ds.concept("sofa")`.
+
+        Args:
+            name: name of the concept.
+            clock: `event` or `available`, the clock that it was computed with.
+            as_mimic_code: return the concept as computed with `--as-mimic-code`.
+
+        Raises:
+            SettingsError: if it is not stored; the message names the command that computes it.
+        """
+        from ehrtraj.concepts.session import ConceptMode
+        from ehrtraj.dataset import concepts
+
+        mode = ConceptMode(clock, as_mimic_code)
+        stored = concepts.find_stored(self.layout, name, mode)
+        rows = concepts.scan_concept(self.layout, stored, mode)
+        if self._is_complete():
+            return rows
+        if "subject_id" not in rows.collect_schema():
+            raise SettingsError(f"mimic-code's {name} has no subject_id: select rows by stay_id instead")
+        return rows.filter(pl.col("subject_id").is_in(self._ids.implode()))
+
+    @property
+    def concepts(self) -> pl.DataFrame:
+        """A row for each concept that `ehrtraj concepts` stored: `concept`, `group`, `rows`, `description`."""
+        from ehrtraj.dataset.concepts import list_stored
+
+        return list_stored(self.layout)
+
+    def scan(self, *, concepts: Sequence[str] = ()) -> pl.LazyFrame:
+        """Return all events as a polars LazyFrame, which reads only the columns and row groups that a query needs.
+
+        Args:
+            concepts: names of stored concepts whose values are included as events, in order of time.
+
+        Raises:
+            SettingsError: if a concept is not stored.
+        """
+        if concepts:
+            return self._scan_with_concepts(concepts)
         events = pl.scan_parquet([file.path for file in self.layout.files], glob=False)
         if self._is_complete():
             return events
         events = pl.scan_parquet([file.path for file in self.files], glob=False)
         return events.filter(pl.col("subject_id").is_in(self.subjects["subject_id"].implode()))
 
+    def _scan_with_concepts(self, names: Sequence[str]) -> pl.LazyFrame:
+        from ehrtraj.concepts.session import ConceptMode
+        from ehrtraj.dataset.concepts import events_with_concepts
+
+        events = pl.concat(events_with_concepts(self.layout, self.files, names, ConceptMode()))
+        return events if self._is_complete() else events.filter(pl.col("subject_id").is_in(self._ids.implode()))
+
     def sql(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> pl.DataFrame:
         """Run one SELECT in DuckDB's SQL over the tables `events`, `codes` and `subjects`, and over standard views.
 
-        The standard views of MIMIC-IV are `stays`, `labs`, `vitals`, `inputs`, `outputs` and `orders`. A query can read
-        only these tables and views, and cannot change anything.
+        The standard views of MIMIC-IV are `patients`, `stays`, `labs`, `vitals`, `inputs`, `outputs`, `drugs_given`,
+        `orders`, `procedures`, `cultures`, `diagnoses` and `notes`. Each stored concept is a table of its name. A query
+        can read only these tables and views, and cannot change anything.
 
         `numeric_value` is a 32-bit float. `decimal_value(numeric_value)` is the same number as a DECIMAL, as the source
         wrote it, for exact arithmetic. It is null if it has more than 26 digits before the point.
@@ -188,12 +235,14 @@ class Dataset:
             DatasetError: if a data file cannot be read.
         """
         from ehrtraj.concepts.views import standard_views
+        from ehrtraj.dataset.concepts import stored_files
         from ehrtraj.dataset.query import run_sql
 
         tables = {"codes": self.codes, "subjects": self.subjects}
         paths = [file.path for file in self.layout.files]
+        concepts = stored_files(self.layout)
         views = standard_views(self.layout.manifest, self.flags, self.layout.clock)
-        return run_sql(query, paths, tables, parameters, chosen=not self._is_complete(), views=views)
+        return run_sql(query, paths, tables, parameters, chosen=not self._is_complete(), views=views, concepts=concepts)
 
     def sample(self, n: int, seed: int = 0) -> Dataset:
         """Sample `n` patients (or all, if there are fewer). A larger sample with the same seed contains a smaller one.

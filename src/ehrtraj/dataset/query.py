@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def run_sql(
     *,
     chosen: bool,
     views: StandardViews | None = None,
+    concepts: Mapping[str, Sequence[Path]] | None = None,
     threads: int | None = None,
     spill: Path | None = None,
 ) -> pl.DataFrame:
@@ -35,6 +37,7 @@ def run_sql(
         parameters: values for `?`, `$1` or `$name` in the query; floats are bound as FLOAT.
         chosen: whether to include only events of the patients in `subjects`.
         views: standard views that the query can read.
+        concepts: files of the stored concepts that the query can read, by name.
         threads: maximum number of threads; all usable cores by default.
         spill: private folder for data that does not fit in memory; by default one in the system's temporary folder.
 
@@ -42,13 +45,17 @@ def run_sql(
         SettingsError: if the query is not a single SELECT, or DuckDB rejects it.
         DatasetError: if a data file cannot be read.
     """
-    with open_session(threads=threads, spill=spill, readable=files) as connection:
+    words = set(re.findall(r"\w+", query.lower()))
+    used = {name: paths for name, paths in (concepts or {}).items() if name in words}
+    readable = [*files, *(path for paths in used.values() for path in paths)]
+    with open_session(threads=threads, spill=spill, readable=readable) as connection:
         _check_select(connection, query)
-        listed = ", ".join(quoted(str(path)) for path in files)
         for name, table in tables.items():
             connection.register(name, table)
         connection.execute(DECIMAL_VALUE)
-        _make_view(connection, listed, chosen=chosen)
+        _make_view(connection, "events", files, chosen=chosen)
+        for name, paths in used.items():
+            _make_view(connection, name, paths, chosen=chosen)
         if views is not None:
             views.create(connection, query)
         try:
@@ -60,10 +67,11 @@ def run_sql(
         return result
 
 
-def _make_view(connection: duckdb.DuckDBPyConnection, listed: str, *, chosen: bool) -> None:
+def _make_view(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], *, chosen: bool) -> None:
+    listed = ", ".join(quoted(str(path)) for path in files)
     where = " WHERE subject_id IN (SELECT subject_id FROM subjects)" if chosen else ""
     try:
-        connection.execute(f"CREATE VIEW events AS FROM read_parquet([{listed}]){where}")
+        connection.execute(f"CREATE VIEW {name} AS FROM read_parquet([{listed}]){where}")
     except duckdb.Error as error:
         raise _unreadable(error) from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -16,6 +16,8 @@ from ehrtraj.dataset.narrative import as_text
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.wide import Clock, to_wide
 from ehrtraj.format.source import SourceFacts
+
+ConceptClock = Literal["event", "available"]
 
 
 class Trajectory:
@@ -159,9 +161,43 @@ class Trajectory:
         """Return the events whose code matches any of the patterns.
 
         Args:
-            patterns: codes (`LAB//50912`), or codes with `*` for any text (`LAB//*`, `DIAGNOSIS//*//A41*`).
+            patterns: codes (`LAB//50912`), or codes with `*` for any text (`LAB//*`, `DIAGNOSIS//*//A41*`). Patterns
+                that begin with `CONCEPT//` also return concepts that are stored in the dataset (`CONCEPT//sofa//*`), as
+                events: one for each value of a row.
+
+        Raises:
+            SettingsError: if a named concept is not stored.
         """
-        return self.filter(matches(patterns))
+        concepts = [pattern for pattern in patterns if pattern.startswith("CONCEPT//")]
+        return (self._with_concepts(concepts) if concepts else self).filter(matches(patterns))
+
+    def _with_concepts(self, patterns: Sequence[str]) -> Trajectory:
+        """Return the trajectory with the events of stored concepts, as far as they were known."""
+        from ehrtraj.dataset.concepts import matching_events
+
+        found = matching_events(self._layout, patterns, self._subject, self.events.schema, self.known_until)
+        merged = pl.concat([self.events, found]).sort("time", maintain_order=True)
+        return Trajectory(self._subject, merged, self._layout, self.known_until, self.known)
+
+    def concept(self, name: str, *, clock: ConceptClock = "event", as_mimic_code: bool = False) -> pl.DataFrame:
+        """Return the rows of a concept for this patient, such as the hourly SOFA: `t.concept("sofa")`.
+
+        A concept that is stored in the dataset is read; any other one is computed. After `as_of`, only rows that were
+        known by then are returned. `between`, `codes` and `filter` have no effect on concepts.
+
+        Args:
+            name: name of the concept; `ehrtraj concepts --list` shows all.
+            clock: `event` computes it from when things happened, `available` from when they became known.
+            as_mimic_code: compute it as mimic-code does, where it differs.
+
+        Raises:
+            SettingsError: if there is no such concept, or mimic-code's way is requested after `as_of`.
+        """
+        from ehrtraj.concepts.session import ConceptMode
+        from ehrtraj.dataset.concepts import concept_of_patient
+
+        mode = ConceptMode(clock, as_mimic_code)
+        return concept_of_patient(self._layout, name, mode, self._subject, self.known_until)
 
     def filter(self, *predicates: pl.Expr) -> Trajectory:
         """Return the events for which all polars expressions over the columns of `events` are true."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from ehrtraj.errors import OutputError
-from ehrtraj.format.names import MANIFEST
+from ehrtraj.format.names import CONCEPT_FOLDERS, CONCEPT_INDEX, MANIFEST
 from ehrtraj.paths import real
 from ehrtraj.storage.files import read_json
 
@@ -24,8 +25,31 @@ def refuse_in_dataset(path: Path) -> None:
 
 
 def files_of_dataset(folder: Path) -> frozenset[str] | None:
-    """Return the files listed in a dataset's manifest, with the manifest itself; None if the folder has no manifest."""
+    """Return the files listed in a dataset's manifest, with the manifest itself and the computed concepts.
+
+    Args:
+        folder: folder of the dataset.
+
+    Returns:
+        Paths relative to the folder; None if it has no manifest.
+    """
     content = read_json(folder / MANIFEST)
     if content is None or "format" not in content or not isinstance(listed := content.get("contents"), dict):
         return None
-    return frozenset((*listed, MANIFEST))
+    return frozenset((*listed, MANIFEST, *concept_files(folder)))
+
+
+def concept_files(folder: Path) -> Iterator[str]:
+    """Yield the files of computed concepts that are listed in their indexes, with the indexes themselves.
+
+    Args:
+        folder: folder of the dataset.
+    """
+    for name in CONCEPT_FOLDERS:
+        content = read_json(folder / name / CONCEPT_INDEX)
+        if content is None or not isinstance(concepts := content.get("concepts"), dict):
+            continue
+        yield f"{name}/{CONCEPT_INDEX}"
+        for concept, entry in concepts.items():
+            files = entry.get("files") if isinstance(entry, dict) else None
+            yield from (f"{name}/{concept}/{file}" for file in files or ())

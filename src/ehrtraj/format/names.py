@@ -19,6 +19,9 @@ LEDGER = "ledger.parquet"
 REJECTED = "rejected"
 NOTES = "notes"
 APPLIED = "rules_applied.parquet"
+CONCEPT_FOLDERS = ("concepts", "concepts-available", "concepts-mimic-code")
+"""Folders with computed concepts. They are not in the manifest: each has an index of its own."""
+CONCEPT_INDEX = "index.json"
 
 ROW_GROUP = 1 << 16
 """A row group of a data file ends with the patient who reaches this number of rows.

@@ -33,5 +33,11 @@ class Reporter:
     def exported(self, events: int, total: int) -> None:
         """The export contains this many of all events."""
 
+    def computing(self) -> None:
+        """Computing the concepts of the finished dataset begins."""
+
+    def computed(self, events: int, total: int) -> None:
+        """The concepts of this many of all events are computed."""
+
     def close(self) -> None:
         """The build ended, successfully or not."""

@@ -36,6 +36,8 @@ _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC
 
   ehrtraj build mimic-iv --trajectory-version v1 --export patient:jsonl
 
+  ehrtraj build mimic-iv --trajectory-version v1 --concepts sofa,sepsis3
+
   ehrtraj build --config settings.toml --show-config
 
 You can also set every setting in the environment (EHRTRAJ_OUTPUT, EHRTRAJ_MEMORY_LIMIT, ...) or in a TOML file
@@ -87,6 +89,7 @@ def build(
     """Build a dataset of patient trajectories."""
     from ehrtraj.api import build_with
     from ehrtraj.cli.show.build import ConsoleReporter, show_result, show_warnings
+    from ehrtraj.cli.show.concepts import show_rows_of_concepts
     from ehrtraj.cli.show.export import show_export
     from ehrtraj.cli.show.profile import show_profile
     from ehrtraj.config import resolve
@@ -103,6 +106,8 @@ def build(
     show_result(result)
     if profile:
         show_profile(result.cpu)
+    if result.concepts:
+        show_rows_of_concepts(result)
     for export_result in result.exports:
         show_export(export_result)
     # Print warnings last, where the user sees them.

@@ -92,6 +92,12 @@ class ConsoleReporter(Reporter):
         if self._task is not None:
             self._bars.update(self._task, completed=events, total=total, done=f"{events:,} events")
 
+    def computing(self) -> None:
+        self._begin("computing concepts", None, "")
+
+    def computed(self, events: int, total: int) -> None:
+        self.exported(events, total)
+
     def close(self) -> None:
         if self._task is not None:
             self._bars.stop()

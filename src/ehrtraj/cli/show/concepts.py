@@ -1,0 +1,83 @@
+"""Output of `ehrtraj concepts`."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from rich.table import Table
+
+from ehrtraj.cli.show.readable import duration, size
+from ehrtraj.cli.show.screen import line, note, out, write_exact
+from ehrtraj.concepts.library import Concept, ConceptLibrary
+from ehrtraj.concepts.run import ConceptsResult
+from ehrtraj.results import BuildResult
+
+
+def show_library(library: ConceptLibrary) -> None:
+    """Print all concepts by group, with the first sentence of each."""
+    concepts = sorted(library.concepts.values(), key=lambda concept: (concept.group, concept.name))
+    table = Table("concept", "a row is", box=None, pad_edge=False, header_style="bold")
+    for group, members in groupby(concepts, key=lambda concept: concept.group):
+        table.add_row(line((group, "bold")), "")
+        for concept in members:
+            table.add_row(f"  {concept.name}", line(_first_sentence(concept)))
+    out().print(table)
+
+
+def _first_sentence(concept: Concept) -> str:
+    text = " ".join(concept.header.description.split())
+    return text.partition(". ")[0].removesuffix(".")
+
+
+def show_concept(library: ConceptLibrary, concept: Concept) -> None:
+    """Print the definition of a concept: what a row is, its columns, sources, inputs and SQL."""
+    screen, header = out(), concept.header
+    screen.print(line((concept.name, "bold"), f"  ({concept.group})"))
+    for paragraph in header.description.split("\n\n"):
+        screen.print(line(" ".join(paragraph.split())), soft_wrap=True)
+    screen.print()
+    table = Table("column", "type", "unit", "content", box=None, pad_edge=False, header_style="bold")
+    for column in header.columns:
+        table.add_row(column.name, column.type, column.unit, line(column.meaning))
+    screen.print(table)
+    screen.print()
+    for source in header.sources:
+        screen.print(line(("definition: ", "bold"), source), soft_wrap=True)
+    inputs = [*header.needs, *library.views_of([concept])]
+    screen.print(line(("reads: ", "bold"), ", ".join(inputs)), soft_wrap=True)
+    for reason in header.differs:
+        screen.print(line(("differs from mimic-code: ", "bold"), reason), soft_wrap=True)
+    screen.print()
+    write_exact(f"{concept.sql}\n")
+
+
+def show_computed(result: ConceptsResult) -> None:
+    """Print what was computed, with the rows and the time of each concept."""
+    screen = out()
+    if result.computed:
+        table = Table("concept", box=None, pad_edge=False, header_style="bold")
+        for name in ("rows", "seconds"):
+            table.add_column(name, justify="right")
+        for concept in result.computed:
+            table.add_row(concept.name, f"{concept.rows:,}", f"{result.concept_seconds.get(concept.name, 0):.1f}")
+        screen.print(table)
+        resumed = " (resumed an interrupted run)" if result.resumed else ""
+        rows = sum(concept.rows for concept in result.computed)
+        counts = f"{_count(len(result.computed))}, {rows:,} rows"
+        memory = f"peak memory {size(result.peak_memory)}"
+        screen.print(line((counts, "bold"), f" in {duration(result.seconds)}{resumed}, {memory}"), soft_wrap=True)
+    if result.existing:
+        screen.print(f"stored already and unchanged: {_count(len(result.existing))}")
+    screen.print(f"files: {result.path}", soft_wrap=True)
+    for text in result.notes:
+        note(text)
+
+
+def show_rows_of_concepts(result: BuildResult) -> None:
+    """Print how many rows of concepts a build computed."""
+    rows = sum(result.concepts.values())
+    out().print(f"{_count(len(result.concepts))}, {rows:,} rows: {result.path / 'concepts'}", soft_wrap=True)
+
+
+def _count(concepts: int) -> str:
+    return f"{concepts:,} concept{'' if concepts == 1 else 's'}"

@@ -1,0 +1,85 @@
+"""Concepts as events: one event for each value of a row, with the code `CONCEPT//<concept>//<column>`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import polars as pl
+
+from ehrtraj.concepts.header import AVAILABLE
+from ehrtraj.concepts.index import ComputedConcept
+
+EVENT_TYPE = "CONCEPT"
+_ENCOUNTERS = ("hadm_id", "stay_id")
+_KEYS = frozenset({"subject_id", "time", "start", "end", AVAILABLE, *_ENCOUNTERS})
+_NUMBERS = frozenset({"DOUBLE", "INTEGER", "BIGINT", "BOOLEAN"})
+
+
+def value_columns(concept: ComputedConcept) -> list[tuple[str, str, str]]:
+    """Return the columns of a concept that become events: name, type and unit.
+
+    Identifiers (`..._id`) and times are not values.
+    """
+    return [
+        (column.name, column.type, column.unit)
+        for column in concept.columns
+        if column.name not in _KEYS
+        and not column.name.endswith("_id")
+        and (column.type in _NUMBERS or column.type == "VARCHAR")
+    ]
+
+
+def codes_of(concept: ComputedConcept) -> list[str]:
+    """Return the codes of the events of a concept. An interval also has an event at its end."""
+    codes = [f"{EVENT_TYPE}//{concept.name}//{name}" for name, _, _ in value_columns(concept)]
+    return [*codes, f"{EVENT_TYPE}//{concept.name}//END"] if concept.start == "start" else codes
+
+
+def concept_events(
+    concept: ComputedConcept, rows: pl.LazyFrame, schema: Mapping[str, pl.DataType], clock: str
+) -> Iterator[pl.LazyFrame]:
+    """Yield the events of each column.
+
+    Args:
+        concept: the concept.
+        rows: its rows.
+        schema: columns and types of the events of the dataset.
+        clock: the dataset's clock: `available` if the column time is when something became known.
+    """
+    for name, kind, unit in value_columns(concept):
+        number, text = pl.lit(None, pl.Float32), pl.lit(None, pl.String)
+        if kind == "VARCHAR":
+            text = pl.col(name)
+        else:
+            number = pl.col(name).cast(pl.Float32)
+        given = {"numeric_value": number, "text_value": text, "unit": pl.lit(unit or None, pl.String)}
+        yield _events(concept, name, rows.filter(pl.col(name).is_not_null()), concept.start, given, schema, clock)
+    if concept.start == "start":
+        yield _events(concept, "END", rows, "end", {}, schema, clock)
+
+
+def _events(
+    concept: ComputedConcept,
+    item: str,
+    rows: pl.LazyFrame,
+    time: str,
+    given: Mapping[str, pl.Expr],
+    schema: Mapping[str, pl.DataType],
+    clock: str,
+) -> pl.LazyFrame:
+    names = {column.name for column in concept.columns}
+    values = {
+        "subject_id": pl.col("subject_id"),
+        "time": pl.col(AVAILABLE) if clock == "available" else pl.col(time),
+        "event_time": pl.col(time),
+        "available_time": pl.col(AVAILABLE),
+        "code": pl.lit(f"{EVENT_TYPE}//{concept.name}//{item}"),
+        "time_precision": pl.lit("second"),
+        "flags": pl.lit(0),
+        "source_table": pl.lit(f"concepts/{concept.name}"),
+        **{name: pl.col(name) for name in _ENCOUNTERS if name in names},
+        **given,
+    }
+    return rows.select(
+        values.get(name, pl.lit(None)).cast(kind, strict=False).alias(name) for name, kind in schema.items()
+    )

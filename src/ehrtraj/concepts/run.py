@@ -1,0 +1,262 @@
+"""Compute concepts of a dataset and store them in it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from ehrtraj.concepts.header import AVAILABLE, Column, Header
+from ehrtraj.concepts.index import (
+    ComputedConcept,
+    ConceptFile,
+    concept_digest,
+    dataset_digest,
+    folder_of,
+    read_index,
+)
+from ehrtraj.concepts.library import Concept, ConceptLibrary, concept_library
+from ehrtraj.concepts.session import ConceptMode
+from ehrtraj.concepts.space import FILES, SHARDS, ConceptSpace, open_concept_space
+from ehrtraj.concepts.work import ConceptWork, ShardConcepts, ShardItem
+from ehrtraj.engines.base import Engine, Need
+from ehrtraj.engines.local import LocalEngine
+from ehrtraj.runtime.limits import find_limits
+from ehrtraj.sources.source import source_of
+from ehrtraj.storage.documents import as_json
+
+# Memory of one process: a shard of 1.2 million events with its views, measured with all concepts.
+_WORKER_BYTES = 900_000_000
+_DUCKDB_SHARE = 0.6
+# Starting a process takes as long as the concepts of this many events.
+_WORTH_PROCESSES = 2_000_000
+
+Progress = Callable[[int, int], None]
+"""Receives the number of events whose concepts are computed, and the number of all events."""
+
+
+class Layout(Protocol):
+    """The files of a dataset."""
+
+    @property
+    def root(self) -> Path:
+        """Folder of the dataset."""
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Content of its manifest."""
+
+    @property
+    def files(self) -> Sequence[Any]:
+        """Data files."""
+
+    @property
+    def subjects(self) -> pl.DataFrame:
+        """Content of subjects.parquet."""
+
+    @property
+    def flags(self) -> dict[str, int]:
+        """Bit of each flag."""
+
+    @property
+    def clock(self) -> str:
+        """The dataset's clock."""
+
+
+@dataclass(frozen=True)
+class ConceptsResult:
+    """What was computed.
+
+    Attributes:
+        path: folder of the concepts.
+        computed: the concepts that were computed, with their files.
+        existing: names of requested concepts that were already complete.
+        concept_seconds: time of each concept and view over all shards, without the time of those that it needs.
+        seconds: wall time.
+        peak_memory: maximum memory of all processes in bytes.
+        resumed: whether an interrupted run was resumed.
+        notes: limits that differ from the requested ones, and why.
+    """
+
+    path: Path
+    computed: tuple[ComputedConcept, ...]
+    existing: tuple[str, ...]
+    concept_seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    peak_memory: int = 0
+    resumed: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def compute_concepts(
+    layout: Layout,
+    names: Collection[str] = (),
+    *,
+    mode: ConceptMode | None = None,
+    library: ConceptLibrary | None = None,
+    max_cpus: int | None = None,
+    memory_limit: str | int | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda done, of: None,
+    engine: Engine | None = None,
+) -> ConceptsResult:
+    """Compute concepts for all patients and store them in the dataset. The same as `ehrtraj concepts`.
+
+    If a run was interrupted, call this function again with the same arguments to resume it.
+
+    Args:
+        layout: files of the dataset.
+        names: names of concepts; all by default.
+        mode: how to compute them; by default with the clock `event`.
+        library: all concepts; by default those of the dataset's source.
+        max_cpus: maximum number of CPU cores; all usable cores by default.
+        memory_limit: maximum memory of all processes, such as `4GB`, the default.
+        overwrite: compute concepts again that are already complete.
+        progress: receives the number of events whose concepts are computed, and the number of all events.
+        engine: engine that runs the tasks; by default processes of this machine.
+
+    Raises:
+        SettingsError: if there is no such concept, or a limit cannot be used.
+        RecipeError: if the SQL of a concept is not valid.
+        OutputError: if the dataset cannot be written to.
+    """
+    begun = time.monotonic()
+    mode = mode or ConceptMode()
+    limits = find_limits(max_cpus, memory_limit)
+    library = library or concept_library(source_of(layout.manifest))
+    concepts = library.find(names)
+    done = {} if overwrite else read_index(layout.root, mode)
+    digests = {concept.name: concept_digest(library, concept.name, mode) for concept in concepts}
+    todo = [c for c in concepts if c.name not in done or done[c.name].digest != digests[c.name]]
+    existing = tuple(concept.name for concept in concepts if concept not in todo)
+    folder = layout.root / folder_of(mode)
+    if not todo:
+        return ConceptsResult(folder, (), existing, notes=limits.notes)
+    few = int(layout.subjects["n_events"].sum()) < _WORTH_PROCESSES
+    engine = engine or LocalEngine(1 if few else limits.cpus, limits.memory)
+    with engine.memory() as memory, open_concept_space(layout.root, mode) as space:
+        resumed = space.prepare(
+            {
+                "dataset": dataset_digest(layout.root),
+                "concepts": {concept.name: digests[concept.name] for concept in todo},
+            }
+        )
+        work = _work(layout, library, todo, mode, space, engine, limits.memory)
+        shards = _Shards(space, _items(layout), progress)
+        seconds = shards.run(engine, work)
+        computed = {c.name: _computed(c, digests[c.name], mode, shards.files_of(c.name)) for c in todo}
+        space.publish(computed)
+    return ConceptsResult(
+        folder,
+        tuple(computed.values()),
+        existing,
+        seconds,
+        time.monotonic() - begun,
+        memory.peak,
+        resumed,
+        limits.notes,
+    )
+
+
+def _work(
+    layout: Layout,
+    library: ConceptLibrary,
+    todo: Sequence[Concept],
+    mode: ConceptMode,
+    space: ConceptSpace,
+    engine: Engine,
+    memory: int,
+) -> ConceptWork:
+    each = memory // engine.at_once(_NEED)
+    return ConceptWork(
+        library=library,
+        names=tuple(concept.name for concept in todo),
+        mode=mode,
+        flags=dict(layout.flags),
+        dataset_clock=layout.clock,
+        data=tuple(file.path for file in layout.files),
+        storage=space.work,
+        memory=int(min(each, _WORKER_BYTES) * _DUCKDB_SHARE),
+    )
+
+
+_NEED = Need(_WORKER_BYTES)
+
+
+def _items(layout: Layout) -> list[ShardItem]:
+    patients = layout.subjects.sort("position").partition_by("split", "shard", as_dict=True)
+    return [ShardItem(f.split, f.shard, f.path, patients[f.split, f.shard]) for f in layout.files]
+
+
+class _Shards:
+    """Compute all shards that an earlier run did not finish, and collect their files."""
+
+    def __init__(self, space: ConceptSpace, items: Sequence[ShardItem], progress: Progress) -> None:
+        self._work = space.work
+        self._items = {item.name: item for item in items}
+        self._progress = progress
+        self._events = {item.name: int(item.subjects["n_events"].sum()) for item in items}
+        self._done = 0
+        self._seconds: dict[str, float] = {}
+        self._found: dict[str, dict[str, ConceptFile]] = {}
+
+    def files_of(self, name: str) -> dict[str, ConceptFile]:
+        """Return the files of a concept by name below its folder, in the order of the data files."""
+        found = self._found[name]
+        return {file: found[file] for shard in self._items if (file := f"{shard}.parquet") in found}
+
+    def run(self, engine: Engine, work: ConceptWork) -> dict[str, float]:
+        """Compute the shards, the largest first, and return the time of each concept."""
+        self._found = {name: {} for name in work.names}
+        self._progress(0, sum(self._events.values()))
+        todo = [name for name in self._items if not self._finished(name)]
+        todo.sort(key=lambda name: -self._events[name])
+        for result in engine.map(work, [self._items[name] for name in todo], _NEED):
+            self._commit(result)
+        return self._seconds
+
+    def _finished(self, name: str) -> bool:
+        """Use the result of an earlier run, if there is one."""
+        content = self._work.read(f"{SHARDS}/{name}.json")
+        if content is None:
+            return False
+        self._take(name, {key: ConceptFile(**file) for key, file in json.loads(content).items()})
+        return True
+
+    def _commit(self, result: ShardConcepts) -> None:
+        for name in result.files:
+            self._work.move(f"{result.attempt}/{name}.parquet", f"{FILES}/{name}/{result.name}.parquet")
+        content = {name: asdict(file) for name, file in result.files.items()}
+        self._work.write(f"{SHARDS}/{result.name}.json", as_json(content))
+        self._work.delete(result.attempt)
+        for name, seconds in result.seconds.items():
+            self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+        self._take(result.name, result.files)
+
+    def _take(self, shard: str, files: Mapping[str, ConceptFile]) -> None:
+        for name, file in files.items():
+            self._found[name][f"{shard}.parquet"] = file
+        self._done += self._events[shard]
+        self._progress(self._done, sum(self._events.values()))
+
+
+def _computed(concept: Concept, digest: str, mode: ConceptMode, files: Mapping[str, ConceptFile]) -> ComputedConcept:
+    header = concept.header
+    columns = tuple(_columns(header, mode))
+    rows = sum(file.rows for file in files.values())
+    start = header.renamed.get(header.start, header.start) if mode.as_mimic_code else header.start
+    return ComputedConcept(concept.name, concept.group, header.description, start, columns, digest, rows, dict(files))
+
+
+def _columns(header: Header, mode: ConceptMode) -> Iterator[Column]:
+    """Yield the columns of the files: all of them, or those of mimic-code under their names."""
+    for column in header.columns:
+        if not mode.as_mimic_code:
+            yield column
+        elif column.name not in header.without | {AVAILABLE}:
+            yield Column(header.renamed.get(column.name, column.name), column.type, column.unit, column.meaning)

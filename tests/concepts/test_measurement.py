@@ -1,0 +1,170 @@
+"""Concepts of measurements: edge cases, computed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ehrtraj.concepts.session import ConceptMode
+
+from .conftest import events_of, icu_stay
+
+Compute = Callable[..., pl.DataFrame]
+AVAILABLE = ConceptMode("available")
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(f"2150-01-01 {text}")
+
+
+def gcs(time: str, motor: int | None = None, verbal: Any = None, eyes: int | None = None) -> list[dict[str, Any]]:
+    """Return the components that were charted at a time. A verbal response of 0 is that of an intubated patient."""
+    texts = {0: "No Response-ETT"}
+    items = {"223901": motor, "223900": verbal, "220739": eyes}
+    return [
+        {
+            "code": f"CHART//{item}",
+            "time": f"2150-01-01 {time}",
+            "value": value or 1.0,
+            "text_value": texts.get(value, "a response"),
+        }
+        for item, value in items.items()
+        if value is not None
+    ]
+
+
+@pytest.mark.parametrize(
+    ("charted", "expected"),
+    [
+        ([gcs("08:00", 6, 4, 3)], (13, 6, 4, 3, 0)),
+        ([gcs("08:00", motor=4)], (13, 4, None, None, 0)),
+        ([gcs("08:00", 4, 0, 2)], (15, 4, 0, 2, 1)),
+        ([gcs("08:00", 4, 0, 2), gcs("10:00", motor=3)], (15, 3, 0, 2, 0)),
+        ([gcs("08:00", 4, 0, 2), gcs("10:00", verbal=3)], (13, 4, 3, 2, 0)),
+        ([gcs("08:00", 4, 3, 2), gcs("13:59", motor=3)], (8, 3, 3, 2, 0)),
+        ([gcs("08:00", 4, 3, 2), gcs("14:00", motor=3)], (12, 3, None, None, 0)),
+    ],
+    ids=["sum", "missing is normal", "intubated", "still intubated", "after the tube", "carried", "too old"],
+)
+def test_coma_scale(concept_of: Compute, charted: list[list[dict[str, Any]]], expected: tuple[int | None, ...]) -> None:
+    rows = concept_of("gcs", events_of(*icu_stay(), *(event for events in charted for event in events)))
+    assert rows.drop("subject_id", "stay_id", "time", "available_time").row(-1) == expected
+
+
+def test_a_component_of_the_coma_scale_is_used_once_it_is_known(concept_of: Compute) -> None:
+    late = [event | {"available_time": "2150-01-01 09:00"} for event in gcs("08:00", eyes=2)]
+    events = events_of(*icu_stay(), *gcs("07:00", 6, 5, 4), *gcs("08:00", 3, 2), *late)
+    columns = ["time", "available_time", "gcs"]
+    assert concept_of("gcs", events).select(columns).row(-1) == (at("08:00"), at("09:00"), 7)
+    assert concept_of("gcs", events, AVAILABLE).select(columns).rows()[1:] == [
+        (at("08:00"), at("08:00"), 9),
+        (at("09:00"), at("09:00"), 7),
+    ]
+
+
+def weight(time: str, kg: float, item: str = "224639", **also: Any) -> dict[str, Any]:
+    return {"code": f"CHART//{item}", "time": f"2150-01-{time}", "value": kg, **also}
+
+
+ADMIT = "226512"
+
+
+@pytest.mark.parametrize(
+    ("charted", "expected"),
+    [
+        ([weight("01 12:00", 80, ADMIT)], [("2149-12-31 22:00", "2150-01-03 02:00", 80)]),
+        (
+            [weight("01 12:00", 80)],
+            [("2149-12-31 22:00", "2150-01-01 12:00", 80), ("2150-01-01 12:00", "2150-01-03 02:00", 80)],
+        ),
+        (
+            [weight("01 12:00", 80, ADMIT), weight("02 06:00", 82)],
+            [("2149-12-31 22:00", "2150-01-02 06:00", 80), ("2150-01-02 06:00", "2150-01-03 02:00", 82)],
+        ),
+        ([weight("01 12:00", 0), weight("01 13:00", 1500)], []),
+    ],
+    ids=["admission", "daily alone", "both", "impossible"],
+)
+def test_weights_hold_until_the_next_one(
+    concept_of: Compute, charted: list[dict[str, Any]], expected: list[tuple[str, str, float]]
+) -> None:
+    rows = concept_of("weight_durations", events_of(*icu_stay(), *charted))
+    assert rows.select("start", "end", "weight").rows() == [
+        (datetime.fromisoformat(start), datetime.fromisoformat(end), kg) for start, end, kg in expected
+    ]
+
+
+def test_a_weight_is_complete_when_its_end_is_known(concept_of: Compute) -> None:
+    late = weight("02 06:00", 82, available_time="2150-01-02 08:00")
+    events = events_of(*icu_stay(), weight("01 12:00", 80, ADMIT), late)
+    rows = concept_of("weight_durations", events)
+    assert rows["available_time"].to_list() == [datetime(2150, 1, 2, 8), datetime(2150, 1, 3, 2)]
+    assert concept_of("body_weight", events)["available_time"].to_list() == [
+        datetime(2150, 1, 1, 12),
+        datetime(2150, 1, 2, 8),
+    ]
+
+
+def output(item: str, time: str, ml: float, **also: Any) -> dict[str, Any]:
+    return {"code": f"OUTPUT//{item}", "time": f"2150-01-01 {time}", "value": ml, **also}
+
+
+@pytest.mark.parametrize(
+    ("charted", "expected"),
+    [
+        ([output("226559", "08:00", 100), output("226560", "08:00", 50)], [150.0]),
+        ([output("227489", "08:00", 300), output("227488", "08:00", 200)], [100.0]),
+        ([output("227488", "08:00", 200)], [-200.0]),
+        ([output("226588", "08:00", 100)], []),
+    ],
+    ids=["sum", "irrigant", "irrigant alone", "a drain"],
+)
+def test_urine(concept_of: Compute, charted: list[dict[str, Any]], expected: list[float]) -> None:
+    rows = concept_of("urine_output", events_of(*icu_stay(), *charted))
+    assert rows["urineoutput"].to_list() == expected
+
+
+def gas(specimen: int = 7, time: str = "08:00", **results: float) -> list[dict[str, Any]]:
+    """Return the results of a blood gas, without a stay as in the laboratory."""
+    items = {"po2": "50821", "pco2": "50818", "fio2": "50816", "so2": "50817", "ph": "50820"}
+    also = {"time": f"2150-01-01 {time}", "link_id": specimen, "stay_id": None}
+    return [{"code": f"LAB//{items[name]}", "value": value, **also} for name, value in results.items()]
+
+
+def inspired(time: str, value: float, **also: Any) -> dict[str, Any]:
+    return {"code": "CHART//223835", "time": f"2150-01-01 {time}", "value": value, **also}
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        (gas(po2=80, pco2=40, fio2=50), [(None, 50, 160, 226.5)]),
+        (gas(po2=80, pco2=40, fio2=0.5), [(None, 50, 160, 226.5)]),
+        (gas(po2=80, pco2=40, fio2=20), [(None, None, None, None)]),
+        ([*gas(po2=80, pco2=40), inspired("04:00", 0.4)], [(40, None, 200, 155.2)]),
+        ([*gas(po2=80), inspired("03:59", 40)], [(None, None, None, None)]),
+        ([*gas(po2=80), inspired("06:00", 50), inspired("07:00", 10)], [(50, None, 160, None)]),
+        (gas(pco2=40, ph=7.4), []),
+    ],
+    ids=["percent", "fraction", "too low", "charted", "too old", "implausible", "no oxygen tension"],
+)
+def test_blood_gas(concept_of: Compute, events: list[dict[str, Any]], expected: list[tuple[Any, ...]]) -> None:
+    rows = concept_of("bg", events_of(*icu_stay(), *events))
+    found = rows.select("fio2_chartevents", "fio2", "pao2fio2ratio", pl.col("aado2_calc").round(6))
+    assert found.rows() == expected
+
+
+def test_a_result_of_a_blood_gas_is_added_once_it_is_known(concept_of: Compute) -> None:
+    late = gas(po2=80)[0] | {"available_time": "2150-01-01 08:10"}
+    later = gas(pco2=40)[0] | {"available_time": "2150-01-01 08:20"}
+    events = events_of(*icu_stay(), *gas(ph=7.4), late, later)
+    columns = ["time", "available_time", "ph", "po2", "pco2"]
+    assert concept_of("bg", events).select(columns).rows() == [(at("08:00"), at("08:20"), 7.4, 80, 40)]
+    assert concept_of("bg", events, AVAILABLE).select(columns).rows() == [
+        (at("08:10"), at("08:10"), 7.4, 80, None),
+        (at("08:20"), at("08:20"), 7.4, 80, 40),
+    ]
