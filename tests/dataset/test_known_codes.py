@@ -118,7 +118,7 @@ def test_everything_matches_even_if_there_is_nothing(trajectory: ehrtraj.Traject
         ("NIBP", "CHART//3 (Non-invasive Blood Pressure, mean)"),
         ("heart rate", "CHART//1 (Heart Rate), CHART//2 (Heart Rate Alarm)"),
         ("rate heart", "CHART//1 (Heart Rate), CHART//2 (Heart Rate Alarm)"),
-        ("hart rate", "CHART//1 (Heart Rate), CHART//2 (Heart Rate Alarm)"),
+        ("heart raet", "CHART//1 (Heart Rate), CHART//2 (Heart Rate Alarm)"),
         ("chronic", "DIAGNOSIS//N18 (Chronic kidney disease)"),
         ("EMAR//Aspirin", "EMAR//Given//Aspirin"),
         ("EMAR//Given//Asprin", "EMAR//Given//Aspirin"),
