@@ -262,6 +262,23 @@ def charted(item: str, value: float | None = None, text: str | None = None, **al
             [charted("226732", text="Face tent"), charted("226732", text="Nasal cannula")],
             "Face tent",
         ),
+        ("icp", "icp", [charted("220765", 12), charted("227989", 14)], 14),
+        ("icp", "icp", [charted("220765", 100)], None),
+        (
+            "rhythm",
+            "heart_rhythm",
+            [charted("220048", text="V Paced"), charted("220048", text="A Paced")],
+            "A Paced; V Paced",
+        ),
+        ("rhythm", "heart_rhythm", [charted("220048", text="V Paced")] * 2, "V Paced"),
+        (
+            "rhythm",
+            "ectopy_type_secondary",
+            [charted("224650", text="PVC's"), charted("226479", text="PAC's")],
+            "PAC's",
+        ),
+        ("rass", "rass", [charted("228096", -5)], -5),
+        ("rass", "rass", [charted("228096", 4), charted("228096", 0)], 0),
         ("height", "height", [charted("226730", 170), charted("226707", 172.72)], 170),
         ("height", "height", [charted("226707", 172.72)], 172.72),
     ],
@@ -283,3 +300,56 @@ def test_mimic_code_has_no_device_without_a_flow(concept_of: Compute) -> None:
 @pytest.mark.parametrize("centimetres", [120, 230])
 def test_an_implausible_height_is_not_used(concept_of: Compute, centimetres: float) -> None:
     assert concept_of("height", events_of(*icu_stay(), charted("226730", centimetres))).is_empty()
+
+
+def test_a_score_that_does_not_exist_is_not_used(concept_of: Compute) -> None:
+    assert concept_of("rass", events_of(*icu_stay(), charted("228096", 5))).is_empty()
+
+
+def cam(**answers: str) -> list[dict[str, Any]]:
+    items = {"delirium": "228332", "f1": "228337", "f2": "228336", "f3": "228334", "f4": "228335"}
+    return [charted(items[name], text=answer) for name, answer in answers.items()]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"delirium": "Positive"}, (True, False)),
+        ({"delirium": "UTA", "f1": "Yes"}, (None, True)),
+        ({"f1": "Yes", "f2": "Yes", "f4": "Yes"}, (True, False)),
+        ({"f1": "Yes", "f2": "Yes", "f3": "No", "f4": "No"}, (False, False)),
+        ({"f1": "Yes", "f2": "Yes"}, (None, False)),
+        ({"f1": "No"}, (False, False)),
+        ({"f1": "Yes", "f2": "Unable to Assess", "f3": "Yes"}, (None, False)),
+        ({"delirium": "Negative", "f1": "Yes", "f2": "Yes", "f3": "Yes"}, (False, False)),
+    ],
+)
+def test_delirium(concept_of: Compute, answers: dict[str, str], expected: tuple[bool | None, bool]) -> None:
+    rows = concept_of("cam_icu", events_of(*icu_stay(), *cam(**answers)))
+    assert rows.select("delirium", "unable").rows() == [expected]
+
+
+def test_features_of_delirium_are_added_once_they_are_known(concept_of: Compute) -> None:
+    late = cam(f2="Yes")[0] | {"available_time": "2150-01-01 08:05"}
+    events = events_of(*icu_stay(), *cam(f1="Yes", f3="Yes"), late)
+    rows = concept_of("cam_icu", events, AVAILABLE)
+    assert rows.select("time", "delirium").rows() == [(at("08:00"), None), (at("08:05"), True)]
+
+
+@pytest.mark.parametrize(
+    ("concept", "column", "rows", "total"),
+    [
+        ("body_weight", "weight", 570, None),
+        ("inflammation", "crp", 42, None),
+        ("icp", "icp", 303, None),
+        ("rhythm", "heart_rhythm", 12439, None),
+        ("rass", "rass", 2751, -2290),
+        ("cam_icu", "delirium", 1344, 348),
+        ("code_status", "fullcode", 389, 320),
+        ("code_status", "dnr", 389, 67),
+    ],
+)
+def test_concepts_of_the_demo(demo_concept: Compute, concept: str, column: str, rows: int, total: float | None) -> None:
+    found = demo_concept(concept)
+    assert found.height == rows
+    assert total is None or found[column].sum() == total
