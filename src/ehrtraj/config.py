@@ -10,7 +10,6 @@ may be set for other programs.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -25,6 +24,7 @@ from ehrtraj.exports import formats
 from ehrtraj.format.names import UNITS
 from ehrtraj.release.asked import number_or_file
 from ehrtraj.runtime.limits import DEFAULT_MEMORY, capped_cpus, check_memory_limit, parse_size, usable_cpus
+from ehrtraj.suggestions import nearest
 
 if TYPE_CHECKING:
     from ehrtraj.sources.source import Source
@@ -442,7 +442,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     variables = [s.variables[0] for s in SETTINGS]
     warnings = []
     for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in variables):
-        close_matches = difflib.get_close_matches(name, variables, 1)
-        suggestion = f": did you mean {close_matches[0]}?" if close_matches else ""
+        near = nearest(name, variables)
+        suggestion = f": did you mean {near[0]}?" if near else ""
         warnings.append(f"the environment variable {name} is not a setting and has no effect{suggestion}")
     return warnings

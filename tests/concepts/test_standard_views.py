@@ -53,6 +53,7 @@ def test_each_event_of_a_view_is_in_one_row(ds: ehrtraj.Dataset) -> None:
     assert rows["inputs"] == count(ds, "INPUT_START")
     assert rows["outputs"] == count(ds, "OUTPUT")
     assert rows["orders"] == count(ds, "DRUG_ORDER_START")
+    assert rows["order_details"] == count(ds, "ORDER_DETAIL") > 0
     assert rows["patients"] == len(ds)
     assert rows["cultures"] == count(ds, "MICRO")
     assert rows["diagnoses"] == count(ds, "DIAGNOSIS", "ED_DIAGNOSIS")

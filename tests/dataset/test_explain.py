@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import ehrtraj
 from ehrtraj.cli import app
 from ehrtraj.dataset.explain import explain
-from ehrtraj.errors import DatasetError
+from ehrtraj.errors import DatasetError, SettingsError
 from ehrtraj.synth.run import synth
 
 
@@ -83,6 +83,8 @@ def test_events_of_a_minute_or_a_day_are_explained(dataset: Path) -> None:
 def test_an_event_or_patient_that_does_not_exist_is_an_error(dataset: Path) -> None:
     opened = ehrtraj.open(dataset)
     with pytest.raises(DatasetError, match="no such event"):
+        explain(opened, busiest(dataset), code="HOSPITAL_DEATH")
+    with pytest.raises(SettingsError, match=r"no code in .* matches 'LAB//1'"):
         explain(opened, busiest(dataset), code="LAB//1")
     with pytest.raises(DatasetError):
         explain(opened, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from ehrtraj.files import read_source_file
 from ehrtraj.release.history import read_lines
 from ehrtraj.runtime.session import is_one_select
 from ehrtraj.sources.source import Source
+from ehrtraj.suggestions import did_you_mean
 from ehrtraj.user_files import File
 
 _PACKAGED = Path(__file__).parent
@@ -196,5 +196,4 @@ def _in_order(concepts: Mapping[str, Concept]) -> dict[str, Concept]:
 
 
 def _nearest(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f": did you mean {' or '.join(near)}?" if near else ". `ehrtraj concepts --list` shows all concepts"
+    return did_you_mean(name, known) or ". `ehrtraj concepts --list` shows all concepts"

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from ehrtraj.concepts.events import concept_events
+from ehrtraj.concepts.events import codes_of, concept_events
 from ehrtraj.concepts.header import AVAILABLE
 from ehrtraj.concepts.index import ComputedConcept, folder_of, read_index
 from ehrtraj.concepts.patients import compute_for_patients, library_of
@@ -20,6 +20,7 @@ from ehrtraj.dataset.layout import READ_ERRORS, DataFile, DatasetLayout, broken
 from ehrtraj.dataset.reading import read_events
 from ehrtraj.errors import SettingsError
 from ehrtraj.format.names import CONCEPT_INDEX
+from ehrtraj.suggestions import did_you_mean
 
 _TYPES: dict[str, Any] = {
     "BIGINT": pl.Int64, "INTEGER": pl.Int32, "DOUBLE": pl.Float64, "VARCHAR": pl.String, "BOOLEAN": pl.Boolean,
@@ -145,6 +146,10 @@ def matching_events(
     concepts = [find_stored(layout, name, mode) for name in named if "*" not in name]
     wild = [name for name in named if "*" in name]
     concepts += [stored[name] for name in stored if name not in named and any(fnmatchcase(name, one) for one in wild)]
+    codes = [code for concept in concepts for code in codes_of(concept)]
+    for pattern in patterns:
+        if not any(fnmatchcase(code, pattern) for code in codes):
+            raise SettingsError(f"no value of a concept matches '{pattern}'{did_you_mean(pattern, codes)}")
     parts = [pl.DataFrame(schema=schema).lazy()]
     for concept in concepts:
         rows = _known(_read_patient(layout, concept, mode, subject), known_until)

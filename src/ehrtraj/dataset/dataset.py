@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from ehrtraj.dataset.columns import column_errors
 from ehrtraj.dataset.layout import DataFile, DatasetLayout, find_layout
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.reading import Chunk, chunks, read_chunk, read_events
@@ -20,6 +21,7 @@ from ehrtraj.dataset.trajectory import ConceptClock, Trajectory
 from ehrtraj.errors import SettingsError, UnknownSubjectError
 from ehrtraj.format.splits import SPLITS, sample_subjects
 from ehrtraj.runtime.limits import usable_cpus
+from ehrtraj.suggestions import did_you_mean
 
 _LARGEST = (1 << 63) - 1
 
@@ -266,24 +268,23 @@ class Dataset:
             having: only patients with an event whose code matches a pattern or any of several (`DIAGNOSIS//*//A41*`).
 
         Raises:
-            SettingsError: if the split or a column does not exist.
+            SettingsError: if the split or a column does not exist, or a pattern matches no code of the dataset.
         """
         subjects = self.subjects
         if split is not None:
             if split not in SPLITS:
-                raise SettingsError(f"there is no split '{split}': use one of {', '.join(SPLITS)}")
+                raise SettingsError(
+                    f"there is no split '{split}'{did_you_mean(split, SPLITS)}: use one of {', '.join(SPLITS)}"
+                )
             subjects = subjects.filter(split=split)
         if predicates:
-            try:
+            with column_errors("patients", subjects.columns):
                 subjects = subjects.filter(*predicates)
-            except pl.exceptions.ColumnNotFoundError as error:
-                raise SettingsError(
-                    f"patients have no column {str(error).splitlines()[0]}: use one of {', '.join(subjects.columns)}"
-                ) from None
         chosen = Dataset(self.layout, subjects)
         if having is None:
             return chosen
         patterns = [having] if isinstance(having, str) else list(having)
+        self.layout.known_codes.check(patterns)
         found = chosen.scan().filter(matches(patterns)).select("subject_id").unique().collect()
         return Dataset(self.layout, subjects.join(found, on="subject_id", how="semi", maintain_order="left"))
 

@@ -6,6 +6,7 @@ import polars as pl
 
 from ehrtraj.errors import SettingsError
 from ehrtraj.format.names import NO_UNIT
+from ehrtraj.suggestions import did_you_mean
 
 _SIDES = ("start", "end")
 # Columns in which a start and its end agree within a patient; `nth` numbers pairs that agree in all others.
@@ -45,7 +46,7 @@ def intervals(events: pl.DataFrame, pairs: pl.DataFrame, kind: str | None = None
     """
     kinds = pairs["interval"].unique(maintain_order=True).to_list()
     if kind is not None and kind not in kinds:
-        raise SettingsError(f"there is no interval '{kind}': use one of {', '.join(kinds)}")
+        raise SettingsError(f"there is no interval '{kind}'{did_you_mean(kind, kinds)}: use one of {', '.join(kinds)}")
     table = pairs if kind is None else pairs.filter(interval=kind)
     happened = when(events)
     halves = []

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from ehrtraj.dataset.known_codes import KnownCodes
 from ehrtraj.errors import DatasetError
 from ehrtraj.format.event_types import from_json
 from ehrtraj.format.names import CODES, DATA, DATASET_JSON, EVENT_TYPES, FLAGS, FORMAT, MANIFEST, SOURCE, SUBJECTS
@@ -71,6 +72,11 @@ class DatasetLayout:
     def codes(self) -> pl.DataFrame:
         """Content of metadata/codes.parquet: a row for each code that occurs."""
         return self._table(CODES)
+
+    @cached_property
+    def known_codes(self) -> KnownCodes:
+        """The codes, with which patterns are checked."""
+        return KnownCodes(self.codes, str(self.root))
 
     @cached_property
     def descriptions(self) -> dict[str, str]:

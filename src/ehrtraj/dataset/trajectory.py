@@ -10,6 +10,7 @@ from typing import Any, Literal
 import polars as pl
 
 from ehrtraj.dataset import intervals as _intervals
+from ehrtraj.dataset.columns import column_errors
 from ehrtraj.dataset.layout import DatasetLayout
 from ehrtraj.dataset.moments import Moment, moment
 from ehrtraj.dataset.narrative import as_text
@@ -166,10 +167,12 @@ class Trajectory:
                 events: one for each value of a row.
 
         Raises:
-            SettingsError: if a named concept is not stored.
+            SettingsError: if a pattern matches no code of the dataset, or names a concept that is not stored. A code
+                that this patient does not have is valid.
         """
         concepts = [pattern for pattern in patterns if pattern.startswith("CONCEPT//")]
-        return (self._with_concepts(concepts) if concepts else self).filter(matches(patterns))
+        self._layout.known_codes.check([pattern for pattern in patterns if pattern not in concepts])
+        return (self._with_concepts(concepts) if concepts else self)._cut(matches(patterns))
 
     def _with_concepts(self, patterns: Sequence[str]) -> Trajectory:
         """Return the trajectory with the events of stored concepts, as far as they were known."""
@@ -200,8 +203,13 @@ class Trajectory:
         return concept_of_patient(self._layout, name, mode, self._subject, self.known_until)
 
     def filter(self, *predicates: pl.Expr) -> Trajectory:
-        """Return the events for which all polars expressions over the columns of `events` are true."""
-        return self._cut(pl.all_horizontal(*predicates) if predicates else pl.lit(value=True))
+        """Return the events for which all polars expressions over the columns of `events` are true.
+
+        Raises:
+            SettingsError: if a column does not exist.
+        """
+        with column_errors("events", self.events.columns):
+            return self._cut(pl.all_horizontal(*predicates) if predicates else pl.lit(value=True))
 
     def _cut(self, keep: pl.Expr) -> Trajectory:
         return Trajectory(self._subject, self.events.filter(keep), self._layout, self.known_until, self.known)
@@ -252,7 +260,8 @@ class Trajectory:
 
         Args:
             freq: length of a span: `30m`, `1h`, `1d`. Spans begin at multiples of it, such as the full hour.
-            codes: codes or patterns of codes to include. A complete code is a column even if it does not occur.
+            codes: codes or patterns of codes to include. A complete code is a column even if this patient
+                does not have it.
             aggregate: how to combine several numbers of one code in one span: `mean`, `median`, `min`, `max`, `sum`,
                 `first`, `last`, or `count` (of events, including those without a number); or one for each pattern
                 (`{"OUTPUT//*": "sum", "*": "last"}`: the first match is used, the mean if there is none).
@@ -264,8 +273,12 @@ class Trajectory:
             if nothing was measured: values are not carried forward.
 
         Raises:
-            SettingsError: if an aggregation, a frequency or a clock is invalid, or the grid would be too long.
+            SettingsError: if a pattern matches no code of the dataset, an aggregation, a frequency or a clock is
+                invalid, or the grid would be too long.
         """
+        self._layout.known_codes.check([codes] if isinstance(codes, str) else codes)
+        if not isinstance(aggregate, str):
+            self._layout.known_codes.check(list(aggregate))
         return to_wide(self.events, freq, codes, aggregate, clock)
 
     def text(self, *, days: bool = False, attributes: bool = False) -> str:

@@ -10,6 +10,7 @@ import polars as pl
 
 from ehrtraj.dataset.patterns import is_exact, matches
 from ehrtraj.errors import SettingsError
+from ehrtraj.suggestions import did_you_mean
 
 Clock = Literal["time", "available_time"]
 
@@ -65,7 +66,10 @@ def to_wide(
 def _check(names: Iterable[str], clock: str, freq: str) -> None:
     for name in names:
         if name not in _AGGREGATES:
-            raise SettingsError(f"there is no aggregation '{name}': use one of {', '.join(_AGGREGATES)}")
+            raise SettingsError(
+                f"there is no aggregation '{name}'{did_you_mean(name, _AGGREGATES)}: use one of "
+                f"{', '.join(_AGGREGATES)}"
+            )
     if clock not in ("time", "available_time"):
         raise SettingsError(f"clock is '{clock}', but must be 'time' or 'available_time'")
     some_day = datetime(2000, 1, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from ehrtraj.download.sums import SUMS_FILE
 from ehrtraj.errors import SettingsError
+from ehrtraj.suggestions import nearest
 
 HOST = "physionet.org"
 BASE_URL = f"https://{HOST}/files"
@@ -56,7 +56,7 @@ def project(name: str) -> Project:
     """
     known = projects()
     if name not in known:
-        near = difflib.get_close_matches(name.lower().replace("_", "-"), known, 1)
+        near = nearest(name.replace("_", "-"), known)
         suggestion = f". Did you mean {near[0]}?" if near else "."
         raise SettingsError(f"'{name}' is not a known project{suggestion} Known projects: {', '.join(known)}")
     return known[name]

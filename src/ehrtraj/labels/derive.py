@@ -18,6 +18,7 @@ from ehrtraj.errors import RecipeError, SettingsError
 from ehrtraj.labels.errors import TaskError
 from ehrtraj.release.history import read_lines
 from ehrtraj.sources.source import Source, source_of
+from ehrtraj.suggestions import did_you_mean
 
 PREFIX = "DERIVED//"
 _LIST = "derived.csv"
@@ -94,7 +95,10 @@ def derive(
     known = recipes(source)
     unknown = sorted(set(codes) - known.keys())
     if unknown:
-        raise TaskError(f"there is no derived code {', '.join(unknown)}: the derived codes are {', '.join(known)}")
+        near = did_you_mean(unknown[0], known)
+        raise TaskError(
+            f"there is no derived code {', '.join(unknown)}{near}: the derived codes are {', '.join(known)}"
+        )
     names = sorted({known[code] for code in codes})
     paths = [file.path for file in files]
     tables = {"subjects": patients, **_lists(source)}

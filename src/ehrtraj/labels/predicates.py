@@ -10,6 +10,7 @@ from ehrtraj.dataset.layout import READ_ERRORS, DataFile, broken
 from ehrtraj.labels.derive import PREFIX
 from ehrtraj.labels.errors import TaskError
 from ehrtraj.labels.task import ANY_EVENT, CodePredicate, Combination, Task
+from ehrtraj.suggestions import did_you_mean
 
 _BASE_COLUMNS = ("subject_id", "time", "code", "numeric_value")
 
@@ -51,8 +52,8 @@ class Predicates:
         if predicate.regex is None:
             unknown = [code for code in predicate.codes if code.startswith(PREFIX) and code not in self._derivable]
             if unknown:
-                known = ", ".join(self._derivable)
-                raise TaskError(f"{place}: there is no derived code {unknown[0]}: the derived codes are {known}")
+                known, near = ", ".join(self._derivable), did_you_mean(unknown[0], self._derivable)
+                raise TaskError(f"{place}: there is no derived code {unknown[0]}{near}: the derived codes are {known}")
             return everything.filter(everything.is_in(list(predicate.codes))).to_list()
         try:
             return everything.filter(everything.str.contains(predicate.regex)).to_list()
@@ -68,7 +69,8 @@ class Predicates:
         for predicate in self.plain:
             if unknown := [name for name in predicate.other if name not in columns]:
                 raise TaskError(
-                    f"{self._place(predicate)}: events have no column {unknown[0]}, which other_cols refers to"
+                    f"{self._place(predicate)}: events have no column {unknown[0]}{did_you_mean(unknown[0], columns)}, "
+                    "which other_cols refers to"
                 )
 
     def read(self, file: DataFile, patients: pl.DataFrame) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from ehrtraj.labels.parse import parse_task
 from ehrtraj.labels.task import Task
 from ehrtraj.labels.yaml_lines import MOST_BYTES
 from ehrtraj.sources.source import Source, find_source
+from ehrtraj.suggestions import did_you_mean
 
 
 def _files(source: Source | None) -> dict[str, Path]:
@@ -43,7 +44,10 @@ def task_text(name: str, source: Source | None = None) -> str:
     """
     files = _files(source)
     if name not in files:
-        raise SettingsError(f"there is no predefined task '{name}': the predefined tasks are {', '.join(files)}")
+        raise SettingsError(
+            f"there is no predefined task '{name}'{did_you_mean(name, files)}: the predefined tasks are "
+            f"{', '.join(files)}"
+        )
     return files[name].read_text(encoding="utf-8")
 
 
@@ -79,7 +83,8 @@ def find_task(name_or_path: str | Path, source: Callable[[], Source] = find_sour
         if str(name_or_path) in predefined:
             return predefined[str(name_or_path)]
         raise TaskError(
-            f"'{name_or_path}' is neither a predefined task nor a .yaml file. Predefined tasks: "
-            f"{', '.join(predefined)}. To modify one, save it with `ehrtraj tasks NAME > mine.yaml`"
+            f"'{name_or_path}' is neither a predefined task{did_you_mean(str(name_or_path), predefined)} nor a .yaml "
+            f"file. Predefined tasks: {', '.join(predefined)}. To modify one, save it with "
+            "`ehrtraj tasks NAME > mine.yaml`"
         )
     return parse_task(path, read_text_file(path, "the task file", TaskError, MOST_BYTES))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +51,7 @@ class Labels:
         early: number of labels whose window begins before the prediction time, so that the events that decide them may
             already be known at that time.
         notes: limits that differ from the requested ones, and why.
+        similar: for those unseen predicates that name one code, the end of a sentence that suggests another one.
     """
 
     task: Task
@@ -59,6 +60,7 @@ class Labels:
     unseen: tuple[str, ...]
     early: int
     notes: tuple[str, ...] = ()
+    similar: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the table as Parquet in MEDS' LabelSchema. Only the user can read the file.
@@ -139,7 +141,15 @@ def label(
     table = pl.concat([pl.DataFrame(schema=LABEL_SCHEMA), *(frame for frame, _ in parts)])
     table = table.sort("subject_id", "prediction_time", maintain_order=True)
     early = sum(count for _, count in parts)
-    return Labels(parsed, table, _by_split(dataset, table), tuple(predicates.unseen), early, limits.notes)
+    unseen, similar = tuple(predicates.unseen), _similar(predicates, dataset)
+    return Labels(parsed, table, _by_split(dataset, table), unseen, early, limits.notes, similar)
+
+
+def _similar(predicates: Predicates, dataset: Dataset) -> dict[str, str]:
+    """Return suggestions for predicates that match no code. A list of codes may well contain only absent ones."""
+    single = {predicate.name: predicate.codes[0] for predicate in predicates.plain if len(predicate.codes) == 1}
+    known = dataset.layout.known_codes
+    return {name: known.suggestion(single[name]) for name in predicates.unseen if name in single}
 
 
 def _label_files(

@@ -40,10 +40,11 @@ def codes(
     from ehrtraj.cli.show.trajectory import show_codes
     from ehrtraj.dataset.summary import find_codes
 
-    found = find_codes(ehrtraj.open(dataset), pattern)
+    opened = ehrtraj.open(dataset)
+    found = find_codes(opened, pattern)
     if found.is_empty():
         raise DatasetError(
-            f"no code in {dataset} matches '{pattern}': try a word from its description, or a pattern with *"
+            f"no code in {dataset} matches '{pattern}'{opened.layout.known_codes.suggestion(pattern or '*')}"
         )
     if as_csv:
         lists = pl.col("parent_codes", "units").list.join(";")

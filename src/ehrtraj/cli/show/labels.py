@@ -32,7 +32,8 @@ def show_labels(labels: Labels, path: Path) -> None:
 def notes(labels: Labels) -> list[str]:
     """Return limits that differ from the requested ones, and warnings that a user of the labels should read."""
     texts = list(labels.notes)
-    texts += [f"predicate '{name}' matches no code in this dataset" for name in labels.unseen]
+    similar = labels.similar
+    texts += [f"predicate '{name}' matches no code in this dataset{similar.get(name, '')}" for name in labels.unseen]
     if labels.early:
         texts.append(
             f"the label window of {labels.early:,} labels begins before prediction_time: events in it may already be "
