@@ -196,6 +196,15 @@ def _windows(block: PatientBlock) -> tuple[Ints, Ints]:
         "extubation": (off, off),
         "after_ventilated": (np.where(ventilated, off, first), last),
     }
+    for name, opens, closes in (
+        ("pressors", icu.pressors_from, icu.pressors_until),
+        ("dialysis", icu.dialysis_from, icu.dialysis_until),
+    ):
+        given = opens != NONE
+        edges[name] = (
+            np.where(given, np.maximum(minutes(opens), first), last + 1),
+            np.where(given, minutes(closes), last),
+        )
     for name, (opens, closes) in edges.items():
         begin[:, _WINDOWS.index(name)], end[:, _WINDOWS.index(name)] = opens, closes
     return begin, end
