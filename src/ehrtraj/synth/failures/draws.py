@@ -55,7 +55,7 @@ def _chances() -> Floats:
 
 
 @cache
-def _septic() -> Bools:
+def septic_illnesses() -> Bools:
     """Return which illnesses are infections."""
     table = catalog.read("failure_chances.csv")
     septic = dict(table.select("illness", "septic").iter_rows())
@@ -97,7 +97,7 @@ def draw_failures(
     peak = np.clip(peak, LEAST, MOST)
     infection = np.where(direct[..., INFECTION], peak[..., INFECTION], 0.0)[..., None]
     caused = rng.random(shape) < np.minimum(figures("by_infection") * infection**1.2, 0.9)
-    by_infection = caused | (direct & (infection > 0) & _septic()[illness][:, None, None])
+    by_infection = caused | (direct & (infection > 0) & septic_illnesses()[illness][:, None, None])
     by_infection[..., INFECTION] = False
     return FailureDraws(np.where(direct | caused, peak, 0.0), by_infection)
 
