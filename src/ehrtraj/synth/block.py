@@ -170,6 +170,18 @@ class PatientBlock:
         """Return each person's age in years at each time."""
         return (time - self.people.birth[person]) / (365.25 * DAY)
 
+    def on_ventilator(self, person: Ints, time: Ints) -> Bools:
+        """Return whether each person was on an invasive ventilator at each time."""
+        icu = self.icu
+        if not len(icu.person):
+            return np.zeros(len(person), dtype=bool)
+        # Stays are ordered by patient and time. Only the last stay that started earlier can contain the time.
+        step = np.int64(1) << 40
+        before = np.searchsorted(icu.person * step + icu.arrival, person * step + time, side="right") - 1
+        stay = np.maximum(before, 0)
+        ventilated: Bools = (before >= 0) & (icu.person[stay] == person) & (icu.ventilated_from[stay] != NONE)
+        return ventilated & (time >= icu.ventilated_from[stay]) & (time < icu.ventilated_until[stay])
+
     def severity(self, episode: Ints, time: Ints) -> Floats:
         """Return the severity of illness at each time: 0 outside of episodes (-1), about 0 to 2.5 inside.
 
