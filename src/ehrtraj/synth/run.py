@@ -158,6 +158,8 @@ def synth(
 ) -> SynthResult:
     """Write a synthetic release with the modules hosp, icu, ed and note.
 
+    `truth.csv` beside them contains the infections, organ failures and treatments of each ICU stay.
+
     Args:
         out: folder to write; must be empty or not exist yet.
         patients: number of patients, up to 370,000. The first patients are the same for any number.
