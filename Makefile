@@ -81,6 +81,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/download.py --help
 	$(BIN)/python benchmarks/export.py --help
 	$(BIN)/python benchmarks/check.py --help
+	$(BIN)/python benchmarks/truth.py --help
 	$(BIN)/python benchmarks/learning.py --help
 	$(BIN)/python benchmarks/start.py --help
 	$(BIN)/python benchmarks/growth.py --help
