@@ -67,6 +67,8 @@ LAYERS = (
     ("sources",),
     ("release",),
     ("results",),
+    ("dataset.layout", "dataset.reading", "dataset.trajectory", "dataset.query", "dataset.views", "dataset.intervals"),
+    ("cohorts",),
     ("dataset", "notes"),
     ("checks", "diffs", "exports", "labels", "torch", "download", "synth"),
     ("config",),
