@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import polars as pl
 import pytest
@@ -13,8 +16,11 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import ehrtraj
+from ehrtraj.cohorts.cohort import Cohort
 from ehrtraj.cohorts.windows import duration_of, time_of
-from ehrtraj.errors import SettingsError
+from ehrtraj.errors import MissingExtraError, SettingsError
+from ehrtraj.format.splits import SPLITS, by_period
+from ehrtraj.labels import label
 
 ADULT = pl.col("age") >= 18
 
@@ -78,10 +84,8 @@ def test_selected_patients_have_their_stays_only(ds: ehrtraj.Dataset, handmade: 
 
 
 def test_an_unknown_kind_of_stays_is_refused(ds: ehrtraj.Dataset) -> None:
-    with pytest.raises(
-        SettingsError, match=r"there are no stays 'admision': use icu, admission or ed. Did you mean adm"
-    ):
-        ds.stays("admision")
+    with pytest.raises(SettingsError, match=r"there are no stays 'icuu': use admission, icu, ed. Did you mean icu"):
+        ds.stays("icuu")
 
 
 def test_stays_of_the_demo_are_those_of_the_view(demo_built: Path) -> None:
@@ -249,3 +253,158 @@ def test_a_row_without_the_time_is_refused(ds: ehrtraj.Dataset) -> None:
     with pytest.raises(SettingsError, match="1 of 4 stays have no hospital_start: exclude them first"):
         visits.as_of("hospital_start")
     assert len(list(visits.include("admitted", pl.col("hadm_id").is_not_null()).as_of("hospital_start"))) == 3
+
+
+# Splits --------------------------------------------------------------------------------------------------------------
+
+
+def splits_by_subject(cohort: Cohort) -> dict[int, str]:
+    return dict(cohort.frame.select("subject_id", "split").rows())
+
+
+def test_default_splits_are_those_of_the_dataset(demo_built: Path) -> None:
+    cohort = ehrtraj.open(demo_built).cohort("admission")
+    assert_frame_equal(cohort.split().frame, cohort.frame)
+    assert cohort.split(seed=1).frame["split"].to_list() != cohort.frame["split"].to_list()
+
+
+def test_shares_are_met_and_a_patient_is_in_one_split(demo_built: Path) -> None:
+    cohort = ehrtraj.open(demo_built).cohort("admission").split((0.5, 0.2, 0.3))
+    assert cohort.frame.group_by("subject_id").agg(pl.col("split").n_unique())["split"].max() == 1
+    counts = Counter(splits_by_subject(cohort).values())
+    assert all(abs(counts[name] - share) < 15 for name, share in zip(SPLITS, (50, 20, 30), strict=True))
+    some = ehrtraj.open(demo_built).sample(40).cohort("admission").split((0.5, 0.2, 0.3))
+    everyone = splits_by_subject(cohort)
+    assert all(everyone[who] == split for who, split in splits_by_subject(some).items())
+    assert set(splits_by_subject(cohort.split("0,0,1")).values()) == {"held_out"}
+
+
+def test_splits_by_time_put_the_latest_patients_last(demo_built: Path) -> None:
+    ds = ehrtraj.open(demo_built)
+    cohort = ds.cohort("admission").split("temporal")
+    groups = dict(
+        ds.scan()
+        .filter(pl.col("code").str.starts_with("ANCHOR_YEAR_GROUP"))
+        .select("subject_id", "code")
+        .collect()
+        .rows()
+    )
+    expected = {"ANCHOR_YEAR_GROUP//2011 - 2013": "train", "ANCHOR_YEAR_GROUP//2014 - 2016": "held_out"}
+    assert splits_by_subject(cohort) == {who: expected[group] for who, group in groups.items()}
+
+
+def test_periods_are_train_until_the_last_two() -> None:
+    assert by_period(["2017", "2011", "2014", "2008", "2011"]) == {
+        "2008": "train", "2011": "train", "2014": "tuning", "2017": "held_out",
+    }  # fmt: skip
+    assert by_period(["2017", "2011"]) == {"2011": "train", "2017": "held_out"}
+    with pytest.raises(SettingsError, match="at least two periods, but there is only 2017"):
+        by_period(["2017"])
+
+
+def test_a_patient_of_an_unknown_period_is_in_train(build_rows) -> None:
+    groups = {1: "2008 - 2010", 2: "2011 - 2013", 3: "2014 - 2016", 4: None}
+    stay = {"admittime": "2150-03-01 08:00", "dischtime": "2150-03-05 12:00"}
+    tables = {
+        "hosp/patients": [
+            {"subject_id": who, "gender": "F", "anchor_year_group": group} for who, group in groups.items()
+        ],
+        "hosp/admissions": [{"subject_id": who, "hadm_id": who} | stay for who in groups],
+    }
+    cohort = ehrtraj.open(build_rows(tables).dataset).cohort("admission").split("temporal")
+    assert splits_by_subject(cohort) == {1: "train", 2: "tuning", 3: "held_out", 4: "train"}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_file_assigns_patients_to_splits(ds: ehrtraj.Dataset, tmp_path: Path, suffix: str) -> None:
+    who = ds.stays("icu")["subject_id"].to_list()
+    listed = pl.DataFrame({"subject_id": [*who, 7], "split": ["tuning", "held_out", "train"]})
+    file = tmp_path / f"splits{suffix}"
+    listed.write_csv(file) if suffix == ".csv" else listed.write_parquet(file)
+    assert splits_by_subject(ds.cohort("icu").split(file)) == dict(zip(who, ["tuning", "held_out"], strict=True))
+    with pytest.raises(SettingsError, match="has no split for 4 of 6 patients, such as 10900352"):
+        ds.cohort("admission").split(str(file))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("subject_id,split\n1,test\n", "contains the split 'test': use train, tuning, held_out"),
+        ("subject_id,split\n1,train\n1,tuning\n", "has patient 1 in more than one split"),
+        ("patient,split\n1,train\n", "cannot be used for splits: .* It must be a CSV or Parquet file"),
+        ("subject_id,split\nx,train\n", "cannot be used for splits"),
+        ("", "cannot be used for splits"),
+    ],
+)
+def test_files_that_are_no_splits_are_refused(ds: ehrtraj.Dataset, tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "splits.csv").write_text(content)
+    with pytest.raises(SettingsError, match=message):
+        ds.cohort("icu").split(tmp_path / "splits.csv")
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        ("0.8,0.1", "the shares of train, tuning, held_out must be 0 or more, and add up to 1"),
+        ((0.8, 0.1, 0.2), "must be 0 or more, and add up to 1"),
+        ((1.2, -0.1, -0.1), "must be 0 or more, and add up to 1"),
+        ("nan,0,1", "must be 0 or more, and add up to 1"),
+        ("time", r"splits is 'time', which is not an existing file: write three shares \(0.8,0.1,0.1\)"),
+    ],
+)
+def test_other_methods_of_splitting_are_refused(ds: ehrtraj.Dataset, by: Any, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        ds.cohort("icu").split(by)
+
+
+# Labels and table one ------------------------------------------------------------------------------------------------
+
+
+def test_labels_are_joined_by_the_stay(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    found = label(ds, "icu_mortality").with_stays
+    labelled = ds.cohort("icu").with_labels(found)
+    assert labelled.frame.select("subject_id", "boolean_value").rows() == [
+        (handmade.SEPSIS, False),
+        (handmade.DIED, True),
+    ]
+    assert [t.known_until for t in labelled.as_of("prediction_time")] == found["prediction_time"].to_list()
+    by_admission = ds.cohort("admission").with_labels(label(ds, "in_hospital_mortality").with_stays).frame
+    assert by_admission.filter(pl.col("boolean_value"))["hadm_id"].to_list() == [handmade.DIED_HADM]
+    assert by_admission.filter(pl.col("boolean_value").is_null())["hadm_id"].to_list() == [handmade.OVERLAP_INNER]
+    assert ds.cohort("icu").with_labels(found).with_labels(found).frame.columns == labelled.frame.columns
+
+
+def test_labels_that_do_not_belong_to_one_stay_each_are_refused(ds: ehrtraj.Dataset) -> None:
+    found = label(ds, "icu_mortality").with_stays
+    with pytest.raises(SettingsError, match="stay_id 39000116 has several labels"):
+        ds.cohort("icu").with_labels(pl.concat([found, found.head(1)]))
+    with pytest.raises(SettingsError, match="stays and labels have neither stay_id nor hadm_id in common"):
+        ds.cohort("icu").with_labels(found.drop("hadm_id", "stay_id"))
+    with pytest.raises(
+        SettingsError, match=r"the labels have no column prediction_time: pass label\(ds, task\).with_stays"
+    ):
+        ds.cohort("icu").with_labels(found.drop("prediction_time"))
+
+
+def test_table_one_describes_the_cohort(demo_built: Path) -> None:
+    pytest.importorskip("tableone", reason="tableone is in the extra [cohorts]")
+    cohort = ehrtraj.open(demo_built).cohort("icu").first()
+    table = cohort.table_one(groupby="hospital_died", pval=True).tableone
+    assert table.columns.get_level_values(1).tolist() == ["Missing", "Overall", "no", "yes", "P-Value"]
+    overall = table[("Grouped by hospital_died", "Overall")]
+    assert str(overall[("n", "")]) == "100"
+    ages = cohort.frame["age"]
+    assert overall[("age, mean (SD)", "")] == f"{ages.mean():.1f} ({ages.std():.1f})"
+    women = cohort.frame.filter(sex="F").height
+    assert overall[("sex, n (%)", "F")] == f"{women} ({women}.0)"
+    assert not {"subject_id", "split", "hospital_died"} & {name.partition(",")[0] for name, _ in table.index}
+    some = cohort.table_one(["age", "sex"]).tableone
+    assert {name for name, _ in some.index} == {"n", "age, mean (SD)", "sex, n (%)"}
+    with pytest.raises(SettingsError, match=r"stays have no column 'gender'"):
+        cohort.table_one(["age", "gender"])
+
+
+def test_without_tableone_the_extra_is_named(ds: ehrtraj.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tableone", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'ehrtraj\[cohorts\]'"):
+        ds.cohort("icu").table_one()

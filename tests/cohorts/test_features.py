@@ -265,7 +265,7 @@ def test_a_concept_that_is_not_computed_is_refused(computed: Any) -> None:
         ({"freq": "hour"}, "'hour' is not a valid duration"),
         ({"fill": "forward"}, "fill must be 'forward', and needs a freq"),
         ({"fill": "back", "freq": "1h"}, "fill is 'back', but must be 'forward' or None"),
-        ({"window": ("start", "ende")}, r"'ende' is not a time of a stay: .*Did you mean end\?"),
+        ({"window": ("start", "endx")}, r"'endx' is not a time of a stay: .*Did you mean end\?"),
         ({"window": "24h"}, "window is '24h': write its start and its end"),
         ({"window": ("start", "1000w"), "freq": "1s"}, "the grid has 604,800,000 rows: choose a longer freq"),
     ],

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
 from ehrtraj.cohorts.features import Fill, compute_features
 from ehrtraj.cohorts.flow import Flow, Kind, Step, flow_of, step_to
+from ehrtraj.cohorts.labelled import join_labels
 from ehrtraj.cohorts.nearest import did_you_mean
 from ehrtraj.cohorts.patients import Patients
-from ehrtraj.cohorts.stays import NAMES, kind_of, read_stays
+from ehrtraj.cohorts.splits import splits_of
+from ehrtraj.cohorts.stays import kind_of, read_stays, title_of
 from ehrtraj.cohorts.values import Clock
 from ehrtraj.cohorts.windows import time_of
 from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.errors import SettingsError
+from ehrtraj.format.splits import DEFAULT_SPLITS
+
+if TYPE_CHECKING:
+    from tableone import TableOne
 
 
 class Cohort:
@@ -109,6 +116,59 @@ class Cohort:
                 near = did_you_mean(column, known)
                 raise SettingsError(f"stays have no column '{column}': use one of {', '.join(known)}{near}")
 
+    def split(self, by: str | Path | Sequence[float] = DEFAULT_SPLITS, *, seed: int = 0) -> Self:
+        """Assign the patients to splits anew. All stays of a patient are in one split.
+
+        Args:
+            by: shares of train, tuning and held_out (`(0.7, 0.1, 0.2)`); a CSV or Parquet file with the columns
+                `subject_id` and `split`; or `temporal`: patients of the latest calendar period are held_out, those of
+                the one before it tuning, and all others train.
+            seed: seed of the random shares. A patient's split does not depend on the other patients.
+
+        Raises:
+            SettingsError: if the method is invalid, or does not assign a split to each patient.
+            DatasetError: if a data file cannot be read.
+        """
+        found = splits_of(self._patients, self.frame["subject_id"], by, seed)
+        others = self.frame.drop("split", strict=False)
+        frame = others.join(found, on="subject_id", how="left", maintain_order="left")
+        return type(self)(self._patients, frame, self._steps)
+
+    def with_labels(self, labels: pl.DataFrame) -> Self:
+        """Add the labels of a task: the columns `prediction_time` and `boolean_value`, null for a stay without a label.
+
+        Args:
+            labels: `label(ds, task).with_stays`. They are joined on `subject_id` and the narrowest of `stay_id` and
+                `hadm_id` that they contain.
+
+        Raises:
+            SettingsError: if a stay has several labels, or stays and labels have no common column.
+        """
+        return type(self)(self._patients, join_labels(self.frame, labels), self._steps)
+
+    def table_one(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        groupby: str | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> TableOne:
+        """Return the table of baseline characteristics, made by the package `tableone`.
+
+        Args:
+            columns: columns of `frame`; by default all except numbers and times of stays, and `split`.
+            groupby: column by which the stays are divided, such as `hospital_died`.
+            options: other arguments of `tableone.TableOne`, such as `pval=True` or `nonnormal=["los"]`.
+
+        Raises:
+            MissingExtraError: if `tableone` is not installed.
+            SettingsError: if a column does not exist.
+        """
+        from ehrtraj.cohorts.table_one import table_one
+
+        self._check_columns(*(columns or ()), *filter(None, [groupby]))
+        return table_one(self.frame, columns, groupby, options)
+
     def as_of(self, time: str = "start") -> Iterator[Trajectory]:
         """Iterate over the trajectory of each stay's patient, cut to what was known at the stay's own time.
 
@@ -184,7 +244,7 @@ def make_cohort(patients: Patients, stays: Any) -> Cohort:  # noqa: ANN401  # se
     """
     if isinstance(stays, str):
         frame = read_stays(patients, stays)
-        return Cohort(patients, frame, [step_to(frame, NAMES[kind_of(stays)], "start")])
+        return Cohort(patients, frame, [step_to(frame, title_of(kind_of(stays)), "start")])
     frame = _polars(stays)
     _check_patients(frame, patients)
     return Cohort(patients, frame, [step_to(frame, "stays", "start")])

@@ -15,11 +15,11 @@ from ehrtraj.dataset.views import StandardViews, standard_views
 from ehrtraj.errors import DatasetError, SettingsError
 from ehrtraj.sources.source import source_of
 
-# Kind of stay in the view `stays`, with its name in the rule table `intervals`.
-_INTERVALS = {"icu": "icu_stay", "admission": "admission", "ed": "ed_stay"}
-_KINDS = {"icu": "icu", "admission": "admission", "admissions": "admission", "hospital": "admission", "ed": "ed"}
+# Name of each kind of stays in the rule table `intervals`, and for people. The view `stays` names them without `_stay`.
+_INTERVALS = {"admission": "admissions", "icu_stay": "ICU stays", "ed_stay": "ED visits"}
+_KINDS = {interval.removesuffix("_stay"): interval for interval in _INTERVALS}
+_OTHER_NAMES = {"admissions": "admission", "hospital": "admission"}
 _SIDES = ("start", "end")
-NAMES = {"icu": "ICU stays", "admission": "admissions", "ed": "ED visits"}
 _VIEW = "stays"
 _QUERY = f"""
 SELECT s.*, a.start_time AS hospital_start, a.end_time AS hospital_end, a.died AS hospital_died
@@ -33,14 +33,20 @@ ORDER BY subject_id, s.start_time, s.seq
 
 
 def kind_of(name: str) -> str:
-    """Return the kind of stays that a user names: `icu`, `admission` or `ed`.
+    """Return the kind of stays that a user names: `admission`, `icu` or `ed`.
 
     Raises:
         SettingsError: if there is no such kind.
     """
-    if name not in _KINDS:
-        raise SettingsError(f"there are no stays '{name}': use icu, admission or ed{did_you_mean(name, _KINDS)}")
-    return _KINDS[name]
+    kind = _OTHER_NAMES.get(name, name)
+    if kind not in _KINDS:
+        raise SettingsError(f"there are no stays '{name}': use {', '.join(_KINDS)}{did_you_mean(name, _KINDS)}")
+    return kind
+
+
+def title_of(kind: str) -> str:
+    """Return what stays of a kind are called, such as `ICU stays`."""
+    return _INTERVALS[_KINDS[kind]]
 
 
 def read_stays(patients: Patients, name: str) -> pl.DataFrame:
@@ -84,7 +90,7 @@ def _codes_read(layout: DatasetLayout, views: StandardViews) -> list[str]:
 
 def _item_names(intervals: Sequence[Mapping[str, str]], kind: str) -> dict[str, str]:
     """Return the names of the items of starts and ends, such as `first_careunit`, from the rule table `intervals`."""
-    lines = [line for line in intervals if line["interval"] == _INTERVALS[kind]]
+    lines = [line for line in intervals if line["interval"] == _KINDS[kind]]
     named = {side: next((line[f"{side}_item"] for line in lines if line[f"{side}_item"]), "") for side in _SIDES}
     return {f"{side}_item": name or f"{side}_item" for side, name in named.items()}
 

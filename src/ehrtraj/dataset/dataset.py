@@ -200,7 +200,7 @@ class Dataset:
         views = standard_views(self.layout)
         return run_sql(query, paths, tables, parameters, chosen=not self._is_complete(), views=views)
 
-    def stays(self, kind: str = "icu") -> pl.DataFrame:
+    def stays(self, kind: str) -> pl.DataFrame:
         """Return the stays of all these patients, a row for each, by patient and start.
 
         Args:
