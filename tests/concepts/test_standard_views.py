@@ -58,6 +58,7 @@ def test_each_event_of_a_view_is_in_one_row(ds: ehrtraj.Dataset) -> None:
     assert rows["cultures"] == count(ds, "MICRO")
     assert rows["diagnoses"] == count(ds, "DIAGNOSIS", "ED_DIAGNOSIS")
     assert rows["procedures"] == count(ds, "ICU_PROCEDURE_START", "PROCEDURE", "HCPCS")
+    assert rows["services"] == count(ds, "SERVICE") > 0
     assert rows["notes"] == count(ds, "DISCHARGE_NOTE", "RADIOLOGY_NOTE") > 0
     assert rows["drugs_given"] >= count(ds, "EMAR") > 0
     assert ds.sql("SELECT count(DISTINCT (subject_id, entry_id)) FROM drugs_given").item() == count(ds, "EMAR")

@@ -3,6 +3,7 @@
 -- source: MIT-LCP/mimic-code, mimic-iv/concepts/measurement/rhythm.sql
 -- row: subject_id, time
 -- mimic-code: charttime = time, without stay_id
+-- differs: Some of their rhythms have a blank before the semicolon; texts of the dataset are trimmed.
 -- columns:
 --   subject_id                  BIGINT     -  Patient.
 --   stay_id                     BIGINT     -  ICU stay.
