@@ -160,7 +160,7 @@ def test_a_filtered_frame_is_a_cohort_with_one_step(ds: ehrtraj.Dataset, form: s
     cohort = ds.cohort(given)
     assert cohort.frame.equals(frame)
     assert cohort.flow.rows() == [("stays", "start", 1, 1, 0)]
-    assert repr(cohort) == "Cohort(1 stays of 1 patients)"
+    assert repr(cohort) == "Cohort(1 stay of 1 patient)"
 
 
 def _pandas(frame: pl.DataFrame) -> object:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from ehrtraj.cohorts.features import Fill, compute_features
-from ehrtraj.cohorts.flow import Flow, Kind, Step, flow_of, step_to
+from ehrtraj.cohorts.flow import Flow, Kind, Step, counted, flow_of, step_to
 from ehrtraj.cohorts.labelled import join_labels
 from ehrtraj.cohorts.nearest import did_you_mean
 from ehrtraj.cohorts.patients import Patients
@@ -48,7 +48,8 @@ class Cohort:
         return self.frame.height
 
     def __repr__(self) -> str:
-        return f"Cohort({len(self):,} stays of {self.frame['subject_id'].n_unique():,} patients)"
+        patients = self.frame["subject_id"].n_unique()
+        return f"Cohort({counted(len(self), 'stay')} of {counted(patients, 'patient')})"
 
     @property
     def flow(self) -> Flow:

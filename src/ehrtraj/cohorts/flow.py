@@ -70,10 +70,17 @@ def flow_of(steps: Sequence[Step]) -> Flow:
     return Flow(rows, schema=_SCHEMA, orient="row")
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 stay` or `2 stays`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def _lines(rows: Sequence[tuple[str, Kind, int, int, int]]) -> list[str]:
     """Return the steps as text: what each excluded, and what remained."""
-    texts = [(_text(name, kind, excluded), f"{stays:,} stays of {subjects:,} patients")
-             for name, kind, stays, subjects, excluded in rows]  # fmt: skip
+    texts = [
+        (_text(name, kind, excluded), f"{counted(stays, 'stay')} of {counted(subjects, 'patient')}")
+        for name, kind, stays, subjects, excluded in rows
+    ]
     width = max((len(text) for text, _ in texts), default=0)
     return [f"{text:<{width}}  {remaining}" for text, remaining in texts]
 
