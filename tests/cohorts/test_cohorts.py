@@ -83,6 +83,12 @@ def test_selected_patients_have_their_stays_only(ds: ehrtraj.Dataset, handmade: 
     assert ds.filter(pl.lit(value=False)).stays("icu").height == 0
 
 
+def test_stays_do_not_depend_on_the_clock(ds: ehrtraj.Dataset, release: Path, tmp_path: Path) -> None:
+    other = ehrtraj.open(ehrtraj.build(release, tmp_path, "v1", max_cpus=1, clock="available").path)
+    for kind in ("icu", "admission", "ed"):
+        assert_frame_equal(other.stays(kind), ds.stays(kind))
+
+
 def test_an_unknown_kind_of_stays_is_refused(ds: ehrtraj.Dataset) -> None:
     with pytest.raises(SettingsError, match=r"there are no stays 'icuu': use admission, icu, ed. Did you mean icu"):
         ds.stays("icuu")
