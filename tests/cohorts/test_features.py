@@ -19,6 +19,7 @@ from ehrtraj.cohorts.features import FeatureRequest, _of_stays, _windows
 from ehrtraj.cohorts.measures import Measure
 from ehrtraj.cohorts.values import SCHEMA
 from ehrtraj.errors import SettingsError
+from ehrtraj.sources.source import packaged
 
 STAY = {"subject_id": 5, "hadm_id": 51, "stay_id": 52}
 HEART_RATE, MBP, MBP_ARTERIAL, NOREPINEPHRINE = 220045, 220181, 220052, 221906
@@ -108,6 +109,15 @@ def test_a_concept_combines_its_items_and_has_aliases(cohort: Any) -> None:
     found = cohort.features(DAY, ["map", "mbp"], ["mean", "count"])
     assert found.row(0) == (5, 51, 52, 70, 2, 70, 2)
     assert found.columns == ["subject_id", "hadm_id", "stay_id", "map_mean", "map_count", "mbp_mean", "mbp_count"]
+
+
+def test_each_alias_is_another_name_of_a_concept() -> None:
+    lists = packaged("mimiciv").concept_lists
+    concepts = {line["concept"] for line in lists["concept_items"]}
+    aliases = [line["alias"] for line in lists["concept_aliases"]]
+    assert {line["concept"] for line in lists["concept_aliases"]} <= concepts
+    assert len(aliases) == len(set(aliases) - concepts) > 5
+    assert all(line["source"] for line in lists["concept_aliases"])
 
 
 def test_a_code_is_named_completely(cohort: Any) -> None:

@@ -50,13 +50,12 @@ class Measures:
             "code", "event_type", "unit", item=pl.col("code").str.split("//").list.get(1, null_on_oob=True)
         )
         items, aliases = _lists(layout)
-        self._aliases = {line["alias"]: line["concept"] for line in aliases}
+        self._aliases = dict(aliases)
         ends = {line["start"]: line["end"] for line in layout.source.intervals}
         self._items: dict[str, list[tuple[str, str]]] = {}
         self._starts: dict[str, list[tuple[str, str]]] = {}
         self._ends: dict[str, list[tuple[str, str]]] = {}
-        for line in items:
-            concept, event_type, item = line["concept"], line["event_type"], line["item"]
+        for concept, event_type, item in items:
             if event_type in ends:
                 self._starts.setdefault(concept, []).append((event_type, item))
                 self._ends.setdefault(concept, []).append((ends[event_type], item))
@@ -144,13 +143,23 @@ def _find_codes(root: Path) -> str:
     return f": find codes with `ehrtraj codes {root} TEXT`, and concepts in the table concept_items of `Dataset.sql`"
 
 
-def _lists(layout: DatasetLayout) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Return the lines of the source's lists of items and of aliases."""
+def _lists(layout: DatasetLayout) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
+    """Return the items of the source's concepts (concept, event type, item), and aliases with their concepts.
+
+    A custom source can have lists with other columns, which features cannot use.
+    """
     try:
         lists: Mapping[str, list[dict[str, str]]] = source_of(layout.manifest).concept_lists
     except SettingsError:
         lists = {}
-    return lists.get("concept_items", []), lists.get("concept_aliases", [])
+    items = _complete(lists.get("concept_items", []), "concept", "event_type", "item")
+    aliases = _complete(lists.get("concept_aliases", []), "alias", "concept")
+    return [(concept, kind, item) for concept, kind, item in items], [(alias, concept) for alias, concept in aliases]
+
+
+def _complete(lines: Iterable[Mapping[str, str]], *columns: str) -> list[tuple[str, ...]]:
+    """Return the values of columns in the lines that have a value in each."""
+    return [tuple(line[name] for name in columns) for line in lines if all(line.get(name) for name in columns)]
 
 
 def _folders(folder: Path) -> list[str]:
