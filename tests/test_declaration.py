@@ -65,6 +65,8 @@ def others(handmade: ModuleType, tmp_path: Path) -> dict[str, object]:
     for name, text in _FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+    everyone = {row["subject_id"] for row in handmade.release_rows()["hosp/patients"]}
+    (folder / "splits.csv").write_text("subject_id,split\n" + "".join(f"{who},tuning\n" for who in sorted(everyone)))
     release = folder / "release"
     handmade.write_tables(release, {name: rows[:-1] for name, rows in handmade.release_rows().items()})
     return {
@@ -75,6 +77,7 @@ def others(handmade: ModuleType, tmp_path: Path) -> dict[str, object]:
         "memory_limit": "1GB",
         "tables": "patients,labevents",
         "subjects": folder / "subjects.txt",
+        "splits": folder / "splits.csv",
         "ed": release / "ed",
         "note": release / "note",
         "modules": f"ed={release / 'ed'}",
