@@ -256,6 +256,24 @@ def test_a_concept_that_is_not_computed_is_refused(computed: Any) -> None:
 # Errors --------------------------------------------------------------------------------------------------------------
 
 
+def test_a_concept_that_does_not_occur_has_no_values(cohort: Any) -> None:
+    found = cohort.features(DAY, ["lactate", "vasopressin_rate"], ["max", "count"], keys=False)
+    assert found.rows() == [(None, 0.0, None, 0.0)]
+    with pytest.raises(SettingsError, match="'sum' of vasopressin_rate is not defined"):
+        cohort.features(DAY, "vasopressin_rate", "sum")
+
+
+def test_a_rate_without_an_end_runs_to_the_end_of_the_window(build_rows: Callable[..., Any]) -> None:
+    endless = drip(1, "02 11:00", "02 12:00", "02 11:00", 0.3)
+    del endless["endtime"]
+    ds = ehrtraj.open(build_rows(TABLES | {"icu/inputevents": [endless]}, standardise=True).dataset)
+    for clock in ("available", "time"):
+        found = ds.cohort("icu").features(
+            ("start", "3h"), "norepinephrine_rate", ["max", "count"], freq="1h", clock=clock, keys=False
+        )
+        assert found.rows() == [(0.0, None, 0.0), (1.0, 0.3, 1.0), (2.0, 0.3, 1.0)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
