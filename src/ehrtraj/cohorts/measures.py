@@ -25,6 +25,7 @@ class Measure:
     Attributes:
         name: name that the user gave, with which its columns begin.
         codes: codes of its values, or of the starts of its periods.
+        is_rate: whether it is a rate, which holds for periods.
         ends: for a rate, codes of the ends of its periods.
         table: for a column of a computed concept, the name of the concept.
         column: that column.
@@ -32,6 +33,7 @@ class Measure:
 
     name: str
     codes: tuple[str, ...] = ()
+    is_rate: bool = False
     ends: tuple[str, ...] = ()
     table: str = ""
     column: str = ""
@@ -83,7 +85,7 @@ class Measures:
         drug = name.removesuffix(_RATE)
         if drug != name and drug in self._starts:
             ends = self._codes_of(self._ends[drug])["code"].to_list()
-            return Measure(name, self._with_one_unit(name, self._starts[drug]), tuple(ends))
+            return Measure(name, self._with_one_unit(name, self._starts[drug]), is_rate=True, ends=tuple(ends))
         table, dot, column = name.partition(".")
         if dot:
             return self._computed(name, table, column)

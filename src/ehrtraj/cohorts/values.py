@@ -48,18 +48,20 @@ def _of_events(file: DataFile, subjects: pl.Series, measures: Sequence[Measure])
     codes = sorted({code for measure in measures for code in (*measure.codes, *measure.ends)})
     if not codes:
         return
+    of_periods = ["unit", "source_key"] if any(measure.is_rate for measure in measures) else []
     try:
         events = pl.scan_parquet(file.path, glob=False)
         when = "event_time" if "event_time" in events.collect_schema() else "time"
         read = events.filter(pl.col("code").is_in(codes), pl.col("subject_id").is_in(subjects.implode())).select(
-            "subject_id", "code", "numeric_value", "unit", "source_key",
+            "subject_id", "code", "numeric_value", *of_periods,
             time=pl.col(when).dt.epoch("us"), known=pl.col("available_time").dt.epoch("us"),
         ).collect()  # fmt: skip
     except READ_ERRORS as error:
         raise broken(file.path, error) from None
     read = read.filter(pl.col("time").is_not_null())
     yield _single(read, _numbers(measures, rates=False))
-    yield _periods(read, _numbers(measures, rates=True), _numbers(measures, rates=True, ends=True))
+    if of_periods:
+        yield _periods(read, _numbers(measures, rates=True), _numbers(measures, rates=True, ends=True))
 
 
 def _numbers(measures: Sequence[Measure], *, rates: bool, ends: bool = False) -> pl.DataFrame:
@@ -67,7 +69,7 @@ def _numbers(measures: Sequence[Measure], *, rates: bool, ends: bool = False) ->
     rows = [
         (code, number)
         for number, one in enumerate(measures)
-        if bool(one.ends) == rates
+        if one.is_rate == rates
         for code in (one.ends if ends else one.codes)
     ]
     return pl.DataFrame(rows, schema={"code": pl.String, "measure": pl.Int32}, orient="row")
