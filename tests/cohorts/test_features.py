@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -18,6 +19,9 @@ import ehrtraj
 from ehrtraj.cohorts.features import FeatureRequest, _of_stays, _windows
 from ehrtraj.cohorts.measures import Measure
 from ehrtraj.cohorts.values import SCHEMA
+from ehrtraj.concepts.header import Column
+from ehrtraj.concepts.index import ComputedConcept, ConceptFile, index_content
+from ehrtraj.concepts.session import ConceptMode
 from ehrtraj.errors import SettingsError
 from ehrtraj.sources.source import packaged
 
@@ -218,10 +222,16 @@ def computed(cohort: Any) -> Any:
         "subject_id": 5, "start": [datetime(2150, 3, 2, 9)], "end": [datetime(2150, 3, 2, 12)],
         "available_time": [datetime(2150, 3, 2, 13)], "invasive": [True],
     }  # fmt: skip
+    kinds = {"sofa_24hours": "DOUBLE", "unit": "VARCHAR", "invasive": "BOOLEAN", "subject_id": "BIGINT"}
+    index = {}
     for name, columns in (("sofa", sofa), ("ventilation", ventilation)):
-        folder = root / "concepts" / name / row[0]
-        folder.mkdir(parents=True)
-        pl.DataFrame(columns).write_parquet(folder / f"{row[1]}.parquet")
+        path = f"{row[0]}/{row[1]}.parquet"
+        (root / "concepts" / name / row[0]).mkdir(parents=True)
+        pl.DataFrame(columns).write_parquet(root / "concepts" / name / path)
+        described = tuple(Column(column, kinds.get(column, "TIMESTAMP"), "", "x.") for column in columns)
+        files = {path: ConceptFile(1, 1, "")}
+        index[name] = ComputedConcept(name, "score", "x", "time", described, "", 1, files)
+    (root / "concepts" / "index.json").write_text(json.dumps(index_content(root, ConceptMode(), index)))
     return cohort
 
 

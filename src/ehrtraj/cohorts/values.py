@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 import polars as pl
 
-from ehrtraj.cohorts.measures import COMPUTED, Measure
+from ehrtraj.cohorts.measures import Measure
+from ehrtraj.concepts.session import ConceptMode
+from ehrtraj.dataset.concepts import find_stored, scan_shard
 from ehrtraj.dataset.intervals import item_of
 from ehrtraj.dataset.layout import READ_ERRORS, DataFile, DatasetLayout, broken
-from ehrtraj.errors import DatasetError
+from ehrtraj.format.names import CONCEPT_FOLDERS
 
 Clock = Literal["available", "time"]
 
@@ -114,11 +116,10 @@ def _of_table(
     layout: DatasetLayout, file: DataFile, subjects: pl.Series, number: int, measure: Measure
 ) -> pl.DataFrame:
     """Read one column of a computed concept."""
-    path = layout.root / COMPUTED / measure.table / file.split / f"{file.shard}.parquet"
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing: run `ehrtraj concepts {layout.root} {measure.table}` again")
+    mode = ConceptMode()
+    concept = find_stored(layout, measure.table, mode)
     try:
-        rows = pl.scan_parquet(path, glob=False)
+        rows = scan_shard(layout, concept, mode, file)
         names = rows.collect_schema().names()
         start, end = ("time", "time") if "time" in names else ("start", "end")
         mine = pl.col("subject_id").is_in(subjects.implode())
@@ -126,7 +127,7 @@ def _of_table(
         columns = list(dict.fromkeys(["subject_id", start, end, "available_time", measure.column]))
         found = rows.filter(mine, used).select(columns).collect()
     except READ_ERRORS as error:
-        raise broken(path, error) from None
+        raise broken(layout.root / CONCEPT_FOLDERS[0] / concept.name, error) from None
     known = pl.col("available_time").dt.epoch("us")
     return found.select(
         pl.col("subject_id").cast(pl.Int64), measure=pl.lit(number, dtype=pl.Int32),
