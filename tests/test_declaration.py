@@ -126,8 +126,11 @@ def base_built(
 
 
 def data_of(dataset: Path) -> dict[str, bytes]:
-    """Return all files of a dataset except the two that contain its name and the circumstances of the build."""
-    paths = [path for path in dataset.rglob("*") if path.is_file()]
+    """Return all files of a dataset except the two that contain its name and the circumstances of the build.
+
+    Computed concepts are not part of the data: they have an index of their own.
+    """
+    paths = [path for path in dataset.rglob("*") if path.is_file() and "concepts" not in path.parts]
     files = {str(path.relative_to(dataset)): path.read_bytes() for path in paths}
     return {name: data for name, data in files.items() if name not in ("manifest.json", "metadata/dataset.json")}
 
