@@ -174,6 +174,16 @@ def _pandas(frame: pl.DataFrame) -> object:
     return frame.to_pandas()
 
 
+def test_numbers_of_a_pandas_frame_may_be_floats(ds: ehrtraj.Dataset) -> None:
+    pytest.importorskip("pandas")
+    visits = ds.stays("ed")
+    assert visits["hadm_id"].null_count() > 0
+    cohort = ds.cohort(visits.with_columns(pl.col("hadm_id", "subject_id").cast(pl.Float64)).to_pandas())
+    assert_frame_equal(cohort.frame, visits)
+    found = cohort.features(("start", "24h"), "heart_rate", "count")
+    assert_frame_equal(found, ds.cohort("ed").features(("start", "24h"), "heart_rate", "count"))
+
+
 def test_frames_that_are_no_stays_are_refused(ds: ehrtraj.Dataset) -> None:
     with pytest.raises(SettingsError, match="integer column subject_id"):
         ds.cohort(pl.DataFrame({"subject": [1]}))
