@@ -69,7 +69,7 @@ LAYERS = (
     ("results",),
     ("concepts",),
     ("dataset", "notes"),
-    ("checks", "diffs", "exports", "labels", "torch", "download", "synth"),
+    ("checks", "diffs", "enrich", "exports", "labels", "torch", "download", "synth"),
     ("config",),
     ("pipeline",),
     ("api",),

@@ -68,8 +68,8 @@ def test_chunks_end_with_row_groups(small_groups: ehrtraj.Dataset) -> None:
 def test_patients_are_divided_only_if_they_are_large(
     monkeypatch: pytest.MonkeyPatch, starts: list[int], expected: list[tuple[int, int]]
 ) -> None:
-    monkeypatch.setattr(write, "ROW_GROUP", ROWS)
-    monkeypatch.setattr(write, "_LARGEST_ROW_GROUP", 100)
+    monkeypatch.setattr(event_file, "ROW_GROUP", ROWS)
+    monkeypatch.setattr(event_file, "_LARGEST_ROW_GROUP", 100)
     assert list(event_file.row_groups(np.array(starts))) == expected
 
 

@@ -152,9 +152,9 @@ def matching_events(
             raise SettingsError(f"no value of a concept matches '{pattern}'{did_you_mean(pattern, codes)}")
     parts = [pl.DataFrame(schema=schema).lazy()]
     for concept in concepts:
-        rows = _known(_read_patient(layout, concept, mode, subject), known_until)
+        rows = _read_patient(layout, concept, mode, subject)
         parts += concept_events(concept, rows.lazy(), schema, layout.clock)
-    return pl.concat(parts).sort("time", maintain_order=True).collect()
+    return _known(pl.concat(parts).sort("time", maintain_order=True).collect(), known_until)
 
 
 def concept_of_patient(

@@ -6,7 +6,6 @@ from typing import Any
 
 from ehrtraj.engines.base import MemoryMeter
 from ehrtraj.format.workspace import Workspace, locked
-from ehrtraj.pipeline.failures import explained_failures
 from ehrtraj.pipeline.job import BuildJob
 from ehrtraj.pipeline.plan.overlay import check_overlay
 from ehrtraj.pipeline.plan.run import Inputs, find_inputs, find_patients, paths_read
@@ -24,6 +23,7 @@ from ehrtraj.results import BuildResult
 from ehrtraj.runtime.processes import lean_memory
 from ehrtraj.runtime.profile import take
 from ehrtraj.storage.base import Storage
+from ehrtraj.storage.failures import explained_failures
 from ehrtraj.storage.files import private_files
 
 
