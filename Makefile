@@ -58,7 +58,7 @@ check: .venv/installed
 # The tests of one file run in one process, because they share built datasets.
 test: check consumers
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
-	.envs/consumers/bin/python -m pytest tests/torch/test_torch.py tests/test_docs.py -k torch
+	.envs/consumers/bin/python -m pytest tests/torch tests/test_docs.py -k torch
 
 # Report which branches of the code the tests run, by file, including worker processes. It takes longer than the tests alone.
 # For some tests only: make coverage TESTS=tests/checks/test_check.py.
@@ -81,6 +81,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/download.py --help
 	$(BIN)/python benchmarks/export.py --help
 	$(BIN)/python benchmarks/check.py --help
+	$(BIN)/python benchmarks/truth.py --help
 	$(BIN)/python benchmarks/learning.py --help
 	$(BIN)/python benchmarks/start.py --help
 	$(BIN)/python benchmarks/growth.py --help

@@ -103,6 +103,12 @@ def copies() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def truth() -> ModuleType:
+    """The module `benchmarks/truth.py`, which compares concepts with the truth of a synthetic release."""
+    return _load(ROOT / "benchmarks" / "truth.py")
+
+
+@pytest.fixture(scope="session")
 def measured() -> ModuleType:
     """The module `benchmarks/measured.py`, which runs a command and measures it."""
     return _load(ROOT / "benchmarks" / "measured.py")

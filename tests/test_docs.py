@@ -117,7 +117,17 @@ def test_a_page_shows_what_comes_out(page: str, handmade: ModuleType, tmp_path: 
 
 def test_the_pages_about_using_a_dataset_are_run() -> None:
     names = {Path(page).stem for page in RUN}
-    expected = {"python", "reading", "first-study", "export", "check-and-diff", "labels", "pytorch", "README"}
+    expected = {
+        "python",
+        "reading",
+        "first-study",
+        "cohorts",
+        "export",
+        "check-and-diff",
+        "labels",
+        "pytorch",
+        "README",
+    }
     assert names >= expected
 
 

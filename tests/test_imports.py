@@ -68,6 +68,8 @@ LAYERS = (
     ("release",),
     ("results",),
     ("concepts",),
+    ("dataset.layout", "dataset.reading", "dataset.trajectory", "dataset.query", "dataset.intervals"),
+    ("cohorts",),
     ("dataset", "notes"),
     ("checks", "diffs", "enrich", "exports", "labels", "torch", "download", "synth"),
     ("config",),

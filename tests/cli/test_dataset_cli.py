@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 import ehrtraj
 from ehrtraj.cli import app
+from ehrtraj.cli.demo import example_patient
 from ehrtraj.errors import DatasetError
 
 
@@ -213,3 +214,13 @@ def test_help_does_not_load_polars_or_duckdb() -> None:
     code = "import sys, ehrtraj.cli; print(sorted({'polars', 'duckdb'} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert loaded.stdout == "[]\n"
+
+
+def test_the_demo_shows_a_patient_even_if_none_had_an_icu_stay(
+    ds: ehrtraj.Dataset, release: Path, handmade: ModuleType, tmp_path: Path
+) -> None:
+    labs = ehrtraj.open(ehrtraj.build(release, tmp_path, "labs", tables="labevents", max_cpus=1).path)
+    assert "ICU_START" not in set(labs.codes["event_type"])
+    middle = labs.subjects.sort("n_events", "subject_id")["subject_id"].to_list()[len(labs) // 2]
+    assert example_patient(labs).subject_id == middle
+    assert example_patient(ds).subject_id == handmade.SEPSIS

@@ -77,7 +77,7 @@ def test_no_row_is_available_before_it_happened(demo_built: Path, library: Conce
     ds = ehrtraj.open(demo_built)
     with open_concept_session(library, ds.flags, ConceptMode(), files=[file.path for file in ds.files]) as session:
         for file in ds.files:
-            session.load(file.path, ds.patients_of(file), ds.layout.clock)
+            session.load([file.path], ds.patients_of(file), ds.layout.clock)
             for concept, rows in session.compute(list(library.concepts)):
                 frame: Any = pl.from_arrow(rows)
                 end = "time" if "time" in frame.columns else "end"

@@ -168,3 +168,188 @@ def test_a_result_of_a_blood_gas_is_added_once_it_is_known(concept_of: Compute) 
         (at("08:10"), at("08:10"), 7.4, 80, None),
         (at("08:20"), at("08:20"), 7.4, 80, 40),
     ]
+
+
+def lab(item: str, value: float | None, specimen: int = 7, **also: Any) -> dict[str, Any]:
+    where = {"time": "2150-01-01 08:00", "link_id": specimen, "stay_id": None}
+    return {"code": f"LAB//{item}", "value": value} | where | also
+
+
+@pytest.mark.parametrize(
+    ("concept", "column", "events", "expected"),
+    [
+        ("enzyme", "alt", [lab("50861", 20)], [20]),
+        ("enzyme", "alt", [lab("50861", 20), lab("50861", 30)], [30]),
+        ("enzyme", "alt", [lab("50861", 0)], []),
+        ("enzyme", "alt", [lab("50861", None), lab("50863", 80)], [None]),
+        ("coagulation", "inr", [lab("51237", 1.5), lab("51274", 15)], [1.5]),
+        ("coagulation", "inr", [lab("51237", 0)], [0]),
+        ("coagulation", "inr", [lab("51237", None)], []),
+        ("complete_blood_count", "wbc", [lab("51300", 9)], [9]),
+        ("complete_blood_count", "wbc", [lab("51301", 8), lab("51301", 9, specimen=8)], [8, 9]),
+        ("complete_blood_count", "platelet", [lab("51265", -1)], []),
+        ("cardiac_marker", "troponin_t", [lab("51003", 0.5)], [0.5]),
+        ("cardiac_marker", "troponin_t", [lab("50911", 3)], [None]),
+        ("cardiac_marker", "ntprobnp", [lab("50963", None)], []),
+        ("inflammation", "crp", [lab("50889", 12, unit="mg/L")], [12]),
+        ("inflammation", "crp", [lab("50889", 12, unit="mg/dL")], []),
+        ("inflammation", "crp", [lab("50889", 0, unit="mg/L")], []),
+    ],
+)
+def test_a_row_is_a_specimen(
+    concept_of: Compute, concept: str, column: str, events: list[dict[str, Any]], expected: list[float | None]
+) -> None:
+    assert concept_of(concept, events_of(*icu_stay(), *events))[column].to_list() == expected
+
+
+WBC, PERCENT, COUNT = "51301", "51244", "51133"
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([lab(WBC, 8), lab(PERCENT, 25)], [(8, 2, 25)]),
+        ([lab(WBC, 8), lab(PERCENT, 25), lab(COUNT, 1.9)], [(8, 1.9, 25)]),
+        ([lab(WBC, 0), lab(PERCENT, 25)], [(0, None, 25)]),
+        ([lab(PERCENT, 25)], [(None, None, 25)]),
+        ([lab(WBC, 8), lab("51146", 0), lab(PERCENT, 0)], [(8, None, 0)]),
+        ([lab("51199", 500, unit="/uL")], [(None, None, None)]),
+    ],
+    ids=["computed", "reported", "no white cells", "no count", "all zero", "other unit"],
+)
+def test_differential(concept_of: Compute, events: list[dict[str, Any]], expected: list[tuple[Any, ...]]) -> None:
+    rows = concept_of("blood_differential", events_of(*icu_stay(), *events))
+    assert rows.select("wbc", "lymphocytes_abs", "lymphocytes").rows() == expected
+
+
+def test_a_count_per_microlitre_is_converted(concept_of: Compute) -> None:
+    events = events_of(*icu_stay(), lab("51199", 500, unit="/uL"), lab("51133", 1.5, unit="10*3/uL"))
+    assert concept_of("blood_differential", events).select("eosinophils_abs", "lymphocytes_abs").rows() == [(0.5, 1.5)]
+
+
+def test_a_differential_is_computed_once_both_parts_are_known(concept_of: Compute) -> None:
+    late = lab(PERCENT, 25, available_time="2150-01-01 09:00")
+    rows = concept_of("blood_differential", events_of(*icu_stay(), lab(WBC, 8), late), AVAILABLE)
+    assert rows.select("time", "lymphocytes_abs").rows() == [(at("08:00"), None), (at("09:00"), 2)]
+
+
+def charted(item: str, value: float | None = None, text: str | None = None, **also: Any) -> dict[str, Any]:
+    return {"code": f"CHART//{item}", "time": "2150-01-01 08:00", "value": value, "text_value": text} | also
+
+
+@pytest.mark.parametrize(
+    ("concept", "column", "events", "expected"),
+    [
+        ("ventilator_setting", "fio2", [charted("223835", 0.4)], 40),
+        ("ventilator_setting", "fio2", [charted("223835", 20)], 20),
+        ("ventilator_setting", "fio2", [charted("223835", 19)], None),
+        ("ventilator_setting", "peep", [charted("220339", 5), charted("224700", 8)], 8),
+        ("ventilator_setting", "peep", [charted("220339", 101)], None),
+        ("ventilator_setting", "ventilator_mode", [charted("223849", text="CMV")], "CMV"),
+        ("ventilator_setting", "respiratory_rate_total", [charted("224690", 18), charted("220210", 20)], 18),
+        ("oxygen_delivery", "o2_flow", [charted("223834", 2), charted("227287", 4)], 2),
+        ("oxygen_delivery", "o2_flow_additional", [charted("223834", 2), charted("227287", 4)], 4),
+        (
+            "oxygen_delivery",
+            "o2_flow",
+            [charted("223834", 6), charted("223834", 2, available_time="2150-01-01 09:00")],
+            2,
+        ),
+        ("oxygen_delivery", "o2_delivery_device_1", [charted("226732", text="Face tent")], "Face tent"),
+        (
+            "oxygen_delivery",
+            "o2_delivery_device_2",
+            [charted("226732", text="Face tent"), charted("226732", text="Nasal cannula")],
+            "Face tent",
+        ),
+        ("icp", "icp", [charted("220765", 12), charted("227989", 14)], 14),
+        ("icp", "icp", [charted("220765", 100)], None),
+        (
+            "rhythm",
+            "heart_rhythm",
+            [charted("220048", text="V Paced"), charted("220048", text="A Paced")],
+            "A Paced; V Paced",
+        ),
+        ("rhythm", "heart_rhythm", [charted("220048", text="V Paced")] * 2, "V Paced"),
+        (
+            "rhythm",
+            "ectopy_type_secondary",
+            [charted("224650", text="PVC's"), charted("226479", text="PAC's")],
+            "PAC's",
+        ),
+        ("rass", "rass", [charted("228096", -5)], -5),
+        ("rass", "rass", [charted("228096", 4), charted("228096", 0)], 0),
+        ("height", "height", [charted("226730", 170), charted("226707", 172.72)], 170),
+        ("height", "height", [charted("226707", 172.72)], 172.72),
+    ],
+)
+def test_a_row_is_a_time_of_charting(
+    concept_of: Compute, concept: str, column: str, events: list[dict[str, Any]], expected: float | str | None
+) -> None:
+    assert concept_of(concept, events_of(*icu_stay(), *events))[column].to_list() == [
+        expected if not isinstance(expected, float) else pytest.approx(expected)
+    ]
+
+
+def test_mimic_code_has_no_device_without_a_flow(concept_of: Compute) -> None:
+    events = events_of(*icu_stay(), charted("226732", text="Face tent"))
+    assert concept_of("oxygen_delivery", events).height == 1
+    assert concept_of("oxygen_delivery", events, ConceptMode(as_mimic_code=True)).is_empty()
+
+
+@pytest.mark.parametrize("centimetres", [120, 230])
+def test_an_implausible_height_is_not_used(concept_of: Compute, centimetres: float) -> None:
+    assert concept_of("height", events_of(*icu_stay(), charted("226730", centimetres))).is_empty()
+
+
+def test_a_score_that_does_not_exist_is_not_used(concept_of: Compute) -> None:
+    assert concept_of("rass", events_of(*icu_stay(), charted("228096", 5))).is_empty()
+
+
+def cam(**answers: str) -> list[dict[str, Any]]:
+    items = {"delirium": "228332", "f1": "228337", "f2": "228336", "f3": "228334", "f4": "228335"}
+    return [charted(items[name], text=answer) for name, answer in answers.items()]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"delirium": "Positive"}, (True, False)),
+        ({"delirium": "UTA", "f1": "Yes"}, (None, True)),
+        ({"f1": "Yes", "f2": "Yes", "f4": "Yes"}, (True, False)),
+        ({"f1": "Yes", "f2": "Yes", "f3": "No", "f4": "No"}, (False, False)),
+        ({"f1": "Yes", "f2": "Yes"}, (None, False)),
+        ({"f1": "No"}, (False, False)),
+        ({"f1": "Yes", "f2": "Unable to Assess", "f3": "Yes"}, (None, False)),
+        ({"delirium": "Negative", "f1": "Yes", "f2": "Yes", "f3": "Yes"}, (False, False)),
+    ],
+)
+def test_delirium(concept_of: Compute, answers: dict[str, str], expected: tuple[bool | None, bool]) -> None:
+    rows = concept_of("cam_icu", events_of(*icu_stay(), *cam(**answers)))
+    assert rows.select("delirium", "unable").rows() == [expected]
+
+
+def test_features_of_delirium_are_added_once_they_are_known(concept_of: Compute) -> None:
+    late = cam(f2="Yes")[0] | {"available_time": "2150-01-01 08:05"}
+    events = events_of(*icu_stay(), *cam(f1="Yes", f3="Yes"), late)
+    rows = concept_of("cam_icu", events, AVAILABLE)
+    assert rows.select("time", "delirium").rows() == [(at("08:00"), None), (at("08:05"), True)]
+
+
+@pytest.mark.parametrize(
+    ("concept", "column", "rows", "total"),
+    [
+        ("body_weight", "weight", 570, None),
+        ("inflammation", "crp", 42, None),
+        ("icp", "icp", 303, None),
+        ("rhythm", "heart_rhythm", 12439, None),
+        ("rass", "rass", 2751, -2290),
+        ("cam_icu", "delirium", 1344, 348),
+        ("code_status", "fullcode", 389, 320),
+        ("code_status", "dnr", 389, 67),
+    ],
+)
+def test_concepts_of_the_demo(demo_concept: Compute, concept: str, column: str, rows: int, total: float | None) -> None:
+    found = demo_concept(concept)
+    assert found.height == rows
+    assert total is None or found[column].sum() == total

@@ -84,3 +84,28 @@ def test_vasopressors_add_up_as_norepinephrine(concept_of: Compute, demo_concept
     push = infusion("221906", "10:00", "10:01", None, 10)
     assert agents(concept_of, push, name=name) == []
     assert 0 < demo_concept(name).height < demo_concept("vasoactive_agent").height == 1872
+
+
+def ordered(drug: str, start: str, end: str | None, key: int = 1, **attributes: str) -> list[dict[str, Any]]:
+    """Return the events of an order."""
+    common = {"source_key": key, "attributes": {"drug_type": "MAIN", "route": "IV"} | attributes}
+    began = {"code": f"DRUG_ORDER_START//{drug}//mg", "time": f"{_DAY} {start}", **common}
+    return [began, *([{"code": f"DRUG_ORDER_END//{drug}", "time": f"{_DAY} {end}", **common}] if end else [])]
+
+
+def test_an_antibiotic_belongs_to_the_stay_in_which_it_starts(concept_of: Compute, demo_concept: Compute) -> None:
+    orders = [
+        ordered("CefePIME", "10:00", "12:00", 1),
+        ordered("CefePIME", "10:00", "12:00", 1),
+        ordered("CefePIME", "07:59", "12:00", 2),
+        ordered("CefePIME", "20:00", "21:00", 3),
+        ordered("CefePIME", "11:00", None, 4),
+        ordered("CefePIME", "10:00", "12:00", 5, drug_type="BASE"),
+    ]
+    events = events_of(*icu_stay(f"{_DAY} 08:00", f"{_DAY} 20:00"), *(event for order in orders for event in order))
+    found = concept_of("antibiotic", events).select("pharmacy_id", "stay_id", pl.col("available_time").dt.hour()).rows()
+    assert found == [(2, None, 12), (1, 100, 12), (3, None, 21)]
+    assert concept_of("antibiotic_order", events)["pharmacy_id"].to_list() == [2, 1, 4, 3]
+    demo = demo_concept("antibiotic")
+    assert (demo.height, demo["systemic"].sum(), demo["stay_id"].count()) == (909, 869, 467)
+    assert demo_concept("antibiotic_order").height == 909

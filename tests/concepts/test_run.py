@@ -41,7 +41,7 @@ def test_stored_rows_are_those_of_the_session(computed: Path, library: ConceptLi
     with open_concept_session(library, ds.flags, ConceptMode(), files=[file.path for file in ds.files]) as session:
         parts: dict[str, list[Any]] = {name: [] for name in NAMES}
         for file in ds.files:
-            session.load(file.path, ds.patients_of(file), ds.layout.clock)
+            session.load([file.path], ds.patients_of(file), ds.layout.clock)
             for concept, rows in session.compute(NAMES):
                 parts[concept.name].append(pl.from_arrow(rows))
     for name in NAMES:

@@ -47,6 +47,12 @@ def icu(stay: int, start: float, end: float | None, hadm: int = 1) -> list[Event
     return events if end is None else [*events, (end, "ICU_END//MICU", hadm, stay, None)]
 
 
+def birth(years: int) -> list[Event]:
+    """Return a birth on the first day of a year."""
+    born = datetime(BEGIN.year - years, 1, 1)
+    return [((born - BEGIN) / timedelta(hours=1), "MEDS_BIRTH", None, None, None)]
+
+
 def death(hour: float, hadm: int | None = None) -> list[Event]:
     """Return a death, in the hospital if an admission is given."""
     events: list[Event] = [(hour, "MEDS_DEATH", hadm, None, None)]
@@ -180,6 +186,63 @@ CASES: dict[str, tuple[str, list[Event], list[tuple[float, bool]]]] = {
     "ICU stay before a death at an uncertain time": (
         "icu_mortality",
         [*admission(1, 0, 200, "DIED"), *icu(7, 2, 100), *death_in_hospital(200)],
+        [],
+    ),
+    "death in the hospital after the first stay in intensive care": (
+        "in_hospital_mortality_first_icu",
+        [*birth(40), *admission(1, 0, 200, "DIED"), *icu(7, 2, 100), *death(200, 1)],
+        [(26, True)],
+    ),
+    "death in the second admission with intensive care": (
+        "in_hospital_mortality_first_icu",
+        [
+            *birth(40),
+            *admission(1, 0, 90),
+            *icu(7, 2, 60),
+            *admission(2, 300, 400, "DIED"),
+            *icu(8, 301, 400),
+            *death(400, 2),
+        ],
+        [(26, False)],
+    ),
+    "first ICU stay that ends within a day in a longer admission": (
+        "in_hospital_mortality_first_icu",
+        [*birth(40), *admission(1, 0, 90), *icu(7, 2, 10), *icu(8, 50, 80)],
+        [(26, False)],
+    ),
+    "first ICU stay of an admission that ends within a day": (
+        "in_hospital_mortality_first_icu",
+        [*birth(40), *admission(1, 0, 20), *icu(7, 2, 10), *admission(2, 300, 400), *icu(8, 301, 390)],
+        [],
+    ),
+    "first ICU stay in an admission that overlaps another one": (
+        "in_hospital_mortality_first_icu",
+        [*birth(40), *admission(1, 0, 120), *icu(7, 2, 100), *admission(2, 96, 240, "DIED"), *death(240, 2)],
+        [(26, False)],
+    ),
+    "first ICU stay at 18": (
+        "in_hospital_mortality_first_icu",
+        [*birth(18), *admission(1, 0, 90), *icu(7, 2, 60)],
+        [(26, False)],
+    ),
+    "first ICU stay at 17": (
+        "in_hospital_mortality_first_icu",
+        [*birth(17), *admission(1, 0, 90), *icu(7, 2, 60)],
+        [],
+    ),
+    "first ICU stay after the death": (
+        "in_hospital_mortality_first_icu",
+        [*birth(40), *death(1), *admission(1, 0, 90), *icu(7, 2, 60)],
+        [],
+    ),
+    "first ICU stay with a death that no date confirms": (
+        "in_hospital_mortality_first_icu",
+        [*birth(40), *admission(1, 0, 90, "DIED"), *icu(7, 2, 60), *death_in_hospital(90)],
+        [(26, True)],
+    ),
+    "first ICU stay of an admission without an end": (
+        "in_hospital_mortality_first_icu",
+        [*birth(40), *admission(1, 0, None), *icu(7, 2, 60)],
         [],
     ),
     "dead after 50 hours in a stay of 80": ("icu_stay_over_3d", [*icu(7, 0, 80), *death(50, 1)], [(24, False)]),

@@ -74,7 +74,7 @@ def test_aces_gives_the_same_labels_for_every_predefined_task(
 
 
 def test_every_predefined_task_has_a_description_and_a_reference() -> None:
-    assert len(ready_tasks()) == 7
+    assert len(ready_tasks()) == 8
     for name, task in ready_tasks().items():
         assert task.description.endswith("."), name
         assert any(mark in task_text(name) for mark in ("doi:", "CMS", ":1-138", "JAMA", "npj")), name
@@ -424,6 +424,55 @@ def test_the_number_of_processes_changes_no_label(
     assert found.table.height > 0
     assert found.splits.equals(expected.splits)
     assert found.early == expected.early
+
+
+def test_labels_carry_the_admission_and_the_stay_of_the_trigger(built: Path, handmade: Any, tmp_path: Path) -> None:
+    dataset = ehrtraj.open(built)
+    for task in ("icu_mortality", "in_hospital_mortality_first_icu"):
+        found = label(dataset, task).with_stays.select("subject_id", "hadm_id", "stay_id")
+        assert found.rows() == [
+            (handmade.SEPSIS, handmade.SEPSIS_HADM, handmade.SEPSIS_STAY),
+            (handmade.DIED, handmade.DIED_HADM, handmade.DIED_STAY),
+        ], task
+    admissions = label(dataset, "in_hospital_mortality").with_stays
+    starts = dataset.stays("admission").select("hadm_id", "start", "subject_id")
+    joined = admissions.join(starts, on=["subject_id", "hadm_id"])
+    assert joined.height == admissions.height > 5
+    assert (joined["prediction_time"] - joined["start"]).unique().to_list() == [24 * HOUR]
+    assert admissions["stay_id"].null_count() == admissions.height
+
+
+def test_triggers_that_disagree_on_the_stay_have_none(built: Path, tmp_path: Path) -> None:
+    """A combination has the stay that its events agree on."""
+    either = GOOD.replace("trigger: admission", "trigger: either").replace(
+        "predicates:\n",
+        'predicates:\n  ward: {code: {regex: "^(TRANSFER|WARD)"}}\n  either: {expr: "or(admission, ward)"}\n',
+    )
+    dataset = ehrtraj.open(built)
+    found = label(dataset, parse_task(Path("mine.yaml"), either)).with_stays
+    plain = label(dataset, parse_task(Path("mine.yaml"), GOOD)).with_stays
+    assert found.height > plain.height
+    assert plain["hadm_id"].null_count() == 0
+    code = pl.col("code").str.contains("^(ADMISSION|TRANSFER|WARD)")
+    events = dataset.scan().filter(code).group_by("subject_id", "time").agg(pl.col("hadm_id").drop_nulls().unique())
+    expected = {(who, time): ids[0] if len(ids) == 1 else None for who, time, ids in events.collect().rows()}
+    starts = found.with_columns(time=pl.col("prediction_time") - pl.duration(hours=24))
+    rows = starts.select("subject_id", "time", "hadm_id").rows()
+    assert {(who, time): hadm for who, time, hadm in rows} == {
+        key: expected[key] for key in ((w, t) for w, t, _ in rows)
+    }
+
+
+def test_a_file_of_labels_has_stays_on_request(built: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels.parquet"
+    done = CliRunner().invoke(app, ["label", str(built), "icu_mortality", "-o", str(out), "--with-stays"])
+    assert done.exit_code == 0, done.output
+    written = pl.read_parquet(out)
+    meds.LabelSchema.validate(written.drop("hadm_id", "stay_id").to_arrow())
+    expected = label(ehrtraj.open(built), "icu_mortality").with_stays
+    assert written.select(expected.columns).equals(expected)
+    assert CliRunner().invoke(app, ["label", str(built), "icu_mortality", "-o", str(out), "--overwrite"]).exit_code == 0
+    meds.LabelSchema.validate(pq.read_table(out))
 
 
 def test_more_cpus_than_available_are_noted(built: Path) -> None:

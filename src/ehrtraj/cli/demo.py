@@ -40,14 +40,14 @@ def demo(folder: Path, patients: int, max_cpus: int | None) -> BuildResult:
     result = build_with(settings, ConsoleReporter(), origins)
     show_result(result)
     show_warnings(result)
-    patient = _example_patient(open_dataset(result.path))
+    patient = example_patient(open_dataset(result.path))
     show_example_patient(patient)
     show_next_steps(release, result.path, patient.subject_id)
     return result
 
 
-def _example_patient(ds: Dataset) -> Trajectory:
+def example_patient(ds: Dataset) -> Trajectory:
     """Return the patient with the median number of events among those who had an ICU stay, or among all if none had."""
-    icu_patients = ds.filter(having="ICU_START*")
+    icu_patients = ds.filter(having=ds.codes.filter(event_type="ICU_START")["code"].to_list())
     candidates = (icu_patients if len(icu_patients) else ds).subjects.sort("n_events", "subject_id")
     return ds[int(candidates["subject_id"][candidates.height // 2])]

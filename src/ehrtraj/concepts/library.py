@@ -48,9 +48,10 @@ class Concept:
     sql: str
     text: str
 
-    def words(self) -> set[str]:
+    @cached_property
+    def words(self) -> frozenset[str]:
         """Return all words of the SQL outside of comments and texts: names of the views and concepts that it reads."""
-        return set(_WORD.findall(_TEXT.sub("", _COMMENT.sub("", self.sql)).lower()))
+        return frozenset(_WORD.findall(_TEXT.sub("", _COMMENT.sub("", self.sql)).lower()))
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class ConceptLibrary:
 
     def views_of(self, concepts: Iterable[Concept]) -> list[str]:
         """Return the names of the standard views that concepts read."""
-        words = set().union(*(concept.words() for concept in concepts))
+        words = set().union(*(concept.words for concept in concepts))
         return [name for name in self.views if name in words]
 
     @cached_property
@@ -159,7 +160,7 @@ def _check_selects(concepts: Mapping[str, Concept]) -> None:
 
 def _check_needs(concept: Concept, known: Mapping[str, Concept]) -> None:
     """Check that a concept names in its header exactly those concepts that its SQL reads."""
-    needs, words = set(concept.header.needs), concept.words()
+    needs, words = set(concept.header.needs), concept.words
     if unknown := needs - known.keys():
         name = min(unknown)
         raise RecipeError(f"concept {concept.name} needs '{name}', which does not exist{_nearest(name, known)}")

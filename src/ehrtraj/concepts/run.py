@@ -26,6 +26,7 @@ from ehrtraj.concepts.space import FILES, SHARDS, ConceptSpace, open_concept_spa
 from ehrtraj.concepts.work import ConceptWork, ShardConcepts, ShardItem
 from ehrtraj.engines.base import Engine, Need
 from ehrtraj.engines.local import LocalEngine
+from ehrtraj.format.splits import SPLITS
 from ehrtraj.runtime.limits import find_limits
 from ehrtraj.sources.source import source_of
 from ehrtraj.storage.documents import as_json
@@ -189,8 +190,11 @@ _NEED = Need(_WORKER_BYTES)
 
 
 def _items(layout: Layout) -> list[ShardItem]:
-    patients = layout.subjects.sort("position").partition_by("split", "shard", as_dict=True)
-    return [ShardItem(f.split, f.shard, f.path, patients[f.split, f.shard]) for f in layout.files]
+    patients = layout.subjects.partition_by("shard", as_dict=True)
+    paths: dict[str, dict[str, Path]] = {}
+    for file in layout.files:
+        paths.setdefault(file.shard, {})[file.split] = file.path
+    return [ShardItem(shard, by_split, patients[(shard,)]) for shard, by_split in paths.items()]
 
 
 class _Shards:
@@ -198,9 +202,9 @@ class _Shards:
 
     def __init__(self, space: ConceptSpace, items: Sequence[ShardItem], progress: Progress) -> None:
         self._work = space.work
-        self._items = {item.name: item for item in items}
+        self._items = {item.shard: item for item in items}
         self._progress = progress
-        self._events = {item.name: int(item.subjects["n_events"].sum()) for item in items}
+        self._events = {item.shard: int(item.subjects["n_events"].sum()) for item in items}
         self._done = 0
         self._seconds: dict[str, float] = {}
         self._found: dict[str, dict[str, ConceptFile]] = {}
@@ -208,7 +212,8 @@ class _Shards:
     def files_of(self, name: str) -> dict[str, ConceptFile]:
         """Return the files of a concept by name below its folder, in the order of the data files."""
         found = self._found[name]
-        return {file: found[file] for shard in self._items if (file := f"{shard}.parquet") in found}
+        order = (f"{split}/{shard}.parquet" for split in SPLITS for shard in sorted(self._items))
+        return {file: found[file] for file in order if file in found}
 
     def run(self, engine: Engine, work: ConceptWork) -> dict[str, float]:
         """Compute the shards, the largest first, and return the time of each concept."""
@@ -225,22 +230,24 @@ class _Shards:
         content = self._work.read(f"{SHARDS}/{name}.json")
         if content is None:
             return False
-        self._take(name, {key: ConceptFile(**file) for key, file in json.loads(content).items()})
+        listed = json.loads(content).items()
+        self._take(name, {key: {path: ConceptFile(**one) for path, one in files.items()} for key, files in listed})
         return True
 
     def _commit(self, result: ShardConcepts) -> None:
-        for name in result.files:
-            self._work.move(f"{result.attempt}/{name}.parquet", f"{FILES}/{name}/{result.name}.parquet")
-        content = {name: asdict(file) for name, file in result.files.items()}
-        self._work.write(f"{SHARDS}/{result.name}.json", as_json(content))
+        for name, files in result.files.items():
+            for file in files:
+                self._work.move(f"{result.attempt}/{name}/{file}", f"{FILES}/{name}/{file}")
+        content = {name: {file: asdict(one) for file, one in files.items()} for name, files in result.files.items()}
+        self._work.write(f"{SHARDS}/{result.shard}.json", as_json(content))
         self._work.delete(result.attempt)
         for name, seconds in result.seconds.items():
             self._seconds[name] = self._seconds.get(name, 0.0) + seconds
-        self._take(result.name, result.files)
+        self._take(result.shard, result.files)
 
-    def _take(self, shard: str, files: Mapping[str, ConceptFile]) -> None:
-        for name, file in files.items():
-            self._found[name][f"{shard}.parquet"] = file
+    def _take(self, shard: str, files: Mapping[str, Mapping[str, ConceptFile]]) -> None:
+        for name, found in files.items():
+            self._found[name].update(found)
         self._done += self._events[shard]
         self._progress(self._done, sum(self._events.values()))
 

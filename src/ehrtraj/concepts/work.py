@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ehrtraj.concepts.index import ConceptFile
 from ehrtraj.concepts.library import ConceptLibrary
-from ehrtraj.concepts.session import ConceptMode, ConceptSession, open_concept_session
+from ehrtraj.concepts.session import SPLIT, ConceptMode, ConceptSession, open_concept_session
 from ehrtraj.concepts.space import ATTEMPTS
 from ehrtraj.engines.base import Report
 from ehrtraj.storage.files import private_files
@@ -23,24 +24,17 @@ from ehrtraj.storage.parquet import write_parquet
 
 @dataclass(frozen=True)
 class ShardItem:
-    """The patients of one data file.
+    """The patients of one shard, whose data files differ in the split.
 
     Attributes:
-        split: split of the file.
         shard: name of the shard.
-        path: the data file.
+        paths: the data file of each split.
         subjects: rows of subjects.parquet of its patients.
     """
 
-    split: str
     shard: str
-    path: Path
+    paths: dict[str, Path]
     subjects: pl.DataFrame
-
-    @property
-    def name(self) -> str:
-        """Name of the files of this shard, without their ending."""
-        return f"{self.split}/{self.shard}"
 
 
 @dataclass(frozen=True)
@@ -48,15 +42,15 @@ class ShardConcepts:
     """The concepts of one shard, written by one attempt.
 
     Attributes:
-        name: name of the shard, as in `ShardItem.name`.
+        shard: name of the shard.
         attempt: folder of the files in the working folder.
-        files: the file of each concept that has rows, by name of the concept.
+        files: the files of each concept, by name below its folder (`train/00000.parquet`).
         seconds: time that each view and each concept took, without those that it needs.
     """
 
-    name: str
+    shard: str
     attempt: str
-    files: dict[str, ConceptFile]
+    files: dict[str, dict[str, ConceptFile]]
     seconds: dict[str, float]
 
 
@@ -97,18 +91,26 @@ class ConceptWork:
 
     def _compute(self, session: ConceptSession, item: ShardItem, report: Report) -> ShardConcepts:
         attempt = f"{ATTEMPTS}/{uuid.uuid4().hex}"
-        files: dict[str, ConceptFile] = {}
-        seconds: dict[str, float] = {}
-        session.load(item.path, item.subjects, self.dataset_clock)
-        begun = time.monotonic()
-        for number, (concept, rows) in enumerate(session.compute(self.names), 1):
-            seconds[concept.name] = time.monotonic() - begun
-            if rows.num_rows:
-                name = f"{attempt}/{concept.name}.parquet"
-                write_parquet(self.storage, name, rows)
-                size = self.storage.size(name) or 0
-                files[concept.name] = ConceptFile(rows.num_rows, size, self.storage.sha256(name))
-            report((item.name, number))
-            begun = time.monotonic()
+        files: dict[str, dict[str, ConceptFile]] = {}
+        session.load(list(item.paths.values()), item.subjects, self.dataset_clock)
+        session.seconds.clear()
+        for number, (concept, rows) in enumerate(session.compute(self.names, by_split=True), 1):
+            files[concept.name] = self._write(f"{attempt}/{concept.name}", item, rows)
+            report((item.shard, number))
         session.clear()
-        return ShardConcepts(item.name, attempt, files, seconds)
+        return ShardConcepts(item.shard, attempt, files, dict(session.seconds))
+
+    def _write(self, folder: str, item: ShardItem, rows: pa.Table) -> dict[str, ConceptFile]:
+        """Write the rows of a concept, one file for each split that has any."""
+        written: dict[str, ConceptFile] = {}
+        splits = rows[SPLIT]
+        for split in item.paths:
+            # The rows of a split follow each other.
+            count = pc.sum(pc.equal(splits, split)).as_py() or 0
+            if count:
+                name = f"{split}/{item.shard}.parquet"
+                part = rows.slice(pc.index(splits, split).as_py(), count).drop_columns([SPLIT])
+                write_parquet(self.storage, f"{folder}/{name}", part)
+                path = f"{folder}/{name}"
+                written[name] = ConceptFile(count, self.storage.size(path) or 0, self.storage.sha256(path))
+        return written

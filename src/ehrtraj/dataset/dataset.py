@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -22,6 +22,9 @@ from ehrtraj.errors import SettingsError, UnknownSubjectError
 from ehrtraj.format.splits import SPLITS, sample_subjects
 from ehrtraj.runtime.limits import usable_cpus
 from ehrtraj.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from ehrtraj.cohorts.cohort import Cohort
 
 _LARGEST = (1 << 63) - 1
 
@@ -207,7 +210,9 @@ class Dataset:
         events = pl.scan_parquet([file.path for file in self.layout.files], glob=False)
         if self._is_complete():
             return events
-        events = pl.scan_parquet([file.path for file in self.files], glob=False)
+        # Without patients, one file gives the columns.
+        files = self.files or self.layout.files[:1]
+        events = pl.scan_parquet([file.path for file in files], glob=False)
         return events.filter(pl.col("subject_id").is_in(self.subjects["subject_id"].implode()))
 
     def _scan_with_concepts(self, names: Sequence[str]) -> pl.LazyFrame:
@@ -245,6 +250,43 @@ class Dataset:
         concepts = stored_files(self.layout)
         views = standard_views(self.layout.manifest, self.flags, self.layout.clock)
         return run_sql(query, paths, tables, parameters, chosen=not self._is_complete(), views=views, concepts=concepts)
+
+    def stays(self, kind: str) -> pl.DataFrame:
+        """Return the stays of all these patients, a row for each, by patient and start.
+
+        Args:
+            kind: `icu`, `admission` or `ed`.
+
+        Returns:
+            Frame with `kind`, `subject_id`, `hadm_id`, `stay_id`, `start`, `end`, `available_time` and
+            `end_available_time` (when start and end were known), `age` (in years, at the start), `age_top_coded`,
+            `sex`, `seq` (1 for the patient's first stay of this kind), the type or unit at start and end
+            (`first_careunit`, `last_careunit`; `admission_type`, `discharge_location`; `arrival_transport`,
+            `disposition`), `los` (days), `died` (before the end of this stay), and of the admission `hospital_start`,
+            `hospital_end`, `hospital_los`, `hospital_died`; `split`. An end before its start is null.
+
+        Raises:
+            SettingsError: if there are no stays of this kind.
+            DatasetError: if a data file cannot be read.
+        """
+        from ehrtraj.cohorts.stays import read_stays
+
+        return read_stays(self, kind)
+
+    def cohort(self, stays: Any) -> Cohort:  # noqa: ANN401  # pandas is not a dependency
+        """Begin a cohort: `ds.cohort("icu").include("adults", pl.col("age") >= 18).first("subject_id")`.
+
+        Args:
+            stays: `icu`, `admission` or `ed` for all stays of these patients, or a frame of stays that you filtered:
+                a polars DataFrame or LazyFrame, or a pandas DataFrame, with the column `subject_id`.
+
+        Raises:
+            SettingsError: if there are no stays of this kind, or the frame has other patients.
+            DatasetError: if a data file cannot be read.
+        """
+        from ehrtraj.cohorts.cohort import make_cohort
+
+        return make_cohort(self, stays)
 
     def sample(self, n: int, seed: int = 0) -> Dataset:
         """Sample `n` patients (or all, if there are fewer). A larger sample with the same seed contains a smaller one.

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from ehrtraj.dataset.importance import Importance, importance_of
 from ehrtraj.dataset.known_codes import KnownCodes
 from ehrtraj.errors import DatasetError
 from ehrtraj.format.event_types import CONCEPT, from_json
@@ -77,6 +78,11 @@ class DatasetLayout:
     def known_codes(self) -> KnownCodes:
         """The codes, with which patterns are checked."""
         return KnownCodes(self.codes, str(self.root))
+
+    @cached_property
+    def importance(self) -> Importance:
+        """The order of importance of codes in a text of limited length."""
+        return importance_of(self.manifest, self.codes)
 
     @cached_property
     def descriptions(self) -> dict[str, str]:

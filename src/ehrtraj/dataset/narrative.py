@@ -262,16 +262,3 @@ def _attributes(text: str | None) -> str:
     if text is None:
         return ""
     return ", ".join(f"{name} {' '.join(str(value).split())}" for name, value in json.loads(text).items())
-
-
-def as_text(trajectory: Patient, *, days: bool, attributes: bool) -> str:
-    """Return the narrative as plain text; see `Trajectory.text`."""
-    lines: list[str] = []
-    for part in narrate(trajectory, days=days, attributes=attributes):
-        if isinstance(part, Heading):
-            lines += ["", part.text] if lines else [part.text]
-            continue
-        text = f"{part.what}: {part.value}" if part.value else part.what
-        more = f" ({part.attributes})" if part.attributes else ""
-        lines.append(f"  {part.when}  {text}{more} [{part.code}]")
-    return "\n".join(lines)

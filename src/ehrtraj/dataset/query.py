@@ -32,7 +32,7 @@ def run_sql(
 
     Args:
         query: query in DuckDB's SQL.
-        files: data files, which form the view `events`.
+        files: data files, which form the view `events`; none if `events` is among the tables.
         tables: other tables by name, including `subjects`.
         parameters: values for `?`, `$1` or `$name` in the query; floats are bound as FLOAT.
         chosen: whether to include only events of the patients in `subjects`.
@@ -53,7 +53,8 @@ def run_sql(
         for name, table in tables.items():
             connection.register(name, table)
         connection.execute(DECIMAL_VALUE)
-        _make_view(connection, "events", files, chosen=chosen)
+        if files:
+            _make_view(connection, "events", files, chosen=chosen)
         for name, paths in used.items():
             _make_view(connection, name, paths, chosen=chosen)
         if views is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
@@ -11,9 +11,9 @@ import polars as pl
 
 from ehrtraj.dataset import intervals as _intervals
 from ehrtraj.dataset.columns import column_errors
+from ehrtraj.dataset.condensed import GroupBy, TextForm, condense, text_budget
 from ehrtraj.dataset.layout import DatasetLayout
 from ehrtraj.dataset.moments import Moment, moment
-from ehrtraj.dataset.narrative import as_text
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.wide import Clock, to_wide
 from ehrtraj.format.source import SourceFacts
@@ -282,15 +282,45 @@ class Trajectory:
             self._layout.known_codes.check(list(aggregate))
         return to_wide(self.events, freq, codes, aggregate, clock)
 
-    def text(self, *, days: bool = False, attributes: bool = False) -> str:
+    def text(
+        self,
+        *,
+        days: bool = False,
+        attributes: bool = False,
+        codes: bool = True,
+        group_by: GroupBy | None = None,
+        types: Sequence[str] | None = None,
+        budget: int | None = None,
+        count: Callable[[str], int] | None = None,
+    ) -> str:
         """Return the trajectory as plain text for people and language models: by admission, one line per event.
 
         Args:
             days: write times as days since the admission (`day 0 21:20`), without any dates, not even within texts.
                 Outside admissions, days count from the last admission before; without admissions, from the first event.
             attributes: add the attributes of each event (reference range, route, status).
+            codes: add the code of each event.
+            group_by: write one line per `minute`, `hour` or `day`, which lists its events by type. Equal events of a
+                line are written once, with their number. The time within an hour or a day is not written.
+            types: only events of these types (`LAB`), the first part of a code.
+            budget: maximum number of tokens. If the complete text is longer, it contains the most important events, and
+                ends with the number of omitted ones by type. The order of importance is that of `types`; by default
+                that of the source (`text_order.csv`), then the event types that are rarer in the dataset. Of one type,
+                the latest events are included.
+            count: returns the number of tokens of a text. By default it is estimated, usually 20 to 40 % too high for
+                GPT-3; see `ehrtraj.dataset.tokens.estimate_tokens`.
+
+        Raises:
+            SettingsError: if an event type does not occur in the dataset, `group_by` is invalid, or the budget is too
+                small for the headings.
         """
-        return as_text(self, days=days, attributes=attributes)
+        form = TextForm(days, attributes, codes, group_by)
+        if types is not None:
+            types = [types] if isinstance(types, str) else list(types)
+            self._layout.known_codes.check_event_types(types)
+        chosen = self if types is None else self._cut(_event_type().is_in(types))
+        limit = None if budget is None else text_budget(budget, count, _rank_by(types) or self._layout.importance.rank)
+        return condense(chosen, form, limit)
 
     @property
     def descriptions(self) -> dict[str, str]:
@@ -306,3 +336,15 @@ class Trajectory:
     def flags(self) -> dict[str, int]:
         """Bit of each flag in the column `flags`, a power of two."""
         return self._layout.flags
+
+
+def _event_type() -> pl.Expr:
+    return pl.col("code").str.splitn("//", 2).struct.field("field_0")
+
+
+def _rank_by(types: Sequence[str] | None) -> Callable[[str], int] | None:
+    """Return a function that ranks codes in the order of their event types; None without event types."""
+    if types is None:
+        return None
+    ranks = {name: rank for rank, name in reversed(list(enumerate(types)))}
+    return lambda code: ranks[code.partition("//")[0]]

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
+from ehrtraj.errors import SettingsError
+
 # Importing numpy takes 0.1 s. Readers of a dataset need only the names of the splits.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     import numpy.typing as npt
 
@@ -12,8 +19,74 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "tuning", "held_out")
 
+DEFAULT_SPLITS = "0.8,0.1,0.1"
+"""The shares of the splits, as a user writes them."""
+TEMPORAL = "temporal"
+_HOW = f"write three shares ({DEFAULT_SPLITS}), the file of a table with subject_id and split, or {TEMPORAL}"
 
-_SPLIT_UPPER = (0.8, 0.9)
+
+@dataclass(frozen=True)
+class SplitMethod:
+    """How patients are assigned to splits. One of the attributes is given, or none for the method `temporal`.
+
+    Attributes:
+        upper: upper bounds of the hash for `train` and `tuning`.
+        file: CSV or Parquet file with the columns `subject_id` and `split`.
+    """
+
+    upper: tuple[float, float] | None = None
+    file: Path | None = None
+
+
+def parse_splits(given: str | Path) -> SplitMethod:
+    """Return the method that a user writes: shares such as `0.8,0.1,0.1`, a file, or `temporal`.
+
+    Raises:
+        SettingsError: if it is none of them.
+    """
+    text = str(given).strip()
+    if text == TEMPORAL:
+        return SplitMethod()
+    shares = _numbers(text)
+    if shares is None:
+        path = Path(text).expanduser()
+        if not path.is_file():
+            raise SettingsError(f"splits is '{text}', which is not an existing file: {_HOW}")
+        return SplitMethod(file=path)
+    if not (len(shares) == len(SPLITS) and min(shares) >= 0 and abs(sum(shares) - 1) < 1e-9):
+        raise SettingsError(f"splits is '{text}': the shares of {', '.join(SPLITS)} must be 0 or more, and add up to 1")
+    # Rounded, so that 0.7 + 0.1 is 0.8.
+    return SplitMethod(upper=(shares[0], round(shares[0] + shares[1], 12)))
+
+
+def _numbers(text: str) -> list[float] | None:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        return None
+
+
+def by_period(periods: Iterable[str]) -> dict[str, str]:
+    """Return the split of each period: the latest is `held_out`, the one before it `tuning`, all earlier are `train`.
+
+    With two periods, there is no `tuning`.
+
+    Args:
+        periods: periods that sort by time, such as `2011 - 2013`.
+
+    Raises:
+        SettingsError: if there are fewer than two.
+    """
+    ordered = sorted(set(periods))
+    if len(ordered) < 2:
+        raise SettingsError(
+            f"splits by time need patients of at least two periods, but there is only {', '.join(ordered) or 'none'}"
+        )
+    splits = dict.fromkeys(ordered, SPLITS[0])
+    if len(ordered) > 2:
+        splits[ordered[-2]] = SPLITS[1]
+    splits[ordered[-1]] = SPLITS[2]
+    return splits
 
 
 def stable_uniform(subject_ids: Int64s, seed: int, purpose: int) -> npt.NDArray[np.float64]:
@@ -37,11 +110,20 @@ def stable_uniform(subject_ids: Int64s, seed: int, purpose: int) -> npt.NDArray[
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def split_of(subject_ids: Int64s, seed: int) -> npt.NDArray[np.uint8]:
-    """Return the index into `SPLITS` of each subject_id: 80 % train, 10 % tuning, 10 % held_out."""
+_DEFAULT_UPPER = (0.8, 0.9)
+
+
+def split_of(subject_ids: Int64s, seed: int, upper: tuple[float, float] = _DEFAULT_UPPER) -> npt.NDArray[np.uint8]:
+    """Return the index into `SPLITS` of each subject_id: by default 80 % train, 10 % tuning, 10 % held_out.
+
+    Args:
+        subject_ids: patients.
+        seed: seed of the build.
+        upper: upper bounds of the hash for `train` and `tuning`.
+    """
     import numpy as np
 
-    return np.searchsorted(_SPLIT_UPPER, stable_uniform(subject_ids, seed, purpose=0), side="right").astype(np.uint8)
+    return np.searchsorted(upper, stable_uniform(subject_ids, seed, purpose=0), side="right").astype(np.uint8)
 
 
 def sample_subjects(subject_ids: Int64s, count: int, seed: int) -> Int64s:

@@ -27,7 +27,10 @@ SCHEMA: dict[str, Any] = {
     "time": pl.Datetime("us"),
     "code": pl.String,
     "numeric_value": pl.Float32,
+    "hadm_id": pl.Int64,
+    "stay_id": pl.Int64,
 }
+_OPTIONAL = ("hadm_id", "stay_id")
 
 
 def recipes(source: Source) -> dict[str, str]:
@@ -67,7 +70,7 @@ def derived_events(dataset: Dataset, codes: Collection[str]) -> pl.DataFrame:
     """
     source = source_of(dataset.layout.manifest)
     parts = (derive(source, [file], dataset.patients_of(file), codes) for file in dataset.files)
-    return pl.concat([pl.DataFrame(schema=SCHEMA), *parts])
+    return pl.concat([pl.DataFrame(schema=SCHEMA), *parts]).drop(_OPTIONAL)
 
 
 def derive(
@@ -88,6 +91,9 @@ def derive(
         codes: derived codes.
         threads: maximum number of DuckDB's threads; all usable cores by default.
         spill: private folder for data that does not fit in memory; by default one in the system's temporary folder.
+
+    Returns:
+        Frame with the columns of `SCHEMA`. `hadm_id` and `stay_id` are null if the SQL file has no such column.
 
     Raises:
         TaskError: if there is no such derived code.
@@ -117,7 +123,9 @@ def _lists(source: Source) -> dict[str, pl.DataFrame]:
 
 
 def _checked(name: str, result: pl.DataFrame) -> pl.DataFrame:
-    """Return the columns of `SCHEMA` of what an SQL file returned."""
-    if not set(SCHEMA) <= set(result.columns):
-        raise RecipeError(f"tasks/{name} returns {', '.join(result.columns)}: it must return {', '.join(SCHEMA)}")
-    return result.select(pl.col(column).cast(kind) for column, kind in SCHEMA.items())
+    """Return the columns of `SCHEMA` of what an SQL file returned; columns of stays are null if it has none."""
+    required = [column for column in SCHEMA if column not in _OPTIONAL]
+    if not set(required) <= set(result.columns):
+        raise RecipeError(f"tasks/{name} returns {', '.join(result.columns)}: it must return {', '.join(required)}")
+    missing = {column: None for column in _OPTIONAL if column not in result.columns}
+    return result.with_columns(**missing).select(pl.col(column).cast(kind) for column, kind in SCHEMA.items())

@@ -19,7 +19,7 @@ from ehrtraj.dataset.layout import DataFile
 from ehrtraj.errors import OutputError
 from ehrtraj.format.manifest import refuse_in_dataset
 from ehrtraj.labels.derive import derivable
-from ehrtraj.labels.predicates import Predicates
+from ehrtraj.labels.predicates import STAYS, Predicates
 from ehrtraj.labels.ready import find_task
 from ehrtraj.labels.task import Task
 from ehrtraj.labels.worker import LABEL_SCHEMA, LabelJob, label_files
@@ -37,6 +37,7 @@ _BATCH_EVENTS = 1_200_000
 # Maximum memory of a worker process and of this process in bytes, measured.
 _WORKER_BYTES = 450_000_000
 _BASE_BYTES = 300_000_000
+_MEDS_COLUMNS = ("subject_id", "prediction_time", "boolean_value")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Labels:
     Attributes:
         task: the task.
         table: one row per prediction, sorted by patient and time: `subject_id`, `prediction_time`, `boolean_value`.
+        stays: for each row of `table`, `hadm_id` and `stay_id` of the trigger, null if its events name none or several.
         splits: for each split, its number of `labels`, `positives` and `patients` (with a label).
         unseen: predicates of the task that match no code in the dataset.
         early: number of labels whose window begins before the prediction time, so that the events that decide them may
@@ -56,14 +58,25 @@ class Labels:
 
     task: Task
     table: pl.DataFrame
+    stays: pl.DataFrame
     splits: pl.DataFrame
     unseen: tuple[str, ...]
     early: int
     notes: tuple[str, ...] = ()
     similar: Mapping[str, str] = field(default_factory=dict)
 
-    def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
+    @property
+    def with_stays(self) -> pl.DataFrame:
+        """The table with `hadm_id` and `stay_id`, which MEDS' LabelSchema does not allow."""
+        return self.table.hstack(self.stays)
+
+    def write(self, path: str | Path, *, overwrite: bool = False, with_stays: bool = False) -> Path:
         """Write the table as Parquet in MEDS' LabelSchema. Only the user can read the file.
+
+        Args:
+            path: file to write.
+            overwrite: whether to replace an existing file of labels.
+            with_stays: whether to add `hadm_id` and `stay_id`, which MEDS' LabelSchema does not allow.
 
         Raises:
             OutputError: if the file exists and `overwrite` is False, or it cannot be written.
@@ -71,6 +84,9 @@ class Labels:
         path = Path(path).expanduser()
         check_output(path, overwrite=overwrite)
         table = meds.LabelSchema.align(self.table.to_arrow())
+        if with_stays:
+            for name in STAYS:
+                table = table.append_column(name, self.stays[name].to_arrow())
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             # Ctrl-C waits less than a second until the file is written: pyarrow would leave a partial file.
@@ -102,7 +118,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 def _contains_labels(path: Path) -> bool:
     """Whether a file is Parquet with those columns of MEDS' LabelSchema that `Labels.write` writes."""
     try:
-        return set(LABEL_SCHEMA) <= set(pq.read_schema(path).names)
+        return set(_MEDS_COLUMNS) <= set(pq.read_schema(path).names)
     except (OSError, pa.ArrowException):
         return False
 
@@ -141,8 +157,9 @@ def label(
     table = pl.concat([pl.DataFrame(schema=LABEL_SCHEMA), *(frame for frame, _ in parts)])
     table = table.sort("subject_id", "prediction_time", maintain_order=True)
     early = sum(count for _, count in parts)
+    table, stays = table.drop(STAYS), table.select(STAYS)
     unseen, similar = tuple(predicates.unseen), _similar(predicates, dataset)
-    return Labels(parsed, table, _by_split(dataset, table), unseen, early, limits.notes, similar)
+    return Labels(parsed, table, stays, _by_split(dataset, table), unseen, early, limits.notes, similar)
 
 
 def _similar(predicates: Predicates, dataset: Dataset) -> dict[str, str]:

@@ -106,12 +106,14 @@ class Predictions:
         prediction_times: prediction times, in microseconds.
         counts: number of events that make the label true.
         label_starts: start of the label's window, in microseconds.
+        rows: row of the trigger on the axis.
     """
 
     subject_ids: Int64s
     prediction_times: Int64s
     counts: Int64s
     label_starts: Int64s
+    rows: Int64s
 
 
 def evaluate_task(task: Task, axis: Axis) -> Predictions:
@@ -143,6 +145,7 @@ def evaluate_task(task: Task, axis: Axis) -> Predictions:
         times[f"{index.name}.{index.index_timestamp}"][is_valid],
         counts[is_valid],
         resolved[labelled.name].start[is_valid],
+        triggers[is_valid],
     )
 
 

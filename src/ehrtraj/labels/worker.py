@@ -11,7 +11,7 @@ import polars as pl
 
 from ehrtraj.dataset.layout import DataFile
 from ehrtraj.labels.derive import derive
-from ehrtraj.labels.predicates import Predicates
+from ehrtraj.labels.predicates import STAYS, Predicates, stay_column
 from ehrtraj.labels.windows import PATIENTS_AT_ONCE, Axis, Predictions, evaluate_task
 from ehrtraj.sources.source import Source
 
@@ -19,6 +19,8 @@ LABEL_SCHEMA: dict[str, Any] = {
     "subject_id": pl.Int64,
     "prediction_time": pl.Datetime("us"),
     "boolean_value": pl.Boolean,
+    "hadm_id": pl.Int64,
+    "stay_id": pl.Int64,
 }
 
 
@@ -60,8 +62,8 @@ def label_files(job: LabelJob, groups: Sequence[tuple[DataFile, pl.DataFrame]]) 
         derived = derive(job.source, files, patients, job.predicates.derived, threads=job.threads, spill=job.spill)
         events = pl.concat([events, derived], how="diagonal")
     parts, early = [pl.DataFrame(schema=LABEL_SCHEMA)], 0
-    for predictions in _evaluate_batches(job.predicates, job.predicates.count(events), _bounds(patients)):
-        parts.append(_frame(predictions))
+    for rows, predictions in _evaluate_batches(job.predicates, job.predicates.count(events), _bounds(patients)):
+        parts.append(_frame(rows, predictions))
         early += int((predictions.label_starts < predictions.prediction_times).sum())
     return pl.concat(parts), early
 
@@ -72,17 +74,24 @@ def _bounds(patients: pl.DataFrame) -> pl.DataFrame:
     return patients.select("subject_id", *times).sort("subject_id")
 
 
-def _evaluate_batches(predicates: Predicates, counts: pl.DataFrame, bounds: pl.DataFrame) -> Iterator[Predictions]:
+def _evaluate_batches(
+    predicates: Predicates, counts: pl.DataFrame, bounds: pl.DataFrame
+) -> Iterator[tuple[pl.DataFrame, Predictions]]:
+    """Yield rows of some patients, and the predictions for them."""
     for at in range(0, bounds.height, PATIENTS_AT_ONCE):
         batch = bounds.slice(at, PATIENTS_AT_ONCE)
         rows = counts.join(batch, on="subject_id", how="semi", maintain_order="left")
-        yield evaluate_task(predicates.task, Axis(rows, batch))
+        yield rows, evaluate_task(predicates.task, Axis(rows, batch))
 
 
-def _frame(predictions: Predictions) -> pl.DataFrame:
+def _frame(rows: pl.DataFrame, predictions: Predictions) -> pl.DataFrame:
     columns = {
         "subject_id": predictions.subject_ids,
         "prediction_time": predictions.prediction_times,
         "boolean_value": predictions.counts > 0,
     }
-    return pl.DataFrame(columns).with_columns(pl.col("prediction_time").cast(pl.Datetime("us")))
+    triggers = rows[predictions.rows]
+    return pl.DataFrame(columns).with_columns(
+        pl.col("prediction_time").cast(pl.Datetime("us")),
+        *(triggers[stay_column(name)].alias(name) for name in STAYS),
+    )

@@ -100,6 +100,9 @@ class SourceDeclaration:
         gzip_ratio_of_notes: compression ratio of the texts of notes with gzip.
         weight: column of recipes with the patient's weight in kg, which conversions of doses need.
         comments: column of recipes with the laboratory's comments on a result.
+        period: table and column with the calendar period in which a patient was treated, for splits by time, if the
+            source has one. Periods sort by time.
+        period_event_type: event type whose item is that period.
         vocabulary_places: subfolders of a folder of vocabularies that may contain the files.
     """
 
@@ -113,6 +116,8 @@ class SourceDeclaration:
     gzip_ratio_of_notes: float
     weight: str | None
     comments: str | None
+    period: tuple[str, str] | None
+    period_event_type: str | None
     vocabulary_places: tuple[str, ...]
 
 
@@ -137,7 +142,7 @@ def read_declaration(folder: File) -> SourceDeclaration:
 
 def _declaration(content: Mapping[str, Any]) -> SourceDeclaration:
     roles = Roles(**{name: _role(role) for name, role in content["roles"].items()})
-    demo, columns = content.get("demo"), content.get("columns", {})
+    demo, columns, period = content.get("demo"), content.get("columns", {}), content.get("period")
     pattern = content.get("version_in_path")
     return SourceDeclaration(
         title=str(content["title"]),
@@ -150,6 +155,8 @@ def _declaration(content: Mapping[str, Any]) -> SourceDeclaration:
         gzip_ratio_of_notes=float(content.get("gzip_ratio_of_notes", 1.0)),
         weight=columns.get("weight"),
         comments=columns.get("comments"),
+        period=None if period is None else (str(period["table"]), str(period["column"])),
+        period_event_type=None if period is None else str(period["event_type"]),
         vocabulary_places=(".", *content.get("vocabulary_places", ())),
     )
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _PACKAGED = Path(__file__).parent
 _RECIPES, _RULES, _TASKS, _VIEWS, _CONCEPTS = "recipes", "rules", "tasks", "views", "concepts"
+_TEXT_ORDER = "text_order.csv"
 _OVERLAY = (_RECIPES, _RULES, _CONCEPTS)
 _SOURCE = (
     FILE,
@@ -34,6 +35,7 @@ _SOURCE = (
     "projects.csv",
     "belongs.csv",
     "row_counts.csv",
+    _TEXT_ORDER,
     "releases",
     _RECIPES,
     _RULES,
@@ -266,6 +268,12 @@ class Source:
         if self.overlay_concepts is None:
             return found
         return rule_files.with_overlay_lists(found, self.overlay_concepts)
+
+    @property
+    def text_order(self) -> list[dict[str, str]]:
+        """Event types in the order of their importance in a text, the most important first; empty if not declared."""
+        file = self.folder / _TEXT_ORDER
+        return releases.read_lines(file) if file.is_file() else []
 
     def _files(self, folder: str, suffix: str) -> list[File]:
         inside = self.folder / folder

@@ -9,6 +9,8 @@ import polars as pl
 
 from ehrtraj.synth import catalog
 from ehrtraj.synth.draw import DAY, NONE, Bools, Floats, Ints, Streams, choose
+from ehrtraj.synth.failures.courses import Courses
+from ehrtraj.synth.failures.effects import read_effects, signal_shifts
 
 BLOCK_PATIENTS = 128
 """Number of patients drawn together. It must stay fixed, since every draw depends on it, not on cores or settings."""
@@ -107,7 +109,13 @@ class IcuStays:
     ventilated_until: Ints
     pressors: Bools
     """The patient needs vasopressors for a part of the stay."""
+    pressors_from: Ints
+    """Start of vasopressors; NONE without them."""
+    pressors_until: Ints
     dialysis: Bools
+    dialysis_from: Ints
+    """Start of dialysis; NONE without it."""
+    dialysis_until: Ints
     arterial_line: Bools
     weight: Floats
     """Weight in kg, measured on arrival and used for doses."""
@@ -141,6 +149,8 @@ class PatientBlock:
     ed: EdStays
     icu: IcuStays
     transfers: Transfers
+    courses: Courses
+    """Infections and organ failures in the ICU stays."""
     levels: Floats
     """[patients, signals]: baseline of each patient in spreads, including effects of conditions and traits."""
     phases: Floats
@@ -159,6 +169,18 @@ class PatientBlock:
     def age(self, person: Ints, time: Ints) -> Floats:
         """Return each person's age in years at each time."""
         return (time - self.people.birth[person]) / (365.25 * DAY)
+
+    def on_ventilator(self, person: Ints, time: Ints) -> Bools:
+        """Return whether each person was on an invasive ventilator at each time."""
+        icu = self.icu
+        if not len(icu.person):
+            return np.zeros(len(person), dtype=bool)
+        # Stays are ordered by patient and time. Only the last stay that started earlier can contain the time.
+        step = np.int64(1) << 40
+        before = np.searchsorted(icu.person * step + icu.arrival, person * step + time, side="right") - 1
+        stay = np.maximum(before, 0)
+        ventilated: Bools = (before >= 0) & (icu.person[stay] == person) & (icu.ventilated_from[stay] != NONE)
+        return ventilated & (time >= icu.ventilated_from[stay]) & (time < icu.ventilated_until[stay])
 
     def severity(self, episode: Ints, time: Ints) -> Floats:
         """Return the severity of illness at each time: 0 outside of episodes (-1), about 0 to 2.5 inside.
@@ -180,7 +202,7 @@ class PatientBlock:
         """Return a measurement of each signal, in the unit of the signal.
 
         Each patient has a baseline that includes the effects of conditions and traits. Values drift around it over
-        days and shift with illness.
+        days, and shift with illness and with the failures of organs.
 
         Args:
             rng: source of the noise.
@@ -190,18 +212,32 @@ class PatientBlock:
             time: time of the measurement in seconds since 1970, for each row.
         """
         table = _signal_table()
-        severity = self.severity(episode, time)
-        illness = np.where(episode >= 0, self.episodes.illness[episode], 0) if len(self.episodes.person) else 0 * person
-        dying = (episode >= 0) & (self.episodes.dying[episode] if len(self.episodes.person) else False)
-        shifts = catalog.effects()
-        ill = shifts[_first_illness() + illness, signal] * severity
-        ill += np.where(dying, shifts[catalog.causes().index("dying"), signal] * np.maximum(severity - 0.9, 0.0), 0.0)
-        wave = np.sin(time / (5.3 * DAY) * (2 * np.pi) + self.phases[person, signal])
-        z = self.levels[person, signal] + 0.35 * wave + 0.45 * rng.standard_normal(len(person)) + ill
+        noise, drift = catalog.signal_noise()
+        ill = self._illness_shifts(signal, episode, time)
+        failing = signal_shifts(self.courses, signal, episode, time)
+        # An illness and the failures that it leads to have common effects, which count once.
+        ill = np.where(np.abs(failing) > np.abs(ill), failing, ill)
+        wave = drift[signal] * np.sin(time / (5.3 * DAY) * (2 * np.pi) + self.phases[person, signal])
+        z = self.levels[person, signal] + wave + noise[signal] * rng.standard_normal(len(person)) + ill
         spread, typical = table["spread"][signal], table["typical"][signal]
         value = np.where(table["log"][signal] > 0, typical * np.exp(np.clip(spread * z, -8, 8)), typical + spread * z)
         clipped: Floats = np.clip(value, table["low"][signal], table["high"][signal])
         return clipped
+
+    def _illness_shifts(self, signal: Ints, episode: Ints, time: Ints) -> Floats:
+        """Return by how many spreads the illness shifts each measurement, without the failures of organs."""
+        if not len(self.episodes.person):
+            return np.zeros(len(signal))
+        severity = self.severity(episode, time)
+        illness = np.where(episode >= 0, self.episodes.illness[episode], 0)
+        dying = (episode >= 0) & self.episodes.dying[episode]
+        shifts = catalog.effects()
+        ill = shifts[_first_illness() + illness, signal] * severity
+        ill += np.where(dying, shifts[catalog.causes().index("dying"), signal] * np.maximum(severity - 0.9, 0.0), 0.0)
+        critical = np.append(
+            self.admissions.icu, np.zeros(len(self.episodes.person) + 1 - len(self.admissions.icu), bool)
+        )
+        return np.where(critical[episode] & read_effects().replaces[signal], 0.0, ill)
 
 
 def _first_illness() -> int:

@@ -12,6 +12,8 @@ from ehrtraj.synth.draw import Floats, Ints, pick
 
 TRAITS = ("female", "male", "elderly", "dying")
 """Causes in effects.csv that are neither a chronic condition nor an illness; elderly means 75 years or older."""
+USUAL_NOISE, USUAL_DRIFT = 0.45, 0.35
+"""Noise and drift of signals without a line in signal_noise.csv; assumptions."""
 
 
 @cache
@@ -49,6 +51,15 @@ def signals() -> pl.DataFrame:
 def signal_numbers() -> dict[str, int]:
     """Return the number of each signal by its name."""
     return {name: number for number, name in enumerate(signals()["signal"])}
+
+
+@cache
+def signal_noise() -> tuple[Floats, Floats]:
+    """Return the noise and the drift of each signal in its spreads: between two measurements, and over days."""
+    noise, drift = np.full(signals().height, USUAL_NOISE), np.full(signals().height, USUAL_DRIFT)
+    for signal, size, slow in read("signal_noise.csv").select("signal", "noise", "drift").iter_rows():
+        noise[signal_numbers()[signal]], drift[signal_numbers()[signal]] = size, slow
+    return noise, drift
 
 
 @cache

@@ -16,6 +16,9 @@ import polars as pl
 from ehrtraj.synth import catalog
 from ehrtraj.synth.block import BLOCK_PATIENTS, Admissions, EdStays, Episodes, IcuStays, PatientBlock, People, Transfers
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Floats, Ints, Streams, pick_rows, repeat
+from ehrtraj.synth.failures.courses import Courses, place_courses
+from ehrtraj.synth.failures.draws import FailureDraws, death_odds, draw_failures
+from ehrtraj.synth.failures.treatment import Treatment, also_given, treat_failures
 
 ADMITTED = 223_452 / 364_627
 ICU_OF_ADMITTED = 65_366 / 223_452
@@ -24,6 +27,9 @@ MORE_ADMISSIONS = 546_028 / 223_452 - 1
 # the ICU within an admission.
 ICU_AGAIN = 0.20
 ICU_RETURN = 0.09
+ICU_DEATH_ODDS = 0.5
+"""Odds of death of patients in intensive care without a failure, relative to those of the illness; an assumption."""
+MAX_MORTALITY = 0.9
 # About 220,000 of 425,087 ED stays in 299,712 patients did not lead to an admission. Their division between admitted
 # patients and others is an assumption.
 ED_ONLY_OF_ADMITTED = 0.50
@@ -47,8 +53,8 @@ def draw_block(seed: int, number: int) -> PatientBlock:
     visits = _ed_visits(streams, people, admitted, draft)
     people = _with_death(streams, people, draft, visits)
     levels, phases = _levels(streams, people)
-    admissions, ed, episodes, icu, transfers = _assign_units(streams, people, draft, visits, levels)
-    return PatientBlock(streams, people, episodes, admissions, ed, icu, transfers, levels, phases)
+    admissions, ed, episodes, icu, courses, transfers = _assign_units(streams, people, draft, visits, levels)
+    return PatientBlock(streams, people, episodes, admissions, ed, icu, transfers, courses, levels, phases)
 
 
 def _people(streams: Streams) -> tuple[Bools, Bools, People]:
@@ -110,6 +116,9 @@ class _AdmissionDraft:
     icu: Bools
     via_ed: Bools
     ed_length: Ints
+    failures: Floats
+    """Columns of FailureDraws."""
+    by_infection: Bools
 
 
 @dataclass(frozen=True)
@@ -136,13 +145,8 @@ def _admissions(streams: Streams, people: People, admitted: Bools, critical: Boo
     table = catalog.read("illnesses.csv")
     severity = np.clip(rng.lognormal(np.where(icu, 0.22, -0.35), 0.35), 0.2, 2.6)
     age = people.anchor_age[person]
-    died = rng.random(total) < np.minimum(
-        table["mortality"].to_numpy()[illness]
-        * np.where(icu, 1.6, 0.25)
-        * np.exp((age - 65) / 28)
-        * (severity / np.where(icu, 1.3, 0.75)) ** 2,
-        0.7,
-    )
+    failures = draw_failures(streams.rng("failures"), illness, severity, icu, people.conditions[person], age)
+    died = rng.random(total) < _mortality(illness, severity, icu, age, failures)
     days = table["los_days"].to_numpy()[illness] * np.where(icu, 1.45, 0.72) * rng.lognormal(0.0, 0.62, total)
     length: Ints = np.clip(days * DAY, np.where(icu, 1.1 * DAY, 0.25 * DAY), MAX_STAY).astype(np.int64)
     via_ed = rng.random(total) < table["via_ed"].to_numpy()[illness]
@@ -152,11 +156,30 @@ def _admissions(streams: Streams, people: People, admitted: Bools, critical: Boo
     arrival = _arrivals(rng, people, person, ordinal, count, wait + length)
     arrival = np.where(via_ed, arrival, _office_hours(rng, arrival))
     draft = _AdmissionDraft(
-        person, arrival, arrival + wait, arrival + wait + length, illness, severity, died, icu, via_ed, ed_length
+        person=person,
+        arrival=arrival,
+        admit=arrival + wait,
+        discharge=arrival + wait + length,
+        illness=illness,
+        severity=severity,
+        died=died,
+        icu=icu,
+        via_ed=via_ed,
+        ed_length=ed_length,
+        failures=failures.severity,
+        by_infection=failures.by_infection,
     )
     first_death = np.full(BLOCK_PATIENTS, MAX_ADMISSIONS + 1)
     np.minimum.at(first_death, person[died], ordinal[died])
     return _select_admissions(draft, ordinal <= first_death[person])
+
+
+def _mortality(illness: Ints, severity: Floats, icu: Bools, age: Ints, failures: FailureDraws) -> Floats:
+    """Return the probability of death in hospital. In intensive care it depends on the failures of organs."""
+    usual = catalog.read("illnesses.csv")["mortality"].to_numpy()[illness] * np.exp((age - 65) / 28)
+    on_ward = usual * 0.25 * (severity / 0.75) ** 2
+    odds = usual / (1 - np.minimum(usual, 0.9)) * ICU_DEATH_ODDS * death_odds(failures)
+    return np.minimum(np.where(icu, odds / (1 + odds), on_ward), MAX_MORTALITY)
 
 
 def _select_admissions(draft: _AdmissionDraft, keep: Bools) -> _AdmissionDraft:
@@ -262,7 +285,7 @@ def _with_death(streams: Streams, people: People, draft: _AdmissionDraft, visits
 
 def _assign_units(
     streams: Streams, people: People, draft: _AdmissionDraft, visits: _Visits, levels: Floats
-) -> tuple[Admissions, EdStays, Episodes, IcuStays, Transfers]:
+) -> tuple[Admissions, EdStays, Episodes, IcuStays, Courses, Transfers]:
     """Assign units to every admission and visit, and draw the identifiers of the tables."""
     rng = streams.rng("places")
     segments = _segments(rng, draft, visits)
@@ -286,7 +309,8 @@ def _assign_units(
         start=segments.start,
         end=segments.end,
     )
-    return admissions, ed, episodes, _icu_rows(streams, draft, segments, ids, levels), transfers
+    icu, courses = _icu_rows(streams, draft, segments, ids, levels, len(episodes.person))
+    return admissions, ed, episodes, icu, courses, transfers
 
 
 @dataclass(frozen=True)
@@ -440,8 +464,13 @@ def _ed_rows(
     return ed, Admissions(**{**vars(admissions), "ed": number})
 
 
-def _icu_rows(streams: Streams, draft: _AdmissionDraft, segments: _UnitSegments, ids: Ints, levels: Floats) -> IcuStays:
-    """Return ICU stays: runs of consecutive ICU units, with the transfer_id of the first (mimic-code issue 929)."""
+def _icu_rows(
+    streams: Streams, draft: _AdmissionDraft, segments: _UnitSegments, ids: Ints, levels: Floats, episodes: int
+) -> tuple[IcuStays, Courses]:
+    """Return ICU stays and the failures in them.
+
+    A stay is a run of consecutive ICU units, with the transfer_id of the first (mimic-code issue 929).
+    """
     rng = streams.rng("icu")
     first = np.flatnonzero(np.isin(segments.part, (2, 5)))
     following = np.minimum(first + 1, max(len(segments.part) - 1, 0))
@@ -449,19 +478,12 @@ def _icu_rows(streams: Streams, draft: _AdmissionDraft, segments: _UnitSegments,
     last = np.where(has_second_unit, following, first)
     person, admission = segments.person[first], segments.admission[first]
     arrival, departure = segments.start[first], segments.end[last]
-    total, severity, died = len(first), draft.severity[admission], draft.died[admission]
-    care = catalog.read("icu_care.csv")[draft.illness[admission]]
-
-    def needs(column: str) -> Bools:
-        chance = care[column].to_numpy() * (severity / 1.3) ** 1.5 * np.where(died, 1.8, 1.0)
-        return rng.random(total) < np.minimum(chance, 0.98)
-
-    ventilated = needs("ventilated")
-    begin = arrival + (rng.random(total) ** 2 * 0.3 * (departure - arrival)).astype(np.int64)
-    end = begin + (np.where(died, 1.0, rng.uniform(0.2, 0.85, total)) * (departure - begin)).astype(np.int64)
+    courses = _place_courses(streams, draft, admission, segments.part[first], arrival, departure, episodes)
+    care = _draw_care(rng, draft, courses, admission, arrival, departure)
+    ventilated, pressors, dialysis = (care[name] for name in ("ventilated", "pressors", "dialysis"))
     weight = catalog.signal_numbers()["weight"]
     signal = catalog.signals().row(weight, named=True)
-    return IcuStays(
+    stays = IcuStays(
         person=person,
         admission=admission,
         stay_id=ids[first],
@@ -469,13 +491,57 @@ def _icu_rows(streams: Streams, draft: _AdmissionDraft, segments: _UnitSegments,
         departure=departure,
         first_unit=segments.unit.gather(first),
         last_unit=segments.unit.gather(last),
-        ventilated_from=np.where(ventilated, begin, NONE),
-        ventilated_until=np.where(ventilated, end, NONE),
-        pressors=needs("pressors"),
-        dialysis=needs("dialysis"),
-        arterial_line=ventilated | needs("arterial_line"),
+        ventilated_from=np.where(ventilated.given, ventilated.start, NONE),
+        ventilated_until=np.where(ventilated.given, ventilated.end, NONE),
+        pressors=pressors.given,
+        pressors_from=np.where(pressors.given, pressors.start, NONE),
+        pressors_until=np.where(pressors.given, pressors.end, NONE),
+        dialysis=dialysis.given,
+        dialysis_from=np.where(dialysis.given, dialysis.start, NONE),
+        dialysis_until=np.where(dialysis.given, dialysis.end, NONE),
+        arterial_line=ventilated.given | care["arterial_line"].given,
         weight=np.clip(signal["typical"] * np.exp(signal["spread"] * levels[person, weight]), 38, 220).round(1),
     )
+    return stays, courses
+
+
+def _place_courses(
+    streams: Streams, draft: _AdmissionDraft, admission: Ints, part: Ints, arrival: Ints, departure: Ints, episodes: int
+) -> Courses:
+    """Place the failures of ICU stays. A patient who dies in a return to the ICU has the failures of the first stay."""
+    returned = np.zeros(len(draft.person), dtype=bool)
+    returned[admission[part == 5]] = True
+    again = draft.failures.copy()
+    again[:, 1] = np.where((draft.died & returned)[:, None], np.maximum(again[:, 0], again[:, 1]), again[:, 1])
+    return place_courses(
+        streams.rng("failure courses"),
+        FailureDraws(again, draft.by_infection),
+        admission=admission,
+        ordinal=(part == 5).astype(np.int64),
+        arrival=arrival,
+        departure=departure,
+        died=draft.died[admission] & (departure == draft.discharge[admission]),
+        episode_start=draft.arrival[admission],
+        episodes=episodes,
+    )
+
+
+def _draw_care(
+    rng: np.random.Generator, draft: _AdmissionDraft, courses: Courses, admission: Ints, arrival: Ints, departure: Ints
+) -> dict[str, Treatment]:
+    """Draw the treatments of ICU stays: for failures, and as part of the care of the illness, such as anesthesia."""
+    total, died = len(admission), draft.died[admission]
+    care = catalog.read("icu_care.csv")[draft.illness[admission]]
+    length = departure - arrival
+    begin = arrival + (rng.random(total) ** 2 * 0.1 * length).astype(np.int64)
+    end = begin + (rng.uniform(0.1, 0.5, total) * (departure - begin)).astype(np.int64)
+    treatments = {}
+    for name in ("ventilated", "pressors", "dialysis", "arterial_line"):
+        usual = rng.random(total) < np.minimum(care[name].to_numpy() * draft.severity[admission] / 1.3, 0.98)
+        for_failures = treat_failures(rng, courses, name, arrival, departure)
+        both = also_given(for_failures, usual, begin, end)
+        treatments[name] = Treatment(both.given, both.start, np.where(died & both.given, departure, both.end))
+    return treatments
 
 
 def _levels(streams: Streams, people: People) -> tuple[Floats, Floats]:

@@ -26,6 +26,8 @@ from ehrtraj.storage.files import private_files
 from ehrtraj.storage.owned import MARKER, claim, is_claimed, remove_claimed
 from ehrtraj.storage.safe import refuse_link
 from ehrtraj.synth import defects
+from ehrtraj.synth.failures.truth import FILE as TRUTH
+from ehrtraj.synth.failures.truth import TruthFile, truth_of
 from ehrtraj.synth.life import draw_block
 from ehrtraj.synth.releases import (
     RELEASES,
@@ -136,11 +138,12 @@ class SynthResult:
 
 @dataclass(frozen=True)
 class _BlockParts:
-    """One drawn block: its part of each file, and the answers for its defects."""
+    """One drawn block: its part of each file, the answers for its defects, and the truth of its ICU stays."""
 
     patients: int
     parts: dict[str, TablePart]
     answers: pl.DataFrame
+    truth: pl.DataFrame
 
 
 def synth(
@@ -154,6 +157,8 @@ def synth(
     reporter: SynthReporter | None = None,
 ) -> SynthResult:
     """Write a synthetic release with the modules hosp, icu, ed and note.
+
+    `truth.csv` beside them contains the infections, organ failures and treatments of each ICU stay.
 
     Args:
         out: folder to write; must be empty or not exist yet.
@@ -234,6 +239,7 @@ def _write(folder: Path, settings: SynthSettings, cpus: int, reporter: SynthRepo
     differences = read_differences(settings.release)
     files: dict[str, GzipFile] = {}
     answers: list[pl.DataFrame] = []
+    truth = TruthFile(folder / TRUTH)
     try:
         for table, frame in _dictionaries().items():
             if table not in differences.absent:
@@ -252,9 +258,11 @@ def _write(folder: Path, settings: SynthSettings, cpus: int, reporter: SynthRepo
                     files[table].append(_header(differences, table))
                 files[table].append(part)
             answers.append(block.answers)
+            truth.append(block.truth)
             reporter.advance(block.patients, sum(part.rows for part in block.parts.values()))
         checksums = {f"{differences.file(table)}.csv.gz": file.finish() for table, file in files.items()}
     finally:
+        truth.close()
         for file in files.values():
             file.abandon()
     all_answers = pl.concat(answers)
@@ -293,29 +301,33 @@ def _blocks(settings: SynthSettings, cpus: int) -> Iterator[_BlockParts]:
 
 def _draw_parts(settings: SynthSettings, number: int, size: int) -> _BlockParts:
     differences = read_differences(settings.release)
-    tables, answers = _draw_tables(settings, number, size)
+    tables, answers, truth = _draw_tables(settings, number, size)
     parts = {
         table: pack(differences.conform(table, frame))
         for table, frame in tables.items()
         if table not in differences.absent
     }
-    return _BlockParts(size, parts, _conform_answers(answers, differences))
+    return _BlockParts(size, parts, _conform_answers(answers, differences), truth)
 
 
-def _draw_tables(settings: SynthSettings, number: int, size: int) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
-    """Draw every table of a block, and plant its defects."""
+def _draw_tables(
+    settings: SynthSettings, number: int, size: int
+) -> tuple[dict[str, pl.DataFrame], pl.DataFrame, pl.DataFrame]:
+    """Draw every table of a block, and plant its defects; return the tables, the answers and the truth."""
     block = draw_block(settings.seed, number)
     tables: dict[str, pl.DataFrame] = {}
     for module in _MODULES:
         drawn = module.draw(block)
         block.cache.update(drawn)
         tables.update(drawn)
+    truth = truth_of(block)
     included = included_subjects(block, settings.release, size)
     if included is not None:
         subjects = included.implode()
         tables = {name: frame.filter(pl.col("subject_id").is_in(subjects)) for name, frame in tables.items()}
+        truth = truth.filter(pl.col("subject_id").is_in(subjects))
     tables["hosp/patients"] = with_released_deaths(tables["hosp/patients"], block, settings.release)
-    return defects.plant(tables, block.streams.rng("defects"), settings.defects)
+    return *defects.plant(tables, block.streams.rng("defects"), settings.defects), truth
 
 
 def _conform_answers(answers: pl.DataFrame, differences: ReleaseDifferences) -> pl.DataFrame:

@@ -18,7 +18,7 @@ _RAW_DEFLATE = -15
 # The header has no file name and no time, so that the same rows give the same bytes.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LAST_EMPTY_BLOCK = b"\x03\x00"
-_TIMESTAMP, _DATE = "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"
+TIMESTAMP, _DATE = "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def pack(frame: pl.DataFrame, *, header: bool = False) -> TablePart:
     rows = frame.clear() if header else frame
     text = io.BytesIO()
     rows.select(_as_written(name, kind) for name, kind in rows.schema.items()).write_csv(
-        text, include_header=header, datetime_format=_TIMESTAMP, date_format=_DATE, null_value=""
+        text, include_header=header, datetime_format=TIMESTAMP, date_format=_DATE, null_value=""
     )
     raw = text.getbuffer()
     packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _RAW_DEFLATE)

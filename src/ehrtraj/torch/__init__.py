@@ -9,6 +9,18 @@ except ModuleNotFoundError:
 
 from ehrtraj.torch.batches import Batch, PackedBatch, pack, pad
 from ehrtraj.torch.dataset import TrajectoryDataset
+from ehrtraj.torch.sequences import TokenDataset
+from ehrtraj.torch.tokens import TokenForm, TokenVocabulary
 from ehrtraj.torch.vocabulary import Vocabulary
 
-__all__ = ["Batch", "PackedBatch", "TrajectoryDataset", "Vocabulary", "pack", "pad"]
+__all__ = [
+    "Batch",
+    "PackedBatch",
+    "TokenDataset",
+    "TokenForm",
+    "TokenVocabulary",
+    "TrajectoryDataset",
+    "Vocabulary",
+    "pack",
+    "pad",
+]

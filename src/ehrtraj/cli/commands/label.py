@@ -39,6 +39,9 @@ def label(
         Path | None, typer.Option("--output", "-o", help="File to write. (default labels/<task>.parquet)")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    with_stays: Annotated[
+        bool, typer.Option("--with-stays", help="Add hadm_id and stay_id, which MEDS's LabelSchema does not allow.")
+    ] = False,
     max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
     memory_limit: Annotated[str | None, typer.Option(help=MEMORY_HELP)] = None,
 ) -> None:
@@ -60,7 +63,7 @@ def label(
             labels = compute_labels(
                 opened, parsed_task, max_cpus=max_cpus, memory_limit=memory_limit, progress=show_progress
             )
-        written = labels.write(path, overwrite=overwrite)
+        written = labels.write(path, overwrite=overwrite, with_stays=with_stays)
     show_labels(labels, written)
 
 

@@ -19,9 +19,10 @@ _HELP = """Write a synthetic release in the format of MIMIC-IV (hosp, icu, ed, n
 
   ehrtraj build fake --trajectory-version fake
 
-The same settings give the same bytes, regardless of the number of CPU cores. With --defects, answers.parquet records
-which defect was planted in which row, and the correct event. The release is not a privacy-preserving copy of real
-patients, and nothing about medicine can be learned from it.
+The same settings give the same bytes, regardless of the number of CPU cores. truth.csv contains the infections, organ
+failures and treatments of each ICU stay that the release was drawn from. With --defects, answers.parquet records which
+defect was planted in which row, and the correct event. The release is not a privacy-preserving copy of real patients,
+and nothing about medicine can be learned from it.
 
 [bold]Exit codes[/bold]: 0 done; 2 invalid setting; 4 the output cannot be written; 130 Ctrl-C.
 """

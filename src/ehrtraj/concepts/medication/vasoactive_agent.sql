@@ -84,7 +84,7 @@ SELECT
   epi.rate     AS epinephrine,
   nor.rate     AS norepinephrine,
   phe.rate     AS phenylephrine,
-  vaso.rate     AS vasopressin,
+  vaso.rate    AS vasopressin,
   dob.rate     AS dobutamine,
   mil.rate     AS milrinone
 FROM intervals AS i
@@ -94,7 +94,9 @@ LEFT JOIN running AS nor
   ON nor.concept = 'norepinephrine' AND nor.stay_id = i.stay_id AND nor.start_time = i.start_time
 LEFT JOIN running AS phe
   ON phe.concept = 'phenylephrine' AND phe.stay_id = i.stay_id AND phe.start_time = i.start_time
-LEFT JOIN running AS vaso ON vaso.concept = 'vasopressin' AND vaso.stay_id = i.stay_id AND vaso.start_time = i.start_time
+LEFT JOIN
+  running AS vaso
+  ON vaso.concept = 'vasopressin' AND vaso.stay_id = i.stay_id AND vaso.start_time = i.start_time
 LEFT JOIN running AS dob ON dob.concept = 'dobutamine' AND dob.stay_id = i.stay_id AND dob.start_time = i.start_time
 LEFT JOIN running AS mil ON mil.concept = 'milrinone' AND mil.stay_id = i.stay_id AND mil.start_time = i.start_time
 WHERE i.end_time IS NOT NULL

@@ -277,12 +277,19 @@ def _secondary_causes(rng: np.random.Generator, block: PatientBlock, person: Int
 
 
 @cache
+def _codes() -> pl.DataFrame:
+    """Return the lines of diagnoses.csv, without the failures of organs, which only intensive care codes."""
+    table = catalog.read("diagnoses.csv")
+    return table.filter(pl.col("role") != "failure")
+
+
+@cache
 def _code_weights() -> tuple[tuple[Ints, Floats], tuple[Ints, Floats]]:
     """Return the groups and weights of the lines of diagnoses.csv, for first and for later diagnoses.
 
     The group is 2 * cause, plus 1 for ICD-10.
     """
-    table = catalog.read("diagnoses.csv")
+    table = _codes()
     number = {name: place for place, name in enumerate((*catalog.illnesses(), *catalog.conditions(), "any"))}
     owners = np.array([number[name] for name in table["cause"]]) * 2 + (table["icd_version"].to_numpy() == 10)
     weight = table["weight"].cast(pl.Float64).to_numpy()
@@ -291,7 +298,7 @@ def _code_weights() -> tuple[tuple[Ints, Floats], tuple[Ints, Floats]]:
 
 @cache
 def _code_table() -> pl.DataFrame:
-    return catalog.read("diagnoses.csv").select(
+    return _codes().select(
         "icd_code", pl.col("icd_version").cast(pl.Int64), icd_title=pl.col("long_title").str.to_uppercase()
     )
 
@@ -307,7 +314,7 @@ def _drop_repeated_codes(stay: Ints, line: Ints) -> tuple[Ints, Ints]:
 @cache
 def _code_numbers() -> Ints:
     """Return a number for each line of diagnoses.csv. Lines with the same code share a number."""
-    return np.unique(catalog.read("diagnoses.csv")["icd_code"].to_numpy(), return_inverse=True)[1].astype(np.int64)
+    return np.unique(_codes()["icd_code"].to_numpy(), return_inverse=True)[1].astype(np.int64)
 
 
 def _medrecon(block: PatientBlock) -> pl.DataFrame:

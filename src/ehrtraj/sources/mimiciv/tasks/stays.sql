@@ -46,6 +46,7 @@ WITH halves AS (
     subject_id,
     kind,
     stay,
+    hadm_id,
     start_time,
     death_time,
     hospital_death,
@@ -59,6 +60,8 @@ WITH halves AS (
     subject_id,
     kind,
     stay,
+    hadm_id,
+    CASE WHEN kind = 'ICU_STAY' THEN stay END                                                      AS stay_id,
     start_time,
     least(recorded_end, death_time, hospital_death)                                                AS end_time,
     CASE
@@ -92,23 +95,29 @@ WITH halves AS (
       AND (o.start_time = s.end_time OR (o.start_time < s.end_time AND o.recorded_end > s.end_time))
   )
 )
-SELECT subject_id, start_time AS time, 'DERIVED//' || kind || '//START' AS code, NULL::FLOAT AS numeric_value
+SELECT
+  subject_id,
+  start_time                       AS time,
+  'DERIVED//' || kind || '//START' AS code,
+  NULL::FLOAT                      AS numeric_value,
+  hadm_id,
+  stay_id
 FROM separate
 UNION ALL
-SELECT subject_id, end_time, 'DERIVED//' || kind || '//END', NULL
+SELECT subject_id, end_time, 'DERIVED//' || kind || '//END', NULL, hadm_id, stay_id
 FROM separate
 UNION ALL
-SELECT subject_id, end_time, 'DERIVED//' || kind || '//DEATH', NULL
+SELECT subject_id, end_time, 'DERIVED//' || kind || '//DEATH', NULL, hadm_id, stay_id
 FROM separate
 WHERE died
 UNION ALL
-SELECT subject_id, end_time, 'DERIVED//' || kind || '//DEATH_UNCERTAIN', NULL
+SELECT subject_id, end_time, 'DERIVED//' || kind || '//DEATH_UNCERTAIN', NULL, hadm_id, stay_id
 FROM separate
 WHERE uncertain AND NOT died
 UNION ALL
-SELECT subject_id, end_time, 'DERIVED//DISCHARGE_ALIVE', NULL
+SELECT subject_id, end_time, 'DERIVED//DISCHARGE_ALIVE', NULL, hadm_id, NULL
 FROM discharges
 UNION ALL
-SELECT subject_id, start_time, 'DERIVED//ADMISSION_ALIVE', NULL
+SELECT subject_id, start_time, 'DERIVED//ADMISSION_ALIVE', NULL, hadm_id, NULL
 FROM started_alive
 WHERE kind = 'HOSPITAL_STAY'

@@ -10,6 +10,7 @@ import polars as pl
 from ehrtraj.synth import catalog
 from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Floats, Ints, repeat
+from ehrtraj.synth.failures.draws import failure_names
 from ehrtraj.synth.tables.charting.plan import OPPOSITE, STATES, ChartingPlan, number_column, read_plan
 
 RECENT_YEAR = 2015
@@ -99,11 +100,14 @@ def _causes(block: PatientBlock) -> dict[str, Bools]:
     conditions = block.people.conditions[stays.person]
     causes = {name: conditions[:, number] for number, name in enumerate(catalog.conditions())}
     illness = block.admissions.illness[stays.admission]
+    failures = np.zeros((len(stays.person), len(failure_names())), dtype=bool)
+    failures[block.courses.stay, block.courses.failure] = True
     causes |= {name: illness == number for number, name in enumerate(catalog.illnesses())}
     causes["all"] = np.ones(len(stays.person), dtype=bool)
     causes["recent"] = block.admissions.true_year[stays.admission] >= RECENT_YEAR
     causes["surgical"] = block.admissions.surgical[stays.admission]
     causes["ventilated"] = stays.ventilated_from != NONE
+    causes |= {name: failures[:, number] for number, name in enumerate(failure_names())}
     return causes | {"pressors": stays.pressors, "dialysis": stays.dialysis}
 
 

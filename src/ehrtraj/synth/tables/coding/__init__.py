@@ -6,6 +6,7 @@ hcpcs.csv do the same for payment. choices_coding.csv contains the rules:
 * coding_number: numbers of codes, and other single figures
 * coding_condition_share, coding_operation_share, coding_care_share: probability that a condition is coded, that an
   illness is treated by an operation (or another specific procedure), and that a treatment in intensive care is coded
+* coding_failure_share: probability that a failure of an organ with a severity of 1 or more is coded
 * coding_factor: "situation code", factor by which the situation multiplies the weight of the code
 * coding_with, coding_operation_with: "first>second", probability that codes with the prefix `first` bring `second`
 * coding_one_of_9, coding_one_of_10: prefixes of codes of which an admission has only one

@@ -10,6 +10,7 @@ import polars as pl
 from ehrtraj.synth import catalog
 from ehrtraj.synth.block import BLOCK_PATIENTS, PatientBlock
 from ehrtraj.synth.draw import DAY, NONE, Bools, Floats, Ints, repeat
+from ehrtraj.synth.failures.summary import worst_failures
 from ehrtraj.synth.tables.coding.books import Companions, figure
 
 DECADE = 10
@@ -32,6 +33,8 @@ class CodedAdmissions:
     critical: Bools
     died: Bools
     end_stage: Bools
+    failures: Floats
+    """[admissions, summary_names()]: severity of infections, failures, sepsis and septic shock in intensive care."""
     situations: Floats
     """[admissions, situations]: 1 where the situation applies."""
 
@@ -50,6 +53,8 @@ def coded_admissions(block: PatientBlock) -> CodedAdmissions:
     )
     traits = np.stack([people.female[person], ~people.female[person], age >= 75, died], axis=1)
     care = np.stack([admissions.icu, admissions.surgical, end_stage[person]], axis=1)
+    failures = worst_failures(block)
+    without = admissions.icu[:, None] & (failures == 0)
     illness = np.arange(len(catalog.illnesses()))[None, :] == admissions.illness[:, None]
     return CodedAdmissions(
         person=person,
@@ -64,7 +69,8 @@ def coded_admissions(block: PatientBlock) -> CodedAdmissions:
         critical=admissions.icu,
         died=died,
         end_stage=end_stage[person],
-        situations=np.concatenate([conditions[person], traits, illness, care], axis=1).astype(np.float64),
+        failures=failures,
+        situations=np.concatenate([conditions[person], traits, illness, care, without], axis=1).astype(np.float64),
     )
 
 

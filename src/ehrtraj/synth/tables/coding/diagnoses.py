@@ -10,6 +10,7 @@ import numpy as np
 from ehrtraj.synth import catalog
 from ehrtraj.synth.block import BLOCK_PATIENTS, PatientBlock
 from ehrtraj.synth.draw import Bools, Floats, Ints
+from ehrtraj.synth.failures.summary import summary_names
 from ehrtraj.synth.tables.coding.books import (
     DIAGNOSES,
     beginning_with,
@@ -33,14 +34,17 @@ from ehrtraj.synth.tables.coding.choice import (
 )
 
 CARE = ("critical", "surgical", "end_stage")
-"""Situations of coding_factor besides catalog.causes(): an ICU stay, a surgical illness, end-stage kidney disease."""
+"""Situations of coding_factor besides catalog.causes(): an ICU stay, a surgical illness, end-stage kidney disease.
+
+There is also `without_` with each of summary_names(): an ICU stay without that failure.
+"""
 NEVER = 1e-12
 
 
 @cache
 def _factor_logs() -> tuple[Ints, Floats]:
     """Return the column of each diagnosis, and [situations, columns]: logarithms of factors. Column 0 is all zeros."""
-    situations = (*catalog.causes(), *CARE)
+    situations = (*catalog.causes(), *CARE, *(f"without_{name}" for name in summary_names()))
     column = np.zeros(code_table(DIAGNOSES).height, dtype=np.int64)
     logs = np.zeros((len(situations), 1 + len(column)))
     for words, factor in shares("coding_factor").items():
@@ -97,6 +101,7 @@ def draw_diagnoses(block: PatientBlock, admissions: CodedAdmissions) -> CodedRow
     parts = [
         _principal(rng, admissions, factors),
         _of_conditions(block, rng, admissions, factors),
+        _of_failures(block.streams.rng("failure codes"), admissions),
         _of_illness(rng, admissions, factors),
         _of_any(block, rng, admissions, factors),
     ]
@@ -129,6 +134,18 @@ def _of_conditions(
         place[admissions.person[admission], condition], menu.weight[line] * factors.of(admission, number)
     )
     return coded_rows(admission, np.where(column < 0, -1, number[np.arange(len(admission)), column]), 1.0)
+
+
+def _of_failures(rng: np.random.Generator, admissions: CodedAdmissions) -> CodedRows:
+    """Draw codes of failures in intensive care. Severe ones are coded more often."""
+    names = summary_names()
+    menu = menu_of(DIAGNOSES, "failure", names)
+    share = np.array([shares("coding_failure_share")[name] for name in names])
+    chance = share * np.minimum(admissions.failures, 1.0)
+    admission, failure = np.nonzero(rng.random(chance.shape) < chance)
+    line = 2 * failure + admissions.icd10[admission]
+    column = choose_one(rng.random(len(line)), menu.weight[line])
+    return coded_rows(admission, menu.number[line, column], 1.5)
 
 
 def _of_illness(rng: np.random.Generator, admissions: CodedAdmissions, factors: _Factors) -> CodedRows:

@@ -139,7 +139,7 @@ def _beginnings(block: PatientBlock, rng: np.random.Generator, admissions: Coded
     hours = np.zeros(total)
     np.maximum.at(hours, icu.admission, np.where(on_ventilator(block), icu.ventilated_until - icu.ventilated_from, 0))
     air = _earliest(total, icu.admission[on_ventilator(block)], icu.ventilated_from[on_ventilator(block)])
-    dialysis = _earliest(total, icu.admission[icu.dialysis], icu.arrival[icu.dialysis] + DAY)
+    dialysis = _earliest(total, icu.admission[icu.dialysis], icu.dialysis_from[icu.dialysis])
     chronic = admissions.end_stage & (rng.random(total) < figure("dialysis_of_end_stage")) & (dialysis == NONE)
     return {
         "ventilated_under_a_day": np.where(hours < DAY, air, NONE),

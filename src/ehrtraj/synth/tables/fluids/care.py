@@ -11,15 +11,17 @@ import polars as pl
 from ehrtraj.synth import catalog
 from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import HOUR, MINUTE, NONE, Bools, Floats, Ints, minutes, repeat
+from ehrtraj.synth.failures.summary import later_infections
 
 _STATES = (
     "any", "surgical", "first_stay", "arterial_line", "ventilated", "long_ventilated", "intubated_here", "extubated",
     "pressors", "dialysis", "crrt", "hemodialysis", "catheter",
+    "infection",
 )  # fmt: skip
 """States that may determine the care in a stay, in addition to catalog.causes()."""
 _WINDOWS = (
     "stay", "end", "intubation", "ventilated", "extubation", "after_ventilated", "pressors", "dialysis", "catheter",
-    "after_catheter",
+    "after_catheter", "infection",
 )  # fmt: skip
 """Parts of a stay that care may be limited to."""
 DRIPS, DOSES, OUTPUTS, PROCEDURES = "input_drips.csv", "input_doses.csv", "outputs.csv", "icu_procedures.csv"
@@ -151,6 +153,7 @@ def draw_care(block: PatientBlock) -> Care:
         "extubated": ventilated & (icu.ventilated_until < icu.departure - HOUR) & ~_dying(block),
         "pressors": icu.pressors,
         "dialysis": icu.dialysis,
+        "infection": later_infections(block) != NONE,
         # Patients with unstable circulation get continuous dialysis.
         "crrt": icu.dialysis & icu.pressors,
         "hemodialysis": icu.dialysis & ~icu.pressors,
@@ -196,6 +199,16 @@ def _windows(block: PatientBlock) -> tuple[Ints, Ints]:
         "extubation": (off, off),
         "after_ventilated": (np.where(ventilated, off, first), last),
     }
+    for name, opens, closes in (
+        ("pressors", icu.pressors_from, icu.pressors_until),
+        ("dialysis", icu.dialysis_from, icu.dialysis_until),
+        ("infection", later_infections(block), icu.departure),
+    ):
+        given = opens != NONE
+        edges[name] = (
+            np.where(given, np.maximum(minutes(opens), first), last + 1),
+            np.where(given, minutes(closes), last),
+        )
     for name, (opens, closes) in edges.items():
         begin[:, _WINDOWS.index(name)], end[:, _WINDOWS.index(name)] = opens, closes
     return begin, end

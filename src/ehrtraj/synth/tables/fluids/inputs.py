@@ -10,6 +10,7 @@ import numpy as np
 from ehrtraj.synth import catalog
 from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import HOUR, MINUTE, Floats, Ints, minutes, repeat
+from ehrtraj.synth.failures.effects import levels
 from ehrtraj.synth.tables.fluids.care import (
     DOSES,
     DRIPS,
@@ -30,6 +31,10 @@ PAUSED_SHARE = 0.07
 MEAN_PAUSE = 90 * MINUTE
 MAX_BOLUS_TIME = 4 * MINUTE
 BOLUS_SHARE = 0.08
+USUAL_SHOCK = 1.4
+"""Level of the failure of the circulation at which rates of vasopressors are the usual ones; an assumption."""
+SHOCK_LIMITS = (0.25, 1.6)
+"""Levels, relative to the usual one, between which rates of vasopressors follow it; assumptions."""
 
 
 def _next(column: Ints, at_end: int) -> Ints:
@@ -128,12 +133,17 @@ def _rate_segments(rng: np.random.Generator, care: Care, courses: Courses) -> _R
 def _rates(
     rng: np.random.Generator, block: PatientBlock, courses: Courses, course: Ints, time: Ints, passed: Floats
 ) -> Floats:
-    """Return ordered rates. They rise at first, follow severity, and decrease at the end unless the patient dies."""
+    """Return ordered rates. They rise at first, follow severity, and decrease at the end unless the patient dies.
+
+    The rates of vasopressors follow the failure of the circulation instead.
+    """
     parameters, kind = _drip_parameters(), courses.kind[course]
     admission = block.icu.admission[courses.stay[course]]
     relative = block.severity(admission, time) / block.episodes.severity[admission]
     waning = np.where(block.episodes.dying[admission], 1.0, 1.0 - 1.3 * np.maximum(passed - 0.5, 0.0))
     time_course = np.minimum(0.6 + 4.0 * passed, 1.0) * waning * np.clip(relative, 0.2, 1.4)
+    shock = np.clip(levels(block.courses, "cardiovascular_failure", admission, time) / USUAL_SHOCK, *SHOCK_LIMITS)
+    time_course = np.where(equals(DRIPS, "during", "pressors")[kind], shock, time_course)
     deviation = 0.8 * rng.standard_normal(len(courses.stay))[course] + 0.5 * rng.standard_normal(len(course))
     rate = parameters["rate"][kind] * np.exp(parameters["spread"][kind] * deviation)
     rate = rate * time_course ** parameters["follows"][kind]

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth.draw import HOUR, Floats, Ints, times
+from ehrtraj.synth.failures.effects import urine_share
 from ehrtraj.synth.tables.fluids.care import (
     OUTPUTS,
     Care,
@@ -74,7 +75,7 @@ def _measurement_times(rng: np.random.Generator, plan: CarePlan, courses: Course
 def _volumes(
     rng: np.random.Generator, care: Care, plan: CarePlan, courses: Courses, course: Ints, time: Ints
 ) -> Floats:
-    """Return volumes in ml. Urine from catheters depends on weight and the hours since the last measurement."""
+    """Return volumes in ml. Urine depends on failures; from catheters also on weight and the hours that passed."""
     kind, stay = courses.kind[course], courses.stay[course]
     passed = np.where(run_starts(course), HOUR, np.diff(time, prepend=time[:1]))
     hours = np.clip(passed / HOUR, 0.1, 6.0)
@@ -86,6 +87,8 @@ def _volumes(
     volume = typical[kind] * scaled[stay, kind] * np.exp(deviation)
     volume = volume * np.where(plan.number["per_hour"][kind] > 0, hours, 1.0)
     volume = volume * np.where(plan.number["per_kg"][kind] > 0, care.block.icu.weight[stay], 1.0)
+    urine = np.flatnonzero(plan.number["urine"][kind] > 0)
+    volume[urine] *= urine_share(care.block.courses, care.block.icu.admission[stay[urine]], time[urine])
     step = np.select([volume < 10, volume < 100, volume < 500], [1.0, 5.0, 25.0], 50.0)
     chance = rng.random(len(kind))
     step = np.where((step == 25.0) & (chance < FINER_VOLUME), 10.0, step)

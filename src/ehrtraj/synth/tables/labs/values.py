@@ -59,7 +59,7 @@ def _inputs(
         "age": block.age(person, occasions.time),
         "female": block.people.female[person].astype(np.float64),
         "venous": venous.astype(np.float64),
-        "ventilated": (kind == VENT).astype(np.float64),
+        "ventilated": block.on_ventilator(person, occasions.time).astype(np.float64),
     }
     return {name: column[specimens.occasion] for name, column in inputs.items()}
 

@@ -13,6 +13,8 @@ from ehrtraj.synth.draw import Bools, Floats, Ints
 
 INTERPRETATIONS = ("S", "I", "R")
 MASKED = "___"
+INFECTION = "infection"
+"""Cause of growth after the causes of illnesses: an infection in intensive care that is not the illness."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,11 @@ class Facts:
     bottle: int
     """The site whose test is done only after growth."""
     chance: Floats
-    """[any cause and each illness, sites]: probability of growth."""
+    """[any cause, each illness, infection; sites]: probability of growth."""
     second: Floats
-    """[any cause and each illness, sites]: probability of a second organism."""
+    """[any cause, each illness, infection; sites]: probability of a second organism."""
     flora: Ints
-    """[any cause and each illness, sites]: number of the flora."""
+    """[any cause, each illness, infection; sites]: number of the flora."""
     worked_up: Bools
     """[sites]: susceptibility is tested."""
     organism_groups: WeightedGroups
@@ -149,10 +151,11 @@ def _needs(specimens: pl.Series) -> tuple[dict[str, Floats], dict[str, Floats]]:
 
 
 def _growth(number: dict[str, int]) -> tuple[Floats, Floats, Ints, pl.Series]:
-    """Return [causes, sites] chance, second and flora. Any cause is first; illnesses without a line use its values."""
+    """Return [causes, sites] chance, second and flora. Any cause is first; causes without a line use its values."""
     floras = catalog.read("micro_flora.csv")["flora"].unique(maintain_order=True)
     flora = {name: place for place, name in enumerate(floras)}
     causes = {name: place + 1 for place, name in enumerate(catalog.illnesses())} | {"*": 0}
+    causes[INFECTION] = len(causes)
     shape = (len(causes), len(number))
     chance, second, kind = np.zeros(shape), np.zeros(shape), np.full(shape, -1)
     lines = catalog.read("micro_growth.csv").sort(pl.col("cause") != "*", maintain_order=True)

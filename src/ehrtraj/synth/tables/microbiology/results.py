@@ -8,13 +8,16 @@ import numpy as np
 import polars as pl
 
 from ehrtraj.synth.block import BLOCK_PATIENTS, PatientBlock
-from ehrtraj.synth.draw import DAY, Bools, Ints, repeat
+from ehrtraj.synth.draw import DAY, NONE, Bools, Ints, repeat
+from ehrtraj.synth.failures.summary import later_infections
 from ehrtraj.synth.tables.microbiology.facts import group_ranges, places, read_facts
 from ehrtraj.synth.tables.microbiology.specimens import MicroSpecimens
 
 SAME_GROWTH = 0.6
 """Share of specimens of an illness whose growth depends on a random number that they share; an assumption."""
 SAME_ORGANISM = 0.75
+INFECTION_GROWS = 3 * DAY
+"""Time after the start of an infection in which specimens grow its organisms more often; an assumption."""
 SHARED_STAIN = 0.5
 """Probability that a stain shows the organism that grows."""
 
@@ -66,6 +69,15 @@ def draw_results(rng: np.random.Generator, block: PatientBlock, specimens: Micro
     return tests, Isolates(place[isolates.test], isolates.number, isolates.organism)
 
 
+def _infection_starts(block: PatientBlock, episode: Ints, time: Ints) -> Ints:
+    """Return the start of the infection in intensive care for times in its first days; NONE for other times."""
+    starts = np.full(len(block.episodes.person) + 1, NONE)
+    starts[block.icu.admission] = later_infections(block)
+    start = starts[episode]
+    recent = (start != NONE) & (time >= start) & (time < start + INFECTION_GROWS)
+    return np.where(recent, start, NONE)
+
+
 def _isolates(
     rng: np.random.Generator, block: PatientBlock, specimens: MicroSpecimens, specimen: Ints, site: Ints
 ) -> tuple[Bools, Isolates]:
@@ -73,7 +85,11 @@ def _isolates(
     facts, episodes = read_facts(), block.episodes
     episode, person = specimens.episode[specimen], specimens.person[specimen]
     cause = np.where(episode >= 0, episodes.illness[episode] + 1, 0)
-    days = np.where(episode >= 0, specimens.time[specimen] - episodes.start[episode], 0) / DAY
+    time = specimens.time[specimen]
+    infection = _infection_starts(block, episode, time)
+    cause = np.where(infection != NONE, len(facts.chance) - 1, cause)
+    begin = np.where(infection != NONE, infection, np.where(episode >= 0, episodes.start[episode], time))
+    days = (time - begin) / DAY
     # Treatment reduces the growth that the illness caused.
     usual = facts.chance[0, site]
     chance = usual + (facts.chance[cause, site] - usual) * (0.35 + 0.65 * np.exp(-np.maximum(days, 0) / 2))

@@ -10,6 +10,7 @@ import polars as pl
 from ehrtraj.synth import catalog
 from ehrtraj.synth.block import BLOCK_PATIENTS, PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Bools, Floats, Ints, repeat
+from ehrtraj.synth.failures.summary import later_infections
 from ehrtraj.synth.tables.encounters import inside_stay
 from ehrtraj.synth.tables.microbiology.facts import read_facts
 
@@ -70,6 +71,8 @@ def _occasions(block: PatientBlock) -> tuple[Floats, Floats, Ints, Ints, Ints, I
     in_illness = np.stack([facts.mean[name] for name in catalog.illnesses()])[episodes.illness] * need[:, None]
     early = np.stack([facts.early[name] for name in catalog.illnesses()])[episodes.illness]
     ventilated = np.flatnonzero(icu.ventilated_from != NONE)
+    infected = np.flatnonzero((infection := later_infections(block)) != NONE)
+    suspected = np.clip(infection[infected], stays.admit[icu.admission[infected]], icu.departure[infected])
     last = np.where(people.death == NONE, people.window_end, np.minimum(people.window_end, people.death))
     none = np.full(BLOCK_PATIENTS, -1)
     # Context, unit of its means in seconds, and person, episode, start and end of its occasions.
@@ -80,6 +83,8 @@ def _occasions(block: PatientBlock) -> tuple[Floats, Floats, Ints, Ints, Ints, I
         ("icu_day", DAY, icu.person, icu.admission, icu.arrival, icu.departure),
         ("ventilated_day", DAY, icu.person[ventilated], icu.admission[ventilated], icu.ventilated_from[ventilated],
          icu.ventilated_until[ventilated]),
+        ("infection", 0, icu.person[infected], icu.admission[infected], suspected,
+         np.minimum(suspected + DAY, stays.discharge[icu.admission[infected]])),
         ("ed_visit", 0, episodes.person[admitted:], everyone[admitted:], episodes.start[admitted:],
          episodes.end[admitted:]),
         ("outpatient", 365 * DAY, np.arange(BLOCK_PATIENTS), none, people.window_start, last),

@@ -10,6 +10,7 @@ import polars as pl
 from ehrtraj.synth import catalog
 from ehrtraj.synth.block import PatientBlock
 from ehrtraj.synth.draw import DAY, HOUR, MINUTE, NONE, Floats, Ints, pick, repeat
+from ehrtraj.synth.failures.summary import later_infections
 from ehrtraj.synth.tables.orders.columns import MISSING, number_within_patient, order_by_time, providers
 from ehrtraj.synth.tables.orders.draws import SharedDraws, share_of
 from ehrtraj.synth.tables.orders.kinds import EXTRA_CAUSES, PER, STARTS, cause_names, read_kinds
@@ -211,6 +212,7 @@ def _causes_present(block: PatientBlock) -> Floats:
     present[icu.admission[icu.pressors], number["pressors"]] = 1
     present[icu.admission[icu.dialysis], number["dialysis"]] = 1
     present[:admitted, number["surgical"]] = block.admissions.surgical
+    present[icu.admission[later_infections(block) != NONE], number["infection"]] = 1
     first = len(EXTRA_CAUSES)
     present[:, first : first + len(catalog.conditions())] = people.conditions[episodes.person]
     female = people.female[episodes.person]
@@ -273,10 +275,16 @@ def _start_windows(
     icu_departure = np.where(in_icu, np.append(icu.departure, 0)[stay], episodes.end[episode])
     final = episodes.end[episode] - (rng.uniform(0.4, 5.0, len(episode)) * HOUR).astype(np.int64)
     final = np.maximum(final, admit[episode])
-    begin = np.choose(starts, [admit[episode], admit[episode], icu_arrival, icu_arrival, final, arrival[episode]])
+    infection = admit.copy()
+    infections = later_infections(block)
+    infected = np.flatnonzero(infections != NONE)
+    infection[icu.admission[infected]] = np.maximum(infections[infected], admit[icu.admission[infected]])
+    at_admission, at_infection = admit[episode], infection[episode]
+    begins = [at_admission, at_admission, icu_arrival, icu_arrival, final, arrival[episode], at_infection]
+    begin = np.choose(starts, begins)
     zero = np.zeros_like(begin)
-    spans = [zero, episodes.end[episode] - begin, icu_departure - begin, zero, zero, departure[episode] - begin]
-    waits = np.array([1.6 * HOUR, 0, 0, HOUR, 0, 0]).astype(np.int64)
+    spans = [zero, episodes.end[episode] - begin, icu_departure - begin, zero, zero, departure[episode] - begin, zero]
+    waits = np.array([1.6 * HOUR, 0, 0, HOUR, 0, 0, 4 * HOUR]).astype(np.int64)
     # Orders that start in intensive care end there.
     return begin, np.choose(starts, spans), waits[starts], icu_departure
 

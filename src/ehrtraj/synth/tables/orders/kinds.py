@@ -13,8 +13,8 @@ from ehrtraj.synth.draw import Bools, Floats, Ints
 from ehrtraj.synth.tables.orders.columns import codes_of, floats
 
 PER = ("stay", "home", "day", "icu_day", "ed", "transfer")
-STARTS = ("arrival", "stay", "icu", "icu_arrival", "end", "ed")
-EXTRA_CAUSES = ("any", "ed", "icu", "ventilated", "pressors", "dialysis", "surgical")
+STARTS = ("arrival", "stay", "icu", "icu_arrival", "end", "ed", "infection")
+EXTRA_CAUSES = ("any", "ed", "icu", "ventilated", "pressors", "dialysis", "surgical", "infection")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Cohorts: stays of all patients, chosen step by step, with their features."""

@@ -1,0 +1,33 @@
+-- Urine of the first day of an ICU stay.
+--
+-- source: MIT-LCP/mimic-code, mimic-iv/concepts/firstday/first_day_urine_output.sql
+-- needs: urine_output
+-- row: stay_id
+-- mimic-code: without start, without end
+-- columns:
+--   subject_id      BIGINT     -   Patient.
+--   stay_id         BIGINT     -   ICU stay.
+--   start           TIMESTAMP  -   Start of the stay.
+--   end             TIMESTAMP  -   24 hours after the start of the stay.
+--   available_time  TIMESTAMP  -   When the first day was over and all its values were known.
+--   urineoutput     DOUBLE     mL  Volume of urine; null if none was charted.
+WITH
+days AS (
+  SELECT subject_id, stay_id, start_time, start_time + INTERVAL 24 HOURS AS end_time, available_time
+  FROM stays
+  WHERE kind = 'icu'
+)
+SELECT
+  d.subject_id,
+  d.stay_id,
+  d.start_time                                                  AS start,
+  d.end_time                                                    AS "end",
+  greatest(d.end_time, d.available_time, max(v.available_time)) AS available_time,
+  sum(v.urineoutput)                                            AS urineoutput
+FROM days AS d
+LEFT JOIN urine_output AS v
+  ON
+    v.stay_id = d.stay_id
+    AND v.time >= d.start_time
+    AND v.time <= d.end_time
+GROUP BY d.subject_id, d.stay_id, d.start_time, d.end_time, d.available_time
