@@ -6,11 +6,11 @@ The events of a row have the same source_key: its number among the rows of the p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import polars as pl
 
-from ehrtraj.concepts.header import AVAILABLE
-from ehrtraj.concepts.index import ComputedConcept
+from ehrtraj.concepts.header import AVAILABLE, Column
 from ehrtraj.format.event_types import CONCEPT
 
 MEANING = "Value of a clinical concept, computed from other events"
@@ -21,7 +21,23 @@ _ROW = "row number"
 _NUMBERS = frozenset({"DOUBLE", "INTEGER", "BIGINT", "BOOLEAN"})
 
 
-def value_columns(concept: ComputedConcept) -> list[tuple[str, str, str]]:
+class Described(Protocol):
+    """A concept with its columns: one of a library, or one that is stored in a dataset."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def start(self) -> str:
+        """Name of the column with the time at which a row begins: `time` or `start`."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Its columns."""
+
+
+def value_columns(concept: Described) -> list[tuple[str, str, str]]:
     """Return the columns of a concept that become events: name, type and unit.
 
     Identifiers (`..._id`) and times are not values.
@@ -40,14 +56,14 @@ def table_of(name: str) -> str:
     return f"concepts/{name}"
 
 
-def codes_of(concept: ComputedConcept) -> list[str]:
+def codes_of(concept: Described) -> list[str]:
     """Return the codes of the events of a concept. An interval also has an event at its end."""
     codes = [f"{CONCEPT}//{concept.name}//{name}" for name, _, _ in value_columns(concept)]
     return [*codes, f"{CONCEPT}//{concept.name}//END"] if concept.start == "start" else codes
 
 
 def concept_events(
-    concept: ComputedConcept, rows: pl.LazyFrame, schema: Mapping[str, pl.DataType], clock: str
+    concept: Described, rows: pl.LazyFrame, schema: Mapping[str, pl.DataType], clock: str
 ) -> Iterator[pl.LazyFrame]:
     """Yield the events of each column.
 
@@ -72,7 +88,7 @@ def concept_events(
 
 
 def _events(
-    concept: ComputedConcept,
+    concept: Described,
     item: str,
     rows: pl.LazyFrame,
     time: str,
