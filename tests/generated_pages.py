@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import runpy
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ import typer
 
 from ehrtraj.checks.invariants import INVARIANTS
 from ehrtraj.cli import app
+from ehrtraj.concepts.library import concept_library
 from ehrtraj.config import SETTINGS
 from ehrtraj.rules import listing
 from ehrtraj.sources import coverage
@@ -23,6 +25,7 @@ from ehrtraj.sources.source import packaged
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
 MIMIC = packaged("mimiciv")
+LIBRARY = concept_library(MIMIC)
 EXAMPLES = SimpleNamespace(
     **runpy.run_path(str(Path(__file__).with_name("sources") / "mimiciv" / "recipe_examples.py"), run_name="examples")
 )
@@ -178,6 +181,51 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+# Concepts ------------------------------------------------------------------------------------------------------------
+
+_DIFFERENCES = Path(__file__).with_name("concepts") / "differences"
+
+
+def concepts(group: str) -> str:
+    """Return the page of a group of concepts: definition, columns, sources, and differences from mimic-code."""
+    lines = [
+        f"# Concepts: {group}\n",
+        f"Definition, columns and sources of the concepts in the group {group}. `ehrtraj concepts --explain NAME` also",
+        "shows the SQL. `make docs` generates this page from the SQL files.",
+    ]
+    for concept in (one for one in LIBRARY.concepts.values() if one.group == group):
+        lines += [f"\n## {concept.name}\n", *_concept(concept)]
+    return "\n".join(lines) + "\n"
+
+
+def _concept(concept: Any) -> Iterator[str]:
+    header = concept.header
+    yield _cell(header.description.partition("\n\n")[0])
+    for paragraph in header.description.split("\n\n")[1:]:
+        yield f"\n{_cell(paragraph)}"
+    rows = [(f"`{c.name}`", c.type, f"`{c.unit}`" if c.unit else "", _cell(c.meaning)) for c in header.columns]
+    yield f"\n{rows_of(('column', 'type', 'unit', 'content'), rows)}"
+    reads = [*header.needs, *LIBRARY.views_of([concept])]
+    yield f"Source: {'; '.join(map(_cell, header.sources))}.  "
+    yield f"Reads: {', '.join(f'`{name}`' for name in reads)}."
+    if header.differs:
+        yield "\nDifferences from mimic-code, which `--as-mimic-code` undoes:\n"
+        yield from (f"- {_cell(reason)}" for reason in header.differs)
+    path = _DIFFERENCES / f"{concept.name}.csv"
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            counts = [f"`{line['column']}` {int(line['rows']):,}" for line in csv.DictReader(file)]
+        yield f"\nRows of the MIMIC-IV demo that differ, by column: {', '.join(counts)}."
+
+
+def concept_index() -> str:
+    """Return the table of all concepts."""
+    first = (one.header.description.partition(". ")[0].removesuffix(".") for one in LIBRARY.concepts.values())
+    found = zip(LIBRARY.concepts.values(), first, strict=True)
+    rows = [(f"[`{c.name}`](concepts-{c.group}.md#{c.name})", c.group, _cell(text)) for c, text in found]
+    return rows_of(("concept", "group", "a row is"), sorted(rows, key=lambda row: (row[1], row[0])))
+
+
 # Pages ---------------------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +243,11 @@ PAGES: dict[str, Callable[[str], str]] = {
     "checks.md": lambda text: _put(checks(), text),
     "rules.md": lambda _: listing.as_markdown(MIMIC.rules, MIMIC.name),
     "cli.md": lambda _: cli(),
+    "concepts.md": lambda text: _put(concept_index(), text),
+    **{
+        f"concepts-{group}.md": lambda _, group=group: concepts(group)
+        for group in sorted({one.group for one in LIBRARY.concepts.values()})
+    },
     **{
         f"examples-{module}.md": lambda _, module=module: examples(module)
         for module in dict.fromkeys(table.partition("/")[0] for table in TABLES_WITH_EXAMPLES)

@@ -65,6 +65,8 @@ def others(handmade: ModuleType, tmp_path: Path) -> dict[str, object]:
     for name, text in _FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+    everyone = {row["subject_id"] for row in handmade.release_rows()["hosp/patients"]}
+    (folder / "splits.csv").write_text("subject_id,split\n" + "".join(f"{who},tuning\n" for who in sorted(everyone)))
     release = folder / "release"
     handmade.write_tables(release, {name: rows[:-1] for name, rows in handmade.release_rows().items()})
     return {
@@ -75,6 +77,7 @@ def others(handmade: ModuleType, tmp_path: Path) -> dict[str, object]:
         "memory_limit": "1GB",
         "tables": "patients,labevents",
         "subjects": folder / "subjects.txt",
+        "splits": folder / "splits.csv",
         "ed": release / "ed",
         "note": release / "note",
         "modules": f"ed={release / 'ed'}",
@@ -123,8 +126,11 @@ def base_built(
 
 
 def data_of(dataset: Path) -> dict[str, bytes]:
-    """Return all files of a dataset except the two that contain its name and the circumstances of the build."""
-    paths = [path for path in dataset.rglob("*") if path.is_file()]
+    """Return all files of a dataset except the two that contain its name and the circumstances of the build.
+
+    Computed concepts are not part of the data: they have an index of their own.
+    """
+    paths = [path for path in dataset.rglob("*") if path.is_file() and "concepts" not in path.parts]
     files = {str(path.relative_to(dataset)): path.read_bytes() for path in paths}
     return {name: data for name, data in files.items() if name not in ("manifest.json", "metadata/dataset.json")}
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,7 @@ from ehrtraj.declaration import PREFIX, Setting, ValueType, setting, settings_of
 from ehrtraj.errors import SettingsError
 from ehrtraj.exports import formats
 from ehrtraj.format.names import UNITS
+from ehrtraj.format.splits import DEFAULT_SPLITS, parse_splits
 from ehrtraj.release.asked import number_or_file
 from ehrtraj.runtime.limits import DEFAULT_MEMORY, capped_cpus, check_memory_limit, parse_size, usable_cpus
 from ehrtraj.suggestions import nearest
@@ -82,10 +83,30 @@ def _canonical_subjects(subjects: str | None) -> str | None:
     The name of the file does not identify the patients in it.
     """
     if subjects is not None and (path := Path(subjects).expanduser()).is_file():
-        import hashlib  # takes longer than everything else here, and only a build needs it
-
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return _hash_of(path)
     return subjects
+
+
+def _hash_of(path: Path) -> str:
+    import hashlib  # takes longer than everything else here, and only a build needs it
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _parse_splits(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _check_splits(splits: str) -> None:
+    parse_splits(splits)
+
+
+def _canonical_splits(splits: str) -> object:
+    """Return the bounds of the splits, the hash of the file's content, or the name of the method."""
+    method = parse_splits(splits)
+    if method.file is not None:
+        return _hash_of(method.file)
+    return splits if method.upper is None else list(method.upper)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +274,19 @@ class Settings:
             help="Folder with custom recipes/ and rules/, which take precedence over those of the source.",
             changes_data=True,
             content_in="source",
+        ),
+    )
+    splits: str = field(
+        default=DEFAULT_SPLITS,
+        metadata=setting(
+            help="Splits of the patients: shares of train, tuning and held_out, a file, or `temporal`.",
+            details="The file is a CSV or Parquet file with the columns `subject_id` and `split`. With `temporal`, "
+            "patients of the latest calendar period are held_out, those of the one before it tuning, and all others "
+            "train.",
+            changes_data=True,
+            canonical=_canonical_splits,
+            kind=ValueType(_parse_splits, str, str | Path | Sequence[float] | None),
+            check=_check_splits,
         ),
     )
     seed: int = field(

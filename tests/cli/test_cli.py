@@ -88,7 +88,7 @@ def test_the_examples_of_the_help_can_be_parsed(tmp_path: Path) -> None:
     examples = re.findall(
         r"^ *((?:\w+=\S+ )*ehrtraj build .*?) *$", ehrtraj_cli("build", "--help", COLUMNS="200").stdout, re.M
     )
-    assert len(examples) == 9
+    assert len(examples) == 10
     (tmp_path / "settings.toml").write_text('data_dir = "mimic-iv"\ntrajectory_version = "v1"\n')
     for example in examples:
         command = example.replace("ehrtraj build", f"{sys.executable} -m ehrtraj build")
@@ -142,6 +142,7 @@ def test_show_config_prints_the_origin_of_each_setting(tmp_path: Path) -> None:
         "overlay": ("", "default"),
         "export": ("", "default"),
         "concepts": ("", "default"),
+        "splits": ("", "default"),
         "allow_incomplete": ("", "default"),
     }
     assert set(lines) == {"setting", *expected}

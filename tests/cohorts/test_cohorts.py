@@ -83,6 +83,12 @@ def test_selected_patients_have_their_stays_only(ds: ehrtraj.Dataset, handmade: 
     assert ds.filter(pl.lit(value=False)).stays("icu").height == 0
 
 
+def test_stays_do_not_depend_on_the_clock(ds: ehrtraj.Dataset, release: Path, tmp_path: Path) -> None:
+    other = ehrtraj.open(ehrtraj.build(release, tmp_path, "v1", max_cpus=1, clock="available").path)
+    for kind in ("icu", "admission", "ed"):
+        assert_frame_equal(other.stays(kind), ds.stays(kind))
+
+
 def test_an_unknown_kind_of_stays_is_refused(ds: ehrtraj.Dataset) -> None:
     with pytest.raises(SettingsError, match=r"there are no stays 'icuu': use admission, icu, ed. Did you mean icu"):
         ds.stays("icuu")
@@ -166,6 +172,16 @@ def test_a_filtered_frame_is_a_cohort_with_one_step(ds: ehrtraj.Dataset, form: s
 def _pandas(frame: pl.DataFrame) -> object:
     pytest.importorskip("pandas")
     return frame.to_pandas()
+
+
+def test_numbers_of_a_pandas_frame_may_be_floats(ds: ehrtraj.Dataset) -> None:
+    pytest.importorskip("pandas")
+    visits = ds.stays("ed")
+    assert visits["hadm_id"].null_count() > 0
+    cohort = ds.cohort(visits.with_columns(pl.col("hadm_id", "subject_id").cast(pl.Float64)).to_pandas())
+    assert_frame_equal(cohort.frame, visits)
+    found = cohort.features(("start", "24h"), "heart_rate", "count")
+    assert_frame_equal(found, ds.cohort("ed").features(("start", "24h"), "heart_rate", "count"))
 
 
 def test_frames_that_are_no_stays_are_refused(ds: ehrtraj.Dataset) -> None:
@@ -320,7 +336,8 @@ def test_a_file_assigns_patients_to_splits(ds: ehrtraj.Dataset, tmp_path: Path, 
     who = ds.stays("icu")["subject_id"].to_list()
     listed = pl.DataFrame({"subject_id": [*who, 7], "split": ["tuning", "held_out", "train"]})
     file = tmp_path / f"splits{suffix}"
-    listed.write_csv(file) if suffix == ".csv" else listed.write_parquet(file)
+    # With a blank line at the end.
+    file.write_text(listed.write_csv() + "\n") if suffix == ".csv" else listed.write_parquet(file)
     assert splits_by_subject(ds.cohort("icu").split(file)) == dict(zip(who, ["tuning", "held_out"], strict=True))
     with pytest.raises(SettingsError, match="has no split for 4 of 6 patients, such as 10900352"):
         ds.cohort("admission").split(str(file))
@@ -330,6 +347,8 @@ def test_a_file_assigns_patients_to_splits(ds: ehrtraj.Dataset, tmp_path: Path, 
     ("content", "message"),
     [
         ("subject_id,split\n1,test\n", "contains the split 'test': use train, tuning, held_out"),
+        ("subject_id,split\n1,\n", "contains the split 'None'"),
+        ("subject_id,split\n,train\n", "has a line without a subject_id"),
         ("subject_id,split\n1,train\n1,tuning\n", "has patient 1 in more than one split"),
         ("patient,split\n1,train\n", "cannot be used for splits: .* It must be a CSV or Parquet file"),
         ("subject_id,split\nx,train\n", "cannot be used for splits"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -18,7 +19,11 @@ import ehrtraj
 from ehrtraj.cohorts.features import FeatureRequest, _of_stays, _windows
 from ehrtraj.cohorts.measures import Measure
 from ehrtraj.cohorts.values import SCHEMA
+from ehrtraj.concepts.header import Column
+from ehrtraj.concepts.index import ComputedConcept, ConceptFile, index_content
+from ehrtraj.concepts.session import ConceptMode
 from ehrtraj.errors import SettingsError
+from ehrtraj.sources.source import packaged
 
 STAY = {"subject_id": 5, "hadm_id": 51, "stay_id": 52}
 HEART_RATE, MBP, MBP_ARTERIAL, NOREPINEPHRINE = 220045, 220181, 220052, 221906
@@ -108,6 +113,15 @@ def test_a_concept_combines_its_items_and_has_aliases(cohort: Any) -> None:
     found = cohort.features(DAY, ["map", "mbp"], ["mean", "count"])
     assert found.row(0) == (5, 51, 52, 70, 2, 70, 2)
     assert found.columns == ["subject_id", "hadm_id", "stay_id", "map_mean", "map_count", "mbp_mean", "mbp_count"]
+
+
+def test_each_alias_is_another_name_of_a_concept() -> None:
+    lists = packaged("mimiciv").concept_lists
+    concepts = {line["concept"] for line in lists["concept_items"]}
+    aliases = [line["alias"] for line in lists["concept_aliases"]]
+    assert {line["concept"] for line in lists["concept_aliases"]} <= concepts
+    assert len(aliases) == len(set(aliases) - concepts) > 5
+    assert all(line["source"] for line in lists["concept_aliases"])
 
 
 def test_a_code_is_named_completely(cohort: Any) -> None:
@@ -208,10 +222,16 @@ def computed(cohort: Any) -> Any:
         "subject_id": 5, "start": [datetime(2150, 3, 2, 9)], "end": [datetime(2150, 3, 2, 12)],
         "available_time": [datetime(2150, 3, 2, 13)], "invasive": [True],
     }  # fmt: skip
+    kinds = {"sofa_24hours": "DOUBLE", "unit": "VARCHAR", "invasive": "BOOLEAN", "subject_id": "BIGINT"}
+    index = {}
     for name, columns in (("sofa", sofa), ("ventilation", ventilation)):
-        folder = root / "concepts" / name / row[0]
-        folder.mkdir(parents=True)
-        pl.DataFrame(columns).write_parquet(folder / f"{row[1]}.parquet")
+        path = f"{row[0]}/{row[1]}.parquet"
+        (root / "concepts" / name / row[0]).mkdir(parents=True)
+        pl.DataFrame(columns).write_parquet(root / "concepts" / name / path)
+        described = tuple(Column(column, kinds.get(column, "TIMESTAMP"), "", "x.") for column in columns)
+        files = {path: ConceptFile(1, 1, "")}
+        index[name] = ComputedConcept(name, "score", "x", "time", described, "", 1, files)
+    (root / "concepts" / "index.json").write_text(json.dumps(index_content(root, ConceptMode(), index)))
     return cohort
 
 
@@ -244,6 +264,24 @@ def test_a_concept_that_is_not_computed_is_refused(computed: Any) -> None:
 
 
 # Errors --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_concept_that_does_not_occur_has_no_values(cohort: Any) -> None:
+    found = cohort.features(DAY, ["lactate", "vasopressin_rate"], ["max", "count"], keys=False)
+    assert found.rows() == [(None, 0.0, None, 0.0)]
+    with pytest.raises(SettingsError, match="'sum' of vasopressin_rate is not defined"):
+        cohort.features(DAY, "vasopressin_rate", "sum")
+
+
+def test_a_rate_without_an_end_runs_to_the_end_of_the_window(build_rows: Callable[..., Any]) -> None:
+    endless = drip(1, "02 11:00", "02 12:00", "02 11:00", 0.3)
+    del endless["endtime"]
+    ds = ehrtraj.open(build_rows(TABLES | {"icu/inputevents": [endless]}, standardise=True).dataset)
+    for clock in ("available", "time"):
+        found = ds.cohort("icu").features(
+            ("start", "3h"), "norepinephrine_rate", ["max", "count"], freq="1h", clock=clock, keys=False
+        )
+        assert found.rows() == [(0.0, None, 0.0), (1.0, 0.3, 1.0), (2.0, 0.3, 1.0)]
 
 
 @pytest.mark.parametrize(
@@ -379,31 +417,64 @@ def rounded(row: dict[str, Any]) -> dict[str, Any]:
 OF_DEMO = ["heart_rate", "mbp", "creatinine", "lactate", "norepinephrine_rate"]
 
 
-@pytest.mark.parametrize("hours", [1, 6, 24, 61])
-def test_features_of_the_demo_are_those_of_what_was_known(demo_built: Path, hours: int) -> None:
+OF_WINDOW = ["min", "max", "last", "count"]
+
+
+def check_known(row: dict[str, Any], start: datetime, trajectory: Any, codes: dict[str, str]) -> int:
+    """Compare features with a trajectory as of the end of their window, and return its number of infusions."""
+    in_window = trajectory.events.filter(pl.col("available_time") >= start, pl.col("numeric_value").is_not_null())
+    for concept in OF_DEMO[:-1]:
+        wanted = [code for code, name in codes.items() if name == concept]
+        numbers = in_window.filter(pl.col("code").is_in(wanted))["numeric_value"]
+        expected = [numbers.min(), numbers.max(), numbers[-1] if len(numbers) else None, len(numbers)]
+        assert [row[f"{concept}_{stat}"] for stat in OF_WINDOW] == pytest.approx(expected), (concept, trajectory)
+    rates = trajectory.intervals("input").filter(
+        pl.col("start_code") == f"INPUT_START//{NOREPINEPHRINE}", pl.col("start_value").is_not_null()
+    )
+    runs = rates.filter(pl.col("end").is_null() | (pl.col("end") > start))
+    assert row["norepinephrine_rate_count"] == runs.height, trajectory
+    assert row["norepinephrine_rate_max"] == pytest.approx(runs["start_value"].max())
+    return runs.height
+
+
+@pytest.fixture(scope="module")
+def demo_ds(demo_built: Path) -> ehrtraj.Dataset:
+    return ehrtraj.open(demo_built)
+
+
+@pytest.fixture(scope="module")
+def demo_stays(demo_ds: ehrtraj.Dataset) -> pl.DataFrame:
+    return demo_ds.stays("icu")
+
+
+@pytest.fixture(scope="module")
+def demo_codes(demo_ds: ehrtraj.Dataset) -> dict[str, str]:
+    """The concept of each code that the features use."""
+    items = demo_ds.sql("SELECT event_type || '//' || item AS code, concept FROM concept_items")
+    return dict(items.filter(pl.col("concept").is_in(OF_DEMO[:-1])).iter_rows())
+
+
+@pytest.mark.parametrize("hours", [6, 24])
+def test_features_of_the_demo_are_those_of_what_was_known(
+    demo_ds: ehrtraj.Dataset, demo_codes: dict[str, str], hours: int
+) -> None:
     """Every value comes from the trajectory as of the end of the window, and all of it that is in the window counts."""
-    ds = ehrtraj.open(demo_built)
-    cohort = ds.cohort("icu")
-    found = cohort.features(("start", f"{hours}h"), OF_DEMO, ["min", "max", "last", "count"])
-    items = ds.sql("SELECT event_type || '//' || item AS code, concept FROM concept_items")
-    codes = dict(items.filter(pl.col("concept").is_in(OF_DEMO[:-1])).iter_rows())
-    periods = 0
-    for row, start, trajectory in zip(
-        found.iter_rows(named=True), cohort.frame["start"], cohort.as_of(f"{hours}h"), strict=True
-    ):
-        in_window = trajectory.events.filter(pl.col("available_time") >= start, pl.col("numeric_value").is_not_null())
-        for concept in OF_DEMO[:-1]:
-            wanted = [code for code, name in codes.items() if name == concept]
-            numbers = in_window.filter(pl.col("code").is_in(wanted))["numeric_value"]
-            expected = [numbers.min(), numbers.max(), numbers[-1] if len(numbers) else None, len(numbers)]
-            names = [f"{concept}_{stat}" for stat in ("min", "max", "last", "count")]
-            assert [row[name] for name in names] == pytest.approx(expected), (concept, trajectory)
-        rates = trajectory.intervals("input").filter(pl.col("start_code") == "INPUT_START//221906")
-        runs = rates.filter(pl.col("end").is_null() | (pl.col("end") > start), pl.col("start_value").is_not_null())
-        assert row["norepinephrine_rate_count"] == runs.height, trajectory
-        assert row["norepinephrine_rate_max"] == pytest.approx(runs["start_value"].max())
-        periods += runs.height
-    assert periods > 0
+    cohort = demo_ds.cohort("icu")
+    found = cohort.features(("start", f"{hours}h"), OF_DEMO, OF_WINDOW)
+    rows = zip(found.iter_rows(named=True), cohort.frame["start"], cohort.as_of(f"{hours}h"), strict=True)
+    assert sum(check_known(row, start, trajectory, demo_codes) for row, start, trajectory in rows) > 0
+
+
+@given(stay=st.integers(0, 139), begin=st.integers(-48 * 60, 96 * 60), length=st.integers(0, 96 * 60))
+@settings(deadline=None, max_examples=60)
+def test_features_of_any_window_are_those_of_what_was_known(
+    demo_ds: ehrtraj.Dataset, demo_stays: pl.DataFrame, demo_codes: dict[str, str], stay: int, begin: int, length: int
+) -> None:
+    one = demo_stays[stay].with_columns(pl.col("start") + pl.duration(minutes=begin))
+    cohort = demo_ds.cohort(one)
+    found = cohort.features(("start", f"{length}m"), OF_DEMO, OF_WINDOW).row(0, named=True)
+    (trajectory,) = cohort.as_of(f"{length}m")
+    check_known(found, one["start"][0], trajectory, demo_codes)
 
 
 def test_a_grid_of_the_demo_adds_up_to_its_window(demo_built: Path) -> None:

@@ -91,3 +91,13 @@ def test_a_clock_must_exist_and_fit_the_mode() -> None:
         ConceptMode("store")
     with pytest.raises(SettingsError, match="mimic-code knows only"):
         ConceptMode("available", as_mimic_code=True)
+
+
+def test_the_columns_of_a_row_identify_it(demo_built: Path, library: ConceptLibrary) -> None:
+    ds = ehrtraj.open(demo_built)
+    with open_concept_session(library, ds.flags, ConceptMode(), files=[file.path for file in ds.files]) as session:
+        session.load([file.path for file in ds.files], ds.subjects, ds.layout.clock)
+        for concept, rows in session.compute(list(library.concepts)):
+            frame: Any = pl.from_arrow(rows)
+            twice = frame.filter(frame.select(concept.header.row).is_duplicated())
+            assert twice.is_empty(), (concept.name, twice.select(concept.header.row).row(0))

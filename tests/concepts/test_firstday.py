@@ -38,6 +38,11 @@ def urine(time: str, value: float) -> dict[str, Any]:
     return {"code": "OUTPUT//226559", "time": time, "value": value}
 
 
+def mode(time: str, text: str) -> dict[str, Any]:
+    """Return the mode of continuous dialysis, as charted."""
+    return {"code": "CHART//227290", "time": time, "text_value": text}
+
+
 HEART_RATE, HEIGHT, WEIGHT, ADMIT, CREATININE, WBC = "220045", "226730", "224639", "226512", "50912", "51301"
 AT_THE_EDGES = (BEFORE, FIRST, LAST, AFTER)
 
@@ -74,12 +79,23 @@ AT_THE_EDGES = (BEFORE, FIRST, LAST, AFTER)
             {"weight_admit": 80, "weight": 81, "weight_min": 80, "weight_max": 82},
         ),
         ("first_day_weight", [chart(WEIGHT, AFTER, 90)], {"weight": None}),
+        (
+            "first_day_rrt",
+            [mode(LAST, "CVVHDF"), mode(FIRST, "CVVH"), mode(AFTER, "SCUF"), chart("224144", LAST, 200)],
+            {"dialysis_present": 1, "dialysis_active": 1, "dialysis_type": "CVVH, CVVHDF"},
+        ),
+        (
+            "first_day_rrt",
+            [chart("224149", FIRST, -50)],
+            {"dialysis_present": 1, "dialysis_active": 0, "dialysis_type": None},
+        ),
+        ("first_day_rrt", [chart("224144", BEFORE, 200)], {"dialysis_present": None, "dialysis_active": None}),
         ("first_day_urine_output", [urine("2150-01-02 12:00", 100), urine(LAST, 50)], {"urineoutput": 150}),
         ("first_day_urine_output", [urine("2150-01-02 11:59", 100), urine(AFTER, 50)], {"urineoutput": None}),
     ],
 )
 def test_first_day(
-    concept_of: Compute, concept: str, events: list[dict[str, Any]], expected: dict[str, float | None]
+    concept_of: Compute, concept: str, events: list[dict[str, Any]], expected: dict[str, float | str | None]
 ) -> None:
     rows = concept_of(concept, events_of(*STAY, *events))
     assert rows.select("start", "end", "available_time").rows() == [(START, END, END)]
@@ -128,6 +144,7 @@ def test_mimic_code_uses_weights_that_hold_backwards(
         ("first_day_height", "height", 66),
         ("first_day_weight", "weight", 133),
         ("first_day_urine_output", "urineoutput", 137),
+        ("first_day_rrt", "dialysis_present", 6),
     ],
 )
 def test_each_stay_of_the_demo_has_a_first_day(demo_concept: Compute, concept: str, column: str, stays: int) -> None:

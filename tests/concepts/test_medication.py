@@ -9,9 +9,12 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ehrtraj.concepts.session import ConceptMode
+
 from .conftest import events_of, icu_stay
 
 Compute = Callable[..., pl.DataFrame]
+THEIR_WAY = ConceptMode(as_mimic_code=True)
 AGENTS = {
     "norepinephrine": ("221906", 947), "epinephrine": ("221289", 36), "vasopressin": ("222315", 55),
     "dobutamine": ("221653", 44), "dopamine": ("221662", 28), "phenylephrine": ("221749", 625),
@@ -109,3 +112,67 @@ def test_an_antibiotic_belongs_to_the_stay_in_which_it_starts(concept_of: Comput
     demo = demo_concept("antibiotic")
     assert (demo.height, demo["systemic"].sum(), demo["stay_id"].count()) == (909, 869, 467)
     assert demo_concept("antibiotic_order").height == 909
+
+
+@pytest.mark.parametrize(
+    ("name", "drug", "rows", "theirs"),
+    [
+        ("acei", "Lisinopril", 107, 107),
+        ("acei", "Enalaprilat", 107, 107),
+        ("arb", "Sacubitril-Valsartan (24mg-26mg)", 35, 35),
+        ("nsaid", "Aspirin EC", 248, 202),
+    ],
+)
+def test_an_order_of_a_class_of_drugs_is_known_by_its_name(
+    concept_of: Compute, demo_concept: Compute, name: str, drug: str, rows: int, theirs: int
+) -> None:
+    """The numbers in mimic-code's mode are those of its SQL on the same demo."""
+    orders = [
+        ordered(drug, "10:00", "12:00", 1),
+        ordered(drug, "10:00", "12:00", 1),
+        ordered(drug, "11:00", None, 2),
+        ordered("Lidocaine", "10:00", "12:00", 3),
+    ]
+    events = events_of(*icu_stay(), *(event for order in orders for event in order))
+    found = concept_of(name, events)
+    assert found.select(name, "pharmacy_id", pl.col("available_time").dt.hour()).rows() == [(drug, 1, 12)]
+    assert concept_of(name, events, THEIR_WAY)["stoptime"].null_count() == 1
+    assert (demo_concept(name).height, demo_concept(name, THEIR_WAY).height) == (rows, theirs)
+
+
+def test_ketorolac_is_an_nsaid_that_mimic_code_lacks(concept_of: Compute) -> None:
+    events = events_of(*icu_stay(), *ordered("Ketorolac", "10:00", "12:00"))
+    assert (concept_of("nsaid", events).height, concept_of("nsaid", events, THEIR_WAY).height) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("item", "rate", "drug", "theirs"),
+    [
+        ("222062", 0.05, "vecuronium", 1),
+        ("221555", 2.0, "cisatracurium", 1),
+        ("229233", 5.0, "rocuronium", 0),
+        ("222062", None, None, 0),
+        ("222168", 50.0, None, 0),
+    ],
+)
+def test_neuromuscular_blockers_are_infusions(
+    concept_of: Compute, item: str, rate: float | None, drug: str | None, theirs: int
+) -> None:
+    events = events_of(*icu_stay(), *infusion(item, "10:00", "11:00", rate), *infusion(item, "12:00", None, rate, 2))
+    assert concept_of("neuroblock", events)["drug"].to_list() == ([drug] if drug else [])
+    assert concept_of("neuroblock", events, THEIR_WAY).height == theirs
+
+
+def test_sedatives_are_infusions_and_pushes(concept_of: Compute, demo_concept: Compute) -> None:
+    drugs = [
+        infusion("222168", "10:00", "11:00", 50.0),
+        infusion("221385", "10:00", "10:01", None, 2),
+        infusion("221668", "10:00", None, 2.0, 3),
+        infusion("221744", "10:00", "11:00", 100.0, 4),
+    ]
+    rows = concept_of("sedative", events_of(*icu_stay(), *(event for drug in drugs for event in drug)))
+    assert rows.select("drug", "rate").rows() == [("propofol", 50.0), ("lorazepam", None)]
+    demo = demo_concept("sedative")["drug"].value_counts()
+    assert dict(demo.iter_rows()) == {
+        "propofol": 794, "midazolam": 240, "dexmedetomidine": 263, "lorazepam": 132, "diazepam": 5
+    }  # fmt: skip

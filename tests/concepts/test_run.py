@@ -114,7 +114,7 @@ def test_stored_concepts_are_tables_in_sql(computed: Path) -> None:
 def test_what_is_stored_is_not_computed_again(computed: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in computed.rglob("*")}
     again = ehrtraj.compute_concepts(computed, NAMES, max_cpus=1)
-    assert (again.computed, again.existing) == ((), tuple(NAMES))
+    assert (again.computed, sorted(again.existing)) == ((), NAMES)
     assert {path: path.stat().st_mtime_ns for path in computed.rglob("*")} == before
     anew = ehrtraj.compute_concepts(computed, ["vitalsign"], overwrite=True, max_cpus=1)
     assert [concept.name for concept in anew.computed] == ["vitalsign"]
@@ -201,7 +201,7 @@ def test_concepts_of_another_build_are_not_used(computed: Path) -> None:
     findings = ehrtraj.check(computed, max_cpus=1).findings
     assert [place.words for place in findings.places["concepts"]] == ["was computed from another build of the dataset"]
     ehrtraj.compute_concepts(computed, NAMES, max_cpus=1)
-    assert ehrtraj.open(computed).concepts["concept"].to_list() == NAMES
+    assert sorted(ehrtraj.open(computed).concepts["concept"]) == NAMES
 
 
 def _first(computed: Path) -> Path:

@@ -11,6 +11,7 @@ import pytest
 from ehrtraj.concepts.session import ConceptMode
 
 from .conftest import events_of, icu_stay
+from .scoring import chart, figures, heart_rates, lab
 
 Compute = Callable[..., pl.DataFrame]
 THEIR_WAY = ConceptMode(as_mimic_code=True)
@@ -101,3 +102,53 @@ def test_most_antibiotics_of_the_demo_are_suspicions(demo_concept: Compute) -> N
     rows = demo_concept("suspicion_of_infection")
     assert (rows.height, rows["suspected_infection"].sum()) == (869, 757)
     assert rows.unique(["subject_id", "ab_id"]).height == rows.height
+
+
+def test_figures_of_sepsis_in_the_demo(demo_concept: Compute) -> None:
+    ours, theirs = demo_concept("sepsis3"), demo_concept("sepsis3", THEIR_WAY)
+    assert figures(ours, "sofa_score") == (63, 249.0)
+    assert figures(theirs, "sofa_score") == (62, 231.0)
+    assert ours["stay_id"].is_unique().all()
+    window = pl.col("sofa_time").is_between(
+        pl.col("time") - pl.duration(hours=48), pl.col("time") + pl.duration(hours=24)
+    )
+    assert ours.select(window.all(), (pl.col("sofa_score") >= 2).all(), pl.col("sepsis3").all()).row(0) == (True,) * 3
+    assert (ours["available_time"] >= ours["sofa_time"]).all()
+
+
+@pytest.mark.parametrize(
+    ("taken", "ordered", "failing", "onset"),
+    [
+        ("01 06:00", "01 10:00", "01 08:30", ("01 06:00", "01 09:00")),
+        ("01 12:00", "01 10:00", "01 08:30", ("01 10:00", "01 09:00")),
+        ("02 09:00", "02 10:00", "01 08:30", ("02 09:00", "01 09:00")),
+        ("04 09:01", "04 10:00", "01 08:30", None),
+        ("01 06:00", "01 10:00", "02 05:59", ("01 06:00", "02 06:00")),
+        ("01 06:00", "01 10:00", "02 06:01", None),
+    ],
+    ids=[
+        "after",
+        "antibiotic first",
+        "before",
+        "more than 48 hours before",
+        "24 hours after",
+        "more than 24 hours after",
+    ],
+)
+def test_sepsis_is_a_suspicion_with_organ_failure(
+    concept_of: Compute, taken: str, ordered: str, failing: str, onset: tuple[str, str] | None
+) -> None:
+    stay = icu_stay(end="2150-01-06 00:00")
+    grid = [chart("heart_rate", time, 80.0) for time in ("01 00:30", "02 08:30")]
+    events = events_of(*stay, *grid, lab("bilirubin", failing, 2.0), *order(ordered), culture(taken, "04 12:00"))
+    rows = concept_of("sepsis3", events)
+    found = [(f"{row['time']:%d %H:%M}", f"{row['sofa_time']:%d %H:%M}") for row in rows.iter_rows(named=True)]
+    assert found == ([] if onset is None else [onset])
+
+
+def test_sepsis_is_stated_when_everything_is_known(concept_of: Compute) -> None:
+    late = lab("bilirubin", "01 08:30", 2.0, available_time="2150-01-01 20:00")
+    events = events_of(*icu_stay(), *heart_rates(0, 12), late, *order("01 10:00"), culture("01 06:00", "01 12:00"))
+    row = concept_of("sepsis3", events).row(0, named=True)
+    assert (f"{row['time']:%H:%M}", f"{row['sofa_time']:%H:%M}") == ("06:00", "09:00")
+    assert f"{row['available_time']:%H:%M}" == "20:00"

@@ -155,3 +155,26 @@ def test_a_line_has_a_kind_and_a_site(concept_of: Compute, demo_concept: Compute
     rows = concept_of("invasive_line", events_of(*icu_stay(), *lines))
     assert rows.select("line_type", "line_site").rows() == [("Dialysis", "Left Axilla"), ("Arterial", "Right Radial")]
     assert demo_concept("invasive_line").height == 216
+
+
+def test_support_of_the_demo(demo_concept: Compute) -> None:
+    found = demo_concept("ventilation_status").group_by("ventilation_status").len()
+    assert dict(found.iter_rows()) == {
+        "InvasiveVent": 1530, "SupplementalOxygen": 1135, "None": 546, "Tracheostomy": 68, "HFNC": 45,
+        "NonInvasiveVent": 32,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([device("08:00", "CPAP mask")], ["NonInvasiveVent"]),
+        ([device("08:00", "Nasal cannula"), charted("223849", "08:00", "CMV/ASSIST")], ["InvasiveVent"]),
+        ([device("08:00", "Trach mask"), charted("223849", "08:00", "CMV/ASSIST")], ["Tracheostomy"]),
+        ([charted("223849", "08:00", "Standby")], []),
+    ],
+    ids=["device", "mode before device", "tracheostomy first", "mode without meaning"],
+)
+def test_support_of_breathing(concept_of: Compute, events: list[dict[str, Any]], expected: list[str]) -> None:
+    rows = concept_of("ventilation_status", events_of(*icu_stay(), *events))
+    assert rows["ventilation_status"].to_list() == expected

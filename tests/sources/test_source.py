@@ -465,3 +465,43 @@ def test_a_custom_source_can_have_standard_views(clinic: Path, tmp_path: Path) -
         ds.sql("FROM wrong")
     with pytest.raises(SettingsError, match="labs does not exist"):
         ds.sql("FROM labs")
+
+
+STAYS_SQL = """
+SELECT
+  'admission' AS kind, a.subject_id, a.hadm_id, a.stay_id, a.time AS start_time, l.time AS end_time,
+  a.available_time, l.available_time AS end_available_time, NULL AS start_item, NULL AS end_item,
+  year(a.time) - p.birth_year AS age, p.age_top_coded,
+  row_number() OVER (PARTITION BY a.subject_id ORDER BY a.time) AS seq, false AS died
+FROM happened AS a
+LEFT JOIN happened AS l ON l.subject_id = a.subject_id AND l.hadm_id = a.hadm_id AND l.code LIKE 'LEAV%'
+LEFT JOIN subjects AS p ON p.subject_id = a.subject_id
+WHERE a.code LIKE 'ARRIV%'
+"""
+
+
+def test_cohorts_of_a_custom_source_use_its_stays_and_its_concepts(clinic: Path, toy: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(TOY, source)
+    (source / "views").mkdir()
+    (source / "concepts").mkdir()
+    (source / "concepts" / "items.csv").write_text("event_type,item,concept\nTEST,pulse,heart_rate\nTEST,weight,\n")
+    (source / "views" / "stays.sql").write_text(STAYS_SQL)
+    built = ehrtraj.build(clinic, tmp_path / "out", "v1", source=source, max_cpus=1).path
+    cohort = ehrtraj.open(built).cohort("admission")
+    arrivals = ehrtraj.open(built).scan().filter(pl.col("code").str.starts_with("ARRIV")).collect()
+    assert sorted(cohort.frame["hadm_id"]) == sorted(arrivals["hadm_id"])
+    found = cohort.features(("start", "end"), ["heart_rate", "TEST//pulse"], ["max", "count"])
+    assert found["heart_rate_count"].sum() > 0
+    assert found["heart_rate_max"].equals(found["TEST//pulse_max"])
+    with pytest.raises(SettingsError, match="there is no concept 'weight'"):
+        cohort.features(("start", "end"), "weight")
+    with pytest.raises(SettingsError, match="does not state when patients were treated"):
+        cohort.split("temporal")
+    with pytest.raises(SettingsError, match=r"has no stays: its source has no view stays.sql"):
+        ehrtraj.open(toy).stays("admission")
+    shutil.rmtree(source)
+    with pytest.raises(SettingsError, match=r"has no stays: .*, or no longer exists"):
+        ehrtraj.open(built).stays("admission")
+    alone = ehrtraj.open(built).cohort(cohort.frame)
+    assert alone.features(("start", "end"), "TEST//pulse", ["max"])["TEST//pulse_max"].equals(found["heart_rate_max"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,14 @@ def check_splits(root: Path, tables: Database, findings: Findings, *, from_ehrtr
         listed("splits_covered", findings, first(tables, more, "subject_id"), "patient {} has no events", SPLITS)
 
 
-def check_split_hashes(tables: Database, findings: Findings, seed: int | None) -> None:
-    """Check that splits agree with the hash, and that each patient is in the folder of its split."""
+def check_split_hashes(tables: Database, findings: Findings, settings: Mapping[str, Any]) -> None:
+    """Check that splits agree with the hash, and that each patient is in the folder of its split.
+
+    Args:
+        tables: database with the counts of the data files.
+        findings: receives the violations.
+        settings: settings of the build, from the manifest.
+    """
     elsewhere = """
         SELECT p.name, p.position, subject_id, s.split, p.file FROM patients p JOIN chosen_splits s USING (subject_id)
         WHERE p.folder <> s.split
@@ -120,21 +126,25 @@ def check_split_hashes(tables: Database, findings: Findings, seed: int | None) -
     rows, count = first(tables, elsewhere, "file, position")
     places = [Finding(f"its split is {split}", file, at, who) for file, at, who, split, _ in rows]
     findings.add("split_folders", places, count)
+    seed, method = settings.get("seed"), str(settings.get("splits", splits.DEFAULT_SPLITS))
     if seed is None:
         findings.skip("the manifest has no seed", "split_hash")
         return
-    for who, split, by_hash in _splits_by_hash(tables, seed):
+    if (upper := splits.bounds_of(method)) is None:
+        findings.skip(f"the splits of the build are those of {method}, and not of a hash", "split_hash")
+        return
+    for who, split, by_hash in _splits_by_hash(tables, splits.HashSplits(seed, upper)):
         if split != by_hash:
             findings.one("split_hash", f"split is {split}, but the hash gives {by_hash}", SPLITS, who)
 
 
-def _splits_by_hash(tables: Database, seed: int) -> Iterator[tuple[int, str, str]]:
+def _splits_by_hash(tables: Database, hashed: splits.HashSplits) -> Iterator[tuple[int, str, str]]:
     """Yield each patient with its split and the split of the hash."""
     piece: list[tuple[Any, ...]] = []
 
     def computed() -> Iterator[tuple[int, str, str]]:
         subjects = np.array([who for who, _ in piece], np.int64)
-        for (who, split), index in zip(piece, splits.split_of(subjects, seed).tolist(), strict=True):
+        for (who, split), index in zip(piece, hashed.of(subjects).tolist(), strict=True):
             yield who, split, splits.SPLITS[index]
 
     for row in tables.rows("SELECT subject_id, split FROM chosen_splits ORDER BY place"):

@@ -321,7 +321,7 @@ def _check_across_files(
         metadata.check_ehrtraj_codes(codes, tables, findings, job.source.ranks, standardised=standardised)
     advance.step()
     patients.check_encounters(tables, findings, manifest.get("unverified", []))
-    patients.check_split_hashes(tables, findings, manifest.get("settings", {}).get("seed"))
+    patients.check_split_hashes(tables, findings, manifest.get("settings", {}))
     patients.check_subjects(root, tables, findings)
     advance.step()
     ledger = metadata.read_table(root, names.LEDGER, findings, *LEDGER_SCHEMA.names)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from ehrtraj.cohorts.features import Fill, compute_features
+from ehrtraj.cohorts.features import KEYS, Fill, compute_features
 from ehrtraj.cohorts.flow import Flow, Kind, Step, counted, flow_of, step_to
 from ehrtraj.cohorts.labelled import join_labels
 from ehrtraj.cohorts.nearest import did_you_mean
@@ -261,8 +261,14 @@ def _polars(stays: Any) -> pl.DataFrame:  # noqa: ANN401  # polars or pandas
             f"a cohort cannot be made of {type(stays).__name__}: pass 'icu', 'admission' or 'ed', or a polars or "
             "pandas frame of stays"
         )
-    times = [name for name, kind in stays.schema.items() if isinstance(kind, pl.Datetime)]
-    return stays.with_columns(pl.col(times).dt.cast_time_unit("us")) if times else stays
+    return stays.with_columns(_standard(name, kind) for name, kind in stays.schema.items())
+
+
+def _standard(name: str, kind: pl.DataType) -> pl.Expr:
+    """Return a column in the type that it has in `Dataset.stays`: pandas has other times, and floats for integers."""
+    if name in KEYS and kind.is_numeric():
+        return pl.col(name).cast(pl.Int64)
+    return pl.col(name).dt.cast_time_unit("us") if isinstance(kind, pl.Datetime) else pl.col(name)
 
 
 def _check_patients(frame: pl.DataFrame, patients: Patients) -> None:

@@ -19,7 +19,7 @@ Fill = Literal["forward"]
 KEYS = ("subject_id", "hadm_id", "stay_id")
 HOURS = "hours"
 _MAX_ROWS = 50_000_000
-_MOST_HOURS = 3_600_000_000
+_MICROSECONDS_PER_HOUR = 3_600_000_000
 
 _IN_ORDER = pl.col("value").sort_by("start", "place")
 _PLAIN: dict[str, pl.Expr] = {
@@ -69,7 +69,7 @@ class FeatureRequest:
     @property
     def carried(self) -> list[str]:
         """Names of the columns that can be carried forward: neither counts nor rates, which end when they end."""
-        names = [measure.name for measure in self.measures if not measure.ends]
+        names = [measure.name for measure in self.measures if not measure.is_rate]
         return [f"{name}_{stat}" for name in names for stat in self.stats if stat != "count"]
 
 
@@ -96,12 +96,16 @@ def compute_features(
             values = read_values(patients.layout, file, stays["subject_id"].unique(), request.measures)
             parts.append(_of_stays(values, stays, request))
     found = pl.concat(parts).sort("row", "cell")
-    hours = [(pl.col("since") + pl.col("cell") * (request.length or 0)).truediv(_MOST_HOURS).alias(HOURS)]
     index = [name for name in KEYS if keys and name in frame.columns]
-    kept = frame.select(index).with_row_index("row")
-    return found.join(kept, on="row", how="left", maintain_order="left").select(
-        *index, *(hours if request.length else []), *request.columns
-    )
+    columns = [pl.col(request.columns)]
+    if request.length is not None:
+        since = pl.col("since") + pl.col("cell") * request.length
+        columns.insert(0, since.truediv(_MICROSECONDS_PER_HOUR).alias(HOURS))
+    features = found.select(columns)
+    if not index:
+        return features
+    # Columns are put side by side, because a join would copy all features.
+    return pl.concat([frame.select(index)[found["row"]], features], how="horizontal")
 
 
 def _request(
@@ -126,7 +130,7 @@ def _request(
             raise SettingsError(
                 f"there is no statistic '{stat}': use one of {', '.join(STATS)}{did_you_mean(stat, STATS)}"
             )
-        if stat not in _OF_PERIODS and (rate := next((one.name for one in measures if one.ends), None)):
+        if stat not in _OF_PERIODS and (rate := next((one.name for one in measures if one.is_rate), None)):
             raise SettingsError(
                 f"'{stat}' of {rate} is not defined: the statistics of rates are {', '.join(_OF_PERIODS)}"
             )

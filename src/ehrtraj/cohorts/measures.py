@@ -9,12 +9,13 @@ from pathlib import Path
 import polars as pl
 
 from ehrtraj.cohorts.nearest import did_you_mean
+from ehrtraj.concepts.session import ConceptMode
+from ehrtraj.dataset.concepts import stored_concepts
 from ehrtraj.dataset.layout import DatasetLayout
 from ehrtraj.errors import SettingsError
 from ehrtraj.sources.source import source_of
 
-COMPUTED = "concepts"
-"""Folder of a dataset with the results of computed concepts: `concepts/<name>/<split>/<shard>.parquet`."""
+_NUMBERS = frozenset({"BIGINT", "INTEGER", "DOUBLE", "BOOLEAN"})
 _RATE = "_rate"
 
 
@@ -25,6 +26,7 @@ class Measure:
     Attributes:
         name: name that the user gave, with which its columns begin.
         codes: codes of its values, or of the starts of its periods.
+        is_rate: whether it is a rate, which holds for periods.
         ends: for a rate, codes of the ends of its periods.
         table: for a column of a computed concept, the name of the concept.
         column: that column.
@@ -32,6 +34,7 @@ class Measure:
 
     name: str
     codes: tuple[str, ...] = ()
+    is_rate: bool = False
     ends: tuple[str, ...] = ()
     table: str = ""
     column: str = ""
@@ -50,13 +53,12 @@ class Measures:
             "code", "event_type", "unit", item=pl.col("code").str.split("//").list.get(1, null_on_oob=True)
         )
         items, aliases = _lists(layout)
-        self._aliases = {line["alias"]: line["concept"] for line in aliases}
+        self._aliases = dict(aliases)
         ends = {line["start"]: line["end"] for line in layout.source.intervals}
         self._items: dict[str, list[tuple[str, str]]] = {}
         self._starts: dict[str, list[tuple[str, str]]] = {}
         self._ends: dict[str, list[tuple[str, str]]] = {}
-        for line in items:
-            concept, event_type, item = line["concept"], line["event_type"], line["item"]
+        for concept, event_type, item in items:
             if event_type in ends:
                 self._starts.setdefault(concept, []).append((event_type, item))
                 self._ends.setdefault(concept, []).append((ends[event_type], item))
@@ -84,7 +86,7 @@ class Measures:
         drug = name.removesuffix(_RATE)
         if drug != name and drug in self._starts:
             ends = self._codes_of(self._ends[drug])["code"].to_list()
-            return Measure(name, self._with_one_unit(name, self._starts[drug]), tuple(ends))
+            return Measure(name, self._with_one_unit(name, self._starts[drug]), is_rate=True, ends=tuple(ends))
         table, dot, column = name.partition(".")
         if dot:
             return self._computed(name, table, column)
@@ -117,15 +119,13 @@ class Measures:
         return tuple(found["code"])
 
     def _computed(self, name: str, table: str, column: str) -> Measure:
-        root = self._layout.root
-        folder = root / COMPUTED / table
-        if not folder.is_dir():
-            computed = _folders(root / COMPUTED)
+        root, stored = self._layout.root, stored_concepts(self._layout, ConceptMode())
+        if table not in stored:
             raise SettingsError(
                 f"{root} has no results of the concept {table}, which '{name}' needs: run `ehrtraj concepts {root} "
-                f"{table}`{did_you_mean(table, computed)}"
+                f"{table}`{did_you_mean(table, stored)}"
             )
-        columns = _columns(folder)
+        columns = [one.name for one in stored[table].columns if one.type in _NUMBERS]
         if column not in columns:
             raise SettingsError(
                 f"the concept {table} has no column '{column}': use one of {', '.join(columns)}"
@@ -144,21 +144,20 @@ def _find_codes(root: Path) -> str:
     return f": find codes with `ehrtraj codes {root} TEXT`, and concepts in the table concept_items of `Dataset.sql`"
 
 
-def _lists(layout: DatasetLayout) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Return the lines of the source's lists of items and of aliases."""
+def _lists(layout: DatasetLayout) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
+    """Return the items of the source's concepts (concept, event type, item), and aliases with their concepts.
+
+    A custom source can have lists with other columns, which features cannot use.
+    """
     try:
         lists: Mapping[str, list[dict[str, str]]] = source_of(layout.manifest).concept_lists
     except SettingsError:
         lists = {}
-    return lists.get("concept_items", []), lists.get("concept_aliases", [])
+    items = _complete(lists.get("concept_items", []), "concept", "event_type", "item")
+    aliases = _complete(lists.get("concept_aliases", []), "alias", "concept")
+    return [(concept, kind, item) for concept, kind, item in items], [(alias, concept) for alias, concept in aliases]
 
 
-def _folders(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-
-
-def _columns(folder: Path) -> list[str]:
-    """Return the numeric columns of a computed concept."""
-    file = next(iter(sorted(folder.rglob("*.parquet"))), None)
-    schema: Iterable[tuple[str, pl.DataType]] = [] if file is None else pl.read_parquet_schema(file).items()
-    return [name for name, kind in schema if kind.is_numeric() or kind == pl.Boolean]
+def _complete(lines: Iterable[Mapping[str, str]], *columns: str) -> list[tuple[str, ...]]:
+    """Return the values of columns in the lines that have a value in each."""
+    return [tuple(line[name] for name in columns) for line in lines if all(line.get(name) for name in columns)]

@@ -10,6 +10,7 @@ import polars as pl
 from ehrtraj.cohorts.patients import Patients
 from ehrtraj.dataset.layout import READ_ERRORS
 from ehrtraj.errors import DatasetError, SettingsError
+from ehrtraj.format.split_file import read_split_file
 from ehrtraj.format.splits import SPLITS, by_period, parse_splits, split_of
 from ehrtraj.sources.source import source_of
 
@@ -38,28 +39,6 @@ def _from_file(found: pl.DataFrame, file: Path) -> pl.DataFrame:
         first = joined.filter(pl.col("split").is_null())["subject_id"][0]
         raise SettingsError(f"{file} has no split for {missing:,} of {found.height:,} patients, such as {first}")
     return joined
-
-
-def read_split_file(file: Path) -> pl.DataFrame:
-    """Read a CSV or Parquet file with the columns `subject_id` and `split`.
-
-    Raises:
-        SettingsError: if the file cannot be read, lacks a column, has another split, or a patient in two splits.
-    """
-    try:
-        rows = pl.read_parquet(file, glob=False) if file.suffix == ".parquet" else pl.read_csv(file, glob=False)
-        listed = rows.select(pl.col("subject_id").cast(pl.Int64), pl.col("split").cast(pl.String)).unique()
-    except READ_ERRORS as error:
-        raise SettingsError(
-            f"{file} cannot be used for splits: {str(error).splitlines()[0]}. It must be a CSV or Parquet file with "
-            "the columns subject_id and split"
-        ) from None
-    known = pl.col("split").is_in(SPLITS).fill_null(value=False)
-    if unknown := listed.filter(~known)["split"].to_list():
-        raise SettingsError(f"{file} contains the split '{unknown[0]}': use {', '.join(SPLITS)}")
-    if twice := listed.filter(pl.col("subject_id").is_duplicated())["subject_id"].to_list():
-        raise SettingsError(f"{file} has patient {min(twice)} in more than one split")
-    return listed
 
 
 def _by_time(patients: Patients, found: pl.DataFrame) -> pl.DataFrame:

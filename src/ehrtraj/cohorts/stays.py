@@ -91,25 +91,26 @@ def _codes_read(layout: DatasetLayout, views: StandardViews) -> list[str]:
 def _item_names(intervals: Sequence[Mapping[str, str]], kind: str) -> dict[str, str]:
     """Return the names of the items of starts and ends, such as `first_careunit`, from the rule table `intervals`."""
     lines = [line for line in intervals if line["interval"] == _KINDS[kind]]
-    named = {side: next((line[f"{side}_item"] for line in lines if line[f"{side}_item"]), "") for side in _SIDES}
-    return {f"{side}_item": name or f"{side}_item" for side, name in named.items()}
+    columns = [f"{side}_item" for side in _SIDES]
+    named = {column: next((line[column] for line in lines if line[column]), "") for column in columns}
+    return {column: name if name and name not in _FIXED else column for column, name in named.items()}
 
 
-def _days(start: str, end: str) -> pl.Expr:
-    return (pl.col(end) - pl.col(start)).dt.total_microseconds() / 86_400_000_000
+_BEFORE = (
+    "kind", "subject_id", "hadm_id", "stay_id", "start", "end", "available_time", "end_available_time", "age",
+    "age_top_coded", "sex", "seq",
+)  # fmt: skip
+_AFTER = ("los", "died", "hospital_start", "hospital_end", "hospital_los", "hospital_died", "split")
+_FIXED = (*_BEFORE, *_AFTER)
 
 
 def _arranged(found: pl.DataFrame, subjects: pl.DataFrame, items: dict[str, str]) -> pl.DataFrame:
     """Return the columns of `Dataset.stays`, with facts about the patient."""
+    stays = found.rename({"start_time": "start", "end_time": "end"}).with_columns(pl.col("age", "seq").cast(pl.Int32))
+    for start, end, length in (("start", "end", "los"), ("hospital_start", "hospital_end", "hospital_los")):
+        stays = stays.with_columns(pl.when(pl.col(end) >= pl.col(start)).then(end).alias(end))
+        days = (pl.col(end) - pl.col(start)).dt.total_microseconds() / 86_400_000_000
+        stays = stays.with_columns(days.alias(length))
     of_patient = subjects.select("subject_id", "sex", "split")
-    joined = found.rename({"start_time": "start", "end_time": "end"})
-    for start, end in (("start", "end"), ("hospital_start", "hospital_end")):
-        joined = joined.with_columns(pl.when(pl.col(end) >= pl.col(start)).then(end).alias(end))
-    joined = joined.join(of_patient, on="subject_id", how="left", maintain_order="left")
-    return joined.select(
-        "kind", "subject_id", "hadm_id", "stay_id", "start", "end", "available_time", "end_available_time",
-        pl.col("age").cast(pl.Int32), "age_top_coded", "sex", pl.col("seq").cast(pl.Int32),
-        *(pl.col(column).alias(name) for column, name in items.items()),
-        _days("start", "end").alias("los"), "died", "hospital_start", "hospital_end",
-        _days("hospital_start", "hospital_end").alias("hospital_los"), "hospital_died", "split",
-    )  # fmt: skip
+    joined = stays.join(of_patient, on="subject_id", how="left", maintain_order="left")
+    return joined.select(*_BEFORE, *(pl.col(column).alias(name) for column, name in items.items()), *_AFTER)

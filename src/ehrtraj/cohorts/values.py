@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 import polars as pl
 
-from ehrtraj.cohorts.measures import COMPUTED, Measure
+from ehrtraj.cohorts.measures import Measure
+from ehrtraj.concepts.session import ConceptMode
+from ehrtraj.dataset.concepts import find_stored, scan_shard
 from ehrtraj.dataset.intervals import item_of
 from ehrtraj.dataset.layout import READ_ERRORS, DataFile, DatasetLayout, broken
-from ehrtraj.errors import DatasetError
+from ehrtraj.format.names import CONCEPT_FOLDERS
 
 Clock = Literal["available", "time"]
 
@@ -48,18 +50,20 @@ def _of_events(file: DataFile, subjects: pl.Series, measures: Sequence[Measure])
     codes = sorted({code for measure in measures for code in (*measure.codes, *measure.ends)})
     if not codes:
         return
+    of_periods = ["unit", "source_key"] if any(measure.is_rate for measure in measures) else []
     try:
         events = pl.scan_parquet(file.path, glob=False)
         when = "event_time" if "event_time" in events.collect_schema() else "time"
         read = events.filter(pl.col("code").is_in(codes), pl.col("subject_id").is_in(subjects.implode())).select(
-            "subject_id", "code", "numeric_value", "unit", "source_key",
+            "subject_id", "code", "numeric_value", *of_periods,
             time=pl.col(when).dt.epoch("us"), known=pl.col("available_time").dt.epoch("us"),
         ).collect()  # fmt: skip
     except READ_ERRORS as error:
         raise broken(file.path, error) from None
     read = read.filter(pl.col("time").is_not_null())
     yield _single(read, _numbers(measures, rates=False))
-    yield _periods(read, _numbers(measures, rates=True), _numbers(measures, rates=True, ends=True))
+    if of_periods:
+        yield _periods(read, _numbers(measures, rates=True), _numbers(measures, rates=True, ends=True))
 
 
 def _numbers(measures: Sequence[Measure], *, rates: bool, ends: bool = False) -> pl.DataFrame:
@@ -67,7 +71,7 @@ def _numbers(measures: Sequence[Measure], *, rates: bool, ends: bool = False) ->
     rows = [
         (code, number)
         for number, one in enumerate(measures)
-        if bool(one.ends) == rates
+        if one.is_rate == rates
         for code in (one.ends if ends else one.codes)
     ]
     return pl.DataFrame(rows, schema={"code": pl.String, "measure": pl.Int32}, orient="row")
@@ -112,11 +116,10 @@ def _of_table(
     layout: DatasetLayout, file: DataFile, subjects: pl.Series, number: int, measure: Measure
 ) -> pl.DataFrame:
     """Read one column of a computed concept."""
-    path = layout.root / COMPUTED / measure.table / file.split / f"{file.shard}.parquet"
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing: run `ehrtraj concepts {layout.root} {measure.table}` again")
+    mode = ConceptMode()
+    concept = find_stored(layout, measure.table, mode)
     try:
-        rows = pl.scan_parquet(path, glob=False)
+        rows = scan_shard(layout, concept, mode, file)
         names = rows.collect_schema().names()
         start, end = ("time", "time") if "time" in names else ("start", "end")
         mine = pl.col("subject_id").is_in(subjects.implode())
@@ -124,7 +127,7 @@ def _of_table(
         columns = list(dict.fromkeys(["subject_id", start, end, "available_time", measure.column]))
         found = rows.filter(mine, used).select(columns).collect()
     except READ_ERRORS as error:
-        raise broken(path, error) from None
+        raise broken(layout.root / CONCEPT_FOLDERS[0] / concept.name, error) from None
     known = pl.col("available_time").dt.epoch("us")
     return found.select(
         pl.col("subject_id").cast(pl.Int64), measure=pl.lit(number, dtype=pl.Int32),

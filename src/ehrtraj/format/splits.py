@@ -11,6 +11,7 @@ from ehrtraj.errors import SettingsError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     import numpy as np
     import numpy.typing as npt
@@ -64,6 +65,15 @@ def _numbers(text: str) -> list[float] | None:
         return [float(part) for part in text.split(",")]
     except ValueError:
         return None
+
+
+def bounds_of(given: str) -> tuple[float, float] | None:
+    """Return the upper bounds of the hash for `train` and `tuning`, or None if splits do not follow from the hash.
+
+    Args:
+        given: the setting `splits`, in a form that was accepted before.
+    """
+    return None if _numbers(given) is None else parse_splits(given).upper
 
 
 def by_period(periods: Iterable[str]) -> dict[str, str]:
@@ -124,6 +134,65 @@ def split_of(subject_ids: Int64s, seed: int, upper: tuple[float, float] = _DEFAU
     import numpy as np
 
     return np.searchsorted(upper, stable_uniform(subject_ids, seed, purpose=0), side="right").astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class HashSplits:
+    """Splits that follow from a hash of subject_id.
+
+    Attributes:
+        seed: seed of the build.
+        upper: upper bounds of the hash for `train` and `tuning`.
+    """
+
+    seed: int
+    upper: tuple[float, float] = _DEFAULT_UPPER
+
+    def of(self, subject_ids: Int64s) -> npt.NDArray[np.uint8]:
+        """Return the index into `SPLITS` of each subject_id."""
+        return split_of(subject_ids, self.seed, self.upper)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of a document. `splits_from_json` is the inverse."""
+        return {"seed": self.seed, "upper": list(self.upper)}
+
+
+@dataclass(frozen=True)
+class ListedSplits:
+    """Splits that are listed for each patient. A patient who is not listed is in `train`.
+
+    Attributes:
+        subject_ids: patients, sorted.
+        indices: index into `SPLITS` of each patient.
+    """
+
+    subject_ids: Int64s
+    indices: npt.NDArray[np.uint8]
+
+    def of(self, subject_ids: Int64s) -> npt.NDArray[np.uint8]:
+        """Return the index into `SPLITS` of each subject_id."""
+        import numpy as np
+
+        if not len(self.subject_ids):
+            return np.zeros(len(subject_ids), np.uint8)
+        at = np.minimum(np.searchsorted(self.subject_ids, subject_ids), len(self.subject_ids) - 1)
+        return np.where(self.subject_ids[at] == subject_ids, self.indices[at], 0).astype(np.uint8)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of a document. `splits_from_json` is the inverse."""
+        return {"subject_ids": self.subject_ids.tolist(), "indices": self.indices.tolist()}
+
+
+Splits = HashSplits | ListedSplits
+
+
+def splits_from_json(content: dict[str, Any]) -> Splits:
+    """Return the splits in the content of a document."""
+    import numpy as np
+
+    if "upper" in content:
+        return HashSplits(int(content["seed"]), (float(content["upper"][0]), float(content["upper"][1])))
+    return ListedSplits(np.array(content["subject_ids"], np.int64), np.array(content["indices"], np.uint8))
 
 
 def sample_subjects(subject_ids: Int64s, count: int, seed: int) -> Int64s:

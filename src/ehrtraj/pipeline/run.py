@@ -8,8 +8,8 @@ from ehrtraj.engines.base import MemoryMeter
 from ehrtraj.format.workspace import Workspace, locked
 from ehrtraj.pipeline.job import BuildJob
 from ehrtraj.pipeline.plan.overlay import check_overlay
+from ehrtraj.pipeline.plan.patients import Patients
 from ehrtraj.pipeline.plan.run import Inputs, find_inputs, find_patients, paths_read
-from ehrtraj.pipeline.plan.shards import ShardPlan
 from ehrtraj.pipeline.publish.ledger import check_balance, make_ledger
 from ehrtraj.pipeline.publish.run import publish
 from ehrtraj.pipeline.result import already_there
@@ -68,7 +68,7 @@ def _build(job: BuildJob, inputs: Inputs, space: Workspace, memory: MemoryMeter)
     patients = find_patients(job, inputs, files)
     while True:
         try:
-            staged, shards = _make_events(job, inputs, files, patients.plan)
+            staged, shards = _make_events(job, inputs, files, patients)
             break
         except CannotSliceError as error:
             job.news.note(
@@ -82,9 +82,10 @@ def _build(job: BuildJob, inputs: Inputs, space: Workspace, memory: MemoryMeter)
 
 
 def _make_events(
-    job: BuildJob, inputs: Inputs, files: Storage, plan: ShardPlan
+    job: BuildJob, inputs: Inputs, files: Storage, patients: Patients
 ) -> tuple[dict[str, StagedTable], list[dict[str, Any]]]:
     """Read all tables and build all shards, and return the records of both."""
+    plan = patients.plan
     sliced = choose_sliced(job, inputs, files, plan)
     done = finished_shards(files)
     with job.timed("stage"):
@@ -92,6 +93,6 @@ def _make_events(
     # If staged files were lost, staging starts over and removes the files of shards.
     done = {number: record for number, record in done.items() if shard_is_there(files, record)}
     with job.timed("extract"):
-        shards, read = build_shards(job, inputs, files, plan, staged, sliced, done)
+        shards, read = build_shards(job, inputs, files, patients, staged, sliced, done)
     tables = {**staged, **read}
     return {name: tables[name] for name in inputs.selection.staged}, shards

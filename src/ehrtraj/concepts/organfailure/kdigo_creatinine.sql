@@ -6,6 +6,7 @@
 -- source: MIT-LCP/mimic-code, mimic-iv/concepts/organfailure/kdigo_creatinine.sql
 -- row: stay_id, time
 -- mimic-code: charttime = time, without subject_id
+-- differs: A stay without a creatinine has no row; they have one without a time.
 -- columns:
 --   subject_id           BIGINT     -      Patient.
 --   hadm_id              BIGINT     -      Admission of the stay.

@@ -14,6 +14,7 @@
 --   1.5 is not always one.
 -- differs: They smooth over all stays of a patient by the time since the start of each, so that stages of one stay appear
 --   in another one; here it is the stay alone.
+-- differs: A stay without any of these has no row; they have one without a time.
 -- columns:
 --   subject_id           BIGINT     -        Patient.
 --   hadm_id              BIGINT     -        Admission of the stay.

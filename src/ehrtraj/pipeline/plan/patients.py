@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from ehrtraj.config import Settings
 from ehrtraj.errors import ReleaseError, SettingsError
 from ehrtraj.format.arrays import Int64s, to_int64
-from ehrtraj.format.splits import sample_subjects
+from ehrtraj.format.splits import Splits, sample_subjects, splits_from_json
+from ehrtraj.pipeline.plan.columns import read_columns
 from ehrtraj.pipeline.plan.shards import Entries, ShardPlan, plan_shards
-from ehrtraj.pipeline.stage.parse import read_table
+from ehrtraj.pipeline.plan.splits import plan_splits
 from ehrtraj.release.asked import number_or_file
 from ehrtraj.release.found import Release
 from ehrtraj.release.schema import SUBJECT_ID
@@ -30,27 +31,25 @@ class Patients:
 
     Attributes:
         plan: their shards.
+        splits: their splits.
         requested: the patients requested with `--subjects`, found and not found; None without `--subjects`.
     """
 
     plan: ShardPlan
+    splits: Splits
     requested: SubjectsFound | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file in the working folder."""
-        return {**self.plan.to_json(), "requested": self.requested and self.requested.to_json()}
+        requested = self.requested and self.requested.to_json()
+        return {**self.plan.to_json(), "splits": self.splits.to_json(), "requested": requested}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
         """Return the patients in the content of the file. The inverse of `to_json`."""
         requested = content["requested"]
-        return cls(ShardPlan.from_json(content), requested and SubjectsFound.from_json(requested))
-
-
-def _read_columns(file: TableFile, *columns: str) -> pa.Table:
-    """Return columns of a complete table, without rows that cannot be parsed."""
-    parts = [parsed.rows for parsed in read_table(file, columns=columns)]
-    return pa.concat_tables([file.table.schema.empty_table().select(list(columns)), *parts])
+        splits = splits_from_json(content["splits"])
+        return cls(ShardPlan.from_json(content), splits, requested and SubjectsFound.from_json(requested))
 
 
 def _entries(release: Release, role: Role | None) -> Entries:
@@ -62,7 +61,7 @@ def _entries(release: Release, role: Role | None) -> Entries:
 
 
 def _subjects_of(file: TableFile) -> Int64s:
-    return to_int64(_read_columns(file, SUBJECT_ID)[SUBJECT_ID])
+    return to_int64(read_columns(file, SUBJECT_ID)[SUBJECT_ID])
 
 
 def _check_keys(release: Release) -> None:
@@ -75,7 +74,7 @@ def _check_keys(release: Release) -> None:
     file = release.files.get(role.table)
     if file is None or not _has_text_keys(release.source):
         return
-    pairs = _read_columns(file, role.key, SUBJECT_ID).group_by([role.key, SUBJECT_ID]).aggregate([])
+    pairs = read_columns(file, role.key, SUBJECT_ID).group_by([role.key, SUBJECT_ID]).aggregate([])
     owners = pairs.group_by(SUBJECT_ID).aggregate([(role.key, "count"), (role.key, "min"), (role.key, "max")])
     shared = owners.filter(pc.greater(owners[f"{role.key}_count"], 1)).to_pylist()
     if shared:
@@ -102,7 +101,7 @@ def plan_build(release: Release, settings: Settings, shard_rows: int) -> Patient
 
     Raises:
         ReleaseError: if the file of subjects cannot be read.
-        SettingsError: if no patients are left.
+        SettingsError: if no patients are left, or not all of them have a split.
     """
     roles = release.source.roles
     _check_keys(release)
@@ -117,7 +116,8 @@ def plan_build(release: Release, settings: Settings, shard_rows: int) -> Patient
     everyone = np.unique(np.concatenate([e.subject_ids for e in (people, encounters, *stays)]))
     selected, requested = _select(settings, release.source, everyone, icu_stays.subject_ids)
     plan = plan_shards(people, encounters, stays, selected, shard_rows, note_bytes=_note_bytes(release, settings))
-    return Patients(plan, requested)
+    splits = plan_splits(release, settings, everyone if selected is None else selected)
+    return Patients(plan, splits, requested)
 
 
 def _select(

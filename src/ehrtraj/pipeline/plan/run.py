@@ -67,7 +67,8 @@ def paths_read(job: BuildJob, inputs: Inputs) -> list[Path]:
     """Return all files and folders that the build reads and therefore must not write to."""
     settings = job.settings
     folders = (settings.overlay, settings.gem, settings.concept_maps, settings.vocabulary)
-    subjects = [Path(settings.subjects).expanduser()] if settings.subjects else []
+    named = (settings.subjects, settings.splits)
+    subjects = [Path(name).expanduser() for name in named if name]
     paths = [inputs.release.root, *(f for f in folders if f is not None), *(f for f in subjects if f.exists())]
     return [*paths, *(f.path for f in inputs.release.files.values()), *(file.path for file in inputs.vocabularies)]
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ehrtraj import rules
 from ehrtraj.format.arrays import NULL, SECOND, Int64s, Texts, to_int64
 from ehrtraj.format.events import INT_COLUMNS, TEXT_COLUMNS
-from ehrtraj.format.splits import split_of
+from ehrtraj.format.splits import Splits
 from ehrtraj.pipeline.shard.convert import Codes
 from ehrtraj.pipeline.shard.copied_results import mark_copied_results
 from ehrtraj.pipeline.shard.encounters import Encounters, Owners, link_encounters
@@ -62,11 +62,11 @@ def _order_codes(events: Events, codes: Codes) -> list[str]:
     return [codes.names[i] for i in by_rank]
 
 
-def _patients(events: Events, seed: int) -> tuple[Int64s, npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def _patients(events: Events, splits_of: Splits) -> tuple[Int64s, npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return the patients sorted by split and subject_id, their splits, and the position of each event's patient."""
     texts = Texts.encode(pa.chunked_array([pa.array(events.subject)]))
     subjects = texts.values.to_numpy()
-    splits = split_of(subjects, seed)
+    splits = splits_of.of(subjects)
     order = np.lexsort((subjects, splits))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
@@ -181,7 +181,7 @@ def assemble(
     patients_known: bool,
     standardiser: Standardiser | None,
     clock: str,
-    seed: int,
+    splits: Splits,
 ) -> OrderedEvents | None:
     """Link, flag and sort the events of all statements of a part.
 
@@ -193,7 +193,7 @@ def assemble(
         patients_known: whether the release has a table of patients.
         standardiser: marks copied results and contradictory times; None marks nothing.
         clock: `event` or `available`.
-        seed: seed of the splits.
+        splits: splits of the patients.
 
     Returns:
         The assembled events, or None if there are none.
@@ -205,7 +205,7 @@ def assemble(
     if clock == "available":
         event_time = events.time.copy()
         events.time[:] = np.where(event_time == NULL, NULL, events.ints["available_time"])
-    subjects, splits, patient = _patients(events, seed)
+    subjects, split, patient = _patients(events, splits)
     link_encounters(events, event_time, owners, Encounters.of(about["encounters"]))
     if standardiser is not None:
         mark_copied_results(events, names, standardiser.copied_results, event_time)
@@ -220,7 +220,7 @@ def assemble(
         event_time=event_time,
         subjects=subjects,
         starts=np.concatenate([[0], np.cumsum(np.bincount(patient, minlength=len(subjects)))]),
-        splits=splits,
+        splits=split,
         code_patients=_count_patients(patient, events.code, len(subjects), len(names)),
     )
 

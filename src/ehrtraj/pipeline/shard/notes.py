@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from ehrtraj import rules
 from ehrtraj.format.notes import NOTE_SCHEMA
-from ehrtraj.format.splits import SPLITS, split_of
+from ehrtraj.format.splits import SPLITS, Splits
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.parquet import ParquetOutput
 
@@ -19,18 +19,18 @@ _ROW_GROUP = 1 << 10
 class NoteWriter:
     """Removes the texts from a shard's notes and writes them to files, one for each split with notes."""
 
-    def __init__(self, storage: Storage, folder: str, shard: int, seed: int) -> None:
+    def __init__(self, storage: Storage, folder: str, shard: int, splits: Splits) -> None:
         """Prepare to write.
 
         Args:
             storage: storage of the attempt.
             folder: the dataset's `notes` folder.
             shard: number of the shard, which is the name of its files.
-            seed: seed of the splits.
+            splits: splits of the patients.
         """
         self._storage = storage
         self._names = {split: f"{folder}/{split}/{shard:05d}.parquet" for split in SPLITS}
-        self._seed = seed
+        self._splits = splits
         self._collected: list[pa.Table] = []
         self._writers: dict[str, ParquetOutput] = {}
 
@@ -68,7 +68,7 @@ class NoteWriter:
             return
         rows = pa.concat_tables(self._collected)
         self._collected = []
-        split = split_of(rows["subject_id"].to_numpy(), self._seed)
+        split = self._splits.of(rows["subject_id"].to_numpy())
         for index, name in enumerate(SPLITS):
             chosen = np.flatnonzero(split == index)
             if len(chosen):

@@ -39,7 +39,7 @@ class ShardOutput:
         self._shard = shard
         self._files = job.storage.below(self.folder)
         self.events = ShardWriter(self._files, f"{DATASET}/data", shard, job.event_tables, job.clock)
-        self.notes = NoteWriter(self._files, f"{DATASET}/notes", shard, job.seed) if job.notes == "separate" else None
+        self.notes = NoteWriter(self._files, f"{DATASET}/notes", shard, job.splits) if job.notes == "separate" else None
         self.rejected = {
             name: RejectWriter(self._files, rejected_piece(name, f"shard-{shard:05d}"), schemas[name])
             for name in job.event_tables

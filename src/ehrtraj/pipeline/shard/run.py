@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from ehrtraj.engines.base import Need
+from ehrtraj.format.splits import Splits
 from ehrtraj.pipeline.job import BuildJob
 from ehrtraj.pipeline.layout import SHARDS, SLICES, staged_marker
+from ehrtraj.pipeline.plan.patients import Patients
 from ehrtraj.pipeline.plan.run import Inputs
 from ehrtraj.pipeline.plan.shards import ShardPlan
 from ehrtraj.pipeline.shard.commit import commit, free_inputs, shard_is_there
@@ -47,7 +49,7 @@ def build_shards(
     job: BuildJob,
     inputs: Inputs,
     storage: Storage,
-    plan: ShardPlan,
+    patients: Patients,
     staged: Mapping[str, StagedTable],
     sliced: Sequence[str],
     done: Mapping[int, dict[str, Any]],
@@ -58,7 +60,7 @@ def build_shards(
         job: the build.
         inputs: inputs of the build.
         storage: the working folder.
-        plan: the shards.
+        patients: the patients, with their shards and splits.
         staged: record of each staged table.
         sliced: full names of the tables that are cut into slices.
         done: records of the finished shards.
@@ -70,6 +72,7 @@ def build_shards(
         EhrtrajError: if a recipe breaks its contract, or a file of the working folder is missing.
         CannotSliceError: if a table cannot be cut into slices.
     """
+    plan = patients.plan
     tasks, shared = _tasks(inputs, plan, staged), job.source.roles.of_all_shards
     workers, cpus = job.engine.at_once(SHARD_NEED), job.settings.max_cpus
     if workers < cpus:
@@ -80,7 +83,7 @@ def build_shards(
     storage.delete(SLICES)
     todo = [task for shard, task in tasks.items() if shard not in done]
     records = dict(done)
-    work = ShardWork(shard_job(job, inputs, storage, staged, sliced))
+    work = ShardWork(shard_job(job, inputs, storage, patients.splits, staged, sliced))
     with _feeder(job, inputs, storage, plan, todo, sliced) as feeder:
         if feeder is None:
             # The largest shards come first, so that no large shard is left running alone at the end.
@@ -161,7 +164,12 @@ def dictionary_files(inputs: Inputs, staged: Mapping[str, StagedTable]) -> dict[
 
 
 def shard_job(
-    job: BuildJob, inputs: Inputs, storage: Storage, staged: Mapping[str, StagedTable], sliced: Sequence[str]
+    job: BuildJob,
+    inputs: Inputs,
+    storage: Storage,
+    splits: Splits,
+    staged: Mapping[str, StagedTable],
+    sliced: Sequence[str],
 ) -> ShardJob:
     """Return the data that all shards of a build share."""
     settings = job.settings
@@ -171,7 +179,7 @@ def shard_job(
         event_tables=inputs.selection.event_tables,
         tables=tuple(inputs.patient_tables),
         clock=settings.clock,
-        seed=settings.seed,
+        splits=splits,
         memory=WORKER_BYTES,
         part_rows=job.sizes.part_rows,
         of_all={n: inputs_of(staged[n]) for n in sorted(job.source.roles.of_all_shards & set(inputs.patient_tables))},

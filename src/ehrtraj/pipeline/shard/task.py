@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ehrtraj.format.splits import Splits
 from ehrtraj.pipeline.slices.slice import Slice
 from ehrtraj.pipeline.stage.staged import StagedFile
 from ehrtraj.release.table_file import TableFile
@@ -24,7 +25,7 @@ class ShardJob:
         event_tables: full names of the tables that become events.
         tables: full names of all patient tables that are read.
         clock: `event` or `available`.
-        seed: seed of the splits.
+        splits: splits of the patients.
         memory: bytes that DuckDB may use.
         of_all: staged files of all shards of the tables of encounters and stays, by full name.
         dictionaries: staged files of each dictionary, by full name.
@@ -39,7 +40,7 @@ class ShardJob:
     event_tables: tuple[str, ...]
     tables: tuple[str, ...]
     clock: str
-    seed: int
+    splits: Splits
     memory: int
     part_rows: int
     of_all: Mapping[str, tuple[StagedFile, ...]] = field(default_factory=dict)

@@ -115,7 +115,7 @@ class ShardWorker:
                 patients_known=job.source.roles.patients.table in job.tables,
                 standardiser=self._standardiser,
                 clock=job.clock,
-                seed=job.seed,
+                splits=job.splits,
             )
         if part is not None:
             with measured(PARQUET):

@@ -1,15 +1,19 @@
 -- Procedures, one per row: those of intensive care with start and end (lines, ventilation, dialysis), and those coded for
 -- billing, which have a time at the end of their day (kind icd) or of the day (kind hcpcs).
 WITH
-starts AS (
-  SELECT split_part(code, '//', 2) AS item, *
+used AS MATERIALIZED (
+  SELECT
+    split_part(code, '//', 1) AS event_type,
+    split_part(code, '//', 2) AS item,
+    *
   FROM happened
-  WHERE code LIKE 'ICU\_PROCEDURE\_START//%' ESCAPE '\'
+  WHERE split_part(code, '//', 1) IN ('ICU_PROCEDURE_START', 'ICU_PROCEDURE_END', 'PROCEDURE', 'HCPCS')
+),
+starts AS (
+  SELECT * FROM used WHERE event_type = 'ICU_PROCEDURE_START'
 ),
 ends AS (
-  SELECT split_part(code, '//', 2) AS item, *
-  FROM happened
-  WHERE code LIKE 'ICU\_PROCEDURE\_END//%' ESCAPE '\'
+  SELECT * FROM used WHERE event_type = 'ICU_PROCEDURE_END'
 )
 SELECT
   'icu'                                  AS kind,
@@ -35,7 +39,7 @@ LEFT JOIN ends AS e USING (subject_id, item, source_key)
 LEFT JOIN concept_items AS i ON i.event_type = 'ICU_PROCEDURE_START' AND i.item = s.item
 UNION ALL
 SELECT
-  CASE WHEN code LIKE 'HCPCS//%' THEN 'hcpcs' ELSE 'icd' END,
+  CASE WHEN event_type = 'HCPCS' THEN 'hcpcs' ELSE 'icd' END,
   subject_id,
   hadm_id,
   stay_id,
@@ -43,15 +47,15 @@ SELECT
   NULL,
   available_time,
   NULL,
-  CASE WHEN code LIKE 'HCPCS//%' THEN split_part(code, '//', 2) ELSE split_part(code, '//', 3) END,
+  CASE WHEN event_type = 'HCPCS' THEN item ELSE split_part(code, '//', 3) END,
   NULL,
   NULL,
   NULL,
   NULL,
   NULL,
   NULL,
-  CASE WHEN code LIKE 'HCPCS//%' THEN 'HCPCS' ELSE split_part(code, '//', 2) END,
+  CASE WHEN event_type = 'HCPCS' THEN 'HCPCS' ELSE item END,
   CAST(attributes ->> '$.seq_num' AS INTEGER),
   NULL
-FROM happened
-WHERE code LIKE 'PROCEDURE//%' OR code LIKE 'HCPCS//%'
+FROM used
+WHERE event_type IN ('PROCEDURE', 'HCPCS')

@@ -1,0 +1,64 @@
+"""Assign the patients of a build to splits, by the setting `splits`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehrtraj.config import Settings
+from ehrtraj.errors import SettingsError
+from ehrtraj.format.arrays import Int64s, to_int64
+from ehrtraj.format.split_file import read_split_file
+from ehrtraj.format.splits import SPLITS, HashSplits, ListedSplits, Splits, by_period, parse_splits
+from ehrtraj.pipeline.plan.columns import read_columns
+from ehrtraj.release.found import Release
+from ehrtraj.release.schema import SUBJECT_ID
+
+
+def plan_splits(release: Release, settings: Settings, subjects: Int64s) -> Splits:
+    """Return the splits of a build.
+
+    Args:
+        release: release that the build reads.
+        settings: settings of the build.
+        subjects: patients of the build.
+
+    Raises:
+        SettingsError: if the file or the release does not assign splits to the patients.
+    """
+    method = parse_splits(settings.splits)
+    if method.upper is not None:
+        return HashSplits(settings.seed, method.upper)
+    return _from_file(method.file, subjects) if method.file is not None else _by_time(release, subjects)
+
+
+def _from_file(file: Path, subjects: Int64s) -> ListedSplits:
+    listed = read_split_file(file)
+    ids = listed["subject_id"].to_numpy()
+    missing = np.setdiff1d(subjects, ids)
+    if len(missing):
+        raise SettingsError(
+            f"{file} has no split for {len(missing):,} of {len(subjects):,} patients of the build, such as {missing[0]}"
+        )
+    numbers = listed["split"].replace_strict({name: number for number, name in enumerate(SPLITS)})
+    return ListedSplits(ids, numbers.to_numpy().astype(np.uint8))
+
+
+def _by_time(release: Release, subjects: Int64s) -> ListedSplits:
+    """Return the splits by calendar period. A patient of an unknown period is in train, and never in a later split."""
+    period = release.source.declared.period
+    file = None if period is None else release.files.get(period[0])
+    if period is None or file is None:
+        raise SettingsError("splits by time need a table with the period of each patient, which this release lacks")
+    table = read_columns(file, SUBJECT_ID, period[1])
+    rows = pa.table({"who": table[SUBJECT_ID], "period": pc.utf8_trim_whitespace(table[period[1]])})
+    rows = rows.filter(pc.is_in(rows["who"], pa.array(subjects)) if len(rows) else None)
+    rows = rows.filter(pc.greater(pc.utf8_length(rows["period"]), 0))
+    # As the recipe does if a patient has several rows: the smallest counts.
+    smallest = rows.group_by("who").aggregate([("period", "min")]).sort_by("who")
+    periods = smallest["period_min"].to_pylist()
+    numbers = {name: SPLITS.index(split) for name, split in by_period(periods).items()}
+    return ListedSplits(to_int64(smallest["who"]), np.array([numbers[name] for name in periods], np.uint8))
