@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
@@ -25,6 +26,8 @@ from ehrtraj.enrich.run import add_concepts
 from ehrtraj.errors import OutputError, SettingsError
 from ehrtraj.format import event_file
 from ehrtraj.format.tallies import NUMBERS, TIMES
+from ehrtraj.labels import label
+from ehrtraj.labels.ready import task_text
 from ehrtraj.runtime.limits import DEFAULT_MEMORY
 
 NAMES = ["vitalsign", "weight_durations", "icustay_detail", "chemistry"]
@@ -213,6 +216,24 @@ def test_the_command_adds_concepts_to_the_demo(demo: Path, demo_built: Path, tmp
     events = ehrtraj.open(new).scan().filter(code="CONCEPT//vitalsign//heart_rate").collect()
     late = (events["time"] == events["available_time"]).all()
     assert events.height > 10_000 and late == (clock == "available")
+
+
+def test_tasks_find_concepts_in_the_dataset(demo_built: Path, consumers: Path, tmp_path: Path) -> None:
+    """ACES and `label` give the same labels as `label` without the events, which computes the concepts."""
+    copy, new = shutil.copytree(demo_built, tmp_path / "v1"), tmp_path / "v2"
+    add_concepts(ehrtraj.open(copy).layout, new, ["stay_moment", "kdigo_aki"], max_cpus=2)
+    found = label(ehrtraj.open(new), "aki_48h")
+    expected = label(ehrtraj.open(copy), "aki_48h")
+    assert found.table.equals(expected.table) and found.stays.equals(expected.stays)
+    (tmp_path / "aki_48h.yaml").write_text(task_text("aki_48h"))
+    events = ehrtraj.open(new).scan().select("subject_id", "time", "code", "numeric_value").collect()
+    events.write_parquet(tmp_path / "events.parquet")
+    files = {"events": tmp_path / "events.parquet", "task": tmp_path / "aki_48h.yaml", "out": tmp_path / "labels"}
+    script = Path(__file__).parents[1] / "dataset" / "consumers" / "aces_labels.py"
+    line = json.dumps({key: str(path) for key, path in files.items()})
+    subprocess.run([consumers / "python", script], input=line, text=True, check=True, capture_output=True)
+    theirs = pl.read_parquet(tmp_path / "labels").drop_nulls().rows()
+    assert sorted(theirs) == sorted(found.table.rows()) and len(theirs) > 100
 
 
 @pytest.mark.parametrize(
