@@ -196,6 +196,8 @@ def test_existing_folders_are_replaced_only_if_ehrtraj_made_them(dataset: Path, 
             add_concepts(layout, inside, NAMES, overwrite=True)
     with pytest.raises(SettingsError, match="already includes concepts"):
         add_concepts(ehrtraj.open(enriched).layout, tmp_path / "twice", NAMES)
+    with pytest.raises(SettingsError, match="includes its concepts as events"):
+        ehrtraj.open(enriched).scan(concepts=["vitalsign"])
     with pytest.raises(SettingsError, match="did you mean vitalsign"):
         add_concepts(layout, tmp_path / "other", ["vitalsigns"])
     assert not (tmp_path / "other").exists()

@@ -107,8 +107,10 @@ def events_with_concepts(
     Events of a concept follow the other events of the same time.
 
     Raises:
-        SettingsError: if a concept is not stored.
+        SettingsError: if a concept is not stored, or the dataset includes concepts as events.
     """
+    if layout.includes_concepts:
+        raise SettingsError(f"{layout.root} includes its concepts as events: omit concepts=")
     concepts = [find_stored(layout, name, mode) for name in names]
     for file in files:
         events = pl.scan_parquet(file.path, glob=False)
