@@ -78,7 +78,7 @@ LAYERS = (
     ),
     ("cohorts",),
     ("dataset", "notes"),
-    ("checks", "diffs", "exports", "labels", "torch", "download", "synth"),
+    ("checks", "diffs", "enrich", "exports", "labels", "torch", "download", "synth"),
     ("config",),
     ("pipeline",),
     ("api",),

@@ -146,6 +146,8 @@ COMMANDS: dict[str, Invocations] = {
         (0, lambda h: ["concepts", "--list"]),
         (0, lambda h: ["concepts", "--explain", "vitalsign"]),
         (0, lambda h: ["concepts", h.other, "vitalsign", "--max-cpus", 1]),
+        (0, lambda h: ["concepts", h.other, "vitalsign", "--events", "-o", h.root / "with", "--max-cpus", 1]),
+        (4, lambda h: ["concepts", h.other, "vitalsign", "--events", "-o", h.release]),
         (2, lambda h: ["concepts", h.dataset, HOSTILE]),
         (2, lambda h: ["concepts", h.dataset, "--clock", HOSTILE]),
         (7, lambda h: ["concepts", h.root / "nowhere"]),

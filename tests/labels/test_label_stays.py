@@ -12,15 +12,17 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ehrtraj.dataset.query import run_sql
-from ehrtraj.labels.derive import recipes
+from ehrtraj.concepts.events import codes_of, concept_events
+from ehrtraj.concepts.library import concept_library
+from ehrtraj.concepts.session import ConceptMode, open_concept_session
 from ehrtraj.labels.predicates import Predicates
 from ehrtraj.labels.ready import ready_tasks, task_text
 from ehrtraj.labels.windows import Axis, evaluate_task
-from ehrtraj.release.history import read_lines
+from ehrtraj.rules import flags
 from ehrtraj.sources.source import packaged
 
-MIMIC = packaged("mimiciv")
+LIBRARY = concept_library(packaged("mimiciv"))
+USED = ("stay_moment", "first_icu_stay", "icu_stay_over", "kdigo_aki", "antibiotic_dose", "sepsis_antibiotic")
 HERE = Path(__file__).parent
 BEGIN = datetime(2150, 1, 1, 12)
 DAYS = 24.0
@@ -32,6 +34,15 @@ SCHEMA = {
     "unit": pl.String,
     "hadm_id": pl.Int64,
     "stay_id": pl.Int64,
+    "text_value": pl.String,
+    "available_time": pl.Datetime("us"),
+    "time_precision": pl.String,
+    "raw_value": pl.String,
+    "flags": pl.Int64,
+    "source_table": pl.String,
+    "source_key": pl.Int64,
+    "link_id": pl.Int64,
+    "attributes": pl.String,
 }
 Event = tuple[float, str, int | None, int | None, float | None]
 
@@ -68,33 +79,35 @@ def creatinine(*values: tuple[float, float]) -> list[Event]:
 
 
 def frame(events: Iterable[Event], subject: int = 1) -> pl.DataFrame:
-    """Return events of one patient, including the derived ones."""
-    rows: list[tuple[Any, ...]] = [
-        (subject, BEGIN + timedelta(hours=hour), code, value, "mg/dL" if value else None, hadm, stay)
-        for hour, code, hadm, stay, value in events
-    ]
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+    """Return events of one patient. Each is known when it happens."""
+    rows = []
+    for hour, code, hadm, stay, value in events:
+        time, key = BEGIN + timedelta(hours=hour), hadm if stay is None else stay
+        row = {"subject_id": subject, "time": time, "code": code, "numeric_value": value, "hadm_id": hadm}
+        row |= {"unit": "mg/dL" if value else None, "stay_id": stay, "available_time": time, "flags": 0}
+        rows.append(row | {"time_precision": "second", "source_table": "table", "source_key": key})
+    return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def with_derived(events: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    path = folder / "events.parquet"
-    events.write_parquet(path)
-    tables = {
-        "subjects": events.select("subject_id").unique(),
-        "antibiotics": pl.DataFrame(read_lines(MIMIC.tasks / "antibiotics.csv")),
-    }
-    derived = [
-        run_sql((MIMIC.tasks / name).read_text(encoding="utf-8"), [path], tables, None, chosen=False)
-        for name in sorted(set(recipes(MIMIC).values()))
-    ]
-    known = set(recipes(MIMIC))
-    assert all(set(one["code"]) <= known for one in derived)
-    return pl.concat([events, *derived], how="diagonal").sort("subject_id", "time")
+def with_concepts(events: pl.DataFrame) -> pl.DataFrame:
+    """Return events with those of the concepts that the predefined tasks name."""
+    births = pl.col("time").filter(pl.col("code") == "MEDS_BIRTH").min().dt.year()
+    subjects = events.group_by("subject_id").agg(birth_year=births, age_top_coded=pl.lit(value=False))
+    parts = [events.lazy()]
+    with open_concept_session(LIBRARY, flags(), ConceptMode(), threads=1) as session:
+        session.load(events, subjects, "event")
+        for concept, rows in session.compute(USED):
+            found: Any = pl.from_arrow(rows)
+            parts += concept_events(concept, found.lazy(), events.schema, "event")
+    return pl.concat(parts).sort("subject_id", "time").collect()
+
+
+KNOWN = [code for name in USED for code in codes_of(LIBRARY.concepts[name])]
 
 
 def labels_of(task: str, events: pl.DataFrame) -> list[tuple[int, float, bool]]:
     """Return the patient, the hour of prediction and the label of each prediction."""
-    predicates = Predicates(ready_tasks()[task], events["code"].unique(), recipes(MIMIC))
+    predicates = Predicates(ready_tasks()[task], events["code"].unique(), KNOWN)
     counts = predicates.count(events)
     bounds = counts.group_by("subject_id").agg(first=pl.col("time").min(), last=pl.col("time").max()).sort("subject_id")
     found = evaluate_task(predicates.task, Axis(counts, bounds))
@@ -316,16 +329,16 @@ CASES: dict[str, tuple[str, list[Event], list[tuple[float, bool]]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_windows_belong_to_their_own_stay(name: str, tmp_path: Path) -> None:
+def test_windows_belong_to_their_own_stay(name: str) -> None:
     task, events, expected = CASES[name]
-    found = labels_of(task, with_derived(frame(events), tmp_path))
+    found = labels_of(task, with_concepts(frame(events)))
     assert [(pytest.approx(hour), positive) for _, hour, positive in found] == expected
 
 
 def test_aces_gives_the_same_labels_for_contradictory_stays(consumers: Path, tmp_path: Path) -> None:
-    """Every patient with every task: ACES evaluates the same derived events."""
+    """Every patient with every task: ACES evaluates the same events of concepts."""
     patients = pl.concat([frame(events, subject) for subject, (_, events, _) in enumerate(CASES.values(), start=1)])
-    events = with_derived(patients, tmp_path)
+    events = with_concepts(patients)
     everything = tmp_path / "all.parquet"
     events.select("subject_id", "time", "code", "numeric_value").write_parquet(everything)
     work = []

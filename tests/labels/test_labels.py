@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import random
 import re
@@ -21,16 +20,14 @@ from typer.testing import CliRunner
 
 import ehrtraj
 from ehrtraj.cli import app
-from ehrtraj.dataset.query import run_sql
 from ehrtraj.errors import SettingsError
-from ehrtraj.labels import TaskError, derived_events, label, ready_tasks, run
-from ehrtraj.labels.derive import recipes
+from ehrtraj.labels import TaskError, concept_values, label, ready_tasks, run
+from ehrtraj.labels.concepts import computable
 from ehrtraj.labels.parse import parse_task
 from ehrtraj.labels.predicates import Predicates
 from ehrtraj.labels.ready import find_task, task_text
 from ehrtraj.labels.task import CodePredicate
 from ehrtraj.labels.windows import Axis, evaluate_task
-from ehrtraj.release.history import read_lines
 from ehrtraj.runtime import limits
 from ehrtraj.runtime.processes import stream_tasks
 from ehrtraj.sources.source import packaged
@@ -58,9 +55,9 @@ def test_aces_gives_the_same_labels_for_every_predefined_task(
     demo_built: Path, consumers: Path, tmp_path: Path
 ) -> None:
     dataset = ehrtraj.open(demo_built)
-    derived = derived_events(dataset, recipes(MIMIC))
+    added = concept_values(dataset, CONCEPT_CODES).select("subject_id", "time", "code", "numeric_value")
     events = dataset.scan().select("subject_id", "time", "code", "numeric_value").collect()
-    pl.concat([events, derived]).sort("subject_id", "time", nulls_last=False).write_parquet(tmp_path / "events.parquet")
+    pl.concat([events, added]).sort("subject_id", "time", nulls_last=False).write_parquet(tmp_path / "events.parquet")
     work = []
     for name in ready_tasks():
         (tmp_path / f"{name}.yaml").write_text(task_text(name))
@@ -80,110 +77,35 @@ def test_every_predefined_task_has_a_description_and_a_reference() -> None:
         assert any(mark in task_text(name) for mark in ("doi:", "CMS", ":1-138", "JAMA", "npj")), name
 
 
-def test_derived_codes_and_lists_cite_their_sources() -> None:
-    used = {
-        c
+CONCEPT_CODES = sorted(
+    {
+        code
         for task in ready_tasks().values()
-        for p in task.predicates.values()
-        if isinstance(p, CodePredicate)
-        for c in p.codes
-        if c.startswith("DERIVED//")
+        for predicate in task.predicates.values()
+        if isinstance(predicate, CodePredicate)
+        for code in predicate.codes
+        if code.startswith("CONCEPT//")
     }
-    assert used <= recipes(MIMIC).keys()
-    for table in ("derived.csv", "antibiotics.csv"):
-        text = (MIMIC.tasks / table).read_text(encoding="utf-8")
-        lines = list(csv.DictReader(text.splitlines()))
-        assert all(None not in line and line["source"].strip() for line in lines), table
-        keys = [tuple(line.values())[:2] for line in lines]
-        assert len(keys) == len(set(keys)), f"{table} contains a line twice"
-
-
-# Derived events ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def derive_from(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., pl.DataFrame]:
-    """Return a function that runs the SQL of a derived code over events (subject_id, time, code, value, stay_id)."""
-
-    def run(recipe: str, events: list[tuple[Any, ...]]) -> pl.DataFrame:
-        path = tmp_path_factory.mktemp("derive") / "events.parquet"
-        schema = {
-            "subject_id": pl.Int64,
-            "time": pl.Datetime("us"),
-            "code": pl.String,
-            "numeric_value": pl.Float32,
-            "stay_id": pl.Int64,
-        }
-        unit = pl.when(pl.col("code") == "LAB//50912").then(pl.lit("mg/dL")).alias("unit")
-        pl.DataFrame(events, schema=schema, orient="row").with_columns(unit).write_parquet(path)
-        tables = {
-            "subjects": pl.DataFrame({"subject_id": [1]}),
-            "antibiotics": pl.DataFrame(read_lines(MIMIC.tasks / "antibiotics.csv")),
-        }
-        sql = (MIMIC.tasks / recipe).read_text(encoding="utf-8")
-        return run_sql(sql, [path], tables, None, chosen=False).sort("time", "code")
-
-    return run
-
-
-START = datetime(2150, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("values", "injured"),
-    [
-        ({0: 1.0, 48: 1.3}, [48]),  # exactly 0.3 mg/dL within exactly 48 hours
-        ({0: 1.0, 48: 1.29}, []),
-        ({0: 1.0, 49: 1.3}, []),  # too late for 0.3, and not 1.5 times
-        ({0: 0.5, 168: 0.75}, [168]),  # 1.5 times within 7 days
-        ({0: 0.5, 169: 0.75}, []),
-        ({0: 3.0, 10: 1.0, 20: 1.35, 30: 1.2}, [20]),  # compared with the lowest earlier value
-        ({0: 5.0}, []),  # one value is not enough
-    ],
 )
-def test_kidney_injury_by_creatinine(
-    derive_from: Callable[..., pl.DataFrame], values: dict[int, float], injured: list[int]
-) -> None:
-    events = [(1, START + hour * HOUR, "LAB//50912", value, None) for hour, value in values.items()]
-    events += [(2, START, "LAB//50912", 0.1, None)]  # another patient's
-    derived = derive_from("kdigo_aki.sql", events)
-    assert derived["time"].to_list() == [START + hour * HOUR for hour in injured]
 
 
-def test_icu_stays_longer_than_3_and_7_days(derive_from: Callable[..., pl.DataFrame]) -> None:
-    events = []
-    for stay, hours in ((7, 72), (8, 73), (9, 24 * 7 + 1)):
-        begin = START + stay * 100 * 24 * HOUR
-        events += [(1, begin, "ICU_START//A", None, stay), (1, begin + hours * HOUR, "ICU_END//B", None, stay)]
-    derived = derive_from("icu_stay_over.sql", events)
-    days = [((time - START).days, code.rsplit("/")[-1]) for time, code in derived.select("time", "code").rows()]
-    assert days == [(803, "3d"), (903, "3d"), (907, "7d")]
+def test_predefined_tasks_name_values_of_concepts(built: Path) -> None:
+    concepts = computable(ehrtraj.open(built))
+    assert concepts is not None
+    assert len(CONCEPT_CODES) > 10
+    assert set(CONCEPT_CODES) <= set(concepts.codes())
 
 
-@pytest.mark.parametrize(
-    ("code", "culture", "administered", "suspected"),
-    [
-        ("EMAR//Administered//Vancomycin", -72, True, True),  # the culture 72 hours before
-        ("EMAR//Administered//Vancomycin", -73, True, False),
-        ("EMAR//Started//CefTRIAXone", 24, True, True),
-        ("INPUT_START//225798", 25, True, False),
-        ("EMAR//Not Given//Vancomycin", 0, False, False),
-        ("EMAR//Administered//Vancomycin Oral Liquid", 0, False, False),
-        ("EMAR//Administered//Ciprofloxacin 0.3% Ophth Soln", 0, False, False),
-        ("EMAR//Administered//Fluconazole", 0, False, False),
-        ("DRUG_ORDER_START//Vancomycin", 0, False, False),  # an order is not a dose given
-    ],
-)
-def test_antibiotics_administered_and_infection_suspected(
-    derive_from: Callable[..., pl.DataFrame], code: str, culture: int, administered: bool, suspected: bool
-) -> None:
-    time = START + 100 * HOUR
-    events = [(1, time, code, None, None), (1, time + culture * HOUR, "MICRO_SPECIMEN//70012", None, None)]
-    kinds = derive_from("sepsis_antibiotic.sql", events)["code"].to_list()
-    assert ("DERIVED//ANTIBIOTIC_GIVEN" in kinds, "DERIVED//SEPSIS_ANTIBIOTIC" in kinds) == (
-        administered,
-        suspected,
-    )
+def test_a_task_can_name_any_concept(demo_built: Path) -> None:
+    """The labels are those of a dataset that includes the concept as events."""
+    dataset = ehrtraj.open(demo_built)
+    text = GOOD.replace("{ code: MEDS_DEATH }", "{ code: CONCEPT//vitalsign//heart_rate, value_min: 130 }")
+    task = parse_task(Path("mine.yaml"), text)
+    found = label(dataset, task)
+    assert found.unseen == ()
+    assert set(found.table["boolean_value"]) == {True, False}
+    rates = concept_values(dataset, ["CONCEPT//vitalsign//heart_rate"])
+    assert rates.height > 10_000 and set(rates["code"]) == {"CONCEPT//vitalsign//heart_rate"}
 
 
 # The task language ---------------------------------------------------------------------------------------------------
@@ -338,10 +260,11 @@ def test_the_error_of_an_invalid_task_file_names_the_line(old: str, new: str, li
     assert message in str(raised.value)
 
 
-def test_unknown_derived_codes_and_invalid_expressions_are_reported(built: Path) -> None:
+def test_unknown_concepts_and_invalid_expressions_are_reported(built: Path) -> None:
     dataset = ehrtraj.open(built)
     for code, message in (
-        ("DERIVED//NONE", "no derived code DERIVED//NONE"),
+        ("CONCEPT//none//x", "no value of a concept has the code CONCEPT//none//x"),
+        ("CONCEPT//vitalsign//heart_rat", "did you mean CONCEPT//vitalsign//heart_rate"),
         ("{ regex: '(' }", "not a valid regular expression"),
     ):
         task = parse_task(Path("mine.yaml"), GOOD.replace("MEDS_DEATH", code))

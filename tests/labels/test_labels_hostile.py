@@ -14,7 +14,7 @@ import ehrtraj
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.errors import EhrtrajError
 from ehrtraj.labels import TaskError, label
-from ehrtraj.labels.derive import derivable
+from ehrtraj.labels.concepts import computable
 from ehrtraj.labels.parse import parse_task
 from ehrtraj.labels.predicates import Predicates
 from ehrtraj.labels.ready import find_task, ready_tasks, task_text
@@ -165,7 +165,7 @@ def test_errors_found_with_the_dataset_name_file_and_line(built: Path) -> None:
         ("{ code: X, other_cols: { colour: red } }", "events have no column colour"),
         ("{ code: { regex: '(' } }", "not a valid regular expression"),
         ("{ code: { regex: '(a{1000}){1000}' } }", "not a valid regular expression"),
-        ("{ code: DERIVED//NONE }", "no derived code"),
+        ("{ code: CONCEPT//none//x }", "no value of a concept has the code"),
     ):
         task = parse_task(Path("my/mine.yaml"), GOOD.replace("{ code: MEDS_DEATH }", new))
         with pytest.raises(TaskError, match=rf"^my/mine.yaml, line 4: predicate death: .*{message}"):
@@ -191,12 +191,15 @@ def try_tasks(mutated: Callable[..., bytes], seed: int, count: int, folder: Path
     chance = random.Random(seed)
     sources = [GOOD, *(task_text(name) for name in ready_tasks())]
     path, read, labelled = folder / "mine.yaml", 0, 0
+    concepts = computable(dataset)
+    assert concepts is not None
+    known = concepts.codes()
     for _ in range(count):
         path.write_bytes(mutated(chance, chance.choice(sources), PIECES))
         try:
             task = find_task(path)
             read += 1
-            Predicates(task, dataset.codes["code"], derivable(dataset))
+            Predicates(task, dataset.codes["code"], known)
             if read % 5 == 0:
                 label(dataset, task).table.rows()
                 labelled += 1

@@ -14,7 +14,7 @@ import pytest
 import ehrtraj
 from ehrtraj.dataset import reading
 from ehrtraj.dataset.layout import DataFile
-from ehrtraj.pipeline.shard import write
+from ehrtraj.format import event_file
 
 ROWS = 40
 
@@ -22,7 +22,7 @@ ROWS = 40
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch, release: Path, tmp_path: Path) -> ehrtraj.Dataset:
     """The hand-made release in row groups of at least 40 rows."""
-    for module in (write, reading):
+    for module in (event_file, reading):
         monkeypatch.setattr(module, "ROW_GROUP", ROWS)
     return ehrtraj.open(ehrtraj.build(release, tmp_path, "v1", max_cpus=1).path)
 
@@ -68,9 +68,9 @@ def test_chunks_end_with_row_groups(small_groups: ehrtraj.Dataset) -> None:
 def test_patients_are_divided_only_if_they_are_large(
     monkeypatch: pytest.MonkeyPatch, starts: list[int], expected: list[tuple[int, int]]
 ) -> None:
-    monkeypatch.setattr(write, "ROW_GROUP", ROWS)
-    monkeypatch.setattr(write, "_LARGEST_ROW_GROUP", 100)
-    assert list(write._row_groups(np.array(starts))) == expected
+    monkeypatch.setattr(event_file, "ROW_GROUP", ROWS)
+    monkeypatch.setattr(event_file, "_LARGEST_ROW_GROUP", 100)
+    assert list(event_file.row_groups(np.array(starts))) == expected
 
 
 def test_a_file_that_was_replaced_is_read_again(small_groups: ehrtraj.Dataset) -> None:

@@ -108,6 +108,18 @@ def test_a_build_never_writes_into_a_module_of_its_release(place: Path) -> None:
         assert "folder of the input" in refused(place, *build(place, output, "v1"))
 
 
+def test_a_dataset_with_concepts_replaces_only_a_dataset(place: Path) -> None:
+    dataset = place / "trajectories" / "v1"
+    for target in (
+        "home/Documents",
+        "home/Documents/thesis.txt",
+        "trajectories/v1",
+        "trajectories",
+        "trajectories/v1/new",
+    ):
+        refused(place, "concepts", dataset, "vitalsign", "--events", "--overwrite", "-o", place / target)
+
+
 def test_a_build_may_be_beside_the_modules_of_its_release(place: Path) -> None:
     run(*build(place, "dd", "v1"), code=0)
     assert (place / "dd" / "v1" / "manifest.json").is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from ehrtraj.concepts.header import Header, read_header
+from ehrtraj.concepts.header import Column, Header, read_header
 from ehrtraj.concepts.lists import POINTS, ConceptLists
 from ehrtraj.errors import RecipeError, SettingsError
 from ehrtraj.files import read_source_file
@@ -48,10 +49,20 @@ class Concept:
     sql: str
     text: str
 
+    @property
+    def start(self) -> str:
+        """Name of the column with the time at which a row begins: `time` or `start`."""
+        return self.header.start
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Its columns."""
+        return self.header.columns
+
     @cached_property
-    def words(self) -> frozenset[str]:
-        """Return all words of the SQL outside of comments and texts: names of the views and concepts that it reads."""
-        return frozenset(_WORD.findall(_TEXT.sub("", _COMMENT.sub("", self.sql)).lower()))
+    def words(self) -> Counter[str]:
+        """Words of the SQL outside of comments and texts, with their numbers: names of views, concepts and others."""
+        return Counter(_WORD.findall(_TEXT.sub("", _COMMENT.sub("", self.sql)).lower()))
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,10 @@ class ConceptLibrary:
         """Return the names of the standard views that concepts read."""
         words = set().union(*(concept.words for concept in concepts))
         return [name for name in self.views if name in words]
+
+    def words_of(self, view: str) -> set[str]:
+        """Return all words of a view's SQL."""
+        return set(_WORD.findall(self.views[view].lower()))
 
     @cached_property
     def digest(self) -> str:
@@ -160,7 +175,7 @@ def _check_selects(concepts: Mapping[str, Concept]) -> None:
 
 def _check_needs(concept: Concept, known: Mapping[str, Concept]) -> None:
     """Check that a concept names in its header exactly those concepts that its SQL reads."""
-    needs, words = set(concept.header.needs), concept.words
+    needs, words = set(concept.header.needs), set(concept.words)
     if unknown := needs - known.keys():
         name = min(unknown)
         raise RecipeError(f"concept {concept.name} needs '{name}', which does not exist{_nearest(name, known)}")

@@ -6,7 +6,7 @@ Most lists are tables in SQL: `items.csv` is `concept_items`. Limits and points 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -22,27 +22,34 @@ LIMITS, POINTS = "concept_limits", "concept_points"
 _BOUNDS = {"above": ">", "at_least": ">=", "below": "<", "at_most": "<="}
 
 
-def tables(lists: ConceptLists) -> dict[str, pl.DataFrame]:
-    """Return the lists that are tables in SQL. Empty cells are null."""
+def tables(lists: ConceptLists, names: Collection[str] | None = None) -> dict[str, pl.DataFrame]:
+    """Return the lists that are tables in SQL. Empty cells are null.
+
+    Args:
+        lists: all lists.
+        names: names of the tables to return; all by default.
+    """
     return {
         name: pl.DataFrame(lines).with_columns(cs.string().replace("", None))
         for name, lines in lists.items()
-        if lines and name not in (LIMITS, POINTS)
+        if lines and name not in (LIMITS, POINTS) and (names is None or name in names)
     }
 
 
-def macros(lists: ConceptLists) -> Iterator[str]:
-    """Yield a statement for each macro.
+def macros(lists: ConceptLists) -> Iterator[tuple[str, str]]:
+    """Yield the name of each macro with the statement that creates it.
 
     Raises:
         RecipeError: if a bound or a number of points is not a number.
     """
     for name, lines in _grouped(lists.get(LIMITS, ()), "use").items():
         cases = (f"WHEN {quoted(line['concept'])} THEN {_condition(line)}" for line in lines)
-        yield f"CREATE MACRO plausible_{name}(concept, v) AS CASE concept {' '.join(cases)} ELSE false END"
+        sql = f"CASE concept {' '.join(cases)} ELSE false END"
+        yield f"plausible_{name}", f"CREATE MACRO plausible_{name}(concept, v) AS {sql}"
     for name, lines in _grouped(lists.get(POINTS, ()), "score", "component").items():
         cases = (f"WHEN {_condition(line)} THEN {_number(line, 'points')}" for line in lines)
-        yield f"CREATE MACRO {name}_points(v) AS CASE WHEN v IS NULL THEN NULL {' '.join(cases)} END"
+        sql = f"CASE WHEN v IS NULL THEN NULL {' '.join(cases)} END"
+        yield f"{name}_points", f"CREATE MACRO {name}_points(v) AS {sql}"
 
 
 def _grouped(lines: Iterable[dict[str, str]], *keys: str) -> dict[str, list[dict[str, str]]]:

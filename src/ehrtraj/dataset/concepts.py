@@ -107,8 +107,10 @@ def events_with_concepts(
     Events of a concept follow the other events of the same time.
 
     Raises:
-        SettingsError: if a concept is not stored.
+        SettingsError: if a concept is not stored, or the dataset includes concepts as events.
     """
+    if layout.includes_concepts:
+        raise SettingsError(f"{layout.root} includes its concepts as events: omit concepts=")
     concepts = [find_stored(layout, name, mode) for name in names]
     for file in files:
         events = pl.scan_parquet(file.path, glob=False)
@@ -152,9 +154,9 @@ def matching_events(
             raise SettingsError(f"no value of a concept matches '{pattern}'{did_you_mean(pattern, codes)}")
     parts = [pl.DataFrame(schema=schema).lazy()]
     for concept in concepts:
-        rows = _known(_read_patient(layout, concept, mode, subject), known_until)
+        rows = _read_patient(layout, concept, mode, subject)
         parts += concept_events(concept, rows.lazy(), schema, layout.clock)
-    return pl.concat(parts).sort("time", maintain_order=True).collect()
+    return _known(pl.concat(parts).sort("time", maintain_order=True).collect(), known_until)
 
 
 def concept_of_patient(

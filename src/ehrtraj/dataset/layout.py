@@ -14,7 +14,7 @@ import polars as pl
 from ehrtraj.dataset.importance import Importance, importance_of
 from ehrtraj.dataset.known_codes import KnownCodes
 from ehrtraj.errors import DatasetError
-from ehrtraj.format.event_types import from_json
+from ehrtraj.format.event_types import CONCEPT, from_json
 from ehrtraj.format.names import CODES, DATA, DATASET_JSON, EVENT_TYPES, FLAGS, FORMAT, MANIFEST, SOURCE, SUBJECTS
 from ehrtraj.format.source import SourceFacts
 from ehrtraj.format.splits import SPLITS
@@ -115,6 +115,11 @@ class DatasetLayout:
     def intervals(self) -> pl.DataFrame:
         """The rule table `intervals`, with line numbers (`line`)."""
         return numbered(self.source.intervals)
+
+    @property
+    def includes_concepts(self) -> bool:
+        """Whether the data files include concepts as events, as `ehrtraj concepts --events` writes them."""
+        return CONCEPT in self.source.event_types
 
     @property
     def clock(self) -> str:

@@ -170,7 +170,8 @@ class Trajectory:
             SettingsError: if a pattern matches no code of the dataset, or names a concept that is not stored. A code
                 that this patient does not have is valid.
         """
-        concepts = [pattern for pattern in patterns if pattern.startswith("CONCEPT//")]
+        included = self._layout.includes_concepts
+        concepts = [pattern for pattern in patterns if pattern.startswith("CONCEPT//") and not included]
         self._layout.known_codes.check([pattern for pattern in patterns if pattern not in concepts])
         return (self._with_concepts(concepts) if concepts else self)._cut(matches(patterns))
 

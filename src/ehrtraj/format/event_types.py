@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+CONCEPT = "CONCEPT"
+"""Event type of the values of clinical concepts."""
+
 
 @dataclass(frozen=True)
 class EventType:

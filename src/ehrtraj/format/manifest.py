@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from ehrtraj.errors import OutputError
-from ehrtraj.format.names import CONCEPT_FOLDERS, CONCEPT_INDEX, MANIFEST
+from ehrtraj.format.names import CONCEPT_FOLDERS, CONCEPT_INDEX, FORMAT, MANIFEST
 from ehrtraj.paths import real
+from ehrtraj.storage.base import Storage
+from ehrtraj.storage.documents import as_json
 from ehrtraj.storage.files import read_json
 
 
@@ -53,3 +57,20 @@ def concept_files(folder: Path) -> Iterator[str]:
         for concept, entry in concepts.items():
             files = entry.get("files") if isinstance(entry, dict) else None
             yield from (f"{name}/{concept}/{file}" for file in files or ())
+
+
+def write_manifest(files: Storage, content: Mapping[str, Any]) -> None:
+    """Write `manifest.json`: the format, every file of the dataset with its size and hash, then `content`.
+
+    Args:
+        files: storage of the dataset.
+        content: further entries of the manifest.
+    """
+    listed = files.files()
+    # Two threads are as fast as one disk; hashing releases the interpreter lock.
+    with ThreadPoolExecutor(2) as pool:
+        hashes = list(pool.map(files.sha256, listed))
+    contents = {
+        name: {"bytes": files.size(name), "sha256": sha256} for name, sha256 in zip(listed, hashes, strict=True)
+    }
+    files.write(MANIFEST, as_json({"format": FORMAT, **content, "contents": contents}, indent=2))

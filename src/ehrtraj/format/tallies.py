@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -58,3 +60,22 @@ def number_bounds(bins: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32],
     far = ((bins.astype(np.uint32) + 1) << _SHIFT).view(np.float32)
     negative = bins >= NUMBER_BINS // 2
     return np.where(negative, far, near), np.where(negative, near, far)
+
+
+def all_numbers(pieces: Sequence[pa.Table]) -> pa.Table:
+    """Add up the counts of numbers of several parts."""
+    return _added(pieces, NUMBERS_SCHEMA, 3)
+
+
+def all_times(pieces: Sequence[pa.Table]) -> pa.Table:
+    """Add up the counts of times of several parts."""
+    return _added(pieces, TIMES_SCHEMA, 3)
+
+
+def _added(pieces: Sequence[pa.Table], schema: pa.Schema, keys: int) -> pa.Table:
+    """Add up the columns after the first `keys` ones, which identify the rows; sorted by these."""
+    by, counts = schema.names[:keys], schema.names[keys:]
+    rows = pa.concat_tables([schema.empty_table(), *pieces])
+    added = rows.group_by(by, use_threads=False).aggregate([(name, "sum") for name in counts])
+    added = added.rename_columns([name.removesuffix("_sum") for name in added.column_names]).select(schema.names)
+    return added.sort_by([(name, "ascending") for name in by]).cast(schema)

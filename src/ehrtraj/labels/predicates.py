@@ -7,7 +7,7 @@ from collections.abc import Collection
 import polars as pl
 
 from ehrtraj.dataset.layout import READ_ERRORS, DataFile, broken
-from ehrtraj.labels.derive import PREFIX
+from ehrtraj.labels.concepts import PREFIX, check_concepts
 from ehrtraj.labels.errors import TaskError
 from ehrtraj.labels.task import ANY_EVENT, CodePredicate, Combination, Task
 from ehrtraj.suggestions import did_you_mean
@@ -22,28 +22,29 @@ class Predicates:
     Attributes:
         task: the task.
         codes: for each plain predicate, the codes that it matches.
-        derived: derived codes among them.
+        computed: codes of concepts among them that are not in the dataset.
         unseen: predicates that match no code.
     """
 
-    def __init__(self, task: Task, codes: pl.Series, derivable: Collection[str] = ()) -> None:
+    def __init__(self, task: Task, codes: pl.Series, computable: Collection[str] = ()) -> None:
         """Find the codes that match the predicates.
 
         Args:
             task: task with the predicates.
             codes: codes of a dataset.
-            derivable: codes that can be derived from its events.
+            computable: codes of concepts that can be computed from its events.
 
         Raises:
-            TaskError: if a regular expression is invalid, or a derived code does not exist.
+            TaskError: if a regular expression is invalid, or a concept does not exist.
         """
         self.task = task
-        self._derivable = derivable
         self.plain = [p for p in task.predicates.values() if isinstance(p, CodePredicate)]
-        everything = pl.concat([codes.alias("code"), pl.Series("code", list(derivable), dtype=pl.String)])
+        existing = set(codes.filter(codes.str.starts_with(PREFIX)))
+        added = [code for code in computable if code not in existing]
+        everything = pl.concat([codes.alias("code"), pl.Series("code", added, dtype=pl.String)])
         self.codes = {predicate.name: self._matching_codes(predicate, everything) for predicate in self.plain}
         used = {code for matches in self.codes.values() for code in matches}
-        self.derived = sorted(code for code in used if code.startswith(PREFIX))
+        self.computed = sorted(used.intersection(added))
         self.unseen = [name for name, matches in self.codes.items() if not matches]
         windows = [(window.start.event, window.end.event, *window.has) for window in task.windows]
         self._uses_any = any(ANY_EVENT in names for names in windows)
@@ -51,10 +52,7 @@ class Predicates:
     def _matching_codes(self, predicate: CodePredicate, everything: pl.Series) -> list[str]:
         place = self._place(predicate)
         if predicate.regex is None:
-            unknown = [code for code in predicate.codes if code.startswith(PREFIX) and code not in self._derivable]
-            if unknown:
-                known, near = ", ".join(self._derivable), did_you_mean(unknown[0], self._derivable)
-                raise TaskError(f"{place}: there is no derived code {unknown[0]}{near}: the derived codes are {known}")
+            check_concepts(place, predicate.codes, everything.filter(everything.str.starts_with(PREFIX)).to_list())
             return everything.filter(everything.is_in(list(predicate.codes))).to_list()
         try:
             return everything.filter(everything.str.contains(predicate.regex)).to_list()
@@ -75,7 +73,7 @@ class Predicates:
                 )
 
     def read(self, file: DataFile, patients: pl.DataFrame) -> pl.DataFrame:
-        """Read the events of some patients that the task needs, without derived ones.
+        """Read the events of some patients that the task needs, without those of concepts.
 
         Args:
             file: file that contains the patients.

@@ -18,7 +18,7 @@ from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.dataset.layout import DataFile
 from ehrtraj.errors import OutputError
 from ehrtraj.format.manifest import refuse_in_dataset
-from ehrtraj.labels.derive import derivable
+from ehrtraj.labels.concepts import Computable, computable, names_concepts
 from ehrtraj.labels.predicates import STAYS, Predicates
 from ehrtraj.labels.ready import find_task
 from ehrtraj.labels.task import Task
@@ -150,10 +150,13 @@ def label(
     """
     limits = find_limits(max_cpus, memory_limit)
     parsed = task if isinstance(task, Task) else find_task(task, partial(source_of, dataset.layout.manifest))
-    predicates = Predicates(parsed, dataset.codes["code"], derivable(dataset))
+    concepts = computable(dataset) if names_concepts(parsed) else None
+    predicates = Predicates(parsed, dataset.codes["code"], concepts.codes() if concepts else ())
+    if not predicates.computed:
+        concepts = None
     # Interrupted worker processes cannot remove their folders.
     with temporary_folder("ehrtraj-label-") as spill:
-        parts = _label_files(dataset, predicates, limits, spill, progress)
+        parts = _label_files(dataset, predicates, concepts, limits, spill, progress)
     table = pl.concat([pl.DataFrame(schema=LABEL_SCHEMA), *(frame for frame, _ in parts)])
     table = table.sort("subject_id", "prediction_time", maintain_order=True)
     early = sum(count for _, count in parts)
@@ -172,6 +175,7 @@ def _similar(predicates: Predicates, dataset: Dataset) -> dict[str, str]:
 def _label_files(
     dataset: Dataset,
     predicates: Predicates,
+    concepts: Computable | None,
     limits: ResourceLimits,
     spill: Path,
     progress: Callable[[int, int], None],
@@ -185,8 +189,7 @@ def _label_files(
     events = [sum(int(patients["n_events"].sum()) for _, patients in batch) for batch in batches]
     workers = limits.workers(_WORKER_BYTES, _BASE_BYTES) if sum(events) > _WORTH_PROCESSES else 1
     workers = max(1, min(workers, len(batches)))
-    source = source_of(dataset.layout.manifest) if predicates.derived else None
-    job = LabelJob(predicates, source, limits.cpus // workers, spill)
+    job = LabelJob(predicates, concepts, limits.cpus // workers, spill)
     # Start with the largest, so that no large one remains at the end.
     order = sorted(range(len(batches)), key=lambda number: -events[number])
     parts: dict[int, tuple[pl.DataFrame, int]] = {}

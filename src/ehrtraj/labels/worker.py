@@ -10,10 +10,9 @@ from typing import Any
 import polars as pl
 
 from ehrtraj.dataset.layout import DataFile
-from ehrtraj.labels.derive import derive
+from ehrtraj.labels.concepts import Computable
 from ehrtraj.labels.predicates import STAYS, Predicates, stay_column
 from ehrtraj.labels.windows import PATIENTS_AT_ONCE, Axis, Predictions, evaluate_task
-from ehrtraj.sources.source import Source
 
 LABEL_SCHEMA: dict[str, Any] = {
     "subject_id": pl.Int64,
@@ -30,13 +29,13 @@ class LabelJob:
 
     Attributes:
         predicates: the predicates of the task, with the codes that they match.
-        source: source that derives events; None if the task uses no derived codes.
+        concepts: the concepts that can be computed; None if the task needs none of them.
         threads: maximum number of DuckDB's threads in one process.
         spill: private folder for data of DuckDB that does not fit in memory.
     """
 
     predicates: Predicates
-    source: Source | None
+    concepts: Computable | None
     threads: int
     spill: Path
 
@@ -57,10 +56,10 @@ def label_files(job: LabelJob, groups: Sequence[tuple[DataFile, pl.DataFrame]]) 
     """
     events = pl.concat(job.predicates.read(file, patients) for file, patients in groups)
     patients = pl.concat(patients for _, patients in groups)
-    if job.source is not None:
-        files = [file for file, _ in groups]
-        derived = derive(job.source, files, patients, job.predicates.derived, threads=job.threads, spill=job.spill)
-        events = pl.concat([events, derived], how="diagonal")
+    if job.concepts is not None:
+        files, codes = [file for file, _ in groups], job.predicates.computed
+        added = job.concepts.events(files, patients, codes, events.schema, threads=job.threads, spill=job.spill)
+        events = pl.concat([events, added])
     parts, early = [pl.DataFrame(schema=LABEL_SCHEMA)], 0
     for rows, predictions in _evaluate_batches(job.predicates, job.predicates.count(events), _bounds(patients)):
         parts.append(_frame(rows, predictions))

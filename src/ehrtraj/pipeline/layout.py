@@ -6,12 +6,9 @@ import os
 import secrets
 
 from ehrtraj.errors import OutputError
+from ehrtraj.format.workspace import ATTEMPTS
 from ehrtraj.storage.base import Storage
 
-DATASET = "dataset"
-"""Folder that becomes the dataset."""
-ATTEMPTS = "attempts"
-"""Folder that contains a separate folder for each attempt at a task."""
 SHARDS = "shards"
 """Folder with the markers of finished shards, and with the files of each shard that the publishing step combines."""
 SLICES = "slices"
@@ -22,8 +19,6 @@ UNPARSED = "unparsed"
 """Start of the names of the pieces of rejected rows that could not be parsed."""
 PLAN = "plan.json"
 """Patients of the build and their shards."""
-STATE = "state.json"
-"""Fingerprint of the build."""
 
 
 def incomplete_error(storage: Storage, name: str) -> OutputError:

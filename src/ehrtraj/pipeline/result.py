@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ehrtraj.errors import OutputError
+from ehrtraj.format.workspace import Workspace
 from ehrtraj.pipeline.news import News
-from ehrtraj.pipeline.workspace import Workspace
 from ehrtraj.results import BuildResult
 
 

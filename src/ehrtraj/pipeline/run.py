@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ehrtraj.engines.base import MemoryMeter
-from ehrtraj.pipeline.failures import explained_failures
+from ehrtraj.format.workspace import Workspace, locked
 from ehrtraj.pipeline.job import BuildJob
 from ehrtraj.pipeline.plan.overlay import check_overlay
 from ehrtraj.pipeline.plan.patients import Patients
@@ -19,11 +19,11 @@ from ehrtraj.pipeline.slices.choose import choose_sliced, stage_instead
 from ehrtraj.pipeline.slices.slice import CannotSliceError
 from ehrtraj.pipeline.stage.run import stage
 from ehrtraj.pipeline.stage.staged import StagedTable
-from ehrtraj.pipeline.workspace import Workspace, locked
 from ehrtraj.results import BuildResult
 from ehrtraj.runtime.processes import lean_memory
 from ehrtraj.runtime.profile import take
 from ehrtraj.storage.base import Storage
+from ehrtraj.storage.failures import explained_failures
 from ehrtraj.storage.files import private_files
 
 

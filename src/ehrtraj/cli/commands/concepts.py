@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -12,6 +13,7 @@ from ehrtraj.cli.commands.export import KEPT_WORK
 
 if TYPE_CHECKING:
     from ehrtraj.concepts.library import ConceptLibrary
+    from ehrtraj.dataset.layout import DatasetLayout
 
 _HELP = """Compute clinical concepts (SOFA, sepsis, first-day values, ...) and store them in the dataset.
 
@@ -36,6 +38,9 @@ resumes when you run the same command again.
 
 The rows are in concepts/NAME/SPLIT/ of the dataset. `ds.concept("sofa")` reads them. --clock available writes to
 concepts-available/, --as-mimic-code to concepts-mimic-code/.
+
+--events writes a new dataset with all events of this one and an event for each value of the concepts, with codes such
+as CONCEPT//sofa//sofa_24hours. This dataset keeps its events.
 
 [bold]Exit codes[/bold]: 0 done; 2 no such concept, or an invalid setting; 4 the output cannot be written; 5 invalid SQL
 of a concept; 7 the dataset cannot be read; 130 Ctrl-C.
@@ -72,7 +77,10 @@ def concepts(
     source: Annotated[str | None, typer.Option(help=SOURCE_HELP, show_default=False)] = None,
     max_cpus: Annotated[int | None, typer.Option(help=MAX_CPUS_HELP)] = None,
     memory_limit: Annotated[str | None, typer.Option(help=MEMORY_HELP)] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute stored concepts again.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Compute stored concepts again; with --events, replace the new dataset."),
+    ] = False,
 ) -> None:
     """Compute concepts, or list and explain them."""
     import ehrtraj
@@ -91,22 +99,64 @@ def concepts(
         return
     if dataset is None:
         raise SettingsError("give the folder of a dataset, or --list, or --explain NAME")
-    if events != (output is not None):
-        raise SettingsError("--events and --output belong together: they write a new dataset")
     mode = ConceptMode(clock, as_mimic_code)
+    library = _library(dataset, source, overlay)
     layout = ehrtraj.open(dataset).layout
+    limits = Limits(max_cpus, memory_limit)
+    if output is not None or events:
+        if output is None or not events:
+            raise SettingsError("--events and --output belong together: they write a new dataset")
+        if mode != ConceptMode():
+            raise SettingsError("--events adds concepts by the clock event: omit --clock and --as-mimic-code")
+        _write_events(layout, output, names or (), library, limits, overwrite=overwrite)
+        return
     with graceful_stop(KEPT_WORK), bar("computing") as show_progress:
         result = compute_concepts(
             layout,
             names or (),
             mode=mode,
-            library=_library(dataset, source, overlay),
+            library=library,
             max_cpus=max_cpus,
             memory_limit=memory_limit,
             overwrite=overwrite,
             progress=show_progress,
         )
     show_computed(result)
+
+
+class Limits(NamedTuple):
+    """The limits that the user set."""
+
+    max_cpus: int | None
+    memory_limit: str | None
+
+
+def _write_events(
+    layout: DatasetLayout,
+    output: Path,
+    names: Sequence[str],
+    library: ConceptLibrary,
+    limits: Limits,
+    *,
+    overwrite: bool,
+) -> None:
+    """Write the dataset of `--events`."""
+    from ehrtraj.cli.show.bars import bar
+    from ehrtraj.cli.show.concepts import show_added
+    from ehrtraj.enrich.run import add_concepts
+
+    with graceful_stop(KEPT_WORK), bar("adding concepts") as show_progress:
+        result = add_concepts(
+            layout,
+            output,
+            names,
+            library=library,
+            max_cpus=limits.max_cpus,
+            memory_limit=limits.memory_limit,
+            overwrite=overwrite,
+            progress=show_progress,
+        )
+    show_added(result)
 
 
 def _library(dataset: Path | None, source: str | None, overlay: Path | None) -> ConceptLibrary:

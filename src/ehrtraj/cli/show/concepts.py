@@ -10,6 +10,7 @@ from ehrtraj.cli.show.readable import duration, size
 from ehrtraj.cli.show.screen import line, note, out, write_exact
 from ehrtraj.concepts.library import Concept, ConceptLibrary
 from ehrtraj.concepts.run import ConceptsResult
+from ehrtraj.enrich.run import EnrichResult
 from ehrtraj.results import BuildResult
 
 
@@ -69,6 +70,26 @@ def show_computed(result: ConceptsResult) -> None:
     if result.existing:
         screen.print(f"stored already and unchanged: {_count(len(result.existing))}")
     screen.print(f"files: {result.path}", soft_wrap=True)
+    for text in result.notes:
+        note(text)
+
+
+def show_added(result: EnrichResult) -> None:
+    """Print which events a new dataset has."""
+    screen = out()
+    if result.already_there:
+        screen.print(f"{result.path} is already complete: nothing to do", soft_wrap=True)
+    else:
+        table = Table("concept", box=None, pad_edge=False, header_style="bold")
+        table.add_column("events", justify="right")
+        for name, events in result.concepts.items():
+            table.add_row(name, f"{events:,}")
+        screen.print(table)
+        resumed = " (resumed an interrupted run)" if result.resumed else ""
+        counts = f"{result.patients:,} patients, {result.events:,} events"
+        memory = f"peak memory {size(result.peak_memory)}"
+        screen.print(line((counts, "bold"), f" in {duration(result.seconds)}{resumed}, {memory}"), soft_wrap=True)
+    screen.print(f"dataset: {result.path}", soft_wrap=True)
     for text in result.notes:
         note(text)
 

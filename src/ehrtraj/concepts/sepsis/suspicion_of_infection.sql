@@ -2,8 +2,8 @@
 --
 -- A row is an antibiotic. The suspicion begins with the culture if it comes first, otherwise with the antibiotic. A
 -- culture whose time of day is not recorded matches by date. A row is complete when all results of the culture are
--- known; `suspected_infection` can be stated days earlier. Several specimens taken at that time count together. With the clock `available`, a row contains the results that
--- were known at the time of the suspicion.
+-- known; `suspected_infection` can be stated days earlier. Several specimens taken at that time count together. With the
+-- clock `available`, a row contains the results that were known at the time of the suspicion.
 --
 -- source: Seymour CW et al., JAMA 2016, doi:10.1001/jama.2016.0288
 -- source: MIT-LCP/mimic-code, mimic-iv/concepts/sepsis/suspicion_of_infection.sql

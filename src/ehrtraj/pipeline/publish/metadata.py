@@ -16,12 +16,12 @@ from ehrtraj import rules
 from ehrtraj.format import event_types, names
 from ehrtraj.format.events import event_schema
 from ehrtraj.format.ledger import TableLedger, to_table
-from ehrtraj.format.tallies import NUMBERS, TIMES
-from ehrtraj.pipeline.layout import DATASET, SHARDS, UNPARSED, rejected_folder
+from ehrtraj.format.tallies import NUMBERS, TIMES, all_numbers, all_times
+from ehrtraj.format.workspace import DATASET
+from ehrtraj.pipeline.layout import SHARDS, UNPARSED, rejected_folder
 from ehrtraj.pipeline.publish.codes import CodeTables
 from ehrtraj.pipeline.rejected import merge_rejected
 from ehrtraj.pipeline.shard.applied import all_applied
-from ehrtraj.pipeline.shard.tallies import all_numbers, all_times
 from ehrtraj.release.schema import Table
 from ehrtraj.sources.source import Source
 from ehrtraj.storage.base import Storage
@@ -165,21 +165,3 @@ def _merge_all_rejected(storage: Storage, tables: Sequence[str], known: Mapping[
         pieces = sorted(storage.files(folder), key=lambda p: (not p.startswith(f"{folder}/{UNPARSED}"), p))
         target = f"{DATASET}/{names.REJECTED}/{table.rpartition('/')[2]}.parquet"
         merge_rejected(storage, pieces, known[table].schema, target)
-
-
-def write_manifest(storage: Storage, content: Mapping[str, Any]) -> None:
-    """Write `manifest.json`: the format, every file of the dataset with its size and hash, then `content`.
-
-    Args:
-        storage: the working folder.
-        content: further entries of the manifest.
-    """
-    files = storage.below(DATASET)
-    listed = files.files()
-    # Two threads are as fast as one disk; hashing releases the interpreter lock.
-    with ThreadPoolExecutor(2) as pool:
-        hashes = list(pool.map(files.sha256, listed))
-    contents = {
-        name: {"bytes": files.size(name), "sha256": sha256} for name, sha256 in zip(listed, hashes, strict=True)
-    }
-    _write_json(files, names.MANIFEST, {"format": names.FORMAT, **content, "contents": contents})

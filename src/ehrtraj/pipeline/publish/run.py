@@ -17,8 +17,9 @@ import pyarrow as pa
 from ehrtraj.engines.base import MemoryMeter
 from ehrtraj.errors import EhrtrajError
 from ehrtraj.format.ledger import TableLedger
+from ehrtraj.format.manifest import write_manifest
+from ehrtraj.format.workspace import DATASET, Workspace
 from ehrtraj.pipeline.job import BuildJob
-from ehrtraj.pipeline.layout import DATASET
 from ehrtraj.pipeline.plan.patients import Patients
 from ehrtraj.pipeline.plan.run import Inputs
 from ehrtraj.pipeline.publish import metadata
@@ -27,7 +28,6 @@ from ehrtraj.pipeline.publish.losses import report_losses, settle_versions
 from ehrtraj.pipeline.shard.dictionaries import read_dictionaries
 from ehrtraj.pipeline.shard.run import WORKER_BYTES, dictionary_files
 from ehrtraj.pipeline.stage.staged import StagedTable
-from ehrtraj.pipeline.workspace import Workspace
 from ehrtraj.results import BuildResult
 from ehrtraj.runtime.profile import PUBLISH, measured, take
 from ehrtraj.storage.base import Storage
@@ -91,7 +91,7 @@ def publish(
         source=source.title,
     )
     with measured(PUBLISH):
-        metadata.write_manifest(files, _manifest(job, inputs, staged, patients, result, numbers))
+        write_manifest(files.below(DATASET), _manifest(job, inputs, staged, patients, result, numbers))
         space.show(overwrite=settings.overwrite)
     news.warn(*space.warnings)
     job.add_cpu(take())

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ehrtraj.errors import OutputError
-from ehrtraj.pipeline.layout import DATASET, SHARDS, incomplete_error, shard_marker
+from ehrtraj.format.workspace import DATASET
+from ehrtraj.pipeline.layout import SHARDS, incomplete_error, shard_marker
 from ehrtraj.pipeline.shard.task import ShardResult, ShardTask
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import as_json, read_document

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.feather as feather
 
-from ehrtraj.pipeline.layout import DATASET, SHARDS, UNPARSED, new_attempt, rejected_piece
+from ehrtraj.format.workspace import DATASET
+from ehrtraj.pipeline.layout import SHARDS, UNPARSED, new_attempt, rejected_piece
 from ehrtraj.pipeline.rejected import RejectWriter
 from ehrtraj.pipeline.shard.notes import NoteWriter
 from ehrtraj.pipeline.shard.task import ShardJob

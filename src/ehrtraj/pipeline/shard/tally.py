@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from ehrtraj.format.arrays import NULL, Bools, Int64s, masked
 from ehrtraj.format.splits import SPLITS
+from ehrtraj.format.tallies import all_numbers, all_times
 from ehrtraj.pipeline.shard.applied import all_applied, count_applied
 from ehrtraj.pipeline.shard.assemble import OrderedEvents
 from ehrtraj.pipeline.shard.convert import Codes
 from ehrtraj.pipeline.shard.drugs import NamedDrug, drug_rows
 from ehrtraj.pipeline.shard.extract import TableCount
-from ehrtraj.pipeline.shard.tallies import all_numbers, all_times, count_numbers, count_times
+from ehrtraj.pipeline.shard.tallies import count_numbers, count_times
 
 
 @cache

@@ -1,9 +1,8 @@
-"""Write the events of a shard as Parquet files that any MEDS 0.4 reader can read."""
+"""Write the events of a shard: one data file for each split with patients."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,23 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ehrtraj.format.arrays import masked, with_nulls
+from ehrtraj.format.event_file import EventFile, in_order, row_groups
 from ehrtraj.format.events import PRECISIONS, TEXT_COLUMNS, event_schema
-from ehrtraj.format.names import ROW_GROUP
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.pipeline.shard.assemble import OrderedEvents
 from ehrtraj.storage.base import Storage
-from ehrtraj.storage.parquet import ParquetOutput
-
-# Only patients with more rows are divided between row groups.
-_LARGEST_ROW_GROUP = 1 << 17
-# pyarrow looks at its page after each batch: 1,024 rows, the default, take 2 % longer.
-_BATCH = 1 << 16
-
-
-# For these columns pyarrow uses a dictionary if values repeat. The others are stored plain, since dictionaries cost
-# more than they save for values that rarely repeat (209 instead of 248 ns per event for all columns, 8.8 instead of
-# 11.6 bytes).
-_REPEATING = ["subject_id", "hadm_id", "stay_id", "flags", "numeric_value"]
 
 
 def _used(positions: npt.NDArray[np.int32], values: pa.Array) -> pa.DictionaryArray:
@@ -36,43 +23,6 @@ def _used(positions: npt.NDArray[np.int32], values: pa.Array) -> pa.DictionaryAr
     occurs[positions] = True
     new = np.cumsum(occurs, dtype=np.int32) - 1
     return pa.DictionaryArray.from_arrays(pa.array(new[positions]), values.filter(pa.array(occurs)))
-
-
-def _in_order(positions: npt.NDArray[np.int32], values: pa.Array, kind: pa.DataType) -> pa.DictionaryArray:
-    """Return texts as an Arrow dictionary of the values that occur, in order of occurrence.
-
-    The dictionary therefore depends only on the events.
-    """
-    valid = np.flatnonzero(positions >= 0)
-    valid_positions = positions[valid]
-    first = np.full(len(values), len(positions), np.int64)
-    first[valid_positions[::-1]] = valid[::-1]
-    used = np.flatnonzero(first < len(positions))
-    used = used[np.argsort(first[used])]
-    new = np.empty(len(values), np.int32)
-    new[used] = np.arange(len(used), dtype=np.int32)
-    indices = np.zeros(len(positions), np.int32)
-    indices[valid] = new[valid_positions]
-    return pa.DictionaryArray.from_arrays(
-        with_nulls(indices, positions < 0, pa.int32()), values.take(pa.array(used)).cast(kind)
-    )
-
-
-def _row_groups(starts: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Divide the events of patients into row groups.
-
-    Args:
-        starts: position of each patient's first event, followed by the end of the last one.
-
-    Yields:
-        Start and end of each row group.
-    """
-    at, stop = int(starts[0]), int(starts[-1])
-    while at < stop:
-        complete = int(np.searchsorted(starts, at + ROW_GROUP).clip(max=len(starts) - 1))
-        end = min(int(starts[complete]), at + _LARGEST_ROW_GROUP)
-        yield at, end
-        at = end
 
 
 def _gather(values: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
@@ -96,9 +46,10 @@ class ShardWriter:
         self._storage = storage
         self._names = {split: f"{folder}/{split}/{shard:05d}.parquet" for split in SPLITS}
         self._tables = pa.array(tables, pa.string())
+        self._clock = clock
         self._schema = event_schema(clock)
         self._precisions = pa.array(PRECISIONS, pa.string())
-        self._writers: dict[str, ParquetOutput] = {}
+        self._writers: dict[str, EventFile] = {}
         self._rows = dict.fromkeys(SPLITS, 0)
 
     def write(self, part: OrderedEvents) -> npt.NDArray[np.int64]:
@@ -114,7 +65,7 @@ class ShardWriter:
                 continue
             start, stop = int(part.starts[chosen[0]]), int(part.starts[chosen[-1] + 1])
             positions[chosen] += self._rows[split] - start
-            for at, end in _row_groups(part.starts[chosen[0] : chosen[-1] + 2]):
+            for at, end in row_groups(part.starts[chosen[0] : chosen[-1] + 2]):
                 self._append(split, self._columns(part, part.order[at:end]))
             self._rows[split] += stop - start
         return positions
@@ -136,7 +87,7 @@ class ShardWriter:
             columns[name] = masked(_gather(values, rows), self._schema.field(name).type)
         for name in TEXT_COLUMNS:
             text = events.texts[name]
-            columns[name] = _in_order(_gather(text.positions, rows), text.values, self._schema.field(name).type)
+            columns[name] = in_order(_gather(text.positions, rows), text.values, self._schema.field(name).type)
         if part.event_time is not None:
             columns["event_time"] = masked(_gather(part.event_time, rows), pa.timestamp("us"))
         arrays = [columns[name] for name in self._schema.names]
@@ -145,29 +96,13 @@ class ShardWriter:
 
     def _append(self, split: str, rows: pa.Table) -> None:
         if split not in self._writers:
-            # Statistics are written only for columns that readers can prune by: for all columns, they would take 45 of
-            # 150 ns per row.
-            self._writers[split] = ParquetOutput(
-                self._storage,
-                self._names[split],
-                rows.schema,
-                compression="zstd",
-                compression_level=1,
-                store_schema=False,
-                use_dictionary=_REPEATING + [f.name for f in rows.schema if pa.types.is_dictionary(f.type)],
-                write_statistics=["subject_id", "time", "available_time"],
-                write_batch_size=_BATCH,
-                # DuckDB skips the row groups that cannot contain a code.
-                bloom_filter_options={"code": {"ndv": 4000, "fpp": 0.05}},
-            )
+            self._writers[split] = EventFile(self._storage, self._names[split], self._clock)
         self._writers[split].write(rows)
 
     def close(self) -> None:
         """Finish the files."""
-        # The columns were passed as dictionaries, but readers must see the types that MEDS requires.
-        described = base64.b64encode(self._schema.serialize().to_pybytes()).decode()
         for writer in self._writers.values():
-            writer.close({"ARROW:schema": described})
+            writer.close()
         self._writers = {}
 
     def abandon(self) -> None:

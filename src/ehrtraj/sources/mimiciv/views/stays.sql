@@ -41,16 +41,15 @@ ends AS (
   FROM used
   WHERE event_type IN ('DISCHARGE', 'ICU_END', 'ED_DEPARTURE', 'ED_OUT')
 ),
-deaths AS (
-  SELECT subject_id, hadm_id, min(time) AS death_time, min(available_time) AS available_time
+of_admissions AS (
+  SELECT
+    subject_id,
+    hadm_id,
+    min(time) FILTER (event_type = 'HOSPITAL_DEATH')           AS death_time,
+    min(available_time) FILTER (event_type = 'HOSPITAL_DEATH') AS available_time,
+    min(item) FILTER (event_type = 'RACE')                     AS race
   FROM used
-  WHERE event_type = 'HOSPITAL_DEATH'
-  GROUP BY subject_id, hadm_id
-),
-races AS (
-  SELECT subject_id, hadm_id, min(item) AS race
-  FROM used
-  WHERE event_type = 'RACE' AND source_table LIKE '%/admissions'
+  WHERE event_type = 'HOSPITAL_DEATH' OR (event_type = 'RACE' AND source_table LIKE '%/admissions')
   GROUP BY subject_id, hadm_id
 )
 SELECT
@@ -73,9 +72,11 @@ SELECT
   p.age_top_coded,
   row_number() OVER (PARTITION BY s.kind, s.subject_id ORDER BY s.time, s.source_key)            AS seq,
   d.death_time IS NOT NULL AND (s.kind = 'admission' OR coalesce(d.death_time <= e.time, false)) AS died,
-  r.race
+  d.death_time,
+  d.available_time
+    AS death_available_time,
+  d.race
 FROM starts AS s
 LEFT JOIN ends AS e USING (kind, subject_id, source_table, source_key)
-LEFT JOIN deaths AS d ON d.subject_id = s.subject_id AND d.hadm_id = s.hadm_id
-LEFT JOIN races AS r ON r.subject_id = s.subject_id AND r.hadm_id = s.hadm_id
+LEFT JOIN of_admissions AS d ON d.subject_id = s.subject_id AND d.hadm_id = s.hadm_id
 LEFT JOIN subjects AS p ON p.subject_id = s.subject_id

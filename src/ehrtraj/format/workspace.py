@@ -1,7 +1,7 @@
-"""The working folder of a build: locked, bound to one input and one set of settings, resumable.
+"""The working folder in which a dataset is written: locked, bound to one input and one set of settings, resumable.
 
-It is called `.<version>.build/`, next to the dataset, and is removed when the build is done. Each finished step writes
-a marker file. The file is written under another name and then renamed, so a marker that exists is complete.
+It is called `.<version>.build/`, next to the dataset, and is removed when the dataset is complete. Each finished step
+writes a marker file. The file is written under another name and then renamed, so a marker that exists is complete.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ehrtraj.errors import OutputError
 from ehrtraj.format.manifest import files_of_dataset, refuse_in_dataset
 from ehrtraj.format.names import MANIFEST
-from ehrtraj.pipeline.layout import ATTEMPTS, DATASET, STATE
 from ehrtraj.storage.base import LockedError, Storage
 from ehrtraj.storage.documents import read_document, write_document
 from ehrtraj.storage.owned import (
@@ -32,33 +32,55 @@ from ehrtraj.storage.owned import (
 )
 from ehrtraj.storage.safe import refuse_link
 
-KIND = "build"
-"""Kind of work in the marker of a working folder."""
+DATASET = "dataset"
+"""Folder that becomes the dataset."""
+ATTEMPTS = "attempts"
+"""Folder that contains a separate folder for each attempt at a task."""
+STATE = "state.json"
+"""Fingerprint of the work."""
 _REPLACED = "replaced"
 """Folder that contains the replaced dataset until the new one is in place."""
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of work that writes a dataset.
+
+    Attributes:
+        name: its name, in the marker and the name of the working folder.
+        options: options of the command line that decide the path of the dataset.
+    """
+
+    name: str
+    options: str
+
+
+BUILD = Kind("build", "--trajectory-version or --output")
+
+
 class Workspace:
-    """The working folder of one build, with its finished steps.
+    """The working folder of one dataset, with its finished steps.
 
     Attributes:
         files: storage of the working folder.
         root: path of the working folder.
         final: path of the dataset.
-        resumed: whether an earlier run of the same build left work to resume.
+        resumed: whether an earlier run of the same work left work to resume.
         warnings: warnings about files that were kept.
     """
 
-    def __init__(self, output: Storage, version: str) -> None:
+    def __init__(self, output: Storage, version: str, kind: Kind = BUILD) -> None:
         """Determine the paths. Nothing is created.
 
         Args:
             output: storage that receives the dataset.
             version: name of the dataset.
+            kind: kind of work.
         """
         self._output = output
         self._version = version
-        self._work = f".{version}.build"
+        self._kind = kind
+        self._work = f".{version}.{kind.name}"
         self.files = output.below(self._work)
         self.root = Path(output.where(self._work))
         self.final = Path(output.where(version))
@@ -67,14 +89,14 @@ class Workspace:
 
     @property
     def published(self) -> bool:
-        """Whether the working folder is left over from a build whose dataset is already in place."""
+        """Whether the working folder is left over from work whose dataset is already in place."""
         return self.root.exists() and self.final.exists() and not (self.root / DATASET).exists()
 
     def check_target(self, inputs: Iterable[Path], modules: Iterable[Path], *, overwrite: bool) -> None:
-        """Check, before anything is written, that this build may write to its paths. Nothing is deleted.
+        """Check, before anything is written, that this work may write to its paths. Nothing is deleted.
 
         Args:
-            inputs: files and folders that the build reads.
+            inputs: files and folders that it reads.
             modules: folders of the release's tables.
             overwrite: whether to replace a dataset of the same name.
 
@@ -84,7 +106,7 @@ class Workspace:
         """
         refuse_replacing(self.final, inputs, modules)
         refuse_in_dataset(self.final)
-        refuse_foreign(self.root, KIND)
+        refuse_foreign(self.root, self._kind.name)
         if overwrite:
             self.check_replaceable()
 
@@ -97,7 +119,7 @@ class Workspace:
         if not os.path.lexists(self.final):
             return
         refuse_link(self.final)
-        advice = "choose another --trajectory-version or --output, or remove it yourself"
+        advice = f"choose another {self._kind.options}, or remove it yourself"
         if not self.final.is_dir():
             raise OutputError(f"{self.final} is a file, not a dataset: {advice}")
         listed = files_of_dataset(self.final)
@@ -109,11 +131,11 @@ class Workspace:
         if other := unlisted_entries(self.final, listed):
             raise OutputError(
                 f"{self.final} contains files that do not belong to the dataset ({first_names(other)}), so --overwrite "
-                "does not replace it: move them away, or choose another --trajectory-version or --output"
+                f"does not replace it: move them away, or choose another {self._kind.options}"
             )
 
     def prepare(self, fingerprint: dict[str, Any]) -> None:
-        """Create the working folder, or resume the work of an earlier run with the same fingerprint.
+        """Create the working folder, or resume an earlier run with the same fingerprint.
 
         Args:
             fingerprint: everything that affects the result: input files, settings, software, recipes and rules.
@@ -121,7 +143,7 @@ class Workspace:
         Raises:
             OutputError: if the path exists and ehrtraj did not create it.
         """
-        claim(self.root, KIND)
+        claim(self.root, self._kind.name)
         self._drop_replaced()
         state = json.loads(json.dumps(fingerprint, default=str))
         if read_document(self.files, STATE) == state:
@@ -135,7 +157,7 @@ class Workspace:
         write_document(self.files, STATE, state)
 
     def restore(self) -> None:
-        """Move a replaced dataset back to its path if a build was interrupted before the new one took its place."""
+        """Move a replaced dataset back to its path if a run was interrupted before the new one took its place."""
         if (self.root / _REPLACED).is_dir() and not os.path.lexists(self.final):
             self._output.move(f"{self._work}/{_REPLACED}", self._version)
 
@@ -180,17 +202,17 @@ class Workspace:
 
 
 @contextmanager
-def locked(output: Storage, version: str) -> Iterator[None]:
-    """Hold the lock on the builds of a version.
+def locked(output: Storage, version: str, kind: Kind = BUILD) -> Iterator[None]:
+    """Hold the lock on the dataset of a name.
 
     Raises:
-        OutputError: if another build holds the lock, or the output cannot be written.
+        OutputError: if another process holds the lock, or the output cannot be written.
     """
     try:
         with output.lock(f".{version}.lock"):
             yield
     except LockedError:
         raise OutputError(
-            f"another build of '{version}' is running in {output.where()}: wait until it ends, or choose another "
-            "--trajectory-version"
+            f"another {kind.name} of '{version}' is running in {output.where()}: wait until it ends, or choose another "
+            f"{kind.options}"
         ) from None

@@ -1,4 +1,4 @@
-"""Turn failed writes of a build into errors that explain what to do."""
+"""Turn failed writes of a dataset into errors that explain what to do."""
 
 from __future__ import annotations
 

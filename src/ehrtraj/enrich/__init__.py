@@ -1,0 +1,1 @@
+"""Write a dataset that includes the concepts of another one as events."""
