@@ -27,12 +27,15 @@ def order(time: str, drug: str = "Vancomycin", route: str = "IV", key: int = 1) 
     ]
 
 
-def culture(time: str | None, known: str, organism: str | None = None, key: int = 1) -> dict[str, Any]:
-    """Return a result of a culture; without a time it is of the fourth day."""
+def culture(time: str | None, known: str, organism: str | None = None, key: int = 1) -> list[dict[str, Any]]:
+    """Return a specimen and a result of its culture; without a time it is of the fourth day."""
     attributes = {"spec_type_desc": "BLOOD CULTURE"} | ({"org_name": organism} if organism else {})
     when = {"time": f"2150-01-{time}"} if time else {"time": "2150-01-04 23:59:59", "time_precision": "day"}
     code = "MICRO//ORGANISM//80002" if organism else "MICRO//TEST//90201"
-    return {"code": code, **when, "available_time": f"2150-01-{known}", "link_id": key, "attributes": attributes}
+    return [
+        {"code": "MICRO_SPECIMEN//70012", **when, "link_id": key},
+        {"code": code, **when, "available_time": f"2150-01-{known}", "link_id": key, "attributes": attributes},
+    ]
 
 
 def suspicions(concept_of: Compute, *events: dict[str, Any], mode: ConceptMode | None = None) -> pl.DataFrame:
@@ -55,7 +58,7 @@ def suspicions(concept_of: Compute, *events: dict[str, Any], mode: ConceptMode |
 def test_a_culture_is_72_hours_before_or_24_hours_after_the_antibiotic(
     concept_of: Compute, taken: str | None, suspected: str | None
 ) -> None:
-    row = suspicions(concept_of, *order("04 10:00"), culture(taken, "07 12:00")).row(0, named=True)
+    row = suspicions(concept_of, *order("04 10:00"), *culture(taken, "07 12:00")).row(0, named=True)
     time = row["suspected_infection_time"]
     assert (time and f"{time:%d %H:%M}") == suspected
     assert row["suspected_infection"] == (suspected is not None)
@@ -65,11 +68,11 @@ def test_a_culture_is_72_hours_before_or_24_hours_after_the_antibiotic(
 
 def test_the_first_culture_before_the_antibiotic_counts(concept_of: Compute) -> None:
     cultures = [
-        culture("04 12:00", "05 00:00", key=3),
-        culture("03 12:00", "06 00:00", key=1),
-        culture("03 12:00", "09 00:00", "ESCHERICHIA COLI", key=2),
-        culture("03 12:00", "07 00:00", key=2),
-        culture("03 13:00", "05 00:00", key=4),
+        *culture("04 12:00", "05 00:00", key=3),
+        *culture("03 12:00", "06 00:00", key=1),
+        *culture("03 12:00", "09 00:00", "ESCHERICHIA COLI", key=2),
+        *culture("03 12:00", "07 00:00", key=2)[1:],
+        *culture("03 13:00", "05 00:00", key=4),
     ]
     row = suspicions(concept_of, *order("04 10:00"), *cultures).row(0, named=True)
     assert (f"{row['culture_time']:%d %H:%M}", row["positive_culture"]) == ("03 12:00", 1)
@@ -140,7 +143,7 @@ def test_sepsis_is_a_suspicion_with_organ_failure(
 ) -> None:
     stay = icu_stay(end="2150-01-06 00:00")
     grid = [chart("heart_rate", time, 80.0) for time in ("01 00:30", "02 08:30")]
-    events = events_of(*stay, *grid, lab("bilirubin", failing, 2.0), *order(ordered), culture(taken, "04 12:00"))
+    events = events_of(*stay, *grid, lab("bilirubin", failing, 2.0), *order(ordered), *culture(taken, "04 12:00"))
     rows = concept_of("sepsis3", events)
     found = [(f"{row['time']:%d %H:%M}", f"{row['sofa_time']:%d %H:%M}") for row in rows.iter_rows(named=True)]
     assert found == ([] if onset is None else [onset])
@@ -148,7 +151,7 @@ def test_sepsis_is_a_suspicion_with_organ_failure(
 
 def test_sepsis_is_stated_when_everything_is_known(concept_of: Compute) -> None:
     late = lab("bilirubin", "01 08:30", 2.0, available_time="2150-01-01 20:00")
-    events = events_of(*icu_stay(), *heart_rates(0, 12), late, *order("01 10:00"), culture("01 06:00", "01 12:00"))
+    events = events_of(*icu_stay(), *heart_rates(0, 12), late, *order("01 10:00"), *culture("01 06:00", "01 12:00"))
     row = concept_of("sepsis3", events).row(0, named=True)
     assert (f"{row['time']:%H:%M}", f"{row['sofa_time']:%H:%M}") == ("06:00", "09:00")
     assert f"{row['available_time']:%H:%M}" == "20:00"

@@ -7,7 +7,7 @@
 -- source: Singer M et al. JAMA 2016;315:801-810, doi:10.1001/jama.2016.0287
 -- source: Seymour CW et al. JAMA 2016;315:762-774, doi:10.1001/jama.2016.0288
 -- source: MIT-LCP/mimic-code, mimic-iv/concepts/sepsis/sepsis3.sql
--- needs: suspicion_of_infection, sofa
+-- needs: suspected_infection, sofa
 -- row: stay_id
 -- mimic-code: suspected_infection_time = time
 -- differs: SOFA and suspicion of infection differ from theirs (see there).
@@ -43,7 +43,7 @@ SELECT
   s.cns_24hours                                AS cns,
   s.renal_24hours                              AS renal,
   true                                         AS sepsis3
-FROM suspicion_of_infection AS i
+FROM suspected_infection AS i
 JOIN sofa AS s
   ON
     s.stay_id = i.stay_id

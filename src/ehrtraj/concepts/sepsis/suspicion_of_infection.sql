@@ -1,16 +1,17 @@
 -- Suspicion of infection: a systemic antibiotic with a culture in the 72 hours before it or the 24 hours after it.
 --
 -- A row is an antibiotic. The suspicion begins with the culture if it comes first, otherwise with the antibiotic. A
--- culture whose time of day is not recorded matches by date.
+-- culture whose time of day is not recorded matches by date. A row is complete when all results of the culture are
+-- known; `suspected_infection` can be stated days earlier. Several specimens taken at that time count together. With the clock `available`, a row contains the results that
+-- were known at the time of the suspicion.
 --
 -- source: Seymour CW et al., JAMA 2016, doi:10.1001/jama.2016.0288
 -- source: MIT-LCP/mimic-code, mimic-iv/concepts/sepsis/suspicion_of_infection.sql
--- needs: antibiotic, antibiotic_order
+-- needs: suspected_infection
 -- row: subject_id, antibiotic, route, time, pharmacy_id
 -- mimic-code: antibiotic_time = time, without route, without pharmacy_id
 -- differs: Only systemic antibiotics count; they include mupirocin in the nose, oral vancomycin and others.
 -- differs: Daptomycin, ertapenem, imipenem, tigecycline and colistin are antibiotics; they lack them.
--- differs: A culture of a day whose result was known at the end of it comes at that time; they match it by date.
 -- columns:
 --   subject_id                BIGINT     -  Patient.
 --   stay_id                   BIGINT     -  ICU stay; null if the antibiotic starts outside intensive care.
@@ -23,105 +24,57 @@
 --   suspected_infection_time  TIMESTAMP  -  When the suspicion begins.
 --   culture_time              TIMESTAMP  -  When the culture was taken, or the start of that day.
 --   specimen                  VARCHAR    -  Specimen of the culture.
---   positive_culture          INTEGER    -  1 if an organism was found, else 0.
+--   positive_culture          INTEGER    -  1 if an organism was found in any culture of that time, else 0.
 --   route                     VARCHAR    -  Route as ordered.
 --   pharmacy_id               BIGINT     -  Order in the pharmacy.
 WITH
-chosen AS (
-  SELECT
-    subject_id, stay_id, hadm_id, antibiotic, route, time, available_time, systemic, pharmacy_id,
-    NULL::TIMESTAMP AS end_time
-  FROM antibiotic_order
-  WHERE NOT as_mimic_code()
-  UNION ALL
-  SELECT subject_id, stay_id, hadm_id, antibiotic, NULL, start, available_time, true, NULL, "end"
-  FROM antibiotic
-  WHERE as_mimic_code()
-),
-antibiotics AS (
-  SELECT
-    * EXCLUDE (available_time),
-    row_number() OVER w                                              AS ab_id,
-    max(available_time) OVER (PARTITION BY subject_id ORDER BY time) AS available_time
-  FROM chosen
-  WINDOW w AS (
-    PARTITION BY subject_id
-    ORDER BY time, end_time NULLS FIRST, antibiotic, hadm_id NULLS FIRST, stay_id NULLS FIRST, route, pharmacy_id
-  )
-),
-specimens AS (
+results AS (
   SELECT
     subject_id,
     specimen_id,
-    max(time)                                                           AS time,
-    max(available_time)                                                 AS available_time,
-    bool_and(date_only AND (as_mimic_code() OR time <> available_time)) AS by_date,
-    max(specimen)                                                       AS specimen,
-    CAST(coalesce(bool_or(organism IS NOT NULL), false) AS INTEGER)     AS positive
+    CASE WHEN date_only THEN date_trunc('day', event_time) ELSE event_time END AS culture_time,
+    available_time,
+    specimen,
+    organism IS NOT NULL                                                       AS is_organism
   FROM cultures
-  GROUP BY
-    subject_id, specimen_id, CASE WHEN NOT as_mimic_code() THEN event_time END,
-    CASE WHEN NOT as_mimic_code() THEN time END
 ),
-matched AS (
+specimens_of AS (
   SELECT
-    a.subject_id,
-    a.ab_id,
-    c.available_time,
-    c.specimen,
-    c.positive,
-    CASE WHEN c.by_date THEN date_trunc('day', c.time) ELSE c.time END AS culture_time,
-    CASE
-      WHEN c.by_date
-        THEN
-          date_trunc('day', c.time) <= a.time
-          AND date_trunc('day', a.time) <= date_trunc('day', c.time) + INTERVAL 3 DAYS
-      ELSE c.time < a.time AND a.time <= c.time + INTERVAL 72 HOURS
-    END                                                                AS is_before,
-    CASE
-      WHEN c.by_date THEN date_trunc('day', c.time) >= date_trunc('day', a.time)
-      ELSE c.time > a.time
-    END                                                                AS is_after,
-    c.by_date,
-    c.specimen_id
-  FROM antibiotics AS a
-  JOIN specimens AS c
-    ON
-      c.subject_id = a.subject_id
-      AND c.time >= a.time - INTERVAL 4 DAYS
-      AND c.time < date_trunc('day', a.time) + INTERVAL 2 DAYS
-      AND (c.by_date OR c.time <= a.time + INTERVAL 24 HOURS)
-  WHERE is_before OR is_after
+    i.subject_id,
+    i.ab_id,
+    r.specimen_id,
+    max(r.available_time)                                    AS available_time,
+    max(r.specimen)                                          AS specimen,
+    CAST(coalesce(bool_or(r.is_organism), false) AS INTEGER) AS positive
+  FROM suspected_infection AS i
+  JOIN results AS r ON r.subject_id = i.subject_id AND r.culture_time = i.culture_time
+  WHERE clock() <> 'available' OR r.available_time <= i.available_time
+  GROUP BY i.subject_id, i.ab_id, r.specimen_id
 ),
-cultures_of AS (
-  SELECT *
-  FROM matched
-  QUALIFY row_number() OVER (
-    PARTITION BY subject_id, ab_id
-    ORDER BY
-      is_before DESC,
-      date_trunc('day', culture_time),
-      by_date ASC,
-      culture_time ASC,
-      positive DESC,
-      specimen_id ASC
-  ) = 1
+found AS (
+  SELECT
+    subject_id,
+    ab_id,
+    max(available_time)                                     AS available_time,
+    max(positive)                                           AS positive_culture,
+    first(specimen ORDER BY positive DESC, specimen_id ASC) AS specimen
+  FROM specimens_of
+  GROUP BY subject_id, ab_id
 )
 SELECT
-  a.subject_id,
-  a.stay_id,
-  a.hadm_id,
-  a.ab_id,
-  a.antibiotic,
-  a.time,
-  greatest(a.available_time, coalesce(c.available_time, a.time + INTERVAL 24 HOURS)) AS available_time,
-  CAST(c.ab_id IS NOT NULL AS INTEGER)                                               AS suspected_infection,
-  CASE WHEN c.is_before THEN c.culture_time WHEN c.ab_id IS NOT NULL THEN a.time END AS suspected_infection_time,
-  c.culture_time,
-  c.specimen,
-  c.positive                                                                         AS positive_culture,
-  a.route,
-  a.pharmacy_id
-FROM antibiotics AS a
-LEFT JOIN cultures_of AS c ON c.subject_id = a.subject_id AND c.ab_id = a.ab_id
-WHERE a.systemic
+  i.subject_id,
+  i.stay_id,
+  i.hadm_id,
+  i.ab_id,
+  i.antibiotic,
+  i.time,
+  greatest(i.available_time, r.available_time) AS available_time,
+  i.suspected_infection,
+  i.suspected_infection_time,
+  i.culture_time,
+  r.specimen,
+  r.positive_culture,
+  i.route,
+  i.pharmacy_id
+FROM suspected_infection AS i
+LEFT JOIN found AS r ON r.subject_id = i.subject_id AND r.ab_id = i.ab_id

@@ -1,4 +1,4 @@
--- Specimens for microbiology, one specimen per row, whatever its results. cultures has the results.
+-- Specimens taken for microbiology, one per row. That a specimen was taken is known at once; cultures has its results.
 SELECT
   subject_id,
   hadm_id,
