@@ -36,7 +36,7 @@ def demo_concept(demo_built: Path, library: ConceptLibrary) -> Compute:
         parts: dict[str, list[pl.DataFrame]] = {}
         with open_concept_session(library, ds.flags, mode, files=[file.path for file in ds.files]) as session:
             for file in ds.files:
-                session.load([file.path], ds.patients_of(file), ds.layout.clock)
+                session.load([file.path], ds.patients_of(file), ds.layout.clock, complete=True)
                 for concept, rows in session.compute(list(library.concepts)):
                     frame: Any = pl.from_arrow(rows)
                     parts.setdefault(concept.name, []).append(frame)

@@ -101,6 +101,16 @@ class ConceptLibrary:
                 open_names += self.concepts[name].header.needs
         return [concept for name, concept in self.concepts.items() if name in wanted]
 
+    def event_types_of(self, view: str, known: Collection[str]) -> frozenset[str]:
+        """Return the event types that a view names in texts; it reads no others.
+
+        Args:
+            view: name of the view.
+            known: event types that occur.
+        """
+        texts = " ".join(_TEXT.findall(_COMMENT.sub("", self.views[view]))).replace("\\", "")
+        return frozenset(set(_WORD.findall(texts)) & set(known))
+
     def views_of(self, concepts: Iterable[Concept]) -> list[str]:
         """Return the names of the standard views that concepts read."""
         words = set().union(*(concept.words for concept in concepts))

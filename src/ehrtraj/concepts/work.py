@@ -92,7 +92,7 @@ class ConceptWork:
     def _compute(self, session: ConceptSession, item: ShardItem, report: Report) -> ShardConcepts:
         attempt = f"{ATTEMPTS}/{uuid.uuid4().hex}"
         files: dict[str, dict[str, ConceptFile]] = {}
-        session.load(list(item.paths.values()), item.subjects, self.dataset_clock)
+        session.load(list(item.paths.values()), item.subjects, self.dataset_clock, complete=True)
         session.seconds.clear()
         for number, (concept, rows) in enumerate(session.compute(self.names, by_split=True), 1):
             files[concept.name] = self._write(f"{attempt}/{concept.name}", item, rows)
