@@ -65,6 +65,10 @@ class Layout(Protocol):
         """Bit of each flag."""
 
     @property
+    def codes(self) -> pl.DataFrame:
+        """Content of codes.parquet."""
+
+    @property
     def clock(self) -> str:
         """The dataset's clock."""
 
@@ -181,6 +185,7 @@ def _work(
         flags=dict(layout.flags),
         dataset_clock=layout.clock,
         data=tuple(file.path for file in layout.files),
+        codes=tuple(layout.codes["code"]),
         storage=space.work,
         memory=int(min(each, _WORKER_BYTES) * _DUCKDB_SHARE),
     )

@@ -17,7 +17,7 @@ import pyarrow as pa
 from ehrtraj.concepts.header import AVAILABLE, Header
 from ehrtraj.concepts.library import Concept, ConceptLibrary
 from ehrtraj.concepts.lists import macros, tables
-from ehrtraj.concepts.views import DECIMAL_VALUE, happened_view, with_bits
+from ehrtraj.concepts.views import CODES, DECIMAL_VALUE, concept_codes, happened_view, with_bits
 from ehrtraj.errors import RecipeError, SettingsError
 from ehrtraj.runtime.session import duckdb_interrupts, open_session, quoted
 
@@ -62,7 +62,12 @@ class ConceptSession:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, library: ConceptLibrary, flags: dict[str, int], mode: ConceptMode
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        library: ConceptLibrary,
+        flags: dict[str, int],
+        mode: ConceptMode,
+        codes: Sequence[str] | None = None,
     ) -> None:
         """Create the macros.
 
@@ -71,6 +76,7 @@ class ConceptSession:
             library: all concepts.
             flags: bit of each flag of the dataset.
             mode: how concepts are computed.
+            codes: all codes of the dataset; by default they are found in the events.
         """
         self._connection = connection
         self.library = library
@@ -81,6 +87,7 @@ class ConceptSession:
         self._columns: dict[str, list[str]] = {}
         self._prepared: set[str] = set()
         self._is_complete = False
+        self._codes = None if codes is None else pl.DataFrame({"code": codes})
         connection.execute(DECIMAL_VALUE)
         connection.execute(f"CREATE MACRO as_mimic_code() AS {str(mode.as_mimic_code).lower()}")
         connection.execute(f"CREATE MACRO clock() AS {quoted(mode.clock)}")
@@ -115,6 +122,7 @@ class ConceptSession:
                 and views of rare events from a copy of these events.
         """
         self.clear()
+        self._connection.execute(f"DROP TABLE IF EXISTS {CODES}")
         self._is_complete = complete
         self._connection.register("subjects", subjects)
         if isinstance(events, pl.DataFrame):
@@ -157,6 +165,9 @@ class ConceptSession:
         last_use = {needed_name: concept.name for concept in needed for needed_name in concept.header.needs}
         views = self.library.views_of(needed)
         self._prepare({word for concept in needed for word in concept.words}.union(*map(self.library.words_of, views)))
+        if any(CODES in self.library.words_of(name) for name in views):
+            self._prepare({"concept_items"})
+            self._find_codes()
         rare = self._copy_rare_events(views) if self._is_complete else frozenset()
         for name in views:
             kind = "VIEW" if inline and sum(concept.words[name] for concept in needed) == 1 else "TABLE"
@@ -195,6 +206,13 @@ class ConceptSession:
             self._create(_RARE, f"SELECT {', '.join(columns)} FROM happened WHERE {where}", "copy of events")
             return rare
         return frozenset()
+
+    def _find_codes(self) -> None:
+        """Create the table of codes with a concept. Without the codes of the dataset, those of the events are used."""
+        if self._codes is not None:
+            self._connection.register("dataset_codes", self._codes)
+        codes = "happened" if self._codes is None else "dataset_codes"
+        self._connection.execute(f"CREATE TABLE IF NOT EXISTS {CODES} AS {concept_codes(codes)}")
 
     def _drop(self, name: str) -> None:
         self._connection.execute(f"DROP {self._created.pop(name)} {name}")
@@ -259,6 +277,7 @@ def open_concept_session(
     mode: ConceptMode,
     *,
     files: Sequence[Path] = (),
+    codes: Sequence[str] | None = None,
     threads: int | None = None,
     memory: int | None = None,
     spill: Path | None = None,
@@ -270,9 +289,10 @@ def open_concept_session(
         flags: bit of each flag of the dataset.
         mode: how concepts are computed.
         files: data files that it may read.
+        codes: all codes of the dataset; by default they are found in the events.
         threads: maximum number of threads; all usable cores by default.
         memory: bytes that DuckDB may use before it spills.
         spill: private folder for data that does not fit in memory.
     """
     with open_session(threads=threads, memory=memory, spill=spill, readable=files) as connection:
-        yield ConceptSession(connection, library, flags, mode)
+        yield ConceptSession(connection, library, flags, mode, codes)

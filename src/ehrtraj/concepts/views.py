@@ -20,6 +20,9 @@ DECIMAL_VALUE = "CREATE MACRO decimal_value(number) AS TRY_CAST(CAST(number AS V
 
 _HAS_FLAG = re.compile(r"has_flag\(([\w.]+), '(\w+)'\)")
 
+CODES = "concept_codes"
+"""Table with the codes whose items have a concept."""
+
 
 @dataclass(frozen=True)
 class StandardViews:
@@ -50,7 +53,10 @@ class StandardViews:
             connection.register(name, table)
         connection.execute(happened_view("events", self.clock))
         words = set(re.findall(r"\w+", query.lower()))
-        for name in sorted(words & self.sql.keys()):
+        used = sorted(words & self.sql.keys())
+        if CODES in words or any(CODES in self.sql[name] for name in used):
+            connection.execute(f"CREATE VIEW {CODES} AS {concept_codes('codes')}")
+        for name in used:
             _create(connection, name, self.sql[name])
 
 
@@ -94,6 +100,21 @@ def _create(connection: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
         connection.execute(f"CREATE VIEW {name} AS {sql}")
     except duckdb.Error as error:
         raise RecipeError(f"DuckDB rejected the view views/{name}.sql: {error}") from None
+
+
+def concept_codes(codes: str) -> str:
+    """Return a SELECT of the codes whose items have a concept, with `event_type`, `item`, `concept` and `method`.
+
+    A join of events on the code takes two thirds of the time of a join on parts of it.
+
+    Args:
+        codes: table with a column `code`.
+    """
+    parts = "split_part(c.code, '//', 1), split_part(c.code, '//', 2)"
+    return (
+        f"SELECT c.code, i.event_type, i.item, i.concept, i.method FROM (SELECT DISTINCT code FROM {codes}) AS c "
+        f"JOIN concept_items AS i ON (i.event_type, i.item) = ({parts})"
+    )
 
 
 def with_bits(sql: str, flags: Mapping[str, int]) -> str:

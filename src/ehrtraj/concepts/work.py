@@ -65,6 +65,7 @@ class ConceptWork:
         flags: bit of each flag of the dataset.
         dataset_clock: the dataset's clock.
         data: the data files.
+        codes: all codes of the dataset.
         storage: the working folder.
         memory: bytes that DuckDB may use in one process before it spills.
     """
@@ -75,6 +76,7 @@ class ConceptWork:
     flags: dict[str, int]
     dataset_clock: str
     data: tuple[Path, ...]
+    codes: tuple[str, ...]
     storage: LocalStorage
     memory: int
 
@@ -84,7 +86,7 @@ class ConceptWork:
         with (
             private_files(),
             open_concept_session(
-                self.library, self.flags, self.mode, files=self.data, threads=1, memory=self.memory
+                self.library, self.flags, self.mode, files=self.data, codes=self.codes, threads=1, memory=self.memory
             ) as session,
         ):
             yield lambda item: self._compute(session, item, report)

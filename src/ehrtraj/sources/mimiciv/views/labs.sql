@@ -22,5 +22,5 @@ SELECT
   has_flag(e.flags, 'impossible_value')     AS impossible_value,
   has_flag(e.flags, 'suspicious_value')     AS suspicious_value
 FROM happened AS e
-LEFT JOIN concept_items AS i ON i.event_type = 'LAB' AND i.item = split_part(e.code, '//', 2)
+LEFT JOIN concept_codes AS i ON i.code = e.code
 WHERE e.code LIKE 'LAB//%'

@@ -21,5 +21,5 @@ SELECT
   has_flag(e.flags, 'impossible_value')     AS impossible_value,
   has_flag(e.flags, 'suspicious_value')     AS suspicious_value
 FROM happened AS e
-JOIN concept_items AS i ON i.event_type = split_part(e.code, '//', 1) AND i.item = split_part(e.code, '//', 2)
+JOIN concept_codes AS i ON i.code = e.code
 WHERE i.event_type IN ('CHART', 'ED_VITAL')
