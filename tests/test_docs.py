@@ -230,7 +230,12 @@ def test_every_page_begins_with_its_title_and_its_purpose() -> None:
         assert purpose, page
 
 
-GENERATED = ["settings.md", "tables.md", "checks.md", "rules.md", "cli.md"]
+GENERATED = ["settings.md", "tables.md", "checks.md", "rules.md", "cli.md", "concepts.md"]
+GENERATED += [
+    f"concepts-{path.name}.md"
+    for path in sorted((ROOT / "src/ehrtraj/concepts").iterdir())
+    if path.is_dir() and path.name != "__pycache__"
+]
 GENERATED += [f"examples-{module}.md" for module in ("ed", "hosp", "icu", "note")]
 
 

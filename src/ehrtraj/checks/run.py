@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ehrtraj.checks import books, metadata, patients
-from ehrtraj.checks.concepts import check_concepts
 from ehrtraj.checks.findings import Findings
 from ehrtraj.checks.invariants import INVARIANTS
 from ehrtraj.checks.scan import ScanJob, scan
@@ -337,6 +336,10 @@ def _check_across_files(
             books.check_notes(root, tables, job.flags, findings)
         advance.step()
         books.check_hashes(root, manifest.get("contents"), scanned.hashes, findings)
-    check_concepts(root, findings)
+    if any((root / folder).is_dir() for folder in names.CONCEPT_FOLDERS):
+        # Most datasets have none, and the import takes 0.2 s.
+        from ehrtraj.checks.concepts import check_concepts
+
+        check_concepts(root, findings)
     books.check_private(root, manifest.get("contents", {}), findings)
     return patient_count
