@@ -16,23 +16,23 @@ import polars.selectors as cs
 import pytest
 
 from ehrtraj.concepts.header import AVAILABLE
-from ehrtraj.concepts.library import Concept, ConceptLibrary, concept_library
+from ehrtraj.concepts.library import Concept, ConceptLibrary
 from ehrtraj.concepts.session import ConceptMode
-from ehrtraj.sources.source import packaged
 
 ANSWERS = Path(__file__).resolve().parents[3] / "shared" / "answers" / "mimic_code_demo"
 LISTED = Path(__file__).parent / "differences"
 THEIR_WAY = ConceptMode(as_mimic_code=True)
 Compute = Callable[..., pl.DataFrame]
-_ALL = [
+# Tables of their results; every one of them is a concept.
+TABLES = [
     "age", "antibiotic", "bg", "blood_differential", "cardiac_marker", "charlson", "chemistry", "coagulation",
     "complete_blood_count", "crrt", "enzyme", "epinephrine", "first_day_lab", "first_day_sofa", "first_day_vitalsign",
     "gcs", "height", "icustay_detail", "kdigo_creatinine", "norepinephrine", "oxygen_delivery",
     "suspicion_of_infection", "urine_output", "urine_output_rate", "vasopressin", "ventilation", "ventilator_setting",
     "vitalsign", "weight_durations",
 ]  # fmt: skip
-TABLES = [name for name in _ALL if name in concept_library(packaged("mimiciv")).concepts]
 ROW = "(row)"
+MOST_WITHOUT_TEST = 0.01
 
 
 @pytest.fixture
@@ -117,6 +117,17 @@ def test_computed_as_mimic_code_does_every_row_is_theirs(
 ) -> None:
     keys = identity(library.concepts[table])
     assert differences(keys, demo_concept(table, THEIR_WAY), theirs, trim=True) == {}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_difference_in_many_rows_has_a_test(table: str, theirs: pl.DataFrame) -> None:
+    """A reason for more than 1 % of the rows has a test with events written by hand."""
+    for line in lines(table):
+        file, _, name = line["test"].partition("::")
+        if int(line["rows"]) > theirs.height * MOST_WITHOUT_TEST:
+            assert name, f"{table}, {line['column']}: name a test"
+        if name:
+            assert f"def {name}(" in (Path(__file__).parent / file).read_text(encoding="utf-8"), name
 
 
 def test_every_listed_difference_has_a_reason() -> None:
