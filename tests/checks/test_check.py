@@ -251,7 +251,16 @@ COUNTED = {"code_counts", "subjects", "ledger_events", "summary"}
 WITHOUT_FILE = {"readable", "splits_covered", "rules_applied", "notes", *COUNTED}
 """Invariants that are violated if a data file is missing."""
 
+
 # Changes of a dataset, and the invariants that they violate, in addition to the hashes.
+def concepts_of_another_build(dataset: Path) -> None:
+    index = {"format": 1, "dataset": "0" * 64, "concepts": {"sofa": {"files": {}}}}
+    (dataset / "concepts").mkdir(mode=0o700)
+    path = dataset / "concepts" / "index.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(index))
+
+
 MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "a data file is truncated": (truncate, WITHOUT_FILE),
     "a data file is missing": (lambda d: largest(d).unlink(), WITHOUT_FILE),
@@ -349,6 +358,7 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
     "a text of a note is missing": (remove_note, {"notes"}),
     "a wrong manifest count": (in_json("manifest.json", lambda m: m["summary"].update(events=1)), {"summary"}),
     "the manifest is missing": (lambda d: (d / "manifest.json").unlink(), {"readable"}),
+    "concepts of another build": (concepts_of_another_build, {"concepts"}),
     "a file that everyone can read": (lambda d: (d / "ledger.parquet").chmod(0o644), {"private"}),
     "a folder that everyone can read": (lambda d: (d / "data").chmod(0o755), {"private"}),
 }  # fmt: skip

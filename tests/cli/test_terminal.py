@@ -100,7 +100,8 @@ def hostile_data(handmade: ModuleType, built: Path, tmp_path_factory: pytest.Tem
     (root / "task.yaml").write_text(
         re.sub("description: .*?predicates:", TASK.format(quoted).replace("\\", r"\\"), task, flags=re.S)
     )
-    return HostileData(root, release, dataset, damaged, handmade.SEPSIS, built)
+    other = Path(shutil.copytree(built, root / "v3"))
+    return HostileData(root, release, dataset, damaged, handmade.SEPSIS, other)
 
 
 Arguments = list[object]

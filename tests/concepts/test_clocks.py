@@ -15,7 +15,7 @@ from ehrtraj.concepts.library import ConceptLibrary
 from ehrtraj.concepts.session import ConceptMode, ConceptSession, open_concept_session
 from ehrtraj.errors import SettingsError
 
-PATIENTS = 10
+PATIENTS = 6
 
 
 def at_random(ds: ehrtraj.Dataset, seed: int) -> list[tuple[ehrtraj.Trajectory, datetime]]:

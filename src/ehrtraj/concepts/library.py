@@ -17,7 +17,7 @@ from ehrtraj.concepts.lists import POINTS, ConceptLists
 from ehrtraj.errors import RecipeError, SettingsError
 from ehrtraj.files import read_source_file
 from ehrtraj.release.history import read_lines
-from ehrtraj.runtime.session import is_one_select
+from ehrtraj.runtime.session import is_one_select, open_session
 from ehrtraj.sources.source import Source
 from ehrtraj.suggestions import did_you_mean
 from ehrtraj.user_files import File
@@ -173,7 +173,7 @@ def _without_header(text: str) -> str:
 
 def _check_selects(concepts: Mapping[str, Concept]) -> None:
     """Check that the SQL of a user is a single SELECT."""
-    with duckdb.connect() as connection:
+    with open_session(threads=1) as connection:
         for concept in concepts.values():
             try:
                 valid = is_one_select(connection, concept.sql)
