@@ -233,7 +233,7 @@ def test_concepts_killed_anywhere_give_the_same_result(
     undisturbed = server.run(*command, *names, "--overwrite")
     assert undisturbed["status"] == 0, undisturbed
     wanted = contents(place / "v1")
-    points = chosen(undisturbed["passed"], 12)
+    points = chosen(undisturbed["passed"], 8)
     for point in points:
         start_again(place, tmp_path / "before")
         assert server.run(*command, *names, "--overwrite", at=point)["status"] == -signal.SIGKILL, point

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ehrtraj.config import SETTINGS, Settings, resolve, settings_news
-from ehrtraj.dataset.dataset import Dataset
-from ehrtraj.dataset.layout import find_layout
 from ehrtraj.declaration import show_parameters
 from ehrtraj.download.hint import adding_missing_files_to_errors, download_notes
 from ehrtraj.engines.base import Engine
@@ -31,6 +29,7 @@ from ehrtraj.storage.local import LocalStorage
 if TYPE_CHECKING:
     from ehrtraj.concepts.library import ConceptLibrary
     from ehrtraj.concepts.run import ConceptsResult
+    from ehrtraj.dataset.dataset import Dataset
 
 _POSITIONAL = ("data_dir", "output", "trajectory_version")
 
@@ -157,6 +156,7 @@ def _compute(path: Path, settings: Settings, library: ConceptLibrary, reporter: 
     from ehrtraj.concepts.index import read_index
     from ehrtraj.concepts.run import compute_concepts as compute
     from ehrtraj.concepts.session import ConceptMode
+    from ehrtraj.dataset.layout import find_layout
 
     reporter.computing()
     layout = find_layout(path)
@@ -197,8 +197,9 @@ def compute_concepts(
     from ehrtraj.concepts.library import concept_library
     from ehrtraj.concepts.run import compute_concepts as compute
     from ehrtraj.concepts.session import ConceptMode
+    from ehrtraj.dataset.layout import find_layout
 
-    layout = dataset.layout if isinstance(dataset, Dataset) else find_layout(dataset)
+    layout = find_layout(dataset) if isinstance(dataset, (str, Path)) else dataset.layout
     release = layout.manifest["release"]
     source = find_source(release.get("source_folder", release["source"]), None if overlay is None else Path(overlay))
     return compute(

@@ -15,7 +15,7 @@ from ehrtraj.concepts.library import ConceptLibrary
 from ehrtraj.concepts.session import ConceptMode, ConceptSession, open_concept_session
 from ehrtraj.errors import SettingsError
 
-PATIENTS = 6
+PATIENTS = 8
 
 
 def at_random(ds: ehrtraj.Dataset, seed: int) -> list[tuple[ehrtraj.Trajectory, datetime]]:
@@ -47,7 +47,7 @@ def lines(frame: pl.DataFrame) -> list[tuple[Any, ...]]:
     return sorted(rounded.rows(), key=repr)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_a_concept_of_what_was_known_is_the_concept_cut_by_available_time(
     demo_built: Path, library: ConceptLibrary, seed: int
 ) -> None:
@@ -61,7 +61,7 @@ def test_a_concept_of_what_was_known_is_the_concept_cut_by_available_time(
                 assert lines(found) == lines(cut), (name, patient.subject_id, at)
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3])
 def test_what_is_shown_as_known_was_known(demo_built: Path, library: ConceptLibrary, seed: int) -> None:
     """With the clock `event`, a row shown at a time can be computed at that time. Others may still change."""
     ds = ehrtraj.open(demo_built)

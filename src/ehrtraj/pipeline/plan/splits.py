@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 from ehrtraj.config import Settings
 from ehrtraj.errors import SettingsError
 from ehrtraj.format.arrays import Int64s, to_int64
-from ehrtraj.format.split_file import read_split_file
 from ehrtraj.format.splits import SPLITS, HashSplits, ListedSplits, Splits, by_period, parse_splits
 from ehrtraj.pipeline.plan.columns import read_columns
 from ehrtraj.release.found import Release
@@ -36,6 +35,9 @@ def plan_splits(release: Release, settings: Settings, subjects: Int64s) -> Split
 
 
 def _from_file(file: Path, subjects: Int64s) -> ListedSplits:
+    # It imports polars, which takes 0.1 s and which no other step of a build needs.
+    from ehrtraj.format.split_file import read_split_file
+
     listed = read_split_file(file)
     ids = listed["subject_id"].to_numpy()
     missing = np.setdiff1d(subjects, ids)
