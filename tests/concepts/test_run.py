@@ -305,3 +305,19 @@ def test_concepts_that_need_each_other_are_an_error(library: ConceptLibrary) -> 
     other = replace(other, header=replace(other.header, needs=("chemistry",)))
     with pytest.raises(RecipeError, match="need each other: chemistry -> vitalsign -> chemistry"):
         _in_order({"chemistry": one, "vitalsign": other})
+
+
+def _damage_page(computed: Path) -> None:
+    """Overwrite the middle of the largest data file; its size stays the same."""
+    path = max((computed / "data").rglob("*.parquet"), key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[200 : len(content) // 2] = bytes(len(content) // 2 - 200)
+    path.write_bytes(content)
+
+
+def test_a_damaged_data_file_is_an_error_that_names_the_way_out(dataset: Path) -> None:
+    _damage_page(dataset)
+    with pytest.raises(DatasetError, match=r"damaged .*build it again"):
+        ehrtraj.compute_concepts(dataset, NAMES, max_cpus=1)
+    with pytest.raises(DatasetError, match=r"damaged .*build it again"):
+        ehrtraj.open(dataset).sql("SELECT max(numeric_value), max(text_value), max(attributes) FROM events")

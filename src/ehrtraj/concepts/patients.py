@@ -33,7 +33,9 @@ def library_of(manifest: Mapping[str, Any]) -> ConceptLibrary:
     """
     source = source_of(manifest)
     with _lock:
-        if source.name not in _libraries or not source.is_packaged:
+        if not source.is_packaged:
+            return concept_library(source)
+        if source.name not in _libraries:
             _libraries[source.name] = concept_library(source)
         return _libraries[source.name]
 

@@ -18,7 +18,7 @@ from ehrtraj.concepts.header import AVAILABLE, Header
 from ehrtraj.concepts.library import Concept, ConceptLibrary
 from ehrtraj.concepts.lists import macros, tables
 from ehrtraj.concepts.views import CODES, DECIMAL_VALUE, concept_codes, happened_view, with_bits
-from ehrtraj.errors import RecipeError, SettingsError
+from ehrtraj.errors import DatasetError, OutputError, RecipeError, SettingsError
 from ehrtraj.runtime.session import duckdb_interrupts, open_session, quoted
 
 CLOCKS = ("event", "available")
@@ -131,7 +131,8 @@ class ConceptSession:
         else:
             read = f"read_parquet([{', '.join(quoted(str(path)) for path in events)}])"
         chosen = read if complete else f"(FROM {read} WHERE subject_id IN (SELECT subject_id FROM subjects))"
-        self._connection.execute(happened_view(chosen, dataset_clock, self._mode.clock))
+        with _explained():
+            self._connection.execute(happened_view(chosen, dataset_clock, self._mode.clock))
 
     def clear(self) -> None:
         """Drop what was computed."""
@@ -160,7 +161,15 @@ class ConceptSession:
 
         Raises:
             RecipeError: if the SQL of a concept or view is not valid.
+            DatasetError: if a data file is damaged.
+            OutputError: if memory and the disk are not sufficient.
         """
+        with _explained():
+            yield from self._compute(names, known_until, by_split=by_split, inline=inline)
+
+    def _compute(
+        self, names: Collection[str], known_until: datetime | None, *, by_split: bool, inline: bool
+    ) -> Iterator[tuple[Concept, pa.Table]]:
         needed = self.library.with_needs(names)
         last_use = {needed_name: concept.name for concept in needed for needed_name in concept.header.needs}
         views = self.library.views_of(needed)
@@ -259,6 +268,31 @@ class ConceptSession:
         with duckdb_interrupts():
             query = f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(order)}"
             return self._connection.sql(query).to_arrow_table()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise errors with a way out. DuckDB has no class of its own for a damaged file."""
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+        reason = str(error).partition("\n")[0]
+        if "No space left" in reason or isinstance(error, duckdb.OutOfMemoryException):
+            raise OutputError(
+                f"the concepts need more space: {reason}. Set a larger --memory-limit, or set TMPDIR to a folder with "
+                "more space"
+            ) from None
+        raise damaged_file(error) from None
+    except duckdb.Error as error:
+        raise damaged_file(error) from None
+
+
+def damaged_file(error: duckdb.Error) -> DatasetError:
+    """Return the error for a data file that DuckDB cannot read."""
+    reason = str(error).partition("\n")[0]
+    return DatasetError(
+        f"a data file is damaged ({reason}): copy the dataset again, or build it again with --overwrite"
+    )
 
 
 def _selected(header: Header, mode: ConceptMode) -> list[str]:

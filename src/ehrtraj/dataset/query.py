@@ -10,9 +10,10 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from ehrtraj.concepts.session import damaged_file
 from ehrtraj.concepts.views import DECIMAL_VALUE, StandardViews
 from ehrtraj.dataset.parameters import bind_parameters
-from ehrtraj.errors import DatasetError, SettingsError
+from ehrtraj.errors import SettingsError
 from ehrtraj.runtime.session import is_one_select, open_session, quoted
 
 
@@ -62,8 +63,11 @@ def run_sql(
         try:
             result: pl.DataFrame = connection.sql(query, params=bind_parameters(parameters)).pl()
         except duckdb.IOException as error:
-            raise _unreadable(error) from None
+            raise damaged_file(error) from None
         except duckdb.Error as error:
+            # DuckDB has no class of its own for a damaged page.
+            if type(error) is duckdb.Error:
+                raise damaged_file(error) from None
             raise SettingsError(f"DuckDB rejected the query: {error}") from None
         return result
 
@@ -74,14 +78,7 @@ def _make_view(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence
     try:
         connection.execute(f"CREATE VIEW {name} AS FROM read_parquet([{listed}]){where}")
     except duckdb.Error as error:
-        raise _unreadable(error) from None
-
-
-def _unreadable(error: duckdb.Error) -> DatasetError:
-    reason = str(error).splitlines()[0]
-    return DatasetError(
-        f"a data file is damaged ({reason}): copy the dataset again, or build it again with --overwrite"
-    )
+        raise damaged_file(error) from None
 
 
 def _check_select(connection: duckdb.DuckDBPyConnection, query: str) -> None:
