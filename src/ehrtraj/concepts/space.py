@@ -18,7 +18,7 @@ from ehrtraj.format.names import CONCEPT_INDEX
 from ehrtraj.paths import error_of_path
 from ehrtraj.storage.files import private_files, read_json, write_json
 from ehrtraj.storage.local import LocalStorage
-from ehrtraj.storage.owned import claim, first_names, refuse_foreign, remove_claimed, remove_entry, unlisted_entries
+from ehrtraj.storage.owned import claim, first_names, refuse_foreign, remove_claimed, unlisted_entries
 from ehrtraj.storage.safe import locked_file, refuse_link
 
 _WORK, _KIND = ".working", "concepts"
@@ -43,7 +43,8 @@ class ConceptSpace:
         self._root = root
         self._mode = mode
         self.folder = root / folder_of(mode)
-        self.work = LocalStorage(self.folder / _WORK)
+        self._storage = LocalStorage(self.folder)
+        self.work = self._storage.below(_WORK)
 
     def prepare(self, fingerprint: Mapping[str, Any]) -> bool:
         """Prepare the working folder, and return whether an earlier run of the same work is resumed."""
@@ -89,19 +90,18 @@ class ConceptSpace:
         kept = {n: concept for n, concept in read_index(self._root, self._mode).items() if n not in computed}
         self._write_index(kept)
         for name in computed:
-            new = self.work.root / FILES / name
-            if new.exists():
-                remove_entry(self.folder / name)
-                new.replace(self.folder / name)
+            # A concept without rows has no files, and one that an interrupted run moved has none any more.
+            if self.work.files(f"{FILES}/{name}"):
+                self._storage.delete(name)
+                self._storage.move(f"{_WORK}/{FILES}/{name}", name)
         self._remove_unlisted(kept | dict(computed))
         self._write_index(kept | dict(computed))
-        (self.work.root / _STATE).unlink()
+        self.work.delete(_STATE)
 
     def _remove_unlisted(self, listed: Collection[str]) -> None:
         """Remove the folders of concepts that no longer have rows, or that belong to an earlier build."""
-        for path in self.folder.iterdir():
-            if path.is_dir() and path.name != _WORK and path.name not in listed:
-                remove_entry(path)
+        for name in {file.partition("/")[0] for file in self._storage.files()} - {_WORK, CONCEPT_INDEX, *listed}:
+            self._storage.delete(name)
 
     def _write_index(self, concepts: Mapping[str, ComputedConcept]) -> None:
         write_json(self.folder / CONCEPT_INDEX, index_content(self._root, self._mode, concepts))
