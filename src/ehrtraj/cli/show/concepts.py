@@ -11,6 +11,7 @@ from ehrtraj.cli.show.screen import line, note, out, write_exact
 from ehrtraj.concepts.library import Concept, ConceptLibrary
 from ehrtraj.concepts.run import ConceptsResult
 from ehrtraj.enrich.run import EnrichResult
+from ehrtraj.format.names import CONCEPT_FOLDERS
 from ehrtraj.results import BuildResult
 
 
@@ -70,6 +71,9 @@ def show_computed(result: ConceptsResult) -> None:
     if result.existing:
         screen.print(f"stored already and unchanged: {_count(len(result.existing))}")
     screen.print(f"files: {result.path}", soft_wrap=True)
+    names = [concept.name for concept in result.computed] or list(result.existing)
+    if result.path.name == CONCEPT_FOLDERS[0]:
+        screen.print(f'in Python: ehrtraj.open("{result.path.parent}").concept("{names[0]}")', soft_wrap=True)
     for text in result.notes:
         note(text)
 
