@@ -273,6 +273,16 @@ def test_users_add_their_own_concepts(demo_built: Path, tmp_path: Path) -> None:
     assert fewer.height == rows.height, "the method does not matter here"
 
 
+def test_a_concept_that_has_no_rows_any_more_has_no_files(demo_built: Path, tmp_path: Path) -> None:
+    dataset = shutil.copytree(demo_built, tmp_path / "v1")
+    for number, limit in enumerate(("4", "1000")):
+        mine = overlay(tmp_path / str(number), OWN.replace("value > 4", f"value > {limit}"))
+        ehrtraj.compute_concepts(dataset, ["high_potassium"], overlay=mine, max_cpus=1)
+        found = ehrtraj.open(dataset).concept("high_potassium").collect()
+        assert found.is_empty() is (limit == "1000")
+        assert not ehrtraj.check(dataset, max_cpus=1).broken
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

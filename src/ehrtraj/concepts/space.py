@@ -89,9 +89,11 @@ class ConceptSpace:
         """
         kept = {n: concept for n, concept in read_index(self._root, self._mode).items() if n not in computed}
         self._write_index(kept)
-        for name in computed:
-            # A concept without rows has no files, and one that an interrupted run moved has none any more.
-            if self.work.files(f"{FILES}/{name}"):
+        for name, concept in computed.items():
+            if not concept.files:
+                self._storage.delete(name)
+            # An interrupted run may have moved the files already.
+            elif self.work.files(f"{FILES}/{name}"):
                 self._storage.delete(name)
                 self._storage.move(f"{_WORK}/{FILES}/{name}", name)
         self._remove_unlisted(kept | dict(computed))
