@@ -70,6 +70,7 @@ LAYERS = (
     ("release",),
     ("results",),
     ("concepts",),
+    ("timeline",),
     (
         "dataset.layout",
         "dataset.reading",
@@ -81,6 +82,7 @@ LAYERS = (
     ("cohorts",),
     ("dataset", "notes"),
     ("checks", "diffs", "enrich", "exports", "labels", "torch", "download", "synth"),
+    ("reports", "view"),
     ("config",),
     ("pipeline",),
     ("api",),
