@@ -14,8 +14,9 @@ import pytest
 import ehrtraj
 from ehrtraj.concepts.index import read_index
 from ehrtraj.concepts.library import ConceptLibrary
-from ehrtraj.concepts.run import compute_concepts
+from ehrtraj.concepts.run import compute_concepts, make_groups
 from ehrtraj.concepts.session import ConceptMode, open_concept_session
+from ehrtraj.concepts.work import ShardItem
 from ehrtraj.engines.local import LocalEngine
 from ehrtraj.errors import DatasetError, OutputError, RecipeError, SettingsError
 from ehrtraj.runtime.limits import DEFAULT_MEMORY
@@ -154,19 +155,37 @@ class _Twice(LocalEngine):
         yield from super().map(work, [*listed, *listed], *given, **named)
 
 
-def test_an_interrupted_run_is_resumed(computed: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_is_resumed(computed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shards that were computed alone have the same bytes as those that were computed together."""
     wanted = {p.relative_to(computed): p.read_bytes() for p in computed.rglob("*") if p.is_file()}
     shutil.rmtree(computed / "concepts")
     layout = ehrtraj.open(computed).layout
+    monkeypatch.setattr("ehrtraj.concepts.run._GROUP_EVENTS", 1)
     with pytest.raises(_StoppedError):
         compute_concepts(layout, NAMES, engine=_Breaking(1, DEFAULT_MEMORY))
-    assert list((computed / "concepts" / ".working" / "shards").rglob("*.json")), "one shard is finished"
+    assert len(list((computed / "concepts" / ".working" / "shards").rglob("*.json"))) == 1
+    assert len({file.shard for file in layout.files}) > 2
     assert not ehrtraj.check(computed, max_cpus=1).broken
     steps: list[tuple[int, int]] = []
     result = compute_concepts(layout, NAMES, max_cpus=1, progress=lambda done, of: steps.append((done, of)))
     assert result.resumed
     assert steps[-1][0] == steps[-1][1]
     assert {p.relative_to(computed): p.read_bytes() for p in computed.rglob("*") if p.is_file()} == wanted
+
+
+@pytest.mark.parametrize(("sizes", "workers"), [([9, 5, 3, 3, 2, 1], 2), ([4] * 7, 3), ([1], 4), ([], 2), ([50, 1], 1)])
+def test_groups_contain_every_shard_once_and_keep_all_workers_busy(
+    sizes: list[int], workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ehrtraj.concepts.run._GROUP_EVENTS", 10)
+    items = [ShardItem(str(n), {}, pl.DataFrame({"n_events": [size]})) for n, size in enumerate(sizes)]
+    groups = make_groups(items, workers)
+    assert sorted(item.shard for group in groups for item in group) == sorted(str(n) for n in range(len(sizes)))
+    assert all(groups)
+    assert len(groups) % workers == 0 or len(groups) == len(sizes)
+    for group in groups:
+        events = sum(sizes[int(item.shard)] for item in group)
+        assert events <= 10 + min(sizes) or len(group) == 1
 
 
 def test_a_task_may_run_twice(computed: Path) -> None:

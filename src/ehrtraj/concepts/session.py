@@ -25,8 +25,8 @@ CLOCKS = ("event", "available")
 _HAPPENED, _RARE = re.compile(r"\bhappened\b"), "happened_rarely"
 # An event type with a larger share of all events is not copied.
 _RARE_SHARE = 0.08
-SPLIT = "__split"
-"""Name of the column with the split of the patient, in results by split."""
+FILE = "__file"
+"""Name of the column with the number of the patient's data file, in subjects and in results by file."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class ConceptSession:
         names: Collection[str],
         known_until: datetime | None = None,
         *,
-        by_split: bool = False,
+        by_file: bool = False,
         inline: bool = False,
     ) -> Iterator[tuple[Concept, pa.Table]]:
         """Compute concepts of the loaded patients.
@@ -152,7 +152,7 @@ class ConceptSession:
         Args:
             names: names of the concepts to return.
             known_until: time at which the events were cut; rows that are complete only later are left out.
-            by_split: sort the rows by split first, and add the split as the column `SPLIT`.
+            by_file: sort the rows by the column `FILE` of the subjects first, and add it.
             inline: do not store a view that only one concept reads, once. For a few concepts that use a part of a
                 view, this is faster; sums of floats can differ in the last digit.
 
@@ -165,10 +165,10 @@ class ConceptSession:
             OutputError: if memory and the disk are not sufficient.
         """
         with _explained():
-            yield from self._compute(names, known_until, by_split=by_split, inline=inline)
+            yield from self._compute(names, known_until, by_file=by_file, inline=inline)
 
     def _compute(
-        self, names: Collection[str], known_until: datetime | None, *, by_split: bool, inline: bool
+        self, names: Collection[str], known_until: datetime | None, *, by_file: bool, inline: bool
     ) -> Iterator[tuple[Concept, pa.Table]]:
         needed = self.library.with_needs(names)
         last_use = {needed_name: concept.name for concept in needed for needed_name in concept.header.needs}
@@ -189,7 +189,7 @@ class ConceptSession:
         for concept in needed:
             self._create(concept.name, self._checked(concept, known_until), f"concept {concept.name}")
             if concept.name in names:
-                yield concept, self._rows(concept, by_split=by_split)
+                yield concept, self._rows(concept, by_file=by_file)
             for done in [name for name, user in last_use.items() if user == concept.name]:
                 self._drop(done)
             if concept.name not in last_use:
@@ -256,15 +256,15 @@ class ConceptSession:
         self._created[name] = kind
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
 
-    def _rows(self, concept: Concept, *, by_split: bool) -> pa.Table:
+    def _rows(self, concept: Concept, *, by_file: bool) -> pa.Table:
         columns = _selected(concept.header, self._mode)
         # With the clock `event`, the columns of `row` identify a row. Sorting by all columns takes four times as long.
         more = [] if self._mode.clock == "event" else [column.name for column in concept.header.columns]
         order = [f'"{n}"' for n in dict.fromkeys(["subject_id", concept.header.start, *concept.header.row, *more])]
         table = concept.name
-        if by_split:
-            table = f"{table} JOIN (SELECT subject_id, split AS {SPLIT} FROM subjects) USING (subject_id)"
-            columns, order = [*columns, SPLIT], [SPLIT, *order]
+        if by_file:
+            table = f"{table} JOIN (SELECT subject_id, {FILE} FROM subjects) USING (subject_id)"
+            columns, order = [*columns, FILE], [FILE, *order]
         with duckdb_interrupts():
             query = f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(order)}"
             return self._connection.sql(query).to_arrow_table()

@@ -1,22 +1,23 @@
-"""Compute the concepts of one shard: a task of an engine."""
+"""Compute the concepts of some shards: a task of an engine."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ehrtraj.concepts.index import ConceptFile
 from ehrtraj.concepts.library import ConceptLibrary
-from ehrtraj.concepts.session import SPLIT, ConceptMode, ConceptSession, open_concept_session
+from ehrtraj.concepts.session import FILE, ConceptMode, ConceptSession, open_concept_session
 from ehrtraj.concepts.space import ATTEMPTS
 from ehrtraj.engines.base import Report
+from ehrtraj.format.splits import SPLITS
 from ehrtraj.storage.files import private_files
 from ehrtraj.storage.local import LocalStorage
 from ehrtraj.storage.parquet import write_parquet
@@ -37,20 +38,22 @@ class ShardItem:
     subjects: pl.DataFrame
 
 
+Files = dict[str, dict[str, ConceptFile]]
+"""The files of each concept, by name below its folder (`train/00000.parquet`)."""
+
+
 @dataclass(frozen=True)
-class ShardConcepts:
-    """The concepts of one shard, written by one attempt.
+class GroupConcepts:
+    """The concepts of some shards, written by one attempt.
 
     Attributes:
-        shard: name of the shard.
         attempt: folder of the files in the working folder.
-        files: the files of each concept, by name below its folder (`train/00000.parquet`).
+        shards: the files of each shard.
         seconds: time that each view and each concept took, without those that it needs.
     """
 
-    shard: str
     attempt: str
-    files: dict[str, dict[str, ConceptFile]]
+    shards: dict[str, Files]
     seconds: dict[str, float]
 
 
@@ -81,7 +84,7 @@ class ConceptWork:
     memory: int
 
     @contextmanager
-    def open(self, report: Report) -> Iterator[Callable[[ShardItem], ShardConcepts]]:
+    def open(self, report: Report) -> Iterator[Callable[[Sequence[ShardItem]], GroupConcepts]]:
         """Open a session that is used for all shards of a process."""
         with (
             private_files(),
@@ -89,30 +92,46 @@ class ConceptWork:
                 self.library, self.flags, self.mode, files=self.data, codes=self.codes, threads=1, memory=self.memory
             ) as session,
         ):
-            yield lambda item: self._compute(session, item, report)
+            yield lambda items: self._compute(session, items, report)
 
-    def _compute(self, session: ConceptSession, item: ShardItem, report: Report) -> ShardConcepts:
+    def _compute(self, session: ConceptSession, items: Sequence[ShardItem], report: Report) -> GroupConcepts:
         attempt = f"{ATTEMPTS}/{uuid.uuid4().hex}"
-        files: dict[str, dict[str, ConceptFile]] = {}
-        session.load(list(item.paths.values()), item.subjects, self.dataset_clock, complete=True)
+        places = [(split, item.shard) for split in SPLITS for item in items if split in item.paths]
+        shards: dict[str, Files] = {item.shard: {} for item in items}
+        paths = [path for item in items for path in item.paths.values()]
+        session.load(paths, _with_file([item.subjects for item in items], places), self.dataset_clock, complete=True)
         session.seconds.clear()
-        for number, (concept, rows) in enumerate(session.compute(self.names, by_split=True), 1):
-            files[concept.name] = self._write(f"{attempt}/{concept.name}", item, rows)
-            report((item.shard, number))
+        for number, (concept, rows) in enumerate(session.compute(self.names, by_file=True), 1):
+            for files in shards.values():
+                files[concept.name] = {}
+            for (split, shard), part in _by_file(rows, places):
+                name = f"{split}/{shard}.parquet"
+                shards[shard][concept.name][name] = self._write(f"{attempt}/{concept.name}/{name}", part)
+            report((items[0].shard, number))
         session.clear()
-        return ShardConcepts(item.shard, attempt, files, dict(session.seconds))
+        return GroupConcepts(attempt, shards, dict(session.seconds))
 
-    def _write(self, folder: str, item: ShardItem, rows: pa.Table) -> dict[str, ConceptFile]:
-        """Write the rows of a concept, one file for each split that has any."""
-        written: dict[str, ConceptFile] = {}
-        splits = rows[SPLIT]
-        for split in item.paths:
-            # The rows of a split follow each other.
-            count = pc.sum(pc.equal(splits, split)).as_py() or 0
-            if count:
-                name = f"{split}/{item.shard}.parquet"
-                part = rows.slice(pc.index(splits, split).as_py(), count).drop_columns([SPLIT])
-                write_parquet(self.storage, f"{folder}/{name}", part)
-                path = f"{folder}/{name}"
-                written[name] = ConceptFile(count, self.storage.size(path) or 0, self.storage.sha256(path))
-        return written
+    def _write(self, path: str, rows: pa.Table) -> ConceptFile:
+        write_parquet(self.storage, path, rows)
+        return ConceptFile(rows.num_rows, self.storage.size(path) or 0, self.storage.sha256(path))
+
+
+Place = tuple[str, str]
+"""Split and shard of a data file."""
+
+
+def _with_file(subjects: Sequence[pl.DataFrame], places: Sequence[Place]) -> pl.DataFrame:
+    """Return patients with the column `FILE`, the place of their data file in `places`."""
+    numbered = [(split, shard, number) for number, (split, shard) in enumerate(places)]
+    files = pl.DataFrame(numbered, {"split": pl.String, "shard": pl.String, FILE: pl.Int32}, orient="row")
+    return pl.concat(subjects).join(files, on=["split", "shard"], how="left", maintain_order="left")
+
+
+def _by_file(rows: pa.Table, places: Sequence[Place]) -> Iterator[tuple[Place, pa.Table]]:
+    """Yield each data file whose patients have rows with these rows, which follow each other."""
+    file = rows[FILE].to_numpy()
+    rows = rows.drop_columns([FILE])
+    ends = np.searchsorted(file, np.arange(len(places)), side="right").tolist()
+    for place, start, end in zip(places, [0, *ends], ends, strict=False):
+        if end > start:
+            yield place, rows.slice(start, end - start)
