@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Two targets at a time: the checks of code and the tests with PyTorch each keep only one core busy.
+MAKEFLAGS += --jobs=2
 
-.PHONY: demo docs test check consumers neighbours coverage faults bench bench-peers dist clean
+.PHONY: demo docs test check lint types sql words torch consumers neighbours coverage faults bench bench-peers dist clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -46,19 +48,28 @@ docs: .venv/installed .envs/docs/installed
 	$(BIN)/python -P tests/test_docs.py
 	NO_MKDOCS_2_WARNING=1 .envs/docs/bin/mkdocs build --strict --quiet
 
-SQL := src/ehrtraj/concepts src/ehrtraj/sources tests/sources/toy_source
-check: .venv/installed
+check: lint types sql words
+
+lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/installed
 	$(BIN)/mypy
-	$(BIN)/sqlfluff lint --quiet --processes 0 $(SQL)
+
+sql: .venv/installed
+	$(BIN)/sqlfluff lint --quiet --processes 1 src/ehrtraj/concepts src/ehrtraj/sources tests/sources/toy_source
+
+words: .venv/installed
 	$(BIN)/codespell src tests docs examples benchmarks *.md
 	$(BIN)/python tests/style.py
 
-# The tests of one file run in one process, because they share built datasets.
-test: check consumers
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+torch: consumers
 	.envs/consumers/bin/python -m pytest tests/torch tests/test_docs.py -k torch
+
+# The tests of one file run in one process, because they share built datasets.
+test: torch check
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Report which branches of the code the tests run, by file, including worker processes. It takes longer than the tests alone.
 # For some tests only: make coverage TESTS=tests/checks/test_check.py.
