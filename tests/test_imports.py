@@ -60,7 +60,7 @@ def test_only_the_command_line_imports_the_command_line() -> None:
 # Layers from the lowest to the highest. A module may import its own package and packages of lower layers.
 LAYERS = (
     ("errors", "version", "interrupt", "suggestions"),
-    ("user_files",),
+    ("arguments", "user_files"),
     ("files", "paths", "declaration"),
     ("storage", "runtime"),
     ("format", "engines"),
@@ -72,6 +72,7 @@ LAYERS = (
     ("concepts",),
     ("timeline",),
     (
+        "dataset.columns",
         "dataset.layout",
         "dataset.reading",
         "dataset.concepts",

@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from ehrtraj.diffs.run import diff
     from ehrtraj.exports.read import read_export
     from ehrtraj.exports.run import export
+    from ehrtraj.labels.ready import ready_tasks as tasks
+    from ehrtraj.labels.run import label
     from ehrtraj.results import BuildResult
 
     open = open_dataset
 
 
+# Without `open`, so that `from ehrtraj import *` does not replace Python's.
 __all__ = [
     "BuildResult", "Dataset", "EhrtrajError", "Trajectory", "__version__", "build", "check", "compute_concepts", "diff",
-    "export", "open", "read_export",
+    "export", "label", "read_export", "tasks",
 ]  # fmt: skip
 
 # Names are imported on first use: opening a dataset does not need DuckDB, `ehrtraj --version` needs no import at all.
@@ -35,6 +38,8 @@ _LAZY_IMPORTS = {
     "diff": ("ehrtraj.diffs.run", "diff"),
     "export": ("ehrtraj.exports.run", "export"),
     "read_export": ("ehrtraj.exports.read", "read_export"),
+    "label": ("ehrtraj.labels.run", "label"),
+    "tasks": ("ehrtraj.labels.ready", "ready_tasks"),
     "Dataset": ("ehrtraj.dataset.dataset", "Dataset"),
     "open": ("ehrtraj.dataset.dataset", "open_dataset"),
     "Trajectory": ("ehrtraj.dataset.trajectory", "Trajectory"),
@@ -53,4 +58,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_LAZY_IMPORTS})

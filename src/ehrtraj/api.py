@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ehrtraj.arguments import Texts, check_argument, checked, listed
 from ehrtraj.config import SETTINGS, Settings, resolve, settings_news
 from ehrtraj.declaration import show_parameters
 from ehrtraj.download.hint import adding_missing_files_to_errors, download_notes
@@ -42,6 +43,7 @@ def _parameters() -> Iterator[Parameter]:
 
 
 @show_parameters(_parameters())
+@checked
 def build(
     data_dir: str | Path | None = None,
     output: str | Path | None = None,
@@ -64,8 +66,11 @@ def build(
     for name in settings:
         if name not in setting_names:
             raise TypeError(f"build() got an unexpected keyword argument '{name}'")
-    positional = zip(_POSITIONAL, (data_dir, output, trajectory_version), strict=True)
-    resolved, origins = resolve(settings | dict(positional), Path(config) if config else None)
+    given = settings | dict(zip(_POSITIONAL, (data_dir, output, trajectory_version), strict=True))
+    for setting in SETTINGS:
+        # A text is parsed, as that of an option is.
+        check_argument(setting.name, given.get(setting.name), setting.kind.argument | str)
+    resolved, origins = resolve(given, Path(config) if config else None)
     return build_with(resolved, reporter or Reporter(), origins)
 
 
@@ -166,9 +171,10 @@ def _compute(path: Path, settings: Settings, library: ConceptLibrary, reporter: 
     return {name: one.rows for name, one in read_index(path, ConceptMode()).items() if name in requested}
 
 
+@checked
 def compute_concepts(
     dataset: str | Path | Dataset,
-    names: Collection[str] = (),
+    names: Texts = (),
     *,
     clock: str = "event",
     as_mimic_code: bool = False,
@@ -182,7 +188,7 @@ def compute_concepts(
 
     Args:
         dataset: folder of a dataset, or an open one. Concepts are computed for all its patients.
-        names: names of concepts; all by default.
+        names: name or names of concepts; all by default.
         clock: `event` computes from when things happened, `available` from when they became known.
         as_mimic_code: reproduce mimic-code's tables, also where ours differ.
         overlay: folder with custom `concepts/`, which take precedence over those of the source.
@@ -197,14 +203,16 @@ def compute_concepts(
     from ehrtraj.concepts.library import concept_library
     from ehrtraj.concepts.run import compute_concepts as compute
     from ehrtraj.concepts.session import ConceptMode
+    from ehrtraj.dataset.dataset import Dataset
     from ehrtraj.dataset.layout import find_layout
 
-    layout = find_layout(dataset) if isinstance(dataset, (str, Path)) else dataset.layout
+    check_argument("dataset", dataset, str | Path | Dataset)
+    layout = dataset.layout if isinstance(dataset, Dataset) else find_layout(dataset)
     release = layout.manifest["release"]
     source = find_source(release.get("source_folder", release["source"]), None if overlay is None else Path(overlay))
     return compute(
         layout,
-        [names] if isinstance(names, str) else names,
+        listed("names", names),
         mode=ConceptMode(clock, as_mimic_code),
         library=concept_library(source),
         max_cpus=max_cpus,

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from ehrtraj.arguments import Texts
 from ehrtraj.errors import SettingsError
 
 Content = Literal["files", "source", "vocabularies"]
@@ -218,7 +219,7 @@ def _parse_int(value: object) -> int:
 
 
 def _parse_list(value: object) -> tuple[str, ...]:
-    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    parts = str(value).split(",") if isinstance(value, str) or not isinstance(value, Iterable) else value
     return tuple(p.strip() for p in map(str, parts) if p.strip())
 
 
@@ -226,6 +227,6 @@ _KINDS: dict[type, ValueType] = {
     Path: ValueType(_parse_path, str, str | Path | None),
     bool: ValueType(_parse_bool, bool, bool | None),
     int: ValueType(_parse_int, int, int | None),
-    tuple: ValueType(_parse_list, str, list[str] | str | None),
+    tuple: ValueType(_parse_list, str, Texts | None),
     str: ValueType(str, str, str | None),
 }

@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
+from ehrtraj.arguments import checked
 from ehrtraj.errors import OutputError
 from ehrtraj.format.notes import NOTE_SCHEMA
 
 _KEY = ("subject_id", "source_table", "source_key")
 
 
+@checked
 def read_notes(dataset: str | Path, subjects: Iterable[int] | None = None) -> pa.Table:
     """Return the texts of notes of a dataset that was built with `--notes separate`.
 
@@ -39,6 +41,7 @@ def read_notes(dataset: str | Path, subjects: Iterable[int] | None = None) -> pa
     return pads.dataset(files, schema=NOTE_SCHEMA, format="parquet").to_table(filter=chosen)
 
 
+@checked
 def join_notes(dataset: str | Path, events: pa.Table) -> pa.Table:
     """Fill in the text_value of events with the texts of notes from separate files.
 
@@ -55,6 +58,7 @@ def join_notes(dataset: str | Path, events: pa.Table) -> pa.Table:
     return put_texts(events, read_notes(dataset, pc.unique(events["subject_id"]).to_pylist()))
 
 
+@checked
 def put_texts(events: pa.Table, texts: pa.Table) -> pa.Table:
     """Fill in the text_value of events with the given texts of notes.
 

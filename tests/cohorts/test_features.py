@@ -295,7 +295,7 @@ def test_a_rate_without_an_end_runs_to_the_end_of_the_window(build_rows: Callabl
         ({"of": "LAB//*"}, "is a pattern: name complete codes"),
         ({"of": []}, "of is empty: name at least one"),
         ({"of": ["map", "map"]}, "of contains 'map' twice"),
-        ({"of": 3}, "is not the name of a concept"),
+        ({"of": 3}, "of is 3: it must be a text or a list of texts"),
         ({"stats": "maximum"}, r"there is no statistic 'maximum': use one of min, max"),
         ({"stats": "averag"}, "there is no statistic 'averag'"),
         ({"of": "norepinephrine_rate", "stats": "sum"}, "'sum' of norepinephrine_rate is not defined"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ehrtraj.arguments import checked
 from ehrtraj.checks import books, metadata, patients
 from ehrtraj.checks.findings import Findings
 from ehrtraj.checks.invariants import INVARIANTS
@@ -106,6 +107,7 @@ class CheckReport:
         }
 
 
+@checked
 def check(
     dataset: str | Path,
     *,

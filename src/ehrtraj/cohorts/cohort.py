@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
+from ehrtraj.arguments import Texts, checked, listed
 from ehrtraj.cohorts.features import KEYS, Fill, compute_features
 from ehrtraj.cohorts.flow import Flow, Kind, Step, counted, flow_of, step_to
 from ehrtraj.cohorts.labelled import join_labels
@@ -17,6 +18,7 @@ from ehrtraj.cohorts.splits import splits_of
 from ehrtraj.cohorts.stays import kind_of, read_stays, title_of
 from ehrtraj.cohorts.values import Clock
 from ehrtraj.cohorts.windows import time_of
+from ehrtraj.dataset.columns import all_true, conditions_in
 from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.errors import SettingsError
 from ehrtraj.format.splits import DEFAULT_SPLITS
@@ -63,7 +65,7 @@ class Cohort:
     def _next(self, frame: pl.DataFrame, name: str, kind: Kind) -> Self:
         return type(self)(self._patients, frame, [*self._steps, step_to(frame, name, kind, len(self))])
 
-    def include(self, name: str, *predicates: pl.Expr) -> Self:
+    def include(self, name: str, *predicates: pl.Expr | Sequence[pl.Expr]) -> Self:
         """Keep the stays for which all predicates are true. A stay for which one is null is excluded.
 
         Args:
@@ -71,11 +73,11 @@ class Cohort:
             predicates: polars expressions over the columns of `frame`, such as `pl.col("age") >= 18`.
 
         Raises:
-            SettingsError: if a column does not exist, or no predicate is given.
+            SettingsError: if a column does not exist, no predicate is given, or one is not true or false.
         """
         return self._next(self.frame.filter(self._all_true(name, predicates)), name, "include")
 
-    def exclude(self, name: str, *predicates: pl.Expr) -> Self:
+    def exclude(self, name: str, *predicates: pl.Expr | Sequence[pl.Expr]) -> Self:
         """Remove the stays for which all predicates are true. A stay for which one is null remains.
 
         Args:
@@ -83,19 +85,19 @@ class Cohort:
             predicates: polars expressions over the columns of `frame`.
 
         Raises:
-            SettingsError: if a column does not exist, or no predicate is given.
+            SettingsError: if a column does not exist, no predicate is given, or one is not true or false.
         """
         return self._next(self.frame.filter(~self._all_true(name, predicates)), name, "exclude")
 
-    def _all_true(self, name: str, predicates: Sequence[pl.Expr]) -> pl.Series:
-        if not isinstance(name, str) or not predicates or not all(isinstance(one, pl.Expr) for one in predicates):
+    def _all_true(self, name: str, predicates: Sequence[pl.Expr | Iterable[pl.Expr]]) -> pl.Series:
+        if not isinstance(name, str) or not predicates:
             raise SettingsError('a step needs a name and a condition, such as ("adults", pl.col("age") >= 18)')
-        self._check_columns(*(name for predicate in predicates for name in predicate.meta.root_names()))
-        true = self.frame.select(pl.all_horizontal(*predicates).fill_null(value=False).alias("true"))["true"]
-        # A condition without a column is a single value.
-        return true.new_from_index(0, len(self)) if len(true) == 1 else true
+        conditions = conditions_in(predicates)
+        self._check_columns(*(column for condition in conditions for column in condition.meta.root_names()))
+        return all_true("stays", self.frame, conditions).fill_null(value=False)
 
-    def first(self, by: str | Sequence[str] = "subject_id", name: str | None = None) -> Self:
+    @checked
+    def first(self, by: Texts = "subject_id", name: str | None = None) -> Self:
         """Keep the first of the remaining stays of each patient, by start.
 
         Args:
@@ -105,7 +107,7 @@ class Cohort:
         Raises:
             SettingsError: if a column does not exist.
         """
-        columns = [by] if isinstance(by, str) else list(by)
+        columns = listed("by", by)
         self._check_columns("start", *columns)
         rows = self.frame.with_row_index("_row").sort("start", "_row", nulls_last=True)
         chosen = rows.unique(columns, keep="first", maintain_order=True).sort("_row").drop("_row")
@@ -117,6 +119,7 @@ class Cohort:
                 near = did_you_mean(column, known)
                 raise SettingsError(f"stays have no column '{column}': use one of {', '.join(known)}{near}")
 
+    @checked
     def split(self, by: str | Path | Sequence[float] = DEFAULT_SPLITS, *, seed: int = 0) -> Self:
         """Assign the patients to splits anew. All stays of a patient are in one split.
 
@@ -135,6 +138,7 @@ class Cohort:
         frame = others.join(found, on="subject_id", how="left", maintain_order="left")
         return type(self)(self._patients, frame, self._steps)
 
+    @checked
     def with_labels(self, labels: pl.DataFrame) -> Self:
         """Add the labels of a task: the columns `prediction_time` and `boolean_value`, null for a stay without a label.
 
@@ -147,9 +151,10 @@ class Cohort:
         """
         return type(self)(self._patients, join_labels(self.frame, labels), self._steps)
 
+    @checked
     def table_one(
         self,
-        columns: Sequence[str] | None = None,
+        columns: Texts | None = None,
         *,
         groupby: str | None = None,
         **options: Any,  # noqa: ANN401
@@ -157,7 +162,7 @@ class Cohort:
         """Return the table of baseline characteristics, made by the package `tableone`.
 
         Args:
-            columns: columns of `frame`; by default all except numbers and times of stays, and `split`.
+            columns: column or columns of `frame`; by default all except numbers and times of stays, and `split`.
             groupby: column by which the stays are divided, such as `hospital_died`.
             options: other arguments of `tableone.TableOne`, such as `pval=True` or `nonnormal=["los"]`.
 
@@ -167,9 +172,11 @@ class Cohort:
         """
         from ehrtraj.cohorts.table_one import table_one
 
-        self._check_columns(*(columns or ()), *filter(None, [groupby]))
-        return table_one(self.frame, columns, groupby, options)
+        chosen = None if columns is None else listed("columns", columns)
+        self._check_columns(*(chosen or ()), *filter(None, [groupby]))
+        return table_one(self.frame, chosen, groupby, options)
 
+    @checked
     def as_of(self, time: str = "start") -> Iterator[Trajectory]:
         """Iterate over the trajectory of each stay's patient, cut to what was known at the stay's own time.
 
@@ -194,11 +201,12 @@ class Cohort:
                 read = self._patients[subject_id]
             yield read.as_of(time)
 
+    @checked
     def features(
         self,
         window: tuple[str, str],
-        of: str | Sequence[str],
-        stats: str | Sequence[str] = ("min", "max", "mean", "last", "count"),
+        of: Texts,
+        stats: Texts = ("min", "max", "mean", "last", "count"),
         *,
         clock: Clock = "available",
         freq: str | None = None,

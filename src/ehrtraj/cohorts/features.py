@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
 
+from ehrtraj.arguments import Texts, listed, shown
 from ehrtraj.cohorts.measures import Measure, Measures
 from ehrtraj.cohorts.nearest import did_you_mean
 from ehrtraj.cohorts.patients import Patients
@@ -77,8 +78,8 @@ def compute_features(
     patients: Patients,
     frame: pl.DataFrame,
     window: Sequence[str],
-    of: str | Sequence[str],
-    stats: str | Sequence[str],
+    of: Texts,
+    stats: Texts,
     clock: Clock,
     freq: str | None,
     fill: Fill | None,
@@ -110,8 +111,8 @@ def compute_features(
 
 def _request(
     patients: Patients,
-    of: str | Sequence[str],
-    stats: str | Sequence[str],
+    of: Texts,
+    stats: Texts,
     clock: Clock,
     freq: str | None,
     fill: Fill | None,
@@ -137,8 +138,8 @@ def _request(
     return FeatureRequest(measures, wanted, clock, None if freq is None else duration_of(freq), fill)
 
 
-def _distinct(argument: str, given: str | Sequence[str]) -> tuple[str, ...]:
-    names = (given,) if not isinstance(given, Iterable) or isinstance(given, str) else tuple(given)
+def _distinct(argument: str, given: Texts) -> tuple[str, ...]:
+    names = tuple(listed(argument, given))
     if not names:
         raise SettingsError(f"{argument} is empty: name at least one")
     if twice := [name for name in names if names.count(name) > 1]:
@@ -158,8 +159,8 @@ def _windows(frame: pl.DataFrame, window: Sequence[str], length: int | None) -> 
         Frame with `row`, `subject_id`, `start`, `end` (microseconds), `since` (from the stay's start to that of the
         window, in microseconds) and `cells`. In a grid, a stay without a window has no cells.
     """
-    if isinstance(window, str) or len(window) != 2:
-        raise SettingsError(f"window is {window!r}: write its start and its end, such as ('start', '24h')")
+    if isinstance(window, str) or not isinstance(window, Sequence) or len(window) != 2:
+        raise SettingsError(f"window is {shown(window)}: write its start and its end, such as ('start', '24h')")
     times = [
         time_of(bound, frame).dt.epoch("us").alias(side) for bound, side in zip(window, ("from", "to"), strict=True)
     ]

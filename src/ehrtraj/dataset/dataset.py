@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ehrtraj.dataset.columns import column_errors
+from ehrtraj.arguments import Texts, check_argument, checked, listed, shown
+from ehrtraj.dataset.columns import all_true
 from ehrtraj.dataset.layout import DataFile, DatasetLayout, find_layout
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.reading import Chunk, chunks, read_chunk, read_events
@@ -38,6 +39,7 @@ def open_dataset(path: str | Path) -> Dataset:
     Raises:
         DatasetError: if it is not a dataset, has a newer format, or is incomplete.
     """
+    check_argument("path", path, str | Path)
     layout = find_layout(path)
     return Dataset(layout, layout.subjects)
 
@@ -88,6 +90,7 @@ class Dataset:
         used = set(self.subjects.select("split", "shard").unique().rows())
         return tuple(file for file in self.layout.files if (file.split, file.shard) in used)
 
+    @checked
     def patients_of(self, file: DataFile) -> pl.DataFrame:
         """Return the rows of `subjects` whose events are in a file, in file order."""
         return self.subjects.filter(split=file.split, shard=file.shard).sort("position")
@@ -137,9 +140,10 @@ class Dataset:
             )
         between = f", from {self._ids[0]} to {self._ids[-1]}" if len(self) else ""
         is_number = isinstance(subject_id, Integral)
-        shown = subject_id if is_number else f"{subject_id!r} (a subject_id is an integer)"
-        return UnknownSubjectError(f"{self.path} has no patient {shown}: it contains {len(self):,} patients{between}")
+        given = subject_id if is_number else f"{shown(subject_id)} (a subject_id is an integer)"
+        return UnknownSubjectError(f"{self.path} has no patient {given}: it contains {len(self):,} patients{between}")
 
+    @checked
     def trajectories(self, split: str | None = None, *, workers: int = 1) -> Iterator[Trajectory]:
         """Iterate over all trajectories, in the order of the files.
 
@@ -166,6 +170,7 @@ class Dataset:
         for subject, (_, events) in zip(rows, read, strict=True):
             yield Trajectory(subject, events, self.layout)
 
+    @checked
     def concept(self, name: str, *, clock: ConceptClock = "event", as_mimic_code: bool = False) -> pl.LazyFrame:
         """Return all rows of a concept that `ehrtraj concepts` stored in the dataset: `ds.concept("sofa")`.
 
@@ -196,17 +201,18 @@ class Dataset:
 
         return list_stored(self.layout)
 
-    def scan(self, *, concepts: Sequence[str] = ()) -> pl.LazyFrame:
+    @checked
+    def scan(self, *, concepts: Texts = ()) -> pl.LazyFrame:
         """Return all events as a polars LazyFrame, which reads only the columns and row groups that a query needs.
 
         Args:
-            concepts: names of stored concepts whose values are included as events, in order of time.
+            concepts: name or names of stored concepts whose values are included as events, in order of time.
 
         Raises:
             SettingsError: if a concept is not stored.
         """
-        if concepts:
-            return self._scan_with_concepts(concepts)
+        if names := listed("concepts", concepts):
+            return self._scan_with_concepts(names)
         events = pl.scan_parquet([file.path for file in self.layout.files], glob=False)
         if self._is_complete():
             return events
@@ -222,6 +228,7 @@ class Dataset:
         events = pl.concat(events_with_concepts(self.layout, self.files, names, ConceptMode()))
         return events if self._is_complete() else events.filter(pl.col("subject_id").is_in(self._ids.implode()))
 
+    @checked
     def sql(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> pl.DataFrame:
         """Run one SELECT in DuckDB's SQL over the tables `events`, `codes` and `subjects`, and over standard views.
 
@@ -251,6 +258,7 @@ class Dataset:
         views = standard_views(self.layout.manifest, self.flags, self.layout.clock)
         return run_sql(query, paths, tables, parameters, chosen=not self._is_complete(), views=views, concepts=concepts)
 
+    @checked
     def stays(self, kind: str) -> pl.DataFrame:
         """Return the stays of all these patients, a row for each, by patient and start.
 
@@ -288,6 +296,7 @@ class Dataset:
 
         return make_cohort(self, stays)
 
+    @checked
     def sample(self, n: int, seed: int = 0) -> Dataset:
         """Sample `n` patients (or all, if there are fewer). A larger sample with the same seed contains a smaller one.
 
@@ -299,8 +308,9 @@ class Dataset:
         sampled = sample_subjects(self._ids.to_numpy(), n, seed)
         return Dataset(self.layout, self.subjects.filter(pl.col("subject_id").is_in(sampled)))
 
+    @checked
     def filter(
-        self, *predicates: pl.Expr, split: str | None = None, having: str | Sequence[str] | None = None
+        self, *predicates: pl.Expr | Sequence[pl.Expr], split: str | None = None, having: Texts | None = None
     ) -> Dataset:
         """Select patients.
 
@@ -310,7 +320,8 @@ class Dataset:
             having: only patients with an event whose code matches a pattern or any of several (`DIAGNOSIS//*//A41*`).
 
         Raises:
-            SettingsError: if the split or a column does not exist, or a pattern matches no code of the dataset.
+            SettingsError: if the split or a column does not exist, a predicate is not true or false, or a pattern
+                matches no code of the dataset.
         """
         subjects = self.subjects
         if split is not None:
@@ -320,12 +331,11 @@ class Dataset:
                 )
             subjects = subjects.filter(split=split)
         if predicates:
-            with column_errors("patients", subjects.columns):
-                subjects = subjects.filter(*predicates)
+            subjects = subjects.filter(all_true("patients", subjects, predicates))
         chosen = Dataset(self.layout, subjects)
         if having is None:
             return chosen
-        patterns = [having] if isinstance(having, str) else list(having)
+        patterns = listed("having", having)
         self.layout.known_codes.check(patterns)
         found = chosen.scan().filter(matches(patterns)).select("subject_id").unique().collect()
         return Dataset(self.layout, subjects.join(found, on="subject_id", how="semi", maintain_order="left"))

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from ehrtraj import rules
+from ehrtraj.arguments import checked
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.errors import DatasetError
 from ehrtraj.rules.listing import RuleTable, about_item
@@ -66,6 +67,7 @@ def release_of(dataset: Dataset) -> Path:
     return Path(dataset.layout.manifest["release"]["root"])
 
 
+@checked
 def explain(
     dataset: Dataset,
     subject_id: int,

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import polars as pl
 
+from ehrtraj.arguments import Texts, checked, listed
 from ehrtraj.dataset import intervals as _intervals
-from ehrtraj.dataset.columns import column_errors
+from ehrtraj.dataset.columns import all_true
 from ehrtraj.dataset.condensed import GroupBy, TextForm, condense, text_budget
 from ehrtraj.dataset.layout import DatasetLayout
 from ehrtraj.dataset.moments import Moment, moment
@@ -85,6 +86,7 @@ class Trajectory:
         hidden = death is not None and self.known_until is not None and death > self.known_until
         return None if hidden else death
 
+    @checked
     def age(self, at: Moment) -> int | None:
         """Return the age in completed years as defined by MIMIC-IV: anchor_age + year - anchor_year (mimic-code#1231).
 
@@ -122,6 +124,7 @@ class Trajectory:
         """A row for each stay in the emergency department; columns as `admissions`."""
         return _intervals.stays(self.known, self._layout.intervals, "ed_stay")
 
+    @checked
     def between(self, start: Moment | None = None, end: Moment | None = None, *, static: bool = True) -> Trajectory:
         """Return the events from `start` (inclusive) to `end` (exclusive), by the column time.
 
@@ -142,6 +145,7 @@ class Trajectory:
             within &= time < moment(end)
         return self._cut(pl.when(time.is_null()).then(pl.lit(static)).otherwise(within))
 
+    @checked
     def as_of(self, time: Moment) -> Trajectory:
         """Return only what was known at a time: events whose available_time is not after it, and static facts.
 
@@ -158,22 +162,24 @@ class Trajectory:
         remaining = self.events.filter(known)
         return Trajectory(self._subject, remaining, self._layout, until, self.known.filter(known))
 
-    def codes(self, *patterns: str) -> Trajectory:
+    @checked
+    def codes(self, *patterns: Texts) -> Trajectory:
         """Return the events whose code matches any of the patterns.
 
         Args:
-            patterns: codes (`LAB//50912`), or codes with `*` for any text (`LAB//*`, `DIAGNOSIS//*//A41*`). Patterns
-                that begin with `CONCEPT//` also return concepts that are stored in the dataset (`CONCEPT//sofa//*`), as
-                events: one for each value of a row.
+            patterns: codes (`LAB//50912`), or codes with `*` for any text (`LAB//*`, `DIAGNOSIS//*//A41*`), one by one
+                or in lists. Patterns that begin with `CONCEPT//` also return concepts that are stored in the dataset
+                (`CONCEPT//sofa//*`), as events: one for each value of a row.
 
         Raises:
             SettingsError: if a pattern matches no code of the dataset, or names a concept that is not stored. A code
                 that this patient does not have is valid.
         """
+        wanted = [pattern for one in patterns for pattern in listed("patterns", one)]
         included = self._layout.includes_concepts
-        concepts = [pattern for pattern in patterns if pattern.startswith("CONCEPT//") and not included]
-        self._layout.known_codes.check([pattern for pattern in patterns if pattern not in concepts])
-        return (self._with_concepts(concepts) if concepts else self)._cut(matches(patterns))
+        concepts = [pattern for pattern in wanted if pattern.startswith("CONCEPT//") and not included]
+        self._layout.known_codes.check([pattern for pattern in wanted if pattern not in concepts])
+        return (self._with_concepts(concepts) if concepts else self)._cut(matches(wanted))
 
     def _with_concepts(self, patterns: Sequence[str]) -> Trajectory:
         """Return the trajectory with the events of stored concepts, as far as they were known."""
@@ -183,6 +189,7 @@ class Trajectory:
         merged = pl.concat([self.events, found]).sort("time", maintain_order=True)
         return Trajectory(self._subject, merged, self._layout, self.known_until, self.known)
 
+    @checked
     def concept(self, name: str, *, clock: ConceptClock = "event", as_mimic_code: bool = False) -> pl.DataFrame:
         """Return the rows of a concept for this patient, such as the hourly SOFA: `t.concept("sofa")`.
 
@@ -203,16 +210,16 @@ class Trajectory:
         mode = ConceptMode(clock, as_mimic_code)
         return concept_of_patient(self._layout, name, mode, self._subject, self.known_until)
 
-    def filter(self, *predicates: pl.Expr) -> Trajectory:
+    @checked
+    def filter(self, *predicates: pl.Expr | Sequence[pl.Expr]) -> Trajectory:
         """Return the events for which all polars expressions over the columns of `events` are true.
 
         Raises:
-            SettingsError: if a column does not exist.
+            SettingsError: if a column does not exist, or a predicate is not true or false.
         """
-        with column_errors("events", self.events.columns):
-            return self._cut(pl.all_horizontal(*predicates) if predicates else pl.lit(value=True))
+        return self._cut(all_true("events", self.events, predicates)) if predicates else self
 
-    def _cut(self, keep: pl.Expr) -> Trajectory:
+    def _cut(self, keep: pl.Expr | pl.Series) -> Trajectory:
         return Trajectory(self._subject, self.events.filter(keep), self._layout, self.known_until, self.known)
 
     def with_notes(self) -> Trajectory:
@@ -233,6 +240,7 @@ class Trajectory:
         )
         return Trajectory(self._subject, events, self._layout, self.known_until, known)
 
+    @checked
     def intervals(self, kind: str | None = None) -> pl.DataFrame:
         """Join the start and end events among `events`: admissions, stays, infusions, orders.
 
@@ -249,10 +257,11 @@ class Trajectory:
         """
         return _intervals.intervals(self.events, self._layout.intervals, kind)
 
+    @checked
     def to_wide(
         self,
         freq: str = "1h",
-        codes: str | Sequence[str] = "*",
+        codes: Texts = "*",
         *,
         aggregate: str | Mapping[str, str] = "mean",
         clock: Clock = "time",
@@ -277,11 +286,13 @@ class Trajectory:
             SettingsError: if a pattern matches no code of the dataset, an aggregation, a frequency or a clock is
                 invalid, or the grid would be too long.
         """
-        self._layout.known_codes.check([codes] if isinstance(codes, str) else codes)
+        patterns = listed("codes", codes)
+        self._layout.known_codes.check(patterns)
         if not isinstance(aggregate, str):
             self._layout.known_codes.check(list(aggregate))
-        return to_wide(self.events, freq, codes, aggregate, clock)
+        return to_wide(self.events, freq, patterns, aggregate, clock)
 
+    @checked
     def text(
         self,
         *,
@@ -289,7 +300,7 @@ class Trajectory:
         attributes: bool = False,
         codes: bool = True,
         group_by: GroupBy | None = None,
-        types: Sequence[str] | None = None,
+        types: Texts | None = None,
         budget: int | None = None,
         count: Callable[[str], int] | None = None,
     ) -> str:
@@ -302,7 +313,7 @@ class Trajectory:
             codes: add the code of each event.
             group_by: write one line per `minute`, `hour` or `day`, which lists its events by type. Equal events of a
                 line are written once, with their number. The time within an hour or a day is not written.
-            types: only events of these types (`LAB`), the first part of a code.
+            types: only events of this type or these types (`LAB`), the first part of a code.
             budget: maximum number of tokens. If the complete text is longer, it contains the most important events, and
                 ends with the number of omitted ones by type. The order of importance is that of `types`; by default
                 that of the source (`text_order.csv`), then the event types that are rarer in the dataset. Of one type,
@@ -315,11 +326,11 @@ class Trajectory:
                 small for the headings.
         """
         form = TextForm(days, attributes, codes, group_by)
-        if types is not None:
-            types = [types] if isinstance(types, str) else list(types)
-            self._layout.known_codes.check_event_types(types)
-        chosen = self if types is None else self._cut(_event_type().is_in(types))
-        limit = None if budget is None else text_budget(budget, count, _rank_by(types) or self._layout.importance.rank)
+        wanted = None if types is None else listed("types", types)
+        if wanted is not None:
+            self._layout.known_codes.check_event_types(wanted)
+        chosen = self if wanted is None else self._cut(_event_type().is_in(wanted))
+        limit = None if budget is None else text_budget(budget, count, _rank_by(wanted) or self._layout.importance.rank)
         return condense(chosen, form, limit)
 
     @property

@@ -32,7 +32,7 @@ _AGGREGATES: dict[str, pl.Expr] = {
 def to_wide(
     events: pl.DataFrame,
     freq: str,
-    codes: str | Sequence[str],
+    patterns: Sequence[str],
     aggregate: str | Mapping[str, str],
     clock: Clock,
 ) -> pl.DataFrame:
@@ -41,7 +41,6 @@ def to_wide(
     Raises:
         SettingsError: if an aggregation, a frequency or a clock is invalid, or the grid would be too long.
     """
-    patterns = [codes] if isinstance(codes, str) else list(codes)
     how = {"*": aggregate} if isinstance(aggregate, str) else {**aggregate}
     _check(how.values(), clock, freq)
     used = events.filter(pl.col(clock).is_not_null(), matches(patterns)).sort(clock, maintain_order=True)

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ehrtraj.arguments import checked
 from ehrtraj.dataset.database import Database, open_database
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.dataset.layout import READ_ERRORS, DataFile, DatasetLayout, broken, find_layout
@@ -137,6 +138,7 @@ class _Side:
             raise broken(path, error) from None
 
 
+@checked
 def diff(
     a: str | Path | Dataset,
     b: str | Path | Dataset,

@@ -7,11 +7,13 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from ehrtraj.arguments import checked
 from ehrtraj.dataset.layout import READ_ERRORS
 from ehrtraj.errors import DatasetError
 from ehrtraj.exports import formats
 
 
+@checked
 def read_export(path: str | Path) -> pl.DataFrame:
     """Read a file that `ehrtraj export` wrote. The events are the same as in the dataset.
 

@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ehrtraj.arguments import checked
 from ehrtraj.dataset.dataset import Dataset, open_dataset
 from ehrtraj.errors import SettingsError
 from ehrtraj.exports import formats
@@ -41,6 +42,7 @@ Progress = Callable[[int, int], None]
 """Receives the number of events written, and of all events."""
 
 
+@checked
 def export(
     dataset: str | Path | Dataset,
     output: str | Path,

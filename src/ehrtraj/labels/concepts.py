@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from ehrtraj.arguments import Texts, checked, listed
 from ehrtraj.concepts.events import codes_of, concept_events
 from ehrtraj.concepts.library import ConceptLibrary
 from ehrtraj.concepts.patients import library_of
@@ -121,7 +122,8 @@ def check_concepts(place: str, codes: Iterable[str], known: Collection[str]) -> 
             raise TaskError(f"{place}: no value of a concept has the code {code}{near}")
 
 
-def concept_values(dataset: Dataset, codes: Collection[str]) -> pl.DataFrame:
+@checked
+def concept_values(dataset: Dataset, codes: Texts) -> pl.DataFrame:
     """Compute the events of concepts for all patients of a dataset, as tasks use them.
 
     To evaluate a task that names concepts with ACES itself, add these events to its file of events, or write a dataset
@@ -129,7 +131,7 @@ def concept_values(dataset: Dataset, codes: Collection[str]) -> pl.DataFrame:
 
     Args:
         dataset: dataset from whose events they are computed.
-        codes: codes such as `CONCEPT//kdigo_aki//creatinine`.
+        codes: code or codes such as `CONCEPT//kdigo_aki//creatinine`.
 
     Returns:
         Frame with `subject_id`, `time`, `code`, `numeric_value` (float32), `text_value`, `hadm_id` and `stay_id`,
@@ -139,8 +141,9 @@ def concept_values(dataset: Dataset, codes: Collection[str]) -> pl.DataFrame:
         TaskError: if there is no such code.
     """
     concepts = computable(dataset)
-    check_concepts("concept_values", codes, concepts.codes() if concepts else ())
+    wanted = listed("codes", codes)
+    check_concepts("concept_values", wanted, concepts.codes() if concepts else ())
     if concepts is None:
         return pl.DataFrame(schema=_SCHEMA)
-    parts = (concepts.events([file], dataset.patients_of(file), codes, _SCHEMA) for file in dataset.files)
+    parts = (concepts.events([file], dataset.patients_of(file), wanted, _SCHEMA) for file in dataset.files)
     return pl.concat([pl.DataFrame(schema=_SCHEMA), *parts])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ehrtraj.arguments import checked
 from ehrtraj.errors import SettingsError
 from ehrtraj.files import read_text_file
 from ehrtraj.labels.errors import TaskError
@@ -21,6 +22,7 @@ def _files(source: Source | None) -> dict[str, Path]:
     return {file.stem: file for file in (sorted(folder.iterdir()) if folder.is_dir() else ()) if file.suffix == ".yaml"}
 
 
+@checked
 def ready_tasks(source: Source | None = None) -> dict[str, Task]:
     """Return the predefined tasks of a source, by name.
 
@@ -32,6 +34,7 @@ def ready_tasks(source: Source | None = None) -> dict[str, Task]:
     }
 
 
+@checked
 def task_text(name: str, source: Source | None = None) -> str:
     """Return the unchanged file of a predefined task.
 
@@ -51,6 +54,7 @@ def task_text(name: str, source: Source | None = None) -> str:
     return files[name].read_text(encoding="utf-8")
 
 
+@checked
 def meds_dev_predicates(source: Source | None = None) -> str:
     """Return the file of predicates with which the tasks of MEDS-DEV run on datasets of a source.
 
@@ -67,6 +71,7 @@ def meds_dev_predicates(source: Source | None = None) -> str:
     return path.read_text(encoding="utf-8")
 
 
+@checked
 def find_task(name_or_path: str | Path, source: Callable[[], Source] = find_source) -> Task:
     """Read a task from a file, or a predefined task by name.
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ehrtraj import interrupt
+from ehrtraj.arguments import checked
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.dataset.layout import DataFile
 from ehrtraj.errors import OutputError
@@ -70,6 +71,7 @@ class Labels:
         """The table with `hadm_id` and `stay_id`, which MEDS' LabelSchema does not allow."""
         return self.table.hstack(self.stays)
 
+    @checked
     def write(self, path: str | Path, *, overwrite: bool = False, with_stays: bool = False) -> Path:
         """Write the table as Parquet in MEDS' LabelSchema. Only the user can read the file.
 
@@ -123,6 +125,7 @@ def _contains_labels(path: Path) -> bool:
         return False
 
 
+@checked
 def label(
     dataset: Dataset,
     task: str | Path | Task,

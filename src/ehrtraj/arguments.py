@@ -1,0 +1,201 @@
+"""Check the arguments of public functions by their annotations, before a library below reports something obscure."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import date, datetime
+from functools import cache, wraps
+from inspect import Parameter
+from numbers import Integral, Real
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+
+from ehrtraj.errors import SettingsError
+
+Texts = str | Iterable[str]
+"""One text, or several."""
+
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
+
+_LONGEST = 60
+_WORDS: dict[Any, str] = {
+    NoneType: "None",
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    Path: "a path",
+    datetime: "a datetime",
+    date: "a date",
+}
+_WORDS_BY_NAME = {
+    "DataFrame": "a polars DataFrame",
+    "Expr": 'a polars expression, such as pl.col("sex") == "F",',
+}
+# Unions that have a name of their own.
+_WORDS_OF_UNIONS = {
+    frozenset({str, Path}): "a path",
+    frozenset({datetime, date, str}): "a time: a datetime, a date, or a text such as 2180-07-23 14:00",
+}
+_PLURALS = {"str": "texts", "int": "whole numbers", "float": "numbers", "Expr": "expressions"}
+
+
+def checked(function: Callable[_P, _Result]) -> Callable[_P, _Result]:
+    """Decorate a function so that it raises a SettingsError for an argument that its annotation does not allow.
+
+    The values of a Literal and the elements of a fixed tuple are left to the function, which can suggest something
+    better. So are annotations whose names are only imported for type checkers.
+    """
+
+    @wraps(function)
+    def wrapper(*args: _P.args, **keywords: _P.kwargs) -> _Result:
+        positional, by_name = _hints(function)
+        for place, value in enumerate(args):
+            name, hint = positional[place] if place < len(positional) else positional[-1]
+            check_argument(name, value, hint)
+        for name, value in keywords.items():
+            if name in by_name:
+                check_argument(name, value, by_name[name])
+        return function(*args, **keywords)
+
+    return wrapper
+
+
+@cache
+def _hints(function: Callable[..., object]) -> tuple[list[tuple[str, Any]], dict[str, Any]]:
+    """Return the names and annotations of positional parameters, and the annotations of all parameters by name.
+
+    Without annotations of too many positional arguments, Python's own error for these follows.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    by_name = {one.name: _evaluated(one, function) for one in parameters}
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
+    positional = [(one.name, by_name[one.name]) for one in parameters if one.kind in kinds]
+    if not any(one.kind is Parameter.VAR_POSITIONAL for one in parameters):
+        positional.append(("", Any))
+    return positional, by_name
+
+
+def _evaluated(parameter: Parameter, function: Callable[..., object]) -> Any:  # noqa: ANN401  # any annotation
+    if parameter.annotation is Parameter.empty:
+        return Any
+    try:
+        names: dict[str, Any] = vars(inspect.getmodule(function))
+        return eval(parameter.annotation, names)  # noqa: S307  # the annotation of a function of the package
+    except NameError:
+        return Any
+
+
+def check_argument(name: str, value: object, hint: Any) -> None:  # noqa: ANN401
+    """Check that an annotation allows the value of an argument.
+
+    Raises:
+        SettingsError: if it does not.
+    """
+    if not fits(value, hint):
+        raise SettingsError(f"{name} is {shown(value)}: it must be {described(hint)}")
+
+
+def fits(value: object, hint: Any) -> bool:  # noqa: ANN401
+    """Return whether an annotation allows a value. Elements of iterators are not consumed, and not checked."""
+    origin = get_origin(hint) or hint
+    if origin in (Union, UnionType):
+        return any(fits(value, one) for one in get_args(hint))
+    if origin is Literal:
+        return any(isinstance(value, type(one)) for one in get_args(hint))
+    if origin is tuple:
+        return True
+    if origin in _CHECKS:
+        return _CHECKS[origin](value)
+    if not isinstance(origin, type):
+        return True
+    if not issubclass(origin, Iterable) or not get_args(hint) or issubclass(origin, Mapping):
+        return _is_instance(value, origin)
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
+        return False
+    elements = get_args(hint)[0]
+    return not isinstance(value, Collection) or all(fits(one, elements) for one in value)
+
+
+def _is_instance(value: object, kind: type) -> bool:
+    try:
+        return isinstance(value, kind)
+    except TypeError:  # a Protocol that cannot be checked
+        return True
+
+
+_CHECKS: dict[Any, Callable[[object], bool]] = {
+    Any: lambda value: True,
+    None: lambda value: value is None,
+    # The bool of numpy has the same name.
+    bool: lambda value: type(value).__name__ == "bool",
+    int: lambda value: isinstance(value, Integral) and not isinstance(value, bool),
+    float: lambda value: isinstance(value, Real) and not isinstance(value, bool),
+    Path: lambda value: isinstance(value, os.PathLike),
+    Callable: callable,
+}
+
+
+def described(hint: Any) -> str:  # noqa: ANN401
+    """Return what an annotation allows, in words."""
+    origin = get_origin(hint) or hint
+    if origin in (Union, UnionType):
+        return _described_union(get_args(hint))
+    if origin is Literal:
+        return _either([repr(one) for one in get_args(hint)])
+    if origin is Callable:
+        return "a function"
+    if origin is None or origin in _WORDS:
+        return _WORDS[NoneType if origin is None else origin]
+    if issubclass(origin, Mapping):
+        return "a dict"
+    if issubclass(origin, Iterable) and get_args(hint):
+        element = get_args(hint)[0]
+        return f"a list of {_PLURALS.get(getattr(element, '__name__', ''), 'values')}"
+    return _WORDS_BY_NAME.get(origin.__name__, f"a {origin.__name__}")
+
+
+def _described_union(kinds: tuple[Any, ...]) -> str:
+    for named, words in _WORDS_OF_UNIONS.items():
+        if named <= set(kinds):
+            return _either([words, *(described(one) for one in kinds if one not in named)])
+    return _either([described(one) for one in kinds])
+
+
+def _either(words: list[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def shown(value: object) -> str:
+    """Return a value for a message: a short one as it is written in Python, otherwise its type."""
+    if value is None or isinstance(value, str | int | float | date | list | tuple | set | dict):
+        text = repr(value)
+        if len(text) <= _LONGEST and "\n" not in text:
+            return text
+    return f"an object of the type {type(value).__name__}"
+
+
+def listed(argument: str, given: object) -> list[str]:
+    """Return the texts of an argument that accepts one text or several.
+
+    Args:
+        argument: name of the argument, for the message.
+        given: a text, or any iterable of texts: a list, a tuple, a Series.
+
+    Raises:
+        SettingsError: if it is or contains something else.
+    """
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, Iterable) or isinstance(given, bytes | Mapping):
+        raise SettingsError(f"{argument} is {shown(given)}: it must be a text or a list of texts")
+    texts = list(given)
+    for text in texts:
+        if not isinstance(text, str):
+            raise SettingsError(f"{argument} contains {shown(text)}: it must be a text or a list of texts")
+    return texts
