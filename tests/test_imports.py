@@ -59,8 +59,8 @@ def test_only_the_command_line_imports_the_command_line() -> None:
 
 # Layers from the lowest to the highest. A module may import its own package and packages of lower layers.
 LAYERS = (
-    ("errors", "version", "interrupt", "suggestions"),
-    ("arguments", "user_files"),
+    ("errors", "version", "interrupt", "suggestions", "readable"),
+    ("arguments", "notebook", "user_files"),
     ("files", "paths", "declaration"),
     ("storage", "runtime"),
     ("format", "engines"),

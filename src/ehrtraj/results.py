@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ehrtraj.format.ledger import TableLedger
+from ehrtraj.readable import duration, release_name, size
 from ehrtraj.release.subjects import SubjectsFound
+
+_MOST_TABLES = 12
 
 
 @dataclass(frozen=True)
@@ -82,3 +85,25 @@ class BuildResult:
     source: str = ""
     cpu: dict[tuple[str, str], float] = field(default_factory=dict)
     concepts: dict[str, int] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        from ehrtraj.notebook.card import Card, first_rows
+
+        tables = sorted(self.ledger.items(), key=lambda entry: (-entry[1].events, entry[0]))
+        rows = [(name, one.read, one.events, one.rejected.total()) for name, one in tables]
+        rejected = sum(one.rejected.total() for one in self.ledger.values())
+        facts = (
+            ("release", release_name(self.source, self.release) if self.source else self.release),
+            ("patients", self.patients),
+            ("events", self.events),
+            ("rejected rows", rejected if self.ledger else None),
+            ("size", size(self.bytes) if self.bytes else None),
+            ("time", duration(self.seconds) if self.seconds else None),
+            ("peak memory", size(self.peak_memory) if self.peak_memory else None),
+            ("folder", str(self.path)),
+        )
+        existed = ("The same dataset already existed: nothing was changed.",) if self.already_there else ()
+        warnings = tuple(f"Warning: {text}" for text in self.warnings)
+        columns = ("table", "rows", "events", "rejected rows")
+        table = first_rows("what became of the rows", columns, rows, _MOST_TABLES)
+        return Card(f"Build of {self.path.name}", facts, (table,), (*existed, *warnings, *self.notes)).html()

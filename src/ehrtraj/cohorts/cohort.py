@@ -10,7 +10,7 @@ import polars as pl
 
 from ehrtraj.arguments import Texts, checked, listed
 from ehrtraj.cohorts.features import KEYS, Fill, compute_features
-from ehrtraj.cohorts.flow import Flow, Kind, Step, counted, flow_of, step_to
+from ehrtraj.cohorts.flow import Flow, Kind, Step, card_of, counted, flow_of, step_to
 from ehrtraj.cohorts.labelled import join_labels
 from ehrtraj.cohorts.nearest import did_you_mean
 from ehrtraj.cohorts.patients import Patients
@@ -52,6 +52,9 @@ class Cohort:
     def __repr__(self) -> str:
         patients = self.frame["subject_id"].n_unique()
         return f"Cohort({counted(len(self), 'stay')} of {counted(patients, 'patient')})"
+
+    def _repr_html_(self) -> str:
+        return card_of(self._steps).html()
 
     @property
     def flow(self) -> Flow:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import polars as pl
 
+from ehrtraj.notebook.card import Card, CardTable
+
 Kind = Literal["start", "include", "exclude", "first"]
 _SCHEMA: dict[str, Any] = {
     "step": pl.String,
@@ -68,6 +70,18 @@ def flow_of(steps: Sequence[Step]) -> Flow:
     """Return the flow with these steps."""
     rows = [(step.name, step.kind, step.stays, step.subjects, step.excluded) for step in steps]
     return Flow(rows, schema=_SCHEMA, orient="row")
+
+
+def card_of(steps: Sequence[Step]) -> Card:
+    """Return what a notebook shows of a cohort: how each step changed it, and what remains."""
+    kinds = {"start": "all", "include": "include", "exclude": "exclude", "first": "keep"}
+    rows = [(kinds[one.kind], one.name, one.excluded, one.stays, one.subjects) for one in steps]
+    columns = ("", "step", "excluded", "stays", "patients")
+    last = steps[-1]
+    return Card(
+        f"Cohort of {counted(last.stays, 'stay')} of {counted(last.subjects, 'patient')}",
+        tables=(CardTable("stays that each step excluded, and that remained", columns, rows),),
+    )
 
 
 def counted(count: int, noun: str) -> str:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from ehrtraj.cohorts.cohort import Cohort
 
 _LARGEST = (1 << 63) - 1
+# IPython filters them itself, on each press of the key: 20,000 take 0.1 s, and all of MIMIC-IV 3 s. More patients are
+# represented by some, over the complete range.
+_MOST_COMPLETIONS = 20_000
 
 
 def open_dataset(path: str | Path) -> Dataset:
@@ -110,6 +113,15 @@ class Dataset:
     def __repr__(self) -> str:
         events = int(self.subjects["n_events"].sum())
         return f"Dataset({str(self.path)!r}, {len(self):,} patients, {events:,} events)"
+
+    def _repr_html_(self) -> str:
+        from ehrtraj.dataset.cards import dataset_card
+
+        return dataset_card(self.layout, self.subjects).html()
+
+    def _ipython_key_completions_(self) -> list[int]:
+        """Return subject_ids for `ds[<TAB>`; IPython shows those that begin with what was typed."""
+        return self._ids.gather_every(-(-len(self) // _MOST_COMPLETIONS) or 1).to_list()
 
     def _row(self, subject_id: object) -> int | None:
         if not isinstance(subject_id, Integral) or abs(int(subject_id)) > _LARGEST:

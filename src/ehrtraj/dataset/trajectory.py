@@ -69,6 +69,11 @@ class Trajectory:
         until = "" if self.known_until is None else f", as of {self.known_until}"
         return f"Trajectory({self.subject_id}, {self.events.height:,} events{until})"
 
+    def _repr_html_(self) -> str:
+        from ehrtraj.dataset.cards import trajectory_card
+
+        return trajectory_card(self, self._layout).html()
+
     @property
     def sex(self) -> str | None:
         """`F` or `M`; None if the release does not contain it."""

@@ -1,0 +1,35 @@
+"""Format sizes, durations and releases for people."""
+
+from __future__ import annotations
+
+
+def size(count: float) -> str:
+    """Format a number of bytes, as 1.25 GB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def duration(seconds: float) -> str:
+    """Format a number of seconds, as 41.2 s or 3 min 5 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def release_name(title: str, version: str) -> str:
+    """Format the name of a release.
+
+    Args:
+        title: title of its source, such as `MIMIC-IV`.
+        version: such as `3.1` or `demo 2.2`.
+    """
+    if version == "unknown":
+        return f"an unknown release of {title}"
+    return (
+        f"a {version.replace(' ', f' {title} ')} release" if version.startswith("synthetic") else f"{title} {version}"
+    )
