@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, datetime
-from functools import cache, wraps
+from functools import wraps
 from inspect import Parameter
 from numbers import Integral, Real
 from pathlib import Path
@@ -50,44 +50,69 @@ def checked(function: Callable[_P, _Result]) -> Callable[_P, _Result]:
     The values of a Literal and the elements of a fixed tuple are left to the function, which can suggest something
     better. So are annotations whose names are only imported for type checkers.
     """
+    parameters: tuple[list[_Parameter], dict[str, _Parameter]] | None = None
 
     @wraps(function)
     def wrapper(*args: _P.args, **keywords: _P.kwargs) -> _Result:
-        positional, by_name = _hints(function)
-        for place, value in enumerate(args):
-            name, hint = positional[place] if place < len(positional) else positional[-1]
-            check_argument(name, value, hint)
+        nonlocal parameters
+        if parameters is None:
+            # Not earlier: annotations can name what a module defines further below.
+            parameters = _parameters(function)
+        positional, by_name = parameters
+        # Python reports too many arguments, and names that do not exist.
+        for parameter, value in zip(positional, args, strict=False):
+            parameter.check(value)
+        for value in args[len(positional) :]:
+            positional[-1].check_further(value)
         for name, value in keywords.items():
             if name in by_name:
-                check_argument(name, value, by_name[name])
+                by_name[name].check(value)
         return function(*args, **keywords)
 
     return wrapper
 
 
-@cache
-def _hints(function: Callable[..., object]) -> tuple[list[tuple[str, Any]], dict[str, Any]]:
-    """Return the names and annotations of positional parameters, and the annotations of all parameters by name.
+class _Parameter:
+    """A parameter of a function."""
 
-    Without annotations of too many positional arguments, Python's own error for these follows.
-    """
+    def __init__(self, parameter: Parameter, hint: Any) -> None:  # noqa: ANN401  # any annotation
+        self._name = parameter.name
+        self._hint = hint
+        self._allows = _allowing(hint)
+        self._is_variadic = parameter.kind is Parameter.VAR_POSITIONAL
+
+    def check(self, value: object) -> None:
+        if not self._allows(value):
+            raise _wrong(self._name, value, self._hint)
+
+    def check_further(self, value: object) -> None:
+        """Check an argument behind that of the last parameter."""
+        if self._is_variadic:
+            self.check(value)
+
+
+def _parameters(function: Callable[..., object]) -> tuple[list[_Parameter], dict[str, _Parameter]]:
+    """Return the positional parameters of a function, and all parameters by name."""
     parameters = inspect.signature(function).parameters.values()
-    by_name = {one.name: _evaluated(one, function) for one in parameters}
+    by_name = {one.name: _Parameter(one, _evaluated(one, function)) for one in parameters}
     kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
-    positional = [(one.name, by_name[one.name]) for one in parameters if one.kind in kinds]
-    if not any(one.kind is Parameter.VAR_POSITIONAL for one in parameters):
-        positional.append(("", Any))
-    return positional, by_name
+    return [by_name[one.name] for one in parameters if one.kind in kinds], by_name
 
 
 def _evaluated(parameter: Parameter, function: Callable[..., object]) -> Any:  # noqa: ANN401  # any annotation
     if parameter.annotation is Parameter.empty:
         return Any
+    if not isinstance(parameter.annotation, str):
+        return parameter.annotation
     try:
         names: dict[str, Any] = vars(inspect.getmodule(function))
         return eval(parameter.annotation, names)  # noqa: S307  # the annotation of a function of the package
     except NameError:
         return Any
+
+
+def _wrong(name: str, value: object, hint: Any) -> SettingsError:  # noqa: ANN401
+    return SettingsError(f"{name} is {shown(value)}: it must be {described(hint)}")
 
 
 def check_argument(name: str, value: object, hint: Any) -> None:  # noqa: ANN401
@@ -97,28 +122,39 @@ def check_argument(name: str, value: object, hint: Any) -> None:  # noqa: ANN401
         SettingsError: if it does not.
     """
     if not fits(value, hint):
-        raise SettingsError(f"{name} is {shown(value)}: it must be {described(hint)}")
+        raise _wrong(name, value, hint)
 
 
 def fits(value: object, hint: Any) -> bool:  # noqa: ANN401
     """Return whether an annotation allows a value. Elements of iterators are not consumed, and not checked."""
-    origin = get_origin(hint) or hint
+    return _allowing(hint)(value)
+
+
+def _allowing(hint: Any) -> Callable[[object], bool]:  # noqa: ANN401
+    """Return a function that returns whether an annotation allows a value."""
+    origin, parts = get_origin(hint) or hint, get_args(hint)
     if origin in (Union, UnionType):
-        return any(fits(value, one) for one in get_args(hint))
+        checks = [_allowing(one) for one in parts]
+        return lambda value: any(check(value) for check in checks)
     if origin is Literal:
-        return any(isinstance(value, type(one)) for one in get_args(hint))
-    if origin is tuple:
-        return True
+        kinds = tuple({type(one) for one in parts})
+        return lambda value: isinstance(value, kinds)
     if origin in _CHECKS:
-        return _CHECKS[origin](value)
-    if not isinstance(origin, type):
-        return True
-    if not issubclass(origin, Iterable) or not get_args(hint) or issubclass(origin, Mapping):
-        return _is_instance(value, origin)
-    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
-        return False
-    elements = get_args(hint)[0]
-    return not isinstance(value, Collection) or all(fits(one, elements) for one in value)
+        return _CHECKS[origin]
+    if origin is tuple or not isinstance(origin, type):
+        return _anything
+    if issubclass(origin, Iterable) and parts and not issubclass(origin, Mapping):
+        return _several(_allowing(parts[0]))
+    return lambda value: _is_instance(value, origin)
+
+
+def _several(allows: Callable[[object], bool]) -> Callable[[object], bool]:
+    def check(value: object) -> bool:
+        if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
+            return False
+        return not isinstance(value, Collection) or all(map(allows, value))
+
+    return check
 
 
 def _is_instance(value: object, kind: type) -> bool:
@@ -128,8 +164,12 @@ def _is_instance(value: object, kind: type) -> bool:
         return True
 
 
+def _anything(_value: object) -> bool:
+    return True
+
+
 _CHECKS: dict[Any, Callable[[object], bool]] = {
-    Any: lambda value: True,
+    Any: _anything,
     None: lambda value: value is None,
     # The bool of numpy has the same name.
     bool: lambda value: type(value).__name__ == "bool",

@@ -11,6 +11,7 @@ import polars as pl
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
+from ehrtraj.arguments import checked
 from ehrtraj.dataset.dataset import Dataset, open_dataset
 from ehrtraj.errors import DatasetError, SettingsError
 from ehrtraj.torch.batches import Item
@@ -38,6 +39,7 @@ class TrajectoryDataset(TorchDataset[Item]):
         window: which events to use if there are more.
     """
 
+    @checked
     def __init__(
         self,
         dataset: Dataset | str | Path,
@@ -111,6 +113,7 @@ class TrajectoryDataset(TorchDataset[Item]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    @checked
     def set_epoch(self, epoch: int) -> None:
         """Sample new windows. Call this before each epoch. It also reaches persistent workers."""
         self._epoch[0] = epoch

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
+from ehrtraj.arguments import checked
 from ehrtraj.dataset.dataset import Dataset, open_dataset
 from ehrtraj.errors import SettingsError
 from ehrtraj.torch.batches import Item
@@ -28,6 +29,7 @@ class TokenDataset(TrajectoryDataset):
     the last token of the code.
     """
 
+    @checked
     def __init__(
         self,
         dataset: Dataset | str | Path,

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ehrtraj.arguments import check_argument, checked, shown
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.errors import DatasetError, SettingsError
@@ -60,6 +61,16 @@ class TokenForm:
         Raises:
             SettingsError: if one is invalid.
         """
+        for name, hint in (
+            ("values", Values),
+            ("bins", int),
+            ("gaps", Sequence[int]),
+            ("ages", bool),
+            ("split", Mapping),
+        ):
+            check_argument(name, getattr(self, name), hint)
+        for pattern, lengths in self.split.items():
+            check_argument(f"split of {shown(pattern)}", lengths, Sequence[int])
         # A form that was read from JSON equals the one that was written.
         object.__setattr__(self, "gaps", tuple(self.gaps))
         object.__setattr__(self, "split", {pattern: tuple(lengths) for pattern, lengths in self.split.items()})
@@ -121,6 +132,7 @@ class TokenVocabulary(Vocabulary):
         self.edges = dict(edges)
 
     @classmethod
+    @checked
     def fit(cls, dataset: Dataset, form: TokenForm | None = None, *, min_count: int = 1) -> TokenVocabulary:
         """Learn tokens and quantiles from the patients in the split train. No other split is read.
 
@@ -146,6 +158,7 @@ class TokenVocabulary(Vocabulary):
         return cls([*special, *_frequent_tokens(pairs, form, edges, min_count)], form, edges)
 
     @classmethod
+    @checked
     def load(cls, path: str | Path) -> TokenVocabulary:
         """Read a vocabulary that `save` wrote.
 
@@ -160,6 +173,7 @@ class TokenVocabulary(Vocabulary):
         except (ValueError, KeyError, TypeError):
             raise DatasetError(f"{path} is not a vocabulary of tokens") from None
 
+    @checked
     def save(self, path: str | Path) -> None:
         """Write the vocabulary as JSON. Only the user can read the file."""
         content = {"pad": PAD, "unknown": UNKNOWN, "codes": self.codes, "form": asdict(self.form), "edges": self.edges}

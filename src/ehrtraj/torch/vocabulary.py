@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ehrtraj.arguments import checked
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.errors import DatasetError, SettingsError
 from ehrtraj.storage.files import private_files, write_json
@@ -37,6 +38,7 @@ class Vocabulary:
             raise SettingsError("a code occurs twice in the vocabulary")
 
     @classmethod
+    @checked
     def fit(cls, dataset: Dataset, *, min_count: int = 1) -> Vocabulary:
         """Learn the codes of the patients in the split train, the most frequent first. No other split is read.
 
@@ -54,6 +56,7 @@ class Vocabulary:
         return cls(counts.sort(["len", "code"], descending=[True, False])["code"].to_list())
 
     @classmethod
+    @checked
     def load(cls, path: str | Path) -> Vocabulary:
         """Read a vocabulary that `save` wrote.
 
@@ -68,6 +71,7 @@ class Vocabulary:
             raise DatasetError(f"{path} is not a vocabulary") from None
         return cls(codes)
 
+    @checked
     def save(self, path: str | Path) -> None:
         """Write the vocabulary as JSON. Only the user can read the file."""
         with private_files():
