@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -68,7 +68,9 @@ def open_session(
         if memory is not None:
             config["memory_limit"] = f"{memory >> 20}MiB"
         with duckdb.connect(config=config) as connection:
-            connection.execute("SET enable_progress_bar = false")
+            # In Jupyter without ipywidgets DuckDB has no progress bar, and refuses even to turn it off.
+            with suppress(duckdb.InvalidInputException):
+                connection.execute("SET enable_progress_bar = false")
             if seconds is not None:
                 connection.execute(f"SET max_execution_time = {seconds * 1000}")
             connection.execute(f"SET allowed_paths = [{', '.join(quoted(str(path)) for path in readable)}]")
