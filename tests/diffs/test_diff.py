@@ -153,7 +153,8 @@ def test_the_size_of_chunks_does_not_change_the_result(
     pieces = ehrtraj.diff(several, copy, max_cpus=cpus, progress=lambda done, all_: calls.append((done, all_)))
     assert pieces.to_json() == at_once.to_json()
     assert calls[-1][0] == calls[-1][1] == several.subjects["n_events"].sum()
-    assert len(calls) > 3
+    assert calls == sorted(calls)
+    assert len({done for done, _ in calls}) > 3
 
 
 # Any events ----------------------------------------------------------------------------------------------------

@@ -44,9 +44,44 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def build_on(engine: Any, release: Path, output: Path, **given: Any) -> ehrtraj.BuildResult:
+class Heard(Reporter):
+    """Records the progress of a build, and checks that it only moves forward and never exceeds the total."""
+
+    def __init__(self) -> None:
+        self.total_bytes = self.bytes = self.rows = self.shards = self.extracted_shards = 0
+        self.shares = [0.0]
+
+    def staging(self, total_bytes: int) -> None:
+        """Remember the total."""
+        self.total_bytes = total_bytes
+
+    def staged(self, _table: str, consumed: int, rows: int) -> None:
+        """Add up the bytes."""
+        assert consumed >= 0 and rows >= 0
+        self.bytes += consumed
+        self.rows += rows
+        assert self.bytes <= self.total_bytes
+
+    def extracting(self, shards: int) -> None:
+        """Remember the number of shards."""
+        self.shards = shards
+
+    def extracting_share(self, share: float) -> None:
+        """Compare the share with the last one."""
+        assert self.shares[-1] <= share <= 1
+        self.shares.append(share)
+
+    def extracted(self, _events: int) -> None:
+        """Count the shards."""
+        self.extracted_shards += 1
+        assert self.extracted_shards <= self.shards
+
+
+def build_on(
+    engine: Any, release: Path, output: Path, reporter: Reporter | None = None, **given: Any
+) -> ehrtraj.BuildResult:
     settings, _ = resolve({"data_dir": release, "output": output, "trajectory_version": "v1", "max_cpus": 1, **given})
-    return build_with(settings, Reporter(), engine=engine, sizes=SMALL)
+    return build_with(settings, reporter or Reporter(), engine=engine, sizes=SMALL)
 
 
 class Wrapped(LocalEngine):
@@ -82,7 +117,7 @@ class Careless(LocalEngine):
         dice = random.Random(4)
         late = []
         with ExitStack() as stack:
-            both = [stack.enter_context(work.open(ignore)) for _ in range(2)]
+            both = [stack.enter_context(work.open(report)) for _ in range(2)]
             for item in dice.sample(items, len(items)):
                 before = files_below(self.root)
                 with ThreadPoolExecutor(2) as pool:
@@ -110,9 +145,17 @@ class Careless(LocalEngine):
 
 @pytest.mark.parametrize("notes", ["inline", "separate"])
 def test_every_task_twice_in_any_order_with_late_duplicates(release: Path, tmp_path: Path, notes: str) -> None:
-    wanted = contents(build_on(None, release, tmp_path / "once", notes=notes).path)
+    once, twice = Heard(), Heard()
+    wanted = contents(build_on(None, release, tmp_path / "once", once, notes=notes).path)
     engine = Careless(tmp_path / "twice" / ".v1.build")
-    result = build_on(engine, release, tmp_path / "twice", notes=notes)
+    result = build_on(engine, release, tmp_path / "twice", twice, notes=notes)
+    for heard in (once, twice):
+        assert heard.bytes == heard.total_bytes > 0
+        assert heard.extracted_shards == heard.shards >= 3
+        assert heard.shares[-1] == 1
+        # Several steps for each shard.
+        assert len(set(heard.shares)) > 10 * heard.shards
+    assert once.rows == twice.rows
     assert contents(result.path) == wanted
     assert len(engine.refused) >= 3
     assert engine.kinds == {TableFile, ShardTask}

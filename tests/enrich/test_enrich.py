@@ -168,6 +168,7 @@ def test_an_interrupted_run_shows_nothing_and_is_resumed(dataset: Path, enriched
     steps: list[tuple[int, int]] = []
     result = add_concepts(layout, again, NAMES, max_cpus=1, progress=lambda done, of: steps.append((done, of)))
     assert result.resumed and not result.already_there
+    assert steps == sorted(steps)
     assert steps[-1][0] == steps[-1][1]
     assert content(again) == content(enriched)
     assert not (tmp_path / ".again.events").exists()

@@ -331,10 +331,10 @@ def test_the_number_of_processes_changes_no_label(
     expected = label(dataset, task, max_cpus=1)
     processes, progress = [], []
 
-    def counted(work: Callable[..., Any], tasks: Any, workers: int) -> Iterator[tuple[Any, Any]]:
+    def counted(work: Callable[..., Any], tasks: Any, workers: int, report: Any) -> Iterator[tuple[Any, Any]]:
         processes.append(workers)
         # In the opposite order of the files, whichever process ends first.
-        yield from sorted(stream_tasks(work, tasks, workers), key=lambda result: -result[0])
+        yield from sorted(stream_tasks(work, tasks, workers, report), key=lambda result: -result[0])
 
     monkeypatch.setattr(limits, "usable_cpus", lambda: 2)
     monkeypatch.setattr(run, "stream_tasks", counted)
@@ -342,7 +342,12 @@ def test_the_number_of_processes_changes_no_label(
     monkeypatch.setattr(run, "_BATCH_EVENTS", 1)
     found = label(dataset, task, progress=lambda done, of: progress.append((done, of)))
     assert processes == [2]
-    assert progress == [(done, len(dataset.files)) for done in range(len(dataset.files) + 1)]
+    events = dataset.subjects["n_events"].sum()
+    assert progress == sorted(progress)
+    assert (progress[0], progress[-1]) == ((0, events), (events, events))
+    # A file is also reported while it is worked on.
+    assert len(progress) > 1 + len(dataset.files)
+    assert len({done for done, _ in progress}) > 1 + len(dataset.files)
     assert found.table.equals(expected.table)
     assert found.table.height > 0
     assert found.splits.equals(expected.splits)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,22 @@ def twice(number: int) -> int:
     return number * 2
 
 
+def report_often(times: int, *, report: Callable[[object], None]) -> int:
+    for step in range(times):
+        report(step)
+    return times
+
+
+def report_and_refuse(*, report: Callable[[object], None]) -> None:
+    report(0)
+    raise DatasetError("after a report")
+
+
+def report_and_die(*, report: Callable[[object], None]) -> None:
+    report(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def refuse(number: int) -> int:
     raise DatasetError(f"not {number}")
 
@@ -41,6 +57,12 @@ def large(flag: Path) -> bytes:
     """Return more than a pipe can buffer, so that the process blocks while it sends the result."""
     flag.touch()
     return bytes(20 << 20)
+
+
+def in_steps(name: str, *, report: Callable[[object], None]) -> str:
+    report((name, 1))
+    report((name, 2))
+    return name
 
 
 def wait_for(path: Path) -> None:
@@ -68,6 +90,37 @@ def test_tasks_are_taken_only_when_a_process_is_free() -> None:
 
     for done, _ in enumerate(stream_tasks(twice, tasks(), 2), 1):
         assert len(taken) <= done + 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_task_reports_its_progress_before_its_result(workers: int) -> None:
+    seen: list[object] = []
+    tasks = [(number, (f"task {number}",)) for number in range(3)]
+    for number, _result in stream_tasks(in_steps, tasks, workers, lambda key, progress: seen.append((key, progress))):
+        seen.append(number)
+    for number in range(3):
+        assert seen.index((number, (f"task {number}", 1))) < seen.index(number)
+    # A process drops a report that follows another one at once. Without processes, none is dropped.
+    assert workers > 1 or len(seen) == 9
+    assert multiprocessing.active_children() == []
+
+
+def test_a_task_that_reports_all_the_time_sends_few_reports() -> None:
+    seen: list[tuple[int, int]] = []
+    tasks = [(0, (20_000,)), (1, (20_000,))]
+    assert dict(stream_tasks(report_often, tasks, 2, lambda key, step: seen.append((key, step)))) == {
+        0: 20_000,
+        1: 20_000,
+    }
+    assert {key for key, _ in seen} == {0, 1}
+    assert len(seen) < 200
+
+
+def test_a_task_that_fails_or_is_killed_after_a_report_is_noticed() -> None:
+    with pytest.raises(DatasetError, match="after a report"):
+        list(stream_tasks(report_and_refuse, [(0, ()), (1, ())], 2, lambda _key, _progress: None))
+    with pytest.raises(OutputError, match="memory"):
+        list(stream_tasks(report_and_die, [(0, ()), (1, ())], 2, lambda _key, _progress: None))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

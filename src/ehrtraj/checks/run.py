@@ -26,6 +26,7 @@ from ehrtraj.paths import dataset_errors
 from ehrtraj.runtime.limits import ResourceLimits, find_limits
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import stream_tasks
+from ehrtraj.runtime.progress import Share, TaskTally
 from ehrtraj.runtime.sizes import DEFAULT, Sizes
 from ehrtraj.storage.files import temporary_folder
 
@@ -248,6 +249,10 @@ class _Advance:
         self._step = int(to_read * _SHARE_OF_STEPS) // STEPS
         self._done, self._total = 0, to_read + STEPS * self._step
 
+    def reach(self, read: int) -> None:
+        """Set the number of bytes read."""
+        self.add(read - self._done)
+
     def add(self, size: int) -> None:
         """Count bytes read."""
         self._done += size
@@ -273,9 +278,17 @@ def _scan_all(
     order = sorted(sizes, key=lambda f: (-sizes[f], f))
     tasks = ((file, (job, file, numbers.get(file))) for file in order)
     scanned = _Scanned()
-    for file, tally in stream_tasks(scan, tasks, min(workers, len(order))):
+    progress = TaskTally(sizes)
+    to_read = sum(sizes.values())
+
+    def report(file: str, share: Share) -> None:
+        progress.reach(file, share)
+        advance.reach(progress.done_of(to_read))
+
+    for file, tally in stream_tasks(scan, tasks, min(workers, len(order)), report):
         scanned.add(tally)
-        advance.add(sizes[file])
+        progress.finish(file)
+        advance.reach(progress.done_of(to_read))
     return scanned
 
 

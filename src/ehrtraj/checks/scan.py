@@ -19,6 +19,7 @@ from ehrtraj.checks.tally import Counts, FileTally
 from ehrtraj.checks.values import check_not_null, check_values, with_valid_texts
 from ehrtraj.format.events import event_schema
 from ehrtraj.format.source import SourceFacts
+from ehrtraj.runtime.progress import ShareReport, no_report
 from ehrtraj.runtime.sizes import DEFAULT, Sizes
 
 # Bytes to read at a time of each column, so that the size of a row group does not matter.
@@ -63,13 +64,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def scan(job: ScanJob, file: str, number: int | None) -> FileTally:
+def scan(job: ScanJob, file: str, number: int | None, *, report: ShareReport = no_report) -> FileTally:
     """Check every event of a data file. Counts by patient and code are written to `job.spill`.
 
     Args:
         job: settings of the dataset.
         file: path of the file in the dataset.
         number: position in the order of the data files; None for a file without events, which is only hashed.
+        report: receives the share of the events that were checked.
 
     Returns:
         The file's tally, with its findings.
@@ -86,7 +88,7 @@ def scan(job: ScanJob, file: str, number: int | None) -> FileTally:
             schema = plain.schema_arrow
         _check_schema(job, schema, tally)
         if all(name in schema.names for name in _CORE):
-            _read(job, path, schema, tally, number)
+            _read(job, path, schema, tally, number, report)
     except (pa.ArrowInvalid, OSError) as error:
         tally.findings.one("readable", _first_line(error), file)
     return tally
@@ -115,7 +117,7 @@ def _difference(schema: pa.Schema, expected: pa.Schema) -> str:
     return "the columns are in the wrong order"
 
 
-def _read(job: ScanJob, path: Path, schema: pa.Schema, tally: FileTally, number: int) -> None:
+def _read(job: ScanJob, path: Path, schema: pa.Schema, tally: FileTally, number: int, report: ShareReport) -> None:
     expected = event_schema(job.clock)
     all_columns = job.from_ehrtraj and all(
         n in schema.names and schema.field(n).type == expected.field(n).type for n in expected.names
@@ -141,6 +143,7 @@ def _read(job: ScanJob, path: Path, schema: pa.Schema, tally: FileTally, number:
                 check_values(rows, tally.findings, known_flags, job.clock)
             tally.events += len(rows) - rows.before
             counts.add(rows, dict(job.flags))
+            report(tally.events / max(file.metadata.num_rows, 1))
         if all_columns:
             _check_once(counts, tally)
 

@@ -29,6 +29,7 @@ from ehrtraj.engines.base import Engine, Need
 from ehrtraj.engines.local import LocalEngine
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.runtime.limits import find_limits
+from ehrtraj.runtime.progress import Share, TaskTally
 from ehrtraj.sources.source import source_of
 from ehrtraj.storage.documents import as_json
 
@@ -233,7 +234,8 @@ class _Shards:
         self._items = {item.shard: item for item in items}
         self._progress = progress
         self._events = {item.shard: int(item.subjects["n_events"].sum()) for item in items}
-        self._done = 0
+        self._total = sum(self._events.values())
+        self._tally = TaskTally(self._events)
         self._seconds: dict[str, float] = {}
         self._found: dict[str, dict[str, ConceptFile]] = {}
 
@@ -246,11 +248,11 @@ class _Shards:
     def run(self, engine: Engine, work: ConceptWork) -> dict[str, float]:
         """Compute the shards, the largest first, and return the time of each concept."""
         self._found = {name: {} for name in work.names}
-        self._progress(0, sum(self._events.values()))
+        self._progress(0, self._total)
         todo = [name for name in self._items if not self._finished(name)]
         todo.sort(key=lambda name: -self._events[name])
         groups = make_groups([self._items[name] for name in todo], engine.at_once(_NEED))
-        for result in engine.map(work, groups, _NEED):
+        for result in engine.map(work, groups, _NEED, self._report):
             self._commit(result)
         return self._seconds
 
@@ -278,8 +280,14 @@ class _Shards:
     def _take(self, shard: str, files: Files) -> None:
         for name, found in files.items():
             self._found[name].update(found)
-        self._done += self._events[shard]
-        self._progress(self._done, sum(self._events.values()))
+        self._tally.finish(shard)
+        self._progress(self._tally.done_of(self._total), self._total)
+
+    def _report(self, reached: tuple[Sequence[str], Share]) -> None:
+        shards, share = reached
+        for shard in shards:
+            self._tally.reach(shard, share)
+        self._progress(self._tally.done_of(self._total), self._total)
 
 
 def _computed(concept: Concept, digest: str, mode: ConceptMode, files: Mapping[str, ConceptFile]) -> ComputedConcept:

@@ -19,6 +19,7 @@ from ehrtraj.concepts.library import Concept, ConceptLibrary
 from ehrtraj.concepts.lists import macros, tables
 from ehrtraj.concepts.views import CODES, DECIMAL_VALUE, concept_codes, happened_view, with_bits
 from ehrtraj.errors import DatasetError, OutputError, RecipeError, SettingsError
+from ehrtraj.runtime.progress import ShareReport, no_report
 from ehrtraj.runtime.session import duckdb_interrupts, open_session, quoted
 
 CLOCKS = ("event", "available")
@@ -146,6 +147,7 @@ class ConceptSession:
         *,
         by_file: bool = False,
         inline: bool = False,
+        report: ShareReport = no_report,
     ) -> Iterator[tuple[Concept, pa.Table]]:
         """Compute concepts of the loaded patients.
 
@@ -155,6 +157,7 @@ class ConceptSession:
             by_file: sort the rows by the column `FILE` of the subjects first, and add it.
             inline: do not store a view that only one concept reads, once. For a few concepts that use a part of a
                 view, this is faster; sums of floats can differ in the last digit.
+            report: receives the share of the views and concepts that are computed.
 
         Yields:
             A concept with its rows, sorted by patient, time and the columns that identify a row.
@@ -165,10 +168,16 @@ class ConceptSession:
             OutputError: if memory and the disk are not sufficient.
         """
         with _explained():
-            yield from self._compute(names, known_until, by_file=by_file, inline=inline)
+            yield from self._compute(names, known_until, report, by_file=by_file, inline=inline)
 
     def _compute(
-        self, names: Collection[str], known_until: datetime | None, *, by_file: bool, inline: bool
+        self,
+        names: Collection[str],
+        known_until: datetime | None,
+        report: ShareReport,
+        *,
+        by_file: bool,
+        inline: bool,
     ) -> Iterator[tuple[Concept, pa.Table]]:
         needed = self.library.with_needs(names)
         last_use = {needed_name: concept.name for concept in needed for needed_name in concept.header.needs}
@@ -178,20 +187,23 @@ class ConceptSession:
             self._prepare({"concept_items"})
             self._find_codes()
         rare = self._copy_rare_events(views) if self._is_complete else frozenset()
-        for name in views:
+        steps = len(views) + len(needed)
+        for done, name in enumerate(views, 1):
             kind = "VIEW" if inline and sum(concept.words[name] for concept in needed) == 1 else "TABLE"
             sql = self._used_columns(name, needed)
             if name in rare:
                 sql = _HAPPENED.sub(_RARE, sql)
             self._create(name, sql, f"view {name}", kind)
+            report(done / steps)
         if rare:
             self._drop(_RARE)
-        for concept in needed:
+        for done, concept in enumerate(needed, len(views) + 1):
             self._create(concept.name, self._checked(concept, known_until), f"concept {concept.name}")
+            report(done / steps)
             if concept.name in names:
                 yield concept, self._rows(concept, by_file=by_file)
-            for done in [name for name, user in last_use.items() if user == concept.name]:
-                self._drop(done)
+            for last in [name for name, user in last_use.items() if user == concept.name]:
+                self._drop(last)
             if concept.name not in last_use:
                 self._drop(concept.name)
 

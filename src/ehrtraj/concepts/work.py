@@ -101,13 +101,13 @@ class ConceptWork:
         paths = [path for item in items for path in item.paths.values()]
         session.load(paths, _with_file([item.subjects for item in items], places), self.dataset_clock, complete=True)
         session.seconds.clear()
-        for number, (concept, rows) in enumerate(session.compute(self.names, by_file=True), 1):
+        computed = session.compute(self.names, by_file=True, report=lambda share: report((list(shards), share)))
+        for concept, rows in computed:
             for files in shards.values():
                 files[concept.name] = {}
             for (split, shard), part in _by_file(rows, places):
                 name = f"{split}/{shard}.parquet"
                 shards[shard][concept.name][name] = self._write(f"{attempt}/{concept.name}/{name}", part)
-            report((items[0].shard, number))
         session.clear()
         return GroupConcepts(attempt, shards, dict(session.seconds))
 

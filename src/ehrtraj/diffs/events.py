@@ -13,11 +13,14 @@ import polars as pl
 
 from ehrtraj.dataset.layout import DataFile
 from ehrtraj.dataset.reading import read_events
+from ehrtraj.runtime.progress import ShareReport, no_report
 from ehrtraj.runtime.session import duckdb_interrupts, open_session
 
 EXAMPLES = 10
 # Memory of the database of one chunk in bytes.
 _DATABASE_BYTES = 300_000_000
+# Share of the time of a chunk to read its events; most of the rest is to compare those that differ.
+_READ_SHARE = 0.3
 _ABOUT = ("subject_id", "time", "code", "source_table", "source_key")
 
 Span = tuple[DataFile, int, int]
@@ -80,7 +83,14 @@ class EventsDiff:
         self.examples += other.examples[: EXAMPLES - len(self.examples)]
 
 
-def diff_spans(spans_a: Sequence[Span], spans_b: Sequence[Span], columns: Sequence[str], folder: Path) -> EventsDiff:
+def diff_spans(
+    spans_a: Sequence[Span],
+    spans_b: Sequence[Span],
+    columns: Sequence[str],
+    folder: Path,
+    *,
+    report: ShareReport = no_report,
+) -> EventsDiff:
     """Compare the events of some patients.
 
     Args:
@@ -88,11 +98,13 @@ def diff_spans(spans_a: Sequence[Span], spans_b: Sequence[Span], columns: Sequen
         spans_b: their locations in B, in the same order.
         columns: columns to compare, which both datasets have.
         folder: private folder of this chunk for data that does not fit in memory.
+        report: receives how much is done.
 
     Raises:
         DatasetError: if a file cannot be read.
     """
     a, b = (pl.concat([read_events(*span, columns) for span in spans]) for spans in (spans_a, spans_b))
+    report(_READ_SHARE)
     if a.equals(b):
         return EventsDiff(compared=a.height)
     return diff_events(a, b, folder)

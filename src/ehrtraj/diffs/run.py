@@ -21,6 +21,7 @@ from ehrtraj.diffs.events import EventsDiff, Span, diff_spans
 from ehrtraj.format.names import DATA, SUBJECTS
 from ehrtraj.runtime.limits import ResourceLimits, find_limits
 from ehrtraj.runtime.processes import stream_tasks
+from ehrtraj.runtime.progress import Share, TaskTally
 from ehrtraj.storage.files import temporary_folder
 
 # Events of each dataset that are compared at a time, unless a patient has more. It does not depend on the limits,
@@ -251,22 +252,34 @@ def _events(
     folder: Path,
     progress: Progress | None,
 ) -> EventsDiff:
-    total, done = database.one("SELECT sum(a.n_events) FROM a JOIN b USING (subject_id)"), 0
+    total = database.one("SELECT sum(a.n_events) FROM a JOIN b USING (subject_id)")
+    tally = TaskTally({}, total)
     workers = limits.workers(_WORKER_BYTES, _BASE_BYTES) if total > _WORTH_PROCESSES else 1
-    chunks = enumerate(_chunks_of_work(database, *layouts))
-    tasks = ((number, (*work, columns, folder / str(number))) for number, work in chunks)
+
+    def tasks() -> Iterator[tuple[int, tuple[Any, ...]]]:
+        for number, work in enumerate(_chunks_of_work(database, *layouts)):
+            tally.add(number, sum(length for _, _, length in work[0]))
+            yield number, (*work, columns, folder / str(number))
+
+    def show() -> None:
+        if progress is not None:
+            progress(tally.done_of(total), total)
+
+    def report(number: int, share: Share) -> None:
+        tally.reach(number, share)
+        show()
+
     found = EventsDiff()
     # Results arrive in any order but are added in the order of the files, so that the examples are reproducible.
     waiting: dict[int, EventsDiff] = {}
     next_number = 0
-    for number, part in stream_tasks(diff_spans, tasks, workers):
+    for number, part in stream_tasks(diff_spans, tasks(), workers, report):
         waiting[number] = part
         while next_number in waiting:
             found.add(waiting.pop(next_number))
             next_number += 1
-        done += part.compared
-        if progress is not None:
-            progress(done, total)
+        tally.finish(number)
+        show()
     return found
 
 

@@ -44,7 +44,8 @@ class LocalEngine:
         if isinstance(items, Sequence):
             workers = min(workers, len(items))
         if workers > 1:
-            for _, result in stream_tasks(_run, ((number, (work, item)) for number, item in enumerate(items)), workers):
+            tasks = ((number, (work, item)) for number, item in enumerate(items))
+            for _, result in stream_tasks(_run, tasks, workers, lambda _number, progress: report(progress)):
                 yield result
         elif workers:
             with work.open(report) as run:
@@ -62,11 +63,11 @@ _opened: list[tuple[Callable[[Any], Any], contextlib.ExitStack]] = []
 """The function that this worker process has opened, with its cleanup; empty until the first task."""
 
 
-def _run(work: Work[Item, Result], item: Item) -> Result:
-    """Work on an item in a worker process. The prepared function is kept for the next item."""
+def _run(work: Work[Item, Result], item: Item, *, report: Report) -> Result:
+    """Work on an item in a worker process. The prepared function is kept for the next item, as `report` is the same."""
     if not _opened:
         cleanup = contextlib.ExitStack()
-        _opened.append((cleanup.enter_context(work.open(ignore)), cleanup))
+        _opened.append((cleanup.enter_context(work.open(report)), cleanup))
         atexit.register(_end)
     with without_collections():
         result: Result = _opened[0][0](item)

@@ -23,6 +23,7 @@ from ehrtraj.format.manifest import write_manifest
 from ehrtraj.format.names import DATA, MANIFEST
 from ehrtraj.format.workspace import DATASET, Kind, Workspace, locked
 from ehrtraj.runtime.limits import ResourceLimits, find_limits
+from ehrtraj.runtime.progress import TaskTally
 from ehrtraj.sources.source import source_of
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import read_document, write_document
@@ -158,7 +159,7 @@ class _Run:
         few = self._total < _WORTH_PROCESSES
         self._engine = engine or LocalEngine(1 if few else limits.cpus, limits.memory)
         self._progress = progress
-        self._done = 0
+        self._tally = TaskTally({item.name: item.events for item in self._items.values()})
         self._fingerprint = {
             "ehrtraj": __version__,
             "dataset": dataset_digest(layout.root),
@@ -236,7 +237,9 @@ class _Run:
         return {name: records[name] for name in self._items}
 
     def _report(self, reached: tuple[str, int]) -> None:
-        self._progress(min(self._done + reached[1], self._total), self._total)
+        name, events = reached
+        self._tally.reach(name, events / max(self._items[name].events, 1))
+        self._progress(self._tally.done_of(self._total), self._total)
 
     def _commit(self, files: Storage, result: MergeResult) -> dict[str, Any]:
         files.move(result.attempt, _data(result.name))
@@ -245,8 +248,8 @@ class _Run:
         return result.record
 
     def _advance(self, name: str) -> None:
-        self._done += self._items[name].events
-        self._progress(self._done, self._total)
+        self._tally.finish(name)
+        self._progress(self._tally.done_of(self._total), self._total)
 
     def _manifest(self, summary: Mapping[str, int], added: Mapping[str, int]) -> dict[str, Any]:
         """Return the manifest of the original dataset with the origin of the new one."""

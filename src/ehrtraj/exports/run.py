@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from ehrtraj.results import ExportResult
 from ehrtraj.runtime.limits import capped_cpus
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import lean_memory, stream_tasks
+from ehrtraj.runtime.progress import Share, TaskTally
 from ehrtraj.runtime.sizes import DEFAULT, Sizes
 from ehrtraj.version import __version__
 
@@ -107,7 +108,7 @@ def export(
         if (done := space.finished(fingerprint)) is not None and not overwrite:
             return ExportResult(target, True, **done["summary"], notes=notes, requested=requested)
         resumed = space.prepare(fingerprint, overwrite=overwrite)
-        tally = _Tally(progress, sum(group.events for group in groups))
+        tally = _Tally(progress, groups)
         index = _export_single(job, groups, space, tally) if single else _export_groups(job, groups, space, cpus, tally)
         summary = {
             "files": index.num_rows,
@@ -214,13 +215,23 @@ def _excel_setting(job: ExportJob) -> dict[str, bool]:
 class _Tally:
     """Counts the exported events and reports progress."""
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
+    def __init__(self, progress: Progress | None, groups: Sequence[PatientGroup]) -> None:
+        self._progress, self._total = progress, sum(group.events for group in groups)
+        self._tally = TaskTally({group.name: group.events for group in groups})
 
-    def __call__(self, patients: PatientGroup) -> None:
-        self._done += patients.events
+    def reach(self, name: str, share: Share) -> None:
+        """Report that a share of a group of patients is exported."""
+        self._tally.reach(name, share)
+        self._show()
+
+    def finish(self, name: str) -> None:
+        """Report that a group of patients is exported."""
+        self._tally.finish(name)
+        self._show()
+
+    def _show(self) -> None:
         if self._progress is not None:
-            self._progress(self._done, self._total)
+            self._progress(self._tally.done_of(self._total), self._total)
 
 
 def _export_groups(
@@ -232,17 +243,17 @@ def _export_groups(
         The index, in the order of the data files.
     """
     indexes: dict[str, pa.Table] = {}
-    by_name = {group.name: group for group in groups}
     for group in groups:
         if (index := _earlier_index(job, space, group)) is not None:
             indexes[group.name] = index
-            tally(group)
+            tally.finish(group.name)
     # The largest first, so that the last group to end is a small one.
     todo = sorted((g for g in groups if g.name not in indexes), key=lambda g: -g.events)
     workers = min(cpus, len(todo)) if sum(g.events for g in todo) > _WORTH_PROCESSES else 1
-    for name, index in stream_tasks(export_patients, ((group.name, (job, group)) for group in todo), workers):
+    tasks = ((group.name, (job, group)) for group in todo)
+    for name, index in stream_tasks(export_patients, tasks, workers, tally.reach):
         indexes[name] = index
-        tally(by_name[name])
+        tally.finish(name)
     return pa.concat_tables(indexes[group.name] for group in groups)
 
 
@@ -261,7 +272,7 @@ def _export_single(job: ExportJob, groups: list[PatientGroup], space: ExportSpac
     name = f"events.{form.ending}"
     path, temporary = job.output / name, job.output / f"{name}.writing"
     space.announce("single", [name, temporary.name])
-    write_single(job, form, groups, temporary, tally)
+    write_single(job, form, groups, temporary, lambda group, share: tally.reach(group.name, share))
     temporary.replace(path)
     events = sum(group.events for group in groups)
     line = {"path": name, "split": "all", "events": events, "history_events": 0, "bytes": path.stat().st_size}

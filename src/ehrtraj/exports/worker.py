@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from ehrtraj.exports.job import ExportJob, PatientGroup
 from ehrtraj.exports.space import ExportSpace
 from ehrtraj.exports.units import Unit, units_of
 from ehrtraj.format.arrays import NULL
+from ehrtraj.runtime.progress import Share, ShareReport, no_report
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -34,12 +36,13 @@ INDEX_SCHEMA = pa.schema(
 """Columns of the index, which has a row for each file. Times are those of the unit's events, without history."""
 
 
-def export_patients(job: ExportJob, patients: PatientGroup) -> pa.Table:
+def export_patients(job: ExportJob, patients: PatientGroup, *, report: ShareReport = no_report) -> pa.Table:
     """Write the files of some patients, and then their marker.
 
     Args:
         job: settings of the export.
         patients: patients of one data file.
+        report: receives the share of their events that is written.
 
     Returns:
         Their part of the index, which is also the content of the marker.
@@ -51,7 +54,7 @@ def export_patients(job: ExportJob, patients: PatientGroup) -> pa.Table:
     form = formats.load(job.format)
     write = _shard_file if job.per == "shard" else _unit_files
     with closing(RowReader(patients.file.path, dictionaries=form.dictionaries)) as reader:
-        lines = write(job, form, patients, reader)
+        lines = write(job, form, patients, reader, report)
     index = pa.Table.from_pylist(lines, schema=INDEX_SCHEMA)
     marker = ExportSpace(job.output).marker(patients.name)
     temporary = marker.with_suffix(".writing")
@@ -60,10 +63,12 @@ def export_patients(job: ExportJob, patients: PatientGroup) -> pa.Table:
     return index
 
 
-def _unit_files(job: ExportJob, form: Format, patients: PatientGroup, reader: RowReader) -> list[dict[str, object]]:
+def _unit_files(
+    job: ExportJob, form: Format, patients: PatientGroup, reader: RowReader, report: ShareReport
+) -> list[dict[str, object]]:
     space = ExportSpace(job.output)
     folders: set[str] = set()
-    lines = []
+    lines, written, events = [], 0, max(patients.events, 1)
     for spans in chunks(patients.rows, job.sizes.exported_events):
         rows = reader.rows(spans)
         for units in _batches(units_of(job, rows, spans), job.sizes.placed_rows):
@@ -71,6 +76,8 @@ def _unit_files(job: ExportJob, form: Format, patients: PatientGroup, reader: Ro
             space.announce(patients.name, paths)
             sizes = write_units(job, form, rows, units, folders)
             lines += [_line(patients, *about) for about in zip(units, paths, sizes, strict=True)]
+        written += rows.num_rows
+        report(written / events)
     return lines
 
 
@@ -124,28 +131,36 @@ def _line(patients: PatientGroup, unit: Unit, path: str, size: int) -> dict[str,
     }
 
 
-def _shard_file(job: ExportJob, form: Format, patients: PatientGroup, reader: RowReader) -> list[dict[str, object]]:
+def _shard_file(
+    job: ExportJob, form: Format, patients: PatientGroup, reader: RowReader, report: ShareReport
+) -> list[dict[str, object]]:
     """Write all patients of a data file into one file, such as `train/00007.jsonl`."""
     name = f"{patients.file.split}/{patients.file.shard}.{form.ending}"
     path = job.output / name
     ExportSpace(job.output).announce(patients.name, [name])
     path.parent.mkdir(parents=True, exist_ok=True)
-    form.write_tables(job, _tables(job, reader, patients), path)
+    form.write_tables(job, _tables(job, reader, patients, report), path)
     line = {"path": name, "split": patients.file.split, "events": patients.events, "history_events": 0}
     return [line | {"bytes": path.stat().st_size}]
 
 
-def _tables(job: ExportJob, reader: RowReader, patients: PatientGroup) -> Iterator[pa.Table]:
+def _tables(job: ExportJob, reader: RowReader, patients: PatientGroup, report: ShareReport) -> Iterator[pa.Table]:
     """Yield the events of some patients in tables of bounded size."""
-    size = job.sizes.formatted_events
+    size, written, events = job.sizes.formatted_events, 0, max(patients.events, 1)
     for spans in chunks(patients.rows, job.sizes.exported_events):
         rows = reader.rows(spans)
         for at in range(0, rows.num_rows, size):
             yield rows.slice(at, size)
+        written += rows.num_rows
+        report(written / events)
 
 
 def write_single(
-    job: ExportJob, form: Format, groups: Iterable[PatientGroup], path: Path, done: Callable[[PatientGroup], None]
+    job: ExportJob,
+    form: Format,
+    groups: Iterable[PatientGroup],
+    path: Path,
+    report: Callable[[PatientGroup, Share], None],
 ) -> None:
     """Write the events of many data files into one file.
 
@@ -154,7 +169,7 @@ def write_single(
         form: format of the file.
         groups: patients of each data file.
         path: path of the file.
-        done: called with the patients of each data file after they are written.
+        report: receives the share that is written of the patients of a data file.
 
     Raises:
         DatasetError: if a data file cannot be read.
@@ -163,7 +178,6 @@ def write_single(
     def tables() -> Iterator[pa.Table]:
         for patients in groups:
             with closing(RowReader(patients.file.path, dictionaries=form.dictionaries)) as reader:
-                yield from _tables(job, reader, patients)
-            done(patients)
+                yield from _tables(job, reader, patients, partial(report, patients))
 
     form.write_tables(job, tables(), path)

@@ -27,6 +27,7 @@ from ehrtraj.labels.worker import LABEL_SCHEMA, LabelJob, label_files
 from ehrtraj.paths import check_target
 from ehrtraj.runtime.limits import ResourceLimits, find_limits
 from ehrtraj.runtime.processes import stream_tasks
+from ehrtraj.runtime.progress import Share, TaskTally
 from ehrtraj.sources.source import source_of
 from ehrtraj.storage.files import private_files, temporary_folder
 from ehrtraj.storage.safe import refuse_link
@@ -144,7 +145,7 @@ def label(
         task: name of a predefined task, a .yaml file in the ACES task language, or a parsed task.
         max_cpus: maximum number of CPU cores; all usable cores by default, and never more.
         memory_limit: maximum memory of all processes, such as `4GB`, the default; at least `1GB`.
-        progress: receives the number of files processed, and the number of all files.
+        progress: receives the number of events processed, and the number of all events.
 
     Raises:
         TaskError: if the task cannot be read.
@@ -196,12 +197,18 @@ def _label_files(
     # Start with the largest, so that no large one remains at the end.
     order = sorted(range(len(batches)), key=lambda number: -events[number])
     parts: dict[int, tuple[pl.DataFrame, int]] = {}
-    done, total = 0, sum(map(len, batches))
-    progress(done, total)
-    for number, part in stream_tasks(label_files, ((number, (job, batches[number])) for number in order), workers):
+    tally, total = TaskTally(dict(enumerate(events))), sum(events)
+    progress(0, total)
+
+    def report(number: int, share: Share) -> None:
+        tally.reach(number, share)
+        progress(tally.done_of(total), total)
+
+    tasks = ((number, (job, batches[number])) for number in order)
+    for number, part in stream_tasks(label_files, tasks, workers, report):
         parts[number] = part
-        done += len(batches[number])
-        progress(done, total)
+        tally.finish(number)
+        progress(tally.done_of(total), total)
     return [parts[number] for number in range(len(batches))]
 
 

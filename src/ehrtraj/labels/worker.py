@@ -13,6 +13,7 @@ from ehrtraj.dataset.layout import DataFile
 from ehrtraj.labels.concepts import Computable
 from ehrtraj.labels.predicates import STAYS, Predicates, stay_column
 from ehrtraj.labels.windows import PATIENTS_AT_ONCE, Axis, Predictions, evaluate_task
+from ehrtraj.runtime.progress import ShareReport, no_report
 
 LABEL_SCHEMA: dict[str, Any] = {
     "subject_id": pl.Int64,
@@ -21,6 +22,9 @@ LABEL_SCHEMA: dict[str, Any] = {
     "hadm_id": pl.Int64,
     "stay_id": pl.Int64,
 }
+
+# Shares of the time: to read the events, and to count the matches of predicates or compute concepts.
+_READ_SHARE, _COUNTED_SHARE = 0.3, 0.6
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,15 @@ class LabelJob:
     spill: Path
 
 
-def label_files(job: LabelJob, groups: Sequence[tuple[DataFile, pl.DataFrame]]) -> tuple[pl.DataFrame, int]:
+def label_files(
+    job: LabelJob, groups: Sequence[tuple[DataFile, pl.DataFrame]], *, report: ShareReport = no_report
+) -> tuple[pl.DataFrame, int]:
     """Label patients of some data files.
 
     Args:
         job: the task.
         groups: the files, each with those rows of subjects.parquet whose patients it contains.
+        report: receives how much is done.
 
     Returns:
         The labels, and the number of them whose window begins before the prediction time.
@@ -56,13 +63,17 @@ def label_files(job: LabelJob, groups: Sequence[tuple[DataFile, pl.DataFrame]]) 
     """
     events = pl.concat(job.predicates.read(file, patients) for file, patients in groups)
     patients = pl.concat(patients for _, patients in groups)
+    report(_READ_SHARE)
     if job.concepts is not None:
         files, codes = [file for file, _ in groups], job.predicates.computed
         added = job.concepts.events(files, patients, codes, events.schema, threads=job.threads, spill=job.spill)
         events = pl.concat([events, added])
     parts, early = [pl.DataFrame(schema=LABEL_SCHEMA)], 0
+    seen, total = 0, max(patients.height, 1)
     for rows, predictions in _evaluate_batches(job.predicates, job.predicates.count(events), _bounds(patients)):
         parts.append(_frame(rows, predictions))
+        seen += PATIENTS_AT_ONCE
+        report(_COUNTED_SHARE + min(seen / total, 1.0) * (1 - _COUNTED_SHARE))
         early += int((predictions.label_starts < predictions.prediction_times).sum())
     return pl.concat(parts), early
 

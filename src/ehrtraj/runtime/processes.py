@@ -20,9 +20,12 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
@@ -40,6 +43,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 # A process that does not end within this time after SIGTERM is killed.
 _SECONDS_TO_END = 10
+# Seconds between two progress reports of a process. Sending one takes 20 us, and receiving it about as much.
+_SECONDS_BETWEEN_REPORTS = 0.2
 
 
 def lean_memory() -> None:
@@ -139,23 +144,52 @@ class _Worker(Generic[Key]):
     key: Key
 
 
-def _serve(connection: Connection, work: Callable[..., Any]) -> None:
+class _Kind(Enum):
+    """Kind of a message from a worker process."""
+
+    PROGRESS = auto()
+    RESULT = auto()
+    ERROR = auto()
+
+
+class _Reports:
+    """Sends the progress of tasks to the main process, and drops most reports of a task that makes many."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._next = 0.0
+
+    def begin_task(self) -> None:
+        """Send the first report of the next task in any case."""
+        self._next = 0.0
+
+    def __call__(self, progress: object) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _SECONDS_BETWEEN_REPORTS
+            self._connection.send((_Kind.PROGRESS, progress))
+
+
+def _serve(connection: Connection, work: Callable[..., Any], *, reports: bool) -> None:
     """Work on tasks until the main process closes the pipe. Runs in the new process."""
     prepare_worker()
+    report = _Reports(connection)
+    keywords = {"report": report} if reports else {}
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             arguments = connection.recv()
+            report.begin_task()
             try:
-                connection.send((work(*arguments), None))
+                connection.send((_Kind.RESULT, work(*arguments, **keywords)))
             except Exception as error:  # the main process raises it again
                 error.add_note(traceback.format_exc())
-                connection.send((None, error))
+                connection.send((_Kind.ERROR, error))
 
 
-def _start(work: Callable[..., Any], started: list[SpawnProcess]) -> tuple[SpawnProcess, Connection]:
+def _start(work: Callable[..., Any], started: list[SpawnProcess], *, reports: bool) -> tuple[SpawnProcess, Connection]:
     context = multiprocessing.get_context("spawn")
     main_end, worker_end = context.Pipe()
-    process = context.Process(target=_serve, args=(worker_end, work), daemon=True)
+    process = context.Process(target=_serve, args=(worker_end, work), kwargs={"reports": reports}, daemon=True)
     started.append(process)
     with main_module_hidden():
         process.start()
@@ -177,7 +211,10 @@ def _end(processes: Iterable[SpawnProcess]) -> None:
 
 
 def stream_tasks(
-    work: Callable[..., Result], tasks: Iterable[tuple[Key, tuple[Any, ...]]], workers: int
+    work: Callable[..., Result],
+    tasks: Iterable[tuple[Key, tuple[Any, ...]]],
+    workers: int,
+    report: Callable[[Key, Any], None] | None = None,
 ) -> Iterator[tuple[Key, Result]]:
     """Call a function for each task, several at a time.
 
@@ -185,6 +222,8 @@ def stream_tasks(
         work: a function at module level, so that other processes can import it.
         tasks: key and arguments of each task. The next task is taken when a process becomes free.
         workers: maximum number of processes; with one worker, everything runs in this process.
+        report: receives the key and the progress of a task, in this process. If it is given, `work` has a keyword
+            argument `report`, a function that takes the progress: any object. Not every report arrives.
 
     Yields:
         Key and result of each task, in the order in which they finish.
@@ -194,20 +233,25 @@ def stream_tasks(
     """
     if workers <= 1:
         for key, arguments in tasks:
-            yield key, work(*arguments)
+            yield key, work(*arguments, **({} if report is None else {"report": partial(report, key)}))
         return
     waiting = iter(tasks)
     started: list[SpawnProcess] = []
     running: dict[Connection, _Worker[Key]] = {}
     try:
         while len(running) < workers and (task := next(waiting, None)) is not None:
-            process, connection = _start(work, started)
+            process, connection = _start(work, started, reports=report is not None)
             running[connection] = _Worker(process, connection, task[0])
             _send(connection, task[1])
         while running:
             for ready in wait(list(running)):
                 worker = running[ready]  # type: ignore[index]  # `wait` returns the same objects
-                key, result = worker.key, _receive(worker.connection)
+                kind, content = _receive(worker.connection)
+                if kind is _Kind.PROGRESS:
+                    if report is not None:
+                        report(worker.key, content)
+                    continue
+                key = worker.key
                 if (task := next(waiting, None)) is not None:
                     worker.key = task[0]
                     _send(worker.connection, task[1])
@@ -215,7 +259,7 @@ def stream_tasks(
                     # The process ends when its pipe is closed.
                     del running[worker.connection]
                     worker.connection.close()
-                yield key, result
+                yield key, content
         for process in started:
             process.join()
     finally:
@@ -231,14 +275,15 @@ def _send(connection: Connection, arguments: tuple[Any, ...]) -> None:
         raise _killed_error() from None
 
 
-def _receive(connection: Connection) -> Any:  # noqa: ANN401  # any result of the work
+def _receive(connection: Connection) -> tuple[_Kind, Any]:
+    """Return the next message of a process: the progress or the result of its task."""
     try:
-        result, error = connection.recv()
+        kind, content = connection.recv()
     except (EOFError, ConnectionResetError):
         raise _killed_error() from None
-    if error is not None:
-        raise error
-    return result
+    if kind is _Kind.ERROR:
+        raise content
+    return kind, content
 
 
 def _killed_error() -> OutputError:

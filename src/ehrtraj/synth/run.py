@@ -22,6 +22,7 @@ from ehrtraj.release.versions import SYNTHETIC_MARKER
 from ehrtraj.runtime.limits import capped_cpus
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import stream_tasks
+from ehrtraj.runtime.progress import Share, ShareReport, TaskTally, no_report
 from ehrtraj.storage.files import private_files
 from ehrtraj.storage.owned import MARKER, claim, is_claimed, remove_claimed
 from ehrtraj.storage.safe import refuse_link
@@ -58,6 +59,8 @@ MAX_PATIENTS = 370_000
 
 _KIND = "synth"
 
+# Share of the time of a block until its rows are drawn; the rest is to write them as CSV and compress them.
+_DRAWN_SHARE = 0.5
 # Labs come before charting, which copies some of their results.
 _MODULES: tuple[ModuleType, ...] = (
     encounters, labs, microbiology, omr, orders, coding, charting, fluids, emergency, notes,
@@ -81,6 +84,9 @@ class SynthReporter:
 
     def advance(self, patients: int, rows: int) -> None:
         """Report that `patients` more patients, with `rows` rows, have been written."""
+
+    def reach(self, share: Share) -> None:
+        """Report that this share of all patients has been drawn. It is called more often than `advance`."""
 
     def close(self) -> None:
         """End the run, whether it succeeded or failed."""
@@ -251,7 +257,7 @@ def _write(folder: Path, settings: SynthSettings, cpus: int, reporter: SynthRepo
             files[table] = GzipFile(folder / f"{table}.csv.gz")
             files[table].append(pack(pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), header=True))
         reporter.begin(settings.patients)
-        for block in _blocks(settings, cpus):
+        for block in _blocks(settings, cpus, reporter.reach):
             for table, part in block.parts.items():
                 if table not in files:
                     files[table] = GzipFile(folder / f"{differences.file(table)}.csv.gz")
@@ -281,45 +287,51 @@ def _write_descriptions(folder: Path, settings: SynthSettings, checksums: dict[s
     (folder / SYNTHETIC_MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8", newline="\n")
 
 
-def _blocks(settings: SynthSettings, cpus: int) -> Iterator[_BlockParts]:
+def _blocks(settings: SynthSettings, cpus: int, report: ShareReport) -> Iterator[_BlockParts]:
     """Draw all blocks in parallel, and yield them in order."""
     full_size = patients_per_block(settings.release)
     sizes = [min(full_size, settings.patients - first) for first in range(0, settings.patients, full_size)]
-    if min(cpus, len(sizes)) == 1:
-        yield from (_draw_parts(settings, number, size) for number, size in enumerate(sizes))
-        return
+    tally = TaskTally(dict(enumerate(sizes)))
+
+    def reach(number: int, share: Share) -> None:
+        tally.reach(number, share)
+        report(tally.share)
+
     tasks = ((number, (settings, number, size)) for number, size in enumerate(sizes))
     # Finished blocks wait here for earlier ones. They are few, since all blocks take about the same time.
     finished: dict[int, _BlockParts] = {}
     next_number = 0
-    for number, block in stream_tasks(_draw_parts, tasks, min(cpus, len(sizes))):
+    for number, block in stream_tasks(_draw_parts, tasks, min(cpus, len(sizes)), reach):
+        tally.finish(number)
         finished[number] = block
         while next_number in finished:
             yield finished.pop(next_number)
             next_number += 1
 
 
-def _draw_parts(settings: SynthSettings, number: int, size: int) -> _BlockParts:
+def _draw_parts(settings: SynthSettings, number: int, size: int, *, report: ShareReport = no_report) -> _BlockParts:
     differences = read_differences(settings.release)
-    tables, answers, truth = _draw_tables(settings, number, size)
-    parts = {
-        table: pack(differences.conform(table, frame))
-        for table, frame in tables.items()
-        if table not in differences.absent
-    }
+    tables, answers, truth = _draw_tables(settings, number, size, lambda share: report(share * _DRAWN_SHARE))
+    rows, packed, parts = sum(frame.height for frame in tables.values()), 0, {}
+    for table, frame in tables.items():
+        if table not in differences.absent:
+            parts[table] = pack(differences.conform(table, frame))
+        packed += frame.height
+        report(_DRAWN_SHARE + packed / max(rows, 1) * (1 - _DRAWN_SHARE))
     return _BlockParts(size, parts, _conform_answers(answers, differences), truth)
 
 
 def _draw_tables(
-    settings: SynthSettings, number: int, size: int
+    settings: SynthSettings, number: int, size: int, report: ShareReport = no_report
 ) -> tuple[dict[str, pl.DataFrame], pl.DataFrame, pl.DataFrame]:
     """Draw every table of a block, and plant its defects; return the tables, the answers and the truth."""
     block = draw_block(settings.seed, number)
     tables: dict[str, pl.DataFrame] = {}
-    for module in _MODULES:
+    for done, module in enumerate(_MODULES, 1):
         drawn = module.draw(block)
         block.cache.update(drawn)
         tables.update(drawn)
+        report(done / len(_MODULES))
     truth = truth_of(block)
     included = included_subjects(block, settings.release, size)
     if included is not None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 
 from ehrtraj import recipes as recipe_files
 from ehrtraj import rules
+from ehrtraj.engines.base import ignore
 from ehrtraj.errors import LedgerError
 from ehrtraj.format import keys
 from ehrtraj.format.arrays import one_array
@@ -32,6 +34,7 @@ from ehrtraj.recipes import Recipe, Statement
 from ehrtraj.recipes.allowed import SqlLocation
 from ehrtraj.release.schema import Table
 from ehrtraj.runtime.profile import CONVERT, DUPLICATES, SQL, measured
+from ehrtraj.runtime.progress import Share
 from ehrtraj.runtime.session import open_session
 from ehrtraj.sources.source import Source
 
@@ -55,6 +58,10 @@ class TableCount:
     rows: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     events: int = 0
+
+
+def _report_share(report: Callable[[float], None], before: int, rows: int, share: Share) -> None:
+    report(before + rows * share)
 
 
 def known_codes(
@@ -167,6 +174,7 @@ class Extractor:
         buffer: EventBuffer,
         codes: Codes,
         notes: NoteWriter | None = None,
+        report: Callable[[float], None] = ignore,
     ) -> tuple[dict[str, TableCount], dict[str, pa.Table]]:
         """Run all recipes on the tables of one part.
 
@@ -179,6 +187,7 @@ class Extractor:
             buffer: receives the events.
             codes: receives the codes.
             notes: receives the texts of notes, which are removed from the events; None leaves them in the events.
+            report: receives the number of rows whose recipe has run.
 
         Returns:
             The counts of each table, and the results of `encounters.sql`, `subjects.sql` and `stays.sql`.
@@ -189,6 +198,7 @@ class Extractor:
         """
         counts: dict[str, TableCount] = {}
         about: dict[str, pa.Table] = {}
+        rows = 0
         try:
             for step, (needed, finished) in enumerate(self._schedule):
                 for name in needed:
@@ -198,7 +208,11 @@ class Extractor:
                     if name in needed and counts[name].rows:
                         self._reject(self._tables[name], counts[name], rejects.get(name))
                 if step < len(self._event_tables):
-                    self._run_recipe(step, counts, rejects, buffer, codes, notes)
+                    of_table = counts[self._event_tables[step]].rows
+                    reach = partial(_report_share, report, rows, of_table)
+                    self._run_recipe(step, counts, rejects, buffer, codes, notes, reach)
+                    rows += of_table
+                    report(rows)
                 else:
                     about = {h: self._arrow(sql, h) for h, sql in self._helpers.items()}
                 for name in finished:
@@ -315,6 +329,7 @@ class Extractor:
         buffer: EventBuffer,
         codes: Codes,
         notes: NoteWriter | None,
+        reach: Callable[[Share], None],
     ) -> None:
         name = self._event_tables[step]
         count = counts[name]
@@ -323,7 +338,8 @@ class Extractor:
         rows = count.rows - count.rejected.total()
         if not rows:
             return
-        for index, statement in enumerate(self._recipes[name].statements):
+        statements = self._recipes[name].statements
+        for index, statement in enumerate(statements):
             events = 0
             for result in self._results(self._wrap(name, index, statement), name, rows, statement.line):
                 events += result.num_rows
@@ -337,6 +353,8 @@ class Extractor:
                         append_events(
                             buffer, codes, step, statement, result, self._standardiser, self._known, trim=trim
                         )
+                # How many events a statement yields is unknown: most yield about one for each row.
+                reach((index + min(events / rows, 1.0)) / len(statements))
             if statement.every_row and events != rows:
                 raise LedgerError(
                     f"{name}: {rows:,} rows became {events:,} events, but each row must become one event "

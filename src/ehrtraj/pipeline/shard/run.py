@@ -15,10 +15,12 @@ from ehrtraj.pipeline.plan.patients import Patients
 from ehrtraj.pipeline.plan.run import Inputs
 from ehrtraj.pipeline.plan.shards import ShardPlan
 from ehrtraj.pipeline.shard.commit import commit, free_inputs, shard_is_there
+from ehrtraj.pipeline.shard.meter import ShardProgress
 from ehrtraj.pipeline.shard.task import ShardJob, ShardTask
 from ehrtraj.pipeline.shard.worker import ShardWork
 from ehrtraj.pipeline.slices.feed import Feeder
 from ehrtraj.pipeline.stage.staged import StagedFile, StagedTable, inputs_of, sliced_table
+from ehrtraj.runtime.progress import TaskTally
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import read_document, write_document
 
@@ -88,14 +90,26 @@ def build_shards(
         if feeder is None:
             # The largest shards come first, so that no large shard is left running alone at the end.
             todo = sorted((task for task in todo if task.rows), key=lambda task: (-task.rows, task.shard))
+        # With slices, the rows of a shard are not known until it is cut; the plan makes shards of similar sizes.
+        tally = TaskTally({task.shard: task.rows if feeder is None else 1 for task in todo})
+
+        def report(progress: ShardProgress) -> None:
+            tally.reach(progress.shard, progress.share)
+            job.reporter.extracting_share(tally.share)
+
         job.reporter.extracting(len(todo))
-        for result in job.engine.map(work, todo if feeder is None else _with_slices(todo, feeder), SHARD_NEED):
+        items = todo if feeder is None else _with_slices(todo, feeder)
+        for result in job.engine.map(work, items, SHARD_NEED, report):
+            again = result.record["shard"] in records
             record = records[result.record["shard"]] = commit(storage, result)
             job.add_cpu(result.cpu)
             free_inputs(storage, tasks[record["shard"]], kept=shared)
             if feeder is not None:
                 feeder.finish(record["shard"])
-            job.reporter.extracted(sum(t["events"] for t in record["tables"].values()))
+            tally.finish(record["shard"])
+            job.reporter.extracting_share(tally.share)
+            if not again:
+                job.reporter.extracted(sum(t["events"] for t in record["tables"].values()))
         hashes = {} if feeder is None else feeder.sha256()
     ordered = [records[s] for s in sorted(records)]
     read = {name: sliced_table(name, hashes[name], ordered) for name in sliced}

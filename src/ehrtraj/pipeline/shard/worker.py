@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ehrtraj.engines.base import Report
+from ehrtraj.engines.base import Report, ignore
 from ehrtraj.format.arrays import to_int64
 from ehrtraj.format.keys import numbers_of
 from ehrtraj.pipeline.shard.assemble import assemble
@@ -18,6 +18,7 @@ from ehrtraj.pipeline.shard.encounters import Owners
 from ehrtraj.pipeline.shard.events import EventBuffer
 from ehrtraj.pipeline.shard.extract import Extractor
 from ehrtraj.pipeline.shard.inputs import ShardInputs
+from ehrtraj.pipeline.shard.meter import ShardMeter
 from ehrtraj.pipeline.shard.output import ShardOutput
 from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.pipeline.shard.tally import ShardTally
@@ -32,8 +33,9 @@ from ehrtraj.sources.declaration import Role
 class ShardWorker:
     """Builds shards, one after another, with one DuckDB session."""
 
-    def __init__(self, job: ShardJob) -> None:
+    def __init__(self, job: ShardJob, report: Report = ignore) -> None:
         self._job = job
+        self._report = report
         self._tables: dict[str, Table] = job.source.tables_of("patient")
         self._standardiser = Standardiser(job.source) if job.standardise else None
         self._extractor = Extractor(
@@ -83,9 +85,10 @@ class ShardWorker:
         output = ShardOutput(job, task.shard, schemas)
         inputs = ShardInputs(job.storage, task, schemas, self._parsers, output.unparsed)
         tally = ShardTally(task.shard, job.event_tables)
+        meter = ShardMeter(task.shard, task.rows, self._report)
         try:
             for span in inputs.parts(job.part_rows):
-                self._build_part(task, inputs.reader(span), output, tally)
+                self._build_part(task, inputs.reader(span), output, tally, meter)
             with measured(PARQUET):
                 files = output.close(tally.pieces())
         except BaseException:
@@ -95,13 +98,19 @@ class ShardWorker:
         return ShardResult(output.folder, record, take())
 
     def _build_part(
-        self, task: ShardTask, read: Callable[[str], pa.Table], output: ShardOutput, tally: ShardTally
+        self,
+        task: ShardTask,
+        read: Callable[[str], pa.Table],
+        output: ShardOutput,
+        tally: ShardTally,
+        meter: ShardMeter,
     ) -> None:
         """Convert the rows of some patients to events, sort them and write them."""
         job = self._job
         codes = self._codes.of_next_part()
         self._buffer.clear(min(task.rows, job.part_rows) * 6 // 5)
-        counts, about = self._extractor.run(read, output.rejected, self._buffer, codes, output.notes)
+        counts, about = self._extractor.run(read, output.rejected, self._buffer, codes, output.notes, meter.extract)
+        meter.sort(sum(count.rows for count in counts.values()))
         if output.notes is not None:
             output.notes.flush()
         # Memory of the tables is returned to the system before the events are sorted.
@@ -119,11 +128,12 @@ class ShardWorker:
             )
         if part is not None:
             with measured(PARQUET):
-                positions = output.events.write(part)
+                positions = output.events.write(part, meter.write)
         with measured(COUNT):
             tally.add_rows(counts, codes)
             if part is not None:
                 tally.add_events(part, about["subjects"], positions)
+        meter.end_part()
 
 
 @dataclass(frozen=True)
@@ -137,9 +147,9 @@ class ShardWork:
     job: ShardJob
 
     @contextmanager
-    def open(self, _report: Report) -> Iterator[Callable[[ShardTask], ShardResult]]:
+    def open(self, report: Report) -> Iterator[Callable[[ShardTask], ShardResult]]:
         """Open a DuckDB session, and yield a function that builds a shard."""
-        worker = ShardWorker(self.job)
+        worker = ShardWorker(self.job, report)
         try:
             yield worker.build
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ehrtraj.format.event_file import EventFile, in_order, row_groups
 from ehrtraj.format.events import PRECISIONS, TEXT_COLUMNS, event_schema
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.pipeline.shard.assemble import OrderedEvents
+from ehrtraj.runtime.progress import Share
 from ehrtraj.storage.base import Storage
 
 
@@ -52,8 +53,12 @@ class ShardWriter:
         self._writers: dict[str, EventFile] = {}
         self._rows = dict.fromkeys(SPLITS, 0)
 
-    def write(self, part: OrderedEvents) -> npt.NDArray[np.int64]:
+    def write(self, part: OrderedEvents, report: Callable[[Share], None]) -> npt.NDArray[np.int64]:
         """Append the events of a part.
+
+        Args:
+            part: events of the part.
+            report: receives the share of the events that is about to be written.
 
         Returns:
             The position of each patient's first event in the file.
@@ -66,6 +71,7 @@ class ShardWriter:
             start, stop = int(part.starts[chosen[0]]), int(part.starts[chosen[-1] + 1])
             positions[chosen] += self._rows[split] - start
             for at, end in row_groups(part.starts[chosen[0] : chosen[-1] + 2]):
+                report(at / len(part.order))
                 self._append(split, self._columns(part, part.order[at:end]))
             self._rows[split] += stop - start
         return positions

@@ -45,11 +45,17 @@ def stage(
         staged = _find(storage, names, done, shared)
     files = [inputs.release.files[name] for name in names if name not in staged]
     job.reporter.staging(sum(file.size for file in files))
+    reached: dict[str, tuple[int, int]] = {}
     memory, threads = job.settings.memory_limit, job.settings.max_cpus
     work = StageWork(storage, plan, threads, min(job.sizes.round_bytes, memory // 16), job.sizes.block_bytes)
 
     def report(progress: StageProgress) -> None:
-        job.reporter.staged(progress.table, progress.consumed, progress.rows)
+        if progress.table in staged:  # a late report
+            return
+        # An attempt that is behind another one changes nothing.
+        consumed, rows = reached.get(progress.table, (0, 0))
+        reached[progress.table] = max(consumed, progress.consumed), max(rows, progress.rows)
+        job.reporter.staged(progress.table, reached[progress.table][0] - consumed, reached[progress.table][1] - rows)
 
     for attempt in job.engine.map(work, files, Need(memory, cores=None), report):
         table = commit_table(storage, attempt)

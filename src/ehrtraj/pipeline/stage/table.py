@@ -175,11 +175,11 @@ class StagedAttempt:
 
 @dataclass(frozen=True)
 class StageProgress:
-    """How much of a table was read since the last report.
+    """How much of a table an attempt has read.
 
     Attributes:
         table: full name of the table.
-        consumed: bytes of its file; negative if the file is read again from its start.
+        consumed: bytes of its file. They start again at 0 if the file is read in another way.
         rows: rows that were split by shard.
     """
 
@@ -229,17 +229,17 @@ def _stage_table(work: StageWork, file: TableFile, pool: ThreadPoolExecutor, rep
         OSError: if a file cannot be written.
     """
     name = file.table.full_name
-    reported = [0, 0]
+    reached = [0, 0]
 
     def progress(consumed: int, rows: int) -> None:
-        reported[0] += consumed
-        reported[1] += rows
-        report(StageProgress(name, consumed, rows))
+        reached[0] += consumed
+        reached[1] += rows
+        report(StageProgress(name, *reached))
 
     try:
         return _stage_blocks(work, file, pool, progress, scan=None)
     except UnsoundQuotesError:
-        progress(-reported[0], -reported[1])
+        reached = [0, 0]
         return _stage_blocks(work, file, pool, progress, scan=file.shape)
 
 
