@@ -21,6 +21,15 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def rough_duration(seconds: float) -> str:
+    """Format an estimated number of seconds, as 40 s, 4 min or 2 h 10 min."""
+    if seconds < 60:
+        return f"{max(round(seconds, -1), 10):.0f} s" if seconds > 10 else f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if hours else f"{minutes} min"
+
+
 def release_name(title: str, version: str) -> str:
     """Format the name of a release.
 

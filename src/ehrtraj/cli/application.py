@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from functools import wraps
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from ehrtraj import interrupt
-from ehrtraj.cli.show.screen import write_lines
+from ehrtraj.cli.show.screen import configure, write_lines
 from ehrtraj.version import __version__
-
-if TYPE_CHECKING:
-    from inspect import Parameter
 
 HELP_OPTIONS = frozenset({"-h", "--help"})
 MAX_CPUS_HELP = "Maximum number of CPU cores to use. (default all)"
@@ -67,6 +67,7 @@ class Command:
             write.
         help: text of its --help; None for an application, which declares its own.
         parameters: returns the parameters of a function with `**keywords`; None if its signature declares all.
+        long: whether the command can take long. It then has --quiet, --verbose and --log-file.
     """
 
     run: Callable[..., None] | typer.Typer
@@ -74,6 +75,7 @@ class Command:
     writes: bool
     help: str | None = None
     parameters: Callable[[], Iterable[Parameter]] | None = None
+    long: bool = False
 
     def add_to(self, application: typer.Typer, name: str) -> None:
         """Add the command to an application under a name."""
@@ -85,6 +87,8 @@ class Command:
             from ehrtraj.declaration import show_parameters
 
             run = show_parameters(self.parameters())(run)
+        if self.long:
+            run = _with_output_options(run, name)
         application.command(name, help=self.help)(run)
 
     def list_in(self, application: typer.Typer, name: str) -> None:
@@ -94,6 +98,36 @@ class Command:
         """
         text = self.run.info.help if isinstance(self.run, typer.Typer) else self.help
         application.command(name, help=text)(_do_nothing)
+
+
+def _with_output_options(run: Callable[..., None], name: str) -> Callable[..., None]:
+    """Return a command's function with the options that decide how much it prints."""
+    panel = "How much to print"
+    options: dict[str, tuple[Any, Any, list[str], str]] = {
+        "quiet": (bool, False, ["--quiet", "-q"], "Print only errors and the line with the result, or the JSON."),
+        "verbose": (bool, False, ["--verbose", "-v"], "Also print steps, their times, and versions."),
+        "log_file": (Path | None, None, ["--log-file"], "Append all messages with their times to this file."),
+    }
+
+    @wraps(run)
+    def run_with_options(*, quiet: bool, verbose: bool, log_file: Path | None, **given: object) -> None:
+        configure(name, quiet=quiet, verbose=verbose, log_file=log_file)
+        run(**given)
+
+    original = signature(run, eval_str=True)
+    added = [
+        Parameter(
+            option,
+            Parameter.KEYWORD_ONLY,
+            annotation=kind,
+            default=typer.Option(default, *names, help=text, rich_help_panel=panel, show_default=False),
+        )
+        for option, (kind, default, names, text) in options.items()
+    ]
+    run_with_options.__signature__ = original.replace(  # type: ignore[attr-defined]  # typer reads this attribute
+        parameters=[*original.parameters.values(), *added]
+    )
+    return run_with_options
 
 
 def _do_nothing() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ehrtraj.cli.application import Command, graceful_stop
-from ehrtraj.cli.show.screen import write_lines
+from ehrtraj.cli.show.screen import detail, is_verbose, write_lines
 from ehrtraj.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -92,19 +92,21 @@ def build(
     from ehrtraj.cli.show.concepts import show_rows_of_concepts
     from ehrtraj.cli.show.export import show_export
     from ehrtraj.cli.show.profile import show_profile
-    from ehrtraj.config import resolve
+    from ehrtraj.config import resolve, spell
     from ehrtraj.runtime.sizes import DEFAULT
 
     settings, origins = resolve(_without_shorthands(given), config)
     if show_config:
         _print_settings(settings, origins)
         return
+    for name, origin in origins.items():
+        detail(f"setting {name}: {spell(getattr(settings, name))} ({origin})")
     with graceful_stop(
         ". Finished work is kept: run the same command again to resume (its folder is .<version>.build in the output)"
     ):
         result = build_with(settings, ConsoleReporter(), origins, sizes=context.obj or DEFAULT)
     show_result(result)
-    if profile:
+    if profile or is_verbose():
         show_profile(result.cpu)
     if result.concepts:
         show_rows_of_concepts(result)
@@ -143,4 +145,4 @@ def _print_settings(settings: Settings, origins: Mapping[str, str]) -> None:
     write_lines(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for name, value, origin in rows)
 
 
-COMMAND = Command(build, place=10, writes=True, help=_BUILD_HELP, parameters=_parameters)
+COMMAND = Command(build, place=10, writes=True, help=_BUILD_HELP, parameters=_parameters, long=True)

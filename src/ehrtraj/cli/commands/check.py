@@ -39,7 +39,7 @@ def check(
 ) -> None:
     """Check the files of a dataset."""
     from ehrtraj.checks.run import check as verify
-    from ehrtraj.cli.show.bars import bar
+    from ehrtraj.cli.show.activity import bar
     from ehrtraj.cli.show.check import show_report
 
     with graceful_stop(), bar("checking") as advance:
@@ -54,4 +54,4 @@ def check(
         raise typer.Exit(FAILED)
 
 
-COMMAND = Command(check, place=20, writes=False, help=_CHECK_HELP)
+COMMAND = Command(check, place=20, writes=False, help=_CHECK_HELP, long=True)

@@ -84,7 +84,7 @@ def concepts(
 ) -> None:
     """Compute concepts, or list and explain them."""
     import ehrtraj
-    from ehrtraj.cli.show.bars import bar
+    from ehrtraj.cli.show.activity import bar
     from ehrtraj.cli.show.concepts import show_computed, show_concept, show_library
     from ehrtraj.concepts.run import compute_concepts
     from ehrtraj.concepts.session import ConceptMode
@@ -141,7 +141,7 @@ def _write_events(
     overwrite: bool,
 ) -> None:
     """Write the dataset of `--events`."""
-    from ehrtraj.cli.show.bars import bar
+    from ehrtraj.cli.show.activity import bar
     from ehrtraj.cli.show.concepts import show_added
     from ehrtraj.enrich.run import add_concepts
 
@@ -171,4 +171,4 @@ def _library(dataset: Path | None, source: str | None, overlay: Path | None) -> 
     return concept_library(find_source(source, overlay))
 
 
-COMMAND = Command(concepts, place=105, writes=True, help=_HELP)
+COMMAND = Command(concepts, place=105, writes=True, help=_HELP, long=True)

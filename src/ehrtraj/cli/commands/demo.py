@@ -33,4 +33,4 @@ def demo(
         show(folder, patients, max_cpus)
 
 
-COMMAND = Command(demo, place=140, writes=True, help=_HELP)
+COMMAND = Command(demo, place=140, writes=True, help=_HELP, long=True)

@@ -41,7 +41,7 @@ def diff(
     if max_cpus is not None and max_cpus > 0:
         # polars reads this variable when it is first imported.
         os.environ.setdefault("POLARS_MAX_THREADS", str(min(max_cpus, usable_cpus())))
-    from ehrtraj.cli.show.bars import bar
+    from ehrtraj.cli.show.activity import bar
     from ehrtraj.cli.show.diff import show_diff
     from ehrtraj.diffs.run import diff as compare
 
@@ -57,4 +57,4 @@ def diff(
         raise typer.Exit(DIFFERENT)
 
 
-COMMAND = Command(diff, place=60, writes=False, help=_DIFF_HELP)
+COMMAND = Command(diff, place=60, writes=False, help=_DIFF_HELP, long=True)

@@ -108,4 +108,4 @@ def download(
             show_download(result)
 
 
-COMMAND = Command(download, place=70, writes=True, help=_HELP)
+COMMAND = Command(download, place=70, writes=True, help=_HELP, long=True)

@@ -47,9 +47,9 @@ def explain(
     import ehrtraj
     from ehrtraj.cli.show.bars import waiting
     from ehrtraj.cli.show.explain import show_explanation
-    from ehrtraj.cli.show.readable import size
     from ehrtraj.dataset.explain import explain as look_up
     from ehrtraj.dataset.explain import release_of
+    from ehrtraj.readable import size
 
     opened, screen = ehrtraj.open(dataset), out()
     with graceful_stop(), waiting(screen, "looking up the rows") as update:

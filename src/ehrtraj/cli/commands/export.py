@@ -65,7 +65,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing export in the output.")] = False,
 ) -> None:
     """Write a file for each patient, admission or ICU stay."""
-    from ehrtraj.cli.show.bars import bar
+    from ehrtraj.cli.show.activity import bar
     from ehrtraj.cli.show.export import show_export
     from ehrtraj.exports.run import export as write
 
@@ -86,4 +86,4 @@ def export(
     show_export(result)
 
 
-COMMAND = Command(export, place=100, writes=True, help=_EXPORT_HELP)
+COMMAND = Command(export, place=100, writes=True, help=_EXPORT_HELP, long=True)

@@ -47,7 +47,7 @@ def label(
 ) -> None:
     """Label patients for a prediction task."""
     import ehrtraj
-    from ehrtraj.cli.show.bars import bar
+    from ehrtraj.cli.show.activity import bar
     from ehrtraj.cli.show.labels import show_labels
     from ehrtraj.labels.ready import find_task
     from ehrtraj.labels.run import check_output
@@ -89,4 +89,4 @@ def _stamp(path: Path) -> Stamp | None:
         return None
 
 
-COMMAND = Command(label, place=110, writes=True, help=_HELP)
+COMMAND = Command(label, place=110, writes=True, help=_HELP, long=True)

@@ -59,4 +59,4 @@ def synth(
     show_synth(result)
 
 
-COMMAND = Command(synth, place=130, writes=True, help=_HELP)
+COMMAND = Command(synth, place=130, writes=True, help=_HELP, long=True)

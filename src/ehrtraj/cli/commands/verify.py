@@ -48,4 +48,4 @@ def verify(
         raise IncompleteDownloadError(f"this download is incomplete. To complete it, run:\n  {commands}")
 
 
-COMMAND = Command(verify, place=80, writes=False, help=_HELP)
+COMMAND = Command(verify, place=80, writes=False, help=_HELP, long=True)

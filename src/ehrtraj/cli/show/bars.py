@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 from rich.progress import Progress, ProgressColumn, TextColumn
 
-from ehrtraj.cli.show.screen import Screen, err, line
-from ehrtraj.runtime.bar import bar as draw_bar
+from ehrtraj.cli.show.screen import Screen, err, is_quiet, line
 
 
 def text_column(template: str) -> TextColumn:
@@ -23,18 +22,9 @@ def bars(*columns: ProgressColumn, screen: Screen | None = None, speed_estimate_
         *columns,
         console=screen,
         transient=True,
-        disable=not screen.is_terminal,
+        disable=is_quiet() or not screen.is_terminal,
         speed_estimate_period=speed_estimate_period,
     )
-
-
-def bar(what: str) -> AbstractContextManager[Callable[[int, int], None]]:
-    """Show one progress bar on stderr if that is a terminal, otherwise nothing.
-
-    Returns:
-        A context manager that yields a function, which takes the amount of work done and the total.
-    """
-    return draw_bar(what, err())
 
 
 @contextmanager

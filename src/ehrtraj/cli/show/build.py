@@ -2,105 +2,109 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pyarrow.parquet as pq
-from rich.progress import BarColumn, TaskID, TimeRemainingColumn
 from rich.table import Table
 
 from ehrtraj import interrupt
-from ehrtraj.cli.show.bars import bars, text_column
-from ehrtraj.cli.show.readable import duration, release_name, size
-from ehrtraj.cli.show.screen import err, line, note, out, warning
+from ehrtraj.cli.show.activity import Activity
+from ehrtraj.cli.show.screen import detail, line, note, out, warning
+from ehrtraj.cli.show.screen import result as print_result
 from ehrtraj.pipeline.shard.applied import SPELLED
+from ehrtraj.readable import duration, release_name, size
 from ehrtraj.results import BuildResult
 from ehrtraj.runtime.progress import Reporter
 
 
 class ConsoleReporter(Reporter):
-    """Shows progress bars on a terminal. Notes and warnings go to stderr, one line each, in any case."""
+    """Shows the progress of a build. Notes and warnings go to stderr, one line each."""
 
     def __init__(self) -> None:
-        self._screen = err()
-        self._live = self._screen.is_terminal
-        self._bars = bars(
-            text_column("{task.description}"),
-            BarColumn(bar_width=30),
-            text_column("{task.fields[done]}"),
-            TimeRemainingColumn(compact=True),
-            screen=self._screen,
-        )
-        self._task: TaskID | None = None
-        self._rows = 0
-        self._total_shards = 0
-        self._shards = 0
+        self._activity = Activity()
+        self._bytes = self._total_bytes = self._rows = 0
+        self._table, self._table_rows, self._begun = "", 0, 0.0
+        self._total_shards = self._shards = 0
+        self._share = 0.0
 
     def note(self, text: str) -> None:
         interrupt.check()
-        note(text, self._screen)
+        note(text, self._activity.screen)
 
     def warn(self, text: str) -> None:
-        warning(text, self._screen)
+        warning(text, self._activity.screen)
 
     def step(self, text: str) -> None:
-        if self._live:
-            self._begin(text, None, "")
+        self._begin(text)
 
-    def _begin(self, text: str, total: float | None, done: str) -> None:
-        if not self._live:
-            return
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-        self._bars.start()
-        self._task = self._bars.add_task(text, total=total, done=done)
+    def _begin(self, text: str) -> None:
+        self._end_table()
+        self._activity.begin(text)
 
     def staging(self, total_bytes: int) -> None:
-        self._rows = 0
-        self._begin("reading", total_bytes, "")
+        self._bytes, self._total_bytes, self._rows = 0, total_bytes, 0
+        self._begin("reading tables")
 
     def staged(self, table: str, consumed: int, rows: int) -> None:
         interrupt.check()
+        if table != self._table:
+            self._end_table()
+            self._table, self._table_rows, self._begun = table, 0, time.monotonic()
+        self._bytes += consumed
         self._rows += rows
-        if self._task is not None:
-            self._bars.update(
-                self._task,
-                advance=consumed,
-                description=f"reading {table:<26}",
-                done=f"{self._rows:>13,} rows",
-            )
+        self._table_rows += rows
+        self._activity.update(
+            self._bytes / self._total_bytes if self._total_bytes else None,
+            of=size(self._total_bytes),
+            done=f"{self._rows:>13,} rows" if self._activity.on_terminal else f"{table}, {self._rows:,} rows",
+            now=f"reading {table:<26}",
+        )
+
+    def _end_table(self) -> None:
+        """Print what a table took, with --verbose. Tables are read one after another."""
+        if self._table:
+            seconds = time.monotonic() - self._begun
+            detail(f"read {self._table}: {self._table_rows:,} rows, {seconds:.1f} s", self._activity.screen)
+        self._table = ""
 
     def extracting(self, shards: int) -> None:
-        self._shards, self._total_shards, self._rows = 0, shards, 0
-        self._begin("making events", shards, f"shard 0/{shards}")
+        self._shards, self._total_shards, self._rows, self._share = 0, shards, 0, 0.0
+        self._begin("making events")
+        self._show_shards()
+
+    def extracting_share(self, share: float) -> None:
+        interrupt.check()
+        self._share = share
+        self._show_shards()
 
     def extracted(self, events: int) -> None:
         interrupt.check()
         self._shards += 1
         self._rows += events
-        if self._task is not None:
-            self._bars.update(
-                self._task,
-                advance=1,
-                done=f"shard {self._shards}/{self._total_shards}, {self._rows:,} events",
-            )
+        detail(f"shard {self._shards} of {self._total_shards}: {events:,} events", self._activity.screen)
+        self._show_shards()
+
+    def _show_shards(self) -> None:
+        done = f"shard {self._shards}/{self._total_shards}, {self._rows:,} events"
+        self._activity.update(self._share, done=done)
 
     def exporting(self, what: str) -> None:
-        self._begin(f"writing {what}", None, "")
+        self._begin(f"writing {what}")
 
     def exported(self, events: int, total: int) -> None:
         interrupt.check()
-        if self._task is not None:
-            self._bars.update(self._task, completed=events, total=total, done=f"{events:,} events")
+        self._activity.update(events / total if total else None, done=f"{events:,} events")
 
     def computing(self) -> None:
-        self._begin("computing concepts", None, "")
+        self._begin("computing concepts")
 
     def computed(self, events: int, total: int) -> None:
         self.exported(events, total)
 
     def close(self) -> None:
-        if self._task is not None:
-            self._bars.stop()
+        self._end_table()
+        self._activity.close()
 
 
 def _tables(result: BuildResult) -> Table:
@@ -156,10 +160,9 @@ def show_result(result: BuildResult) -> None:
     """Print the summary of a build to stdout."""
     screen = out()
     if result.already_there:
-        screen.print(
+        print_result(
             f"{result.path} is already there, built from the same input and settings "
-            f"({result.patients:,} patients, {result.events:,} events): nothing was changed",
-            soft_wrap=True,
+            f"({result.patients:,} patients, {result.events:,} events): nothing was changed"
         )
         return
     screen.print(_tables(result))
@@ -171,12 +174,10 @@ def show_result(result: BuildResult) -> None:
         screen.print(f"events that rules changed or flagged: {counts}", soft_wrap=True)
         screen.print(f"for details, run: ehrtraj rules applied {result.path}", soft_wrap=True)
         screen.print()
-    screen.print(
-        line(
-            (f"{result.patients:,} patients, {result.events:,} events", "bold"),
-            f" from {release_name(result.source, result.release)} in {duration(result.seconds)}, peak memory "
-            f"{size(result.peak_memory)}, {size(result.bytes)} on disk",
-        )
+    print_result(
+        (f"{result.patients:,} patients, {result.events:,} events", "bold"),
+        f" from {release_name(result.source, result.release)} in {duration(result.seconds)}, peak memory "
+        f"{size(result.peak_memory)}, {size(result.bytes)} on disk",
     )
     screen.print(f"dataset: {result.path}", soft_wrap=True)
     if any(entry.rejected for entry in result.ledger.values()):

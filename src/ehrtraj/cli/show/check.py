@@ -6,8 +6,8 @@ from rich.table import Table
 
 from ehrtraj.checks.invariants import INVARIANTS
 from ehrtraj.checks.run import CheckReport
-from ehrtraj.cli.show.readable import duration, size
-from ehrtraj.cli.show.screen import Screen, line, out
+from ehrtraj.cli.show.screen import Screen, line, out, result
+from ehrtraj.readable import duration, size
 
 
 def show_report(report: CheckReport) -> None:
@@ -36,7 +36,7 @@ def show_report(report: CheckReport) -> None:
     state = (failed, "bold red") if report.broken else failed
     took = f"; {duration(report.seconds)}, peak memory {size(report.peak_memory)}"
     screen.print()
-    screen.print(line((f"{len(report.kept)} checks passed", "bold"), ", ", state, took))
+    result((f"{len(report.kept)} checks passed", "bold"), ", ", state, took)
 
 
 def _failed_checks(report: CheckReport) -> Table:

@@ -6,12 +6,13 @@ from itertools import groupby
 
 from rich.table import Table
 
-from ehrtraj.cli.show.readable import duration, size
 from ehrtraj.cli.show.screen import line, note, out, write_exact
+from ehrtraj.cli.show.screen import result as print_result
 from ehrtraj.concepts.library import Concept, ConceptLibrary
 from ehrtraj.concepts.run import ConceptsResult
 from ehrtraj.enrich.run import EnrichResult
 from ehrtraj.format.names import CONCEPT_FOLDERS
+from ehrtraj.readable import duration, size
 from ehrtraj.results import BuildResult
 
 
@@ -67,9 +68,9 @@ def show_computed(result: ConceptsResult) -> None:
         rows = sum(concept.rows for concept in result.computed)
         counts = f"{_count(len(result.computed))}, {rows:,} rows"
         memory = f"peak memory {size(result.peak_memory)}"
-        screen.print(line((counts, "bold"), f" in {duration(result.seconds)}{resumed}, {memory}"), soft_wrap=True)
+        print_result((counts, "bold"), f" in {duration(result.seconds)}{resumed}, {memory}")
     if result.existing:
-        screen.print(f"stored already and unchanged: {_count(len(result.existing))}")
+        print_result(f"stored already and unchanged: {_count(len(result.existing))}")
     screen.print(f"files: {result.path}", soft_wrap=True)
     names = [concept.name for concept in result.computed] or list(result.existing)
     if result.path.name == CONCEPT_FOLDERS[0]:
@@ -82,7 +83,7 @@ def show_added(result: EnrichResult) -> None:
     """Print which events a new dataset has."""
     screen = out()
     if result.already_there:
-        screen.print(f"{result.path} is already complete: nothing to do", soft_wrap=True)
+        print_result(f"{result.path} is already complete: nothing to do")
     else:
         table = Table("concept", box=None, pad_edge=False, header_style="bold")
         table.add_column("events", justify="right")
@@ -92,7 +93,7 @@ def show_added(result: EnrichResult) -> None:
         resumed = " (resumed an interrupted run)" if result.resumed else ""
         counts = f"{result.patients:,} patients, {result.events:,} events"
         memory = f"peak memory {size(result.peak_memory)}"
-        screen.print(line((counts, "bold"), f" in {duration(result.seconds)}{resumed}, {memory}"), soft_wrap=True)
+        print_result((counts, "bold"), f" in {duration(result.seconds)}{resumed}, {memory}")
     screen.print(f"dataset: {result.path}", soft_wrap=True)
     for text in result.notes:
         note(text)

@@ -8,10 +8,10 @@ import polars as pl
 from rich.table import Table
 
 from ehrtraj import rules
-from ehrtraj.cli.show.readable import duration
-from ehrtraj.cli.show.screen import Screen, line, out
+from ehrtraj.cli.show.screen import Screen, out, result
 from ehrtraj.diffs.events import EventsDiff, Example
 from ehrtraj.diffs.run import DiffReport
+from ehrtraj.readable import duration
 
 _SHOWN = 10
 _LONGEST = 80
@@ -33,7 +33,7 @@ def show_diff(report: DiffReport) -> None:
     verdict = "the same" if report.same else "different"
     work = f"compared {report.events.compared:,} events of both datasets in {duration(report.seconds)}"
     screen.print()
-    screen.print(line((verdict, "bold"), f": {work}"))
+    result((verdict, "bold"), f": {work}")
 
 
 def _show_patients(report: DiffReport, screen: Screen) -> None:

@@ -13,16 +13,25 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from ehrtraj.cli.show.activity import ProgressLines
 from ehrtraj.cli.show.bars import bars, text_column
-from ehrtraj.cli.show.readable import duration, size
-from ehrtraj.cli.show.screen import err, line, note, out
+from ehrtraj.cli.show.screen import (
+    err,
+    is_quiet,
+    line,
+    message,
+    note,
+    out,
+    progress,
+    shows_progress_lines,
+)
+from ehrtraj.cli.show.screen import result as print_result
 from ehrtraj.download.concept_maps import ConceptMapsResult
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.run import DownloadResult
 from ehrtraj.download.verify import VerifyResult
+from ehrtraj.readable import duration, size
 
-# Seconds between two lines of progress without a terminal: few enough lines for the log of a night.
-_LINE_EVERY = 60
 _SPEED_OVER = 60
 """Past seconds over which rich estimates the speed."""
 _MOST_LISTED = 20
@@ -33,7 +42,9 @@ class ConsoleDownloadReporter(DownloadReporter):
 
     def __init__(self) -> None:
         self._screen = err()
-        self._live = self._screen.is_terminal
+        self._live = self._screen.is_terminal and not is_quiet()
+        self._lines = ProgressLines(progress)
+        self._checked = self._to_check = 0
         self._bars = bars(
             text_column("{task.description}"),
             BarColumn(bar_width=24),
@@ -50,7 +61,7 @@ class ConsoleDownloadReporter(DownloadReporter):
         self._completed = 0
         self._received = 0
         self._quiet_until = 0.0
-        self._begun = self._last_line = time.monotonic()
+        self._begun = time.monotonic()
 
     def note(self, text: str) -> None:
         note(text, self._screen)
@@ -64,12 +75,21 @@ class ConsoleDownloadReporter(DownloadReporter):
 
     def checking(self, files: int, total_bytes: int) -> None:
         if files:
+            self._checked, self._to_check = 0, total_bytes
+            self._start_lines(f"checking {files} existing files")
             self._bars.start()
             self._all = self._bars.add_task(f"checking {files} existing files", total=total_bytes)
 
     def checked(self, path: str, size: int) -> None:
+        self._checked += size
+        self._lines.update(self._checked / max(self._to_check, 1))
         if self._all is not None:
             self._bars.update(self._all, advance=size)
+
+    def _start_lines(self, what: str) -> None:
+        self._lines.begin(what)
+        if shows_progress_lines():
+            self._lines.start()
 
     def begin(self, files: dict[str, tuple[int, int]]) -> None:
         if self._all is not None:
@@ -79,20 +99,21 @@ class ConsoleDownloadReporter(DownloadReporter):
             return
         self._files = files
         self._done = sum(done for _, done in files.values())
-        self._begun = self._last_line = time.monotonic()
+        self._begun = time.monotonic()
         total = sum(size for size, _ in files.values())
         existing = f", of which {size(self._done)} exist already" if self._done else ""
-        self._screen.print(f"fetching {len(files)} files, {size(total)}{existing}")
+        message(f"fetching {len(files)} files, {size(total)}{existing}", self._screen)
+        self._start_lines("fetching")
         self._bars.start()
         self._all = self._bars.add_task("all files", total=total, completed=self._done)
 
     def received(self, path: str, count: int) -> None:
         self._done += count
         self._received += max(count, 0)
+        total = self._total
+        self._lines.update(self._done / total if total else None, size(total), self._counts())
         if self._live:
             self._advance(path, count)
-        elif time.monotonic() - self._last_line > _LINE_EVERY:
-            self._line("")
 
     def _advance(self, path: str, count: int) -> None:
         if path not in self._tasks:
@@ -107,20 +128,19 @@ class ConsoleDownloadReporter(DownloadReporter):
         if (task := self._tasks.pop(path, None)) is not None:
             self._bars.remove_task(task)
         if not self._live:
-            self._line(f"{path} is complete. ")
+            message(f"{path} is complete. {self._counts()}, {size(self._done)} of {size(self._total)}", self._screen)
 
-    def _line(self, text: str) -> None:
-        self._last_line = time.monotonic()
-        seconds = self._last_line - self._begun
+    @property
+    def _total(self) -> int:
+        return sum(total for total, _ in self._files.values())
+
+    def _counts(self) -> str:
+        seconds = time.monotonic() - self._begun
         speed = self._received / seconds if seconds else 0.0
-        total = sum(total for total, _ in self._files.values())
-        left = f", {duration((total - self._done) / speed)} left" if speed and self._done < total else ""
-        self._screen.print(
-            f"{text}{self._completed} of {len(self._files)} files, {size(self._done)} of {size(total)}, "
-            f"{size(speed)}/s{left}"
-        )
+        return f"{self._completed} of {len(self._files)} files, {size(speed)}/s"
 
     def close(self) -> None:
+        self._lines.stop()
         self._bars.stop()
 
 
@@ -137,7 +157,7 @@ def show_download(result: DownloadResult) -> None:
         f", {size(result.bytes)}, each with its published SHA-256. Fetched {len(result.fetched)} files, "
         f"{size(result.received)} in {duration(result.seconds)}{speed}; {len(result.existing)} existed already"
     )
-    screen.print(line((status, "bold"), more, rest))
+    print_result((status, "bold"), more, rest)
     screen.print(f"release: {result.folder}")
 
 
@@ -148,7 +168,7 @@ def show_concept_maps(result: ConceptMapsResult) -> None:
         f": fetched {len(result.fetched)} files, {len(result.existing)} existed already, each with its pinned SHA-256. "
         "Their licence:"
     )
-    screen.print(line(("concept maps of MIT-LCP/mimic-code v2.4.0", "bold"), files))
+    print_result(("concept maps of MIT-LCP/mimic-code v2.4.0", "bold"), files)
     screen.print()
     for text in result.licence.strip().splitlines():
         screen.print(text, style="dim")
@@ -178,7 +198,7 @@ def show_verify(result: VerifyResult) -> None:
         f" have their published SHA-256: {len(result.missing)} missing, {len(result.broken)} broken, "
         f"{len(result.extra)} extra ({size(result.bytes)} in {duration(result.seconds)})"
     )
-    screen.print(line((f"{len(result.verified)} of {expected} files", "bold"), counts), soft_wrap=True)
+    print_result((f"{len(result.verified)} of {expected} files", "bold"), counts)
     screen.print(f"release: {result.folder}", soft_wrap=True)
 
 

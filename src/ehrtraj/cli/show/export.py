@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ehrtraj.cli.show.readable import duration, size
 from ehrtraj.cli.show.screen import line, out
+from ehrtraj.cli.show.screen import result as print_result
 from ehrtraj.exports.space import INDEX
+from ehrtraj.readable import duration, size
 from ehrtraj.results import ExportResult
 
 
@@ -15,18 +16,15 @@ def show_export(result: ExportResult) -> None:
         console.print(line(("note: ", "yellow"), note), soft_wrap=True)
     counts = f"{result.files:,} files, {result.patients:,} patients, {result.events:,} events"
     if result.already_there:
-        console.print(
-            f"{result.path} is already there, from the same dataset and settings ({counts}): nothing was changed",
-            soft_wrap=True,
+        print_result(
+            f"{result.path} is already there, from the same dataset and settings ({counts}): nothing was changed"
         )
         return
     resumed = " (resumed an interrupted export)" if result.resumed else ""
-    console.print(
-        line(
-            (counts, "bold"),
-            f" in {duration(result.seconds)}{resumed}, peak memory {size(result.peak_memory)}, {size(result.bytes)} on "
-            "disk",
-        )
+    print_result(
+        (counts, "bold"),
+        f" in {duration(result.seconds)}{resumed}, peak memory {size(result.peak_memory)}, {size(result.bytes)} on "
+        "disk",
     )
     console.print(f"files: {result.path}", soft_wrap=True)
     console.print(f"index: {result.path / INDEX}", soft_wrap=True)

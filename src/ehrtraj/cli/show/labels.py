@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ehrtraj.cli.show.screen import line, note, out
+from ehrtraj.cli.show.screen import line, note, out, result
 from ehrtraj.labels.ready import ready_tasks
 from ehrtraj.labels.run import Labels
 from ehrtraj.sources.source import Source
@@ -24,7 +24,7 @@ def show_labels(labels: Labels, path: Path) -> None:
         table.add_row(split, f"{count:,}", f"{positives:,} ({positives / count:.0%})", f"{patients:,}")
     if labels.splits.height:
         screen.print(table)
-    screen.print(f"{labels.table.height:,} labels: {path}", soft_wrap=True)
+    result(f"{labels.table.height:,} labels: {path}")
     for text in notes(labels):
         note(text)
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import sys
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -12,7 +18,9 @@ from rich.segment import Segment
 from rich.text import Text
 
 from ehrtraj.cli.show.escape import encodable, visible
-from ehrtraj.errors import EhrtrajError, OutputError
+from ehrtraj.cli.show.log_file import LogFile
+from ehrtraj.errors import EhrtrajError, OutputError, SettingsError
+from ehrtraj.version import __version__
 
 _WIDTH = 120
 """Width in columns if there is no terminal."""
@@ -137,9 +145,79 @@ class _Stream:
 _OUT, _ERR = _Stream("stdout"), _Stream("stderr")
 
 
+@dataclass(frozen=True)
+class _Amount:
+    """How much to print.
+
+    Attributes:
+        quiet: whether to print only errors, results and output for programs.
+        verbose: whether to print details.
+        log: log file that also receives what stderr gets.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+    log: LogFile | None = None
+
+
+_amount = _Amount()
+
+
+def configure(command: str, *, quiet: bool = False, verbose: bool = False, log_file: Path | None = None) -> None:
+    """Set how much the command prints, and where else.
+
+    Args:
+        command: name of the command, for the log file.
+        quiet: print only errors, the line with the result, and output for programs.
+        verbose: print details.
+        log_file: file to which everything is appended that stderr gets, or would get without `quiet`.
+
+    Raises:
+        SettingsError: if the options contradict each other.
+        OutputError: if the log file cannot be written.
+    """
+    global _amount  # one process runs one command
+    if quiet and verbose:
+        raise SettingsError("--quiet and --verbose contradict each other: use only one of them")
+    log = None if log_file is None else LogFile(log_file, f"ehrtraj {__version__} {command}")
+    _amount = _Amount(quiet, verbose, log)
+    if verbose:
+        libraries = ", ".join(f"{name} {version(name)}" for name in ("duckdb", "polars", "pyarrow", "numpy"))
+        python = f"Python {platform.python_version()} on {platform.platform()}"
+        detail(f"ehrtraj {__version__}, {python}, {os.cpu_count()} CPU cores, {libraries}")
+
+
+def is_quiet() -> bool:
+    """Return whether to print only errors and results."""
+    return _amount.quiet
+
+
+def is_verbose() -> bool:
+    """Return whether to print details."""
+    return _amount.verbose
+
+
+def shows_progress_lines() -> bool:
+    """Return whether lines about the progress go anywhere: to stderr without a terminal, or to a log file."""
+    return _amount.log is not None or not (_amount.quiet or _ERR.isatty())
+
+
 def out(*, width: int = _WIDTH, soft_wrap: bool = False) -> Screen:
-    """Open a screen on stdout, as wide as the terminal, or `width` columns if stdout is not a terminal."""
-    return Screen(file=cast("IO[str]", _OUT), width=None if _OUT.isatty() else width, soft_wrap=soft_wrap)
+    """Open a screen on stdout, as wide as the terminal, or `width` columns if stdout is not a terminal.
+
+    With --quiet, it prints nothing: use `result` for the line that remains.
+    """
+    return _stdout(width=width, soft_wrap=soft_wrap, quiet=_amount.quiet)
+
+
+def _stdout(*, width: int = _WIDTH, soft_wrap: bool = False, quiet: bool = False) -> Screen:
+    columns = None if _OUT.isatty() else width
+    return Screen(file=cast("IO[str]", _OUT), width=columns, soft_wrap=soft_wrap, quiet=quiet)
+
+
+def result(*pieces: Piece) -> None:
+    """Print the line with the result to stdout, also with --quiet."""
+    _stdout().print(line(*pieces), soft_wrap=True)
 
 
 def err() -> Screen:
@@ -149,7 +227,7 @@ def err() -> Screen:
 
 def write_lines(lines: Iterable[str]) -> None:
     """Print lines unchanged, neither wrapped nor styled."""
-    screen = out()
+    screen = _stdout()
     for text in lines:
         screen.print(text, soft_wrap=True)
 
@@ -168,18 +246,49 @@ def write_json(content: object, *, indent: int, default: Callable[[object], obje
     write_exact(text + "\n")
 
 
+def _message(screen: Screen | None, *pieces: Piece) -> None:
+    """Print a line to stderr, unless --quiet is given, and to the log file."""
+    _log("".join(piece if isinstance(piece, str) else piece[0] for piece in pieces))
+    if not _amount.quiet:
+        (screen or err()).print(line(*pieces))
+
+
+def _log(text: str) -> None:
+    if _amount.log is not None:
+        _amount.log.write(visible(text, keep="\n"))
+
+
+def message(text: str, screen: Screen | None = None) -> None:
+    """Print a line to stderr, such as what a download fetches."""
+    _message(screen, text)
+
+
+def detail(text: str, screen: Screen | None = None) -> None:
+    """Print a line to stderr if --verbose is given."""
+    if _amount.verbose:
+        _message(screen, text)
+
+
+def progress(text: str) -> None:
+    """Print a line about the progress, with the time, to stderr, unless it shows a bar, and to the log file."""
+    _log(text)
+    if not (_amount.quiet or _ERR.isatty()):
+        err().print(line(f"{time.strftime('%H:%M:%S')} {text}"))
+
+
 def note(text: str, screen: Screen | None = None) -> None:
     """Print a note to stderr."""
-    (screen or err()).print(line(("note: ", "yellow"), text))
+    _message(screen, ("note: ", "yellow"), text)
 
 
 def warning(text: str, screen: Screen | None = None) -> None:
     """Print a warning to stderr."""
-    (screen or err()).print(line(("WARNING: ", "bold red"), (text, "bold")))
+    _message(screen, ("WARNING: ", "bold red"), (text, "bold"))
 
 
 def error(text: str) -> None:
     """Print an error to stderr. All lines after the first are indented, so that none looks like another message."""
+    _log(f"error: {text}")
     first, *rest = text.split("\n")
     rest = [further if further.startswith(" ") or not further else f"  {further}" for further in rest]
     err().print(line(("error: ", "bold red"), "\n".join([first, *rest]), keep="\n"))
@@ -187,6 +296,7 @@ def error(text: str) -> None:
 
 def write_err(text: str) -> None:
     """Print lines to stderr, such as a traceback."""
+    _log(text.removesuffix("\n"))
     for text_line in text.removesuffix("\n").split("\n"):
         err().print(text_line)
 

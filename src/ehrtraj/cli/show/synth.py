@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-from rich.progress import BarColumn, TaskID, TimeRemainingColumn
 from rich.table import Table
 
 from ehrtraj import interrupt
-from ehrtraj.cli.show.bars import bars, text_column
-from ehrtraj.cli.show.readable import duration, size
-from ehrtraj.cli.show.screen import err, line, out
+from ehrtraj.cli.show.activity import Activity
+from ehrtraj.cli.show.screen import note, out
+from ehrtraj.cli.show.screen import result as print_result
+from ehrtraj.readable import duration, size
 from ehrtraj.synth.run import SynthReporter, SynthResult
 
 
 class ConsoleSynthReporter(SynthReporter):
-    """Shows one progress bar on a terminal. Notes go to stderr in any case."""
+    """Shows the progress of a synthetic release. Notes go to stderr."""
 
     def __init__(self) -> None:
-        screen = self._screen = err()
-        self._bars = bars(
-            text_column("{task.description}"),
-            BarColumn(bar_width=30),
-            text_column("{task.completed:,} of {task.total:,} patients, {task.fields[rows]:,} rows"),
-            TimeRemainingColumn(compact=True),
-            screen=screen,
-        )
-        self._task: TaskID | None = None
-        self._rows = 0
+        self._activity = Activity()
+        self._patients = self._total = self._rows = 0
+        self._share = 0.0
 
     def note(self, text: str) -> None:
-        self._screen.print(line(("note: ", "yellow"), text))
+        note(text, self._activity.screen)
 
     def begin(self, patients: int) -> None:
-        self._bars.start()
-        self._task = self._bars.add_task("generating patients", total=patients, rows=0)
+        self._total = patients
+        self._activity.begin("generating patients")
+        self._show()
+
+    def reach(self, share: float) -> None:
+        interrupt.check()
+        self._share = share
+        self._show()
 
     def advance(self, patients: int, rows: int) -> None:
         interrupt.check()
+        self._patients += patients
         self._rows += rows
-        if self._task is not None:
-            self._bars.update(self._task, advance=patients, rows=self._rows)
+        self._share = max(self._share, self._patients / self._total)
+        self._show()
+
+    def _show(self) -> None:
+        done = f"{self._patients:,} of {self._total:,} patients, {self._rows:,} rows"
+        self._activity.update(self._share, done=done)
 
     def close(self) -> None:
-        self._bars.stop()
+        self._activity.close()
 
 
 def show_synth(result: SynthResult) -> None:
@@ -58,12 +62,10 @@ def show_synth(result: SynthResult) -> None:
     console.print(table)
     console.print()
     total = sum(result.rows.values())
-    console.print(
-        line(
-            (f"{settings.patients:,} synthetic patients, {total:,} rows", "bold"),
-            f" in the format of MIMIC-IV {settings.release} in {duration(result.seconds)}, peak memory "
-            f"{size(result.peak_memory)}, {size(result.bytes)} on disk",
-        )
+    print_result(
+        (f"{settings.patients:,} synthetic patients, {total:,} rows", "bold"),
+        f" in the format of MIMIC-IV {settings.release} in {duration(result.seconds)}, peak memory "
+        f"{size(result.peak_memory)}, {size(result.bytes)} on disk",
     )
     if settings.defects:
         console.print(f"{result.defects:,} planted defects, listed in {result.path / 'answers.parquet'}")

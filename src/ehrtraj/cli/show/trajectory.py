@@ -13,10 +13,10 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import polars as pl
 
-from ehrtraj.cli.show.readable import release_name, size
 from ehrtraj.cli.show.screen import Piece, Screen, line, out
 from ehrtraj.dataset.narrative import Heading, Line, narrate
 from ehrtraj.dataset.trajectory import Trajectory
+from ehrtraj.readable import release_name, size
 
 if TYPE_CHECKING:
     from rich.table import Table
