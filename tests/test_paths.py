@@ -69,6 +69,7 @@ for path in RELEASES:
     CASES |= {
         f"build {path}": ({3, 4}, ["build", path, "-o", "{o}", "-t", "v1", "--max-cpus", "1"]),
         f"build --ed {path}": ({2, 3, 4}, ["build", "{r}", "--ed", path, "-o", "{o}", "-t", "v1", "--max-cpus", "1"]),
+        f"plan {path}": ({2, 3, 4}, ["plan", path]),
         f"verify {path}": ({2, 3, 4, 20}, ["verify", path]),
         f"explain --release {path}": ({0, 2, 3, 4}, ["explain", "{d}", "10900116", "--limit", "3", "--release", path]),
     }
@@ -82,6 +83,7 @@ for path in READ:
         f"build --gem {path}": ({2, 3, 4}, [*build, "--gem", path]),
         f"build --vocabulary {path}": ({2, 3, 4}, [*build, "--vocabulary", path]),
         f"build --concept-maps {path}": ({2, 3, 4}, [*build, "--concept-maps", path]),
+        f"check --log-file {path}": ({2, 3, 4}, ["check", "{d}", "--log-file", path]),
         f"export --subjects {path}": ({2, 3, 4}, ["export", "{d}", "-o", "{o}", "--subjects", path]),
         f"label task {path}": ({2, 3, 4}, ["label", "{d}", f"{path}.yaml", "-o", "{o}"]),
         f"rules list {path}": ({2, 3, 4}, ["rules", "list", "--overlay", path]),

@@ -18,6 +18,7 @@ from ehrtraj.engines.local import LocalEngine
 from ehrtraj.pipeline.job import BuildJob
 from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.run import run
+from ehrtraj.pipeline.shard.run import SHARD_NEED
 from ehrtraj.release.detect import which_source
 from ehrtraj.results import BuildResult
 from ehrtraj.runtime.limits import capped_cpus
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ehrtraj.concepts.library import ConceptLibrary
     from ehrtraj.concepts.run import ConceptsResult
     from ehrtraj.dataset.dataset import Dataset
+    from ehrtraj.pipeline.plan.preview import BuildPreview
 
 _POSITIONAL = ("data_dir", "output", "trajectory_version")
 
@@ -135,6 +137,18 @@ def build_with(
         return replace(result, exports=exports)
     finally:
         reporter.close()
+
+
+def plan_with(settings: Settings) -> BuildPreview:
+    """Estimate what a build with these settings reads and needs. Nothing is written.
+
+    Raises:
+        EhrtrajError: if there is no release, or a setting is invalid; the message explains how to fix it.
+    """
+    from ehrtraj.pipeline.plan.preview import preview
+
+    source = which_source(settings.data_dir, settings.source, settings.overlay)
+    return preview(settings, source, SHARD_NEED, adding_missing_files_to_errors, download_notes)
 
 
 def _concepts(settings: Settings, source: Source) -> ConceptLibrary | None:

@@ -179,13 +179,14 @@ def test_an_invalid_setting_is_refused(release: Path, tmp_path: Path, options: l
     assert not (tmp_path / "out" / "v1").exists()
 
 
-def test_without_a_terminal_output_is_plain_and_stderr_is_empty(
+def test_without_a_terminal_output_is_plain_and_stderr_has_only_progress(
     done: tuple[subprocess.CompletedProcess[str], Path],
 ) -> None:
     result, output = done
-    assert result.stderr == ""
+    # A machine that takes less than 10 s prints no line.
+    assert all(re.match(r"\d\d:\d\d:\d\d [a-z ]+: ", text) for text in result.stderr.splitlines())
     for text in ("\x1b", "\r", "━"):
-        assert text not in result.stdout
+        assert text not in result.stdout + result.stderr
     assert f"dataset: {output / 'v1'}\n" in result.stdout
 
 

@@ -116,6 +116,7 @@ COMMANDS: dict[str, Command] = {
     "explain": (lambda i, out: ["explain", i.dataset, SUBJECT, "--limit", 3], check_nothing_written, 1),
     "codes": (lambda i, out: ["codes", i.dataset], check_nothing_written, 1),
     "info": (lambda i, out: ["info", i.dataset], check_nothing_written, 1),
+    "plan": (lambda i, out: ["plan", i.release, "-o", out], check_nothing_written, 1),
     "rules applied": (lambda i, out: ["rules", "applied", i.other], check_nothing_written, 1),
     "rules explain": (lambda i, out: ["rules", "explain", "50912"], check_nothing_written, 1),
     "rules list": (lambda i, out: ["rules", "list"], check_nothing_written, 1),
@@ -167,8 +168,9 @@ def wait_for_handlers(process: Any) -> None:
 
 
 def messages(err: str) -> list[str]:
-    """Return the lines on stderr that are neither notes nor warnings."""
-    return [line for line in err.splitlines() if line and not line.startswith(("note: ", "WARNING: "))]
+    """Return the lines on stderr that are neither notes, warnings nor the progress of a slow machine."""
+    usual = re.compile(r"note: |WARNING: |\d\d:\d\d:\d\d \w")
+    return [line for line in err.splitlines() if line and not usual.match(line)]
 
 
 def assert_stopped(code: int, err: str, finished: int | None) -> None:

@@ -177,6 +177,12 @@ COMMANDS: dict[str, Invocations] = {
         (2, lambda h: ["label", h.dataset, HOSTILE]),
         (4, lambda h: ["label", h.dataset, "in_hospital_mortality", "-o", h.dataset]),
     ],
+    "plan": [
+        (0, lambda h: ["plan", h.release]),
+        (0, lambda h: ["plan", h.release, "--json"]),
+        (2, lambda h: ["plan", h.release, "--tables", HOSTILE]),
+        (3, lambda h: ["plan", h.root / "nowhere"]),
+    ],
     "rules applied": [(0, lambda h: ["rules", "applied", h.dataset, "--limit", 500])],
     "rules docs": [(2, lambda h: ["rules", "docs", "--overlay", h.root / "nowhere"])],
     "rules explain": [(2, lambda h: ["rules", "explain", HOSTILE]), (0, lambda h: ["rules", "explain", "50912"])],

@@ -15,8 +15,8 @@ from ehrtraj.engines.base import Item, Need, Report, Result, Work, ignore
 from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import stream_tasks, without_collections
 
-# Memory of the main process in addition to its workers: measured at 0.15 GB, with some headroom.
-_BASE_BYTES = 400 * 10**6
+BASE_BYTES = 400 * 10**6
+"""Memory of the main process in bytes, in addition to its workers: measured at 0.15 GB, with some headroom."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class LocalEngine:
     def at_once(self, need: Need) -> int:
         """Return how many tasks with this need can run at the same time; at least 1."""
         by_cores = self.cpus // (self.cpus if need.cores is None else need.cores)
-        return max(1, min(by_cores, (self.memory_limit - _BASE_BYTES) // need.memory))
+        return max(1, min(by_cores, (self.memory_limit - BASE_BYTES) // need.memory))
 
     def map(
         self, work: Work[Item, Result], items: Iterable[Item], need: Need, report: Report = ignore

@@ -15,6 +15,7 @@ from ehrtraj.errors import SettingsError
 
 if TYPE_CHECKING:
     from ehrtraj.config import Settings
+    from ehrtraj.declaration import Setting
 
 _BUILD_HELP = """Build a dataset of patient trajectories from a release of MIMIC-IV.
 
@@ -56,20 +57,25 @@ def _argument(option: str) -> str:
     return option.removeprefix("--").replace("-", "_")
 
 
+def parameter_of(setting: Setting) -> Parameter:
+    """Return the parameter of the command line for a setting."""
+    declared = setting.declared
+    if declared.positional:
+        default = typer.Argument(None, help=setting.help, show_default=False)
+    else:
+        names = [declared.switch or setting.option, *filter(None, [declared.short])]
+        default = typer.Option(None, *names, help=setting.help, show_default=False)
+    return Parameter(setting.name, Parameter.KEYWORD_ONLY, default=default, annotation=setting.kind.option | None)
+
+
 def _parameters() -> Iterator[Parameter]:
     """Yield the parameter of the command line for each setting."""
     from ehrtraj.config import SETTINGS
 
     for setting in SETTINGS:
-        declared = setting.declared
-        if declared.positional:
-            default = typer.Argument(None, help=setting.help, show_default=False)
-        else:
-            names = [declared.switch or setting.option, *filter(None, [declared.short])]
-            default = typer.Option(None, *names, help=setting.help, show_default=False)
-        yield Parameter(setting.name, Parameter.KEYWORD_ONLY, default=default, annotation=setting.kind.option | None)
-        if declared.shorthand:
-            option, value = declared.shorthand
+        yield parameter_of(setting)
+        if setting.declared.shorthand:
+            option, value = setting.declared.shorthand
             default = typer.Option(False, option, help=f"The same as {setting.option} {value}.")
             yield Parameter(_argument(option), Parameter.KEYWORD_ONLY, default=default, annotation=bool)
 

@@ -12,7 +12,7 @@ from ehrtraj.errors import OutputError
 _TIME = "%Y-%m-%d %H:%M:%S"
 _BEGINS = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ehrtraj ")
 # Our messages write numbers with separators, so that a longer number is an identifier, or a part of a path.
-_IDENTIFIER = re.compile(r"(?<![\d,.])\d{5,}(?![\d,])")
+_IDENTIFIER = re.compile(r"(?<![\d.])\d{5,}")
 # DuckDB quotes the text that it cannot convert, for example in the error of a custom recipe.
 _VALUE = re.compile(r"(\b(?:string|value|timestamp|date) )(\"[^\"]*\"|'[^']*')", re.IGNORECASE)
 
