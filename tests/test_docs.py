@@ -72,7 +72,9 @@ def run_console(block: str) -> str:
         # As its reader has it, without the settings of the tests.
         environment = os.environ | {"PATH": path, "EHRTRAJ_STANDARDISE": ""}
         done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, env=environment)
-        printed = re.sub(r"[ \t]+$", "", done.stdout + done.stderr, flags=re.M)
+        # A slow machine shows its progress.
+        messages = re.sub(r"^\d\d:\d\d:\d\d [a-z ]+: .*\n", "", done.stderr, flags=re.M)
+        printed = re.sub(r"[ \t]+$", "", done.stdout + messages, flags=re.M)
         parts.append(f"$ {command}\n{printed}")
     return "".join(parts)
 
