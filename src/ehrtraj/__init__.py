@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ehrtraj.diffs.run import diff
     from ehrtraj.exports.read import read_export
     from ehrtraj.exports.run import export
+    from ehrtraj.reports.run import report
     from ehrtraj.results import BuildResult
 
     open = open_dataset
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BuildResult", "Dataset", "EhrtrajError", "Trajectory", "__version__", "build", "check", "compute_concepts", "diff",
-    "export", "open", "read_export",
+    "export", "open", "read_export", "report",
 ]  # fmt: skip
 
 # Names are imported on first use: opening a dataset does not need DuckDB, `ehrtraj --version` needs no import at all.
@@ -35,6 +36,7 @@ _LAZY_IMPORTS = {
     "diff": ("ehrtraj.diffs.run", "diff"),
     "export": ("ehrtraj.exports.run", "export"),
     "read_export": ("ehrtraj.exports.read", "read_export"),
+    "report": ("ehrtraj.reports.run", "report"),
     "Dataset": ("ehrtraj.dataset.dataset", "Dataset"),
     "open": ("ehrtraj.dataset.dataset", "open_dataset"),
     "Trajectory": ("ehrtraj.dataset.trajectory", "Trajectory"),
