@@ -127,7 +127,7 @@ def _sizes(ledger: LedgerFacts) -> tuple[dict[tuple[str, Key], int], dict[tuple[
             pair = (_OTHER_TABLES if few else table.name, key)
             sizes[pair] += outcome.rows.size
             texts[pair].append(f"{outcome.rows} rows")
-    titles = {pair: one[0] if len(one) == 1 else f"{len(one)} lines of the table below" for pair, one in texts.items()}
+    titles = {pair: one[0] if len(one) == 1 else "several lines of the table below" for pair, one in texts.items()}
     return dict(sizes), titles
 
 

@@ -13,7 +13,7 @@ from ehrtraj.reports.histogram import Drawing, draw_histogram
 from ehrtraj.reports.items import ItemFacts, item_facts, nameable_codes
 from ehrtraj.reports.kinds import KindFacts, SplitFacts, all_events, all_patients, kind_facts, split_facts
 from ehrtraj.reports.ledger import LedgerFacts, ledger_facts
-from ehrtraj.reports.masking import Masking, Shown
+from ehrtraj.reports.masking import NOT_SHOWN, Masking, Shown
 
 _DIGITS_OF_DIGEST = 12
 _TO_LOOK_AT = {
@@ -92,7 +92,7 @@ def gather_report(files: DatasetFiles, *, with_examples: bool) -> Report:
         patients=all_patients(files, masking),
         events=all_events(files, masking),
         codes=files.codes.num_rows,
-        warnings=tuple(_warnings(manifest, masking, secrets, ledger)),
+        warnings=tuple(_warnings(manifest, masking, secrets)),
         to_look_at=tuple(_to_look_at(rules, ledger)),
         notes=tuple(masking.text(text, secrets) for text in manifest.get("notes", ())),
         ledger=ledger,
@@ -131,22 +131,23 @@ def _card(files: DatasetFiles) -> Iterator[tuple[str, str]]:
     yield "Licence", str(about.get("license", ""))
 
 
-def _warnings(manifest: dict[str, Any], masking: Masking, secrets: list[str], ledger: LedgerFacts) -> Iterator[str]:
+def _warnings(manifest: dict[str, Any], masking: Masking, secrets: list[str]) -> Iterator[str]:
     yield from (masking.text(text, secrets) for text in manifest.get("warnings", ()))
     if unverified := manifest.get("unverified"):
         yield f"Not verified, because the tables that contain them were not read: {', '.join(unverified)}"
-    warned = " ".join(manifest.get("warnings", ()))
-    for table in ledger.mostly_rejected:
-        if f"{table}:" not in warned:
-            yield f"{table}: most rows were rejected"
 
 
 def _to_look_at(rules: tuple[RuleFacts, ...], ledger: LedgerFacts) -> Iterator[tuple[Shown, str]]:
     if ledger.reasons:
-        yield ledger.total.rejected, "rows were rejected"
+        yield _some(ledger.total.rejected), "rows were rejected"
     for rule in rules:
         if rule.name in _TO_LOOK_AT:
-            yield rule.events, f"events {_TO_LOOK_AT[rule.name]} ({rule.name})"
+            yield _some(rule.events), f"events {_TO_LOOK_AT[rule.name]} ({rule.name})"
+
+
+def _some(count: Shown) -> Shown:
+    """Return a count for a sentence."""
+    return Shown("some", 0, masked=True) if count is NOT_SHOWN else count
 
 
 def _settings(manifest: dict[str, Any], masking: Masking) -> Iterator[tuple[str, str]]:

@@ -75,13 +75,11 @@ class LedgerFacts:
         tables: the tables, those with most rows first.
         total: all tables together.
         reasons: rejected rows by table and reason.
-        mostly_rejected: tables of which more than half of the rows were rejected.
     """
 
     tables: tuple[TableRows, ...]
     total: TableRows
     reasons: tuple[Reason, ...]
-    mostly_rejected: tuple[str, ...]
 
 
 def ledger_facts(lines: Sequence[dict[str, Any]], files: dict[str, Any], masking: Masking) -> LedgerFacts:
@@ -99,12 +97,10 @@ def ledger_facts(lines: Sequence[dict[str, Any]], files: dict[str, Any], masking
     tables.sort(key=lambda table: (-table.read.size, table.name))
     rejected = [line for line in lines if line["outcome"] == _REJECTED]
     reasons = [Reason(line["table"], line["reason"], masking.count(line["rows"])) for line in rejected]
-    mostly = [table.name for table in tables if table.rejected.size * 2 > table.read.size]
     return LedgerFacts(
         tables=tuple(tables),
         total=_total(by_table, files, masking),
         reasons=tuple(sorted(reasons, key=lambda one: (-one.rows.size, one.table, one.reason))),
-        mostly_rejected=tuple(mostly),
     )
 
 
