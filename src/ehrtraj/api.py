@@ -176,14 +176,14 @@ def _export(path: Path, settings: Settings, reporter: Reporter, sizes: Sizes) ->
 
 def _write_report(result: BuildResult, news: News) -> Path | None:
     """Write the report of a finished dataset and return its path. A failure is a warning: the dataset is complete."""
-    from ehrtraj.reports.run import build_report, default_path, refuse_to_replace, write_report
+    from ehrtraj.reports.run import build_report, default_path, is_report_of, refuse_to_replace, write_report
 
     path = default_path(result.path)
-    if result.already_there and path.exists():
-        return path
     try:
+        if result.already_there and is_report_of(path, result.path):
+            return path
         refuse_to_replace(path)
-        write_report(path, build_report(result.path))
+        write_report(path, build_report(result.path), after_build=True)
     except Exception as error:  # whatever fails, the dataset is complete
         if interrupt.requested():
             raise

@@ -157,6 +157,8 @@ COMMANDS: dict[str, Invocations] = {
     "diff": [
         (1, lambda h: ["diff", h.dataset, h.other, "--max-cpus", 1]),
         (1, lambda h: ["diff", h.dataset, h.other, "--max-cpus", 1, "--json"]),
+        (1, lambda h: ["diff", h.dataset, h.other, "--max-cpus", 1, "--html", h.root / "d.html", "--with-examples"]),
+        (2, lambda h: ["diff", h.dataset, h.other, "--with-examples"]),
     ],
     "download": [(2, lambda h: ["download", HOSTILE]), (2, lambda h: ["download"])],
     "explain": [
@@ -176,6 +178,11 @@ COMMANDS: dict[str, Invocations] = {
         (0, lambda h: ["label", h.dataset, h.root / "task.yaml", "-o", h.root / "l.parquet", "--overwrite"]),
         (2, lambda h: ["label", h.dataset, HOSTILE]),
         (4, lambda h: ["label", h.dataset, "in_hospital_mortality", "-o", h.dataset]),
+    ],
+    "report": [
+        (0, lambda h: ["report", h.dataset, "--with-examples"]),
+        (4, lambda h: ["report", h.dataset, "-o", h.release]),
+        (7, lambda h: ["report", h.root / "nowhere"]),
     ],
     "rules applied": [(0, lambda h: ["rules", "applied", h.dataset, "--limit", 500])],
     "rules docs": [(2, lambda h: ["rules", "docs", "--overlay", h.root / "nowhere"])],

@@ -376,3 +376,14 @@ def test_a_report_reminds_of_the_data_use_agreement(dataset: Path, version: str,
         content = json.loads((dataset / name).read_text())
         (dataset / name).write_text(json.dumps(content | change))
     assert words in build_report(dataset).decode()
+
+
+def test_a_report_of_a_replaced_dataset_is_written_again(dataset: Path, release: Path) -> None:
+    """A build can be killed after it replaced a dataset and before it wrote the report."""
+    path = ehrtraj.report(dataset)
+    manifest = dataset / "manifest.json"
+    manifest.write_text(manifest.read_text() + " ")
+    settings: dict[str, Any] = {"max_cpus": 1}
+    result = ehrtraj.build(release, dataset.parent, "v1", **settings)
+    assert result.already_there
+    assert path.read_bytes() == build_report(dataset)

@@ -13,7 +13,7 @@ from ehrtraj.version import __version__
 GENERATOR = b'<meta name="generator" content="ehrtraj '
 """Begins the line by which a report is recognised. It is among the first lines of the file."""
 FIRST_BYTES = 512
-"""The line is in this number of bytes at the beginning."""
+"""The line, and the digest of the dataset, are in this number of bytes at the beginning."""
 
 
 @cache

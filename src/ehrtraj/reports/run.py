@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ehrtraj.errors import OutputError
-from ehrtraj.format.manifest import refuse_in_dataset
+from ehrtraj.format.manifest import dataset_digest, refuse_in_dataset
 from ehrtraj.paths import check_target
 from ehrtraj.reports.files import DatasetFiles
 from ehrtraj.reports.gather import gather_report
@@ -78,7 +78,8 @@ def build_report(root: Path, *, with_examples: bool = False) -> bytes:
         root: folder of the dataset.
         with_examples: whether the report is for private use.
     """
-    return fill("report.html", report=gather_report(DatasetFiles(root), with_examples=with_examples))
+    content = gather_report(DatasetFiles(root), with_examples=with_examples)
+    return fill("report.html", report=content, digest=dataset_digest(root))
 
 
 def default_path(root: Path, *, with_examples: bool = False) -> Path:
@@ -103,23 +104,37 @@ def refuse_to_replace(path: Path) -> None:
         )
 
 
-def write_report(path: Path, content: bytes) -> None:
+def write_report(path: Path, content: bytes, *, after_build: bool = False) -> None:
     """Write a report, readable only by the user.
+
+    Args:
+        path: file to write or replace.
+        content: the page.
+        after_build: whether a build writes it. If that was killed earlier, its unfinished file is replaced.
 
     Raises:
         OutputError: if it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+        write_atomically(path, content, is_locked=after_build)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}. Choose another --output") from None
 
 
+def is_report_of(path: Path, root: Path) -> bool:
+    """Return whether a file is a report of the dataset in a folder, and not of one that it replaced."""
+    return dataset_digest(root).encode() in _beginning(path)
+
+
 def _is_report(path: Path) -> bool:
-    """Whether a file is a report of ehrtraj, which may be replaced."""
+    """Return whether a file is a report of ehrtraj, which may be replaced."""
+    return GENERATOR in _beginning(path)
+
+
+def _beginning(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return GENERATOR in file.read(FIRST_BYTES)
+            return file.read(FIRST_BYTES)
     except OSError:
-        return False
+        return b""
