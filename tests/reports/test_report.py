@@ -325,9 +325,7 @@ def test_a_damaged_dataset_gives_an_error(dataset: Path) -> None:
     assert not dataset.with_name("v1-report.html").exists()
 
 
-def test_a_build_writes_a_report_by_default(
-    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_build_writes_a_report_by_default(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def build(version: str, **settings: Any) -> ehrtraj.BuildResult:
         return ehrtraj.build(release, tmp_path, version, max_cpus=1, tables="patients", **settings)
 
