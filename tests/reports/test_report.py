@@ -200,6 +200,20 @@ def test_no_masked_count_follows_from_a_table(
     assert {key: cells[key] for key in masked if cells[key][1] - cells[key][0] < 4} == {}
 
 
+@pytest.mark.parametrize("caption", ["Events by rule", "Events and codes by event type"])
+def test_a_number_of_codes_does_not_narrow_a_masked_count(
+    crowded: Path, shared: bytes, page_of: Callable[[bytes], Any], caption: str
+) -> None:
+    """Each code has at least one event."""
+    ((head, *rows),) = (rows for name, rows in page_of(shared).tables.items() if name.startswith(caption))
+    columns = {name: head.index(name) for name in ("events", "codes")}
+    shown = [(row[columns["events"]], row[columns["codes"]]) for row in rows]
+    masked = [codes for events, codes in shown if events in (MASKED, "not shown")]
+    assert all(codes in (MASKED, "not shown") for codes in masked)
+    assert any(codes.isdecimal() for _, codes in shown)
+    assert masked or caption == "Events by rule"
+
+
 def test_rare_codes_are_not_named(crowded: Path, shared: bytes, private: bytes) -> None:
     codes = pq.read_table(crowded / "metadata" / "codes.parquet").to_pylist()
     binned = set(pq.read_table(crowded / "tallies" / "numbers.parquet")["code"].to_pylist())

@@ -48,7 +48,7 @@ class RuleFacts:
     meaning: str
     events: Shown
     tables: tuple[str, ...]
-    codes: int
+    codes: Shown
     most: tuple[tuple[str, str, Shown], ...]
     examples: tuple[Example, ...]
 
@@ -66,24 +66,27 @@ def rule_facts(
     """
     by_rule: dict[str, list[dict[str, Any]]] = {}
     by_code = counts_by(files.applied, ["rule", "code"], "events")
-    for (rule, code), events in by_code.items():
-        by_rule.setdefault(rule, []).append({"code": code, "events": events})
+    for (rule, code), number in by_code.items():
+        by_rule.setdefault(rule, []).append({"code": code, "events": number})
     tables: dict[str, set[str]] = {}
     for rule, table in counts_by(files.applied, ["rule", "source_table"], "events"):
         tables.setdefault(rule, set()).add(table)
     examples = _examples(files.applied) if with_examples else {}
-    found = [
-        RuleFacts(
-            name=rule,
-            meaning=files.meanings_of_flags.get(rule, rules.SPELLED),
-            events=_total(codes, _most(codes, nameable, masking), masking),
-            tables=tuple(sorted(tables[rule])),
-            codes=len(codes),
-            most=_most(codes, nameable, masking),
-            examples=tuple(examples.get(rule, ())),
+    found = []
+    for rule, codes in by_rule.items():
+        most = _most(codes, nameable, masking)
+        events = _total(codes, most, masking)
+        found.append(
+            RuleFacts(
+                name=rule,
+                meaning=files.meanings_of_flags.get(rule, rules.SPELLED),
+                events=events,
+                tables=tuple(sorted(tables[rule])),
+                codes=masking.codes(len(codes), events),
+                most=most,
+                examples=tuple(examples.get(rule, ())),
+            )
         )
-        for rule, codes in by_rule.items()
-    ]
     return tuple(sorted(found, key=lambda one: (-one.events.size, one.name)))
 
 

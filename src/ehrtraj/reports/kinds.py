@@ -41,7 +41,7 @@ class EventTypeFacts:
         meaning: in plain words.
         events: their number.
         codes: number of codes.
-        codes_with_parent: number of codes that have a parent.
+        codes_with_parent: codes that have a parent in percent; None if it is not shown.
         events_with_parent: events of these codes in percent; None if it is not shown.
         vocabularies: names of the vocabularies of the parents, with the number of codes, the most frequent first.
         times: events in each period.
@@ -50,8 +50,8 @@ class EventTypeFacts:
     name: str
     meaning: str
     events: Shown
-    codes: int
-    codes_with_parent: int
+    codes: Shown
+    codes_with_parent: int | None
     events_with_parent: int | None
     vocabularies: tuple[tuple[str, int], ...]
     times: tuple[Cell, ...]
@@ -100,19 +100,22 @@ def kind_facts(files: DatasetFiles, masking: Masking) -> KindFacts:
     n_codes, n_with_parent = _lines(codes), _lines(with_parent)
     vocabularies = _vocabularies(codes)
     periods, times = _times(files.times)
-    found = [
-        EventTypeFacts(
-            name=name,
-            meaning=files.meanings_of_event_types.get(name, ""),
-            events=_total(events[name], times.get(name, {}), events_with_parent.get(name, 0), masking),
-            codes=n_codes[name],
-            codes_with_parent=n_with_parent.get(name, 0),
-            events_with_parent=_percent(events_with_parent.get(name, 0), events[name], masking),
-            vocabularies=_most(vocabularies.get(name, {})),
-            times=_cells([times.get(name, {}).get(period, 0) for period in periods], masking),
+    found = []
+    for name in events:
+        shown = _total(events[name], times.get(name, {}), events_with_parent.get(name, 0), masking)
+        share = round(100 * n_with_parent.get(name, 0) / n_codes[name])
+        found.append(
+            EventTypeFacts(
+                name=name,
+                meaning=files.meanings_of_event_types.get(name, ""),
+                events=shown,
+                codes=masking.codes(n_codes[name], shown),
+                codes_with_parent=None if shown.masked else share,
+                events_with_parent=_percent(events_with_parent.get(name, 0), events[name], masking),
+                vocabularies=_most(vocabularies.get(name, {})),
+                times=_cells([times.get(name, {}).get(period, 0) for period in periods], masking),
+            )
         )
-        for name in events
-    ]
     everywhere: dict[str, int] = {}
     for counts in vocabularies.values():
         for vocabulary, number in counts.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 FEWEST = 10
 """The smallest count that is shown, and the fewest patients and events of a code that is named.
@@ -83,6 +83,15 @@ class Masking:
         if self.exact or all(keeps_parts(number, list(parts)) for parts in partitions):
             return self.count(number)
         return NOT_SHOWN
+
+    def codes(self, number: int, events: Shown) -> Shown:
+        """Return a number of codes of some events. Each code has an event, so it is masked if their number is masked.
+
+        Args:
+            number: number of codes.
+            events: number of events as it is shown.
+        """
+        return replace(events, size=0) if events.masked else Shown(f"{number:,}", number)
 
     def text(self, text: str, secrets: Collection[str] = ()) -> str:
         """Return a message of the build with its counts masked, and without the folders of the user.

@@ -58,8 +58,8 @@ def _short(count: Shown) -> str:
 
 
 def _size(count: int) -> str:
-    """Return a number of bytes with two digits, as 1.9 MB."""
+    """Return a number of bytes with two digits, as 1.9 MB. The exact size of a small file depends on its few rows."""
     for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if count >= unit:
             return f"{float(f'{count / unit:.1e}'):g} {name}"
-    return f"{count} B"
+    return "<1 kB"
