@@ -65,6 +65,7 @@ VALUES = {
         ("shard:jsonl", ("shard:jsonl",)),
     ],
     "concepts": [("all", ("all",)), ("sofa,age", ("sofa", "age")), ("sofa", ("sofa",)), ("age", ("age",))],
+    "report": [("true", True), ("false", False), ("yes", True), ("no", False)],
 }
 BY_DEFAULT = {
     "output": Path("trajectories"),
@@ -90,6 +91,7 @@ BY_DEFAULT = {
     "allow_incomplete": False,
     "export": (),
     "concepts": (),
+    "report": True,
 }
 
 
@@ -297,7 +299,8 @@ def test_settings_from_the_environment_or_a_file_are_reported(name: str, tmp_pat
     environ = {f"EHRTRAJ_{name.upper()}": text}
     notes, warnings = settings_news(*resolve(NEEDED, None, environ), environ)
     changes_nothing = name in (
-        "output", "max_cpus", "memory_limit", "overwrite", "export", "concepts", "allow_incomplete"
+        "output", "max_cpus", "memory_limit", "overwrite", "export", "concepts", "allow_incomplete",
+        "report",
     )  # fmt: skip
     assert [f"EHRTRAJ_{name.upper()}" in line and f"{name} = " in line for line in notes + warnings] == [True]
     assert bool(warnings) is not changes_nothing

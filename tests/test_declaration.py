@@ -83,6 +83,7 @@ def others(handmade: ModuleType, tmp_path: Path) -> dict[str, object]:
         "modules": f"ed={release / 'ed'}",
         "export": "patient:jsonl",
         "concepts": "vitalsign",
+        "report": False,
     } | {name: folder / name for name in ("overlay", "gem", "concept_maps", "vocabulary")}
 
 

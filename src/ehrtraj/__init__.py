@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ehrtraj.exports.run import export
     from ehrtraj.labels.ready import ready_tasks as tasks
     from ehrtraj.labels.run import label
+    from ehrtraj.reports.run import report
     from ehrtraj.results import BuildResult
 
     open = open_dataset
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 # Without `open`, so that `from ehrtraj import *` does not replace Python's.
 __all__ = [
     "BuildResult", "Dataset", "EhrtrajError", "Trajectory", "__version__", "build", "check", "compute_concepts", "diff",
-    "export", "label", "read_export", "tasks",
+    "export", "label", "read_export", "report", "tasks",
 ]  # fmt: skip
 
 # Names are imported on first use: opening a dataset does not need DuckDB, `ehrtraj --version` needs no import at all.
@@ -40,6 +41,7 @@ _LAZY_IMPORTS = {
     "read_export": ("ehrtraj.exports.read", "read_export"),
     "label": ("ehrtraj.labels.run", "label"),
     "tasks": ("ehrtraj.labels.ready", "ready_tasks"),
+    "report": ("ehrtraj.reports.run", "report"),
     "Dataset": ("ehrtraj.dataset.dataset", "Dataset"),
     "open": ("ehrtraj.dataset.dataset", "open_dataset"),
     "Trajectory": ("ehrtraj.dataset.trajectory", "Trajectory"),

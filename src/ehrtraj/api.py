@@ -9,6 +9,7 @@ from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ehrtraj import interrupt
 from ehrtraj.arguments import Texts, check_argument, checked, listed
 from ehrtraj.config import SETTINGS, Settings, resolve, settings_news
 from ehrtraj.declaration import show_parameters
@@ -20,7 +21,7 @@ from ehrtraj.pipeline.news import News
 from ehrtraj.pipeline.run import run
 from ehrtraj.pipeline.shard.run import SHARD_NEED
 from ehrtraj.release.detect import which_source
-from ehrtraj.results import BuildResult
+from ehrtraj.results import BuildResult, ExportResult
 from ehrtraj.runtime.limits import capped_cpus
 from ehrtraj.runtime.progress import Reporter
 from ehrtraj.runtime.sizes import DEFAULT, Sizes
@@ -122,19 +123,12 @@ def build_with(
         result = run(job)
         if concepts is not None:
             result = replace(result, concepts=_compute(result.path, settings, concepts, reporter))
-        if not settings.export:
-            return result
-        from ehrtraj.exports.after_build import export_after_build
-
-        exports = export_after_build(
-            result.path,
-            settings.export,
-            reporter,
-            max_cpus=settings.max_cpus,
-            overwrite=settings.overwrite,
-            sizes=sizes,
-        )
-        return replace(result, exports=exports)
+        if settings.export:
+            result = replace(result, exports=_export(result.path, settings, reporter, sizes))
+        if settings.report:
+            path = _write_report(result, news)
+            result = replace(result, report=path, warnings=tuple(news.warnings))
+        return result
     finally:
         reporter.close()
 
@@ -183,6 +177,38 @@ def _compute(path: Path, settings: Settings, library: ConceptLibrary, reporter: 
     compute(layout, _names(settings), library=library, progress=reporter.computed, **limits)
     requested = {concept.name for concept in library.find(_names(settings))}
     return {name: one.rows for name, one in read_index(path, ConceptMode()).items() if name in requested}
+
+
+def _export(path: Path, settings: Settings, reporter: Reporter, sizes: Sizes) -> tuple[ExportResult, ...]:
+    """Write the requested exports of a finished dataset."""
+    from ehrtraj.exports.after_build import export_after_build
+
+    return export_after_build(
+        path,
+        settings.export,
+        reporter,
+        max_cpus=settings.max_cpus,
+        overwrite=settings.overwrite,
+        sizes=sizes,
+    )
+
+
+def _write_report(result: BuildResult, news: News) -> Path | None:
+    """Write the report of a finished dataset and return its path. A failure is a warning: the dataset is complete."""
+    from ehrtraj.reports.run import build_report, default_path, is_report_of, refuse_to_replace, write_report
+
+    path = default_path(result.path)
+    try:
+        if result.already_there and is_report_of(path, result.path):
+            return path
+        refuse_to_replace(path)
+        write_report(path, build_report(result.path), after_build=True)
+    except Exception as error:  # whatever fails, the dataset is complete
+        if interrupt.requested():
+            raise
+        news.warn(f"the dataset is complete, but its report was not written: {error or type(error).__name__}")
+        return None
+    return path
 
 
 @checked

@@ -325,6 +325,15 @@ class Settings:
             changes_data=False,
         ),
     )
+    report: bool = field(
+        default=True,
+        metadata=setting(
+            help="Write a report that can be shared next to the dataset, such as v1-report.html, or none.",
+            details="See `ehrtraj report`.",
+            changes_data=False,
+            switch="--report/--no-report",
+        ),
+    )
 
 
 SETTINGS = settings_of(Settings)

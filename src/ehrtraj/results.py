@@ -65,6 +65,7 @@ class BuildResult:
         exports: results of the exports that the settings request.
         source: title of the release's source; empty if the dataset already existed.
         concepts: number of rows of each concept that the settings request.
+        report: path of the report; None if the settings request none, or it could not be written.
         cpu: CPU seconds of this run by step and table; the table is empty for steps that work on all tables together.
     """
 
@@ -85,6 +86,7 @@ class BuildResult:
     source: str = ""
     cpu: dict[tuple[str, str], float] = field(default_factory=dict)
     concepts: dict[str, int] = field(default_factory=dict)
+    report: Path | None = None
 
     def _repr_html_(self) -> str:
         from ehrtraj.notebook.card import Card, first_rows

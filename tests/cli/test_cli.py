@@ -144,6 +144,7 @@ def test_show_config_prints_the_origin_of_each_setting(tmp_path: Path) -> None:
         "concepts": ("", "default"),
         "splits": ("", "default"),
         "allow_incomplete": ("", "default"),
+        "report": ("True", "default"),
     }
     assert set(lines) == {"setting", *expected}
     for name, (value, origin) in expected.items():

@@ -21,9 +21,9 @@ from ehrtraj.cli.show.activity import EVERY, Activity, ProgressLines
 from ehrtraj.cli.show.build import ConsoleReporter
 from ehrtraj.cli.show.download import ConsoleDownloadReporter
 from ehrtraj.cli.show.log_file import without_data
-from ehrtraj.cli.show.readable import rough_duration
 from ehrtraj.cli.show.synth import ConsoleSynthReporter
 from ehrtraj.errors import OutputError, SettingsError
+from ehrtraj.readable import rough_duration
 
 
 @pytest.fixture(autouse=True)

@@ -56,6 +56,13 @@ def check_label_file(path: Path) -> None:
         assert path.read_bytes()[-4:] == b"PAR1"
 
 
+def check_report(path: Path) -> None:
+    """Check that the report is complete or absent, and that its folder contains nothing else."""
+    assert [p.name for p in path.parent.iterdir()] in ([], [path.name])
+    if path.exists():
+        assert path.read_bytes().endswith(b"</html>")
+
+
 def check_release(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] in ([], [path.name])
     if path.exists():
@@ -65,7 +72,7 @@ def check_release(path: Path) -> None:
 def check_dataset(path: Path) -> None:
     """Check that the folder contains only the dataset, or work to resume."""
     version = path.name
-    allowed = {version, f".{version}.build", f".{version}.lock"}
+    allowed = {version, f".{version}.build", f".{version}.lock", f"{version}-report.html"}
     assert not path.parent.exists() or {p.name for p in path.parent.iterdir()} <= allowed
     if path.exists():
         assert len(ehrtraj.open(path)) == 8
@@ -111,6 +118,7 @@ COMMANDS: dict[str, Command] = {
         lambda i, out: ["concepts", shutil.copytree(i.dataset, out), "--max-cpus", 1], check_with_concepts, MOMENTS
     ),
     "label": (lambda i, out: ["label", i.dataset, "in_hospital_mortality", "-o", out], check_label_file, MOMENTS),
+    "report": (lambda i, out: ["report", i.dataset, "-o", out], check_report, 1),
     "synth": (lambda i, out: ["synth", out, "-n", 5, "--max-cpus", 1], check_release, MOMENTS),
     "show": (lambda i, out: ["show", i.dataset, SUBJECT], check_nothing_written, MOMENTS),
     "explain": (lambda i, out: ["explain", i.dataset, SUBJECT, "--limit", 3], check_nothing_written, 1),

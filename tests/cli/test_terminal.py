@@ -157,6 +157,8 @@ COMMANDS: dict[str, Invocations] = {
     "diff": [
         (1, lambda h: ["diff", h.dataset, h.other, "--max-cpus", 1]),
         (1, lambda h: ["diff", h.dataset, h.other, "--max-cpus", 1, "--json"]),
+        (1, lambda h: ["diff", h.dataset, h.other, "--max-cpus", 1, "--html", h.root / "d.html", "--with-examples"]),
+        (2, lambda h: ["diff", h.dataset, h.other, "--with-examples"]),
     ],
     "download": [(2, lambda h: ["download", HOSTILE]), (2, lambda h: ["download"])],
     "explain": [
@@ -182,6 +184,11 @@ COMMANDS: dict[str, Invocations] = {
         (0, lambda h: ["plan", h.release, "--json"]),
         (2, lambda h: ["plan", h.release, "--tables", HOSTILE]),
         (3, lambda h: ["plan", h.root / "nowhere"]),
+    ],
+    "report": [
+        (0, lambda h: ["report", h.dataset, "--with-examples"]),
+        (4, lambda h: ["report", h.dataset, "-o", h.release]),
+        (7, lambda h: ["report", h.root / "nowhere"]),
     ],
     "rules applied": [(0, lambda h: ["rules", "applied", h.dataset, "--limit", 500])],
     "rules docs": [(2, lambda h: ["rules", "docs", "--overlay", h.root / "nowhere"])],

@@ -72,6 +72,8 @@ def build(place: Path, output: str, version: str, *options: str) -> tuple[str | 
 ONTO_A_FILE: dict[str, tuple[int, Callable[[Path, Path], tuple[str | Path, ...]]]] = {
     "build": (4, lambda place, file: ("build", place / "dd", "-o", file, "-t", "v1", *FEW, "--overwrite")),
     "export": (4, lambda place, file: ("export", place / "trajectories" / "v1", "-o", file, "--overwrite")),
+    "report": (4, lambda place, file: ("report", place / "trajectories" / "v1", "-o", file)),
+    "diff": (4, lambda place, file: ("diff", *[place / "trajectories" / "v1"] * 2, "--html", file)),
     "concepts": (7, lambda place, file: ("concepts", file, "--overwrite")),
     "label": (4, lambda place, file: label(place, file.relative_to(place).as_posix(), "--overwrite")),
     "synth": (4, lambda place, file: ("synth", file, "--patients", "1")),

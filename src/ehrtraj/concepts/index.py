@@ -12,7 +12,8 @@ from ehrtraj.concepts.header import Column
 from ehrtraj.concepts.library import ConceptLibrary
 from ehrtraj.concepts.session import ConceptMode
 from ehrtraj.errors import DatasetError
-from ehrtraj.format.names import CONCEPT_FOLDERS, CONCEPT_INDEX, MANIFEST
+from ehrtraj.format.manifest import dataset_digest
+from ehrtraj.format.names import CONCEPT_FOLDERS, CONCEPT_INDEX
 from ehrtraj.storage.files import read_json
 
 FORMAT = 1
@@ -104,11 +105,6 @@ def read_index(root: Path, mode: ConceptMode) -> dict[str, ComputedConcept]:
         return {name: ComputedConcept.from_json(name, entry) for name, entry in content["concepts"].items()}
     except (KeyError, TypeError, AttributeError):
         raise DatasetError(f"{path} is damaged: delete {path.parent} and run `ehrtraj concepts` again") from None
-
-
-def dataset_digest(root: Path) -> str:
-    """Return the SHA-256 of a dataset's manifest, which identifies the build."""
-    return hashlib.sha256((root / MANIFEST).read_bytes()).hexdigest()
 
 
 def index_content(root: Path, mode: ConceptMode, concepts: Mapping[str, ComputedConcept]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from ehrtraj.concepts.index import (
     ComputedConcept,
     ConceptFile,
     concept_digest,
-    dataset_digest,
     folder_of,
     read_index,
 )
@@ -27,6 +26,7 @@ from ehrtraj.concepts.space import FILES, SHARDS, ConceptSpace, open_concept_spa
 from ehrtraj.concepts.work import ConceptWork, Files, GroupConcepts, ShardItem
 from ehrtraj.engines.base import Engine, Need
 from ehrtraj.engines.local import LocalEngine
+from ehrtraj.format.manifest import dataset_digest
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.runtime.limits import find_limits
 from ehrtraj.runtime.progress import Share, TaskTally

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ehrtraj.concepts.events import table_of
-from ehrtraj.concepts.index import ComputedConcept, dataset_digest, read_index
+from ehrtraj.concepts.index import ComputedConcept, read_index
 from ehrtraj.concepts.library import ConceptLibrary, concept_library
 from ehrtraj.concepts.run import compute_concepts
 from ehrtraj.concepts.session import ConceptMode
@@ -19,7 +19,7 @@ from ehrtraj.engines.local import LocalEngine
 from ehrtraj.enrich.metadata import AddedMetadata
 from ehrtraj.enrich.work import MergeItem, MergeResult, MergeWork
 from ehrtraj.errors import OutputError, SettingsError
-from ehrtraj.format.manifest import write_manifest
+from ehrtraj.format.manifest import dataset_digest, write_manifest
 from ehrtraj.format.names import DATA, MANIFEST
 from ehrtraj.format.workspace import DATASET, Kind, Workspace, locked
 from ehrtraj.runtime.limits import ResourceLimits, find_limits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,11 @@ def refuse_in_dataset(path: Path) -> None:
             raise OutputError(
                 f"{path} is inside the dataset {folder}, which must stay as it was built: choose another --output"
             )
+
+
+def dataset_digest(root: Path) -> str:
+    """Return the SHA-256 of a dataset's manifest, which identifies the build."""
+    return hashlib.sha256((root / MANIFEST).read_bytes()).hexdigest()
 
 
 def files_of_dataset(folder: Path) -> frozenset[str] | None:

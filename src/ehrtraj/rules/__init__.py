@@ -14,6 +14,9 @@ from ehrtraj.files import header_of, names_in, read_csv_lines, read_source_file
 from ehrtraj.format.event_types import EventType
 from ehrtraj.user_files import File, UserFile
 
+SPELLED = "The unit is spelled differently than in the source: raw_unit has the source's unit"
+"""Meaning of the only rule that sets no flag."""
+
 _EVENT_TYPE = re.compile(r"[A-Z0-9_]+")
 _RANK = re.compile(r"[0-9]{1,4}")
 

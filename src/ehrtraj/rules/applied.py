@@ -10,8 +10,6 @@ from ehrtraj import rules
 from ehrtraj.errors import SettingsError
 from ehrtraj.paths import dataset_errors
 
-_SPELLED = "The unit is spelled differently than in the source: raw_unit has the source's unit"
-
 
 def read_applied(dataset: Path, rule: str | None = None, item: str | None = None) -> pl.DataFrame:
     """Return what the rules did, beginning with the rule that affected most events.
@@ -51,4 +49,4 @@ def read_applied(dataset: Path, rule: str | None = None, item: str | None = None
 def meaning_of(rule: str) -> str:
     """Return the meaning of a rule's flag."""
     meanings = {line["flag"]: line["meaning"] for line in rules.read_general("flags")}
-    return meanings.get(rule, _SPELLED)
+    return meanings.get(rule, rules.SPELLED)

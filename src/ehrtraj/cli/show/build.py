@@ -180,6 +180,8 @@ def show_result(result: BuildResult) -> None:
         f"{size(result.peak_memory)}, {size(result.bytes)} on disk",
     )
     screen.print(f"dataset: {result.path}", soft_wrap=True)
+    if result.report is not None:
+        screen.print(f"report: {result.report}", soft_wrap=True)
     if any(entry.rejected for entry in result.ledger.values()):
         screen.print(f"rejected rows: {result.path / 'rejected'}", soft_wrap=True)
 

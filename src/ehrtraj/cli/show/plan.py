@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from ehrtraj.cli.show.readable import release_name, rough_duration, size
 from ehrtraj.cli.show.screen import line, note, out, warning
 from ehrtraj.pipeline.plan.preview import BuildPreview
+from ehrtraj.readable import release_name, rough_duration, size
 
 
 def show_plan(plan: BuildPreview) -> None:
