@@ -178,7 +178,7 @@ def _descriptor_of(lock: BaseFileLock) -> int | None:
     """
     if os.name == "nt" or isinstance(lock, SoftFileLock):
         return None
-    return lock._context.lock_file_fd  # noqa: SLF001  # only newer versions of filelock pass it to a function of ours
+    return lock._context.lock_file_fd  # only newer versions of filelock pass it to a function of ours
 
 
 def _refuse_special(path: Path) -> None:

@@ -40,7 +40,8 @@ def explain(
     code: Annotated[str | None, typer.Option(help="Only events with this code, or matching a pattern with *.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of events to explain.")] = 10,
     release: Annotated[
-        Path | None, typer.Option(help="Folder of the release. (default its location when the dataset was built)")
+        Path | None,
+        typer.Option(metavar="PATH", help="Folder of the release. (default its location when the dataset was built)"),
     ] = None,
 ) -> None:
     """Explain a patient's events."""
@@ -67,8 +68,7 @@ def explain(
     if not any(explanation.rows for explanation in explanations):
         folder = release_of(opened) if release is None else release
         screen.print(
-            f"No source row was found. Is the release still in {folder}? If not, give its folder with --release.",
-            soft_wrap=True,
+            f"No source row was found. Is the release still in {folder}? If not, give its folder with --release."
         )
 
 

@@ -6,12 +6,12 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 from rich.progress import BarColumn, TaskID, TimeRemainingColumn
-from rich.table import Table
 
 from ehrtraj import interrupt
 from ehrtraj.cli.show.bars import bars, text_column
 from ehrtraj.cli.show.readable import duration, release_name, size
 from ehrtraj.cli.show.screen import err, line, note, out, warning
+from ehrtraj.cli.show.table import Table, name_column, number_column
 from ehrtraj.pipeline.shard.applied import SPELLED
 from ehrtraj.results import BuildResult
 from ehrtraj.runtime.progress import Reporter
@@ -104,11 +104,10 @@ class ConsoleReporter(Reporter):
 
 
 def _tables(result: BuildResult) -> Table:
-    table = Table("table", box=None, pad_edge=False, header_style="bold")
-    for column in ("rows read", "became events", "rejected", "not selected", "events"):
-        table.add_column(column, justify="right")
+    columns = ("rows read", "became events", "rejected", "not selected", "events")
+    table = Table(name_column("table"), *map(number_column, columns))
     total: Counter[str] = Counter()
-    for name, entry in sorted(result.ledger.items()):
+    for table_name, entry in sorted(result.ledger.items()):
         if entry.dictionary:
             continue
         cells = {
@@ -119,20 +118,18 @@ def _tables(result: BuildResult) -> Table:
             "events": entry.events,
         }
         total.update(cells)
-        table.add_row(name, *(f"{n:,}" for n in cells.values()))
-    table.add_section()
-    columns = ("read", "became_events", "rejected", "not_selected", "events")
-    table.add_row("all", *(f"{total[column]:,}" for column in columns), style="bold")
+        table.add(table_name, *(f"{n:,}" for n in cells.values()))
+    counts = ("read", "became_events", "rejected", "not_selected", "events")
+    table.add("all", *(f"{total[count]:,}" for count in counts), style="bold")
     return table
 
 
 def _reasons(result: BuildResult) -> Table | None:
-    table = Table("table", "reason for rejection", box=None, pad_edge=False, header_style="bold")
-    table.add_column("rows", justify="right")
-    for name, entry in sorted(result.ledger.items()):
+    table = Table(name_column("table"), name_column("reason for rejection"), number_column("rows"))
+    for table_name, entry in sorted(result.ledger.items()):
         for reason, rows in sorted(entry.rejected.items()):
-            table.add_row(name, reason, f"{rows:,}")
-    return table if table.row_count else None
+            table.add(table_name, reason, f"{rows:,}")
+    return table if table else None
 
 
 _MOST_RULES = 6
@@ -158,8 +155,7 @@ def show_result(result: BuildResult) -> None:
     if result.already_there:
         screen.print(
             f"{result.path} is already there, built from the same input and settings "
-            f"({result.patients:,} patients, {result.events:,} events): nothing was changed",
-            soft_wrap=True,
+            f"({result.patients:,} patients, {result.events:,} events): nothing was changed"
         )
         return
     screen.print(_tables(result))
@@ -168,8 +164,8 @@ def show_result(result: BuildResult) -> None:
         screen.print(reasons)
     screen.print()
     if counts := _events_by_rule(result):
-        screen.print(f"events that rules changed or flagged: {counts}", soft_wrap=True)
-        screen.print(f"for details, run: ehrtraj rules applied {result.path}", soft_wrap=True)
+        screen.print(f"events that rules changed or flagged: {counts}")
+        screen.print(f"for details, run: ehrtraj rules applied {result.path}")
         screen.print()
     screen.print(
         line(
@@ -178,13 +174,13 @@ def show_result(result: BuildResult) -> None:
             f"{size(result.peak_memory)}, {size(result.bytes)} on disk",
         )
     )
-    screen.print(f"dataset: {result.path}", soft_wrap=True)
+    screen.print(f"dataset: {result.path}")
     if any(entry.rejected for entry in result.ledger.values()):
-        screen.print(f"rejected rows: {result.path / 'rejected'}", soft_wrap=True)
+        screen.print(f"rejected rows: {result.path / 'rejected'}")
 
 
 def show_warnings(result: BuildResult) -> None:
     """Print the warnings of a build to stdout, after all other output, where the user sees them."""
     screen = out()
     for text in result.warnings:
-        screen.print(line(("WARNING: ", "bold red"), text), soft_wrap=True)
+        screen.print(line(("WARNING: ", "bold red"), text))

@@ -11,11 +11,11 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
 
 from ehrtraj.cli.show.bars import bars, text_column
 from ehrtraj.cli.show.readable import duration, size
 from ehrtraj.cli.show.screen import err, line, note, out
+from ehrtraj.cli.show.table import Column, Table
 from ehrtraj.download.concept_maps import ConceptMapsResult
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.run import DownloadResult
@@ -126,7 +126,7 @@ class ConsoleDownloadReporter(DownloadReporter):
 
 def show_download(result: DownloadResult) -> None:
     """Print the summary of a download to stdout."""
-    screen = out(soft_wrap=True)
+    screen = out()
     speed = f" ({size(result.received / result.seconds)}/s)" if result.received else ""
     files = len(result.fetched) + len(result.existing)
     status, more = f"{result.name} is complete", f": {files} files"
@@ -143,7 +143,7 @@ def show_download(result: DownloadResult) -> None:
 
 def show_concept_maps(result: ConceptMapsResult) -> None:
     """Print where the maps are, and their licence, to stdout."""
-    screen = out(soft_wrap=True)
+    screen = out()
     files = (
         f": fetched {len(result.fetched)} files, {len(result.existing)} existed already, each with its pinned SHA-256. "
         "Their licence:"
@@ -159,7 +159,7 @@ def show_concept_maps(result: ConceptMapsResult) -> None:
 def show_verify(result: VerifyResult) -> None:
     """Print the result of a verification to stdout."""
     screen = out()
-    table = Table("", "file", box=None, pad_edge=False, show_header=False)
+    table = Table(Column(), Column(hangs=True))
     for kind, style, paths in (
         ("broken", "bold red", result.broken),
         ("missing", "bold red", result.missing),
@@ -167,10 +167,10 @@ def show_verify(result: VerifyResult) -> None:
     ):
         for path in paths[:_MOST_LISTED]:
             more = " (partly downloaded)" if path in result.unfinished else _unpacked_note(result, path)
-            table.add_row(line((kind, style)), line(path + more))
+            table.add((kind, style), path + more)
         if len(paths) > _MOST_LISTED:
-            table.add_row(line((kind, style)), f"and {len(paths) - _MOST_LISTED} more")
-    if table.row_count:
+            table.add((kind, style), f"and {len(paths) - _MOST_LISTED} more")
+    if table:
         screen.print(table)
         screen.print()
     expected = len(result.verified) + len(result.missing) + len(result.broken)
@@ -178,8 +178,8 @@ def show_verify(result: VerifyResult) -> None:
         f" have their published SHA-256: {len(result.missing)} missing, {len(result.broken)} broken, "
         f"{len(result.extra)} extra ({size(result.bytes)} in {duration(result.seconds)})"
     )
-    screen.print(line((f"{len(result.verified)} of {expected} files", "bold"), counts), soft_wrap=True)
-    screen.print(f"release: {result.folder}", soft_wrap=True)
+    screen.print(line((f"{len(result.verified)} of {expected} files", "bold"), counts))
+    screen.print(f"release: {result.folder}")
 
 
 def _unpacked_note(result: VerifyResult, path: str) -> str:

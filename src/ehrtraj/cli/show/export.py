@@ -12,12 +12,11 @@ def show_export(result: ExportResult) -> None:
     """Print the summary of an export to stdout."""
     console = out()
     for note in result.notes:
-        console.print(line(("note: ", "yellow"), note), soft_wrap=True)
+        console.print(line(("note: ", "yellow"), note))
     counts = f"{result.files:,} files, {result.patients:,} patients, {result.events:,} events"
     if result.already_there:
         console.print(
-            f"{result.path} is already there, from the same dataset and settings ({counts}): nothing was changed",
-            soft_wrap=True,
+            f"{result.path} is already there, from the same dataset and settings ({counts}): nothing was changed"
         )
         return
     resumed = " (resumed an interrupted export)" if result.resumed else ""
@@ -28,5 +27,5 @@ def show_export(result: ExportResult) -> None:
             "disk",
         )
     )
-    console.print(f"files: {result.path}", soft_wrap=True)
-    console.print(f"index: {result.path / INDEX}", soft_wrap=True)
+    console.print(f"files: {result.path}")
+    console.print(f"index: {result.path / INDEX}")
