@@ -11,6 +11,7 @@ from ehrtraj.cli.application import OVERLAY_HELP, SOURCE_HELP, Command
 from ehrtraj.cli.help import Application
 from ehrtraj.cli.show.screen import note_rest, write_exact
 from ehrtraj.errors import SettingsError
+from ehrtraj.suggestions import did_you_mean
 
 rules_app = Application(name="rules", help="Show the rules that clean numbers, units and codes.", no_args_is_help=True)
 
@@ -49,12 +50,14 @@ def rules_explain(
 ) -> None:
     """Show every rule for an item, with its reference."""
     from ehrtraj.cli.show.rules import show_rules
-    from ehrtraj.rules.listing import about_item
+    from ehrtraj.rules.listing import about_item, words
     from ehrtraj.sources.source import find_source
 
-    matches = about_item(item, find_source(source, overlay).rules)
+    read = find_source(source, overlay).rules
+    matches = about_item(item, read)
     if not matches:
-        raise SettingsError(f"no rule matches '{item}': `ehrtraj rules list` shows the rule tables")
+        near = did_you_mean(item, words(read))
+        raise SettingsError(f"no rule matches '{item}'{near}: `ehrtraj rules list` shows the rule tables")
     show_rules(matches, limit)
 
 

@@ -56,7 +56,7 @@ def show_applied(rows: pl.DataFrame, limit: int) -> None:
 
 
 def _applied_table(rows: pl.DataFrame, limit: int) -> Table:
-    table = Table(Column(right=True), Column(hangs=True), Column(folds=True))
+    table = Table(Column(right=True), Column(hangs=True), Column(folds=True, least=36))
     for row in rows.head(limit).iter_rows(named=True):
         units = " -> ".join(dict.fromkeys(str(row[name]) for name in ("raw_unit", "unit") if row[name]))
         what = ": ".join(filter(None, (row["source_table"], row["description"])))

@@ -20,8 +20,8 @@ _WIDEST = 60
 """Without a terminal, the other cells of a column are not padded to more than this for the sake of a longer one."""
 _LEAST_WIDTH, _LONGEST_WORD = 20, 40
 """A column of text can become as narrow as the first, or its longest word, if that is no longer than the second."""
-_NAME_WIDTH = 10
-"""A column of names can become as narrow as this."""
+_NARROWEST = 10
+"""A column of names can become as narrow as this, and a column of text, too, if nothing else helps."""
 
 
 @dataclass(frozen=True)
@@ -74,70 +74,76 @@ class Table:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         screen = cast("Screen", console)
+        room = screen.width if screen.folds else None
         rows = [[_styled(screen, cell, style) for cell in cells] for cells, style in self._rows]
         titles = [_styled(screen, column.title, "bold") for column in self._columns]
-        lengths = [max((row[at].cell_len for row in rows), default=0) for at in range(len(titles))]
-        if screen.folds:
-            widths = self._fitting([*rows, titles], lengths, titles, screen.width)
-        else:
-            widths = [min(max(n, title.cell_len), _WIDEST) for n, title in zip(lengths, titles, strict=True)]
+        widths = self._widths(rows, titles, room)
         if any(column.title for column in self._columns):
-            yield from self._header(titles, widths, folds=screen.folds)
+            cells = [[title] if room is None else fold(title, n) for title, n in zip(titles, widths, strict=True)]
+            height = max(map(len, cells))
+            yield from self._joined([[Text()] * (height - len(lines)) + lines for lines in cells], widths, room)
         for row in rows:
-            yield from self._lines(row, widths, folds=screen.folds)
+            cells = [
+                fold(cell, width) if column.folds and room is not None else [cell]
+                for column, cell, width in zip(self._columns, row, widths, strict=True)
+            ]
+            yield from self._joined(cells, widths, room)
 
-    def _fitting(
-        self, rows: Sequence[Sequence[Text]], lengths: Sequence[int], titles: Sequence[Text], width: int
-    ) -> list[int]:
-        """Return the widths of the columns at which the table fits into `width`, as far as that is possible."""
+    def _widths(self, rows: Sequence[Sequence[Text]], titles: Sequence[Text], room: int | None) -> list[int]:
+        """Return the widths of the columns. On a terminal, the table fits into `room` as far as that is possible."""
+        lengths = [max((row[at].cell_len for row in rows), default=0) for at in range(len(titles))]
         widths = [max(n, title.cell_len) for n, title in zip(lengths, titles, strict=True)]
-
-        def excess() -> int:
-            return sum(widths) + len(_GAP) * (len(widths) - 1) - width
-
-        if excess() > 0:
-            widths = [max(n, _longest_word(title)) for n, title in zip(lengths, titles, strict=True)]
-        floors = {
-            at: max(column.least, min(_LONGEST_WORD, max(_longest_word(row[at]) for row in rows)))
-            for at, column in enumerate(self._columns)
-            if column.folds
-        }
-        while excess() > 0 and (wide := [at for at, floor in floors.items() if widths[at] > floor]):
-            widths[max(wide, key=lambda at: widths[at])] -= 1
-        for at, column in enumerate(self._columns):
-            if column.hangs and excess() > 0:
-                widths[at] = max(widths[at] - excess(), min(widths[at], _NAME_WIDTH))
+        if room is None:
+            return [min(n, _WIDEST) for n in widths]
+        folding = [at for at, column in enumerate(self._columns) if column.folds]
+        longest = {at: max(_longest_word(row[at]) for row in (*rows, titles)) for at in folding}
+        steps = [
+            # First, titles are folded, then texts down to their longest words, then names get lines of their own.
+            {at: max(n, _longest_word(titles[at])) for at, n in enumerate(lengths) if at not in folding},
+            {at: max(self._columns[at].least, min(_LONGEST_WORD, longest[at])) for at in folding},
+            {at: _NARROWEST for at, column in enumerate(self._columns) if column.hangs},
+            dict.fromkeys(folding, _NARROWEST),
+        ]
+        excess = sum(widths) + len(_GAP) * (len(widths) - 1) - room
+        for floors in steps:
+            while excess > 0 and (wide := [at for at, floor in floors.items() if widths[at] > floor]):
+                widths[max(wide, key=widths.__getitem__)] -= 1
+                excess -= 1
         return widths
 
-    def _header(self, titles: Sequence[Text], widths: Sequence[int], *, folds: bool) -> Iterator[Text]:
-        cells = [fold(title, width) if folds else [title] for title, width in zip(titles, widths, strict=True)]
-        height = max(map(len, cells))
-        yield from self._joined([[Text()] * (height - len(lines)) + lines for lines in cells], widths)
+    def _joined(self, cells: Sequence[Sequence[Text]], widths: Sequence[int], room: int | None) -> Iterator[Text]:
+        """Yield the lines of a row, given the lines of its cells.
 
-    def _lines(self, row: Sequence[Text], widths: Sequence[int], *, folds: bool) -> Iterator[Text]:
-        cells = [
-            fold(cell, width) if folds and column.folds else [cell]
-            for column, cell, width in zip(self._columns, row, widths, strict=True)
-        ]
-        if folds:
-            for at, column in enumerate(self._columns):
-                if column.hangs and row[at].cell_len > widths[at]:
-                    upper = [lines if number <= at else [] for number, lines in enumerate(cells)]
-                    yield from self._joined(upper, widths)
-                    cells = [[] if number <= at else lines for number, lines in enumerate(cells)]
-        yield from self._joined(cells, widths)
-
-    def _joined(self, cells: Sequence[Sequence[Text]], widths: Sequence[int]) -> Iterator[Text]:
-        """Yield the lines of a row, given the lines of its cells."""
+        Args:
+            cells: the lines of each cell.
+            widths: the widths of the columns.
+            room: number of columns of the terminal. After a part that is wider than its column, the line ends. A part
+                that would exceed the terminal gets a line of its own. None for one line in any case.
+        """
         for number in range(max(map(len, cells), default=0)):
-            joined = Text()
+            joined, begin = Text(), 0
             for column, lines, width in zip(self._columns, cells, widths, strict=True):
                 part = lines[number] if number < len(lines) else Text()
+                joined.append(" " * (begin - joined.cell_len))
+                if room is not None and begin + part.cell_len > room and joined.plain.strip():
+                    yield _stripped(joined)
+                    joined = Text(" " * max(min(begin, room - part.cell_len), 0))
                 padding = " " * (width - part.cell_len)
-                joined.append(padding if column.right else "").append(part).append("" if column.right else padding)
-                joined.append(_GAP)
-            joined.rstrip()
-            yield joined
+                joined.append(padding if column.right else "").append(part)
+                begin += width + len(_GAP)
+                if room is None:
+                    joined.append("" if column.right else padding).append(_GAP)
+                    begin = joined.cell_len
+                elif joined.cell_len > begin - len(_GAP):
+                    yield _stripped(joined)
+                    joined = Text()
+            if joined.plain.strip() or not any(lines[number : number + 1] for lines in cells):
+                yield _stripped(joined)
+
+
+def _stripped(content: Text) -> Text:
+    content.rstrip()
+    return content
 
 
 def _styled(screen: Screen, cell: Piece, style: str) -> Text:

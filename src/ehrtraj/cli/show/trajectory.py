@@ -24,7 +24,7 @@ _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright
 _TIME_WIDTH, _EVENT_TYPE_WIDTH, _DESCRIPTION_WIDTH, _VALUE_WIDTH = 16, 19, 44, 15
 _PREFIX_WIDTH = _TIME_WIDTH + _EVENT_TYPE_WIDTH + 6
 """Columns to the left of the description: the time, the event type, and two spaces before, between and after them."""
-_LEAST_WIDTH = 20
+_LEAST_WIDTH = 16
 """Columns for the description and what follows it, however narrow the terminal is."""
 
 
@@ -81,10 +81,15 @@ def _print_folded(screen: Screen, event: Line, meanings: Mapping[str, str]) -> N
     """Print the line of an event. If it is too long, it folds between words, and continues below the description."""
     width = screen.width - _PREFIX_WIDTH
     when, event_type, *rest = _pieces(event, meanings, min(_DESCRIPTION_WIDTH, max(width - _VALUE_WIDTH, 0)))
-    first, *further = fold(line(*rest), max(width, _LEAST_WIDTH))
-    screen.print_exact(line(when, event_type).append(first))
-    for part in further:
-        screen.print_exact(line(" " * _PREFIX_WIDTH).append(part))
+    printed = line(when, event_type)
+    for part in fold(line(*rest), max(width, _LEAST_WIDTH)):
+        # A word that does not fit there begins further to the left.
+        begin = max(min(_PREFIX_WIDTH, screen.width - part.cell_len), 0)
+        if begin < printed.cell_len:
+            screen.print_exact(printed)
+            printed = line(" " * begin)
+        screen.print_exact(printed.append(part))
+        printed = line(" " * _PREFIX_WIDTH)
 
 
 def _pieces(event: Line, meanings: Mapping[str, str], description_width: int) -> list[Piece]:
