@@ -236,7 +236,7 @@ def test_rules_explain_respects_the_limit() -> None:
         (["export", "{ds}", "-o", "{tmp}/x", "--per", "admissn"], "admission"),
         (["export", "{ds}", "-o", "{tmp}/x", "--format", "jsnl"], "jsonl"),
         (["export", "{ds}", "-o", "{tmp}/x", "--split", "trainn"], "train"),
-        (["concepts", "{ds}", "--clock", "availabl"], "available"),
+        (["concepts", "{ds}", "--clock", "availble_"], "available"),
         (["rules", "applied", "{ds}", "--rule", "unit_convertd"], "unit_converted"),
         (["rules", "explain", "unit_convertd"], "unit_converted"),
         (["tables", "--source", "mimicv"], "mimiciv"),

@@ -10,7 +10,7 @@ import typer
 
 from ehrtraj.cli.application import Command, graceful_stop
 from ehrtraj.cli.arguments import DATASET, TIMES
-from ehrtraj.cli.show.screen import out
+from ehrtraj.cli.show.screen import note_rest, out
 
 _HELP = """Explain a patient's events: show the source row, the rules that changed or flagged it, and their references.
 
@@ -50,7 +50,7 @@ def explain(
     from ehrtraj.cli.show.explain import show_explanation
     from ehrtraj.cli.show.readable import size
     from ehrtraj.dataset.explain import explain as look_up
-    from ehrtraj.dataset.explain import release_of
+    from ehrtraj.dataset.explain import explained_events, release_of
 
     opened, screen = ehrtraj.open(dataset), out()
     with graceful_stop(), waiting(screen, "looking up the rows") as update:
@@ -70,6 +70,8 @@ def explain(
         screen.print(
             f"No source row was found. Is the release still in {folder}? If not, give its folder with --release."
         )
+    total = explained_events(opened, subject, time=time, code=code).height
+    note_rest(total - len(explanations), "events", total)
 
 
 COMMAND = Command(explain, place=90, writes=False, help=_HELP)
