@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -370,6 +371,24 @@ def test_help_fits_on_the_terminal(run_cli: Callable[..., Output]) -> None:
                 own = str(option.name).upper().split("_")
                 assert option.metavar in METAVARS | set(own) | {"FORMAT"}, (names, option.name, option.metavar)
                 assert f"{max(option.opts, key=len)} {option.metavar}  " in piped.decode()
+
+
+def test_a_folded_command_can_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = (
+        "  ehrtraj show trajectories/v1 10000032 --code 'LAB//*' --code 'A  name' --from '2180-07-23 14:00' --days"
+    )
+    written = io.BytesIO()
+    terminal = Terminal(written, "utf-8", write_through=True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    for name, value in (("COLUMNS", "40"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    screen.out().print_command(command)
+    monkeypatch.undo()
+    lines = written.getvalue().decode().splitlines()
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= 40
+    assert shlex.split(" ".join(line.removesuffix("\\") for line in lines)) == shlex.split(command)
+    assert [line.endswith(" \\") for line in lines] == [True] * (len(lines) - 1) + [False]
 
 
 def test_all_of_the_planted_text_is_shown(hostile_data: HostileData, run_cli: Callable[..., Output]) -> None:
