@@ -161,7 +161,7 @@ def test_a_build_killed_anywhere_gives_the_same_result(server: Server, place: Pa
         assert again["status"] == 0, (point, again)
         assert contents(place / "v1") == wanted, point
         assert is_complete(place / "v1"), point
-        assert not leftovers(place, "v1", "v1-report.html", ".v1.lock"), point
+        assert not leftovers(place, "v1", "v1-report.html"), point
     print(f"build: killed at {len(points)} of {undisturbed['passed']} points")
 
 
@@ -194,7 +194,7 @@ def test_a_dataset_is_not_lost_when_its_replacement_is_killed(
         assert again["status"] == 0, (point, again)
         assert contents(place / "v1") == after, point
         assert is_complete(place / "v1"), point
-        assert not leftovers(place, "v1", "v1-report.html", ".v1.lock"), point
+        assert not leftovers(place, "v1", "v1-report.html"), point
     print(f"build --overwrite: killed at {len(points)} of {undisturbed['passed']} points")
 
 

@@ -25,7 +25,7 @@ from ehrtraj.format.names import UNITS
 from ehrtraj.format.splits import DEFAULT_SPLITS, parse_splits
 from ehrtraj.release.asked import number_or_file
 from ehrtraj.runtime.limits import DEFAULT_MEMORY, capped_cpus, check_memory_limit, parse_size, usable_cpus
-from ehrtraj.suggestions import nearest
+from ehrtraj.suggestions import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from ehrtraj.sources.source import Source
@@ -63,8 +63,9 @@ def _check_export(export: tuple[str, ...]) -> None:
     for entry in export:
         unit, colon, file_format = entry.partition(":")
         if unit not in UNITS or (colon and file_format not in formats.names()):
+            near = did_you_mean(unit, UNITS) if unit not in UNITS else did_you_mean(file_format, formats.names())
             raise SettingsError(
-                f"export is '{entry}': write the unit of a file ({', '.join(UNITS)}), a colon and a format "
+                f"export is '{entry}'{near}: write the unit of a file ({', '.join(UNITS)}), a colon and a format "
                 f"({', '.join(formats.names())}), such as patient:jsonl"
             )
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, Union, get_args
 
 from ehrtraj.arguments import Texts
 from ehrtraj.errors import SettingsError
+from ehrtraj.suggestions import did_you_mean
 
 Content = Literal["files", "source", "vocabularies"]
 """Entries of the fingerprint that cover the content of files named by settings."""
@@ -148,7 +149,8 @@ class Setting:
         """
         if self.choices and value not in self.choices:
             *others, last = map(repr, self.choices)
-            raise SettingsError(f"{self.name} is '{value}': it must be {', '.join(others)} or {last}")
+            near = did_you_mean(str(value), self.choices)
+            raise SettingsError(f"{self.name} is '{value}'{near}: it must be {', '.join(others)} or {last}")
         if self.declared.check is not None and value is not None:
             self.declared.check(value)
 

@@ -24,3 +24,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` (did you mean X?)` for an unknown name, or nothing if no known name is similar."""
     found = nearest(name, known)
     return f" (did you mean {found[0]}?)" if found else ""
+
+
+def did_you_mean_table(name: str, tables: Iterable[str]) -> str:
+    """Return the suggestion for an unknown table, which can be written with or without its module."""
+    tables = list(tables)
+    return did_you_mean(name, tables if "/" in name else [table.rpartition("/")[2] for table in tables])

@@ -156,7 +156,11 @@ def test_show_config_prints_the_origin_of_each_setting(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--tables", "labevent"], ["no table 'labevent'", "hosp/labevents"]),
+        (["--tables", "labevent"], ["no table 'labevent' (did you mean labevents?)", "hosp/labevents"]),
+        (["--tables", "icu/charevents"], ["no table 'icu/charevents' (did you mean icu/chartevents?)"]),
+        (["--notes", "inlne"], ["notes is 'inlne' (did you mean inline?)"]),
+        (["--export", "patient:jsnl"], ["export is 'patient:jsnl' (did you mean jsonl?)"]),
+        (["--source", "mimicv"], ["no source 'mimicv' (did you mean mimiciv?)"]),
         (["--memory-limit", "lots"], ["'lots' is not a size", "4GB"]),
         (["--memory-limit", "100MB"], ["it must be at least 1GB"]),
         (["--memory-limit", "4"], ["4 bytes", "did you mean 4GB?"]),

@@ -47,7 +47,7 @@ def with_toy(folder: Path, source: str, *arguments: str) -> subprocess.Completed
 
 def test_a_new_command_is_listed_at_its_position_and_runs(tmp_path: Path) -> None:
     listed = with_toy(tmp_path / "commands", TOY, "--help").stdout
-    names = re.findall(r"^│ (\w+) ", listed, re.M)
+    names = re.findall(r"^  (\w+) ", listed.partition("Commands\n")[2], re.M)
     at = names.index("wave")
     assert names[at - 1 : at + 2] == ["show", "wave", "codes"]
     ran = with_toy(tmp_path / "commands", TOY, "wave", "you")

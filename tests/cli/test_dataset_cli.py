@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 import ehrtraj
 from ehrtraj.cli import app
 from ehrtraj.cli.demo import example_patient
-from ehrtraj.errors import DatasetError
+from ehrtraj.errors import DatasetError, EhrtrajError
 
 
 def run(*arguments: object) -> Result:
@@ -144,9 +144,9 @@ def test_show_sends_coloured_output_to_the_pager(ds: ehrtraj.Dataset, handmade: 
     assert show_on_a_terminal(ds, handmade.SEPSIS, str(pager)) == ""
     paged = (tmp_path / "paged").read_text()
     assert "\x1b[1mPatient" in paged
-    assert len([line for line in re.sub(r"\x1b\[[\d;]*m", "", paged).splitlines() if line.startswith("  ")]) == len(
-        ds[handmade.SEPSIS]
-    )
+    # Long lines are folded: the rest of an event is indented more.
+    lines = re.sub(r"\x1b\[[\d;]*m", "", paged).splitlines()
+    assert len([line for line in lines if re.match(r"  \S", line)]) == len(ds[handmade.SEPSIS])
     assert "R" in (tmp_path / "less").read_text(), "without this flag, less shows colours as escape codes"
     assert "\x1b" not in run("show", ds.path, handmade.SEPSIS).stdout
 
@@ -173,11 +173,13 @@ def test_codes_are_found_by_pattern_and_by_word(ds: ehrtraj.Dataset, pattern: st
 
 
 def test_codes_lists_the_most_frequent_first(ds: ehrtraj.Dataset) -> None:
-    output = run("codes", ds.path, "--limit", 5).stdout
+    result = run("codes", ds.path, "--limit", 5)
+    output = result.stdout
     top = ds.codes.sort("n_events", "code", descending=[True, False]).head(5)
     lines = output.splitlines()
     assert [line.split("  ")[0] for line in lines[1:6]] == top["code"].to_list()
-    assert lines[6] == f"... and {ds.codes.height - 5:,} more: --limit {ds.codes.height} shows all"
+    assert len(lines) == 6
+    assert result.stderr == f"note: {ds.codes.height - 5:,} more codes: --limit {ds.codes.height} shows all\n"
 
 
 @pytest.mark.parametrize(
@@ -195,6 +197,59 @@ def test_user_mistakes_are_reported_in_plain_words(
     assert isinstance(result.exception, DatasetError)
     assert re.search(words, str(result.exception))
     assert result.exception.exit_code == 7
+
+
+def test_csv_respects_the_limit(ds: ehrtraj.Dataset) -> None:
+    """Without a limit, CSV is complete. A note on stderr counts what is not printed."""
+    everything = run("codes", ds.path, "--csv")
+    assert (everything.stdout.count("\n"), everything.stderr) == (ds.codes.height + 1, "")
+    some = run("codes", ds.path, "--csv", "--limit", 3)
+    assert some.stdout == "".join(everything.stdout.splitlines(keepends=True)[:4])
+    assert some.stderr == f"note: {ds.codes.height - 3:,} more codes: --limit {ds.codes.height} shows all\n"
+    rows = pl.read_csv(run("rules", "applied", ds.path, "--csv").stdout.encode(), infer_schema=False)
+    limited = run("rules", "applied", ds.path, "--csv", "--limit", 2)
+    kept = rows.group_by("rule", maintain_order=True).head(2)
+    assert pl.read_csv(limited.stdout.encode(), infer_schema=False).equals(kept)
+    longest = rows.group_by("rule").len()["len"].max()
+    assert limited.stderr == f"note: {rows.height - kept.height:,} more rows: --limit {longest} shows all\n"
+
+
+def test_show_respects_the_limit(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:
+    result = run("show", ds.path, handmade.SEPSIS, "--limit", 7)
+    assert len([line for line in result.stdout.splitlines() if re.match(r"  \S", line)]) == 7
+    total = len(ds[handmade.SEPSIS])
+    assert result.stderr == f"note: {total - 7} more events: --limit {total} shows all\n"
+
+
+def test_rules_explain_respects_the_limit() -> None:
+    result = run("rules", "explain", "LAB", "--limit", 2)
+    assert result.stderr.startswith("note: ")
+    assert "--limit" in result.stderr
+    assert result.stdout.count("      source: ") < run("rules", "explain", "LAB", "--limit", 9999).stdout.count(
+        "      source: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suggested"),
+    [
+        (["export", "{ds}", "-o", "{tmp}/x", "--per", "admissn"], "admission"),
+        (["export", "{ds}", "-o", "{tmp}/x", "--format", "jsnl"], "jsonl"),
+        (["export", "{ds}", "-o", "{tmp}/x", "--split", "trainn"], "train"),
+        (["concepts", "{ds}", "--clock", "availble_"], "available"),
+        (["rules", "applied", "{ds}", "--rule", "unit_convertd"], "unit_converted"),
+        (["rules", "explain", "unit_convertd"], "unit_converted"),
+        (["tables", "--source", "mimicv"], "mimiciv"),
+        (["tasks", "icu_mortalty"], "icu_mortality"),
+    ],
+)
+def test_a_typo_in_a_choice_is_an_error_that_suggests_one(
+    ds: ehrtraj.Dataset, tmp_path: Path, arguments: list[str], suggested: str
+) -> None:
+    result = run(*(argument.format(ds=ds.path, tmp=tmp_path) for argument in arguments))
+    assert f"(did you mean {suggested}?)" in str(result.exception)
+    assert isinstance(result.exception, EhrtrajError)
+    assert result.exception.exit_code == 2
 
 
 def test_every_command_has_examples_that_can_be_run(ds: ehrtraj.Dataset, handmade: ModuleType) -> None:

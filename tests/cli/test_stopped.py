@@ -129,6 +129,7 @@ COMMANDS: dict[str, Command] = {
     "rules explain": (lambda i, out: ["rules", "explain", "50912"], check_nothing_written, 1),
     "rules list": (lambda i, out: ["rules", "list"], check_nothing_written, 1),
     "rules docs": (lambda i, out: ["rules", "docs"], check_nothing_written, 1),
+    "flags": (lambda i, out: ["flags", i.dataset], check_nothing_written, 1),
     "tables": (lambda i, out: ["tables"], check_nothing_written, 1),
     "tasks": (lambda i, out: ["tasks"], check_nothing_written, 1),
     "demo": (lambda i, out: ["demo", out, "-n", 5, "--max-cpus", 1], check_demo, 1),

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -173,6 +174,13 @@ COMMANDS: dict[str, Invocations] = {
         (0, lambda h: ["export", h.dataset, "-o", h.root / "files", "--overwrite", "--max-cpus", 1]),
         (4, lambda h: ["export", h.dataset, "-o", h.release, "--max-cpus", 1]),
     ],
+    "flags": [
+        (0, lambda h: ["flags"]),
+        (0, lambda h: ["flags", h.dataset]),
+        (0, lambda h: ["flags", h.dataset, "--json"]),
+        (2, lambda h: ["flags", "--flag", HOSTILE]),
+        (7, lambda h: ["flags", h.root / "nowhere"]),
+    ],
     "info": [(0, lambda h: ["info", h.dataset]), (0, lambda h: ["info", h.dataset, "--json"])],
     "label": [
         (0, lambda h: ["label", h.dataset, h.root / "task.yaml", "-o", h.root / "l.parquet", "--overwrite"]),
@@ -223,16 +231,34 @@ def test_every_command_is_tested() -> None:
     assert set(COMMANDS) == set(names_of(typer.main.get_command(app)))
 
 
+class Terminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture
 def run_cli(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Output]:
-    """Return a function that runs a command in this process, with output streams in a given encoding."""
+    """Return a function that runs a command in this process, with output streams in a given encoding.
 
-    def cli(*arguments: object, encoding: str) -> Output:
+    With `columns`, stdout is a terminal of this width.
+    """
+
+    def cli(*arguments: object, encoding: str, columns: int | None = None) -> Output:
         out, err = io.BytesIO(), io.BytesIO()
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["ehrtraj", *map(str, arguments)])
-            patch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding, write_through=True))
+            patch.setattr(
+                sys, "stdout", (io.TextIOWrapper if columns is None else Terminal)(out, encoding, write_through=True)
+            )
             patch.setattr(sys, "stderr", io.TextIOWrapper(err, encoding, write_through=True))
+            if columns is not None:
+                for name, value in (
+                    ("COLUMNS", columns),
+                    ("TERM", "xterm"),
+                    ("NO_COLOR", 1),
+                    ("PAGER", "no-such-pager"),
+                ):
+                    patch.setenv(name, str(value))
             patch.setattr(interrupt, "silence", lambda: None)
             with pytest.raises(SystemExit) as ended:
                 run.run()
@@ -262,6 +288,120 @@ def test_nothing_from_data_acts_on_the_terminal(
     if f"{name} {number}" in SHOW_DATA:
         # Tables wrap long texts.
         assert ESCAPED in re.sub(r"\s", "", out).replace("[/|", "[/") or r"\x1b[31m" in out, out
+
+
+NOWHERE = HostileData(Path(), Path(), Path(), Path(), 1, Path())
+# Output for people, of commands that succeed or report what they found.
+READABLE = [
+    (name, number)
+    for name, number in EVERY
+    if COMMANDS[name][number][0] in (0, 1)
+    and not {"docs", "--json"} & {*name.split(), *map(str, COMMANDS[name][number][1](NOWHERE))}
+]
+
+
+def words_of(output: bytes) -> list[str]:
+    """Return the words of an output, without what differs each time, escape sequences, and ends of folded commands."""
+    text = re.sub(r"[|/\\-] looking up [^\r\n\x1b]*", "", output.decode())
+    text = re.sub(r"\x1b\[[\d;]*m|(?m: \\$)", "", text)
+    text = " ".join(re.sub(r"\x1b\[[\d?]*[a-zA-Z]|\r", " ", text).split())
+    return sorted(re.sub(r"\b[\d.,]+ (s|[kMG]?B|min)\b", "", text).split())
+
+
+@pytest.mark.parametrize(("name", "number"), READABLE, ids=lambda value: str(value))
+def test_nothing_is_cut_or_broken_on_a_terminal(
+    hostile_data: HostileData, run_cli: Callable[..., Output], name: str, number: int
+) -> None:
+    """A terminal shows the same words as a pipe, where nothing is folded: each code, path and flag is complete."""
+    arguments = COMMANDS[name][number][1](hostile_data)
+    if name == "concepts":
+        run_cli(*arguments, encoding="utf-8")  # the first run computes them, and all others only report that
+    piped = run_cli(*arguments, encoding="utf-8")
+    shown = run_cli(*arguments, encoding="utf-8", columns=80)
+    assert words_of(shown.out) == words_of(piped.out)
+
+
+def lines_of(output: bytes) -> list[str]:
+    return re.sub(r"\x1b\[[\d;]*m", "", output.decode()).splitlines()
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("info {}", "codes {} --limit 500", "rules applied {}", "flags {}", "show {} {}", "rules list"),
+        *("rules explain 50912", "tables", "tasks", "concepts --list", "concepts --explain sofa"),
+    ],
+)
+def test_lines_fit_on_the_terminal(
+    built: Path, handmade: ModuleType, run_cli: Callable[..., Output], arguments: str, columns: int
+) -> None:
+    """Only a name without a space can be longer than a line, and codes, which are never folded."""
+    codes = set(ehrtraj.open(built).codes["code"])
+    output = run_cli(*arguments.format(built, handmade.SEPSIS).split(), encoding="utf-8", columns=columns).out
+    text, _, sql = output.partition(b"\nWITH\n")
+    assert bool(sql) == ("explain sofa" in arguments)
+    too_long = [shown for shown in lines_of(text) if len(shown) > columns]
+    names = [re.sub(r"^ +[\d,]+  (?=\S)", "", shown).strip() for shown in too_long]
+    assert [name for name in names if name not in codes and " " in name] == []
+
+
+def test_each_row_is_one_line_without_a_terminal(built: Path, run_cli: Callable[..., Output]) -> None:
+    """Columns are separated by at least two spaces, nothing is drawn, and no line ends with white space."""
+    ds = ehrtraj.open(built)
+    head, *rows = lines_of(run_cli("codes", built, "--limit", 500, encoding="utf-8").out)
+    assert head.split() == ["code", "description", "unit", "events", "patients"]
+    wanted = ds.codes.sort("n_events", "code", descending=[True, False])
+    assert [row.split("  ")[0] for row in rows] == wanted["code"].to_list()
+    for row, described in zip(rows, wanted["description"], strict=True):
+        assert (described or "") in row
+        assert row == row.rstrip()
+    assert {len(re.split(" {2,}", row)) for row in rows} <= {4, 5}
+
+
+# What the name of a value can be, with examples of values that a reader would try.
+METAVARS = {"PATH", "N", "NAME", "NAMES", "SIZE", "TIME", "SECONDS", "SHARE", "PATTERN", "UNIT", "URL"}
+
+
+def helps(command: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield above, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from helps(inner, (*above, name))
+
+
+def test_help_fits_on_the_terminal(run_cli: Callable[..., Output]) -> None:
+    for names, command in helps(typer.main.get_command(app)):
+        shown = run_cli(*names, "--help", encoding="utf-8", columns=80).out
+        piped = run_cli(*names, "--help", encoding="utf-8").out
+        assert words_of(shown) == words_of(piped), names
+        assert [shown for shown in lines_of(shown) if len(shown) > 80] == [], names
+        assert piped.isascii()
+        assert b"\n\n\n" not in piped.rstrip()
+        for option in command.params:
+            if option.param_type_name == "argument":
+                assert option.metavar in piped.decode()
+            elif option.metavar:
+                own = str(option.name).upper().split("_")
+                assert option.metavar in METAVARS | set(own) | {"FORMAT"}, (names, option.name, option.metavar)
+                assert f"{max(option.opts, key=len)} {option.metavar}  " in piped.decode()
+
+
+def test_a_folded_command_can_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = (
+        "  ehrtraj show trajectories/v1 10000032 --code 'LAB//*' --code 'A  name' --from '2180-07-23 14:00' --days"
+    )
+    written = io.BytesIO()
+    terminal = Terminal(written, "utf-8", write_through=True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    for name, value in (("COLUMNS", "40"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    screen.out().print_command(command)
+    monkeypatch.undo()
+    lines = written.getvalue().decode().splitlines()
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= 40
+    assert shlex.split(" ".join(line.removesuffix("\\") for line in lines)) == shlex.split(command)
+    assert [line.endswith(" \\") for line in lines] == [True] * (len(lines) - 1) + [False]
 
 
 def test_all_of_the_planted_text_is_shown(hostile_data: HostileData, run_cli: Callable[..., Output]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,11 +124,17 @@ def test_links_to_folders_are_followed(tmp_path: Path) -> None:
 
 
 def test_files_are_private_with_any_umask(tmp_path: Path) -> None:
+    def mode_of(name: str) -> int:
+        return stat.S_IMODE((tmp_path / name).stat().st_mode)
+
     before = os.umask(0)
     try:
         for name, writer in WRITERS.items():
             writer(tmp_path / name)
-            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600, name
+            # The file of a lock exists only while it is held.
+            assert name == "lock" or mode_of(name) == 0o600, name
+        with locked_file(tmp_path / "lock"):
+            assert mode_of("lock") == 0o600
     finally:
         os.umask(before)
 
@@ -157,4 +165,68 @@ def test_only_one_process_holds_a_lock(tmp_path: Path) -> None:
         refuse_link(tmp_path / "lock")
     with locked_file(tmp_path / "lock"):
         pass
-    assert (tmp_path / "lock").is_file()
+    assert list(tmp_path.iterdir()) == []
+
+
+# Each process holds the lock many times. `mkdir` fails if two processes hold it at once.
+CONTENDER = """
+import sys
+import time
+from pathlib import Path
+from filelock import Timeout
+from ehrtraj.storage.safe import locked_file
+
+folder, held = Path(sys.argv[1]), 0
+while held < 200:
+    try:
+        with locked_file(folder / "lock"):
+            (folder / "held").mkdir()
+            time.sleep(0.001)
+            (folder / "held").rmdir()
+            held += 1
+    except Timeout:
+        pass
+"""
+
+
+def test_contending_processes_never_hold_a_lock_together(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CONTENDER, str(tmp_path)]
+    contenders = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for contender in contenders:
+        _, err = contender.communicate(timeout=60)
+        assert contender.returncode == 0, err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_on_a_removed_file_does_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The holder before removes the file after this process has opened it, and another process creates it again."""
+    path, acquired = tmp_path / "lock", []
+    acquire = safe.FileLock.acquire
+
+    def late(lock: safe.FileLock) -> object:
+        result = acquire(lock)
+        if not acquired:
+            path.rename(tmp_path / "removed")
+            path.touch()
+        acquired.append(lock)
+        return result
+
+    monkeypatch.setattr(safe.FileLock, "acquire", late)
+    with locked_file(path):
+        monkeypatch.undo()
+        assert len(acquired) == 2
+        with pytest.raises(Timeout), locked_file(path):
+            raise AssertionError("two holders")
+    assert [path.name for path in tmp_path.iterdir()] == ["removed"]
+
+
+def test_releasing_a_lock_removes_only_its_own_file(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked_file(path):
+        path.unlink()
+        path.touch()
+    assert path.is_file()
+    path.write_bytes(MINE)
+    with locked_file(path):
+        pass
+    assert path.read_bytes() == MINE

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ehrtraj import interrupt
+from ehrtraj.cli.help import Application
 from ehrtraj.cli.show.screen import configure, write_lines
 from ehrtraj.version import __version__
 
@@ -44,12 +45,10 @@ def _main(
 
 def new_application() -> typer.Typer:
     """Return the application without any command."""
-    application = typer.Typer(
+    application = Application(
         name="ehrtraj",
         help="Patient trajectories from raw electronic health records: MIMIC-IV to MEDS 0.4.",
         no_args_is_help=True,
-        rich_markup_mode="rich",
-        pretty_exceptions_enable=False,
         context_settings={"help_option_names": sorted(HELP_OPTIONS, key=len)},
     )
     application.callback()(_main)

@@ -12,10 +12,9 @@ from typing import NoReturn
 import typer
 
 from ehrtraj import interrupt
-from ehrtraj.cli.application import HELP_OPTIONS, describe_kept_work
+from ehrtraj.cli.application import describe_kept_work
 from ehrtraj.cli.registry import application
 from ehrtraj.cli.show import screen
-from ehrtraj.cli.typer_help import import_typer_help
 from ehrtraj.errors import EhrtrajError
 from ehrtraj.paths import error_of_path
 from ehrtraj.runtime.sizes import Sizes
@@ -51,10 +50,7 @@ def run(sizes: Sizes | None = None) -> NoReturn:
 
 def _run(sizes: Sizes | None) -> int:
     try:
-        arguments = _arguments()
-        if arguments is not None and (not arguments or not HELP_OPTIONS.isdisjoint(arguments)):
-            import_typer_help()
-        code = application(arguments)(standalone_mode=False, obj=sizes)
+        code = application(_arguments())(standalone_mode=False, obj=sizes)
     except (KeyboardInterrupt, typer.Abort):
         interrupt.request()
     except SystemExit as error:

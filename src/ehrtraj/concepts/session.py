@@ -21,6 +21,7 @@ from ehrtraj.concepts.views import CODES, DECIMAL_VALUE, concept_codes, happened
 from ehrtraj.errors import DatasetError, OutputError, RecipeError, SettingsError
 from ehrtraj.runtime.progress import ShareReport, no_report
 from ehrtraj.runtime.session import duckdb_interrupts, open_session, quoted
+from ehrtraj.suggestions import did_you_mean
 
 CLOCKS = ("event", "available")
 _HAPPENED, _RARE = re.compile(r"\bhappened\b"), "happened_rarely"
@@ -49,7 +50,9 @@ class ConceptMode:
             SettingsError: if they are invalid or contradict each other.
         """
         if self.clock not in CLOCKS:
-            raise SettingsError(f"clock is '{self.clock}': it must be one of {', '.join(CLOCKS)}")
+            raise SettingsError(
+                f"clock is '{self.clock}'{did_you_mean(self.clock, CLOCKS)}: it must be one of {', '.join(CLOCKS)}"
+            )
         if self.as_mimic_code and self.clock != "event":
             raise SettingsError("mimic-code knows only the clock event: omit --clock, or --as-mimic-code")
 

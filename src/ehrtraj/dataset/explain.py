@@ -97,7 +97,7 @@ def explain(
         DatasetError: if no event of the patient matches.
         UnknownSubjectError: if the patient does not exist.
     """
-    events = _chosen(dataset, subject_id, time, code).head(limit)
+    events = explained_events(dataset, subject_id, time=time, code=code).head(limit)
     if events.is_empty():
         raise DatasetError(
             f"patient {subject_id} has no such event: `ehrtraj show {dataset.path} {subject_id}` shows all events"
@@ -123,7 +123,10 @@ def explain(
     ]
 
 
-def _chosen(dataset: Dataset, subject_id: int, time: datetime | None, code: str | None) -> pl.DataFrame:
+def explained_events(
+    dataset: Dataset, subject_id: int, *, time: datetime | None = None, code: str | None = None
+) -> pl.DataFrame:
+    """Return the events that `explain` with the same arguments explains without a limit."""
     trajectory = dataset[subject_id]
     if code is not None:
         trajectory = trajectory.codes(code)

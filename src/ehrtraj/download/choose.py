@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from ehrtraj.errors import SettingsError
 from ehrtraj.sources.source import packaged
+from ehrtraj.suggestions import did_you_mean, did_you_mean_table
 
 TABLE_ENDINGS = (".csv.gz", ".csv")
 
@@ -48,7 +49,8 @@ def choose(
     for module in modules:
         if module not in by_module:
             raise SettingsError(
-                f"--modules: {release} has no module '{module}'; it has: {', '.join(sorted(by_module))}"
+                f"--modules: {release} has no module '{module}'{did_you_mean(module, by_module)}; it has: "
+                f"{', '.join(sorted(by_module))}"
             )
         selected.update(by_module[module])
     for table in tables:
@@ -63,7 +65,8 @@ def _unknown_table(table: str, by_table: Iterable[str], release: str) -> str:
     known_tables = packaged("mimiciv").tables
     is_known = any(table in (name, name.rpartition("/")[2]) for name in known_tables)
     hint = "which exists in other releases" if is_known else "and no other known release has it"
-    return f"--tables: {release} has no table '{table}', {hint}; it has: {', '.join(sorted(by_table))}"
+    near = "" if is_known else did_you_mean_table(table, by_table)
+    return f"--tables: {release} has no table '{table}'{near}, {hint}; it has: {', '.join(sorted(by_table))}"
 
 
 def listed(text: str | Iterable[str] | None) -> tuple[str, ...]:

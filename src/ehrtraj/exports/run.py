@@ -34,6 +34,7 @@ from ehrtraj.runtime.memory import PeakMemory
 from ehrtraj.runtime.processes import lean_memory, stream_tasks
 from ehrtraj.runtime.progress import Share, TaskTally
 from ehrtraj.runtime.sizes import DEFAULT, Sizes
+from ehrtraj.suggestions import did_you_mean
 from ehrtraj.version import __version__
 
 # Starting a process takes half a second, in which this many events are written.
@@ -134,7 +135,9 @@ def export(
 
 def _check_settings(per: str, *, single: bool, history: bool, outside: bool) -> None:
     if per not in names.UNITS:
-        raise SettingsError(f"per is '{per}': it must be one of {', '.join(names.UNITS)}")
+        raise SettingsError(
+            f"per is '{per}'{did_you_mean(per, names.UNITS)}: it must be one of {', '.join(names.UNITS)}"
+        )
     if single and per != "patient":
         raise SettingsError("--single writes all patients to one file: omit --per")
     if per not in ("admission", "icustay"):
@@ -150,7 +153,9 @@ def _check_format(kind: str | None, *, single: bool, excel: bool) -> str:
         SettingsError: if there is no such format, or it contradicts the other settings.
     """
     if kind is not None and kind not in formats.names():
-        raise SettingsError(f"format is '{kind}': it must be one of {', '.join(formats.names())}")
+        raise SettingsError(
+            f"format is '{kind}'{did_you_mean(kind, formats.names())}: it must be one of {', '.join(formats.names())}"
+        )
     known = formats.load_all()
     sheets = {name: form.title for name, form in known.items() if form.spreadsheet}
     if excel and kind not in sheets:

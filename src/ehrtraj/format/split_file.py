@@ -8,6 +8,7 @@ import polars as pl
 
 from ehrtraj.errors import SettingsError
 from ehrtraj.format.splits import SPLITS
+from ehrtraj.suggestions import did_you_mean
 
 
 def read_split_file(file: Path) -> pl.DataFrame:
@@ -28,7 +29,8 @@ def read_split_file(file: Path) -> pl.DataFrame:
     listed = listed.filter(pl.any_horizontal(pl.all().is_not_null()))
     known = pl.col("split").is_in(SPLITS).fill_null(value=False)
     if unknown := listed.filter(~known)["split"].to_list():
-        raise SettingsError(f"{file} contains the split '{unknown[0]}': use {', '.join(SPLITS)}")
+        near = did_you_mean(str(unknown[0]), SPLITS)
+        raise SettingsError(f"{file} contains the split '{unknown[0]}'{near}: use {', '.join(SPLITS)}")
     if listed["subject_id"].null_count():
         raise SettingsError(f"{file} has a line without a subject_id")
     if twice := listed.filter(pl.col("subject_id").is_duplicated())["subject_id"].to_list():

@@ -9,6 +9,7 @@ import polars as pl
 from ehrtraj import rules
 from ehrtraj.errors import SettingsError
 from ehrtraj.paths import dataset_errors
+from ehrtraj.suggestions import did_you_mean
 
 
 def read_applied(dataset: Path, rule: str | None = None, item: str | None = None) -> pl.DataFrame:
@@ -36,6 +37,9 @@ def read_applied(dataset: Path, rule: str | None = None, item: str | None = None
         codes = pl.read_parquet(dataset / "metadata" / "codes.parquet", columns=["code", "description"], glob=False)
         rows = pl.read_parquet(path, glob=False).join(codes, on="code", how="left", maintain_order="left")
     if rule is not None:
+        known = [line["flag"] for line in rules.read_general("flags")]
+        if rule not in known and rule not in rows["rule"]:
+            raise SettingsError(f"there is no rule '{rule}'{did_you_mean(rule, known)}: `ehrtraj flags` lists all")
         rows = rows.filter(pl.col("rule") == rule)
     if item is not None:
         delimited = pl.concat_str(pl.lit("//"), "code", pl.lit("//"))

@@ -58,6 +58,11 @@ def about_item(item: str, read: Read) -> list[RuleTable]:
     return found
 
 
+def words(read: Read) -> list[str]:
+    """Return the names of flags and event types, which `about_item` finds, too."""
+    return [line[column] for column in ("flag", "event_type") for line in read(f"{column}s")]
+
+
 def _converts_for(conversion: dict[str, str], units: set[str]) -> bool:
     """Return whether a conversion is for the item, converts into its unit, or (without one) is for its event type."""
     if conversion["item"] != "*":

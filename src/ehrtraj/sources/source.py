@@ -14,6 +14,7 @@ from ehrtraj.files import read_source_file
 from ehrtraj.format.source import SourceFacts
 from ehrtraj.release import history as releases
 from ehrtraj.sources.declaration import FILE, Roles, SourceDeclaration, read_declaration
+from ehrtraj.suggestions import did_you_mean
 from ehrtraj.user_files import File, UserFile, keep_parts
 
 if TYPE_CHECKING:
@@ -357,7 +358,8 @@ def packaged(name: str) -> Source:
         SettingsError: if there is no source of this name.
     """
     if name not in packaged_names():
-        raise SettingsError(f"there is no source '{name}': use one of {', '.join(packaged_names())}")
+        near = did_you_mean(name, packaged_names())
+        raise SettingsError(f"there is no source '{name}'{near}: use one of {', '.join(packaged_names())}")
     return _shared_source(name)
 
 
@@ -379,8 +381,9 @@ def find_source(given: str | None = None, overlay: Path | None = None) -> Source
         return _shared_source(given or names[0], overlay=added)
     folder = Path(given).expanduser()
     if not (folder / FILE).is_file():
+        near = did_you_mean(given, names)
         raise SettingsError(
-            f"there is no source '{given}': use one of {', '.join(names)}, or a folder that contains a {FILE}"
+            f"there is no source '{given}'{near}: use one of {', '.join(names)}, or a folder that contains a {FILE}"
         )
     folder = folder.resolve()
     if folder == _PACKAGED / folder.name:

@@ -132,7 +132,7 @@ class LocalStorage:
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Hold the lock with this name. Its empty file remains: removing it would let two processes hold the lock.
+        """Hold the lock with this name. It is an empty file, which is removed when the lock is released.
 
         Raises:
             LockedError: if another process holds it.

@@ -9,10 +9,10 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock, SoftFileLock
 
 from ehrtraj.errors import OutputError
 
@@ -119,10 +119,11 @@ def sync_path(path: Path) -> None:
 
 @contextmanager
 def locked_file(path: Path, timeout: float = 0) -> Iterator[None]:
-    """Hold a lock on a file, which is created if needed and is never removed.
+    """Hold a lock on a file, which is created if needed, and is removed when the lock is released.
 
-    Removing the file would let two processes hold the lock. The system releases the lock when the process ends, however
-    it ends.
+    The file is removed while the lock is held. Another process may have opened it before, and would then hold a lock on
+    a file that no longer has a name. So a lock counts only if the path is still the same file once it is locked. The
+    system releases the lock when the process ends, however it ends; after a kill, the next holder removes the file.
 
     Args:
         path: path of the lock file; its folder exists.
@@ -138,6 +139,9 @@ def locked_file(path: Path, timeout: float = 0) -> Iterator[None]:
     lock = FileLock(path, timeout=timeout, mode=_MODE)
     try:
         lock.acquire()
+        while not _is_locked(path, lock):
+            lock.release()
+            lock.acquire()
     except OSError:
         # filelock opens the file with O_NOFOLLOW, so that a link created after the check is refused too.
         refuse_link(path)
@@ -145,7 +149,36 @@ def locked_file(path: Path, timeout: float = 0) -> Iterator[None]:
     try:
         yield
     finally:
+        _remove_lock_file(path, lock)
         lock.release()
+
+
+def _is_locked(path: Path, lock: BaseFileLock) -> bool:
+    """Whether a path is the name of the file that is locked."""
+    if (descriptor := _descriptor_of(lock)) is None:
+        return True
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_lock_file(path: Path, lock: BaseFileLock) -> None:
+    """Remove the file of a lock that is held. A file with content is not ours, and a file that stays does no harm."""
+    descriptor = _descriptor_of(lock)
+    with suppress(OSError):
+        if descriptor is not None and os.fstat(descriptor).st_size == 0 and _is_locked(path, lock):
+            path.unlink()
+
+
+def _descriptor_of(lock: BaseFileLock) -> int | None:
+    """Return the descriptor of the locked file; None where filelock itself removes the file.
+
+    It does so on Windows, and on file systems without locks, where the file exists only while the lock is held.
+    """
+    if os.name == "nt" or isinstance(lock, SoftFileLock):
+        return None
+    return lock._context.lock_file_fd  # only newer versions of filelock pass it to a function of ours
 
 
 def _refuse_special(path: Path) -> None:

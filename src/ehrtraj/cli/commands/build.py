@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ehrtraj.cli.application import Command, graceful_stop
-from ehrtraj.cli.show.screen import detail, is_verbose, write_lines
+from ehrtraj.cli.show.screen import detail, is_verbose
 from ehrtraj.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -142,13 +142,10 @@ def _without_shorthands(given: Mapping[str, object]) -> dict[str, object]:
 
 
 def _print_settings(settings: Settings, origins: Mapping[str, str]) -> None:
+    from ehrtraj.cli.show.settings import show_settings
     from ehrtraj.config import spell
 
-    rows = [("setting", "value", "from")]
-    for name, origin in origins.items():
-        rows.append((name, spell(getattr(settings, name)), origin))
-    widths = [max(len(row[i]) for row in rows) for i in range(2)]
-    write_lines(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for name, value, origin in rows)
+    show_settings((name, spell(getattr(settings, name)), origin) for name, origin in origins.items())
 
 
 COMMAND = Command(build, place=10, writes=True, help=_BUILD_HELP, parameters=_parameters, long=True)

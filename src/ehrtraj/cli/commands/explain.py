@@ -10,7 +10,7 @@ import typer
 
 from ehrtraj.cli.application import Command, graceful_stop
 from ehrtraj.cli.arguments import DATASET, TIMES
-from ehrtraj.cli.show.screen import out
+from ehrtraj.cli.show.screen import note_rest, out
 
 _HELP = """Explain a patient's events: show the source row, the rules that changed or flagged it, and their references.
 
@@ -40,7 +40,8 @@ def explain(
     code: Annotated[str | None, typer.Option(help="Only events with this code, or matching a pattern with *.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of events to explain.")] = 10,
     release: Annotated[
-        Path | None, typer.Option(help="Folder of the release. (default its location when the dataset was built)")
+        Path | None,
+        typer.Option(metavar="PATH", help="Folder of the release. (default its location when the dataset was built)"),
     ] = None,
 ) -> None:
     """Explain a patient's events."""
@@ -48,7 +49,7 @@ def explain(
     from ehrtraj.cli.show.bars import waiting
     from ehrtraj.cli.show.explain import show_explanation
     from ehrtraj.dataset.explain import explain as look_up
-    from ehrtraj.dataset.explain import release_of
+    from ehrtraj.dataset.explain import explained_events, release_of
     from ehrtraj.readable import size
 
     opened, screen = ehrtraj.open(dataset), out()
@@ -67,9 +68,10 @@ def explain(
     if not any(explanation.rows for explanation in explanations):
         folder = release_of(opened) if release is None else release
         screen.print(
-            f"No source row was found. Is the release still in {folder}? If not, give its folder with --release.",
-            soft_wrap=True,
+            f"No source row was found. Is the release still in {folder}? If not, give its folder with --release."
         )
+    total = explained_events(opened, subject, time=time, code=code).height
+    note_rest(total - len(explanations), "events", total)
 
 
 COMMAND = Command(explain, place=90, writes=False, help=_HELP)

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from ehrtraj.cli.application import OVERLAY_HELP, SOURCE_HELP, Command
-from ehrtraj.cli.show.screen import write_exact, write_lines
+from ehrtraj.cli.help import Application
+from ehrtraj.cli.show.screen import note_rest, write_exact
 from ehrtraj.errors import SettingsError
+from ehrtraj.suggestions import did_you_mean
 
-rules_app = typer.Typer(name="rules", help="Show the rules that clean numbers, units and codes.", no_args_is_help=True)
+rules_app = Application(name="rules", help="Show the rules that clean numbers, units and codes.", no_args_is_help=True)
 
 _OVERLAY = typer.Option("--overlay", help=OVERLAY_HELP)
 _SOURCE = typer.Option("--source", help=SOURCE_HELP)
@@ -20,35 +22,43 @@ _SOURCE = typer.Option("--source", help=SOURCE_HELP)
 @rules_app.command("list")
 def rules_list(overlay: Annotated[Path | None, _OVERLAY] = None, source: Annotated[str | None, _SOURCE] = None) -> None:
     """List the rule tables, with the purpose of each and its number of rules."""
+    from ehrtraj.cli.show.rules import show_tables
     from ehrtraj.rules.listing import all_tables
     from ehrtraj.sources.source import find_source
 
-    tables = all_tables(find_source(source, overlay).rules)
-    width = max(len(table.name) for table in tables)
-    write_lines(f"{table.name:<{width}}  {len(table.lines):>5,}  {table.about}" for table in tables)
+    show_tables(all_tables(find_source(source, overlay).rules))
 
 
-@rules_app.command("explain")
+_EXPLAIN_HELP = """Show every rule for an item, with its reference.
+
+[bold]Examples[/bold]
+
+  ehrtraj rules explain 50912
+
+  ehrtraj rules explain CHART//223762
+
+  ehrtraj rules explain unit_converted
+"""
+
+
+@rules_app.command("explain", help=_EXPLAIN_HELP)
 def rules_explain(
     item: Annotated[str, typer.Argument(help="An item (50912), a code (LAB//50912), a flag, a unit or a word.")],
     overlay: Annotated[Path | None, _OVERLAY] = None,
     source: Annotated[str | None, _SOURCE] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rules to show of each table.")] = 20,
 ) -> None:
-    """Show every rule for an item, with its reference.
-
-    Examples: ehrtraj rules explain 50912; ehrtraj rules explain CHART//223762; ehrtraj rules explain unit_converted
-    """
-    from ehrtraj.rules.listing import about_item
+    """Show every rule for an item, with its reference."""
+    from ehrtraj.cli.show.rules import show_rules
+    from ehrtraj.rules.listing import about_item, words
     from ehrtraj.sources.source import find_source
 
-    matches = about_item(item, find_source(source, overlay).rules)
+    read = find_source(source, overlay).rules
+    matches = about_item(item, read)
     if not matches:
-        raise SettingsError(f"no rule matches '{item}': `ehrtraj rules list` shows the rule tables")
-    for table in matches:
-        write_lines([f"{table.name}: {table.about}"])
-        for rule in table.lines:
-            columns = ", ".join(f"{name} {value}" for name, value in rule.items() if value and name != "source")
-            write_lines([f"  {columns}", f"      source: {rule['source']}"])
+        near = did_you_mean(item, words(read))
+        raise SettingsError(f"no rule matches '{item}'{near}: `ehrtraj rules list` shows the rule tables")
+    show_rules(matches, limit)
 
 
 @rules_app.command("docs")
@@ -60,6 +70,8 @@ def rules_docs(overlay: Annotated[Path | None, _OVERLAY] = None, source: Annotat
     found = find_source(source, overlay)
     write_exact(as_markdown(found.rules, found.name))
 
+
+_MOST_ITEMS = 5
 
 _APPLIED_HELP = """Show which events of a dataset the rules changed or flagged: by rule, table and item, with examples.
 
@@ -80,8 +92,13 @@ def rules_applied(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset.", show_default=False)],
     rule: Annotated[str | None, typer.Option(help="Only this rule, such as unit_converted.")] = None,
     item: Annotated[str | None, typer.Option(help="Only this item (50912) or code (LAB//50912).")] = None,
-    limit: Annotated[int, typer.Option(help="Number of items to show per rule, those with most events first.")] = 5,
-    csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Number of items to show per rule, those with most events first. (default 5, with --csv all)"
+        ),
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the rows as CSV, with every column.")] = False,
 ) -> None:
     """Show which events of a dataset the rules changed or flagged."""
     from ehrtraj.cli.show.rules import show_applied
@@ -89,9 +106,11 @@ def rules_applied(
 
     rows = read_applied(dataset, rule, item)
     if csv:
-        write_exact(rows.write_csv())
+        listed = rows if limit is None else rows.group_by("rule", maintain_order=True).head(limit)
+        write_exact(listed.select(rows.columns).write_csv())
+        note_rest(rows.height - listed.height, "rows", max(rows["rule"].value_counts()["count"]))
         return
-    show_applied(rows, limit)
+    show_applied(rows, limit or _MOST_ITEMS)
 
 
 COMMAND = Command(rules_app, place=160, writes=False)

@@ -9,6 +9,7 @@ import typer
 
 from ehrtraj.cli.application import Command, graceful_stop
 from ehrtraj.cli.arguments import DATASET, TIMES
+from ehrtraj.cli.show.screen import note_rest
 
 _HELP = """Show a patient's timeline by admission. On a terminal it is coloured and opens in your pager (PAGER).
 
@@ -45,9 +46,12 @@ def show(
     attributes: Annotated[
         bool, typer.Option("--attributes", help="Also show each event's attributes and flags.")
     ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of events to show. (default all)")] = None,
     pager: Annotated[bool, typer.Option("--pager/--no-pager", help="On a terminal, use the pager or not.")] = True,
 ) -> None:
     """Show a patient's timeline."""
+    import polars as pl
+
     import ehrtraj
     from ehrtraj.cli.show.trajectory import paged, show_trajectory
 
@@ -58,8 +62,10 @@ def show(
         trajectory = trajectory.between(begin, end)
     if code:
         trajectory = trajectory.codes(*code)
+    listed = trajectory if limit is None else trajectory.filter(pl.int_range(pl.len()) < limit)
     with graceful_stop(), paged(enabled=pager) as screen:
-        show_trajectory(screen, trajectory, days=days, attributes=attributes)
+        show_trajectory(screen, listed, days=days, attributes=attributes)
+    note_rest(len(trajectory) - len(listed), "events", len(trajectory))
 
 
 COMMAND = Command(show, place=40, writes=False, help=_HELP)

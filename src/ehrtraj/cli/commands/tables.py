@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ehrtraj.cli.application import OVERLAY_HELP, SOURCE_HELP, Command
-from ehrtraj.cli.show.screen import write_exact, write_lines
+from ehrtraj.cli.show.screen import write_exact
 
 _HELP = """List every table of every module, and the events that are made from it.
 
@@ -28,6 +28,7 @@ def tables(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> None:
     """List every table, and the events that are made from it."""
+    from ehrtraj.cli.show.tables import show_coverage
     from ehrtraj.sources.coverage import as_markdown, coverage
     from ehrtraj.sources.source import find_source
 
@@ -35,11 +36,7 @@ def tables(
     if markdown:
         write_exact(as_markdown(found))
         return
-    entries = coverage(found)
-    width = max(len(entry.table) for entry in entries)
-    write_lines(
-        f"{entry.table:<{width}}  {entry.since or 'custom':<8}  {entry.becomes.replace('`', '')}" for entry in entries
-    )
+    show_coverage(coverage(found))
 
 
 COMMAND = Command(tables, place=150, writes=False, help=_HELP)

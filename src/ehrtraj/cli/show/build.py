@@ -6,12 +6,12 @@ import time
 from collections import Counter
 
 import pyarrow.parquet as pq
-from rich.table import Table
 
 from ehrtraj import interrupt
 from ehrtraj.cli.show.activity import Activity
 from ehrtraj.cli.show.screen import detail, line, note, out, warning
 from ehrtraj.cli.show.screen import result as print_result
+from ehrtraj.cli.show.table import Table, name_column, number_column
 from ehrtraj.pipeline.shard.applied import SPELLED
 from ehrtraj.readable import duration, release_name, size
 from ehrtraj.results import BuildResult
@@ -108,11 +108,10 @@ class ConsoleReporter(Reporter):
 
 
 def _tables(result: BuildResult) -> Table:
-    table = Table("table", box=None, pad_edge=False, header_style="bold")
-    for column in ("rows read", "became events", "rejected", "not selected", "events"):
-        table.add_column(column, justify="right")
+    columns = ("rows read", "became events", "rejected", "not selected", "events")
+    table = Table(name_column("table"), *map(number_column, columns))
     total: Counter[str] = Counter()
-    for name, entry in sorted(result.ledger.items()):
+    for table_name, entry in sorted(result.ledger.items()):
         if entry.dictionary:
             continue
         cells = {
@@ -123,20 +122,18 @@ def _tables(result: BuildResult) -> Table:
             "events": entry.events,
         }
         total.update(cells)
-        table.add_row(name, *(f"{n:,}" for n in cells.values()))
-    table.add_section()
-    columns = ("read", "became_events", "rejected", "not_selected", "events")
-    table.add_row("all", *(f"{total[column]:,}" for column in columns), style="bold")
+        table.add(table_name, *(f"{n:,}" for n in cells.values()))
+    counts = ("read", "became_events", "rejected", "not_selected", "events")
+    table.add("all", *(f"{total[count]:,}" for count in counts), style="bold")
     return table
 
 
 def _reasons(result: BuildResult) -> Table | None:
-    table = Table("table", "reason for rejection", box=None, pad_edge=False, header_style="bold")
-    table.add_column("rows", justify="right")
-    for name, entry in sorted(result.ledger.items()):
+    table = Table(name_column("table"), name_column("reason for rejection"), number_column("rows"))
+    for table_name, entry in sorted(result.ledger.items()):
         for reason, rows in sorted(entry.rejected.items()):
-            table.add_row(name, reason, f"{rows:,}")
-    return table if table.row_count else None
+            table.add(table_name, reason, f"{rows:,}")
+    return table if table else None
 
 
 _MOST_RULES = 6
@@ -171,23 +168,23 @@ def show_result(result: BuildResult) -> None:
         screen.print(reasons)
     screen.print()
     if counts := _events_by_rule(result):
-        screen.print(f"events that rules changed or flagged: {counts}", soft_wrap=True)
-        screen.print(f"for details, run: ehrtraj rules applied {result.path}", soft_wrap=True)
+        screen.print(f"events that rules changed or flagged: {counts}")
+        screen.print(f"for details, run: ehrtraj rules applied {result.path}")
         screen.print()
     print_result(
         (f"{result.patients:,} patients, {result.events:,} events", "bold"),
         f" from {release_name(result.source, result.release)} in {duration(result.seconds)}, peak memory "
         f"{size(result.peak_memory)}, {size(result.bytes)} on disk",
     )
-    screen.print(f"dataset: {result.path}", soft_wrap=True)
+    screen.print(f"dataset: {result.path}")
     if result.report is not None:
-        screen.print(f"report: {result.report}", soft_wrap=True)
+        screen.print(f"report: {result.report}")
     if any(entry.rejected for entry in result.ledger.values()):
-        screen.print(f"rejected rows: {result.path / 'rejected'}", soft_wrap=True)
+        screen.print(f"rejected rows: {result.path / 'rejected'}")
 
 
 def show_warnings(result: BuildResult) -> None:
     """Print the warnings of a build to stdout, after all other output, where the user sees them."""
     screen = out()
     for text in result.warnings:
-        screen.print(line(("WARNING: ", "bold red"), text), soft_wrap=True)
+        screen.print(line(("WARNING: ", "bold red"), text))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
 from ehrtraj.checks.invariants import INVARIANTS
 from ehrtraj.checks.run import CheckReport
 from ehrtraj.cli.show.screen import Screen, line, out, result
+from ehrtraj.cli.show.table import Table, name_column, number_column, prose_column
 from ehrtraj.readable import duration, size
 
 
@@ -15,8 +14,7 @@ def show_report(report: CheckReport) -> None:
     screen = out()
     kind = "an ehrtraj dataset" if report.ours else "a MEDS dataset that ehrtraj did not write"
     screen.print(
-        f"{report.path}: {kind}, {report.patients:,} patients, {report.events:,} events in {report.files:,} data files",
-        soft_wrap=True,
+        f"{report.path}: {kind}, {report.patients:,} patients, {report.events:,} events in {report.files:,} data files"
     )
     if report.broken:
         screen.print(_failed_checks(report))
@@ -24,14 +22,14 @@ def show_report(report: CheckReport) -> None:
         screen.print()
         places, count = report.findings.places[name], report.findings.counts[name]
         shown = f"{len(places):,} of {count:,} violations shown"
-        screen.print(line((name, "bold"), f": {INVARIANTS[name].words} ({shown}):"), soft_wrap=True)
+        screen.print(line((name, "bold"), f": {INVARIANTS[name].words} ({shown}):"))
         for place in places:
-            screen.print(f"  {place}", soft_wrap=True)
+            screen.print(f"  {place}")
     _show_skipped(report, screen)
     if report.foreign:
         screen.print()
         names = ", ".join(report.foreign)
-        screen.print(f"not checked, because other programs keep it in the folder: {names}", soft_wrap=True)
+        screen.print(f"not checked, because other programs keep it in the folder: {names}")
     failed = f"{len(report.broken)} failed"
     state = (failed, "bold red") if report.broken else failed
     took = f"; {duration(report.seconds)}, peak memory {size(report.peak_memory)}"
@@ -40,10 +38,9 @@ def show_report(report: CheckReport) -> None:
 
 
 def _failed_checks(report: CheckReport) -> Table:
-    table = Table("failed check", "invariant", box=None, pad_edge=False, header_style="bold")
-    table.add_column("violations", justify="right")
-    for name in report.broken:
-        table.add_row(name, INVARIANTS[name].words, f"{report.findings.counts[name]:,}")
+    table = Table(name_column("failed check"), prose_column("invariant"), number_column("violations"))
+    for broken in report.broken:
+        table.add(broken, INVARIANTS[broken].words, f"{report.findings.counts[broken]:,}")
     return table
 
 
@@ -54,4 +51,4 @@ def _show_skipped(report: CheckReport, screen: Screen) -> None:
             reasons.setdefault(why, []).append(name)
     for why, names in reasons.items():
         screen.print()
-        screen.print(f"not checked, because {why}: {', '.join(names)}", soft_wrap=True)
+        screen.print(f"not checked, because {why}: {', '.join(names)}")

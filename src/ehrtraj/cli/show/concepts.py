@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from rich.table import Table
-
 from ehrtraj.cli.show.screen import line, note, out, write_exact
 from ehrtraj.cli.show.screen import result as print_result
+from ehrtraj.cli.show.table import Column, Table, name_column, number_column, prose_column
 from ehrtraj.concepts.library import Concept, ConceptLibrary
 from ehrtraj.concepts.run import ConceptsResult
 from ehrtraj.enrich.run import EnrichResult
@@ -19,11 +18,11 @@ from ehrtraj.results import BuildResult
 def show_library(library: ConceptLibrary) -> None:
     """Print all concepts by group, with the first sentence of each."""
     concepts = sorted(library.concepts.values(), key=lambda concept: (concept.group, concept.name))
-    table = Table("concept", "a row is", box=None, pad_edge=False, header_style="bold")
+    table = Table(name_column("concept"), prose_column("a row is"))
     for group, members in groupby(concepts, key=lambda concept: concept.group):
-        table.add_row(line((group, "bold")), "")
+        table.add((group, "bold"), "")
         for concept in members:
-            table.add_row(f"  {concept.name}", line(_first_sentence(concept)))
+            table.add(f"  {concept.name}", _first_sentence(concept))
     out().print(table)
 
 
@@ -37,19 +36,19 @@ def show_concept(library: ConceptLibrary, concept: Concept) -> None:
     screen, header = out(), concept.header
     screen.print(line((concept.name, "bold"), f"  ({concept.group})"))
     for paragraph in header.description.split("\n\n"):
-        screen.print(line(" ".join(paragraph.split())), soft_wrap=True)
+        screen.print(line(" ".join(paragraph.split())))
     screen.print()
-    table = Table("column", "type", "unit", "content", box=None, pad_edge=False, header_style="bold")
+    table = Table(name_column("column"), Column("type"), Column("unit"), prose_column("content"))
     for column in header.columns:
-        table.add_row(column.name, column.type, column.unit, line(column.meaning))
+        table.add(column.name, column.type, column.unit, column.meaning)
     screen.print(table)
     screen.print()
     for source in header.sources:
-        screen.print(line(("definition: ", "bold"), source), soft_wrap=True)
+        screen.print(line(("definition: ", "bold"), source))
     inputs = [*header.needs, *library.views_of([concept])]
-    screen.print(line(("reads: ", "bold"), ", ".join(inputs)), soft_wrap=True)
+    screen.print(line(("reads: ", "bold"), ", ".join(inputs)))
     for reason in header.differs:
-        screen.print(line(("differs from mimic-code: ", "bold"), reason), soft_wrap=True)
+        screen.print(line(("differs from mimic-code: ", "bold"), reason))
     screen.print()
     write_exact(f"{concept.sql}\n")
 
@@ -58,11 +57,9 @@ def show_computed(result: ConceptsResult) -> None:
     """Print what was computed, with the rows and the time of each concept."""
     screen = out()
     if result.computed:
-        table = Table("concept", box=None, pad_edge=False, header_style="bold")
-        for name in ("rows", "seconds"):
-            table.add_column(name, justify="right")
+        table = Table(name_column("concept"), number_column("rows"), number_column("seconds"))
         for concept in result.computed:
-            table.add_row(concept.name, f"{concept.rows:,}", f"{result.concept_seconds.get(concept.name, 0):.1f}")
+            table.add(concept.name, f"{concept.rows:,}", f"{result.concept_seconds.get(concept.name, 0):.1f}")
         screen.print(table)
         resumed = " (resumed an interrupted run)" if result.resumed else ""
         rows = sum(concept.rows for concept in result.computed)
@@ -71,10 +68,10 @@ def show_computed(result: ConceptsResult) -> None:
         print_result((counts, "bold"), f" in {duration(result.seconds)}{resumed}, {memory}")
     if result.existing:
         print_result(f"stored already and unchanged: {_count(len(result.existing))}")
-    screen.print(f"files: {result.path}", soft_wrap=True)
+    screen.print(f"files: {result.path}")
     names = [concept.name for concept in result.computed] or list(result.existing)
     if result.path.name == CONCEPT_FOLDERS[0]:
-        screen.print(f'in Python: ehrtraj.open("{result.path.parent}").concept("{names[0]}")', soft_wrap=True)
+        screen.print(f'in Python: ehrtraj.open("{result.path.parent}").concept("{names[0]}")')
     for text in result.notes:
         note(text)
 
@@ -85,16 +82,15 @@ def show_added(result: EnrichResult) -> None:
     if result.already_there:
         print_result(f"{result.path} is already complete: nothing to do")
     else:
-        table = Table("concept", box=None, pad_edge=False, header_style="bold")
-        table.add_column("events", justify="right")
-        for name, events in result.concepts.items():
-            table.add_row(name, f"{events:,}")
+        table = Table(name_column("concept"), number_column("events"))
+        for concept, events in result.concepts.items():
+            table.add(concept, f"{events:,}")
         screen.print(table)
         resumed = " (resumed an interrupted run)" if result.resumed else ""
         counts = f"{result.patients:,} patients, {result.events:,} events"
         memory = f"peak memory {size(result.peak_memory)}"
         print_result((counts, "bold"), f" in {duration(result.seconds)}{resumed}, {memory}")
-    screen.print(f"dataset: {result.path}", soft_wrap=True)
+    screen.print(f"dataset: {result.path}")
     for text in result.notes:
         note(text)
 
@@ -102,7 +98,7 @@ def show_added(result: EnrichResult) -> None:
 def show_rows_of_concepts(result: BuildResult) -> None:
     """Print how many rows of concepts a build computed."""
     rows = sum(result.concepts.values())
-    out().print(f"{_count(len(result.concepts))}, {rows:,} rows: {result.path / 'concepts'}", soft_wrap=True)
+    out().print(f"{_count(len(result.concepts))}, {rows:,} rows: {result.path / 'concepts'}")
 
 
 def _count(concepts: int) -> str:

@@ -20,8 +20,7 @@ def show_example_patient(trajectory: Trajectory) -> None:
     screen.print()
     screen.print(
         f"One of these patients. Shown are the first event with each code, and at most {_SHOWN_OF_A_TYPE} events of a "
-        "type at the same time:",
-        soft_wrap=True,
+        "type at the same time:"
     )
     screen.print()
     show_trajectory(screen, _beginning(trajectory), most=_SHOWN_LINES)
@@ -46,7 +45,7 @@ def show_next_steps(release: Path, dataset: Path, subject_id: int) -> None:
         ("ehrtraj synth bigger --patients 2000 --defects 0.01", "more patients, with more defects to clean"),
         ("ehrtraj build YOUR/mimiciv/3.1 -o trajectories -t v1", "your download of MIMIC-IV"),
     ):
-        screen.print(f"  {command}", style="cyan", soft_wrap=True)
+        screen.print_command(f"  {command}", style="cyan")
         screen.print(f"      {purpose}", style="dim")
     python = f"import ehrtraj; print(ehrtraj.open('{dataset}')[{subject_id}].admissions)"
-    screen.print(f'  python -c "{python}"', style="cyan", soft_wrap=True)
+    screen.print_command(f'  python -c "{python}"', style="cyan")

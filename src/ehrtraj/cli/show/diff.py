@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import polars as pl
-from rich.table import Table
 
 from ehrtraj import rules
 from ehrtraj.cli.show.screen import Screen, out, result
+from ehrtraj.cli.show.table import Table, name_column, number_column, prose_column
 from ehrtraj.diffs.events import EventsDiff, Example
 from ehrtraj.diffs.run import DiffReport
 from ehrtraj.readable import duration
@@ -19,7 +19,7 @@ _LONGEST = 80
 
 def show_diff(report: DiffReport) -> None:
     """Print the differences between two datasets to stdout."""
-    screen = out(soft_wrap=True)
+    screen = out()
     screen.print(f"A: {report.a}")
     screen.print(f"B: {report.b}")
     for name, (a, b) in report.settings.items():
@@ -68,11 +68,9 @@ def _show_codes(codes: pl.DataFrame, screen: Screen) -> None:
     if not changed.height:
         return
     difference = (pl.col("n_events_a").fill_null(0) - pl.col("n_events_b").fill_null(0)).abs()
-    table = Table("code", box=None, pad_edge=False, header_style="bold")
-    for name in ("events in A", "in B"):
-        table.add_column(name, justify="right")
+    table = Table(name_column("code"), number_column("events in A"), number_column("in B"))
     for code, a, b in changed.sort(-difference, "code").head(_SHOWN).select(codes.columns[:3]).iter_rows():
-        table.add_row(code, *("-" if n is None else f"{n:,}" for n in (a, b)))
+        table.add(code, *("-" if n is None else f"{n:,}" for n in (a, b)))
     screen.print(table)
 
 
@@ -85,14 +83,15 @@ def _show_events(events: EventsDiff, screen: Screen) -> None:
     patients = "one patient" if events.patients == 1 else f"{events.patients:,} patients"
     screen.print()
     screen.print(f"events of {patients} differ:")
-    table = Table("table", box=None, pad_edge=False, header_style="bold")
-    for name in ("only in A", "only in B", "changed"):
-        table.add_column(name, justify="right")
-    table.add_column("changed columns")
-    for name in sorted({*events.only_a, *events.only_b, *events.changed}):
-        columns = [f"{column} {count:,}" for (of, column), count in events.columns.items() if of == name]
-        counts = (events.only_a[name], events.only_b[name], events.changed[name])
-        table.add_row(name, *(f"{n:,}" for n in counts), ", ".join(columns))
+    table = Table(
+        name_column("table"),
+        *map(number_column, ("only in A", "only in B", "changed")),
+        prose_column("changed columns"),
+    )
+    for source in sorted({*events.only_a, *events.only_b, *events.changed}):
+        columns = [f"{column} {count:,}" for (of, column), count in events.columns.items() if of == source]
+        counts = (events.only_a[source], events.only_b[source], events.changed[source])
+        table.add(source, *(f"{n:,}" for n in counts), ", ".join(columns))
     screen.print(table)
     screen.print()
     screen.print("the first differences:")

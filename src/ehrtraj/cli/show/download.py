@@ -11,14 +11,12 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
 
 from ehrtraj.cli.show.activity import ProgressLines
 from ehrtraj.cli.show.bars import bars, text_column
 from ehrtraj.cli.show.screen import (
     err,
     is_quiet,
-    line,
     message,
     note,
     out,
@@ -26,6 +24,7 @@ from ehrtraj.cli.show.screen import (
     shows_progress_lines,
 )
 from ehrtraj.cli.show.screen import result as print_result
+from ehrtraj.cli.show.table import Column, Table
 from ehrtraj.download.concept_maps import ConceptMapsResult
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.run import DownloadResult
@@ -146,7 +145,7 @@ class ConsoleDownloadReporter(DownloadReporter):
 
 def show_download(result: DownloadResult) -> None:
     """Print the summary of a download to stdout."""
-    screen = out(soft_wrap=True)
+    screen = out()
     speed = f" ({size(result.received / result.seconds)}/s)" if result.received else ""
     files = len(result.fetched) + len(result.existing)
     status, more = f"{result.name} is complete", f": {files} files"
@@ -163,7 +162,7 @@ def show_download(result: DownloadResult) -> None:
 
 def show_concept_maps(result: ConceptMapsResult) -> None:
     """Print where the maps are, and their licence, to stdout."""
-    screen = out(soft_wrap=True)
+    screen = out()
     files = (
         f": fetched {len(result.fetched)} files, {len(result.existing)} existed already, each with its pinned SHA-256. "
         "Their licence:"
@@ -179,7 +178,7 @@ def show_concept_maps(result: ConceptMapsResult) -> None:
 def show_verify(result: VerifyResult) -> None:
     """Print the result of a verification to stdout."""
     screen = out()
-    table = Table("", "file", box=None, pad_edge=False, show_header=False)
+    table = Table(Column(), Column(hangs=True))
     for kind, style, paths in (
         ("broken", "bold red", result.broken),
         ("missing", "bold red", result.missing),
@@ -187,10 +186,10 @@ def show_verify(result: VerifyResult) -> None:
     ):
         for path in paths[:_MOST_LISTED]:
             more = " (partly downloaded)" if path in result.unfinished else _unpacked_note(result, path)
-            table.add_row(line((kind, style)), line(path + more))
+            table.add((kind, style), path + more)
         if len(paths) > _MOST_LISTED:
-            table.add_row(line((kind, style)), f"and {len(paths) - _MOST_LISTED} more")
-    if table.row_count:
+            table.add((kind, style), f"and {len(paths) - _MOST_LISTED} more")
+    if table:
         screen.print(table)
         screen.print()
     expected = len(result.verified) + len(result.missing) + len(result.broken)
@@ -199,7 +198,7 @@ def show_verify(result: VerifyResult) -> None:
         f"{len(result.extra)} extra ({size(result.bytes)} in {duration(result.seconds)})"
     )
     print_result((f"{len(result.verified)} of {expected} files", "bold"), counts)
-    screen.print(f"release: {result.folder}", soft_wrap=True)
+    screen.print(f"release: {result.folder}")
 
 
 def _unpacked_note(result: VerifyResult, path: str) -> str:

@@ -11,7 +11,7 @@ def show_explanation(screen: Screen, explanation: Explanation) -> None:
     event = explanation.event
     when = "static" if event["time"] is None else f"{event['time']}"
     screen.print()
-    screen.print(line((f"{when}  {event['code']}", "bold"), f"  {explanation.description or ''}"), soft_wrap=True)
+    screen.print(line((f"{when}  {event['code']}", "bold"), f"  {explanation.description or ''}"))
     shown = {
         name: value for name, value in event.items() if value is not None and name not in ("time", "code", "flags")
     }
@@ -21,15 +21,15 @@ def show_explanation(screen: Screen, explanation: Explanation) -> None:
     if len(explanation.rows) > 1:
         screen.print("  (these rows match equally well)", style="dim")
     for mark in explanation.marks:
-        screen.print(line("  ", (mark.flag, "yellow"), f": {mark.meaning}"), soft_wrap=True)
-        screen.print(line((f"      source: {mark.source}", "dim")), soft_wrap=True)
+        screen.print(line("  ", (mark.flag, "yellow"), f": {mark.meaning}"))
+        screen.print(line((f"      source: {mark.source}", "dim")))
     for table in explanation.rules:
         for rule in table.lines:
             columns = ", ".join(f"{name} {value}" for name, value in rule.items() if value and name != "source")
-            screen.print(line(f"  rule in {table.name}: {columns}"), soft_wrap=True)
-            screen.print(line((f"      source: {rule['source']}", "dim")), soft_wrap=True)
+            screen.print(line(f"  rule in {table.name}: {columns}"))
+            screen.print(line((f"      source: {rule['source']}", "dim")))
 
 
 def _print_pairs(screen: Screen, title: str, pairs: dict[str, object]) -> None:
     text = ", ".join(f"{name} {value}" for name, value in pairs.items())
-    screen.print(line("  ", (f"{title}: ", "cyan"), text), soft_wrap=True)
+    screen.print(line("  ", (f"{title}: ", "cyan"), text))

@@ -13,7 +13,7 @@ def show_export(result: ExportResult) -> None:
     """Print the summary of an export to stdout."""
     console = out()
     for note in result.notes:
-        console.print(line(("note: ", "yellow"), note), soft_wrap=True)
+        console.print(line(("note: ", "yellow"), note))
     counts = f"{result.files:,} files, {result.patients:,} patients, {result.events:,} events"
     if result.already_there:
         print_result(
@@ -26,5 +26,5 @@ def show_export(result: ExportResult) -> None:
         f" in {duration(result.seconds)}{resumed}, peak memory {size(result.peak_memory)}, {size(result.bytes)} on "
         "disk",
     )
-    console.print(f"files: {result.path}", soft_wrap=True)
-    console.print(f"index: {result.path / INDEX}", soft_wrap=True)
+    console.print(f"files: {result.path}")
+    console.print(f"index: {result.path / INDEX}")

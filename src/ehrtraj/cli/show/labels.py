@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.table import Table
-
 from ehrtraj.cli.show.screen import line, note, out, result
+from ehrtraj.cli.show.table import Table, name_column, number_column, prose_column
 from ehrtraj.labels.ready import ready_tasks
 from ehrtraj.labels.run import Labels
 from ehrtraj.sources.source import Source
@@ -16,12 +15,10 @@ def show_labels(labels: Labels, path: Path) -> None:
     """Print the number of labels by split, and notes on them."""
     screen = out()
     if labels.task.description:
-        screen.print(line(" ".join(labels.task.description.split())), soft_wrap=True)
-    table = Table("split", box=None, pad_edge=False, header_style="bold")
-    for name in ("labels", "positive", "patients"):
-        table.add_column(name, justify="right")
+        screen.print(line(" ".join(labels.task.description.split())))
+    table = Table(name_column("split"), *map(number_column, ("labels", "positive", "patients")))
     for split, count, positives, patients in labels.splits.iter_rows():
-        table.add_row(split, f"{count:,}", f"{positives:,} ({positives / count:.0%})", f"{patients:,}")
+        table.add(split, f"{count:,}", f"{positives:,} ({positives / count:.0%})", f"{patients:,}")
     if labels.splits.height:
         screen.print(table)
     result(f"{labels.table.height:,} labels: {path}")
@@ -33,7 +30,7 @@ def notes(labels: Labels) -> list[str]:
     """Return limits that differ from the requested ones, and warnings that a user of the labels should read."""
     texts = list(labels.notes)
     similar = labels.similar
-    texts += [f"predicate '{name}' matches no code in this dataset{similar.get(name, '')}" for name in labels.unseen]
+    texts += [f"predicate '{one}' matches no code in this dataset{similar.get(one, '')}" for one in labels.unseen]
     if labels.early:
         texts.append(
             f"the label window of {labels.early:,} labels begins before prediction_time: events in it may already be "
@@ -48,7 +45,7 @@ def notes(labels: Labels) -> list[str]:
 
 def show_tasks(source: Source) -> None:
     """Print the predefined tasks of a source."""
-    table = Table("task", "description", box=None, pad_edge=False, header_style="bold")
-    for name, task in ready_tasks(source).items():
-        table.add_row(name, task.description)
+    table = Table(name_column("task"), prose_column("description"))
+    for task_name, task in ready_tasks(source).items():
+        table.add(task_name, " ".join((task.description or "").split()))
     out().print(table)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.table import Table
-
 from ehrtraj.cli.show.screen import out
+from ehrtraj.cli.show.table import Column, Table, name_column, number_column
 from ehrtraj.runtime.profile import STEPS, Seconds
 
 _MOST_TABLES = 12
@@ -27,9 +26,8 @@ def _by_step(cpu: Seconds) -> Table:
     table = _table("step")
     for step in STEPS:
         if step in totals:
-            table.add_row(step, *_cells(totals[step], all_seconds))
-    table.add_section()
-    table.add_row("all measured steps", *_cells(all_seconds, all_seconds), style="bold")
+            table.add(step, *_cells(totals[step], all_seconds))
+    table.add("all measured steps", *_cells(all_seconds, all_seconds), style="bold")
     return table
 
 
@@ -38,9 +36,9 @@ def _by_table(cpu: Seconds) -> Table:
     all_seconds = sum(totals.values())
     totals.pop("", None)
     table = _table("table", "most in")
-    for name, seconds in sorted(totals.items(), key=lambda pair: -pair[1])[:_MOST_TABLES]:
-        step = max((step for step, of in cpu if of == name), key=lambda step: cpu[step, name])
-        table.add_row(name, *_cells(seconds, all_seconds), f"{step}, {cpu[step, name]:.1f}")
+    for source, seconds in sorted(totals.items(), key=lambda pair: -pair[1])[:_MOST_TABLES]:
+        step = max((step for step, of in cpu if of == source), key=lambda step: cpu[step, source])
+        table.add(source, *_cells(seconds, all_seconds), f"{step}, {cpu[step, source]:.1f}")
     return table
 
 
@@ -52,12 +50,7 @@ def _totals(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
 
 
 def _table(first: str, *last: str) -> Table:
-    table = Table(first, box=None, pad_edge=False, header_style="bold")
-    for column in ("CPU seconds", "share"):
-        table.add_column(column, justify="right")
-    for column in last:
-        table.add_column(column)
-    return table
+    return Table(name_column(first), number_column("CPU seconds"), number_column("share"), *map(Column, last))
 
 
 def _cells(seconds: float, total: float) -> tuple[str, str]:

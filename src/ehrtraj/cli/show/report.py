@@ -10,6 +10,6 @@ from ehrtraj.readable import size
 
 def show_report(path: Path, *, with_examples: bool) -> None:
     """Print the path and the size of a report."""
-    out().print(f"report: {path} ({size(path.stat().st_size)})", soft_wrap=True)
+    out().print(f"report: {path} ({size(path.stat().st_size)})")
     if with_examples:
         warning("this report contains patient data: do not share it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -13,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
@@ -48,6 +50,46 @@ def line(*pieces: Piece, keep: str = "") -> Text:
     return Text.assemble(*((visible(text, keep=keep), style) for text, style in parts))
 
 
+def fold(content: Text, width: int) -> list[Text]:
+    """Return the lines of a text, folded between words. A longer word is not broken: it exceeds the width.
+
+    Further lines of an indented line are indented more.
+    """
+    folded: list[Text] = []
+    for whole in content.split("\n", allow_blank=True):
+        indent = len(whole.plain) - len(whole.plain.lstrip())
+        hanging = indent + 2 if indent else 0
+        first, *rest = whole.divide(_breaks(whole.plain, width, hanging))
+        folded += [first, *(Text(" " * hanging).append(part) for part in rest)]
+    for part in folded:
+        part.rstrip()
+    return folded
+
+
+def _folded_command(command: str, width: int) -> list[str]:
+    indent = " " * (len(command) - len(command.lstrip()))
+    lines: list[str] = []
+    # A word is what the shell takes for one.
+    for word in re.findall(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""", command):
+        if lines and cell_len(f"{lines[-1]} {word} \\") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"{indent}{'    ' if lines else ''}{word}")
+    return [f"{part} \\" for part in lines[:-1]] + lines[-1:]
+
+
+def _breaks(plain: str, width: int, hanging: int) -> list[int]:
+    """Return the positions of the words that begin a new line."""
+    positions: list[int] = []
+    begin = 0
+    for word in re.finditer(r"\S+", plain):
+        used = cell_len(plain[begin : word.end()]) + (hanging if positions else 0)
+        if used > width and plain[begin : word.start()].strip():
+            begin = word.start()
+            positions.append(begin)
+    return positions
+
+
 class Screen(Console):
     """A console that shows control characters as escapes and replaces characters that its encoding lacks.
 
@@ -55,8 +97,25 @@ class Screen(Console):
     are data. Use `line` for styles, and call `print` once for each line.
     """
 
-    def __init__(self, *, file: IO[str], width: int | None = None, **options: Any) -> None:  # noqa: ANN401  # rich's own
-        super().__init__(file=file, width=width, markup=False, emoji=False, highlight=False, **options)
+    def __init__(self, *, file: IO[str], width: int | None = None, folds: bool = False, **options: Any) -> None:  # noqa: ANN401  # rich's own
+        """Set up the console.
+
+        Args:
+            file: stream to write to.
+            width: number of columns; None for that of the terminal.
+            folds: whether a person reads it on a terminal: long lines then fold between words. Otherwise each line
+                remains one line.
+            **options: options of rich.
+        """
+        super().__init__(file=file, width=width, markup=False, emoji=False, highlight=False, soft_wrap=True, **options)
+        self.folds = folds
+
+    def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401  # rich's own
+        """Print a line or something that rich renders. On a terminal, a line folds between words."""
+        if self.folds and len(objects) == 1 and isinstance(objects[0], str | Text):
+            content = objects[0] if isinstance(objects[0], Text) else self.render_str(objects[0])
+            objects = (Text("\n").join(fold(content, self.width)),)
+        super().print(*objects, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401  # rich's own
         """Convert a string to text. It is made safe here, before its width is measured."""
@@ -72,15 +131,26 @@ class Screen(Console):
                 yield segment if text == segment.text else Segment(text, segment.style)
 
     def print_line(self, *pieces: Piece) -> None:
-        """Print one line, neither wrapped nor cropped, without white space at its end."""
+        """Print one line, neither folded nor cropped, without white space at its end."""
+        if self.quiet:
+            return
         if self.color_system is None:
             # Styles are not shown, and writing the text directly takes a tenth of the time.
             text = "".join(visible(piece if isinstance(piece, str) else piece[0]) for piece in pieces)
             self.file.write(encodable(text.rstrip(), self.encoding) + "\n")
             return
-        styled = line(*pieces)
-        styled.rstrip()
-        self.print(styled, soft_wrap=True)
+        self.print_exact(line(*pieces))
+
+    def print_exact(self, content: Text) -> None:
+        """Print a line as it is, without white space at its end."""
+        content.rstrip()
+        super().print(content)
+
+    def print_command(self, command: str, style: str = "") -> None:
+        """Print a command. If it is folded on a terminal, each line ends with a backslash, so that it can be copied."""
+        lines = _folded_command(command, self.width) if self.folds else [command]
+        for part in lines:
+            self.print_exact(line((part, style)))
 
     def on_broken_pipe(self) -> None:
         """Let the caller handle it: rich would end the program."""
@@ -202,34 +272,35 @@ def shows_progress_lines() -> bool:
     return _amount.log is not None or not (_amount.quiet or _ERR.isatty())
 
 
-def out(*, width: int = _WIDTH, soft_wrap: bool = False) -> Screen:
-    """Open a screen on stdout, as wide as the terminal, or `width` columns if stdout is not a terminal.
+def out() -> Screen:
+    """Open a screen on stdout, as wide as the terminal.
 
     With --quiet, it prints nothing: use `result` for the line that remains.
     """
-    return _stdout(width=width, soft_wrap=soft_wrap, quiet=_amount.quiet)
+    return _stdout(quiet=_amount.quiet)
 
 
-def _stdout(*, width: int = _WIDTH, soft_wrap: bool = False, quiet: bool = False) -> Screen:
-    columns = None if _OUT.isatty() else width
-    return Screen(file=cast("IO[str]", _OUT), width=columns, soft_wrap=soft_wrap, quiet=quiet)
+def _stdout(*, quiet: bool = False) -> Screen:
+    is_terminal = _OUT.isatty()
+    width = None if is_terminal else _WIDTH
+    return Screen(file=cast("IO[str]", _OUT), width=width, folds=is_terminal, quiet=quiet)
 
 
 def result(*pieces: Piece) -> None:
     """Print the line with the result to stdout, also with --quiet."""
-    _stdout().print(line(*pieces), soft_wrap=True)
+    _stdout().print(line(*pieces))
 
 
 def err() -> Screen:
     """Open a screen on stderr."""
-    return Screen(file=cast("IO[str]", _ERR), stderr=True, soft_wrap=True)
+    return Screen(file=cast("IO[str]", _ERR), stderr=True, folds=_ERR.isatty())
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Print lines unchanged, neither wrapped nor styled."""
+    """Print lines unchanged, neither folded nor styled."""
     screen = _stdout()
     for text in lines:
-        screen.print(text, soft_wrap=True)
+        screen.print_line(text)
 
 
 def write_exact(text: str) -> None:
@@ -281,6 +352,12 @@ def note(text: str, screen: Screen | None = None) -> None:
     _message(screen, ("note: ", "yellow"), text)
 
 
+def note_rest(rest: int, what: str, total: int) -> None:
+    """Print to stderr how many more there are than the shown ones, if any."""
+    if rest > 0:
+        note(f"{rest:,} more {what}: --limit {total} shows all")
+
+
 def warning(text: str, screen: Screen | None = None) -> None:
     """Print a warning to stderr."""
     _message(screen, ("WARNING: ", "bold red"), (text, "bold"))
@@ -290,15 +367,18 @@ def error(text: str) -> None:
     """Print an error to stderr. All lines after the first are indented, so that none looks like another message."""
     _log(f"error: {text}")
     first, *rest = text.split("\n")
-    rest = [further if further.startswith(" ") or not further else f"  {further}" for further in rest]
-    err().print(line(("error: ", "bold red"), "\n".join([first, *rest]), keep="\n"))
+    screen = err()
+    screen.print(line(("error: ", "bold red"), first))
+    for further in rest:
+        # An indented line is a command to copy.
+        screen.print_line(further if further.startswith(" ") or not further else f"  {further}")
 
 
 def write_err(text: str) -> None:
     """Print lines to stderr, such as a traceback."""
     _log(text.removesuffix("\n"))
     for text_line in text.removesuffix("\n").split("\n"):
-        err().print(text_line)
+        err().print_line(text_line)
 
 
 def print_after_interrupt(text: str) -> None:

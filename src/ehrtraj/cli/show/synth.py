@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
 from ehrtraj import interrupt
 from ehrtraj.cli.show.activity import Activity
 from ehrtraj.cli.show.screen import note, out
 from ehrtraj.cli.show.screen import result as print_result
+from ehrtraj.cli.show.table import Table, name_column, number_column
 from ehrtraj.readable import duration, size
 from ehrtraj.synth.run import SynthReporter, SynthResult
 
@@ -52,13 +51,12 @@ def show_synth(result: SynthResult) -> None:
     """Print a summary of the release to stdout: rows by module, and a caution."""
     console = out()
     settings = result.settings
-    table = Table("module", "tables", box=None, pad_edge=False, header_style="bold")
-    table.add_column("rows", justify="right")
+    table = Table(name_column("module"), number_column("tables"), number_column("rows"))
     modules: dict[str, list[int]] = {}
-    for name, rows in result.rows.items():
-        modules.setdefault(name.split("/")[0], []).append(rows)
+    for table_name, rows in result.rows.items():
+        modules.setdefault(table_name.split("/")[0], []).append(rows)
     for module, counts in modules.items():
-        table.add_row(module, str(len(counts)), f"{sum(counts):,}")
+        table.add(module, str(len(counts)), f"{sum(counts):,}")
     console.print(table)
     console.print()
     total = sum(result.rows.values())
@@ -69,5 +67,5 @@ def show_synth(result: SynthResult) -> None:
     )
     if settings.defects:
         console.print(f"{result.defects:,} planted defects, listed in {result.path / 'answers.parquet'}")
-    console.print(f"release: {result.path}", soft_wrap=True)
+    console.print(f"release: {result.path}")
     console.print("These patients are not copies of real ones, and teach nothing about medicine.", style="dim")

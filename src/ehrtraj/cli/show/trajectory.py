@@ -9,21 +9,23 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
 import polars as pl
 
-from ehrtraj.cli.show.screen import Piece, Screen, line, out
+from ehrtraj.cli.show.screen import Piece, Screen, fold, line, out
+from ehrtraj.cli.show.table import Table, name_column, number_column, prose_column
 from ehrtraj.dataset.narrative import Heading, Line, narrate
 from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.readable import release_name, size
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 # Each event type has a colour, so that labs, drugs and stays are easy to distinguish. The choice has no meaning.
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
-_EVENT_TYPE_WIDTH, _DESCRIPTION_WIDTH = 19, 44
+_TIME_WIDTH, _EVENT_TYPE_WIDTH, _DESCRIPTION_WIDTH, _VALUE_WIDTH = 16, 19, 44, 15
+_PREFIX_WIDTH = _TIME_WIDTH + _EVENT_TYPE_WIDTH + 6
+"""Columns to the left of the description: the time, the event type, and two spaces before, between and after them."""
+_LEAST_WIDTH = 16
+"""Columns for the description and what follows it, however narrow the terminal is."""
 
 
 @contextmanager
@@ -42,7 +44,7 @@ def paged(*, enabled: bool) -> Iterator[Screen]:
     environment = {"LESS": "FRX", **os.environ}
     with subprocess.Popen([program, *command[1:]], stdin=subprocess.PIPE, text=True, env=environment) as pager:  # noqa: S603  # the user's pager
         try:
-            yield Screen(file=cast("IO[str]", pager.stdin), force_terminal=True, width=screen.width)
+            yield Screen(file=cast("IO[str]", pager.stdin), force_terminal=True, width=screen.width, folds=True)
         except BrokenPipeError:
             pass
         finally:
@@ -69,19 +71,36 @@ def show_trajectory(
             if part.text[:7] != "Patient":
                 screen.print()
             screen.print(line((part.text, "bold")))
+        elif screen.folds:
+            _print_folded(screen, part, meanings)
         else:
-            screen.print_line(*_pieces(part, meanings))
+            screen.print_line(*_pieces(part, meanings, _DESCRIPTION_WIDTH))
 
 
-def _pieces(event: Line, meanings: Mapping[str, str]) -> list[Piece]:
-    """Return the line of an event, in pieces with their styles."""
+def _print_folded(screen: Screen, event: Line, meanings: Mapping[str, str]) -> None:
+    """Print the line of an event. If it is too long, it folds between words, and continues below the description."""
+    width = screen.width - _PREFIX_WIDTH
+    when, event_type, *rest = _pieces(event, meanings, min(_DESCRIPTION_WIDTH, max(width - _VALUE_WIDTH, 0)))
+    printed = line(when, event_type)
+    for part in fold(line(*rest), max(width, _LEAST_WIDTH)):
+        # A word that does not fit there begins further to the left.
+        begin = max(min(_PREFIX_WIDTH, screen.width - part.cell_len), 0)
+        if begin < printed.cell_len:
+            screen.print_exact(printed)
+            printed = line(" " * begin)
+        screen.print_exact(printed.append(part))
+        printed = line(" " * _PREFIX_WIDTH)
+
+
+def _pieces(event: Line, meanings: Mapping[str, str], description_width: int) -> list[Piece]:
+    """Return the line of an event, in pieces with their styles: the time, the event type, the description, and more."""
     name, _, item = event.code.partition("//")
     colour = _COLOURS[sum(name.encode()) % len(_COLOURS)]
     description = _without_meaning(event.what, meanings.get(name))
     pieces: list[Piece] = [
-        (f"  {event.when:<16}  ", "dim"),
+        (f"  {event.when:<{_TIME_WIDTH}}  ", "dim"),
         (f"{name:<{_EVENT_TYPE_WIDTH}}  ", colour),
-        f"{description:<{_DESCRIPTION_WIDTH}}",
+        f"{description:<{description_width}}",
     ]
     if event.value:
         pieces += ["  ", (event.value, "bold")]
@@ -102,7 +121,7 @@ def show_summary(screen: Screen, summary: dict[str, Any]) -> None:
     """Print the result of `ehrtraj.dataset.summary.summarise`."""
     built, name = summary["built"], release_name(summary["source"], summary["release"])
     first, last = (f"{summary[name]:%Y}" for name in ("first_time", "last_time"))
-    screen.print(line((summary["path"], "bold")), soft_wrap=True)
+    screen.print(line((summary["path"], "bold")))
     screen.print(f"from {name} by ehrtraj {built['ehrtraj']} on {built['at'][:10]}, {size(summary['bytes'])}")
     screen.print(
         f"{summary['patients']:,} patients, {summary['events']:,} events of {summary['codes']:,} codes, "
@@ -125,40 +144,35 @@ def show_summary(screen: Screen, summary: dict[str, Any]) -> None:
 _CLOCKS = {"event": "happened", "available": "became known"}
 
 
-def _plain_table() -> Table:
-    from rich.table import Table  # a patient's timeline does not need it
-
-    return Table(box=None, pad_edge=False, header_style="bold")
-
-
 def _numbers(title: str, rows: list[dict[str, Any]]) -> Table:
     """Return a table with a name and numbers in each row."""
-    table = _plain_table()
-    names = list(rows[0]) if rows else []
-    for name in names:
-        is_name = isinstance(rows[0][name], str)
-        table.add_column(title if is_name else name.replace("_", " "), justify="left" if is_name else "right")
+    columns = rows[0].items() if rows else ()
+    table = Table(
+        *(
+            name_column(title) if isinstance(value, str) else number_column(column.replace("_", " "))
+            for column, value in columns
+        )
+    )
     for row in rows:
-        table.add_row(*(v if isinstance(v, str) else f"{v:,}" for v in row.values()))
+        table.add(*(v if isinstance(v, str) else f"{v:,}" for v in row.values()))
     return table
 
 
-def show_codes(screen: Screen, codes: pl.DataFrame, most: int) -> None:
-    """Print at most `most` codes."""
-    screen.print(_codes(codes.head(most).to_dicts()))
-    if codes.height > most:
-        screen.print(f"... and {codes.height - most:,} more: --limit {codes.height} shows all", style="dim")
+def show_codes(screen: Screen, codes: pl.DataFrame) -> None:
+    """Print codes with their descriptions, units and counts."""
+    screen.print(_codes(codes.to_dicts()))
 
 
 def _codes(rows: list[dict[str, Any]]) -> Table:
     """Return a table of codes with their descriptions, units and counts."""
-    table = _plain_table()
-    table.add_column("code", overflow="fold")
-    table.add_column("description", overflow="fold", max_width=60)
-    table.add_column("unit")
-    for name in ("events", "patients"):
-        table.add_column(name, justify="right")
+    table = Table(
+        name_column("code"),
+        prose_column("description"),
+        prose_column("unit"),
+        number_column("events"),
+        number_column("patients"),
+    )
     for row in rows:
-        counts = (f"{row[name]:,}" for name in ("n_events", "n_subjects"))
-        table.add_row(row["code"], row["description"] or "", row["unit"] or "", *counts)
+        counts = (f"{row[column]:,}" for column in ("n_events", "n_subjects"))
+        table.add(row["code"], row["description"] or "", row["unit"] or "", *counts)
     return table

@@ -12,7 +12,7 @@ from ehrtraj.recipes import Recipe
 from ehrtraj.release.completeness import lacking
 from ehrtraj.release.found import Release
 from ehrtraj.sources.source import Source
-from ehrtraj.suggestions import did_you_mean
+from ehrtraj.suggestions import did_you_mean_table
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,8 @@ def _full_names(names: Iterable[str], tables: Iterable[str]) -> list[str]:
     for name in names:
         matches = [table for table in tables if name in (table, table.rpartition("/")[2])]
         if not matches:
-            raise SettingsError(
-                f"--tables: there is no table '{name}'{did_you_mean(name, tables)}. The tables are: {', '.join(tables)}"
-            )
+            near = did_you_mean_table(name, tables)
+            raise SettingsError(f"--tables: there is no table '{name}'{near}. The tables are: {', '.join(tables)}")
         full_names += matches
     return full_names
 
