@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import polars as pl
 
+from ehrtraj.errors import SettingsError
+
 
 class _Patient(Protocol):
     subject_id: int
@@ -69,4 +71,17 @@ def events(
         available_time=_seconds("available_time"),
     )
     found = [row | {"flags": [], "description": trajectory.descriptions.get(row["code"])} for row in shown.to_dicts()]
-    return {"events": found, "total": rows.height}
+    return {"rows": found, "total": rows.height}
+
+
+def items(trajectory: _Patient, start: int, end: int, width: int) -> dict[str, Any]:
+    """Return bars, marks and notes of a period."""
+    return {"bars": [], "marks": [], "notes": []}
+
+
+def text_of(trajectory: _Patient, position: int) -> dict[str, Any]:
+    """Return the text of an event."""
+    if not 0 <= position < trajectory.events.height:
+        raise SettingsError(f"there is no event {position}: the trajectory has {trajectory.events.height:,}")
+    event = trajectory.events.row(position, named=True)
+    return {"code": event["code"], "title": event["code"], "text": event["text_value"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,6 +25,7 @@ def make_app(
     *,
     cohorts: Mapping[str, PatientList] = _NONE,
     labels: Mapping[str, PatientList] = _NONE,
+    release: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Starlette:
     """Return the application that shows a dataset.
@@ -34,6 +36,7 @@ def make_app(
         port: port of the server.
         cohorts: lists of patients by name.
         labels: lists of patients with labels by name.
+        release: folder of the release; by default its folder when the dataset was built.
         report: prints a line about an error that nobody expected. It contains no patient data.
     """
     app = Starlette(
@@ -41,5 +44,5 @@ def make_app(
         middleware=[Middleware(Guard, token=token, port=port, report=report)],
         exception_handlers={HTTPException: http_error},
     )
-    app.state.viewer = Viewer(dataset, cohorts, labels)
+    app.state.viewer = Viewer(dataset, cohorts, labels, release)
     return app

@@ -9,10 +9,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
-import ehrtraj.timeline
+from ehrtraj.timeline import static as timeline
 
 _HERE = Path(__file__).parent / "static"
-_TIMELINE = Path(ehrtraj.timeline.__file__).parent / "static"
 _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -26,14 +25,7 @@ def _listed(folder: Path, prefix: str) -> dict[str, Path]:
 
 
 # Only the files in this list are served, so that no address leads out of the folders.
-FILES = (
-    _listed(_HERE, "")
-    | _listed(_TIMELINE, "timeline/")
-    | {
-        "timeline/uplot.js": _TIMELINE / "uplot" / "uPlot.iife.min.js",
-        "timeline/uplot.css": _TIMELINE / "uplot" / "uPlot.min.css",
-    }
-)
+FILES = _listed(_HERE, "") | _listed(timeline.FOLDER, "timeline/")
 
 
 def _file(request: Request) -> Response:

@@ -86,8 +86,8 @@ def histogram(rows: pl.DataFrame) -> Histogram | None:
     return Histogram(
         bars=_bars(bins, edges),
         ticks=[
-            (WIDTH * tick / (_TICKS - 1), _between(low, high, tick / (_TICKS - 1), logarithmic=logarithmic))
-            for tick in range(_TICKS)
+            (WIDTH * _part(low, high, tick, logarithmic=logarithmic), tick)
+            for tick in _ticks(low, high, logarithmic=logarithmic)
         ],
         logarithmic=logarithmic,
         quantiles=[(quantile, _quantile(bins, quantile)) for quantile in _QUANTILES],
@@ -102,6 +102,23 @@ def _between(low: float, high: float, part: float, *, logarithmic: bool) -> floa
     if logarithmic:
         return math.exp(math.log(low) + part * (math.log(high) - math.log(low)))
     return low + part * (high - low)
+
+
+def _part(low: float, high: float, number: float, *, logarithmic: bool) -> float:
+    """Return the position of a number on the axis, from 0 to 1. The inverse of `_between`."""
+    if logarithmic:
+        return math.log(number / low) / math.log(high / low)
+    return (number - low) / (high - low)
+
+
+def _ticks(low: float, high: float, *, logarithmic: bool) -> list[float]:
+    """Return round numbers for the axis: powers of ten, or multiples of 1, 2 or 5 times a power of ten."""
+    if logarithmic:
+        return [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
+    least = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _bin_at(bins: list[_Bin], quantile: float) -> _Bin:

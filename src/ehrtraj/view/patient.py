@@ -18,6 +18,7 @@ from ehrtraj import timeline
 from ehrtraj.dataset.explain import source_file
 from ehrtraj.dataset.trajectory import Trajectory
 from ehrtraj.errors import SettingsError
+from ehrtraj.timeline.static import scripts, styles
 from ehrtraj.view.pages import page
 from ehrtraj.view.search import Filters
 from ehrtraj.view.source_rows import explanation
@@ -41,6 +42,8 @@ def _page(request: Request) -> Response:
         filters=filters,
         before=before,
         after=after,
+        scripts=scripts(),
+        styles=styles(),
     )
 
 
@@ -102,6 +105,11 @@ def _series(request: Request) -> Any:  # noqa: ANN401  # JSON
     return timeline.series(patient_of(request), codes, _seconds(request, "start"), _seconds(request, "end"), width)
 
 
+def _items(request: Request) -> Any:  # noqa: ANN401  # JSON
+    width = max(1, _whole(request, "width", 1000, _MOST_PIXELS))
+    return timeline.items(patient_of(request), _seconds(request, "start"), _seconds(request, "end"), width)
+
+
 def _events(request: Request) -> Any:  # noqa: ANN401  # JSON
     codes = request.query_params.getlist("code") or None
     offset = _whole(request, "offset", 0, 1 << 40)
@@ -123,21 +131,14 @@ def _explain(request: Request) -> Any:  # noqa: ANN401  # JSON
     event = _event(request, trajectory)
     hidden = trajectory.known_until is not None
     # A row is written over time: that of an admission contains the discharge, so as_of cannot cut it.
-    path = None if hidden else source_file(viewer.dataset, event["source_table"][0])
+    path = None if hidden else source_file(viewer.dataset, event["source_table"][0], viewer.release)
     search = "rows" in request.query_params
     found = viewer.explain(event, path if search else None)
     return explanation(found, path=path, hidden=hidden, searched=search)
 
 
 def _note(request: Request) -> Any:  # noqa: ANN401  # JSON
-    trajectory = patient_of(request)
-    event = _event(request, trajectory).row(0, named=True)
-    time = event["time"]
-    return {
-        "title": trajectory.descriptions.get(event["code"], event["code"]),
-        "time": None if time is None else f"{time:%Y-%m-%d %H:%M}",
-        "text": event["text_value"] or "",
-    }
+    return timeline.text_of(patient_of(request), _whole(request, "position", 0, 1 << 40))
 
 
 def _codes(request: Request) -> Any:  # noqa: ANN401  # JSON
@@ -154,6 +155,7 @@ def _codes(request: Request) -> Any:  # noqa: ANN401  # JSON
 _DATA = {
     "outline": _outline,
     "series": _series,
+    "items": _items,
     "events": _events,
     "explain": _explain,
     "note": _note,

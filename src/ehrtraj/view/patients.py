@@ -25,16 +25,15 @@ def _patients(request: Request) -> Response:
     viewer = viewer_of(request)
     filters = Filters.read(request.query_params)
     number = page_number(request)
-    problem, status = "", 200
+    problem = ""
     try:
         found = viewer.search.find(filters)
     except SettingsError as error:
         # The page stays, so that the search can be corrected.
-        found, problem, status = viewer.dataset.subjects.clear(), str(error), 400
+        found, problem = viewer.dataset.subjects.clear(), str(error)
     rows = found.slice((number - 1) * PAGE_ROWS, PAGE_ROWS)
     return page(
         "patients",
-        status,
         dataset=viewer.dataset,
         filters=filters,
         problem=problem,

@@ -109,14 +109,13 @@ class Guard:
         known = self._is_token(request.cookies.get(self._cookie))
         given = request.query_params.get("token")
         if given is not None and (known or self._is_token(given)):
-            rest = [pair for pair in parse_qsl(request.url.query, keep_blank_values=True) if pair[0] != "token"]
-            answer = RedirectResponse(_here(request, urlencode(rest, safe="/:,*")), 303)
+            answer = RedirectResponse(_without_token(request), 303)
             if self._is_token(given):
                 answer.set_cookie(self._cookie, given, path="/", httponly=True, samesite="strict")
             return answer
         if known or request.url.path in PUBLIC:
             return None
-        return page("token", 403, wrong=given is not None, here=_here(request, ""), port=request.url.port)
+        return page("token", 403, wrong=given is not None, here=_without_token(request), port=request.url.port)
 
     def _is_token(self, given: str | None) -> bool:
         # Bytes, because `compare_digest` accepts only ASCII in texts.
@@ -149,6 +148,11 @@ def _here(request: Request, query: str) -> str:
     """Return the address of a request without its host. It never begins with `//`, which would name another host."""
     path = "/" + quote(request.url.path.lstrip("/\\"))
     return f"{path}?{query}" if query else path
+
+
+def _without_token(request: Request) -> str:
+    pairs = parse_qsl(request.url.query, keep_blank_values=True)
+    return _here(request, urlencode([pair for pair in pairs if pair[0] != "token"], safe="/:,*"))
 
 
 def status_of(error: EhrtrajError) -> int:

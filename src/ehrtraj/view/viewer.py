@@ -32,17 +32,26 @@ class Viewer:
 
     Attributes:
         dataset: dataset that is shown.
+        release: folder of the release; None for its folder when the dataset was built.
         search: search for patients.
     """
 
-    def __init__(self, dataset: Dataset, cohorts: Mapping[str, PatientList], labels: Mapping[str, PatientList]) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        cohorts: Mapping[str, PatientList],
+        labels: Mapping[str, PatientList],
+        release: Path | None = None,
+    ) -> None:
         """Prepare the state.
 
         Args:
             dataset: dataset to show.
             cohorts: lists of patients by name.
             labels: lists of patients with labels by name.
+            release: folder of the release; by default its folder when the dataset was built.
         """
+        self.release = release
         self.dataset = dataset
         self.search = PatientSearch(dataset, cohorts, labels)
         self.trajectory = lru_cache(_KEPT)(self._trajectory)

@@ -42,6 +42,9 @@ def view(
     labels: Annotated[
         list[Path] | None, typer.Option("--labels", help="File that `ehrtraj label` wrote; repeatable.")
     ] = None,
+    release: Annotated[
+        Path | None, typer.Option(help="Folder of the release. (default its location when the dataset was built)")
+    ] = None,
     host: Annotated[str, typer.Option(help="Only 127.0.0.1, this machine, is possible.")] = "127.0.0.1",
 ) -> None:
     """Show the patients of a dataset in the browser."""
@@ -61,7 +64,7 @@ def view(
     with graceful_stop(), open_socket(port) as listening:
         port = listening.getsockname()[1]
         address = f"http://{HOST}:{port}/?token={token}"
-        app = make_app(opened, token, port, cohorts=cohorts, labels=labelled, report=screen.write_err)
+        app = make_app(opened, token, port, cohorts=cohorts, labels=labelled, release=release, report=screen.write_err)
         screen.write_lines([f"Open {address}", "Ctrl-C stops the viewer."])
         screen.flush()
         if browser:

@@ -36,7 +36,7 @@ async function load() {
   const { start, end, offset } = shown;
   const found = await source.events({ start, end, offset, limit: LIMIT });
   if (mine !== latest) return;
-  const events = found.events ?? found.rows;
+  const events = found.rows;
   body.replaceChildren(...events.map(row));
   const of = found.total > LIMIT ? `${offset + 1} to ${offset + events.length} of ${found.total.toLocaleString("en")}` : found.total;
   range.textContent = `${readable(start)} to ${readable(end)}: ${of}`;

@@ -92,9 +92,4 @@ export async function explain(event) {
   );
 }
 
-export async function note(position) {
-  const found = await source.note(position);
-  show(found.title, paragraph(found.time ?? "", "muted"), element("pre", { className: "note", textContent: found.text }));
-}
-
 document.getElementById("panel-close").addEventListener("click", close);

@@ -22,19 +22,19 @@ function reported(action) {
   };
 }
 
-const open = reported((event) => (event.note ? panel.note(event.position) : panel.explain(event)));
-const changedRange = debounced(200, reported((start, end) => table.inView(start, end)));
+// The timeline opens notes itself.
+const open = reported((event) => event.position !== undefined && !event.note && panel.explain(event));
+const changedRange = debounced(150, reported((start, end) => table.inView(start, end)));
 const changedCursor = debounced(120, reported((time) => table.near(time)));
 
-function keysOf(timeline, extent, current) {
+function keysOf(timeline, extent) {
   const move = (part) => {
-    const [start, end] = current();
+    const { start, end } = timeline.view();
     timeline.show(start + part * (end - start), end + part * (end - start));
   };
   const zoom = (factor) => {
-    const [start, end] = current();
-    const middle = (start + end) / 2;
-    const half = Math.max(60, ((end - start) / 2) * factor);
+    const { start, end } = timeline.view();
+    const [middle, half] = [(start + end) / 2, ((end - start) / 2) * factor];
     timeline.show(middle - half, middle + half);
   };
   return {
@@ -42,53 +42,46 @@ function keysOf(timeline, extent, current) {
     "=": () => zoom(0.5),
     "-": () => zoom(2),
     0: () => timeline.show(extent.start, extent.end),
-    ArrowLeft: () => move(-0.25),
-    ArrowRight: () => move(0.25),
+    ArrowLeft: () => move(-0.2),
+    ArrowRight: () => move(0.2),
     Escape: () => panel.close(),
   };
 }
 
-const start = reported(async () => {
-  table.open(open);
-  // The timeline asks for the same outline: the second answer is quick, because the server keeps the patient.
-  const outline = await source.outline();
-  const extent = outline.extent;
-  asOf.prepare(extent);
-  let shown = address.range() ?? [extent.start, extent.end];
-  if (shown[0] === null) {
-    status.textContent = "No event with a time is known.";
-    return;
-  }
-  let ready = false;
-  const options = {
-    onCursor: (time) => time !== null && time !== undefined && changedCursor(time),
-    onRange: (from, to) => {
-      shown = [from, to];
-      if (ready) address.remember({ start: Math.round(from), end: Math.round(to) });
-      changedRange(Math.floor(from), Math.ceil(to));
-    },
-    onSelect: open,
-  };
-  changedRange(...shown);
-  const timeline = await window.ehrtraj.timeline(document.getElementById("timeline"), source, options);
-  const wanted = address.tracks();
-  if (wanted) {
-    for (const code of timeline.tracks()) if (!wanted.includes(code)) timeline.removeTrack(code);
-    for (const code of wanted) if (!timeline.tracks().includes(code)) await timeline.addTrack(code);
-  }
-  if (address.range()) timeline.show(...shown);
-  ready = true;
-  tracks.prepare(outline.concepts ?? [], reported(async (code) => {
-    await timeline.addTrack(code);
-    address.remember({ codes: timeline.tracks() });
-  }));
-  const keys = keysOf(timeline, extent, () => shown);
+function listen(keys) {
   document.addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey && event.key !== "+") return;
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.matches("input, select, textarea") || !Object.hasOwn(keys, event.key)) return;
     event.preventDefault();
     keys[event.key]();
   });
+}
+
+const start = reported(async () => {
+  table.open(open);
+  let outline = null;
+  // The timeline reads the outline; the page uses the same one.
+  const kept = { ...source, outline: async () => (outline = await source.outline()) };
+  const [from, to] = address.range() ?? [];
+  const timeline = window.ehrtraj.timeline(document.getElementById("timeline"), kept, {
+    start: from,
+    end: to,
+    tracks: address.tracks() ?? undefined,
+    onCursor: changedCursor,
+    onRange: (first, last) => {
+      address.remember({ start: first, end: last });
+      changedRange(first, last);
+    },
+    onSelect: open,
+    onTracks: (codes) => address.remember({ codes }),
+  });
+  await timeline.ready;
+  if (!outline?.extent) return;
+  asOf.prepare(outline.extent);
+  tracks.prepare(outline.concepts, (code) => timeline.addTrack(code));
+  listen(keysOf(timeline, outline.extent));
+  const view = timeline.view();
+  await table.inView(Math.floor(view.start), Math.ceil(view.end));
 });
 
 start();

@@ -29,7 +29,8 @@ export const source = {
   outline: () => ask("outline"),
   series: ({ codes, start, end, width }) => askCodes("series", { codes, start, end, width: Math.ceil(width) }),
   events: ({ start, end, codes, offset = 0, limit = 200 }) => askCodes("events", { codes, start, end, offset, limit }),
+  items: ({ start, end, width }) => askCodes("items", { start, end, width: Math.ceil(width) }),
   explain: (event, search = false) => ask("explain", { position: event.position, rows: search ? 1 : null }),
-  note: (position) => ask("note", { position }),
+  note: ({ position }) => ask("note", { position }),
   codes: (q) => ask("codes", { q }),
 };

@@ -25,14 +25,11 @@ function mark(next) {
   }
 }
 
-// The columns of concepts are tracks too. Their codes are CONCEPT//name//column.
+// The columns of concepts are tracks too.
 function ofConcepts(concepts, words) {
   return concepts
     .flatMap((concept) =>
-      (concept.columns ?? []).map((column) => ({
-        code: `CONCEPT//${concept.name}//${column.name ?? column}`,
-        description: `${concept.name}: ${column.name ?? column}`,
-      })),
+      concept.columns.map(({ code, label, meaning, n }) => ({ code, n, description: `${label}, ${meaning}` })),
     )
     .filter((one) => words.every((word) => `${one.code} ${one.description}`.toLowerCase().includes(word)));
 }
@@ -49,11 +46,11 @@ export function prepare(concepts, onAdd) {
     if (!q) return close();
     const found = await source.codes(q);
     if (field.value.trim() !== q) return;
-    choices = [...ofConcepts(concepts, q.toLowerCase().split(/\s+/)), ...found.codes];
+    choices = [...found.codes, ...ofConcepts(concepts, q.toLowerCase().split(/\s+/))];
     list.replaceChildren(
       ...choices.map((choice, at) => {
         const about = [choice.code];
-        if (choice.n !== undefined) about.push(`${choice.n.toLocaleString("en")} events`);
+        if (choice.n !== undefined) about.push(`${choice.n.toLocaleString("en")} values`);
         const item = element(
           "li",
           { id: `track-choice-${at}` },
