@@ -37,6 +37,11 @@ def _number(number: float) -> str:
     return f"{number:.4g}"
 
 
+def _sentence(message: str) -> str:
+    """Return a message of an error as a sentence."""
+    return message[:1].upper() + message[1:] + ("" if message.endswith((".", "?", "`", ")")) else ".")
+
+
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(_TEMPLATES),
     autoescape=True,
@@ -44,7 +49,7 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {"count": _count, "when": _when, "day": _day, "number": _number}
+_ENVIRONMENT.filters |= {"count": _count, "when": _when, "day": _day, "number": _number, "sentence": _sentence}
 _ENVIRONMENT.globals |= {"address": address}
 
 

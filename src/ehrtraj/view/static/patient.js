@@ -51,6 +51,8 @@ function keysOf(timeline, extent) {
 function listen(keys) {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+    // A dialog closes itself with Esc.
+    if (document.querySelector("dialog[open]")) return;
     if (event.target.matches("input, select, textarea") || !Object.hasOwn(keys, event.key)) return;
     event.preventDefault();
     keys[event.key]();
