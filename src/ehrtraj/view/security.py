@@ -113,7 +113,7 @@ class Guard:
             if self._is_token(given):
                 answer.set_cookie(self._cookie, given, path="/", httponly=True, samesite="strict")
             return answer
-        if known or request.url.path in PUBLIC:
+        if known or request.scope["path"] in PUBLIC:
             return None
         return page("token", 403, wrong=given is not None, here=_without_token(request), port=request.url.port)
 
@@ -130,7 +130,7 @@ class Guard:
 
 
 def _described(request: Request, status: int, title: str, message: str) -> Response:
-    if request.url.path.startswith(API):
+    if request.scope["path"].startswith(API):
         return JSONResponse({"error": message}, status)
     return error_page(status, title, message)
 
@@ -146,7 +146,7 @@ def _is_of_another_site(request: Request) -> bool:
 
 def _here(request: Request, query: str) -> str:
     """Return the address of a request without its host. It never begins with `//`, which would name another host."""
-    path = "/" + quote(request.url.path.lstrip("/\\"))
+    path = "/" + quote(request.scope["path"].lstrip("/\\"))
     return f"{path}?{query}" if query else path
 
 
