@@ -149,8 +149,8 @@ def explain_event(
             found = _rows_of(path, dataset, event["subject_id"][0], seconds=seconds, opened=opened)
         except duckdb.InterruptException:
             raise DatasetError(
-                f"the search for the row in {path} was stopped: it took longer than {seconds} s. "
-                "`ehrtraj explain` searches without a limit"
+                f"the search for the row in {path} was stopped, at the latest after {seconds} s. `ehrtraj explain` "
+                "searches without a limit"
             ) from None
         rows = {event["source_table"][0]: found}
     return _explained(dataset, event, rows)[0]

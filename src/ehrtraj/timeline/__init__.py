@@ -76,7 +76,8 @@ def events(
 
 def items(trajectory: _Patient, start: int, end: int, width: int) -> dict[str, Any]:
     """Return bars, marks and notes of a period."""
-    return {"bars": [], "marks": [], "notes": []}
+    rows = trajectory.events.filter(_seconds("time").is_between(start, end))
+    return {"bars": [], "marks": rows.select("code", t=_seconds("time")).to_dicts(), "notes": []}
 
 
 def text_of(trajectory: _Patient, position: int) -> dict[str, Any]:

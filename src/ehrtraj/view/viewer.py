@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -90,7 +90,9 @@ class Viewer:
     def stop(self) -> None:
         """Interrupt a running search, so that the server can stop."""
         if self._connection is not None:
-            self._connection.interrupt()
+            # It may be closed already.
+            with suppress(duckdb.ConnectionException):
+                self._connection.interrupt()
 
 
 def viewer_of(request: Request) -> Viewer:
