@@ -72,4 +72,4 @@ def view(
         serve(app, listening)
 
 
-COMMAND = Command(view, place=45, writes=False, help=_HELP)
+COMMAND = Command(view, place=35, writes=False, help=_HELP)
