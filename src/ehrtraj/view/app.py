@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.view import codes, files, patient, patients
 from ehrtraj.view.lists import PatientList
+from ehrtraj.view.pages import compile_templates
 from ehrtraj.view.security import Guard, http_error
 from ehrtraj.view.viewer import Viewer
 
@@ -44,5 +45,6 @@ def make_app(
         middleware=[Middleware(Guard, token=token, port=port, report=report)],
         exception_handlers={HTTPException: http_error},
     )
+    compile_templates()
     app.state.viewer = Viewer(dataset, cohorts, labels, release)
     return app

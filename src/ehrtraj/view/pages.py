@@ -53,6 +53,12 @@ _ENVIRONMENT.filters |= {"count": _count, "when": _when, "day": _day, "number": 
 _ENVIRONMENT.globals |= {"address": address}
 
 
+def compile_templates() -> None:
+    """Compile all templates, so that the first page is as quick as the others."""
+    for name in _ENVIRONMENT.list_templates():
+        _ENVIRONMENT.get_template(name)
+
+
 def page(template: str, status: int = 200, **context: Any) -> Response:  # noqa: ANN401  # what the template needs
     """Return the response with a page.
 
