@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ import pytest
 from ehrtraj.cli.commands.view import view
 from ehrtraj.errors import SettingsError
 from ehrtraj.view.browser import open_browser
-from ehrtraj.view.server import check_host, open_socket
+from ehrtraj.view.server import DEFAULT_PORT, check_host, open_socket
 
 
 def command(*arguments: object) -> list[str]:
@@ -69,6 +70,10 @@ def test_each_start_has_another_token(server: Any, built: Path) -> None:
         other.communicate(timeout=20)
     assert other.returncode == 130
     assert httpx.URL(address).params["token"] != httpx.URL(server.address).params["token"]
+
+
+def test_the_default_port_is_fixed_so_that_bookmarks_work() -> None:
+    assert inspect.signature(view).parameters["port"].default == DEFAULT_PORT == 8642
 
 
 def test_only_this_machine_can_connect() -> None:

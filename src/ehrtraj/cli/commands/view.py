@@ -28,6 +28,7 @@ server, and open the address that it prints in your own browser.
 [bold]Exit codes[/bold]: 2 invalid option, the port is in use, or the extra [view] is not installed; 7 the dataset
 cannot be read; 130 Ctrl-C.
 """
+# The same as in `view/server.py`, which is not imported for --help: the extra may not be installed.
 _DEFAULT_PORT = 8642
 
 

@@ -30,6 +30,12 @@ function row(event) {
   );
 }
 
+function count(total, offset, shown) {
+  if (!total) return "no events";
+  if (total > LIMIT) return `${offset + 1} to ${offset + shown} of ${total.toLocaleString("en")}`;
+  return total === 1 ? "1 event" : `${total} events`;
+}
+
 async function load() {
   // Answers can arrive in another order than the questions.
   const mine = ++latest;
@@ -38,8 +44,7 @@ async function load() {
   if (mine !== latest) return;
   const events = found.rows;
   body.replaceChildren(...events.map(row));
-  const of = found.total > LIMIT ? `${offset + 1} to ${offset + events.length} of ${found.total.toLocaleString("en")}` : found.total;
-  range.textContent = `${readable(start)} to ${readable(end)}: ${of}`;
+  range.textContent = `${readable(start)} to ${readable(end)}: ${count(found.total, offset, events.length)}`;
   before.disabled = offset === 0;
   after.disabled = offset + events.length >= found.total;
 }

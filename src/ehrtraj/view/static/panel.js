@@ -28,7 +28,8 @@ function pairs(listed) {
   const list = element("dl", { className: "facts" });
   for (const [name, value] of listed) {
     const long = value.includes("\n") || value.length > 300;
-    const shown = long ? element("pre", { className: "note", textContent: value }) : value;
+    let shown = long ? element("pre", { className: "note", textContent: value }) : value;
+    if (name === "code") shown = element("a", { href: `/code?code=${encodeURIComponent(value)}`, textContent: value });
     list.append(element("dt", { textContent: name }), element("dd", {}, shown));
   }
   return list;

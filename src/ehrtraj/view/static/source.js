@@ -12,9 +12,16 @@ async function ask(name, parameters = {}) {
 }
 
 async function fetchJson(path, query) {
-  const answer = await fetch(`${path}?${query}`);
-  const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(content.error ?? "The viewer does not answer. Is it still running?");
+  let answer;
+  try {
+    answer = await fetch(`${path}?${query}`);
+  } catch {
+    throw new Error("The viewer does not answer. Is it still running?");
+  }
+  // The answer to a request without a valid token is a page.
+  if (answer.status === 403) throw new Error("The viewer was started again. Open the address that it printed.");
+  const content = await answer.json();
+  if (!answer.ok) throw new Error(content.error);
   return content;
 }
 
