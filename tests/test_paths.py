@@ -75,7 +75,11 @@ for path in RELEASES:
     }
 for path in READ:
     build = ["build", "{r}", "-o", "{o}", "-t", "v1", "--max-cpus", "1"]
+    view = ["view", "--no-browser", "--port", "0"]
     CASES |= {
+        f"view {path}": (SHUT, [*view, path]),
+        f"view --cohort {path}": ({2}, [*view, "{d}", "--cohort", path]),
+        f"view --labels {path}": ({2}, [*view, "{d}", "--labels", path]),
         f"build --config {path}": ({2}, [*build, "--config", path]),
         f"build --subjects {path}": ({2, 3, 4}, [*build, "--subjects", path]),
         f"build --overlay {path}": ({2, 3, 4, 5}, [*build, "--overlay", path]),

@@ -132,6 +132,7 @@ COMMANDS: dict[str, Command] = {
     "flags": (lambda i, out: ["flags", i.dataset], check_nothing_written, 1),
     "tables": (lambda i, out: ["tables"], check_nothing_written, 1),
     "tasks": (lambda i, out: ["tasks"], check_nothing_written, 1),
+    "view": (lambda i, out: ["view", i.dataset, "--no-browser", "--port", 0], check_nothing_written, 1),
     "demo": (lambda i, out: ["demo", out, "-n", 5, "--max-cpus", 1], check_demo, 1),
 }  # fmt: skip
 ELSEWHERE = {

@@ -210,6 +210,12 @@ COMMANDS: dict[str, Invocations] = {
     "synth": [(4, lambda h: ["synth", h.root]), (2, lambda h: ["synth", h.root / "x", "--release", HOSTILE])],
     "tables": [(0, lambda h: ["tables"]), (2, lambda h: ["tables", "--overlay", h.root / "nowhere"])],
     "tasks": [(0, lambda h: ["tasks"]), (2, lambda h: ["tasks", HOSTILE])],
+    # Without an error, it does not end.
+    "view": [
+        (2, lambda h: ["view", h.dataset, "--no-browser", "--host", HOSTILE]),
+        (2, lambda h: ["view", h.dataset, "--no-browser", "--cohort", h.root / "nowhere.csv"]),
+        (7, lambda h: ["view", h.root / "nowhere"]),
+    ],
     "verify": [(3, lambda h: ["verify", h.release])],
 }
 

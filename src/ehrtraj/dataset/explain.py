@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 
 from ehrtraj import rules
@@ -103,14 +104,63 @@ def explain(
             f"patient {subject_id} has no such event: `ehrtraj show {dataset.path} {subject_id}` shows all events"
         )
     root = release_of(dataset) if release is None else release
-    files = {table: root / file["path"] for table, file in dataset.layout.manifest["files"].items()}
     rows: dict[str, pl.DataFrame] = {}
+    for table in events["source_table"].unique(maintain_order=True):
+        if (path := source_file(dataset, table, root)) is not None:
+            looking(path)
+            rows[table] = _rows_of(path, dataset, subject_id)
+    return _explained(dataset, events, rows)
+
+
+def source_file(dataset: Dataset, table: str, release: Path | None = None) -> Path | None:
+    """Return the file of the release with the rows of a table; None if it no longer exists.
+
+    Args:
+        dataset: dataset that was built from the release.
+        table: full name of the table, such as `hosp/labevents`.
+        release: folder of the release; by default its folder when the dataset was built.
+    """
+    file = dataset.layout.manifest["files"].get(table)
+    path = None if file is None else (release_of(dataset) if release is None else release) / file["path"]
+    return path if path is not None and path.is_file() else None
+
+
+def explain_event(
+    dataset: Dataset,
+    event: pl.DataFrame,
+    path: Path | None = None,
+    *,
+    seconds: int | None = None,
+    opened: Callable[[duckdb.DuckDBPyConnection], None] = lambda connection: None,
+) -> Explanation:
+    """Explain one event.
+
+    Args:
+        dataset: dataset that contains the event.
+        event: the event, a frame of one row.
+        path: file that is searched for the source row, as `source_file` returns it; None to search none.
+        seconds: maximum time of the search; None for no limit.
+        opened: called with the connection that searches, so that another thread can interrupt it.
+
+    Raises:
+        DatasetError: if the search takes longer, or is interrupted.
+    """
+    rows: dict[str, pl.DataFrame] = {}
+    if path is not None:
+        try:
+            found = _rows_of(path, dataset, event["subject_id"][0], seconds=seconds, opened=opened)
+        except duckdb.InterruptException:
+            raise DatasetError(
+                f"the search for the row in {path} was stopped, at the latest after {seconds} s. `ehrtraj explain` "
+                "searches without a limit"
+            ) from None
+        rows = {event["source_table"][0]: found}
+    return _explained(dataset, event, rows)[0]
+
+
+def _explained(dataset: Dataset, events: pl.DataFrame, rows: dict[str, pl.DataFrame]) -> list[Explanation]:
     source = source_of(dataset.layout.manifest)
     measures = Measures(source.rules)
-    for table in events["source_table"].unique(maintain_order=True):
-        if table in files and files[table].is_file():
-            looking(files[table])
-            rows[table] = _rows_of(files[table], dataset, subject_id)
     return [
         Explanation(
             event,
@@ -169,11 +219,19 @@ def _rules_of(event: dict[str, Any], measures: Measures, marks: tuple[Mark, ...]
     return found
 
 
-def _rows_of(path: Path, dataset: Dataset, subject_id: int) -> pl.DataFrame:
+def _rows_of(
+    path: Path,
+    dataset: Dataset,
+    subject_id: int,
+    *,
+    seconds: int | None = None,
+    opened: Callable[[duckdb.DuckDBPyConnection], None] = lambda connection: None,
+) -> pl.DataFrame:
     """Return a patient's rows of a file, as texts."""
     subject = dataset.subjects.row(by_predicate=pl.col("subject_id") == subject_id, named=True)
     key = dataset.layout.source.patient_key
-    with open_session(memory=DEFAULT_MEMORY, readable=[path]) as connection:
+    with open_session(memory=DEFAULT_MEMORY, readable=[path], seconds=seconds) as connection:
+        opened(connection)
         found = connection.sql(
             "FROM read_csv(?, header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"', "
             f'ignore_errors = true) WHERE "{key}" = ?',

@@ -75,6 +75,13 @@ class DatasetLayout:
         return self._table(CODES)
 
     @cached_property
+    def numbers(self) -> pl.DataFrame:
+        """Content of tallies/numbers.parquet: a histogram of the numbers of each code."""
+        from ehrtraj.format.tallies import NUMBERS
+
+        return self._table(NUMBERS)
+
+    @cached_property
     def known_codes(self) -> KnownCodes:
         """The codes, with which patterns are checked."""
         return KnownCodes(self.codes, str(self.root))
