@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -17,6 +17,9 @@ from ehrtraj.dataset.moments import Moment, moment
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.wide import Clock, to_wide
 from ehrtraj.format.source import SourceFacts
+
+if TYPE_CHECKING:
+    from ehrtraj.timeline.choices import Choices
 
 ConceptClock = Literal["event", "available"]
 
@@ -331,6 +334,18 @@ class Trajectory:
     def source(self) -> SourceFacts:
         """Facts about the source that are stored in the dataset, such as the meanings of event types."""
         return self._layout.source
+
+    @property
+    def choices(self) -> Choices:
+        """How the events of the source are shown in the picture of a patient."""
+        return self._layout.choices
+
+    @property
+    def concept_values(self) -> dict[str, str]:
+        """Meaning of each value of the concepts that are stored in the dataset, by code."""
+        from ehrtraj.dataset.concepts import meanings_of_values
+
+        return meanings_of_values(self._layout)
 
     @property
     def flags(self) -> dict[str, int]:

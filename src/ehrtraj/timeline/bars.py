@@ -1,0 +1,121 @@
+"""Bars: drugs, infusions, procedures and care units, a lane for each item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ehrtraj.timeline.choices import Choice
+from ehrtraj.timeline.patient import AT, TYPE, Patient, in_seconds, label_of
+from ehrtraj.timeline.thin import clusters
+
+# Above this number, bars that are close to each other are joined.
+_MOST_BARS = 4000
+_MOST_LANES = 400
+_FEWEST_PIXELS = 8
+Lane = tuple[Choice, str, pl.DataFrame]
+
+
+def bars_of(
+    patient: Patient, events: pl.DataFrame, period: tuple[int, int] | None, width: int
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return the lanes of bars in a period, and whether bars were joined.
+
+    Args:
+        patient: a trajectory.
+        events: its events with times in seconds.
+        period: start and end, inclusive; None if nothing has a time.
+        width: width of the picture in pixels.
+
+    Returns:
+        Lanes in the order of the choices, the most frequent item first. Each has `group`, `open` (visible at first),
+        `code`, `label`, and lists with an entry for each bar: `start`, `end` (null if not known), `text` and, if bars
+        were joined, `count`.
+    """
+    if period is None:
+        return [], False
+    lanes = [lane for lane in _lanes(patient, events, period) if not lane[2].is_empty()]
+    dropped = len(lanes) > _MOST_LANES
+    # The lanes with the most bars, in the order in which they are shown.
+    kept = sorted(sorted(range(len(lanes)), key=lambda at: -lanes[at][2].height)[:_MOST_LANES])
+    lanes = [lanes[at] for at in kept]
+    pixels = width
+    joined = [lane for _, _, lane in lanes]
+    while sum(lane.height for lane in joined) > _MOST_BARS and pixels >= _FEWEST_PIXELS:
+        joined = [_join(lane, max(1, (period[1] - period[0]) // pixels), period[1]) for _, _, lane in lanes]
+        pixels //= 2
+    meanings = patient.source.meanings
+    found = []
+    for (choice, code, _), lane in zip(lanes, joined, strict=True):
+        entry: dict[str, Any] = {
+            "group": choice.group,
+            "open": choice.at_first,
+            "code": code,
+            "label": label_of(code, patient.descriptions, meanings),
+            **{name: lane[name].to_list() for name in ("start", "end", "text")},
+        }
+        if "count" in lane.columns:
+            entry["count"] = lane["count"].to_list()
+        found.append(entry)
+    return found, dropped or pixels < width
+
+
+def _lanes(patient: Patient, events: pl.DataFrame, period: tuple[int, int]) -> Iterator[Lane]:
+    """Yield the bars of each item: `start`, `end`, `text`."""
+    choices = patient.choices.of("bar")
+    kinds = {line["interval"]: line for line in patient.source.intervals}
+    sides = [kinds[choice.name][side] for choice in choices if choice.name in kinds for side in ("start", "end")]
+    intervals = patient.filter(pl.lit(events[TYPE].is_in(sides))).intervals() if sides else None
+    for choice in choices:
+        if choice.name in kinds and intervals is not None:
+            bars = _of_intervals(intervals.filter(interval=choice.name))
+        else:
+            bars = _of_events(events.filter(pl.col(TYPE) == choice.name), patient.flags.get(choice.without_flag, 0))
+        within = (pl.col("start") <= period[1]) & (pl.max_horizontal("start", "end") >= period[0])
+        bars = bars.filter(within)
+        by_code = bars.partition_by("code", as_dict=True, maintain_order=True)
+        for (code,), lane in sorted(by_code.items(), key=lambda item: (-item[1].height, str(item[0][0]))):
+            yield choice, str(code), lane.sort("start", maintain_order=True)
+
+
+def _of_intervals(intervals: pl.DataFrame) -> pl.DataFrame:
+    start, end = in_seconds("start"), in_seconds("end")
+    amounts = [_amount(f"{side}_value", f"{side}_unit") for side in ("start", "end")]
+    return intervals.select(
+        code=pl.coalesce("start_code", "end_code"),
+        start=pl.coalesce(start, end),
+        end=pl.max_horizontal(start, end),
+        text=pl.concat_str(amounts, separator=", ", ignore_nulls=True),
+    )
+
+
+def _of_events(events: pl.DataFrame, without: int) -> pl.DataFrame:
+    """Return an instant bar for each event that does not have the flag."""
+    kept = events.filter(pl.col(AT).is_not_null() & ((pl.col("flags") & without) == 0))
+    return kept.select("code", start=AT, end=AT, text=_amount("numeric_value", "unit").fill_null(""))
+
+
+def _amount(value: str, unit: str) -> pl.Expr:
+    return pl.concat_str(
+        pl.col(value).round_sig_figs(6).cast(pl.String), pl.lit(" "), pl.col(unit).fill_null("")
+    ).str.strip_chars_end()
+
+
+def _join(lane: pl.DataFrame, least: int, until: int) -> pl.DataFrame:
+    """Join the bars of a lane that are less than `least` seconds apart; `count` is the number of joined bars."""
+    starts = lane["start"].to_numpy()
+    ends = lane["end"].fill_null(until).to_numpy()
+    first = clusters(starts, ends, least)
+    counts = np.diff(np.r_[first, len(starts)])
+    reached = np.maximum.reduceat(ends, first)
+    return pl.DataFrame(
+        {
+            "start": starts[first],
+            "end": reached,
+            "text": [text if n == 1 else "" for text, n in zip(lane["text"].gather(first), counts, strict=True)],
+            "count": counts,
+        }
+    )
