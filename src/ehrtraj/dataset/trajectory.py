@@ -14,12 +14,13 @@ from ehrtraj.dataset.columns import column_errors
 from ehrtraj.dataset.condensed import GroupBy, TextForm, condense, text_budget
 from ehrtraj.dataset.layout import DatasetLayout
 from ehrtraj.dataset.moments import Moment, moment
-from ehrtraj.dataset.patterns import matches
+from ehrtraj.dataset.patterns import is_exact, matches
 from ehrtraj.dataset.wide import Clock, to_wide
 from ehrtraj.format.source import SourceFacts
 
 if TYPE_CHECKING:
     from ehrtraj.timeline.choices import Choices
+    from ehrtraj.timeline.plot import TimelinePlot
 
 ConceptClock = Literal["event", "available"]
 
@@ -324,6 +325,41 @@ class Trajectory:
         chosen = self if types is None else self._cut(_event_type().is_in(types))
         limit = None if budget is None else text_budget(budget, count, _rank_by(types) or self._layout.importance.rank)
         return condense(chosen, form, limit)
+
+    def plot(
+        self,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        codes: str | Sequence[str] | None = None,
+        *,
+        height: int = 640,
+    ) -> TimelinePlot:
+        """Draw the timeline: stays, drugs, procedures, vital signs, labs, cultures, diagnoses, notes and concepts.
+
+        A notebook displays the result. Its method `save("patient.html")` writes it to a file. Both contain the data and
+        request nothing from a network. After `as_of`, only what was known is drawn.
+
+        Args:
+            start: start of the period that is visible at first; by default that of the most eventful stay.
+            end: end of this period.
+            codes: codes or patterns of codes that are tracks, instead of those that the source declares. Values of
+                stored concepts can be tracks too: `CONCEPT//sofa//sofa_24hours`.
+            height: height of the cell in a notebook, in pixels.
+
+        Raises:
+            SettingsError: if a time, a pattern or the height is not valid.
+        """
+        from ehrtraj.timeline.plot import plot
+
+        first, last = (None if time is None else moment(time) for time in (start, end))
+        return plot(self, first, last, None if codes is None else self._tracks(codes), height)
+
+    def _tracks(self, patterns: str | Sequence[str]) -> list[str]:
+        """Return the codes with numbers that match patterns: complete codes in their order, then those of patterns."""
+        given = [patterns] if isinstance(patterns, str) else list(patterns)
+        found = self.codes(*given).events.filter(pl.col("numeric_value").is_not_null())["code"]
+        exact = [pattern for pattern in given if is_exact(pattern)]
+        return list(dict.fromkeys([*exact, *found.unique().sort()]))
 
     @property
     def descriptions(self) -> dict[str, str]:

@@ -16,7 +16,8 @@ from ehrtraj.timeline.thin import clusters
 _MOST_BARS = 4000
 _MOST_LANES = 400
 _FEWEST_PIXELS = 8
-Lane = tuple[Choice, str, pl.DataFrame]
+Lane = tuple[Choice, str, str, pl.DataFrame]
+"""The line that chose the bars, code and label, and the bars: `start`, `end`, `text`."""
 
 
 def bars_of(
@@ -37,24 +38,23 @@ def bars_of(
     """
     if period is None:
         return [], False
-    lanes = [lane for lane in _lanes(patient, events, period) if not lane[2].is_empty()]
+    lanes = list(_lanes(patient, events, period))
     dropped = len(lanes) > _MOST_LANES
     # The lanes with the most bars, in the order in which they are shown.
-    kept = sorted(sorted(range(len(lanes)), key=lambda at: -lanes[at][2].height)[:_MOST_LANES])
+    kept = sorted(sorted(range(len(lanes)), key=lambda at: -lanes[at][3].height)[:_MOST_LANES])
     lanes = [lanes[at] for at in kept]
     pixels = width
-    joined = [lane for _, _, lane in lanes]
+    joined = [lane for _, _, _, lane in lanes]
     while sum(lane.height for lane in joined) > _MOST_BARS and pixels >= _FEWEST_PIXELS:
-        joined = [_join(lane, max(1, (period[1] - period[0]) // pixels), period[1]) for _, _, lane in lanes]
+        joined = [_join(lane, max(1, (period[1] - period[0]) // pixels), period[1]) for _, _, _, lane in lanes]
         pixels //= 2
-    meanings = patient.source.meanings
     found = []
-    for (choice, code, _), lane in zip(lanes, joined, strict=True):
+    for (choice, code, label, _), lane in zip(lanes, joined, strict=True):
         entry: dict[str, Any] = {
             "group": choice.group,
             "open": choice.at_first,
             "code": code,
-            "label": label_of(code, patient.descriptions, meanings),
+            "label": label,
             **{name: lane[name].to_list() for name in ("start", "end", "text")},
         }
         if "count" in lane.columns:
@@ -69,22 +69,31 @@ def _lanes(patient: Patient, events: pl.DataFrame, period: tuple[int, int]) -> I
     kinds = {line["interval"]: line for line in patient.source.intervals}
     sides = [kinds[choice.name][side] for choice in choices if choice.name in kinds for side in ("start", "end")]
     intervals = patient.filter(pl.lit(events[TYPE].is_in(sides))).intervals() if sides else None
+    meanings = patient.source.meanings
     for choice in choices:
         if choice.name in kinds and intervals is not None:
             bars = _of_intervals(intervals.filter(interval=choice.name))
         else:
             bars = _of_events(events.filter(pl.col(TYPE) == choice.name), patient.flags.get(choice.without_flag, 0))
         within = (pl.col("start") <= period[1]) & (pl.max_horizontal("start", "end") >= period[0])
-        bars = bars.filter(within)
-        by_code = bars.partition_by("code", as_dict=True, maintain_order=True)
-        for (code,), lane in sorted(by_code.items(), key=lambda item: (-item[1].height, str(item[0][0]))):
-            yield choice, str(code), lane.sort("start", maintain_order=True)
+        lanes = bars.filter(within).partition_by("item", as_dict=True, maintain_order=True)
+        for lane in sorted(lanes.values(), key=lambda lane: (-lane.height, str(lane["code"][0]))):
+            code, item = lane.select("code", "item").row(0)
+            described = label_of(code, patient.descriptions, meanings)
+            # Without a dictionary, the item is the label: the code can also contain a unit.
+            label = item.removeprefix(f"{choice.items}//") if described in (item, code, _rest(code)) else described
+            yield choice, code, label.replace("//", " · "), lane.sort("start", maintain_order=True)
+
+
+def _rest(code: str) -> str:
+    return code.partition("//")[2].replace("//", " · ")
 
 
 def _of_intervals(intervals: pl.DataFrame) -> pl.DataFrame:
     start, end = in_seconds("start"), in_seconds("end")
     amounts = [_amount(f"{side}_value", f"{side}_unit") for side in ("start", "end")]
     return intervals.select(
+        "item",
         code=pl.coalesce("start_code", "end_code"),
         start=pl.coalesce(start, end),
         end=pl.max_horizontal(start, end),
@@ -95,12 +104,13 @@ def _of_intervals(intervals: pl.DataFrame) -> pl.DataFrame:
 def _of_events(events: pl.DataFrame, without: int) -> pl.DataFrame:
     """Return an instant bar for each event that does not have the flag."""
     kept = events.filter(pl.col(AT).is_not_null() & ((pl.col("flags") & without) == 0))
-    return kept.select("code", start=AT, end=AT, text=_amount("numeric_value", "unit").fill_null(""))
+    item = pl.col("code").str.splitn("//", 2).struct.field("field_1").fill_null("")
+    return kept.select("code", item=item, start=AT, end=AT, text=_amount("numeric_value", "unit").fill_null(""))
 
 
 def _amount(value: str, unit: str) -> pl.Expr:
     return pl.concat_str(
-        pl.col(value).round_sig_figs(6).cast(pl.String), pl.lit(" "), pl.col(unit).fill_null("")
+        pl.col(value).round_sig_figs(4).cast(pl.String).str.strip_suffix(".0"), pl.lit(" "), pl.col(unit).fill_null("")
     ).str.strip_chars_end()
 
 

@@ -22,7 +22,8 @@ class Choice:
         shown_as: how the events are shown; for `range`, `name` is an attribute that contains a reference range.
         name: event type; for bars, it may also be a kind of interval.
         items: name of a concept in `concepts/items.csv`, to whose items the line applies; for values of concepts, the
-            text after the event type. Empty if the line applies to all. For `range`, `low` or `high`.
+            text after the event type. Empty if the line applies to all. For bars, the beginning of the item that labels
+            omit. For `range`, `low` or `high`.
         without_flag: events with this flag are not shown; empty if there is none.
         group: heading.
         at_first: whether it is visible at first.

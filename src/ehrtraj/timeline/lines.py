@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from ehrtraj.format.event_types import CONCEPT
 from ehrtraj.timeline.overview import Frame, frame_of
 from ehrtraj.timeline.patient import AT, Patient, label_of, timed
 from ehrtraj.timeline.ranges import last_ranges
-from ehrtraj.timeline.thin import thin
+from ehrtraj.timeline.thin import Scale, thin
 
 _MOST_WIDTH = 10_000
-_SHOWN = ["code", AT, "numeric_value", "unit", "flags", "attributes"]
+_SHOWN = ["code", AT, "numeric_value", "unit", "flags", "attributes", "stay_id"]
 
 
 def series(
@@ -45,10 +45,29 @@ def series(
     if not 0 < width <= _MOST_WIDTH:
         raise SettingsError(f"width is {width}, but must be from 1 to {_MOST_WIDTH:,}")
     frame = frame_of(patient)
+    extent = frame.extent or (0, 0)
+    first, last = (extent[0] if start is None else start), (extent[1] if end is None else end)
+    return series_of(patient, frame, codes, Scale.plain(first, last, width))
+
+
+def series_of(patient: Patient, frame: Frame, codes: Sequence[str], scale: Scale) -> dict[str, Any]:
+    """Return the points of series on a time axis; see `series`."""
     names = list(dict.fromkeys(codes))
     rows = _rows(patient, frame, names)
     by_code = {str(key[0]): part for key, part in rows.partition_by("code", as_dict=True).items()}
-    return {name: _line(patient, frame, name, by_code.get(name, rows.clear()), start, end, width) for name in names}
+    ranges = last_ranges(rows, patient.choices.ranges)
+    units = dict(rows.group_by("code").agg(pl.col("unit").drop_nulls().last()).iter_rows())
+    found = {}
+    for name in names:
+        low, high = ranges.get(name, (None, None))
+        facts = {
+            "label": label_of(name, patient.descriptions, patient.source.meanings),
+            "unit": units.get(name),
+            "low": low,
+            "high": high,
+        }
+        found[name] = facts | _points(by_code.get(name, rows.clear()), frame, scale, patient.flags)
+    return found
 
 
 def _rows(patient: Patient, frame: Frame, codes: list[str]) -> pl.DataFrame:
@@ -64,34 +83,21 @@ def _rows(patient: Patient, frame: Frame, codes: list[str]) -> pl.DataFrame:
     return rows.filter(valid).sort(AT, maintain_order=True)
 
 
-def _line(
-    patient: Patient, frame: Frame, code: str, rows: pl.DataFrame, start: int | None, end: int | None, width: int
-) -> dict[str, Any]:
+def _points(rows: pl.DataFrame, frame: Frame, scale: Scale, flags: Mapping[str, int]) -> dict[str, Any]:
     times = rows[AT].to_numpy()
-    if start is None:
-        start = int(times[0]) if len(times) else 0
-    if end is None:
-        end = int(times[-1]) if len(times) else 0
-    first, after = np.searchsorted(times, start), np.searchsorted(times, end, side="right")
-    values = rows["numeric_value"].to_numpy()
-    inside = thin(times[first:after], values[first:after].astype(np.float64), start, end, width) + first
+    first, after = np.searchsorted(times, scale.start), np.searchsorted(times, scale.end, side="right")
+    values = rows["numeric_value"].to_numpy().astype(np.float64)
+    inside = thin(scale.of(times[first:after]), values[first:after]) + first
     edges = [at for at in (first - 1, after) if 0 <= at < len(times)]
     kept = np.union1d(inside, np.array(edges, dtype=np.int64)).astype(np.int64)
-    low, high = last_ranges(rows, patient.choices.ranges).get(code, (None, None))
     shown = rows[kept.tolist()]
     # By way of the text: 1.1 stays 1.1 in 64 bits, and is not 1.10000002384.
     exact = shown["numeric_value"].cast(pl.String).cast(pl.Float64).to_list()
-    t, v, moved = _broken(times[kept], exact, frame.runs.breaks(times[kept]))
-    return {
-        "label": label_of(code, patient.descriptions, patient.source.meanings),
-        "unit": rows["unit"].drop_nulls().last() if rows["unit"].drop_nulls().len() else None,
-        "n": int(after - first),
-        "t": t,
-        "v": v,
-        "low": low,
-        "high": high,
-        "flags": _flags(patient, shown["flags"].to_numpy(), moved),
-    }
+    stays = shown["stay_id"]
+    # What is charted in one stay does not continue in the next one of the same admission.
+    breaks = frame.runs.breaks(times[kept]) | (stays != stays.shift(1)).fill_null(value=False).to_numpy()[1:]
+    t, v, moved = _broken(times[kept], exact, breaks)
+    return {"n": int(after - first), "t": t, "v": v, "flags": _flags(flags, shown["flags"].to_numpy(), moved)}
 
 
 def _broken(
@@ -108,10 +114,12 @@ def _broken(
     return t, v, moved
 
 
-def _flags(patient: Patient, flags: npt.NDArray[np.int64], moved: npt.NDArray[np.int64]) -> dict[str, list[int]]:
+def _flags(
+    names: Mapping[str, int], flags: npt.NDArray[np.int64], moved: npt.NDArray[np.int64]
+) -> dict[str, list[int]]:
     """Return the positions of the points with a flag, without flags that all points have."""
     found = {}
-    for name, bit in patient.flags.items():
+    for name, bit in names.items():
         marked = (flags & bit) != 0
         if marked.any() and not marked.all():
             found[name] = moved[marked].tolist()

@@ -162,9 +162,9 @@ def _series(patient: Patient, events: pl.DataFrame) -> tuple[list[dict[str, Any]
 
 
 def _concepts(patient: Patient) -> list[dict[str, Any]]:
-    """Return the stored concepts that the source's choices name and of which the patient has values."""
-    named = {f"{CONCEPT}//{line.items}" for line in patient.choices.of("series") if line.name == CONCEPT}
-    stored = [code for code in patient.concept_values if code in named]
+    """Return the stored concepts that the source's choices name, with their values that the patient has."""
+    named = {line.items.partition("//")[0] for line in patient.choices.of("series") if line.name == CONCEPT}
+    stored = [code for code in patient.concept_values if code.split("//")[1] in named]
     if not stored:
         return []
     # Without events, so that they need not be merged.
@@ -179,7 +179,7 @@ def _concepts(patient: Patient) -> list[dict[str, Any]]:
             concept["columns"].append(
                 {
                     "code": code,
-                    "label": f"{name}: {column}" if column not in (name, f"{name}_24hours") else column,
+                    "label": (column if column.startswith(name) else f"{name}: {column}").replace("_", " "),
                     "meaning": patient.concept_values[code],
                     "unit": units.get(code),
                     "n": counts[code],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,36 +11,59 @@ Times = npt.NDArray[np.int64]
 Places = npt.NDArray[np.int64]
 
 
-def thin(times: Times, values: npt.NDArray[np.float64], start: int, end: int, width: int) -> Places:
-    """Return the positions of the points that draw the same line at a width in pixels.
+def thin(pixels: Places, values: npt.NDArray[np.float64]) -> Places:
+    """Return the positions of the points that draw the same line.
 
     Of each pixel, the first, the last, the lowest and the highest point remain. So every extreme remains, the line
     enters and leaves each pixel at the right height, and there are at most 4 points for a pixel.
 
     Args:
-        times: times in order, from `start` to `end`; equal times are allowed.
+        pixels: pixel of each point, in increasing order; equal pixels are next to each other.
         values: finite values.
-        start: time at the left edge.
-        end: time at the right edge.
-        width: width in pixels.
 
     Returns:
         Positions in increasing order, without duplicates.
     """
-    if len(times) <= 2 * width:
-        return np.arange(len(times))
-    pixels = pixels_of(times, start, end, width)
+    if not len(pixels):
+        return np.arange(0)
     first = np.flatnonzero(np.r_[True, pixels[1:] != pixels[:-1]])
-    last = np.r_[first[1:], len(times)] - 1
+    last = np.r_[first[1:], len(pixels)] - 1
     # Sorted by value within each pixel, the lowest point of a pixel comes first and the highest last.
     by_value = np.lexsort((values, pixels))
     return np.unique(np.concatenate([first, last, by_value[first], by_value[last]]))
 
 
-def pixels_of(times: Times, start: int, end: int, width: int) -> Places:
-    """Return the pixel of each time, from 0 to `width` - 1."""
-    span = max(end - start, 1)
-    return np.clip((times - start) * width // span, 0, width - 1)
+@dataclass(frozen=True)
+class Scale:
+    """Pixels of a time axis, on which each period between two edges may have another width.
+
+    Attributes:
+        edges: start of the first period and ends of all, in order.
+        pixels: pixel of each edge.
+    """
+
+    edges: tuple[int, ...]
+    pixels: tuple[int, ...]
+
+    @classmethod
+    def plain(cls, start: int, end: int, width: int) -> Scale:
+        """Return an axis of one period."""
+        return cls((start, max(end, start + 1)), (0, width))
+
+    @property
+    def start(self) -> int:
+        """Time at the left edge."""
+        return self.edges[0]
+
+    @property
+    def end(self) -> int:
+        """Time at the right edge."""
+        return self.edges[-1]
+
+    def of(self, times: Times) -> Places:
+        """Return the pixel of each time, from 0 on."""
+        pixels = np.interp(times, self.edges, self.pixels)
+        return np.minimum(pixels.astype(np.int64), self.pixels[-1] - 1)
 
 
 def clusters(starts: Times, ends: Times, least: int) -> Places:
