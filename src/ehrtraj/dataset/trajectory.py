@@ -352,7 +352,7 @@ class Trajectory:
         from ehrtraj.timeline.plot import plot
 
         first, last = (None if time is None else moment(time) for time in (start, end))
-        return plot(self, first, last, None if codes is None else self._tracks(codes), height)
+        return plot(self.with_notes(), first, last, None if codes is None else self._tracks(codes), height)
 
     def _tracks(self, patterns: str | Sequence[str]) -> list[str]:
         """Return the codes with numbers that match patterns: complete codes in their order, then those of patterns."""

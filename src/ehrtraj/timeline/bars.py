@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -65,8 +65,8 @@ def bars_of(
 
 def _lanes(patient: Patient, events: pl.DataFrame, period: tuple[int, int]) -> Iterator[Lane]:
     """Yield the bars of each item: `start`, `end`, `text`."""
-    choices = patient.choices.of("bar")
     kinds = {line["interval"]: line for line in patient.source.intervals}
+    choices = patient.choices.of("bar") or _all_kinds(kinds)
     sides = [kinds[choice.name][side] for choice in choices if choice.name in kinds for side in ("start", "end")]
     intervals = patient.filter(pl.lit(events[TYPE].is_in(sides))).intervals() if sides else None
     meanings = patient.source.meanings
@@ -83,6 +83,15 @@ def _lanes(patient: Patient, events: pl.DataFrame, period: tuple[int, int]) -> I
             # Without a dictionary, the item is the label: the code can also contain a unit.
             label = item.removeprefix(f"{choice.items}//") if described in (item, code, _rest(code)) else described
             yield choice, code, label.replace("//", " · "), lane.sort("start", maintain_order=True)
+
+
+def _all_kinds(kinds: Iterable[str]) -> list[Choice]:
+    """Return the choices for a source that declares none: all intervals that are not stays."""
+    return [
+        Choice("bar", kind, "", "", kind.replace("_", " ").capitalize(), at_first=True)
+        for kind in kinds
+        if kind not in ("admission", "icu_stay", "ed_stay")
+    ]
 
 
 def _rest(code: str) -> str:

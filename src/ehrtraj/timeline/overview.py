@@ -13,7 +13,7 @@ from ehrtraj.timeline.bars import bars_of
 from ehrtraj.timeline.marks import marks_of, notes_of
 from ehrtraj.timeline.patient import AT, Patient, label_of, seconds, timed, typed
 from ehrtraj.timeline.ranges import last_ranges
-from ehrtraj.timeline.stays import Runs, extent_of, first_view, runs_of, stays_of
+from ehrtraj.timeline.stays import Runs, extent_of, first_view, joined, runs_of, stays_of
 
 # More codes with numbers than this are not listed; each can still be requested.
 _MOST_SERIES = 1000
@@ -53,7 +53,7 @@ def frame_of(patient: Patient) -> Frame:
 def outline(patient: Patient) -> dict[str, Any]:
     """Return the outline of a patient as JSON-able data.
 
-    All times are whole seconds since 1970-01-01 of the shifted time, without a time zone. After `as_of`, nothing that
+    All times are integer seconds since 1970-01-01 of the shifted time, without a time zone. After `as_of`, nothing that
     was not known is in it, nor has an influence on it.
 
     Args:
@@ -70,6 +70,7 @@ def outline(patient: Patient) -> dict[str, Any]:
     bars, bars_joined = bars_of(patient, events, frame.extent, _WIDTH)
     marks, marks_joined = marks_of(patient, events, frame.extent, _WIDTH)
     notes, notes_joined = notes_of(patient, events, frame.extent, _WIDTH)
+    stays, stays_joined = (frame.stays, False) if frame.extent is None else joined(frame.stays, frame.extent)
     listed, more = _series(patient, frame.events)
     concepts = _concepts(patient)
     _choose(patient, listed, [column for concept in concepts for column in concept["columns"]])
@@ -78,7 +79,7 @@ def outline(patient: Patient) -> dict[str, Any]:
         "extent": _period(frame.extent),
         "view": _period(_view(frame)),
         "known_until": seconds(patient.known_until),
-        "stays": frame.stays,
+        "stays": stays,
         "bars": bars,
         "marks": marks,
         "notes": notes,
@@ -86,12 +87,12 @@ def outline(patient: Patient) -> dict[str, Any]:
         "more_series": more,
         "concepts": concepts,
         "gaps": [] if frame.extent is None else frame.runs.gaps(frame.extent),
-        "clustered": bars_joined or marks_joined or notes_joined,
+        "clustered": stays_joined or bars_joined or marks_joined or notes_joined,
     }
 
 
 def items(patient: Patient, start: int, end: int, width: int = _WIDTH) -> dict[str, Any]:
-    """Return the bars, marks and notes of a period, in more detail than the outline if that joined them.
+    """Return the stays, bars, marks and notes of a period, in more detail than the outline if that joined them.
 
     Args:
         patient: a trajectory.
@@ -100,11 +101,12 @@ def items(patient: Patient, start: int, end: int, width: int = _WIDTH) -> dict[s
         width: width of the picture in pixels.
 
     Returns:
-        `bars`, `marks` and `notes` as in the outline.
+        `stays`, `bars`, `marks` and `notes` as in the outline.
     """
     events = typed(timed(patient.events))
     bars, marks, notes = (found(patient, events, (start, end), width)[0] for found in (bars_of, marks_of, notes_of))
-    return {"bars": bars, "marks": marks, "notes": notes}
+    within = [s for s in stays_of(patient) if s["start"] <= end and (s["end"] is None or s["end"] >= start)]
+    return {"stays": joined(within, (start, end))[0], "bars": bars, "marks": marks, "notes": notes}
 
 
 def _header(patient: Patient, frame: Frame) -> dict[str, Any]:

@@ -13,13 +13,15 @@ from ehrtraj.timeline.patient import AT, Patient, seconds
 
 # An admission often begins minutes after the visit to the emergency department has ended.
 _SAME_VISIT = 3600
-_KINDS = ("admission", "icu", "ed")
+_KINDS = ("admission", "icu_stay", "ed_stay")
 _KEYS = ("subject_id", "hadm_id", "stay_id", "start", "end", "source_table", "end_before_start")
 _MARGIN = 0.02
+_MOST_STAYS = 2000
+_NEVER = 1 << 62
 
 
 def stays_of(patient: Patient) -> list[dict[str, Any]]:
-    """Return the stays: `kind` (`admission`, `icu`, `ed`), `start`, `end` (null if not known), `label` and IDs."""
+    """Return the stays: `kind` (`admission`, `icu_stay`, `ed_stay`), `start`, `end` (or null), `label`, IDs."""
     found: list[dict[str, Any]] = []
     for kind, frame in zip(_KINDS, (patient.admissions, patient.icu_stays, patient.ed_stays), strict=True):
         for stay in frame.iter_rows(named=True):
@@ -31,6 +33,26 @@ def stays_of(patient: Patient) -> list[dict[str, Any]]:
                     {"kind": kind, "start": start, "end": seconds(stay["end"]), "label": " → ".join(names), **ids}
                 )
     return sorted(found, key=lambda stay: stay["start"])
+
+
+def joined(stays: list[dict[str, Any]], extent: tuple[int, int]) -> tuple[list[dict[str, Any]], bool]:
+    """Join the stays of one kind that are too close to be distinguished, if there are very many.
+
+    Returns:
+        The stays, and whether some were joined. `label` is their number then, and the IDs are null.
+    """
+    if len(stays) <= _MOST_STAYS:
+        return stays, False
+    least = max(1, (extent[1] - extent[0]) // (_MOST_STAYS // len(_KINDS)))
+    found: list[dict[str, Any]] = []
+    for kind in _KINDS:
+        chosen = [stay for stay in stays if stay["kind"] == kind]
+        of_kind = runs_of(chosen, extent[1], least)
+        counts = np.diff(np.searchsorted([stay["start"] for stay in chosen], [*of_kind.starts, _NEVER]))
+        for start, end, count in zip(of_kind.starts.tolist(), of_kind.ends.tolist(), counts.tolist(), strict=True):
+            names = {"label": f"{count} stays", "hadm_id": None, "stay_id": None}
+            found.append({"kind": kind, "start": start, "end": end, **names})
+    return found, True
 
 
 @dataclass(frozen=True)
@@ -70,18 +92,19 @@ class Runs:
         return [[start, end] for start, end in zip(starts, ends, strict=True) if end > start]
 
 
-def runs_of(stays: list[dict[str, Any]], open_until: int) -> Runs:
-    """Join stays that overlap or follow each other within an hour.
+def runs_of(stays: list[dict[str, Any]], open_until: int, least: int = _SAME_VISIT) -> Runs:
+    """Join stays that overlap or follow each other closely.
 
     Args:
         stays: stays by start.
         open_until: end of stays whose end is not known.
+        least: stays that are more seconds apart are not joined.
     """
     starts: list[int] = []
     ends: list[int] = []
     for stay in stays:
         end = max(stay["start"], open_until if stay["end"] is None else stay["end"])
-        if ends and stay["start"] <= ends[-1] + _SAME_VISIT:
+        if ends and stay["start"] <= ends[-1] + least:
             ends[-1] = max(ends[-1], end)
         else:
             starts.append(stay["start"])

@@ -67,7 +67,7 @@ class Scale:
 
 
 def clusters(starts: Times, ends: Times, least: int) -> Places:
-    """Return the position of the first bar of each cluster: bars that are too close to be told apart.
+    """Return the position of the first bar of each cluster: bars that are too close to be distinguished.
 
     Args:
         starts: starts of bars, in order.

@@ -168,10 +168,10 @@
       }
       context.fillStyle = colors.grid;
       for (const { t } of this.shared.ticks(view).minor) context.fillRect(Math.round(x(t)), top, 1, height);
-      context.fillStyle = colors.bands.icu;
+      context.fillStyle = colors.bands.icu_stay;
       context.globalAlpha = 0.08;
       for (const stay of outline.stays) {
-        if (stay.kind !== "icu") continue;
+        if (stay.kind !== "icu_stay") continue;
         const [from, to] = [x(stay.start), x(this.shared.endOf(stay.end))];
         context.fillRect(from, top, to - from, height);
       }

@@ -141,14 +141,14 @@
     paint(view) {
       const height = 26;
       const context = this.begin(height);
-      const { colors, outline, layout } = this.shared;
+      const { colors, allStays, layout } = this.shared;
       const full = this.shared.full();
       const x = (t) => this.shared.x(t, full);
       this.rowLabel(context, "All time", height / 2);
       context.fillStyle = colors.soft;
       context.fillRect(layout.left, 5, layout.width - layout.left - layout.right, height - 10);
       this.clip(context, height);
-      for (const stay of outline.stays) {
+      for (const stay of allStays) {
         context.fillStyle = colors.bands[stay.kind];
         const end = this.shared.endOf(stay.end);
         const high = stay.kind === "admission" ? [5, 16] : [8, 10];
@@ -160,11 +160,11 @@
       context.strokeRect(Math.round(from) - 0.5, 2.5, Math.max(4, Math.round(to - from)), height - 5);
       context.restore();
       const span = dates.day(full.start) + " to " + dates.day(full.end);
-      this.describe("Overview of the complete record, " + span + ", with " + outline.stays.length + " stays");
+      this.describe("Overview of the complete record, " + span + ", with " + allStays.length + " stays");
     }
   }
 
-  const KINDS = { admission: "Hospital", icu: "Intensive care", ed: "Emergency" };
+  const KINDS = { admission: "Hospital", icu_stay: "Intensive care", ed_stay: "Emergency" };
 
   class Stays extends Strip {
     constructor(shared) {

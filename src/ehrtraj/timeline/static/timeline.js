@@ -178,6 +178,7 @@
       if (serial !== this.serial || this.stop.signal.aborted) return;
       const first = !this.outline;
       this.outline = outline;
+      this.allStays = outline.stays;
       this.specs = new Map();
       for (const one of outline.concepts.flatMap((concept) => concept.columns).concat(outline.series)) this.specs.set(one.code, one);
       if (!outline.extent) {
@@ -317,7 +318,7 @@
 
     full() {
       const { start, end } = this.outline.extent;
-      const margin = Math.max(SHORTEST, (end - start) * 0.01);
+      const margin = Math.ceil(Math.max(SHORTEST, (end - start) * 0.01));
       return { start: start - margin, end: end + margin };
     }
 
@@ -362,7 +363,7 @@
         soft: get("--tl-soft"),
         range: get("--tl-range"),
         bandInk: get("--tl-band-ink"),
-        bands: { admission: get("--tl-band-admission"), icu: get("--tl-band-icu"), ed: get("--tl-band-ed") },
+        bands: { admission: get("--tl-band-admission"), icu_stay: get("--tl-band-icu"), ed_stay: get("--tl-band-ed") },
         series: [1, 2, 3, 4, 5, 6].map((n) => get("--tl-series-" + n)),
       };
     }
