@@ -49,13 +49,15 @@
       this.label.append(this.title, line, button);
       this.host = element("div", "tl-plot");
       this.host.setAttribute("role", "img");
+      this.host.setAttribute("aria-label", spec.label);
       this.host.style.height = HEIGHT + "px";
       this.element.append(this.label, this.host);
     }
 
     // Receives the points of one level: those of the complete record or of a part.
     receive(level, found, period) {
-      this.levels[level] = { data: [found.t, found.v], period, range: [found.low, found.high], flags: found.flags };
+      const points = found.v.reduce((sum, value) => sum + (value !== null), 0);
+      this.levels[level] = { data: [found.t, found.v], period, range: [found.low, found.high], complete: points >= found.n };
       this.shown = null;
       const n = this.spec.n || found.n;
       this.host.setAttribute("aria-label", this.spec.label + ": " + n + " values in " + readable(found.unit || "no unit") + ". The events are listed in the table of events");

@@ -133,6 +133,8 @@
     }
   }
 
+  const KINDS = { admission: "Hospital", icu_stay: "Intensive care", ed_stay: "Emergency" };
+
   class Overview extends Strip {
     constructor(shared) {
       super(shared, "tl-overview");
@@ -152,7 +154,11 @@
         context.fillStyle = colors.bands[stay.kind];
         const end = this.shared.endOf(stay.end);
         const high = stay.kind === "admission" ? [5, 16] : [8, 10];
-        context.fillRect(x(stay.start), high[0], Math.max(2, x(end) - x(stay.start)), high[1]);
+        const wide = Math.max(2, x(end) - x(stay.start));
+        context.fillRect(x(stay.start), high[0], wide, high[1]);
+        // A stay of a day is a thin line in a record of years, but can be clicked.
+        const text = [KINDS[stay.kind] + ": " + stay.label, dates.moment(stay.start) + ". Click to show it"];
+        this.hits.push({ x0: x(stay.start) - 3, x1: x(stay.start) + wide + 3, y0: 0, y1: height, text, period: [stay.start, end] });
       }
       const [from, to] = [x(view.start), x(view.end)];
       context.strokeStyle = colors.ink;
@@ -163,8 +169,6 @@
       this.describe("Overview of the complete record, " + span + ", with " + allStays.length + " stays");
     }
   }
-
-  const KINDS = { admission: "Hospital", icu_stay: "Intensive care", ed_stay: "Emergency" };
 
   class Stays extends Strip {
     constructor(shared) {
@@ -204,7 +208,7 @@
           context.fillText(fitted(context, name, wide - 10), x0 + 5, top + 8.5);
           const lasts = stay.end === null ? "end not known" : dates.duration(stay.end - stay.start);
           const text = [KINDS[kind] + ": " + stay.label, dates.moment(stay.start) + ", " + lasts];
-          this.hits.push({ x0, x1: x0 + wide, y0: top, y1: top + 16, text, period: [stay.start, end] });
+          this.hits.push({ x0, x1: x0 + wide, y0: top, y1: top + 16, text });
         }
         context.restore();
       });
@@ -382,7 +386,7 @@
         const x1 = Math.min(edge + 2, this.shared.x(end, view));
         const wide = Math.max(2, x1 - x0 - 0.5);
         context.fillStyle = this.color;
-        context.globalAlpha = 0.85;
+        context.globalAlpha = 0.95;
         context.fillRect(x0, middle - 6, wide, 12);
         context.globalAlpha = 1;
         const count = lane.count ? lane.count[at] : 1;

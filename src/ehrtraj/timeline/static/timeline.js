@@ -69,7 +69,6 @@
       this.cursor = element("div", "tl-cursor");
       this.select = element("div", "tl-select");
       this.tip = element("div", "tl-tip");
-      this.tip.setAttribute("role", "status");
       this.message = element("p", "tl-message", "Reading …");
       this.reader = element("dialog", "tl-reader");
       for (const one of [this.cursor, this.select, this.tip]) one.hidden = true;
@@ -86,7 +85,7 @@
       on(this.body, "pointerup", (event) => this.release(event));
       on(this.body, "pointercancel", () => this.cancel());
       on(this.body, "pointerleave", () => this.leave());
-      on(this.body, "dblclick", (event) => this.inPlot(event) && this.reset());
+      on(this.body, "dblclick", (event) => this.inPlot(event) && !this.inOverview(event) && this.reset());
       on(this.body, "wheel", (event) => this.wheel(event), false);
       on(this.root, "keydown", (event) => this.key(event), false);
       this.sizes = new ResizeObserver(() => this.resize());
@@ -123,7 +122,7 @@
       }
       const made = [];
       for (const [name, charts] of groups) {
-        made.push(element("h3", "tl-heading", name));
+        made.push(element("h2", "tl-heading", name));
         for (const chart of charts) made.push(chart.element);
       }
       this.tracksHost.replaceChildren(...made);
@@ -155,7 +154,7 @@
           strip.all = !strip.all;
           this.settle();
         });
-        const heading = element("h3", "tl-heading");
+        const heading = element("h2", "tl-heading");
         heading.append(one.toggle);
         one.element.append(heading, strip.element, one.more);
         return one;
@@ -260,7 +259,7 @@
       if (!level) return false;
       const [from, to] = level.period;
       const { start, end } = this.view;
-      return from <= start && to >= end && to - from <= (end - start) * 3;
+      return from <= start && to >= end && (level.complete || to - from <= (end - start) * 3);
     }
 
     async load(level, charts, period, width) {
@@ -478,8 +477,15 @@
       const overview = this.inOverview(event);
       const pans = overview || event.shiftKey || event.pointerType === "touch";
       this.drag = { x, pans, overview, view: { ...this.view }, moved: false };
-      this.body.setPointerCapture(event.pointerId);
-      if (overview) this.jump(x);
+    }
+
+    // Shows the stay at a point of the overview, or centres the view there.
+    choose(event, x) {
+      const hit = this.hit(event);
+      if (!hit) return this.jump(x);
+      const [start, end] = hit.period;
+      const margin = (end - start) * 0.02 + 60;
+      this.change(start - margin, end + margin);
     }
 
     // Centres the view at a point of the overview.
@@ -494,8 +500,11 @@
       if (!this.outline || !this.outline.extent) return;
       const { x } = this.place(event);
       if (this.drag) {
-        this.drag.moved = this.drag.moved || Math.abs(x - this.drag.x) > CLICK;
-        if (!this.drag.moved) return;
+        this.showTip(null);
+        if (!this.drag.moved && Math.abs(x - this.drag.x) <= CLICK) return;
+        // Not for a click: its target must be what is below the pointer.
+        if (!this.drag.moved) this.body.setPointerCapture(event.pointerId);
+        this.drag.moved = true;
         if (this.drag.overview) this.jump(x);
         else if (this.drag.pans) {
           const { view } = this.drag;
@@ -504,7 +513,8 @@
         } else this.showSelection(x);
         return;
       }
-      this.point(this.inPlot(event) && !this.inOverview(event) ? this.timeAt(x) : null, event);
+      const plot = this.inPlot(event);
+      this.point(plot && !this.inOverview(event) ? this.timeAt(x) : null, plot ? event : null);
     }
 
     showSelection(x) {
@@ -519,9 +529,11 @@
     release(event) {
       const { drag } = this;
       this.cancel();
-      if (!drag || drag.overview) return;
+      if (!drag) return;
       const { x } = this.place(event);
-      if (!drag.moved) this.click(event, x);
+      if (drag.overview) {
+        if (!drag.moved) this.choose(event, x);
+      } else if (!drag.moved) this.click(event, x);
       else if (!drag.pans) {
         const [from, to] = [this.timeAt(Math.min(x, drag.x)), this.timeAt(Math.max(x, drag.x))];
         this.change(from, to);
@@ -534,7 +546,9 @@
     }
 
     leave() {
-      if (!this.drag) this.point(null, null);
+      if (this.drag && this.drag.moved) return;
+      this.cancel();
+      this.point(null, null);
     }
 
     wheel(event) {
@@ -574,7 +588,7 @@
     }
 
     hit(event) {
-      const strips = [this.stays, this.marks].concat(this.bars.filter((one) => one.open).map((one) => one.strip));
+      const strips = [this.overview, this.stays, this.marks].concat(this.bars.filter((one) => one.open).map((one) => one.strip));
       for (const strip of strips) {
         if (strip.canvas !== event.target) continue;
         const box = strip.canvas.getBoundingClientRect();
@@ -586,7 +600,7 @@
     // Moves the cursor of all tracks to a time; null hides it.
     point(time, event) {
       this.hover = time;
-      const hit = time === null ? null : this.hit(event);
+      const hit = event && this.hit(event);
       this.showTip(hit, event);
       if (this.pointing) return;
       this.pointing = requestAnimationFrame(() => {
@@ -627,7 +641,7 @@
       const text = element("pre", "", "Reading …");
       text.tabIndex = 0;
       this.reader.setAttribute("aria-label", note.label);
-      this.reader.replaceChildren(element("h3", "", note.label + ", " + dates.moment(note.t)), text, close);
+      this.reader.replaceChildren(element("h2", "", note.label + ", " + dates.moment(note.t)), text, close);
       this.reader.showModal();
       try {
         const found = await this.source.note({ position: note.position });
