@@ -223,6 +223,14 @@ def test_flags_of_points_are_at_their_points(longest: Trajectory) -> None:
     assert points > 0
 
 
+def test_after_a_cut_the_view_is_the_last_stay(ds: ehrtraj.Dataset, longest: Trajectory) -> None:
+    several = next(ds[one] for one in ds if ds[one].admissions.height + ds[one].ed_stays.height > 1)
+    for patient in (several, longest):
+        last = max(stay["end"] for stay in timeline.outline(patient)["stays"] if stay["end"] is not None)
+        view = timeline.outline(patient.as_of("2200-01-01"))["view"]
+        assert view["start"] < last <= view["end"]
+
+
 # ---- As of ----------------------------------------------------------------------------------------------------------
 
 

@@ -77,7 +77,8 @@ def outline(patient: Patient) -> dict[str, Any]:
     return {
         "patient": _header(patient, frame),
         "extent": _period(frame.extent),
-        "view": _period(_view(frame)),
+        # After a cut, what matters is what happens at its time.
+        "view": _period(_view(frame, last=patient.known_until is not None)),
         "known_until": seconds(patient.known_until),
         "stays": stays,
         "bars": bars,
@@ -124,11 +125,11 @@ def _period(period: tuple[int, int] | None) -> dict[str, int] | None:
     return None if period is None else {"start": period[0], "end": period[1]}
 
 
-def _view(frame: Frame) -> tuple[int, int] | None:
+def _view(frame: Frame, *, last: bool) -> tuple[int, int] | None:
     if frame.extent is None:
         return None
     times = frame.events[AT].drop_nulls()
-    return first_view((times if times.is_sorted() else times.sort()).to_numpy(), frame.runs, frame.extent)
+    return first_view((times if times.is_sorted() else times.sort()).to_numpy(), frame.runs, frame.extent, last=last)
 
 
 def _series(patient: Patient, events: pl.DataFrame) -> tuple[list[dict[str, Any]], int]:

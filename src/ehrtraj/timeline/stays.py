@@ -124,18 +124,19 @@ def extent_of(events: pl.DataFrame) -> tuple[int, int] | None:
     return None if first is None else (first, last)
 
 
-def first_view(times: npt.NDArray[np.int64], runs: Runs, extent: tuple[int, int]) -> tuple[int, int]:
-    """Return the period that is shown at first: the one with the most events, the last of several.
+def first_view(times: npt.NDArray[np.int64], runs: Runs, extent: tuple[int, int], *, last: bool) -> tuple[int, int]:
+    """Return the period that is shown at first: the one with the most events, or the last one.
 
     Args:
         times: times of the events, in order.
         runs: periods in which the patient was in hospital.
         extent: times of the first and the last event.
+        last: whether to return the last one.
     """
     if not len(runs.starts):
         return extent
     counts = np.searchsorted(times, runs.ends, side="right") - np.searchsorted(times, runs.starts)
-    most = len(counts) - 1 - int(np.argmax(counts[::-1]))
-    start, end = int(runs.starts[most]), int(runs.ends[most])
+    chosen = len(counts) - 1 - (0 if last else int(np.argmax(counts[::-1])))
+    start, end = int(runs.starts[chosen]), int(runs.ends[chosen])
     margin = int((end - start) * _MARGIN) + 60
     return start - margin, end + margin

@@ -32,6 +32,7 @@
       this.color = color;
       this.levels = {}; // `all`: the complete record, `detail`: the view and its surroundings.
       this.visible = false;
+      this.empty = false;
       this.plot = null;
       this.element = element("div", "tl-track");
       this.label = element("div", "tl-label");
@@ -73,9 +74,20 @@
       return all || detail || null;
     }
 
+    // Makes the row small if there is no value in a view. It is called when the view settles.
+    choose(view) {
+      const level = this.level(view);
+      const empty = level !== null && !hasValue(level.data, view);
+      if (empty === this.empty) return;
+      this.empty = empty;
+      this.element.classList.toggle("tl-empty", empty);
+      this.host.style.height = empty ? "" : HEIGHT + "px";
+      this.drop();
+    }
+
     paint(view) {
       const level = this.level(view);
-      if (!this.visible || !level) return;
+      if (!this.visible || !level || this.empty) return;
       const { layout } = this.shared;
       const width = layout.width - layout.left + layout.axis;
       if (!this.plot) {
@@ -209,6 +221,11 @@
       this.plot = null;
       this.shown = null;
     }
+  }
+
+  function hasValue([times, values], view) {
+    for (let at = search(times, view.start); at < times.length && times[at] <= view.end; at++) if (values[at] !== null) return true;
+    return false;
   }
 
   // Points without a neighbour, of which no line is drawn.

@@ -21,6 +21,7 @@
   const CLICK = 4; // A drag over fewer pixels is a click.
   const MOST_LANES = 10;
   const MOST_WIDTH = 2000;
+  const MOST_NOTES = 10; // Notes that are opened at once.
   const HALF_TIME = 60; // Half the width of the time at the cursor, in pixels.
 
   class Timeline {
@@ -275,7 +276,10 @@
       }
       // An answer that is late: the patient or the time of as_of has changed.
       if (serial !== this.serial || this.stop.signal.aborted) return;
-      for (const chart of charts) if (found[chart.code]) chart.receive(level, found[chart.code], period);
+      for (const chart of charts) {
+        if (found[chart.code]) chart.receive(level, found[chart.code], period);
+        chart.choose(this.view);
+      }
       this.redraw();
     }
 
@@ -403,6 +407,7 @@
     chooseRows() {
       this.stays.choose(this.view);
       this.marks.choose(this.view);
+      for (const chart of this.charts.values()) chart.choose(this.view);
       for (const one of this.bars) {
         const { strip } = one;
         strip.choose(this.view, MOST_LANES);
@@ -419,6 +424,7 @@
     // Called when the view has changed: draws at once, and requests data when it settles.
     change(start, end) {
       this.view = this.clamped(start, end);
+      this.showTip(null);
       this.redraw();
       clearTimeout(this.settling);
       this.settling = setTimeout(() => this.settle(), SETTLED);
@@ -501,6 +507,7 @@
       const { x } = this.place(event);
       if (this.drag) {
         this.showTip(null);
+        if (!this.drag.overview) this.hover = Math.min(Math.max(x, this.layout.left), this.layout.width - this.layout.right);
         if (!this.drag.moved && Math.abs(x - this.drag.x) <= CLICK) return;
         // Not for a click: its target must be what is below the pointer.
         if (!this.drag.moved) this.body.setPointerCapture(event.pointerId);
@@ -514,7 +521,7 @@
         return;
       }
       const plot = this.inPlot(event);
-      this.point(plot && !this.inOverview(event) ? this.timeAt(x) : null, plot ? event : null);
+      this.point(plot && !this.inOverview(event) ? x : null, plot ? event : null);
     }
 
     showSelection(x) {
@@ -582,7 +589,7 @@
     click(event, x) {
       const hit = this.hit(event);
       const time = Math.round(this.timeAt(x));
-      if (hit && hit.mark && hit.mark.note) this.read(hit.mark);
+      if (hit && hit.mark && hit.mark.note) this.read(hit.marks);
       if (hit && hit.mark && this.options.onSelect) this.options.onSelect({ ...hit.mark, time: hit.mark.t });
       if (this.options.onCursor) this.options.onCursor(hit && hit.mark ? hit.mark.t : time, { pinned: true });
     }
@@ -597,29 +604,30 @@
       return null;
     }
 
-    // Moves the cursor of all tracks to a time; null hides it.
-    point(time, event) {
-      this.hover = time;
-      const hit = event && this.hit(event);
-      this.showTip(hit, event);
+    // Moves the cursor of all tracks to a place; null hides it.
+    point(x, event) {
+      this.hover = x;
+      this.showTip(event && this.hit(event), event);
       if (this.pointing) return;
       this.pointing = requestAnimationFrame(() => {
         this.pointing = 0;
         this.placeCursor();
-        for (const chart of this.charts.values()) if (chart.visible) chart.read(this.hover, this.view);
-        if (this.options.onCursor && this.hover !== null) this.options.onCursor(Math.round(this.hover), { pinned: false });
+        if (this.options.onCursor && this.hover !== null) this.options.onCursor(Math.round(this.timeAt(this.hover)), { pinned: false });
       });
     }
 
+    // The cursor stays below the pointer when the view changes.
     placeCursor() {
-      this.cursor.hidden = this.hover === null;
-      if (this.hover === null) return;
-      const x = this.x(this.hover, this.view);
+      const x = this.hover;
+      const time = x === null ? null : this.timeAt(x);
+      this.cursor.hidden = x === null;
+      for (const chart of this.charts.values()) if (chart.visible) chart.read(time, this.view);
+      if (x === null) return;
       const half = HALF_TIME + (this.layout.inline ? 4 : 0);
       const shift = Math.min(0, this.layout.width - half - x) + Math.max(0, half - x);
       this.cursor.style.left = x + "px";
       this.cursor.style.setProperty("--tl-shift", shift + "px");
-      this.cursor.dataset.time = dates.moment(this.hover);
+      this.cursor.dataset.time = dates.moment(time);
     }
 
     showTip(hit, event) {
@@ -632,22 +640,29 @@
       this.tip.style.top = y + 14 + "px";
     }
 
-    // Opens a note. Its text is read when it is needed.
-    async read(note) {
+    // Opens the notes of one icon. Their texts are read when they are needed.
+    async read(notes) {
       if (!this.source.note) return;
       const close = element("button", "tl-button", "Close");
       close.type = "button";
       close.addEventListener("click", () => this.reader.close());
-      const text = element("pre", "", "Reading …");
-      text.tabIndex = 0;
-      this.reader.setAttribute("aria-label", note.label);
-      this.reader.replaceChildren(element("h2", "", note.label + ", " + dates.moment(note.t)), text, close);
+      const texts = notes.slice(0, MOST_NOTES).map((note) => ({ note, text: element("pre", "", "Reading …") }));
+      const parts = texts.flatMap(({ note, text }) => {
+        text.tabIndex = 0;
+        return [element("h2", "", note.label + ", " + dates.moment(note.t)), text];
+      });
+      const left = notes.length - texts.length;
+      if (left) parts.push(element("p", "", left + " more notes: zoom in to open them"));
+      this.reader.setAttribute("aria-label", notes[0].label);
+      this.reader.replaceChildren(...parts, close);
       this.reader.showModal();
-      try {
-        const found = await this.source.note({ position: note.position });
-        text.textContent = found.text || "This note has no text.";
-      } catch (error) {
-        text.textContent = error.message || String(error);
+      for (const { note, text } of texts) {
+        try {
+          const found = await this.source.note({ position: note.position });
+          text.textContent = found.text || "This note has no text.";
+        } catch (error) {
+          text.textContent = error.message || String(error);
+        }
       }
     }
 
