@@ -24,7 +24,7 @@ def scale_of(times: np.ndarray, width: int) -> Scale:
 
 
 @given(lines())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_first_last_lowest_and_highest_of_each_pixel_remain(line: tuple[np.ndarray, np.ndarray, int]) -> None:
     times, values, width = line
     pixels = scale_of(times, width).of(times)
@@ -41,7 +41,7 @@ def test_first_last_lowest_and_highest_of_each_pixel_remain(line: tuple[np.ndarr
 
 
 @given(lines())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_pixels_are_in_order_and_within_the_width(line: tuple[np.ndarray, np.ndarray, int]) -> None:
     times, _, width = line
     pixels = scale_of(times, width).of(times)
@@ -55,7 +55,7 @@ def test_periods_of_a_scale_have_their_own_width() -> None:
 
 
 @given(TIMES, st.integers(1, 500), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_bars_of_different_clusters_are_apart(times: list[int], least: int, data: st.DataObject) -> None:
     starts = np.array(times, dtype=np.int64)
     ends = starts + np.array([data.draw(st.integers(0, 300)) for _ in times], dtype=np.int64)

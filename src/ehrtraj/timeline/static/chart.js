@@ -31,6 +31,8 @@
       this.code = spec.code;
       this.color = color;
       this.levels = {}; // `all`: the complete record, `detail`: the view and its surroundings.
+      this.asked = {}; // Periods of levels that are requested.
+      this.refused = false; // Whether the source has no such series.
       this.visible = false;
       this.empty = false;
       this.plot = null;

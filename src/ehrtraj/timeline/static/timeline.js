@@ -30,9 +30,9 @@
       this.source = source;
       this.options = options || {};
       this.charts = new Map();
-      this.wanted = new Set();
       this.hover = null;
       this.serial = 0;
+      this.details = 0;
       this.stop = new AbortController();
       this.build();
       this.ready = this.reload();
@@ -176,7 +176,7 @@
         return;
       }
       if (serial !== this.serial || this.stop.signal.aborted) return;
-      const first = !this.outline;
+      const first = !this.view;
       this.outline = outline;
       this.allStays = outline.stays;
       this.specs = new Map();
@@ -192,7 +192,6 @@
       const codes = first ? this.options.tracks || this.atFirst() : this.tracks();
       for (const chart of this.charts.values()) chart.drop();
       this.charts.clear();
-      this.wanted.clear();
       for (const code of codes) this.makeChart(code);
       if (first) {
         const { start, end } = this.options;
@@ -230,7 +229,6 @@
         const chart = byElement.get(entry.target);
         if (!chart || chart.visible === entry.isIntersecting) continue;
         chart.show(entry.isIntersecting);
-        if (entry.isIntersecting) this.wanted.add(chart.code);
       }
       this.request();
       this.redraw();
@@ -243,15 +241,15 @@
     }
 
     async fetch() {
-      const visible = Array.from(this.charts.values()).filter((chart) => chart.visible);
+      const visible = Array.from(this.charts.values()).filter((chart) => chart.visible && !chart.refused);
       const { start, end } = this.view;
       const around = (end - start) / 2;
       const period = [Math.floor(start - around), Math.ceil(end + around)];
       const width = Math.min(MOST_WIDTH, Math.round(this.plotWidth() * 2));
-      const lacking = visible.filter((chart) => !this.covers(chart.levels.detail));
+      const lacking = visible.filter((chart) => !this.covers(chart.levels.detail) && !this.covers(chart.asked.detail));
       await this.load("detail", lacking, period, width);
       const full = this.full();
-      const without = visible.filter((chart) => !chart.levels.all);
+      const without = visible.filter((chart) => !chart.levels.all && !chart.asked.all);
       await this.load("all", without, [full.start, full.end], Math.min(MOST_WIDTH, Math.round(this.plotWidth())));
     }
 
@@ -267,28 +265,41 @@
       if (!charts.length) return;
       const serial = this.serial;
       const [start, end] = period;
+      for (const chart of charts) chart.asked[level] = { period };
       let found;
       try {
         found = await this.source.series({ codes: charts.map((chart) => chart.code), start, end, width });
       } catch (error) {
-        this.say(error.message || String(error));
+        for (const chart of charts) delete chart.asked[level];
+        // One code that does not exist must not hide the others.
+        if (charts.length > 1) for (const chart of charts) await this.load(level, [chart], period, width);
+        else {
+          charts[0].refused = true;
+          this.say(charts[0].spec.label + ": " + (error.message || String(error)));
+        }
         return;
       }
-      // An answer that is late: the patient or the time of as_of has changed.
+      // The patient or the time of as_of has changed meanwhile.
       if (serial !== this.serial || this.stop.signal.aborted) return;
       for (const chart of charts) {
+        // An answer can be late, after that for a later view.
+        if (level === "detail" && this.covers(chart.levels.detail)) continue;
         if (found[chart.code]) chart.receive(level, found[chart.code], period);
         chart.choose(this.view);
       }
       this.redraw();
     }
 
+    // Requests bars, marks and stays that the outline has joined, for the view and its surroundings.
     async detail() {
       if (!this.outline.clustered || !this.source.items) return;
       const serial = this.serial;
-      const [start, end] = [Math.floor(this.view.start), Math.ceil(this.view.end)];
-      const found = await this.source.items({ start, end, width: Math.round(this.plotWidth()) });
-      if (serial !== this.serial || this.stop.signal.aborted) return;
+      const number = ++this.details;
+      const { start, end } = this.view;
+      const around = (end - start) / 2;
+      const period = { start: Math.floor(start - around), end: Math.ceil(end + around) };
+      const found = await this.source.items({ ...period, width: Math.round(this.plotWidth() * 2) });
+      if (serial !== this.serial || number !== this.details || this.stop.signal.aborted) return;
       Object.assign(this.outline, found);
       this.placeBars();
       this.chooseRows();
