@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from ehrtraj.concepts.events import codes_of, concept_events
+from ehrtraj.concepts.events import codes_of, concept_events, value_columns
 from ehrtraj.concepts.header import AVAILABLE
 from ehrtraj.concepts.index import ComputedConcept, folder_of, read_index
 from ehrtraj.concepts.patients import compute_for_patients, library_of
@@ -19,6 +19,7 @@ from ehrtraj.concepts.session import ConceptMode
 from ehrtraj.dataset.layout import READ_ERRORS, DataFile, DatasetLayout, broken
 from ehrtraj.dataset.reading import read_events
 from ehrtraj.errors import SettingsError
+from ehrtraj.format.event_types import CONCEPT
 from ehrtraj.format.names import CONCEPT_INDEX
 from ehrtraj.suggestions import did_you_mean
 
@@ -70,6 +71,15 @@ def list_stored(layout: DatasetLayout) -> pl.DataFrame:
     lines = [(one.name, one.group, one.rows, one.description) for one in found]
     schema = {"concept": pl.String, "group": pl.String, "rows": pl.Int64, "description": pl.String}
     return pl.DataFrame(lines, schema=schema, orient="row")
+
+
+def meanings_of_values(layout: DatasetLayout) -> dict[str, str]:
+    """Return the meaning of each value of the stored concepts, by code."""
+    found: dict[str, str] = {}
+    for concept in stored_concepts(layout, ConceptMode()).values():
+        meanings = {column.name: column.meaning for column in concept.columns}
+        found |= {f"{CONCEPT}//{concept.name}//{name}": meanings[name] for name, _type, _unit in value_columns(concept)}
+    return found
 
 
 def stored_files(layout: DatasetLayout) -> dict[str, list[Path]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -20,6 +20,9 @@ from ehrtraj.format.source import SourceFacts
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.paths import dataset_errors
 from ehrtraj.rules import columns_of
+
+if TYPE_CHECKING:
+    from ehrtraj.timeline.choices import Choices
 
 _MISSING_SHOWN = 3
 # Exceptions of polars for a file that is not Parquet, is truncated, or lacks a column.
@@ -90,6 +93,13 @@ class DatasetLayout:
     def importance(self) -> Importance:
         """The order of importance of codes in a text of limited length."""
         return importance_of(self.manifest, self.codes)
+
+    @cached_property
+    def choices(self) -> Choices:
+        """How the events of the source are shown in the picture of a patient."""
+        from ehrtraj.timeline.choices import choices_of
+
+        return choices_of(self.manifest)
 
     @cached_property
     def descriptions(self) -> dict[str, str]:

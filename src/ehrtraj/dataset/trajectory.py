@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -15,9 +15,13 @@ from ehrtraj.dataset.columns import all_true
 from ehrtraj.dataset.condensed import GroupBy, TextForm, condense, text_budget
 from ehrtraj.dataset.layout import DatasetLayout
 from ehrtraj.dataset.moments import Moment, moment
-from ehrtraj.dataset.patterns import matches
+from ehrtraj.dataset.patterns import is_exact, matches
 from ehrtraj.dataset.wide import Clock, to_wide
 from ehrtraj.format.source import SourceFacts
+
+if TYPE_CHECKING:
+    from ehrtraj.timeline.choices import Choices
+    from ehrtraj.timeline.plot import TimelinePlot
 
 ConceptClock = Literal["event", "available"]
 
@@ -338,6 +342,41 @@ class Trajectory:
         limit = None if budget is None else text_budget(budget, count, _rank_by(wanted) or self._layout.importance.rank)
         return condense(chosen, form, limit)
 
+    def plot(
+        self,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        codes: str | Sequence[str] | None = None,
+        *,
+        height: int = 640,
+    ) -> TimelinePlot:
+        """Draw the timeline: stays, drugs, procedures, vital signs, labs, cultures, diagnoses, notes and concepts.
+
+        A notebook displays the result. Its method `save("patient.html")` writes it to a file. Both contain the data and
+        request nothing from a network. After `as_of`, only what was known is drawn.
+
+        Args:
+            start: start of the period that is visible at first; by default that of the most eventful stay.
+            end: end of this period.
+            codes: codes or patterns of codes that are tracks, instead of those that the source declares. Values of
+                stored concepts can be tracks too: `CONCEPT//sofa//sofa_24hours`.
+            height: height of the cell in a notebook, in pixels.
+
+        Raises:
+            SettingsError: if a time, a pattern or the height is not valid.
+        """
+        from ehrtraj.timeline.plot import plot
+
+        first, last = (None if time is None else moment(time) for time in (start, end))
+        return plot(self.with_notes(), first, last, None if codes is None else self._tracks(codes), height)
+
+    def _tracks(self, patterns: str | Sequence[str]) -> list[str]:
+        """Return the codes with numbers that match patterns: complete codes in their order, then those of patterns."""
+        given = [patterns] if isinstance(patterns, str) else list(patterns)
+        found = self.codes(*given).events.filter(pl.col("numeric_value").is_not_null())["code"]
+        exact = [pattern for pattern in given if is_exact(pattern)]
+        return list(dict.fromkeys([*exact, *found.unique().sort()]))
+
     @property
     def descriptions(self) -> dict[str, str]:
         """Descriptions of all codes of the dataset that have one."""
@@ -347,6 +386,18 @@ class Trajectory:
     def source(self) -> SourceFacts:
         """Facts about the source that are stored in the dataset, such as the meanings of event types."""
         return self._layout.source
+
+    @property
+    def choices(self) -> Choices:
+        """How the events of the source are shown in the picture of a patient."""
+        return self._layout.choices
+
+    @property
+    def concept_values(self) -> dict[str, str]:
+        """Meaning of each value of the concepts that are stored in the dataset, by code."""
+        from ehrtraj.dataset.concepts import meanings_of_values
+
+        return meanings_of_values(self._layout)
 
     @property
     def flags(self) -> dict[str, int]:

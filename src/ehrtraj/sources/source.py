@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _PACKAGED = Path(__file__).parent
 _RECIPES, _RULES, _TASKS, _VIEWS, _CONCEPTS = "recipes", "rules", "tasks", "views", "concepts"
 _TEXT_ORDER = "text_order.csv"
+_TIMELINE = "timeline.csv"
 _OVERLAY = (_RECIPES, _RULES, _CONCEPTS)
 _SOURCE = (
     FILE,
@@ -37,6 +38,7 @@ _SOURCE = (
     "belongs.csv",
     "row_counts.csv",
     _TEXT_ORDER,
+    _TIMELINE,
     "releases",
     _RECIPES,
     _RULES,
@@ -273,7 +275,15 @@ class Source:
     @property
     def text_order(self) -> list[dict[str, str]]:
         """Event types in the order of their importance in a text, the most important first; empty if not declared."""
-        file = self.folder / _TEXT_ORDER
+        return self._optional_lines(_TEXT_ORDER)
+
+    @property
+    def timeline(self) -> list[dict[str, str]]:
+        """How event types are shown in the picture of a patient, in this order; empty if not declared."""
+        return self._optional_lines(_TIMELINE)
+
+    def _optional_lines(self, name: str) -> list[dict[str, str]]:
+        file = self.folder / name
         return releases.read_lines(file) if file.is_file() else []
 
     def _files(self, folder: str, suffix: str) -> list[File]:
