@@ -53,12 +53,13 @@ def test_the_rows_of_small_files_are_counted(release: Path, tmp_path: Path) -> N
     assert found.rows == sum(table.rows for table in found.tables)
 
 
-def test_the_rows_of_a_large_file_are_estimated(tmp_path: Path, release: Path) -> None:
+def test_the_rows_of_a_large_file_are_estimated(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = unknown(release, tmp_path)
     path = folder / "hosp" / "labevents.csv.gz"
     head, first, *_ = gzip.decompress(path.read_bytes()).decode().splitlines()
     many = [f"{number * 7919 % 99_991}{first}" for number in range(90_000)]
     path.write_bytes(gzip.compress("\n".join([head, *many, ""]).encode()))
+    monkeypatch.setattr(rows, "_COUNTED_BYTES", 1)
     (table,) = (one for one in plan(folder).tables if one.table == "hosp/labevents")
     assert (table.rows_known, table.bytes > rows._SAMPLE_BYTES) == ("estimated", True)
     assert 0.8 * 90_000 < table.rows < 1.2 * 90_000
@@ -85,7 +86,7 @@ def test_published_counts_are_used_for_a_known_release(release: Path, monkeypatc
 
 
 def test_a_part_of_a_release_is_reported(release: Path) -> None:
-    (text,) = (one for one in plan(release).warnings if "far fewer" in one)
+    (text,) = (one for one in plan(release).warnings if "do not have as many rows" in one)
     assert "hosp/labevents (" in text
     assert "truncated" in text
 

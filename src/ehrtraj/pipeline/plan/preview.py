@@ -192,8 +192,8 @@ def _other_sizes(rows: Mapping[str, TableRows]) -> list[str]:
     if not other:
         return []
     return [
-        f"these files have far fewer or more rows than this release has: {listed(other)}. They are truncated, or only "
-        "a part of the release"
+        f"these files do not have as many rows as this release has: {listed(other)}. They are truncated, or only a "
+        "part of the release"
     ]
 
 
