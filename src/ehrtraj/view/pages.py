@@ -37,6 +37,11 @@ def _number(number: float) -> str:
     return f"{number:.4g}"
 
 
+def _rough(number: float) -> str:
+    """Format a number that is exact to an eighth, as 1,200 or 0.29."""
+    return f"{float(f'{number:.2g}'):,g}"
+
+
 def _sentence(message: str) -> str:
     """Return a message of an error as a sentence."""
     return message[:1].upper() + message[1:] + ("" if message.endswith((".", "?", "`", ")")) else ".")
@@ -49,7 +54,14 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {"count": _count, "when": _when, "day": _day, "number": _number, "sentence": _sentence}
+_ENVIRONMENT.filters |= {
+    "count": _count,
+    "when": _when,
+    "day": _day,
+    "number": _number,
+    "rough": _rough,
+    "sentence": _sentence,
+}
 _ENVIRONMENT.globals |= {"address": address}
 
 
