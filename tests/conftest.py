@@ -30,7 +30,15 @@ Event = dict[str, Any]
 
 # Files that take a minute or more, the slowest first. Each file runs in one process, so if one of them started last,
 # the other CPU cores would be idle.
-SLOW_FILES = ("test_interrupted.py", "test_faults.py", "test_fuzz.py", "test_consumers.py", "test_download_killed.py")
+SLOW_FILES = (
+    "test_interrupted.py",
+    "test_faults.py",
+    "test_fuzz.py",
+    "test_browser.py",
+    "test_slices.py",
+    "test_consumers.py",
+    "test_download_killed.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

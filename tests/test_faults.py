@@ -149,7 +149,7 @@ def test_a_build_killed_anywhere_gives_the_same_result(server: Server, place: Pa
     assert is_complete(place / "v1")
     assert len([name for name in wanted if name.startswith("data/")]) >= 4, "several shards are needed"
     assert all(count > 20 for count in undisturbed["kinds"][:5]), dict(zip(KINDS, undisturbed["kinds"], strict=False))
-    points = chosen(undisturbed["passed"], 18)
+    points = chosen(undisturbed["passed"], 12)
     for point in points:
         start_again(place)
         killed = server.run(*command, at=point)
@@ -178,7 +178,7 @@ def test_a_dataset_is_not_lost_when_its_replacement_is_killed(
     assert undisturbed["status"] == 0
     after = contents(place / "v1")
     assert after != before
-    points = chosen(undisturbed["passed"], 12)
+    points = chosen(undisturbed["passed"], 8)
     # A dataset could be lost in the last steps, so some of them are always tried.
     points = sorted({*points, *range(undisturbed["passed"] - 70, undisturbed["passed"], 7)})
     for point in points:
@@ -209,7 +209,7 @@ def test_an_export_killed_anywhere_gives_the_same_result(
     undisturbed = server.run(*second, "--overwrite")
     assert undisturbed["status"] == 0, undisturbed
     wanted = contents(place / "files")
-    points = chosen(undisturbed["passed"], 10)
+    points = chosen(undisturbed["passed"], 8)
     for point in points:
         start_again(place, tmp_path / "before")
         assert server.run(*second, "--overwrite", at=point)["status"] == -signal.SIGKILL, point
@@ -233,7 +233,7 @@ def test_concepts_killed_anywhere_give_the_same_result(
     undisturbed = server.run(*command, *names, "--overwrite")
     assert undisturbed["status"] == 0, undisturbed
     wanted = contents(place / "v1")
-    points = chosen(undisturbed["passed"], 8)
+    points = chosen(undisturbed["passed"], 6)
     for point in points:
         start_again(place, tmp_path / "before")
         assert server.run(*command, *names, "--overwrite", at=point)["status"] == -signal.SIGKILL, point
@@ -255,7 +255,7 @@ def test_a_disk_failure_at_any_point_gives_a_message(
     start_again(place)
     undisturbed = server.run(*command)
     wanted = contents(place / "v1")
-    points = chosen(undisturbed["passed"], 8)
+    points = chosen(undisturbed["passed"], 6)
     for point in points:
         start_again(place)
         failed = server.run(*command, at=point, error=number)
