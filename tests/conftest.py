@@ -123,6 +123,13 @@ def measured() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def chromium() -> ModuleType:
+    """The module `benchmarks/chromium.py`, which starts the viewer and Chromium."""
+    pytest.importorskip("playwright", reason="no playwright: `make check` installs it")
+    return _load(ROOT / "benchmarks" / "chromium.py")
+
+
+@pytest.fixture(scope="session")
 def style() -> ModuleType:
     """The module `style.py`: it finds words that the project does not use."""
     return _load(ROOT / "tests" / "style.py")

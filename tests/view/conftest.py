@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +28,9 @@ FUTURE = {
 }
 """What happens to one patient after `AS_OF`, as pages write it."""
 
+PEAKS = {1234: 191, 2345: 34}
+"""Heart rates that no other point shows, by their place among `_with_many_heart_rates`."""
+
 Tables = dict[str, list[dict[str, Any]]]
 
 
@@ -50,6 +54,17 @@ def _with_planted_future(tables: Tables, died: int) -> None:
     tables["hosp/prescriptions"].append(ids | order | {"stoptime": "2139-11-07 19:00", "drug": "PLANTED-DRUG"})
     note = {"note_id": f"{died}-RR-1", "note_type": "RR", "note_seq": 1, "charttime": "2139-11-06 16:00"}
     tables["note/radiology"].append(ids | note | {"storetime": "2139-11-06 17:00", "text": "PLANTED-NOTE"})
+
+
+def _with_many_heart_rates(tables: Tables, sepsis: int) -> None:
+    """More than the pixels of a screen, with two peaks of one value each."""
+    ids = next(row for row in tables["icu/chartevents"] if row["subject_id"] == sepsis and row["itemid"] == 220045)
+    start = datetime(2153, 4, 12, 20)
+    for at in range(4000):
+        value = PEAKS.get(at, 80 + at % 11)
+        time = f"{start + at * timedelta(seconds=15)}"
+        row = {"charttime": time, "storetime": time, "value": f"{value}", "valuenum": value}
+        tables["icu/chartevents"].append(ids | row)
 
 
 def _with_another_future(tables: Tables, died: int) -> None:
@@ -88,6 +103,17 @@ def shown(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
+def browsed(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of `shown` with many heart rates, for the tests in a browser. Tests must not change it."""
+
+    def change(tables: Tables, died: int) -> None:
+        _with_planted_future(tables, died)
+        _with_many_heart_rates(tables, handmade.SEPSIS)
+
+    return _build(handmade, tmp_path_factory.mktemp("browsed"), change)
+
+
+@pytest.fixture(scope="session")
 def other_future(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same dataset, in which something else happens to one patient after `AS_OF`."""
     return _build(handmade, tmp_path_factory.mktemp("other"), _with_another_future)
@@ -116,3 +142,15 @@ def connect() -> Connect:
 def client(connect: Connect, shown: Path) -> TestClient:
     """A browser that has opened the address with the token."""
     return connect(shown)
+
+
+@pytest.fixture(scope="session")
+def hostile() -> str:
+    """A text in notes, names of drugs and names of laboratory tests."""
+    return HOSTILE
+
+
+@pytest.fixture(scope="session")
+def peaks() -> dict[int, int]:
+    """Heart rates of one moment each, in `browsed`."""
+    return PEAKS
