@@ -96,6 +96,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/learning.py --help
 	$(BIN)/python benchmarks/start.py --help
 	$(BIN)/python benchmarks/growth.py --help
+	$(BIN)/python benchmarks/view.py --help
 	$(BIN)/python benchmarks/copies.py --help
 	$(BIN)/python benchmarks/peers.py --help
 
