@@ -5,7 +5,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Two targets at a time: the checks of code and the tests with PyTorch each keep only one core busy.
 MAKEFLAGS += --jobs=2
 
-.PHONY: demo docs test check lint types sql words torch consumers neighbours coverage faults bench bench-peers dist clean
+.PHONY: demo docs test check lint types sql words torch consumers neighbours coverage faults bench screenshots bench-peers dist clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -99,6 +99,10 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/view.py --help
 	$(BIN)/python benchmarks/copies.py --help
 	$(BIN)/python benchmarks/peers.py --help
+
+# Write the pictures in docs/images, from synthetic patients. It needs Chromium.
+screenshots: .venv/installed
+	$(BIN)/python tests/view/screenshots.py
 
 # Compare with MIMIC_IV_MEDS and meds_etl, which are installed in .envs/peers. It takes 10 minutes or more and 5 GB of disk.
 # With data that you have: make bench-peers DEMO=mimic-iv-demo MAPS=concept_maps. AGAINST is the command of another ehrtraj.
