@@ -266,6 +266,7 @@ class Settings:
             details="See docs/reference/sources.md.",
             changes_data=True,
             content_in="source",
+            kind=ValueType(str, str, str | Path | None),
             default_text="detected from the tables",
         ),
     )

@@ -525,8 +525,8 @@ def test_the_result_of_a_worker_does_not_grow_with_its_file(good: Path, tmp_path
 def test_counts_are_private_and_removed(copy: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modes = []
 
-    def watched(job: ScanJob, file: str, number: int | None) -> FileTally:
-        tally = scan(job, file, number)
+    def watched(job: ScanJob, file: str, number: int | None, **report: Any) -> FileTally:
+        tally = scan(job, file, number, **report)
         modes.extend((path.name.partition("-")[0], path.stat().st_mode & 0o777) for path in temporary.iterdir())
         return tally
 

@@ -338,7 +338,7 @@ with graceful_stop(": kept"):
     except KeyboardInterrupt:
         raise RuntimeError("Query interrupted")""",
     "lost, and noticed by the progress bar": """
-from ehrtraj.cli.show.bars import bar
+from ehrtraj.cli.show.activity import bar
 with graceful_stop(": kept"), bar("x") as advance:
     try:
         stop()

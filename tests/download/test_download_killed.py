@@ -240,7 +240,7 @@ def test_the_password_does_not_leak(server: Any, tmp_path: Path) -> None:
     process.kill()
     texts += process.communicate()
     contents = [p.read_bytes() for folder in ("out", "other") for p in (tmp_path / folder).rglob("*") if p.is_file()]
-    assert len(contents) > 5
+    assert len(contents) >= 5
     for secret in (PASSWORD, "wr0ng-one-of-no-one"):
         assert not [text for text in texts if secret in text]
         assert not [content for content in contents if secret.encode() in content]

@@ -85,8 +85,11 @@ def test_applied_rules_are_shown(dataset: Path) -> None:
 def test_rules_that_cannot_be_shown_give_a_message(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="is not a dataset"):
         read_applied(tmp_path)
-    with pytest.raises(SettingsError, match="affected no event in"):
+    with pytest.raises(SettingsError, match="there is no rule 'weight_of_the_moon'"):
         read_applied(dataset, "weight_of_the_moon")
+    with pytest.raises(SettingsError, match="affected no event in"):
+        # Only a build with --notes separate sets it.
+        read_applied(dataset, "text_separate")
 
 
 def test_a_build_as_written_applies_no_value_rules(tmp_path: Path, release: Path) -> None:

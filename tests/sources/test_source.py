@@ -194,8 +194,8 @@ def test_the_toy_source_is_shown_and_explained(toy: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (["tables"], "clinic/measurement  1.0       TEST"),
-        (["rules", "list"], "event_types              6  Event types"),
+        (["tables"], "clinic/measurement 1.0 TEST"),
+        (["rules", "list"], "event_types 6 Event types"),
         (["rules", "explain", "pulse"], "unit /min"),
         (["tasks"], "Whether a person dies within 30 days"),
         (["tasks", "death_after_visit"], "label: death"),
@@ -204,7 +204,7 @@ def test_the_toy_source_is_shown_and_explained(toy: Path, tmp_path: Path) -> Non
 def test_commands_show_the_content_of_a_source(command: list[str], expected: str) -> None:
     shown = CliRunner().invoke(app, [*command, "--source", str(TOY)])
     assert shown.exit_code == 0, shown.output
-    assert expected in shown.stdout
+    assert expected in " ".join(shown.stdout.split())
 
 
 def test_patients_are_chosen_by_their_keys(clinic: Path, tmp_path: Path) -> None:

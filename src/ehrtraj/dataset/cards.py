@@ -16,7 +16,6 @@ _SEXES = {"F": "female", "M": "male"}
 _CLOCKS = {"event": "event (time is when it happened)", "available": "available (time is when it became known)"}
 # Kinds of stays in the rule table `intervals`, and what they are called.
 _STAYS = {"admission": "admission", "icu_stay": "ICU stay", "ed_stay": "ED visit"}
-_PLACES = ("first_careunit", "admission_type", "arrival_transport")
 
 
 def dataset_card(layout: DatasetLayout, subjects: pl.DataFrame) -> Card:
@@ -123,11 +122,15 @@ def trajectory_card(patient: Patient, layout: DatasetLayout) -> Card:
 def _stays(patient: Patient, layout: DatasetLayout) -> CardTable:
     defined = set(layout.intervals["interval"])
     frames = {"admission": "admissions", "icu_stay": "icu_stays", "ed_stay": "ed_stays"}
+    # What the start of a stay is about: the first line of a kind that names it.
+    places = dict(
+        layout.intervals.filter(pl.col("start_item") != "").group_by("interval").agg("start_item").iter_rows()
+    )
     rows = []
     for kind, name in _STAYS.items():
         if kind in defined:
             stays: pl.DataFrame = getattr(patient, frames[kind])
-            place = next((column for column in _PLACES if column in stays.columns), None)
+            place = next((column for column in places.get(kind, ()) if column in stays.columns), None)
             columns = ["start", "end", *([place] if place else [])]
             rows += [(name, *one, *([] if place else [None])) for one in stays.select(columns).iter_rows()]
     rows.sort(key=lambda row: (row[1] is None, row[1] or datetime.max))

@@ -342,11 +342,12 @@ class Trajectory:
         limit = None if budget is None else text_budget(budget, count, _rank_by(wanted) or self._layout.importance.rank)
         return condense(chosen, form, limit)
 
+    @checked
     def plot(
         self,
         start: Moment | None = None,
         end: Moment | None = None,
-        codes: str | Sequence[str] | None = None,
+        codes: Texts | None = None,
         *,
         height: int = 640,
     ) -> TimelinePlot:
@@ -370,9 +371,9 @@ class Trajectory:
         first, last = (None if time is None else moment(time) for time in (start, end))
         return plot(self.with_notes(), first, last, None if codes is None else self._tracks(codes), height)
 
-    def _tracks(self, patterns: str | Sequence[str]) -> list[str]:
+    def _tracks(self, patterns: Texts) -> list[str]:
         """Return the codes with numbers that match patterns: complete codes in their order, then those of patterns."""
-        given = [patterns] if isinstance(patterns, str) else list(patterns)
+        given = listed("codes", patterns)
         found = self.codes(*given).events.filter(pl.col("numeric_value").is_not_null())["code"]
         exact = [pattern for pattern in given if is_exact(pattern)]
         return list(dict.fromkeys([*exact, *found.unique().sort()]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from ehrtraj.arguments import check_argument, checked
 from ehrtraj.errors import OutputError
 from ehrtraj.format.manifest import dataset_digest, refuse_in_dataset
 from ehrtraj.paths import check_target
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ehrtraj.diffs.run import DiffReport
 
 
+@checked
 def report(dataset: str | Path | Dataset, output: str | Path | None = None, *, with_examples: bool = False) -> Path:
     """Write a report of a dataset as one HTML file. The same as `ehrtraj report`.
 
@@ -36,8 +38,10 @@ def report(dataset: str | Path | Dataset, output: str | Path | None = None, *, w
         DatasetError: if it is not a dataset, is incomplete, or damaged.
         OutputError: if the file exists and is not a report, is inside a dataset, or cannot be written.
     """
+    from ehrtraj.dataset.dataset import Dataset
     from ehrtraj.dataset.layout import broken, find_layout
 
+    check_argument("dataset", dataset, str | Path | Dataset)
     root = (find_layout(dataset) if isinstance(dataset, (str, Path)) else dataset.layout).root
     path = default_path(root, with_examples=with_examples) if output is None else Path(output).expanduser()
     refuse_to_replace(path)
@@ -49,6 +53,7 @@ def report(dataset: str | Path | Dataset, output: str | Path | None = None, *, w
     return path
 
 
+@checked
 def diff_report(difference: DiffReport, output: str | Path, *, with_examples: bool = False) -> Path:
     """Write the difference between two datasets as one HTML file. The same as `ehrtraj diff --html`.
 
@@ -63,8 +68,10 @@ def diff_report(difference: DiffReport, output: str | Path, *, with_examples: bo
     Raises:
         OutputError: if the file exists and is not a report, is inside a dataset, or cannot be written.
     """
+    from ehrtraj.diffs.run import DiffReport
     from ehrtraj.reports.differences import gather_differences
 
+    check_argument("difference", difference, DiffReport)
     path = Path(output).expanduser()
     refuse_to_replace(path)
     write_report(path, fill("diff.html", diff=gather_differences(difference, with_examples=with_examples)))

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ehrtraj.arguments import checked
 from ehrtraj.errors import SettingsError
 from ehrtraj.paths import check_target, error_of_path
 from ehrtraj.storage.safe import write_atomically
@@ -66,6 +67,7 @@ class TimelinePlot:
             f"srcdoc='{page}'></iframe>"
         )
 
+    @checked
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the page to a file that only you can read. It contains data of the patient: do not share it.
 
