@@ -559,6 +559,19 @@ def test_the_table_shows_the_events_under_the_cursor(tab: Tab, handmade: ModuleT
     for time in page.locator("#events tbody td:first-child").all_inner_texts():
         assert abs(datetime.fromisoformat(time) - middle) < timedelta(minutes=30)
     expect(page.locator(".tl-value").first).not_to_be_empty()
+
+    # A click holds them, so that the pointer can cross other times on its way to the table. Esc releases them.
+    page.mouse.click(*tab.at(0.75))
+    expect(title).to_contain_text("2153-04-13 19:")
+    held = title.inner_text()
+    page.mouse.move(*tab.at(0.25))
+    expect(page.locator(".tl-cursor")).to_have_attribute("data-time", re.compile("2153-04-12"))
+    page.wait_for_timeout(200)  # longer than the table waits for the pointer to rest
+    assert title.inner_text() == held
+    page.keyboard.press("Escape")
+    expect(title).to_contain_text("2153-04-12 08:00 to 2153-04-14 08:00")
+    page.mouse.move(*tab.at(0.5))
+    expect(title).to_contain_text("2153-04-13 07:")
     page.get_by_role("button", name="All in view").click()
     expect(title).to_contain_text("2153-04-12 08:00 to 2153-04-14 08:00")
     page.locator("#events-after").click()

@@ -154,6 +154,16 @@ def test_a_random_patient_is_one_of_the_list(client: TestClient) -> None:
     women = listed(client, "?sex=F")
     chosen = {client.get("/patients/random?sex=F", follow_redirects=False).headers["location"] for _ in range(60)}
     assert chosen == {f"/patients/{one}?sex=F" for one in women}
+    others = f"/patients/random?sex=F&other_than={women[0]}"
+    assert {client.get(others, follow_redirects=False).headers["location"] for _ in range(60)} == {
+        f"/patients/{one}?sex=F" for one in women[1:]
+    }
+    for odd in (
+        f"id={women[0]}&other_than={women[0]}",
+        f"id={women[0]}&other_than={'9' * 40}",
+        f"id={women[0]}&other_than=x",
+    ):
+        assert client.get(f"/patients/random?{odd}", follow_redirects=False).status_code == 303
     assert client.get("/patients/random?id=7").status_code == 400
 
 

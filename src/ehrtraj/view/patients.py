@@ -52,7 +52,8 @@ def _patients(request: Request) -> Response:
 
 def _random(request: Request) -> Response:
     filters = Filters.read(request.query_params)
-    chosen = viewer_of(request).search.any_of(filters)
+    shown = request.query_params.get("other_than", "")
+    chosen = viewer_of(request).search.any_of(filters, int(shown) if shown.isascii() and shown.isdigit() else None)
     return RedirectResponse(address(f"/patients/{chosen}", filters.given), 303)
 
 

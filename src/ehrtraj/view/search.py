@@ -108,8 +108,8 @@ class PatientSearch:
         before, after = bisect_left(ids, subject_id) - 1, bisect_right(ids, subject_id)
         return (ids[before] if before >= 0 else None), (ids[after] if after < len(ids) else None)
 
-    def any_of(self, filters: Filters) -> int:
-        """Return a random patient of a list.
+    def any_of(self, filters: Filters, other_than: int | None = None) -> int:
+        """Return a random patient of a list, another one if there is any.
 
         Raises:
             SettingsError: if there is none.
@@ -117,6 +117,8 @@ class PatientSearch:
         ids = self.find(filters)["subject_id"]
         if ids.is_empty():
             raise SettingsError("no patient matches the search")
+        others = ids.filter(ids.cast(pl.String) != str(other_than))
+        ids = ids if others.is_empty() else others
         return int(ids[random.randrange(len(ids))])  # noqa: S311  # not a secret
 
 

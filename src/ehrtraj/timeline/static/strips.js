@@ -409,13 +409,14 @@
     }
   }
 
-  // Units of UCUM as readers know them: mm[Hg] is mmHg, Cel is °C, ug is µg, 10*3/uL is 10³/µL.
+  // Units of UCUM as readers know them: mm[Hg] is mmHg, Cel is °C, ug is µg, [USP'U] is U, 10*3/uL is 10³/µL.
   const POWERS = { 3: "³", 6: "⁶", 9: "⁹", 12: "¹²" };
   function readable(unit) {
     return unit
       .replace(/10\*(12|[369])/g, (_, power) => "10" + POWERS[power])
       .replace(/\bCel\b/g, "°C")
       .replace(/\[degF\]/g, "°F")
+      .replace(/\[USP'U\]/g, "U")
       .replace(/\bu(?=(g|L|mol|m)\b)/g, "µ")
       .replace(/[[\]{}]/g, "");
   }

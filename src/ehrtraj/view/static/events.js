@@ -13,6 +13,7 @@ const [before, after, all] = ["events-before", "events-after", "events-all"].map
 let shown = { start: 0, end: 0, offset: 0 };
 let view = null;
 let latest = 0;
+let held = false;
 let onOpen = () => {};
 
 function row(event) {
@@ -55,12 +56,24 @@ export const table = {
   },
   async inView(start, end) {
     view = [start, end];
+    held = false;
     all.hidden = true;
     shown = { start, end, offset: 0 };
     await load();
   },
-  async near(time) {
-    if (!view) return;
+  isHeld() {
+    return held;
+  },
+  async hold(time) {
+    held = true;
+    await table.near(time, true);
+  },
+  release() {
+    if (held && view) table.inView(...view);
+  },
+  async near(time, asked = false) {
+    // A late answer to the pointer does not replace what a click holds.
+    if (!view || (held && !asked)) return;
     // A hundredth of the view, but at least a quarter of an hour.
     const half = Math.max(450, (view[1] - view[0]) / 200);
     all.hidden = false;

@@ -27,6 +27,12 @@ const open = reported((event) => event.position !== undefined && !event.note && 
 const changedRange = debounced(150, reported((start, end) => table.inView(start, end)));
 const changedCursor = debounced(120, reported((time) => table.near(time)));
 
+// A click holds the events of its time in the table, so that the pointer can move there over other times.
+function atCursor(time, { pinned }) {
+  if (pinned) reported(() => table.hold(time))();
+  else if (!table.isHeld()) changedCursor(time);
+}
+
 function keysOf(timeline, extent) {
   const move = (part) => {
     const { start, end } = timeline.view();
@@ -44,7 +50,10 @@ function keysOf(timeline, extent) {
     0: () => timeline.show(extent.start, extent.end),
     ArrowLeft: () => move(-0.2),
     ArrowRight: () => move(0.2),
-    Escape: () => panel.close(),
+    Escape: () => {
+      panel.close();
+      table.release();
+    },
   };
 }
 
@@ -69,7 +78,7 @@ const start = reported(async () => {
     start: from,
     end: to,
     tracks: address.tracks() ?? undefined,
-    onCursor: changedCursor,
+    onCursor: atCursor,
     onRange: (first, last) => {
       address.remember({ start: first, end: last });
       changedRange(first, last);
