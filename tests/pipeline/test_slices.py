@@ -92,7 +92,7 @@ def hashes(dataset: Path) -> dict[str, str]:
 def ordered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic release with damaged rows, whose tables are ordered by patient."""
     release = tmp_path_factory.mktemp("ordered") / "release"
-    synth(release, patients=8, seed=5, defects=0.02, max_cpus=1)
+    synth(release, patients=12, seed=5, defects=0.02, max_cpus=1)
     for table in BROKEN:
         path = release / f"{table}.csv.gz"
         lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
