@@ -64,6 +64,7 @@ def test_a_result_stored_before_it_was_taken_is_known_when_taken(build_rows: Cal
     assert event["flags"] == {"available_before_time"}
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_number_too_large_for_the_column_is_kept_as_it_was_written(build_rows: Callable[..., Any]) -> None:
     """Without limits of the item: with them it is an impossible value."""
     event = result(build_rows, itemid=59999, value="1e39", valuenum="1e39")

@@ -33,7 +33,10 @@ def count_numbers(part: OrderedEvents) -> pa.Table:
     key = events.code.astype(np.int64) * NUMBER_BINS
     after = key + number_bin(events.number)
     cleaned = np.flatnonzero(events.texts["raw_value"].positions >= 0)
-    number = _numbers(events.texts["raw_value"])[events.texts["raw_value"].positions[cleaned]].astype(np.float32)
+    raw = events.texts["raw_value"]
+    # A number that is too large for the column is not counted: it becomes infinite, without a warning.
+    with np.errstate(over="ignore"):
+        number = _numbers(raw)[raw.positions[cleaned]].astype(np.float32)
     written = np.isfinite(number)
     unchanged = np.ones(len(events), bool)
     unchanged[cleaned] = False
