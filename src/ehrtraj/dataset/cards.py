@@ -8,6 +8,7 @@ from typing import Protocol
 import polars as pl
 
 from ehrtraj.dataset.layout import DatasetLayout
+from ehrtraj.format.patient import PatientWithStays
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.notebook.card import Card, CardTable, first_rows
 from ehrtraj.readable import release_name
@@ -62,38 +63,15 @@ def _event_types(layout: DatasetLayout, *, complete: bool) -> CardTable:
     return first_rows(title, ("type", "meaning", "events", "codes"), rows)
 
 
-class Patient(Protocol):
+class Patient(PatientWithStays, Protocol):
     """The part of `Trajectory` that a card needs."""
 
-    subject_id: int
     split: str
-    events: pl.DataFrame
     known: pl.DataFrame
-    known_until: datetime | None
-
-    @property
-    def sex(self) -> str | None:
-        """`F` or `M`."""
 
     @property
     def birth_year(self) -> int | None:
         """Year of birth."""
-
-    @property
-    def death_time(self) -> datetime | None:
-        """Time of death, if it is known."""
-
-    @property
-    def admissions(self) -> pl.DataFrame:
-        """A row for each admission."""
-
-    @property
-    def icu_stays(self) -> pl.DataFrame:
-        """A row for each ICU stay."""
-
-    @property
-    def ed_stays(self) -> pl.DataFrame:
-        """A row for each stay in the emergency department."""
 
 
 def trajectory_card(patient: Patient, layout: DatasetLayout) -> Card:

@@ -13,7 +13,7 @@ import polars as pl
 
 from ehrtraj.dataset.intervals import when
 from ehrtraj.dataset.moments import Moment
-from ehrtraj.format.source import SourceFacts
+from ehrtraj.format.patient import DescribedPatient
 
 _SEXES = {"F": "female", "M": "male"}
 _DATES = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?)?\b")
@@ -51,41 +51,14 @@ class Line:
 Stay = dict[str, Any]
 
 
-class Patient(Protocol):
+class Patient(DescribedPatient, Protocol):
     """The part of `Trajectory` that a narrative needs."""
 
-    subject_id: int
-    events: pl.DataFrame
     known: pl.DataFrame
-    known_until: datetime | None
-
-    @property
-    def sex(self) -> str | None:
-        """`F` or `M`."""
 
     @property
     def birth_year(self) -> int | None:
         """Year of birth."""
-
-    @property
-    def death_time(self) -> datetime | None:
-        """Time of death."""
-
-    @property
-    def admissions(self) -> pl.DataFrame:
-        """A row for each admission."""
-
-    @property
-    def descriptions(self) -> dict[str, str]:
-        """Description of each code."""
-
-    @property
-    def flags(self) -> dict[str, int]:
-        """Bit of each flag."""
-
-    @property
-    def source(self) -> SourceFacts:
-        """Facts about the source that are stored in the dataset."""
 
     def age(self, at: Moment) -> int | None:
         """Return the age in completed years."""

@@ -10,12 +10,11 @@ import polars as pl
 
 from ehrtraj.timeline.choices import Choice
 from ehrtraj.timeline.patient import AT, TYPE, Patient, in_seconds, label_of
-from ehrtraj.timeline.thin import clusters
+from ehrtraj.timeline.thin import FEWEST_PIXELS, clusters
 
 # Above this number, bars that are close to each other are joined.
 _MOST_BARS = 4000
 _MOST_LANES = 400
-_FEWEST_PIXELS = 8
 Lane = tuple[Choice, str, str, pl.DataFrame]
 """The line that chose the bars, code and label, and the bars: `start`, `end`, `text`."""
 
@@ -45,7 +44,7 @@ def bars_of(
     lanes = [lanes[at] for at in kept]
     pixels = width
     joined = [lane for _, _, _, lane in lanes]
-    while sum(lane.height for lane in joined) > _MOST_BARS and pixels >= _FEWEST_PIXELS:
+    while sum(lane.height for lane in joined) > _MOST_BARS and pixels >= FEWEST_PIXELS:
         joined = [_join(lane, max(1, (period[1] - period[0]) // pixels), period[1]) for _, _, _, lane in lanes]
         pixels //= 2
     found = []

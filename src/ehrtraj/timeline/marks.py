@@ -8,11 +8,11 @@ import polars as pl
 
 from ehrtraj.timeline.choices import Choice, ShownAs
 from ehrtraj.timeline.patient import AT, POSITION, TYPE, Patient, label_of
+from ehrtraj.timeline.thin import FEWEST_PIXELS
 
 # Above these numbers, marks of one pixel are joined.
 _MOST_MARKS = 2000
 _MOST_NOTES = 1000
-_FEWEST_PIXELS = 8
 _MOST_TEXT = 80
 
 
@@ -82,7 +82,7 @@ def _moments(
     found = rows.select("code", TYPE, AT, POSITION, first, more=pl.lit(0)).collect()
     pixels = width
     joined = found
-    while joined.height > most and pixels >= _FEWEST_PIXELS:
+    while joined.height > most and pixels >= FEWEST_PIXELS:
         joined = _join(found, max(1, (period[1] - period[0]) // pixels), period[0])
         pixels //= 2
     rows_of = joined.sort(AT, POSITION).iter_rows(named=True)

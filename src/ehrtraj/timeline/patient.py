@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 import polars as pl
 
-from ehrtraj.format.source import SourceFacts
+from ehrtraj.format.patient import DescribedPatient, PatientWithStays
 from ehrtraj.timeline.choices import Choices
 
 AT = "seconds"
@@ -21,44 +21,8 @@ _SECOND = 1_000_000
 """Microseconds."""
 
 
-class Patient(Protocol):
+class Patient(PatientWithStays, DescribedPatient, Protocol):
     """The part of `Trajectory` that the picture needs."""
-
-    subject_id: int
-    events: pl.DataFrame
-    known_until: datetime | None
-
-    @property
-    def sex(self) -> str | None:
-        """`F` or `M`."""
-
-    @property
-    def death_time(self) -> datetime | None:
-        """Time of death."""
-
-    @property
-    def admissions(self) -> pl.DataFrame:
-        """A row for each admission."""
-
-    @property
-    def icu_stays(self) -> pl.DataFrame:
-        """A row for each stay in intensive care."""
-
-    @property
-    def ed_stays(self) -> pl.DataFrame:
-        """A row for each stay in the emergency department."""
-
-    @property
-    def descriptions(self) -> dict[str, str]:
-        """Description of each code."""
-
-    @property
-    def flags(self) -> dict[str, int]:
-        """Bit of each flag."""
-
-    @property
-    def source(self) -> SourceFacts:
-        """Facts about the source that are stored in the dataset."""
 
     @property
     def choices(self) -> Choices:

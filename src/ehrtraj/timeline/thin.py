@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 Times = npt.NDArray[np.int64]
 Places = npt.NDArray[np.int64]
+FEWEST_PIXELS = 8
+"""Bars and marks are joined until they are few enough, or as on a picture of this width."""
 
 
 def thin(pixels: Places, values: npt.NDArray[np.float64]) -> Places:
