@@ -91,6 +91,17 @@ def test_a_part_of_a_release_is_reported(release: Path) -> None:
     assert "truncated" in text
 
 
+def test_a_small_file_that_is_truncated_is_reported(release: Path, tmp_path: Path) -> None:
+    folder = unknown(release, tmp_path)
+    assert not [one for one in plan(folder).warnings if "files are truncated" in one]
+    path = folder / "hosp" / "labevents.csv.gz"
+    head, first, *_ = gzip.decompress(path.read_bytes()).decode().splitlines()
+    lines = [head, *(f"{number * 7919 % 99_991}{first}" for number in range(30_000)), ""]
+    path.write_bytes(gzip.compress("\n".join(lines).encode())[:-1000])
+    (text,) = (one for one in plan(folder).warnings if "files are truncated" in one)
+    assert text == "these files are truncated: hosp/labevents. Download them again"
+
+
 @pytest.mark.parametrize("damage", [b"", b"not gzip at all"])
 def test_a_damaged_file_does_not_stop_the_plan(release: Path, damage: bytes) -> None:
     found = detect(release)

@@ -35,7 +35,7 @@ def show_plan(plan: BuildPreview) -> None:
     if plan.missing_tables:
         screen.print(f"tables that are not there: {', '.join(plan.missing_tables)}")
     screen.print(
-        "Only the beginning of each file was read. To find truncated or damaged files, run: "
+        "Only the beginning of large files was read. To find truncated or damaged files, run: "
         f"ehrtraj verify {plan.data_dir}",
     )
     if plan.missing_modules or plan.missing_tables:

@@ -161,6 +161,7 @@ def preview(
         warnings=(
             *release.warnings,
             *selection.warnings,
+            *_truncated(rows),
             *_other_sizes(rows),
             *_too_little(estimate, memory, disk, settings.output),
         ),
@@ -185,6 +186,11 @@ def _estimate(rows: int, workers: int, need: Need) -> Estimate:
         build_disk_bytes=result + (min(staged, _SLICED_BYTES) if is_sliced else staged),
         result_disk_bytes=result,
     )
+
+
+def _truncated(rows: Mapping[str, TableRows]) -> list[str]:
+    names = [name for name, one in rows.items() if one.is_truncated]
+    return [f"these files are truncated: {listed(names)}. Download them again"] if names else []
 
 
 def _other_sizes(rows: Mapping[str, TableRows]) -> list[str]:

@@ -28,11 +28,13 @@ class TableRows:
         rows: the number.
         known: `published` with the release, `counted` in a small file, or `estimated` from the beginning of the file.
         published: the published number, if that of this file is very different.
+        is_truncated: whether the compressed data of a small file, which is read completely, ends early.
     """
 
     rows: int
     known: Literal["published", "counted", "estimated"]
     published: int | None = None
+    is_truncated: bool = False
 
 
 def expected_rows(release: Release, name: str) -> TableRows:
@@ -62,17 +64,19 @@ def expected_rows(release: Release, name: str) -> TableRows:
 def _estimate(file: TableFile) -> TableRows:
     with file.path.open("rb") as handle:
         content = handle.read(_COUNTED_BYTES if file.size <= _COUNTED_BYTES else _SAMPLE_BYTES)
-    complete = len(content) >= file.size
+    complete, is_truncated = len(content) >= file.size, False
     if file.path.suffix == ".gz":
+        stream = zlib.decompressobj(wbits=31)
         try:
-            text = zlib.decompressobj(wbits=31).decompress(content)
+            text = stream.decompress(content)
+            is_truncated = complete and not stream.eof
         except zlib.error:
             text = b""  # the build reports a damaged file
     else:
         text = content
     records = max(_records(text) - 1, 0)  # without the header
     if complete:
-        return TableRows(records, "counted")
+        return TableRows(records, "counted", is_truncated=is_truncated)
     return TableRows(round(max(records, 1) * file.size / len(content)), "estimated")
 
 
