@@ -58,7 +58,8 @@ def _read(file: Path, *, labels: bool) -> pl.DataFrame:
         return rows.select(columns).drop_nulls("subject_id")
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         needed = "subject_id, prediction_time and boolean_value" if labels else "subject_id"
-        reason = str(error).partition("\n")[0]
+        # Some reasons of polars end with the path.
+        reason = str(error).partition("\n")[0].removesuffix(f": {file}")
         raise SettingsError(
             f"{file} cannot be read: {reason}. It must be a CSV or Parquet file with {needed}"
         ) from None
