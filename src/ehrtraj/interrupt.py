@@ -107,6 +107,8 @@ def _handle(_number: int, _frame: object) -> None:
         os._exit(_State.ending)
     if not _State.working:
         _stop_at_once()
+        # Only a second signal comes here. An exception would keep the first one from printing its message.
+        return
     now = time.monotonic()
     before = _State.requested_at
     if before is None or now - before > _SECONDS_TO_IGNORE:

@@ -232,25 +232,27 @@ def test_stopped_at_any_moment(inputs: Inputs, tmp_path: Path, name: str) -> Non
         assert list((tmp_path / "tmp").iterdir()) == [], "temporary files were left behind"
 
 
-# A process that sends itself a second signal while the first one is handled.
-TWICE = """
-import os, signal, time
+# A process that sends itself further signals while the first one is handled, before and after a step of that.
+AGAIN = """
+import os, signal, sys, time
 from ehrtraj import interrupt
 interrupt.install()
-write = os.write
-def written(number, data):
-    count = write(number, data)
+step = getattr(os, sys.argv[1])
+def interrupted(*arguments):
+    os.kill(os.getpid(), signal.SIGINT)
+    result = step(*arguments)
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.01)
-    return count
-os.write = written
+    return result
+setattr(os, sys.argv[1], interrupted)
 os.kill(os.getpid(), signal.SIGINT)
 time.sleep(10)
 """
 
 
-def test_an_immediate_second_signal_prints_nothing_more() -> None:
-    ended = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize("step", ["isatty", "write"])
+def test_immediate_further_signals_print_nothing_more(step: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", AGAIN, step], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (130, "stopped\n")
 
 
