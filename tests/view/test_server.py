@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,20 @@ def test_the_printed_address_opens_the_pages_until_a_signal_stops_the_server(ser
     assert (out, err) == ("", "stopped\n")
 
 
-def test_each_start_has_another_token(server: Any, built: Path) -> None:
+def test_each_start_has_another_token_and_an_ignored_signal_stays_ignored(server: Any, built: Path) -> None:
+    """A shell ignores SIGINT for a command that a script runs in the background."""
     with subprocess.Popen(
-        command(built, "--port", 0, "--no-browser"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command(built, "--port", 0, "--no-browser"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     ) as other:
         address = other.stdout.readline().removeprefix("Open ").strip()
+        assert httpx.get(address).status_code == 303
+        other.send_signal(signal.SIGINT)
+        time.sleep(0.3)  # the server notices a signal within 0.1 s
+        assert httpx.get(address).status_code == 303
         other.terminate()
         other.communicate(timeout=20)
     assert other.returncode == 130

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.server import HANDLED_SIGNALS
 
 from ehrtraj.errors import SettingsError
 
@@ -52,11 +55,20 @@ def open_socket(port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A server that interrupts what is running when it stops."""
+    """A server that interrupts what is running when it stops, and that leaves ignored signals ignored."""
 
     def __init__(self, config: uvicorn.Config, stop: Callable[[], None]) -> None:
         super().__init__(config)
         self._stop = stop
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # A shell ignores SIGINT for a command in the background of a script.
+        ignored = [number for number in HANDLED_SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+        with super().capture_signals():
+            for number in ignored:
+                signal.signal(number, signal.SIG_IGN)
+            yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stop()
