@@ -24,6 +24,7 @@ from ehrtraj.engines.local import LocalEngine
 from ehrtraj.enrich import merge
 from ehrtraj.enrich.run import add_concepts
 from ehrtraj.errors import OutputError, SettingsError
+from ehrtraj.exports import formats
 from ehrtraj.format import event_file
 from ehrtraj.format.tallies import NUMBERS, TIMES
 from ehrtraj.labels import label
@@ -252,3 +253,57 @@ def test_contradicting_options_are_reported(built: Path, options: list[str], mes
     done = CliRunner().invoke(app, ["concepts", str(built), *options])
     assert isinstance(done.exception, SettingsError)
     assert message in str(done.exception)
+
+
+def in_export(output: Path) -> dict[Path, pl.DataFrame]:
+    """Return the events of each file of an export."""
+    return {output / path: ehrtraj.read_export(output / path) for path in pl.read_csv(output / "index.csv")["path"]}
+
+
+@pytest.mark.parametrize("kind", formats.names())
+def test_an_export_per_patient_includes_the_concepts_in_order(
+    dataset: Path, enriched: Path, tmp_path: Path, kind: str
+) -> None:
+    new, is_concept = ehrtraj.open(enriched), pl.col("code").str.starts_with("CONCEPT//")
+    result = ehrtraj.export(enriched, tmp_path / "new", format=kind, max_cpus=1)
+    summary = json.loads((enriched / "manifest.json").read_text())["summary"]
+    assert (result.patients, result.files, result.events) == (len(new), len(new), summary["events"])
+    index = pl.read_csv(tmp_path / "new" / "index.csv")
+    assert dict(index.select("subject_id", "events").rows()) == dict(
+        new.subjects.select("subject_id", "n_events").rows()
+    )
+    files = in_export(tmp_path / "new")
+    for events in files.values():
+        assert events["time"].is_sorted()
+        assert events.equals(new[events["subject_id"][0]].events)
+    everything = pl.concat(files.values())
+    codes = pl.read_parquet(enriched / "metadata" / "codes.parquet").filter(is_concept)
+    exported = everything.filter(is_concept).group_by("code").len()
+    assert dict(exported.rows()) == dict(codes.select("code", "n_events").rows()) != {}
+    # Without the concepts, the export is that of the original dataset.
+    ehrtraj.export(dataset, tmp_path / "old", format=kind, max_cpus=1)
+    for path, events in in_export(tmp_path / "old").items():
+        added = files[tmp_path / "new" / path.relative_to(tmp_path / "old")]
+        assert added.filter(~is_concept).equals(events)
+
+
+@pytest.mark.parametrize(("per", "column"), [("admission", "hadm_id"), ("icustay", "stay_id")])
+def test_exports_per_stay_assign_concepts_by_their_column(
+    enriched: Path, tmp_path: Path, per: Any, column: str
+) -> None:
+    """`vitalsign` has only a `stay_id`, so its events belong to ICU stays, and to no admission."""
+    result = ehrtraj.export(enriched, tmp_path / "new", per=per, max_cpus=1)
+    assert result.events == ehrtraj.open(enriched).subjects["n_events"].sum()
+    found = set()
+    for path, events in in_export(tmp_path / "new").items():
+        key = None if path.stem == "outside" else int(path.stem.partition("-")[2])
+        concepts = events.filter(pl.col("code").str.starts_with("CONCEPT//"))
+        assert set(concepts[column].unique()) <= {key}
+        found |= {(table, key is not None) for table in concepts["source_table"].unique()}
+    has_hadm_id = {"icustay_detail": True, "chemistry": True, "vitalsign": False, "weight_durations": False}
+    if per == "admission":
+        assert {(f"concepts/{name}", inside) for name, inside in has_hadm_id.items()} <= found
+        assert ("concepts/vitalsign", True) not in found
+    else:
+        assert {(f"concepts/{name}", True) for name in ("icustay_detail", "vitalsign", "weight_durations")} <= found
+        assert ("concepts/vitalsign", False) not in found
