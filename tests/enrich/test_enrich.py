@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 import ehrtraj
@@ -29,6 +30,7 @@ from ehrtraj.format import event_file
 from ehrtraj.format.tallies import NUMBERS, TIMES
 from ehrtraj.labels import label
 from ehrtraj.labels.ready import task_text
+from ehrtraj.reports.run import build_report
 from ehrtraj.runtime.limits import DEFAULT_MEMORY
 
 NAMES = ["vitalsign", "weight_durations", "icustay_detail", "chemistry"]
@@ -238,6 +240,26 @@ def test_tasks_find_concepts_in_the_dataset(demo_built: Path, consumers: Path, t
     subprocess.run([consumers / "python", script], input=line, text=True, check=True, capture_output=True)
     theirs = pl.read_parquet(tmp_path / "labels").drop_nulls().rows()
     assert sorted(theirs) == sorted(found.table.rows()) and len(theirs) > 100
+
+
+def test_the_command_writes_a_report_as_a_build_does(dataset: Path, tmp_path: Path) -> None:
+    new, report = tmp_path / "v2", tmp_path / "v2-report.html"
+
+    def run(*options: str) -> Result:
+        done = CliRunner().invoke(app, ["concepts", str(dataset), "chemistry", "--events", "-o", str(new), *options])
+        assert done.exit_code == 0, done.output
+        return done
+
+    assert "report:" not in run("--no-report").output
+    assert not report.exists()
+    # The dataset is already there.
+    assert f"report: {report}" in " ".join(run().output.split())
+    assert report.read_bytes() == build_report(new)
+    assert not (tmp_path / "v1-report.html").exists()
+    report.write_text("mine")
+    done = run("--overwrite")
+    assert "is not a report of ehrtraj" in done.output and "report:" not in done.stdout
+    assert report.read_text() == "mine"
 
 
 @pytest.mark.parametrize(
