@@ -9,7 +9,6 @@ from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ehrtraj import interrupt
 from ehrtraj.arguments import Texts, check_argument, checked, listed
 from ehrtraj.config import SETTINGS, Settings, resolve, settings_news
 from ehrtraj.declaration import show_parameters
@@ -126,7 +125,9 @@ def build_with(
         if settings.export:
             result = replace(result, exports=_export(result.path, settings, reporter, sizes))
         if settings.report:
-            path = _write_report(result, news)
+            from ehrtraj.reports.run import report_after
+
+            path = report_after(result.path, news.warn, already_there=result.already_there)
             result = replace(result, report=path, warnings=tuple(news.warnings))
         return result
     finally:
@@ -191,24 +192,6 @@ def _export(path: Path, settings: Settings, reporter: Reporter, sizes: Sizes) ->
         overwrite=settings.overwrite,
         sizes=sizes,
     )
-
-
-def _write_report(result: BuildResult, news: News) -> Path | None:
-    """Write the report of a finished dataset and return its path. A failure is a warning: the dataset is complete."""
-    from ehrtraj.reports.run import build_report, default_path, is_report_of, refuse_to_replace, write_report
-
-    path = default_path(result.path)
-    try:
-        if result.already_there and is_report_of(path, result.path):
-            return path
-        refuse_to_replace(path)
-        write_report(path, build_report(result.path), after_build=True)
-    except Exception as error:  # whatever fails, the dataset is complete
-        if interrupt.requested():
-            raise
-        news.warn(f"the dataset is complete, but its report was not written: {error or type(error).__name__}")
-        return None
-    return path
 
 
 @checked

@@ -335,6 +335,9 @@ MUTATIONS: dict[str, tuple[Mutation, set[str]]] = {
         in_table("metadata/subject_splits.parquet", other_split), {"split_hash", "split_folders", "subjects"}
     ),
     "another seed": (in_json("manifest.json", lambda m: m["settings"].update(seed=5)), {"split_hash"}),
+    "splits by time that are not": (
+        in_json("manifest.json", lambda m: m["settings"].update(splits="temporal")), {"split_periods"}
+    ),
     "an unknown key in dataset.json": (in_json("metadata/dataset.json", lambda m: m.update(x=1)), {"dataset_json"}),
     "dataset.json of other types": (
         in_json("metadata/dataset.json", lambda m: m.update(site_id_columns="a")), {"dataset_json"}
@@ -462,7 +465,7 @@ def test_the_size_of_batches_does_not_change_the_result(copy: Path, tmp_path: Pa
 
     def scanned(folder: Path, sizes: Sizes) -> tuple[list[FileTally], dict[str, list[dict[str, Any]]]]:
         folder.mkdir()
-        job = ScanJob(copy, True, MIMIC.facts, "event", flags, frozenset(), folder, sizes)
+        job = ScanJob(copy, True, MIMIC.facts, "event", flags, frozenset(), folder, sizes, "ANCHOR_YEAR_GROUP")
         tallies = [scan(job, file, number) for number, file in enumerate(files)]
         return tallies, {path.name: by_values(pq.read_table(path)) for path in folder.iterdir()}
 

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 import ehrtraj
@@ -24,10 +25,12 @@ from ehrtraj.engines.local import LocalEngine
 from ehrtraj.enrich import merge
 from ehrtraj.enrich.run import add_concepts
 from ehrtraj.errors import OutputError, SettingsError
+from ehrtraj.exports import formats
 from ehrtraj.format import event_file
 from ehrtraj.format.tallies import NUMBERS, TIMES
 from ehrtraj.labels import label
 from ehrtraj.labels.ready import task_text
+from ehrtraj.reports.run import build_report
 from ehrtraj.runtime.limits import DEFAULT_MEMORY
 
 NAMES = ["vitalsign", "weight_durations", "icustay_detail", "chemistry"]
@@ -239,6 +242,26 @@ def test_tasks_find_concepts_in_the_dataset(demo_built: Path, consumers: Path, t
     assert sorted(theirs) == sorted(found.table.rows()) and len(theirs) > 100
 
 
+def test_the_command_writes_a_report_as_a_build_does(dataset: Path, tmp_path: Path) -> None:
+    new, report = tmp_path / "v2", tmp_path / "v2-report.html"
+
+    def run(*options: str) -> Result:
+        done = CliRunner().invoke(app, ["concepts", str(dataset), "chemistry", "--events", "-o", str(new), *options])
+        assert done.exit_code == 0, done.output
+        return done
+
+    assert "report:" not in run("--no-report").output
+    assert not report.exists()
+    # The dataset is already there.
+    assert f"report: {report}" in " ".join(run().output.split())
+    assert report.read_bytes() == build_report(new)
+    assert not (tmp_path / "v1-report.html").exists()
+    report.write_text("mine")
+    done = run("--overwrite")
+    assert "is not a report of ehrtraj" in done.output and "report:" not in done.stdout
+    assert report.read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -252,3 +275,57 @@ def test_contradicting_options_are_reported(built: Path, options: list[str], mes
     done = CliRunner().invoke(app, ["concepts", str(built), *options])
     assert isinstance(done.exception, SettingsError)
     assert message in str(done.exception)
+
+
+def in_export(output: Path) -> dict[Path, pl.DataFrame]:
+    """Return the events of each file of an export."""
+    return {output / path: ehrtraj.read_export(output / path) for path in pl.read_csv(output / "index.csv")["path"]}
+
+
+@pytest.mark.parametrize("kind", formats.names())
+def test_an_export_per_patient_includes_the_concepts_in_order(
+    dataset: Path, enriched: Path, tmp_path: Path, kind: str
+) -> None:
+    new, is_concept = ehrtraj.open(enriched), pl.col("code").str.starts_with("CONCEPT//")
+    result = ehrtraj.export(enriched, tmp_path / "new", format=kind, max_cpus=1)
+    summary = json.loads((enriched / "manifest.json").read_text())["summary"]
+    assert (result.patients, result.files, result.events) == (len(new), len(new), summary["events"])
+    index = pl.read_csv(tmp_path / "new" / "index.csv")
+    assert dict(index.select("subject_id", "events").rows()) == dict(
+        new.subjects.select("subject_id", "n_events").rows()
+    )
+    files = in_export(tmp_path / "new")
+    for events in files.values():
+        assert events["time"].is_sorted()
+        assert events.equals(new[events["subject_id"][0]].events)
+    everything = pl.concat(files.values())
+    codes = pl.read_parquet(enriched / "metadata" / "codes.parquet").filter(is_concept)
+    exported = everything.filter(is_concept).group_by("code").len()
+    assert dict(exported.rows()) == dict(codes.select("code", "n_events").rows()) != {}
+    # Without the concepts, the export is that of the original dataset.
+    ehrtraj.export(dataset, tmp_path / "old", format=kind, max_cpus=1)
+    for path, events in in_export(tmp_path / "old").items():
+        added = files[tmp_path / "new" / path.relative_to(tmp_path / "old")]
+        assert added.filter(~is_concept).equals(events)
+
+
+@pytest.mark.parametrize(("per", "column"), [("admission", "hadm_id"), ("icustay", "stay_id")])
+def test_exports_per_stay_assign_concepts_by_their_column(
+    enriched: Path, tmp_path: Path, per: Any, column: str
+) -> None:
+    """`vitalsign` has only a `stay_id`, so its events belong to ICU stays, and to no admission."""
+    result = ehrtraj.export(enriched, tmp_path / "new", per=per, max_cpus=1)
+    assert result.events == ehrtraj.open(enriched).subjects["n_events"].sum()
+    found = set()
+    for path, events in in_export(tmp_path / "new").items():
+        key = None if path.stem == "outside" else int(path.stem.partition("-")[2])
+        concepts = events.filter(pl.col("code").str.starts_with("CONCEPT//"))
+        assert set(concepts[column].unique()) <= {key}
+        found |= {(table, key is not None) for table in concepts["source_table"].unique()}
+    has_hadm_id = {"icustay_detail": True, "chemistry": True, "vitalsign": False, "weight_durations": False}
+    if per == "admission":
+        assert {(f"concepts/{name}", inside) for name, inside in has_hadm_id.items()} <= found
+        assert ("concepts/vitalsign", True) not in found
+    else:
+        assert {(f"concepts/{name}", True) for name in ("icustay_detail", "vitalsign", "weight_durations")} <= found
+        assert ("concepts/vitalsign", False) not in found

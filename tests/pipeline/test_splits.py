@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import ehrtraj
 from ehrtraj.errors import SettingsError
 from ehrtraj.format.splits import SPLITS, HashSplits, ListedSplits, parse_splits, split_of, splits_from_json
+from ehrtraj.storage.files import private_files
 
 GROUPS = {1: "2008 - 2010", 2: "2011 - 2013", 3: "2014 - 2016", 4: None, 5: "2008 - 2010"}
 STAY = {"admittime": "2150-03-01 08:00", "dischtime": "2150-03-05 12:00"}
@@ -91,9 +92,84 @@ def test_another_content_of_the_file_is_another_build(release: Path, tmp_path: P
 def test_periods_assign_the_splits(build_rows: Callable[..., Any]) -> None:
     dataset = build_rows(TABLES, splits="temporal").dataset
     assert splits_in(dataset) == {1: "train", 2: "tuning", 3: "held_out", 4: "train", 5: "train"}
-    assert ehrtraj.check(dataset, max_cpus=1).broken == []
+    result = ehrtraj.check(dataset, max_cpus=1)
+    assert (result.broken, "split_periods" in result.kept, "split_hash" in result.kept) == ([], True, False)
     cohort = ehrtraj.open(dataset).cohort("admission")
     assert cohort.split("temporal").frame.equals(cohort.frame)
+
+
+MOVES = {
+    "a later period in an earlier split": (
+        {3: "tuning"}, ["split is tuning, but patients of 2014 - 2016 are in held_out"]
+    ),
+    "an earlier period in a later split": (
+        {5: "held_out"}, ["split is held_out, but patients of 2008 - 2010 are in train"]
+    ),
+    "an unknown period in a later split": (
+        {4: "held_out"}, ["split is held_out, but patients of an unknown period are in train"]
+    ),
+    "two periods exchanged": (
+        {2: "held_out", 3: "tuning"},
+        [
+            "split is held_out, but patients of 2011 - 2013 are in tuning",
+            "split is tuning, but patients of 2014 - 2016 are in held_out",
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MOVES)
+def test_splits_that_disagree_with_the_periods_are_found(
+    build_rows: Callable[..., Any], tmp_path: Path, what: str
+) -> None:
+    """The patients are moved everywhere, so that only their periods show that the splits are wrong."""
+    moves, expected = MOVES[what]
+    splits = {1: "train", 2: "tuning", 3: "held_out", 4: "train", 5: "train"} | moves
+    file = tmp_path / "splits.csv"
+    pl.DataFrame({"subject_id": list(splits), "split": list(splits.values())}).write_csv(file)
+    dataset = build_rows(TABLES, splits=file).dataset
+    assert ehrtraj.check(dataset, max_cpus=1).broken == []
+    call_temporal(dataset)
+    result = ehrtraj.check(dataset, max_cpus=1)
+    assert result.broken == ["split_periods"]
+    assert [place.words for place in result.findings.places["split_periods"]] == expected
+    assert [place.subject_id for place in result.findings.places["split_periods"]] == sorted(moves)
+
+
+def call_temporal(dataset: Path) -> None:
+    """Record in the manifest that the splits of a dataset are by time."""
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    manifest["settings"]["splits"] = "temporal"
+    with private_files():
+        (dataset / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_splits_by_time_of_one_period_are_found(build_rows: Callable[..., Any]) -> None:
+    dataset = build_rows({name: [row for row in rows if row["subject_id"] in (1, 5)] for name, rows in TABLES.items()})
+    call_temporal(dataset.dataset)
+    places = ehrtraj.check(dataset.dataset, max_cpus=1).findings.places["split_periods"]
+    assert [place.words for place in places] == [
+        "splits by time need patients of at least two periods, but there is only 2008 - 2010"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, "the dataset has no ANCHOR_YEAR_GROUP events, and the splits are by time"),
+        ({"source_folder": "nowhere"}, "the source of the dataset does not state which event is a patient's period"),
+    ],
+)
+def test_splits_by_time_without_periods_are_not_verified(
+    build_rows: Callable[..., Any], change: dict[str, str], why: str
+) -> None:
+    dataset = build_rows({"hosp/admissions": TABLES["hosp/admissions"]}).dataset
+    call_temporal(dataset)
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    manifest["release"] |= change
+    (dataset / "manifest.json").write_text(json.dumps(manifest))
+    result = ehrtraj.check(dataset, max_cpus=1)
+    assert (result.broken, result.findings.skipped["split_periods"]) == ([], why)
 
 
 def test_the_periods_are_those_of_the_patients_of_the_build(build_rows: Callable[..., Any], tmp_path: Path) -> None:

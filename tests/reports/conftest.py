@@ -14,6 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import ehrtraj
+from ehrtraj.enrich.run import add_concepts
+
 HOSTILE = "<script>alert('x')</script>\x1b[31m"
 WITHOUT_END = ("meta", "br", "rect", "path")
 
@@ -102,6 +105,15 @@ def read_page(content: bytes) -> Page:
 def page_of() -> Callable[[bytes], Page]:
     """Return the function that reads a page."""
     return read_page
+
+
+@pytest.fixture(scope="session")
+def enriched(several_shards_built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset that includes concepts as events. Tests must not change it."""
+    folder = tmp_path_factory.mktemp("enriched")
+    dataset = shutil.copytree(several_shards_built, folder / "v1")
+    layout = ehrtraj.open(dataset).layout
+    return add_concepts(layout, folder / "enriched", ["vitalsign", "chemistry"], max_cpus=1).path
 
 
 def _counts(dice: random.Random) -> Iterator[int]:

@@ -48,7 +48,7 @@ def is_masked(text: str) -> bool:
     return round(float(text.rstrip("kMG").replace(",", "")) * factor) % 10 == 0
 
 
-@pytest.mark.parametrize("name", ["built", "crowded"])
+@pytest.mark.parametrize("name", ["built", "crowded", "enriched"])
 def test_every_count_is_masked(name: str, request: pytest.FixtureRequest, page_of: Callable[[bytes], Any]) -> None:
     page = page_of(build_report(request.getfixturevalue(name)))
     assert len(page.counts) > 300
@@ -165,7 +165,7 @@ def narrow(cells: dict[Any, Interval], total: Any, parts: Sequence[Any]) -> None
         cells[part] = (max(cells[part][0], low - others[1]), min(cells[part][1], high - others[0]))
 
 
-@pytest.mark.parametrize("name", ["built", "crowded"])
+@pytest.mark.parametrize("name", ["built", "crowded", "enriched"])
 def test_no_masked_count_follows_from_a_table(
     name: str, request: pytest.FixtureRequest, page_of: Callable[[bytes], Any]
 ) -> None:
@@ -399,3 +399,25 @@ def test_a_report_of_a_replaced_dataset_is_written_again(dataset: Path, release:
     result = ehrtraj.build(release, dataset.parent, "v1", **settings)
     assert result.already_there
     assert path.read_bytes() == build_report(dataset)
+
+
+def test_a_report_shows_the_concepts_that_a_dataset_includes(
+    enriched: Path, built: Path, page_of: Callable[[bytes], Any]
+) -> None:
+    """Its numbers are those of the events, and it states which rows are not in the release."""
+    content = build_report(enriched, with_examples=True)
+    page, ds = page_of(content), ehrtraj.open(enriched)
+    names = ["chemistry", "vitalsign"]
+    (caption,) = (caption for caption in page.tables if caption.startswith("Rows read ="))
+    head, *rows = page.tables[caption]
+    shown = {row[0]: int(row[head.index("events")].replace(",", "")) for row in rows}
+    per_table = ds.scan().group_by("source_table").len().collect()
+    assert {name: count for name, count in shown.items() if count and name != "all tables"} == dict(per_table.rows())
+    assert shown["all tables"] == ds.subjects["n_events"].sum()
+    assert {f"concepts/{name}" for name in names} <= set(shown)
+    note = "The dataset includes concepts as events."
+    assert note in content.decode() and "left out: no value" in content.decode()
+    assert ["Concepts", ", ".join(names)] in page.tables["What this dataset is"]
+    without = build_report(built, with_examples=True)
+    assert note not in without.decode()
+    assert "Concepts" not in [row[0] for row in page_of(without).tables["What this dataset is"]]

@@ -56,6 +56,7 @@ def _all() -> dict[str, Invariant]:
         "event_types": "the first part of a code is a known event type",
         "code_counts": "events, patients, units and tables in codes.parquet agree with the events",
         "split_hash": "splits follow from the hash of subject_id and the seed",
+        "split_periods": "splits by time follow from the calendar periods of the patients",
         "split_folders": "a patient is in the folder of its split",
         "subjects": "subjects.parquet has each patient's file, position, events and times",
         "ledger": "every row read became events, was rejected, was not selected, or belongs to a dictionary",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ehrtraj.arguments import checked
-from ehrtraj.checks import books, metadata, patients
+from ehrtraj.checks import books, metadata, patients, periods
 from ehrtraj.checks.findings import Findings
 from ehrtraj.checks.invariants import INVARIANTS
 from ehrtraj.checks.scan import ScanJob, scan
@@ -203,6 +203,7 @@ def _job(
         hashed=frozenset(manifest.get("contents", {})),
         spill=spill,
         sizes=sizes,
+        period=periods.period_event_type(manifest),
     )
 
 
@@ -336,6 +337,7 @@ def _check_across_files(
     advance.step()
     patients.check_encounters(tables, findings, manifest.get("unverified", []))
     patients.check_split_hashes(tables, findings, manifest.get("settings", {}))
+    periods.check_split_periods(tables, findings, manifest, job.period)
     patients.check_subjects(root, tables, findings)
     advance.step()
     ledger = metadata.read_table(root, names.LEDGER, findings, *LEDGER_SCHEMA.names)

@@ -46,6 +46,7 @@ class ScanJob:
         hashed: files with a SHA-256 to compare with.
         spill: private folder that receives the counts.
         sizes: batch sizes.
+        period: event type whose item is a patient's calendar period, if splits depend on it.
     """
 
     root: Path
@@ -56,6 +57,7 @@ class ScanJob:
     hashed: frozenset[str]
     spill: Path
     sizes: Sizes = DEFAULT
+    period: str | None = None
 
 
 def sha256_of(path: Path) -> str:
@@ -131,7 +133,7 @@ def _read(job: ScanJob, path: Path, schema: pa.Schema, tally: FileTally, number:
         known_flags |= value
     # Closed even after a read error: the events read until then are counted.
     with (
-        contextlib.closing(Counts(job.spill, number, job.sizes.counted_rows)) as counts,
+        contextlib.closing(Counts(job.spill, number, job.sizes.counted_rows, job.period)) as counts,
         pq.ParquetFile(path, read_dictionary=text_columns(schema), buffer_size=_BUFFER_BYTES) as file,
     ):
         for rows in read_rows(file, tally.file, columns, job.sizes.checked_rows):

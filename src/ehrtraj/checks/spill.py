@@ -30,6 +30,9 @@ DETAILS = "details"
 MARKS = "marks"
 """Number of events of each source table and combination of flags."""
 
+PERIODS = "periods"
+"""Patients with the codes of their calendar periods."""
+
 SCHEMAS: Mapping[str, pa.Schema] = {
     RUNS: pa.schema(
         {
@@ -45,9 +48,16 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     CODES: pa.schema({"code": pa.string(), "events": pa.int64(), "patients": pa.int64()}),
     DETAILS: pa.schema({"code": pa.string(), "unit": pa.string(), "numbered": pa.bool_(), "source_table": pa.string()}),
     MARKS: pa.schema({"file": pa.int32(), "source_table": pa.string(), "flags": pa.int64(), "events": pa.int64()}),
+    PERIODS: pa.schema({"subject_id": pa.int64(), "code": pa.string()}),
 }
 
-_SUMS: Mapping[str, tuple[str, ...]] = {CODES: ("events", "patients"), MARKS: ("events",), ENCOUNTERS: (), DETAILS: ()}
+_SUMS: Mapping[str, tuple[str, ...]] = {
+    CODES: ("events", "patients"),
+    MARKS: ("events",),
+    ENCOUNTERS: (),
+    DETAILS: (),
+    PERIODS: (),
+}
 """Columns that are summed over rows that agree in all other columns. Other tables are kept row by row."""
 
 

@@ -49,9 +49,9 @@ FROM (SELECT DISTINCT * FROM details) GROUP BY code
 def open_tables(folder: Path, files: Sequence[str], limits: ResourceLimits) -> Iterator[Database]:
     """Open a database with the combined counts of all data files.
 
-    Its tables: `files` (number, name, folder); `runs`, `encounters` and `marks` as in `spill.SCHEMAS`; `held`, patients
-    by file, and `patients`; `seen` and `detailed`, by code; `chosen_splits`, initially empty; and the tables that
-    `load` adds.
+    Its tables: `files` (number, name, folder); `runs`, `encounters`, `marks` and `periods` as in `spill.SCHEMAS`;
+    `held`, patients by file, and `patients`; `seen` and `detailed`, by code; `chosen_splits`, initially empty; and the
+    tables that `load` adds.
 
     Args:
         folder: private folder with the counts; receives data that does not fit in memory.

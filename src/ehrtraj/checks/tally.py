@@ -8,6 +8,7 @@ from pathlib import Path
 import meds
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ehrtraj.checks import spill
 from ehrtraj.checks.findings import Findings
@@ -61,16 +62,17 @@ class Counts:
         once: number of events and of patients with such events, for the codes of `ONCE`.
     """
 
-    def __init__(self, folder: Path, number: int, pending_rows: int) -> None:
+    def __init__(self, folder: Path, number: int, pending_rows: int, period: str | None = None) -> None:
         """Start counting a data file.
 
         Args:
             folder: folder that receives the counts.
             number: number of the data file.
             pending_rows: maximum number of rows of a table in memory.
+            period: event type whose item is a patient's calendar period, to keep such codes by patient.
         """
         self.once: dict[str, tuple[int, int]] = dict.fromkeys(ONCE, (0, 0))
-        self._number = number
+        self._number, self._period = number, period
         self._spill = Spill(folder, number, pending_rows)
         self._open: _Run | None = None
         self._codes_of_last: set[str] = set()
@@ -86,6 +88,8 @@ class Counts:
         begins = np.flatnonzero(np.concatenate([[True], subject[1:] != subject[:-1]]))
         self._count_codes(rows, subject, begins)
         self._count_runs(rows, subject, begins)
+        if self._period is not None:
+            self._keep_periods(rows, self._period)
         if not rows.has("source_table", "flags"):
             return
         self._count_details(rows)
@@ -148,6 +152,16 @@ class Counts:
             if at >= 0:
                 known = self.once[name]
                 self.once[name] = known[0] + int(events[at]), known[1] + int(patients[at])
+
+    def _keep_periods(self, rows: EventBatch, event_type: str) -> None:
+        texts = rows.texts("code")
+        matches = pc.starts_with(texts.values, f"{event_type}//").to_numpy(zero_copy_only=False)
+        code = texts.positions[rows.before :]
+        # Position -1 stands for null, which matches nothing.
+        at = np.flatnonzero(np.append(matches, [False])[code])
+        if len(at):
+            subject = rows.ints("subject_id")[rows.before :]
+            self._spill.add(spill.PERIODS, [subject[at], texts.values.take(pa.array(code[at]))])
 
     def _count_details(self, rows: EventBatch) -> None:
         code, unit, table = (rows.texts(name) for name in ("code", "unit", "source_table"))

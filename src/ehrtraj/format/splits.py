@@ -46,7 +46,7 @@ def parse_splits(given: str | Path) -> SplitMethod:
         SettingsError: if it is none of them.
     """
     text = str(given).strip()
-    if text == TEMPORAL:
+    if is_temporal(text):
         return SplitMethod()
     shares = _numbers(text)
     if shares is None:
@@ -58,6 +58,15 @@ def parse_splits(given: str | Path) -> SplitMethod:
         raise SettingsError(f"splits is '{text}': the shares of {', '.join(SPLITS)} must be 0 or more, and add up to 1")
     # Rounded, so that 0.7 + 0.1 is 0.8.
     return SplitMethod(upper=(shares[0], round(shares[0] + shares[1], 12)))
+
+
+def is_temporal(given: str) -> bool:
+    """Return whether splits follow from calendar periods.
+
+    Args:
+        given: the setting `splits`.
+    """
+    return given.strip() == TEMPORAL
 
 
 def _numbers(text: str) -> list[float] | None:

@@ -22,6 +22,11 @@ _TO_LOOK_AT = {
     "impossible_value": "had an impossible number, which is null now",
 }
 """Rules whose effect a reader should know before using the numbers."""
+_OF_CONCEPTS = (
+    "The dataset includes concepts as events. Their rows, in the tables concepts/..., count as rows read, but were "
+    "computed from other events of the dataset and are not in the release. No rule changed them. A row without a value "
+    "was left out."
+)
 _CREDENTIALED = "credentialed"
 
 
@@ -94,7 +99,7 @@ def gather_report(files: DatasetFiles, *, with_examples: bool) -> Report:
         codes=files.codes.num_rows,
         warnings=tuple(_warnings(manifest, masking, secrets)),
         to_look_at=tuple(_to_look_at(rules, ledger)),
-        notes=tuple(masking.text(text, secrets) for text in manifest.get("notes", ())),
+        notes=tuple(_notes(manifest, masking, secrets)),
         ledger=ledger,
         flow=draw_flow(ledger),
         rules=rules,
@@ -125,6 +130,8 @@ def _card(files: DatasetFiles) -> Iterator[tuple[str, str]]:
     yield "Column time", clock
     yield "Numbers", "standardised" if settings.get("standardise") else "as written in the source"
     yield "Written by", f"ehrtraj {about.get('etl_version', '')}, dataset format {manifest['format']}"
+    if concepts := _concepts(manifest):
+        yield "Concepts", ", ".join(concepts)
     yield "MEDS", str(about.get("meds_version", ""))
     yield "Recipes and rules", " / ".join(digests)
     yield "Built", str(about.get("created_at", ""))[:10]
@@ -135,6 +142,17 @@ def _warnings(manifest: dict[str, Any], masking: Masking, secrets: list[str]) ->
     yield from (masking.text(text, secrets) for text in manifest.get("warnings", ()))
     if unverified := manifest.get("unverified"):
         yield f"Not verified, because the tables that contain them were not read: {', '.join(unverified)}"
+
+
+def _notes(manifest: dict[str, Any], masking: Masking, secrets: list[str]) -> Iterator[str]:
+    yield from (masking.text(text, secrets) for text in manifest.get("notes", ()))
+    if _concepts(manifest):
+        yield _OF_CONCEPTS
+
+
+def _concepts(manifest: dict[str, Any]) -> list[str]:
+    """Return the names of the concepts that a dataset includes as events."""
+    return sorted((manifest.get("concepts") or {}).get("events", {}))
 
 
 def _to_look_at(rules: tuple[RuleFacts, ...], ledger: LedgerFacts) -> Iterator[tuple[Shown, str]]:

@@ -13,7 +13,7 @@ EVENTS, DICTIONARY = "became events", "describe codes"
 _REJECTED, _NOT_SELECTED = "rejected", "not_selected"
 KINDS = ("events", "dictionary", _NOT_SELECTED, _REJECTED)
 """Kinds of outcomes, in the order of the flow diagram."""
-_WORDS = {"other_patients": "other patients", "table_not_chosen": "table not chosen"}
+_WORDS = {"other_patients": "other patients", "table_not_chosen": "table not chosen", "no_value": "no value"}
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from ehrtraj import interrupt
 from ehrtraj.arguments import check_argument, checked
 from ehrtraj.errors import OutputError
 from ehrtraj.format.manifest import dataset_digest, refuse_in_dataset
@@ -78,6 +80,31 @@ def diff_report(difference: DiffReport, output: str | Path, *, with_examples: bo
     return path
 
 
+def report_after(root: Path, warn: Callable[[str], object], *, already_there: bool) -> Path | None:
+    """Write the report of a dataset that was just finished. A failure is a warning, because the dataset is complete.
+
+    Args:
+        root: folder of the dataset.
+        warn: receives the reason if the report cannot be written.
+        already_there: whether the dataset already existed, so that an existing report of it is kept.
+
+    Returns:
+        Path of the report; None if it was not written.
+    """
+    path = default_path(root)
+    try:
+        if already_there and is_report_of(path, root):
+            return path
+        refuse_to_replace(path)
+        write_report(path, build_report(root), after_build=True)
+    except Exception as error:  # whatever fails, the dataset is complete
+        if interrupt.requested():
+            raise
+        warn(f"the dataset is complete, but its report was not written: {error or type(error).__name__}")
+        return None
+    return path
+
+
 def build_report(root: Path, *, with_examples: bool = False) -> bytes:
     """Return the report of a complete dataset.
 
@@ -117,7 +144,8 @@ def write_report(path: Path, content: bytes, *, after_build: bool = False) -> No
     Args:
         path: file to write or replace.
         content: the page.
-        after_build: whether a build writes it. If that was killed earlier, its unfinished file is replaced.
+        after_build: whether it belongs to a dataset that was just finished. If an earlier run was killed, its
+            unfinished file is replaced.
 
     Raises:
         OutputError: if it cannot be written.

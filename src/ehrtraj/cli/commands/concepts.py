@@ -40,7 +40,8 @@ The rows are in concepts/NAME/SPLIT/ of the dataset. `ds.concept("sofa")` reads 
 concepts-available/, --as-mimic-code to concepts-mimic-code/.
 
 --events writes a new dataset with all events of this one and an event for each value of the concepts, with codes such
-as CONCEPT//sofa//sofa_24hours. This dataset keeps its events.
+as CONCEPT//sofa//sofa_24hours. This dataset keeps its events. The report of the new one is written next to it, such as
+with-sofa-report.html, unless --no-report is given.
 
 [bold]Exit codes[/bold]: 0 done; 2 no such concept, or an invalid setting; 4 the output cannot be written; 5 invalid SQL
 of a concept; 7 the dataset cannot be read; 130 Ctrl-C.
@@ -71,6 +72,10 @@ def concepts(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the new dataset, for --events.", show_default=False)
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option("--report/--no-report", help="With --events, write a report next to the new dataset, or none."),
+    ] = True,
     overlay: Annotated[
         Path | None, typer.Option(help="Folder with custom concepts/, which take precedence.", show_default=False)
     ] = None,
@@ -108,7 +113,7 @@ def concepts(
             raise SettingsError("--events and --output belong together: they write a new dataset")
         if mode != ConceptMode():
             raise SettingsError("--events adds concepts by the clock event: omit --clock and --as-mimic-code")
-        _write_events(layout, output, names or (), library, limits, overwrite=overwrite)
+        _write_events(layout, output, names or (), library, limits, overwrite=overwrite, report=report)
         return
     with graceful_stop(KEPT_WORK), bar("computing") as show_progress:
         result = compute_concepts(
@@ -139,24 +144,29 @@ def _write_events(
     limits: Limits,
     *,
     overwrite: bool,
+    report: bool,
 ) -> None:
     """Write the dataset of `--events`."""
     from ehrtraj.cli.show.activity import bar
     from ehrtraj.cli.show.concepts import show_added
+    from ehrtraj.cli.show.screen import warning
     from ehrtraj.enrich.run import add_concepts
+    from ehrtraj.reports.run import report_after
 
-    with graceful_stop(KEPT_WORK), bar("adding concepts") as show_progress:
-        result = add_concepts(
-            layout,
-            output,
-            names,
-            library=library,
-            max_cpus=limits.max_cpus,
-            memory_limit=limits.memory_limit,
-            overwrite=overwrite,
-            progress=show_progress,
-        )
-    show_added(result)
+    with graceful_stop(KEPT_WORK):
+        with bar("adding concepts") as show_progress:
+            result = add_concepts(
+                layout,
+                output,
+                names,
+                library=library,
+                max_cpus=limits.max_cpus,
+                memory_limit=limits.memory_limit,
+                overwrite=overwrite,
+                progress=show_progress,
+            )
+        path = report_after(result.path, warning, already_there=result.already_there) if report else None
+    show_added(result, path)
 
 
 def _library(dataset: Path | None, source: str | None, overlay: Path | None) -> ConceptLibrary:

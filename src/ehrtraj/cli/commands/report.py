@@ -19,9 +19,9 @@ _HELP = """Write a report of a dataset as one HTML file: what became of every ro
 
   ehrtraj report trajectories/v1 --with-examples
 
-A build writes the same report, unless --no-report is given. The report contains only aggregates, with counts below 10
-masked, so that it can be shared. With --with-examples it shows exact counts and examples of values, and must not be
-shared. An existing report is replaced, but no other file.
+A build writes the same report, as does ehrtraj concepts --events, unless --no-report is given. The report contains only
+aggregates, with counts below 10 masked, so that it can be shared. With --with-examples it shows exact counts and
+examples of values, and must not be shared. An existing report is replaced, but no other file.
 
 [bold]Exit codes[/bold]: 0 done; 4 the file cannot be written, or is not a report; 7 the folder is not a dataset;
 130 Ctrl-C.

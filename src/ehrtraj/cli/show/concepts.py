@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from pathlib import Path
 
 from ehrtraj.cli.show.screen import line, note, out, write_exact
 from ehrtraj.cli.show.screen import result as print_result
@@ -76,8 +77,8 @@ def show_computed(result: ConceptsResult) -> None:
         note(text)
 
 
-def show_added(result: EnrichResult) -> None:
-    """Print which events a new dataset has."""
+def show_added(result: EnrichResult, report: Path | None) -> None:
+    """Print which events a new dataset has, and where its report is."""
     screen = out()
     if result.already_there:
         print_result(f"{result.path} is already complete: nothing to do")
@@ -91,6 +92,8 @@ def show_added(result: EnrichResult) -> None:
         memory = f"peak memory {size(result.peak_memory)}"
         print_result((counts, "bold"), f" in {duration(result.seconds)}{resumed}, {memory}")
     screen.print(f"dataset: {result.path}")
+    if report is not None:
+        screen.print(f"report: {report}")
     for text in result.notes:
         note(text)
 
