@@ -181,6 +181,16 @@ def test_the_periods_are_those_of_the_patients_of_the_build(build_rows: Callable
         build_rows(TABLES, splits="temporal", subjects=tmp_path / "subjects.txt")
 
 
+def test_of_several_rows_of_a_patient_the_kept_one_has_its_period(build_rows: Callable[..., Any]) -> None:
+    """The recipe compares complete rows, so the row with the earliest period need not be the one that is kept."""
+    first = next(row for row in TABLES["hosp/patients"] if row["subject_id"] == 3)
+    other = first | {"gender": "Z", "anchor_year_group": "2008 - 2010"}
+    tables = TABLES | {"hosp/patients": [other, *TABLES["hosp/patients"]]}
+    result = build_rows(tables, splits="temporal")
+    assert splits_in(result.dataset) == splits_in(build_rows(TABLES, splits="temporal").dataset)
+    assert ehrtraj.check(result.dataset, max_cpus=1).broken == []
+
+
 def test_a_source_without_periods_has_no_splits_by_time(build_rows: Callable[..., Any]) -> None:
     with pytest.raises(SettingsError, match="splits by time need a table with the period of each patient"):
         build_rows({"hosp/admissions": TABLES["hosp/admissions"]}, splits="temporal")

@@ -55,12 +55,16 @@ def _by_time(release: Release, subjects: Int64s) -> ListedSplits:
     file = None if period is None else release.files.get(period[0])
     if period is None or file is None:
         raise SettingsError("splits by time need a table with the period of each patient, which this release lacks")
-    table = read_columns(file, SUBJECT_ID, period[1])
-    rows = pa.table({"who": table[SUBJECT_ID], "period": pc.utf8_trim_whitespace(table[period[1]])})
-    rows = rows.filter(pc.is_in(rows["who"], pa.array(subjects)) if len(rows) else None)
+    rows = read_columns(file, SUBJECT_ID, *(name for name in file.table.columns if name != SUBJECT_ID))
+    rows = _smallest_row_of_each(rows.filter(pc.is_in(rows[SUBJECT_ID], pa.array(subjects))))
+    rows = pa.table({"who": rows[SUBJECT_ID], "period": pc.utf8_trim_whitespace(rows[period[1]])})
     rows = rows.filter(pc.greater(pc.utf8_length(rows["period"]), 0))
-    # As the recipe does if a patient has several rows: the smallest counts.
-    smallest = rows.group_by("who").aggregate([("period", "min")]).sort_by("who")
-    periods = smallest["period_min"].to_pylist()
+    periods = rows["period"].to_pylist()
     numbers = {name: SPLITS.index(split) for name, split in by_period(periods).items()}
-    return ListedSplits(to_int64(smallest["who"]), np.array([numbers[name] for name in periods], np.uint8))
+    return ListedSplits(to_int64(rows["who"]), np.array([numbers[name] for name in periods], np.uint8))
+
+
+def _smallest_row_of_each(rows: pa.Table) -> pa.Table:
+    """Return one row of each patient: the one that a recipe keeps, if there are several."""
+    rows = rows.sort_by([(name, "ascending") for name in rows.column_names])
+    return rows.take(pa.array(np.unique(to_int64(rows[SUBJECT_ID]), return_index=True)[1]))
