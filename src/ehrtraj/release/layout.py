@@ -9,6 +9,7 @@ from pathlib import Path
 from ehrtraj.errors import ReleaseError
 from ehrtraj.release.schema import Table
 from ehrtraj.sources.source import Source
+from ehrtraj.suggestions import did_you_mean
 
 ENDINGS = (".csv.gz", ".csv")
 _SEARCH_DEPTH = 6
@@ -46,7 +47,7 @@ def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None]
         given: folders that the user named for single modules; they take precedence over `data_dir`.
 
     Raises:
-        ReleaseError: if no module is found, or several copies of a download.
+        ReleaseError: if no module is found, or several copies of a download, or `given` names an unknown module.
     """
     if not data_dir.exists():
         raise ReleaseError(f"the folder {data_dir} does not exist")
@@ -60,8 +61,10 @@ def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None]
     named = {module: folder for module, folder in (given or {}).items() if folder is not None}
     found = [(module, folder) for module, folder in found if module not in named]
     if unknown := sorted(set(named) - set(names)):
+        suggestions = ", ".join(name + did_you_mean(name, names) for name in unknown)
         raise ReleaseError(
-            f"--modules names {', '.join(unknown)}, which has no known tables: declare them in --overlay"
+            f"--modules names {suggestions}, which has no known tables: declare them in --overlay, or name one of "
+            f"{', '.join(sorted(names))}"
         )
     for module, folder in named.items():
         found.append((module, _named_module(module, folder, names[module], source)))
