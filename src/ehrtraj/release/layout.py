@@ -66,9 +66,8 @@ def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None]
             f"--modules names {suggestions}, which has no known tables: declare them in --overlay, or name one of "
             f"{', '.join(sorted(names))}"
         )
-    for module, folder in named.items():
-        found.append((module, _named_module(module, folder, names[module], source)))
-    if not found:
+    named = {module: _named_module(module, folder, names[module], source) for module, folder in named.items()}
+    if not found and not named:
         inside = ", ".join(sorted(p.name for p in data_dir.iterdir())[:8]) or "nothing"
         examples = ", ".join(f"{name}{ENDINGS[0]}" for name in source.declared.examples)
         raise ReleaseError(
@@ -84,8 +83,12 @@ def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None]
     chosen = {project: [start] if start in folders else folders for project, folders in roots.items()}
     _check_one_each(data_dir, chosen, source)
     kept = {folder for folders in chosen.values() for folder in folders}
-    main = source.main_project if source.main_project in roots else next(iter(roots))
-    return ReleaseLayout(chosen[main][0], {module: folder for module, folder in found if folder.parent in kept})
+    # A folder that the user named is read even if other modules of its download are elsewhere.
+    folders = {module: folder for module, folder in found if folder.parent in kept} | named
+    for module, folder in named.items():
+        chosen.setdefault(source.project_of(module), [folder.parent])
+    main = source.main_project if source.main_project in chosen else next(iter(chosen))
+    return ReleaseLayout(chosen[main][0], folders)
 
 
 def holds_tables(data_dir: Path, source: Source) -> bool:
