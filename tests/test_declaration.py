@@ -20,7 +20,7 @@ import ehrtraj
 from ehrtraj.cli import app
 from ehrtraj.config import SETTINGS, module_folders, resolve
 from ehrtraj.declaration import Setting, setting, settings_of
-from ehrtraj.errors import SettingsError
+from ehrtraj.errors import EhrtrajError, SettingsError
 from ehrtraj.pipeline.plan.fingerprint import fingerprint_of
 from ehrtraj.pipeline.plan.vocabularies import find_vocabularies
 from ehrtraj.release.detect import detect, which_source
@@ -272,6 +272,31 @@ def test_the_function_has_every_setting_with_its_help() -> None:
     described = re.sub(r"\s+", " ", inspect.getdoc(ehrtraj.build) or "")
     for declared in SETTINGS:
         assert f"{declared.name}: {declared.help}" in described
+
+
+NEARLY_NAMES = {
+    "tables": ("labevent", "labevents"),
+    "clock": ("evnt", "event"),
+    "modules": ("icuu={release}", "icu"),
+    "notes": ("inlne", "inline"),
+    "source": ("mimicv", "mimiciv"),
+    "splits": ("temporl", "temporal"),
+    "export": ("patien", "patient"),
+    "concepts": ("sofaa", "sofa"),
+}
+"""A typo in each setting that takes one of a set of names, and the name that was meant."""
+WITHOUT_NAMES = {
+    "data_dir", "output", "trajectory_version", "max_cpus", "memory_limit", "subjects", "icu_only", "standardise",
+    "gem", "concept_maps", "vocabulary", "ed", "note", "overlay", "seed", "overwrite", "allow_incomplete", "report",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in BY_NAME if name not in WITHOUT_NAMES])
+def test_a_typo_in_a_name_is_an_error_that_suggests_the_name(name: str, release: Path, tmp_path: Path) -> None:
+    typo, meant = NEARLY_NAMES[name]
+    given: dict[str, Any] = {name: typo.format(release=release)}
+    with pytest.raises(EhrtrajError, match=rf"\(did you mean {meant}\?\)"):
+        ehrtraj.build(release, tmp_path, "v1", **given)
 
 
 def test_an_argument_that_is_not_a_setting_raises_typeerror(release: Path, tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def _check_version(name: str) -> None:
 def _check_modules(modules: tuple[str, ...]) -> None:
     if malformed := [entry for entry in modules if not all(entry.partition("="))]:
         raise SettingsError(
-            f"modules is '{','.join(malformed)}': write a module and its folder, such as ecg=mimic-iv-ecg/1.0"
+            f"modules is '{','.join(malformed)}': write a module and its folder, such as ecg=mimic-iv-ecg/1.0. "
+            "--tables chooses tables"
         )
 
 
@@ -379,7 +380,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
     names = {s.name for s in SETTINGS}
     if unknown := sorted(set(content) - names):
         raise SettingsError(
-            f"{path} contains unknown settings: {', '.join(unknown)}. The settings are: {', '.join(sorted(names))}"
+            f"{path} contains unknown settings: {', '.join(name + did_you_mean(name, names) for name in unknown)}. "
+            f"The settings are: {', '.join(sorted(names))}"
         )
     return content
 

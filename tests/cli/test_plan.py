@@ -137,6 +137,79 @@ def test_limits_change_the_estimate(release: Path, monkeypatch: pytest.MonkeyPat
     assert plan(release, max_cpus=2).estimate.cpu_cores == 2
 
 
+def rows_of(folder: Path, table: str) -> list[dict[str, str]]:
+    with gzip.open(folder / f"{table}.csv.gz", "rt", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_chosen_patients_are_counted(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CPU_SECONDS_A_ROW", 1.0)
+    every = plan(release)
+    assert every.patients is None
+    stays = [row["subject_id"] for row in rows_of(release, "hosp/admissions")]
+    ids = tmp_path / "ids.csv"
+    ids.write_text(f"{stays[0]}\n")
+    found = plan(release, subjects=ids)
+    assert found.patients is not None
+    assert (found.patients.selected, found.rows) == (1, every.rows)
+    assert found.patients.everyone == len({row["subject_id"] for row in rows_of(release, "hosp/patients")})
+    assert found.patients.rows < every.rows
+    assert found.estimate.seconds < every.estimate.seconds
+    assert found.estimate.seconds > module._READING * every.rows, "all rows are read"
+    assert found.estimate.memory_bytes < every.estimate.memory_bytes
+    assert found.estimate.build_disk_bytes < every.estimate.build_disk_bytes
+    assert found.estimate.result_disk_bytes == pytest.approx(found.patients.rows * module._RESULT_BYTES_A_ROW, abs=1)
+
+
+def test_the_rows_of_chosen_patients_follow_from_their_stays(release: Path, tmp_path: Path) -> None:
+    in_icu = {row["subject_id"] for row in rows_of(release, "icu/icustays")}
+    shares = {}
+    for of_module in ("hosp/admissions", "icu/icustays", "ed/edstays"):
+        patients = [row["subject_id"] for row in rows_of(release, of_module)]
+        shares[of_module.partition("/")[0]] = sum(one in in_icu for one in patients) / len(patients)
+    assert 0 < shares["hosp"] < shares["ed"] < shares["icu"] == 1
+    found = plan(release, icu_only=True, tables="labevents,chartevents")
+    assert found.patients is not None
+    assert found.patients.selected == len(in_icu)
+    names = {table.table: table.table.split("/") for table in found.tables}
+    dictionaries = {name for name, (_, table) in names.items() if table.startswith("d_")}
+    rows = {table.table: table.rows for table in found.tables}
+    expected = (n * (1 if name in dictionaries else shares[names[name][0]]) for name, n in rows.items())
+    assert found.patients.rows == round(sum(expected))
+
+
+def test_patients_from_the_environment_are_counted(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EHRTRAJ_SUBJECTS", "2")
+    ran = run(release)
+    assert "patients: 2 of " in ran.stdout
+    assert "Time, memory and disk are estimates for them" in ran.stdout
+    monkeypatch.delenv("EHRTRAJ_SUBJECTS")
+    assert "patients:" not in run(release).stdout
+
+
+def test_patients_that_the_release_does_not_have_are_reported(release: Path, tmp_path: Path) -> None:
+    ids = tmp_path / "ids.csv"
+    ids.write_text(f"{rows_of(release, 'hosp/patients')[0]['subject_id']}\n1\n")
+    assert any(
+        "1 of 2 subject IDs are in this release; missing: 1" in text for text in plan(release, subjects=ids).warnings
+    )
+    assert any("but this release has only" in text for text in plan(release, subjects=10**6).warnings)
+    ids.write_text("1\n")
+    with pytest.raises(ReleaseError, match="none of them is in this release"):
+        plan(release, subjects=ids)
+
+
+def test_the_estimates_are_for_all_patients_if_no_table_lists_them(release: Path, tmp_path: Path) -> None:
+    folder = unknown(release, tmp_path)
+    for name in ("patients", "admissions"):
+        (folder / "hosp" / f"{name}.csv.gz").unlink()
+    every = plan(folder, allow_incomplete=True)
+    found = plan(folder, allow_incomplete=True, subjects=1)
+    assert (found.patients, found.estimate) == (None, every.estimate)
+    assert any("the estimates are for all patients" in text for text in found.warnings)
+    assert not any("the estimates are for all patients" in text for text in every.warnings)
+
+
 def test_too_little_memory_or_disk_is_a_warning(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not [text for text in plan(release).warnings if "needs about" in text]
     monkeypatch.setattr(module.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 10**6}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 import ehrtraj
 from ehrtraj.cli import app
-from ehrtraj.dataset.explain import explain
+from ehrtraj.dataset.explain import explain, release_of, source_file
 from ehrtraj.errors import DatasetError, SettingsError
 from ehrtraj.synth.run import synth
 
@@ -96,6 +97,27 @@ def test_an_explanation_is_shown_on_the_command_line(dataset: Path) -> None:
     assert shown.exit_code == 0, shown.output
     for part in ("source row:", "subject_id", "source:"):
         assert part in shown.stdout
+
+
+def test_a_release_with_a_relative_path_is_found_from_another_folder(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    for folder, given in ((release.parent, release.name), (release, "."), (release / "hosp", "..")):
+        monkeypatch.chdir(folder)
+        built = ehrtraj.build(given, tmp_path, f"v{len(opened)}", max_cpus=1, tables="labevents", report=False)
+        opened.append(ehrtraj.open(built.path))
+    monkeypatch.chdir(tmp_path)
+    assert [release_of(dataset) for dataset in opened] == [release.resolve()] * 3
+    assert source_file(opened[0], "hosp/labevents") == release.resolve() / "hosp" / "labevents.csv.gz"
+    first, *others = (digests(dataset.path) for dataset in opened)
+    assert others == [first, first]
+
+
+def digests(dataset: Path) -> dict[str, object]:
+    """Return the files of a dataset with their hashes, except the file that contains its name."""
+    contents: dict[str, object] = json.loads((dataset / "manifest.json").read_text())["contents"]
+    return {name: file for name, file in contents.items() if name != "metadata/dataset.json"}
 
 
 def test_a_release_that_was_moved_can_be_named(dataset: Path, release: Path, tmp_path: Path) -> None:

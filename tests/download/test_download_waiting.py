@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ehrtraj.download import errors, web
+from ehrtraj.download.concept_maps import fetch_concept_maps
 from ehrtraj.download.failures import TransientError
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.download.run import download, run_async
@@ -163,6 +164,23 @@ class TestWaiting:
         monkeypatch.setattr(web, "_FIRST_CONTACT", 0.3)
         with pytest.raises(errors.NetworkError, match=rf"refuses connections on port {port}.*--base-url"):
             fetch(closed, tmp_path / "out", retries=10_000, reporter=FailIfSlow())
+
+    def test_advice_about_the_concept_maps_names_their_options(
+        self, server: Any, loopback: ModuleType, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(web, "_FIRST_CONTACT", 0.1)
+        with loopback.LoopbackServer(release.parents[1]) as closed:
+            url = closed.url
+        with pytest.raises(errors.NetworkError, match="refuses connections") as refused:
+            fetch_concept_maps(tmp_path / "out", url=url, retries=0)
+        assert "the address in --maps-url" in str(refused.value)
+        assert "--base-url" not in str(refused.value)
+        server.faults.append(loopback.on_paths(lambda h: h.refuse(503), "", times=99))
+        with pytest.raises(errors.ServerBusyError, match="run the same command again later") as busy:
+            fetch_concept_maps(tmp_path / "out", url=server.url, retries=0)
+        assert "--connections" not in str(busy.value), "it has no effect on the maps"
+        with pytest.raises(errors.ServerBusyError, match="again later, or with fewer --connections"):
+            fetch(server, tmp_path / "out", retries=0)
 
     def test_the_first_contact_takes_seconds_not_minutes(self) -> None:
         assert web._FIRST_CONTACT + web._LONGEST_FIRST_BACKOFF <= 10

@@ -274,6 +274,21 @@ def test_a_named_folder_takes_precedence_over_the_main_folder(
     assert found.files["note/discharge"].path.is_relative_to(synthetic(NEWEST))
 
 
+@pytest.mark.parametrize("has_icu", [True, False])
+def test_a_named_folder_is_read_although_the_main_folder_has_the_other_modules(
+    synthetic: Callable[[str], Path], tmp_path: Path, has_icu: bool
+) -> None:
+    main = only(real(synthetic(NEWEST), tmp_path / "mimiciv" / NEWEST), "hosp", *(["icu"] if has_icu else []))
+    mine = tmp_path / "elsewhere" / "intensive"
+    shutil.copytree(synthetic(NEWEST) / "icu", mine)
+    for data_dir in (main, main / "hosp", tmp_path / "mimiciv"):
+        found = detect(data_dir, modules={"icu": mine})
+        assert found.root == main
+        assert found.files["icu/icustays"].path.parent == mine
+        assert found.files["hosp/admissions"].path.parent == main / "hosp"
+        assert found.absent_modules == ("ed", "note")
+
+
 def test_a_named_folder_without_the_module_is_an_error(downloads: Path, tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="--ed: neither"):
         detect(downloads, modules={"ed": downloads / "files" / "mimiciv"})

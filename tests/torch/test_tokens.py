@@ -291,6 +291,7 @@ def test_items_do_not_depend_on_the_worker_and_form_batches(dataset: ehrtraj.Dat
     ("change", "words"),
     [
         ({"values": "deciles"}, "values is 'deciles': it must be one of shared, joined, none"),
+        ({"values": "joind"}, r"values is 'joind' \(did you mean joined\?\)"),
         ({"bins": 1}, "bins is 1: it must be at least 2"),
         ({"gaps": (60, 5)}, "gaps is .*ascending order"),
         ({"gaps": (0, 5)}, "gaps is .*ascending order"),

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ehrtraj.download.errors import MissingOnServerError, NetworkError, WrongHashError
+from ehrtraj.download.failures import OptionNames
 from ehrtraj.download.projects import checked_base_url
 from ehrtraj.download.remote import small_file
 from ehrtraj.download.report import DownloadReporter
@@ -26,6 +27,7 @@ FOLDER = "concept_maps"
 LICENCE = "LICENSE"
 _MOST_BYTES = 4 << 20
 _CONNECTIONS = 4
+_OPTIONS = OptionNames(url="--maps-url", connections=None)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def fetch_concept_maps(
     Raises:
         EhrtrajError: as in `download`.
     """
-    base = checked_base_url(url or MAPS_URL, "--maps-url")
+    base = checked_base_url(url or MAPS_URL, _OPTIONS.url)
     folder = Path(to).expanduser() / FOLDER
     existing = tuple(m.name for m in concept_maps() if _exists_intact(folder, m))
     missing = [m for m in concept_maps() if m.name not in existing]
@@ -108,7 +110,7 @@ def fetch_concept_maps(
 async def _fetch(
     missing: list[ConceptMap], folder: Path, base: str, patience: Patience, reporter: DownloadReporter
 ) -> None:
-    async with Web(base, _CONNECTIONS, patience, reporter) as web:
+    async with Web(base, _CONNECTIONS, patience, reporter, options=_OPTIONS) as web:
         for each in missing:
             response = await small_file(web, f"{base}/{each.path}", _MOST_BYTES)
             if response.status_code == 404:

@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import httpx
 
@@ -15,7 +16,19 @@ from ehrtraj.download.errors import CertificateError, NetworkError
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 # Texts of h11 and httpcore for a connection that ends too early. Their other errors are about invalid answers.
 _DROPPED = re.compile(r"disconnected|closed connection")
-_CHECK = "Check your network connection, the address in --base-url and the proxy in HTTPS_PROXY, if you set them"
+
+
+@dataclass(frozen=True)
+class OptionNames:
+    """Options of the command line that affect the requests, for the advice in messages.
+
+    Attributes:
+        url: option with the URL of a mirror.
+        connections: option with the number of connections; None if the number is fixed.
+    """
+
+    url: str = "--base-url"
+    connections: str | None = "--connections"
 
 
 class TransientError(Exception):
@@ -47,8 +60,12 @@ class TransientError(Exception):
         self.is_garbled = is_garbled
 
 
-def to_transient_error(error: httpx.TransportError) -> TransientError:
+def to_transient_error(error: httpx.TransportError, options: OptionNames) -> TransientError:
     """Convert an error of a connection to a transient error.
+
+    Args:
+        error: the error.
+        options: options to recommend.
 
     Raises:
         CertificateError: if the certificate is the cause, so that a retry cannot help.
@@ -65,7 +82,7 @@ def to_transient_error(error: httpx.TransportError) -> TransientError:
     if isinstance(error, httpx.UnsupportedProtocol):
         raise NetworkError(f"cannot fetch {url}: {error}") from None
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return _no_connection(url, error, causes)
+        return _no_connection(url, error, causes, options)
     if isinstance(error, httpx.RemoteProtocolError) and not _DROPPED.search(str(error)):
         return TransientError(f"{url.host} sent an answer that is not valid HTTP ({error})", is_garbled=True)
     kind = {
@@ -76,13 +93,16 @@ def to_transient_error(error: httpx.TransportError) -> TransientError:
     return TransientError(f"{kind} ({error})" if str(error) else kind)
 
 
-def _no_connection(url: httpx.URL, error: httpx.TransportError, causes: list[BaseException]) -> TransientError:
-    advice = _CHECK
+def _no_connection(
+    url: httpx.URL, error: httpx.TransportError, causes: list[BaseException], options: OptionNames
+) -> TransientError:
+    check = f"Check your network connection, the address in {options.url} and the proxy in HTTPS_PROXY, if you set them"
+    advice = check
     reason = str(error) or "no answer in time"
     for cause in causes:
         if isinstance(cause, socket.gaierror):
             reason = f"the host name {url.host} cannot be resolved: {cause.strerror}"
-            advice = f"{_CHECK}, and the DNS settings of this machine"
+            advice = f"{check}, and the DNS settings of this machine"
         elif isinstance(cause, ConnectionRefusedError):
             reason = f"{url.host} refuses connections on port {url.port or (443 if url.scheme == 'https' else 80)}"
         elif isinstance(cause, OSError) and cause.errno in _UNREACHABLE:

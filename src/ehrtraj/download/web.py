@@ -23,7 +23,7 @@ from tenacity.wait import wait_random_exponential
 
 from ehrtraj.download.credentials import Credentials
 from ehrtraj.download.errors import NetworkError, PasswordError, ServerBusyError
-from ehrtraj.download.failures import TransientError, to_transient_error
+from ehrtraj.download.failures import OptionNames, TransientError, to_transient_error
 from ehrtraj.download.projects import is_safe
 from ehrtraj.download.report import DownloadReporter
 from ehrtraj.version import __version__
@@ -86,11 +86,13 @@ class Web:
         cookies: httpx.Cookies | None = None,
         tls: ssl.SSLContext | None = None,
         reached: set[str] | None = None,
+        options: OptionNames = OptionNames(),  # noqa: B008  # immutable
     ) -> None:
         self._origin = httpx.URL(base)
         self._credentials = credentials
         self._patience = patience
         self._reporter = reporter
+        self._options = options
         self._not_before = 0.0
         # Hosts that answered at least once. Clients can share this set.
         self._reached = set() if reached is None else reached
@@ -144,13 +146,14 @@ class Web:
             reraise=True,
         )
         try:
-            return await retrying(_translate_errors, action)
+            return await retrying(_translate_errors, action, self._options)
         except TransientError as error:
             count = retrying.statistics["attempt_number"]
             if error.status in _BUSY:
+                fewer = f", or with fewer {self._options.connections}" if self._options.connections else ""
                 raise ServerBusyError(
                     f"cannot fetch {what}: {self.host} is busy ({error}, {count} attempts). Downloaded data is kept: "
-                    "run the same command again later, or with fewer --connections"
+                    f"run the same command again later{fewer}"
                 ) from None
             advice = f"{error.advice}. " if error.advice else ""
             raise NetworkError(
@@ -307,12 +310,12 @@ def _error_of(state: RetryCallState) -> TransientError:
     return error
 
 
-async def _translate_errors(action: Callable[[], Awaitable[T]]) -> T:
+async def _translate_errors(action: Callable[[], Awaitable[T]], options: OptionNames) -> T:
     """Run an action, and convert errors of httpx to errors of this package."""
     try:
         return await action()
     except httpx.TransportError as error:
-        raise to_transient_error(error) from error
+        raise to_transient_error(error, options) from error
 
 
 def _retry_after(value: str | None) -> float | None:

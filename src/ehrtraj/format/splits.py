@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ehrtraj.errors import SettingsError
+from ehrtraj.suggestions import did_you_mean
 
 # Importing numpy takes 0.1 s. Readers of a dataset need only the names of the splits.
 TYPE_CHECKING = False
@@ -52,7 +53,8 @@ def parse_splits(given: str | Path) -> SplitMethod:
     if shares is None:
         path = Path(text).expanduser()
         if not path.is_file():
-            raise SettingsError(f"splits is '{text}', which is not an existing file: {_HOW}")
+            near = did_you_mean(text, [TEMPORAL])
+            raise SettingsError(f"splits is '{text}', which is not an existing file{near}: {_HOW}")
         return SplitMethod(file=path)
     if not (len(shares) == len(SPLITS) and min(shares) >= 0 and abs(sum(shares) - 1) < 1e-9):
         raise SettingsError(f"splits is '{text}': the shares of {', '.join(SPLITS)} must be 0 or more, and add up to 1")

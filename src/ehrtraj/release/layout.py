@@ -9,6 +9,7 @@ from pathlib import Path
 from ehrtraj.errors import ReleaseError
 from ehrtraj.release.schema import Table
 from ehrtraj.sources.source import Source
+from ehrtraj.suggestions import did_you_mean
 
 ENDINGS = (".csv.gz", ".csv")
 _SEARCH_DEPTH = 6
@@ -46,7 +47,7 @@ def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None]
         given: folders that the user named for single modules; they take precedence over `data_dir`.
 
     Raises:
-        ReleaseError: if no module is found, or several copies of a download.
+        ReleaseError: if no module is found, or several copies of a download, or `given` names an unknown module.
     """
     if not data_dir.exists():
         raise ReleaseError(f"the folder {data_dir} does not exist")
@@ -60,12 +61,13 @@ def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None]
     named = {module: folder for module, folder in (given or {}).items() if folder is not None}
     found = [(module, folder) for module, folder in found if module not in named]
     if unknown := sorted(set(named) - set(names)):
+        suggestions = ", ".join(name + did_you_mean(name, names) for name in unknown)
         raise ReleaseError(
-            f"--modules names {', '.join(unknown)}, which has no known tables: declare them in --overlay"
+            f"--modules names {suggestions}, which has no known tables: declare them in --overlay, or name one of "
+            f"{', '.join(sorted(names))}"
         )
-    for module, folder in named.items():
-        found.append((module, _named_module(module, folder, names[module], source)))
-    if not found:
+    named = {module: _named_module(module, folder, names[module], source) for module, folder in named.items()}
+    if not found and not named:
         inside = ", ".join(sorted(p.name for p in data_dir.iterdir())[:8]) or "nothing"
         examples = ", ".join(f"{name}{ENDINGS[0]}" for name in source.declared.examples)
         raise ReleaseError(
@@ -81,8 +83,12 @@ def find_layout(data_dir: Path, source: Source, given: Mapping[str, Path | None]
     chosen = {project: [start] if start in folders else folders for project, folders in roots.items()}
     _check_one_each(data_dir, chosen, source)
     kept = {folder for folders in chosen.values() for folder in folders}
-    main = source.main_project if source.main_project in roots else next(iter(roots))
-    return ReleaseLayout(chosen[main][0], {module: folder for module, folder in found if folder.parent in kept})
+    # A folder that the user named is read even if other modules of its download are elsewhere.
+    folders = {module: folder for module, folder in found if folder.parent in kept} | named
+    for module, folder in named.items():
+        chosen.setdefault(source.project_of(module), [folder.parent])
+    main = source.main_project if source.main_project in chosen else next(iter(chosen))
+    return ReleaseLayout(chosen[main][0], folders)
 
 
 def holds_tables(data_dir: Path, source: Source) -> bool:

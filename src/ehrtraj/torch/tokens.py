@@ -22,6 +22,7 @@ from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.errors import DatasetError, SettingsError
 from ehrtraj.storage.files import private_files, write_json
+from ehrtraj.suggestions import did_you_mean
 from ehrtraj.torch.vocabulary import PAD, UNKNOWN, Vocabulary
 
 Values = Literal["shared", "joined", "none"]
@@ -75,7 +76,8 @@ class TokenForm:
         object.__setattr__(self, "gaps", tuple(self.gaps))
         object.__setattr__(self, "split", {pattern: tuple(lengths) for pattern, lengths in self.split.items()})
         if self.values not in _VALUES:
-            raise SettingsError(f"values is '{self.values}': it must be one of {', '.join(_VALUES)}")
+            near = did_you_mean(str(self.values), _VALUES)
+            raise SettingsError(f"values is '{self.values}'{near}: it must be one of {', '.join(_VALUES)}")
         if self.bins < 2:
             raise SettingsError(f"bins is {self.bins}: it must be at least 2")
         if any(gap < 1 for gap in self.gaps) or sorted(set(self.gaps)) != list(self.gaps):

@@ -18,19 +18,20 @@ _HELP = """Show what a build would read, and how much time, memory and disk it n
 
   ehrtraj plan physionet.org/files/mimiciv/3.1
 
-  ehrtraj plan mimic-iv --modules hosp --max-cpus 8 --output /scratch/trajectories
+  ehrtraj plan mimic-iv --icu-only --max-cpus 8 --output /scratch/trajectories
 
   ehrtraj plan mimic-iv --json
 
 The settings are those of `ehrtraj build`, and are also read from the environment and from a file. Row counts are the
-published ones if the release is known, and are otherwise estimated from the beginning of each file. `ehrtraj verify`
-finds truncated and damaged files, which this command does not.
+published ones if the release is known, and are otherwise estimated from the beginning of each file. With --subjects or
+--icu-only, the estimates are for the selected patients, from the tables of patients and stays. `ehrtraj verify` finds
+truncated and damaged files, which this command does not.
 
 [bold]Exit codes[/bold]: 0 done, also if something is missing; 2 invalid setting; 3 no release, or an invalid one.
 """
 
-_SETTINGS = ("data_dir", "output", "max_cpus", "memory_limit", "tables", "modules", "ed", "note", "notes", "source",
-             "overlay", "allow_incomplete")  # fmt: skip
+_SETTINGS = ("data_dir", "output", "max_cpus", "memory_limit", "tables", "subjects", "icu_only", "seed", "modules",
+             "ed", "note", "notes", "source", "overlay", "allow_incomplete")  # fmt: skip
 """Settings of a build that affect what it reads and needs."""
 
 

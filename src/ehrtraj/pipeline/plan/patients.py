@@ -52,6 +52,45 @@ class Patients:
         return cls(ShardPlan.from_json(content), splits, requested and SubjectsFound.from_json(requested))
 
 
+@dataclass(frozen=True)
+class PatientEntries:
+    """Entries of the tables that list the patients and their stays.
+
+    Attributes:
+        patients: entries of all patients.
+        encounters: stays in a hospital.
+        icu_stays: stays in intensive care.
+        ed_stays: stays in an emergency department.
+    """
+
+    patients: Entries
+    encounters: Entries
+    icu_stays: Entries
+    ed_stays: Entries
+
+    @property
+    def are_complete(self) -> bool:
+        """Whether a table lists the patients, so that they need not be collected from all other tables."""
+        return bool(len(self.patients.subject_ids) or len(self.encounters.subject_ids))
+
+    @property
+    def everyone(self) -> Int64s:
+        """All subject_ids, sorted."""
+        listed = (self.patients, self.encounters, self.icu_stays, self.ed_stays)
+        return np.unique(np.concatenate([entries.subject_ids for entries in listed]))
+
+
+def find_entries(release: Release) -> PatientEntries:
+    """Read the tables that list the patients and their stays, which are small."""
+    roles = release.source.roles
+    return PatientEntries(
+        _entries(release, roles.patients),
+        _entries(release, roles.encounters),
+        _entries(release, roles.icu_stays),
+        _entries(release, roles.ed_stays),
+    )
+
+
 def _entries(release: Release, role: Role | None) -> Entries:
     """Return the patients of a table's entries; no entries if the release does not contain the table."""
     file = None if role is None else release.files.get(role.table)
@@ -103,28 +142,33 @@ def plan_build(release: Release, settings: Settings, shard_rows: int) -> Patient
         ReleaseError: if the file of subjects cannot be read.
         SettingsError: if no patients are left, or not all of them have a split.
     """
-    roles = release.source.roles
     _check_keys(release)
-    patients, encounters = _entries(release, roles.patients), _entries(release, roles.encounters)
-    icu_stays, ed_stays = _entries(release, roles.icu_stays), _entries(release, roles.ed_stays)
-    others = np.empty(0, np.int64)
-    if not len(patients.subject_ids) and not len(encounters.subject_ids):
+    entries = find_entries(release)
+    people = entries.patients
+    if not entries.are_complete:
         # No table lists the patients: all tables with patients are read, and a patient counts once for each row.
-        others = np.concatenate([others, *map(_subjects_of, _large_tables(release))])
-    people = Entries(np.concatenate([patients.subject_ids, others]), roles.patients.rows)
-    stays = (icu_stays, ed_stays)
-    everyone = np.unique(np.concatenate([e.subject_ids for e in (people, encounters, *stays)]))
-    selected, requested = _select(settings, release.source, everyone, icu_stays.subject_ids)
-    plan = plan_shards(people, encounters, stays, selected, shard_rows, note_bytes=_note_bytes(release, settings))
+        others = [_subjects_of(file) for file in _large_tables(release)]
+        people = Entries(np.concatenate([people.subject_ids, *others]), people.rows)
+    entries = replace(entries, patients=people)
+    everyone, stays = entries.everyone, (entries.icu_stays, entries.ed_stays)
+    selected, requested = select_patients(settings, release.source, entries)
+    note_bytes = _note_bytes(release, settings)
+    plan = plan_shards(people, entries.encounters, stays, selected, shard_rows, note_bytes=note_bytes)
     splits = plan_splits(release, settings, everyone if selected is None else selected)
     return Patients(plan, splits, requested)
 
 
-def _select(
-    settings: Settings, source: Source, everyone: Int64s, icu_stays: Int64s
+def select_patients(
+    settings: Settings, source: Source, entries: PatientEntries
 ) -> tuple[Int64s | None, SubjectsFound | None]:
-    """Return the selected subject_ids, None for all, and the result of `--subjects`."""
-    eligible = np.unique(icu_stays) if settings.icu_only else everyone
+    """Return the selected subject_ids, None for all, and the result of `--subjects`.
+
+    Raises:
+        ReleaseError: if the file of subjects cannot be read, or contains no patient of the release.
+        SettingsError: if no patients are left.
+    """
+    everyone = entries.everyone
+    eligible = np.unique(entries.icu_stays.subject_ids) if settings.icu_only else everyone
     if settings.subjects is None:
         selected, requested = eligible if settings.icu_only else None, None
     elif isinstance(number_or_path := number_or_file(settings.subjects), int):

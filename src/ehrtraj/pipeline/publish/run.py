@@ -139,7 +139,8 @@ def _manifest(
             "source": source.name,
             **({} if source.is_packaged else {"source_folder": str(source.folder)}),
             "version": result.release,
-            "root": str(release.root),
+            # Readers of the dataset may run in another folder.
+            "root": str(release.root.resolve()),
             "downloads": result.versions,
         },
         "summary": {"patients": result.patients, "events": result.events, "codes": numbers["codes"]},
