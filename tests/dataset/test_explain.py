@@ -114,6 +114,23 @@ def test_a_release_with_a_relative_path_is_found_from_another_folder(
     assert others == [first, first]
 
 
+def test_a_module_of_another_folder_is_found(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MIMIC-IV-ED is a download of its own."""
+    shutil.copytree(release, tmp_path / "release")
+    (tmp_path / "release" / "ed").rename(tmp_path / "ed")
+    monkeypatch.chdir(tmp_path)
+    built = ehrtraj.build("release", "out", "v1", max_cpus=1, ed="ed", tables="edstays,labevents", report=False)
+    ds = ehrtraj.open(built.path.resolve())
+    monkeypatch.chdir("/")
+    assert source_file(ds, "ed/edstays") == (tmp_path / "ed" / "edstays.csv.gz").resolve()
+    arrival = ds.scan().filter(pl.col("code").str.starts_with("ED_ARRIVAL")).collect()[0]
+    (found,) = explain(ds, arrival["subject_id"][0], code=arrival["code"][0], time=arrival["time"][0], limit=1)
+    assert [row["subject_id"] for row in found.rows] == [str(arrival["subject_id"][0])]
+    # A named release comes first: it may have the module too.
+    assert source_file(ds, "ed/edstays", release) == release / "ed" / "edstays.csv.gz"
+    assert source_file(ds, "ed/edstays", tmp_path / "nowhere") == (tmp_path / "ed" / "edstays.csv.gz").resolve()
+
+
 def digests(dataset: Path) -> dict[str, object]:
     """Return the files of a dataset with their hashes, except the file that contains its name."""
     contents: dict[str, object] = json.loads((dataset / "manifest.json").read_text())["contents"]

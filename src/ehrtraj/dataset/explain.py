@@ -121,8 +121,13 @@ def source_file(dataset: Dataset, table: str, release: Path | None = None) -> Pa
         release: folder of the release; by default its folder when the dataset was built.
     """
     file = dataset.layout.manifest["files"].get(table)
-    path = None if file is None else (release_of(dataset) if release is None else release) / file["path"]
-    return path if path is not None and path.is_file() else None
+    if file is None:
+        return None
+    # A module that was not in the folder of the release, such as that of --ed.
+    outside = [Path(file["outside"])] if "outside" in file else []
+    inside = [(release or release_of(dataset)) / file["path"]]
+    paths = inside + outside if release else outside + inside
+    return next((path for path in paths if path.is_file()), None)
 
 
 def explain_event(

@@ -42,3 +42,8 @@ class Release:
         if path.is_relative_to(self.root):
             return str(path.relative_to(self.root))
         return f"{path.parent.name}/{path.name}"
+
+    def outside(self, name: str) -> str | None:
+        """Return the absolute path of a table's file if it is outside the root, such as that of another module."""
+        path = self.files[name].path
+        return None if path.is_relative_to(self.root) else str(path.resolve())

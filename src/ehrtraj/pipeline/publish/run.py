@@ -147,6 +147,7 @@ def _manifest(
         "files": {
             name: {
                 "path": release.where(name),
+                **({"outside": outside} if (outside := release.outside(name)) else {}),
                 "bytes": release.files[name].size,
                 "sha256": table.sha256,
                 "rows": table.rows_read,
