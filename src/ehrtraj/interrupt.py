@@ -68,6 +68,9 @@ def check() -> None:
 
 def finish(code: int) -> None:
     """Record that the command is done: signals no longer change the exit code."""
+    # Python ends `python -m ehrtraj` with SIGINT instead of the exit code if the latest code that it ran from a string,
+    # such as the methods of a dataclass, ended with KeyboardInterrupt.
+    exec("")  # noqa: S102
     _State.ending = code
 
 

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -320,7 +321,10 @@ run.run()
 def tried(body: str) -> tuple[int, str, str]:
     """Run a command with this body; return its exit code, stdout and stderr."""
     code = IN_PROCESS.replace("{body}", body.replace("\n", "\n    "))
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "tried_command.py").write_text(code)
+        arguments = [sys.executable, "-m", "tried_command"]
+        result = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     assert "Traceback" not in result.stderr, result.stderr
     return result.returncode, result.stdout, result.stderr
 
@@ -333,6 +337,9 @@ class SwallowsException:
 with graceful_stop(": kept"):
     SwallowsException()
 os.write(1, b"continued")""",
+    "in code that is a string": """
+with graceful_stop(": kept"):
+    exec("stop()")""",
     "turned into an error of a library": """
 with graceful_stop(": kept"):
     try:
