@@ -24,8 +24,8 @@ def show_plan(plan: BuildPreview) -> None:
     screen.print(line((f"{name}: {len(plan.tables)} tables, {size(total)}, {about}{plan.rows:,} rows", "bold")))
     if (patients := plan.patients) is not None:
         screen.print(
-            f"patients: {patients.selected:,} of {patients.everyone:,}, with about {patients.rows:,} of these rows. "
-            "Time, memory and disk are estimates for them"
+            f"patients: {patients.selected:,} of {patients.everyone:,}. About {patients.rows:,} of these rows are "
+            "theirs, or belong to tables without patients. Time, memory and disk are estimates for them"
         )
     cores = f"{needs.cpu_cores} CPU core{'' if needs.cpu_cores == 1 else 's'}"
     for what, needed, free in (
