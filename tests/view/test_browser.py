@@ -651,6 +651,23 @@ def test_searches_lead_to_addresses(tab: Tab, handmade: ModuleType) -> None:
     expect(page.locator("main tbody tr")).to_have_count(2)
 
 
+def test_all_rows_of_a_long_list_are_shown(tab: Tab) -> None:
+    def longer(route: Any) -> None:
+        """Divide the list after its first row, as a list of more than 60 patients is."""
+        answer = route.fetch()
+        before, rows = answer.text().split("<tbody>", 1)
+        first, others = rows.split("</tr>", 1)
+        route.fulfill(response=answer, body=f'{before}<tbody>{first}</tr></tbody><tbody id="rest" hidden>{others}')
+
+    tab.page.route("**/patients", longer)
+    try:
+        page = tab.open("/patients")
+        expect(page.locator("tbody#rest")).to_be_visible()
+        expect(page.locator("main tbody")).to_have_count(2)
+    finally:
+        tab.page.unroute("**/patients")
+
+
 # ---- What is drawn ---------------------------------------------------------------------------------------------------
 
 POINTS = """() => Object.fromEntries(charts.filter((one) => one.root.isConnected).map((one) => {

@@ -385,6 +385,15 @@ def test_a_list_of_patients_is_divided_into_pages(
     assert listed(client, "?page=x") == listed(client, "?page=0") == ids[:3]
 
 
+def test_a_long_list_has_its_first_rows_apart(client: TestClient, monkeypatch: pytest.MonkeyPatch, shown: Path) -> None:
+    assert "<tbody id=" not in client.get("/patients").text
+    ids = list(ehrtraj.open(shown))
+    monkeypatch.setattr("ehrtraj.view.patients.FIRST_ROWS", 3)
+    parts = client.get("/patients").text.split('<tbody id="rest" hidden>')
+    assert [part.count('<td><a href="/patients/') for part in parts] == [3, len(ids) - 3]
+    assert listed(client) == ids
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

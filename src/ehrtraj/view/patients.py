@@ -13,6 +13,8 @@ from ehrtraj.view.viewer import viewer_of
 
 PAGE_ROWS = 1000
 """Patients on one page of the list."""
+FIRST_ROWS = 60
+"""Patients that are painted first: more than a screen shows. Painting 1,000 of them takes 0.1 s longer."""
 
 
 def page_number(request: Request) -> int:
@@ -39,6 +41,7 @@ def _patients(request: Request) -> Response:
         problem=problem,
         total=found.height,
         rows=rows.rows(named=True),
+        first_rows=FIRST_ROWS,
         labelled=bool(filters.labels) and not problem,
         first=(number - 1) * PAGE_ROWS,
         number=number,

@@ -18,6 +18,10 @@
     }
   }
 
+  // The rows of a long list that do not fit on the screen.
+  const rest = document.getElementById("rest");
+  if (rest) requestAnimationFrame(() => setTimeout(() => { rest.hidden = false; }));
+
   const help = document.getElementById("help");
   document.getElementById("help-open").addEventListener("click", () => help.showModal());
   document.getElementById("help-close").addEventListener("click", () => help.close());
