@@ -1,6 +1,8 @@
-"""Format sizes, durations and releases for people."""
+"""Format sizes, durations, releases and sexes for people."""
 
 from __future__ import annotations
+
+_SEXES = {"F": "female", "M": "male"}
 
 
 def size(count: float) -> str:
@@ -42,3 +44,8 @@ def release_name(title: str, version: str) -> str:
     return (
         f"a {version.replace(' ', f' {title} ')} release" if version.startswith("synthetic") else f"{title} {version}"
     )
+
+
+def sex_name(sex: str) -> str:
+    """Format a sex as MIMIC-IV writes it (F, M) as a word; any other text stays as it is."""
+    return _SEXES.get(sex, sex)

@@ -11,9 +11,8 @@ from ehrtraj.dataset.layout import DatasetLayout
 from ehrtraj.format.patient import PatientWithStays
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.notebook.card import Card, CardTable, first_rows
-from ehrtraj.readable import release_name
+from ehrtraj.readable import release_name, sex_name
 
-_SEXES = {"F": "female", "M": "male"}
 _CLOCKS = {"event": "event (time is when it happened)", "available": "available (time is when it became known)"}
 # Kinds of stays in the rule table `intervals`, and what they are called.
 _STAYS = {"admission": "admission", "icu_stay": "ICU stay", "ed_stay": "ED visit"}
@@ -85,7 +84,7 @@ def trajectory_card(patient: Patient, layout: DatasetLayout) -> Card:
     times = events.filter(pl.col("time_precision") != "year")["time"]
     of_all = "" if events.height == patient.known.height else f" of {patient.known.height:,}"
     facts = (
-        ("sex", _SEXES.get(patient.sex or "", patient.sex)),
+        ("sex", None if patient.sex is None else sex_name(patient.sex)),
         ("born", None if patient.birth_year is None else str(patient.birth_year)),
         ("died", patient.death_time),
         ("split", patient.split),

@@ -14,8 +14,8 @@ import polars as pl
 from ehrtraj.dataset.intervals import when
 from ehrtraj.dataset.moments import Moment
 from ehrtraj.format.patient import DescribedPatient
+from ehrtraj.readable import sex_name
 
-_SEXES = {"F": "female", "M": "male"}
 _DATES = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?)?\b")
 _OUTSIDE = "outside of admissions"
 
@@ -165,7 +165,7 @@ def _section(
 def _who(trajectory: Patient, *, days: bool) -> str:
     parts = [f"Patient {trajectory.subject_id}"]
     if trajectory.sex is not None:
-        parts.append(_SEXES.get(trajectory.sex, trajectory.sex))
+        parts.append(sex_name(trajectory.sex))
     if trajectory.birth_year is not None and not days:
         parts.append(f"born {trajectory.birth_year}")
     if trajectory.death_time is not None:

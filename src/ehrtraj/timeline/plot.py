@@ -13,6 +13,7 @@ from typing import Any
 from ehrtraj.arguments import checked
 from ehrtraj.errors import SettingsError
 from ehrtraj.paths import check_target, error_of_path
+from ehrtraj.readable import sex_name
 from ehrtraj.storage.safe import write_atomically
 from ehrtraj.timeline.lines import series_of
 from ehrtraj.timeline.overview import frame_of, outline
@@ -37,7 +38,6 @@ body { margin: 12px 16px; background: #ffffff; }
 #facts h1 { font-size: 15px; margin: 0; }
 caption { text-align: left; padding: 4px 0; }
 """
-_SEXES = {"F": "female", "M": "male"}
 
 
 class TimelinePlot:
@@ -178,7 +178,7 @@ def _title(patient: Patient, found: dict[str, Any]) -> str:
     header = found["patient"]
     parts = [f"Patient {header['subject_id']}"]
     if header["sex"] is not None:
-        parts.append(_SEXES.get(header["sex"], header["sex"]))
+        parts.append(sex_name(header["sex"]))
     if header["age"]:
         first, last = header["age"]
         parts.append(f"age {first}" if first == last else f"age {first} to {last}")
