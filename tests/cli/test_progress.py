@@ -213,7 +213,9 @@ def test_quiet_prints_the_line_with_the_result(release: Path, tmp_path: Path) ->
     log = tmp_path / "log"
     arguments = ["build", release, "-o", tmp_path, "-t", "v1", "--max-cpus", 1, "--tables", "admissions"]
     ran = run(*arguments, "--quiet", "--log-file", log)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.returncode == 0
+    # Warnings remain.
+    assert re.fullmatch(r"WARNING: the release is incomplete: [^\n]+\n", ran.stderr)
     assert re.fullmatch(r"6 patients, \d+ events from MIMIC-IV 3\.1 in [^\n]+\n", ran.stdout)
     # The log has what stderr would get without --quiet, which includes notes.
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
@@ -235,6 +237,13 @@ def test_quiet_leaves_json_and_errors(built: Path, tmp_path: Path) -> None:
     assert (failed.returncode, failed.stdout) == (7, "")
     assert failed.stderr.startswith("error: ")
     assert "error: the folder" in log.read_text()
+
+
+def test_quiet_leaves_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.configure("build", quiet=True)
+    screen.note("unheard")
+    screen.warning("hosp/labevents is truncated")
+    assert capsys.readouterr() == ("", "WARNING: hosp/labevents is truncated\n")
 
 
 def test_verbose_prints_settings_tables_and_versions(release: Path, tmp_path: Path) -> None:
@@ -282,7 +291,7 @@ def test_the_log_has_all_messages_and_no_data(tmp_path: Path, capsys: pytest.Cap
         "error: subject_id <number> is unknown",
         "Conversion Error: Could not convert string <text> to INT32",
     ]
-    assert capsys.readouterr().err.startswith("error: subject_id 10000032")
+    assert capsys.readouterr().err.startswith("WARNING: a warning\nerror: subject_id 10000032")
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def _with_output_options(run: Callable[..., None], name: str) -> Callable[..., N
     """Return a command's function with the options that decide how much it prints."""
     panel = "How much to print"
     options: dict[str, tuple[Any, Any, list[str], str]] = {
-        "quiet": (bool, False, ["--quiet", "-q"], "Print only errors and the line with the result, or the JSON."),
+        "quiet": (bool, False, ["--quiet", "-q"], "Print only errors, warnings and the result or the JSON."),
         "verbose": (bool, False, ["--verbose", "-v"], "Also print steps, their times, and versions."),
         "log_file": (Path | None, None, ["--log-file"], "Append all messages with their times to this file."),
     }

@@ -220,7 +220,7 @@ class _Amount:
     """How much to print.
 
     Attributes:
-        quiet: whether to print only errors, results and output for programs.
+        quiet: whether to print only errors, warnings, results and output for programs.
         verbose: whether to print details.
         log: log file that also receives what stderr gets.
     """
@@ -238,7 +238,7 @@ def configure(command: str, *, quiet: bool = False, verbose: bool = False, log_f
 
     Args:
         command: name of the command, for the log file.
-        quiet: print only errors, the line with the result, and output for programs.
+        quiet: print only errors, warnings, the line with the result, and output for programs.
         verbose: print details.
         log_file: file to which everything is appended that stderr gets, or would get without `quiet`.
 
@@ -258,7 +258,7 @@ def configure(command: str, *, quiet: bool = False, verbose: bool = False, log_f
 
 
 def is_quiet() -> bool:
-    """Return whether to print only errors and results."""
+    """Return whether to print only errors, warnings and results."""
     return _amount.quiet
 
 
@@ -317,10 +317,10 @@ def write_json(content: object, *, indent: int, default: Callable[[object], obje
     write_exact(text + "\n")
 
 
-def _message(screen: Screen | None, *pieces: Piece) -> None:
+def _message(screen: Screen | None, *pieces: Piece, always: bool = False) -> None:
     """Print a line to stderr, unless --quiet is given, and to the log file."""
     _log("".join(piece if isinstance(piece, str) else piece[0] for piece in pieces))
-    if not _amount.quiet:
+    if always or not _amount.quiet:
         (screen or err()).print(line(*pieces))
 
 
@@ -359,8 +359,8 @@ def note_rest(rest: int, what: str, total: int) -> None:
 
 
 def warning(text: str, screen: Screen | None = None) -> None:
-    """Print a warning to stderr."""
-    _message(screen, ("WARNING: ", "bold red"), (text, "bold"))
+    """Print a warning to stderr, also with --quiet."""
+    _message(screen, ("WARNING: ", "bold red"), (text, "bold"), always=True)
 
 
 def error(text: str) -> None:
