@@ -13,6 +13,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -97,20 +98,26 @@ def without_what_differs_each_time(text: str) -> str:
     return re.sub(r"\b[\d.,]+ (s|[kMG]?B|bytes)\b", r"some \1", text)
 
 
-@contextlib.contextmanager
-def in_a_folder_with_a_dataset(handmade: ModuleType, folder: Path) -> Iterator[None]:
+def with_a_dataset(handmade: ModuleType, folder: Path) -> Path:
+    """The folder, with the hand-made release and its dataset."""
     handmade.write_release(folder / "mimic")
     ehrtraj.build(folder / "mimic", folder / "trajectories", "v1", max_cpus=1)
-    with contextlib.chdir(folder):
-        yield
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset. Each page has a copy, which its examples may change."""
+    return with_a_dataset(handmade, tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.mark.parametrize("page", RUN)
-def test_a_page_shows_what_comes_out(page: str, handmade: ModuleType, tmp_path: Path) -> None:
+def test_a_page_shows_what_comes_out(page: str, prepared: Path, tmp_path: Path) -> None:
     if needed := needs(page):
         pytest.importorskip(needed, reason=f"{needed} is in the environment of `make consumers`")
     text = PAGES[page].read_text()
-    with in_a_folder_with_a_dataset(handmade, tmp_path):
+    folder = shutil.copytree(prepared, tmp_path / "folder")
+    with contextlib.chdir(folder):
         now = run_page(text)
     assert without_what_differs_each_time(now) == without_what_differs_each_time(text), (
         f"{page} has drifted: `make docs` writes it anew"
@@ -348,7 +355,7 @@ def main() -> None:
             continue
         if needed and not importlib.util.find_spec(needed):
             continue
-        with tempfile.TemporaryDirectory() as folder, in_a_folder_with_a_dataset(handmade, Path(folder)):
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(with_a_dataset(handmade, Path(folder))):
             text = path.read_text()
             now = run_page(text)
         if without_what_differs_each_time(now) != without_what_differs_each_time(text):

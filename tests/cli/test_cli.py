@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import stat
 import subprocess
 import sys
@@ -21,6 +22,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import ehrtraj
+from ehrtraj import interrupt
+from ehrtraj.cli.run import run
 from ehrtraj.runtime.profile import STEPS
 from ehrtraj.runtime.sizes import Sizes
 from ehrtraj.sources.source import packaged
@@ -42,6 +45,28 @@ def ehrtraj_cli(*arguments: object, **environment: str) -> subprocess.CompletedP
         check=False,
         env=os.environ | environment,
     )
+
+
+@pytest.fixture
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a command in this process, for commands that end before they begin to build.
+
+    The imports of a separate process take most of a second.
+    """
+
+    def run_here(*arguments: object) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "argv", ["ehrtraj", *map(str, arguments)])
+            # What the end of a command changes for the rest of its process.
+            patch.setattr(interrupt, "finish", lambda _: None)
+            patch.setattr(interrupt, "silence", lambda: None)
+            run()
+        assert isinstance(ended.value.code, int)
+        return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
+
+    return run_here
 
 
 @pytest.fixture(scope="module")
@@ -83,18 +108,23 @@ def test_help_has_examples_and_every_setting() -> None:
     assert "build" in ehrtraj_cli("--help").stdout
 
 
-def test_the_examples_of_the_help_can_be_parsed(tmp_path: Path) -> None:
+def test_the_examples_of_the_help_can_be_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     """Each example is a valid command: run unchanged in an empty folder, it fails only because its input is missing."""
     examples = re.findall(
         r"^ *((?:\w+=\S+ )*ehrtraj build .*?) *$", ehrtraj_cli("build", "--help", COLUMNS="200").stdout, re.M
     )
     assert len(examples) == 10
     (tmp_path / "settings.toml").write_text('data_dir = "mimic-iv"\ntrajectory_version = "v1"\n')
+    monkeypatch.chdir(tmp_path)
     for example in examples:
-        command = example.replace("ehrtraj build", f"{sys.executable} -m ehrtraj build")
-        result = subprocess.run(
-            command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-        )
+        words = shlex.split(example)
+        command = words.index("ehrtraj")
+        with monkeypatch.context() as patch:
+            for name, _, value in (word.partition("=") for word in words[:command]):
+                patch.setenv(name, value)
+            result = refused(*words[command + 1 :])
         assert result.returncode == (0 if "--show-config" in example else 3), (example, result.stderr)
         assert "--show-config" in example or "does not exist" in result.stderr
 
@@ -174,9 +204,15 @@ def test_show_config_prints_the_origin_of_each_setting(tmp_path: Path) -> None:
     ],
     ids=lambda o: " ".join(o) if o[0].startswith("--") else "",
 )
-def test_an_invalid_setting_is_refused(release: Path, tmp_path: Path, options: list[str], complaint: list[str]) -> None:
+def test_an_invalid_setting_is_refused(
+    release: Path,
+    tmp_path: Path,
+    refused: Callable[..., subprocess.CompletedProcess[str]],
+    options: list[str],
+    complaint: list[str],
+) -> None:
     version = [] if "--trajectory-version" in options else ["--trajectory-version", "v1"]
-    result = ehrtraj_cli("build", release, "--output", tmp_path / "out", *version, *options)
+    result = refused("build", release, "--output", tmp_path / "out", *version, *options)
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     for words in complaint:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import fmean
+from types import ModuleType
 from typing import Any
 
 import polars as pl
@@ -78,10 +80,18 @@ TABLES = {
 }
 
 
+@pytest.fixture(scope="module")
+def one_stay(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of the rows above. Tests must not change it."""
+    folder = tmp_path_factory.mktemp("one_stay")
+    handmade.write_tables(folder / "rows", TABLES)
+    settings = {"max_cpus": 1, "allow_incomplete": True, "standardise": True}
+    return ehrtraj.build(folder / "rows", folder / "out", "rows", **settings).path
+
+
 @pytest.fixture
-def cohort(build_rows: Callable[..., Any]) -> Any:
-    ds = ehrtraj.open(build_rows(TABLES, standardise=True).dataset)
-    return ds.cohort("icu")
+def cohort(one_stay: Path) -> Any:
+    return ehrtraj.open(one_stay).cohort("icu")
 
 
 def values_of(features: pl.DataFrame, name: str) -> dict[str, float]:
@@ -211,8 +221,9 @@ def test_the_clock_of_the_dataset_does_not_matter(build_rows: Callable[..., Any]
 
 
 @pytest.fixture
-def computed(cohort: Any) -> Any:
+def computed(one_stay: Path, tmp_path: Path) -> Any:
     """A cohort whose dataset has results of two concepts, one with single times and one with periods."""
+    cohort = ehrtraj.open(shutil.copytree(one_stay, tmp_path / "rows")).cohort("icu")
     root = cohort._patients.path
     (row,) = cohort._patients.subjects.select("split", "shard").rows()
     at = [datetime(2150, 3, 2, hour) for hour in (10, 11, 12)]

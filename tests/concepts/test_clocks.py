@@ -53,7 +53,7 @@ def test_a_concept_of_what_was_known_is_the_concept_cut_by_available_time(
 ) -> None:
     """With the clock `available`, a row depends only on what was known at its available_time."""
     ds = ehrtraj.open(demo_built)
-    with open_concept_session(library, ds.flags, ConceptMode("available"), threads=2) as session:
+    with open_concept_session(library, ds.flags, ConceptMode("available"), threads=1) as session:
         for patient, at in at_random(ds, seed):
             complete = compute(session, patient, ds, None)
             for name, found in compute(session, patient.as_of(at), ds, at).items():
@@ -65,7 +65,7 @@ def test_a_concept_of_what_was_known_is_the_concept_cut_by_available_time(
 def test_what_is_shown_as_known_was_known(demo_built: Path, library: ConceptLibrary, seed: int) -> None:
     """With the clock `event`, a row shown at a time can be computed at that time. Others may still change."""
     ds = ehrtraj.open(demo_built)
-    with open_concept_session(library, ds.flags, ConceptMode(), threads=2) as session:
+    with open_concept_session(library, ds.flags, ConceptMode(), threads=1) as session:
         for patient, at in at_random(ds, seed):
             complete = compute(session, patient, ds, None)
             for name, found in compute(session, patient.as_of(at), ds, at).items():

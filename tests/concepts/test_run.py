@@ -296,8 +296,7 @@ def test_users_add_their_own_concepts(demo_built: Path, tmp_path: Path) -> None:
     assert fewer.height == rows.height, "the method does not matter here"
 
 
-def test_a_concept_that_has_no_rows_any_more_has_no_files(demo_built: Path, tmp_path: Path) -> None:
-    dataset = shutil.copytree(demo_built, tmp_path / "v1")
+def test_a_concept_that_has_no_rows_any_more_has_no_files(dataset: Path, tmp_path: Path) -> None:
     for number, limit in enumerate(("4", "1000")):
         mine = overlay(tmp_path / str(number), OWN.replace("value > 4", f"value > {limit}"))
         ehrtraj.compute_concepts(dataset, ["high_potassium"], overlay=mine, max_cpus=1)
@@ -320,8 +319,7 @@ def test_a_concept_that_has_no_rows_any_more_has_no_files(demo_built: Path, tmp_
         ("value AS potassium", "'x' AS potassium", "failed"),
     ],
 )
-def test_errors_in_own_concepts_are_explained(demo_built: Path, tmp_path: Path, old: str, new: str, words: str) -> None:
-    dataset = shutil.copytree(demo_built, tmp_path / "v1")
+def test_errors_in_own_concepts_are_explained(dataset: Path, tmp_path: Path, old: str, new: str, words: str) -> None:
     assert old in OWN
     with pytest.raises(RecipeError, match=words):
         ehrtraj.compute_concepts(

@@ -15,10 +15,15 @@ import tempfile
 import traceback
 
 # These modules are imported once, before the forks. They are not used here, since a fork would lose their threads.
+import ehrtraj.api
 import ehrtraj.cli
 import ehrtraj.cli.run
+import ehrtraj.concepts.run
+import ehrtraj.enrich.run
 import ehrtraj.exports.run
 import ehrtraj.pipeline.run
+import ehrtraj.reports.run
+from ehrtraj.cli.registry import application
 from ehrtraj.runtime.sizes import Sizes
 
 _STATE = struct.Struct("<8q")
@@ -62,4 +67,7 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
+    # A command imports further modules when it is made.
+    for command in ("build", "concepts", "export"):
+        application([command])
     _serve()

@@ -75,11 +75,10 @@ def shuffled(release: Path, to: Path, seed: int) -> Path:
     return to
 
 
-def test_the_number_of_cores_changes_no_byte(release: Path, build: Build) -> None:
-    one = build(release, SEVERAL, max_cpus=1)
-    assert len({p.name for p in (one / "data").rglob("*.parquet")}) >= 3
+def test_the_number_of_cores_changes_no_byte(release: Path, several_shards_built: Path, build: Build) -> None:
+    assert len({p.name for p in (several_shards_built / "data").rglob("*.parquet")}) >= 3
     for cpus in (2, 3):
-        assert files_of(build(release, SEVERAL, max_cpus=cpus)) == files_of(one)
+        assert files_of(build(release, SEVERAL, max_cpus=cpus)) == files_of(several_shards_built)
 
 
 def test_the_memory_limit_changes_no_byte(release: Path, build: Build) -> None:
@@ -124,9 +123,9 @@ def test_block_and_round_sizes_change_no_byte(release: Path, built: Path, build:
 
 
 def test_the_number_of_shards_changes_no_event(
-    release: Path, built: Path, build: Build, read_events: Callable[[Path], pa.Table]
+    several_shards_built: Path, built: Path, read_events: Callable[[Path], pa.Table]
 ) -> None:
-    dataset = build(release, SEVERAL)
+    dataset = several_shards_built
     assert len(list((dataset / "data").rglob("*.parquet"))) > len(list((built / "data").rglob("*.parquet")))
     assert read_events(dataset).equals(read_events(built))
     for name in ("metadata/codes.parquet", "metadata/subject_splits.parquet", "ledger.parquet"):

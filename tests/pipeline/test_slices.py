@@ -36,6 +36,8 @@ STAGED = Sizes(shard_rows=3_500, part_rows=8_000, sliced_bytes=1 << 40)
 MEMORY = 4 * 10**9
 BROKEN = ("hosp/labevents", "icu/chartevents", "hosp/emar")
 LABS = packaged("mimiciv").tables["hosp/labevents"]
+# Tables of every kind, for builds that need not read all of them: each table takes time in every shard.
+FEW = "patients,admissions,transfers,icustays,labevents,chartevents,poe,emar"
 
 
 class Recorded(Reporter):
@@ -108,6 +110,12 @@ def staged(ordered: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return hashes(build(ordered, tmp_path_factory.mktemp("staged"), STAGED).path)
 
 
+@pytest.fixture(scope="module")
+def few_staged(ordered: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The files of the dataset of a few tables that is built without slices."""
+    return hashes(build(ordered, tmp_path_factory.mktemp("few_staged"), STAGED, tables=FEW).path)
+
+
 def test_slices_change_no_byte(ordered: Path, staged: dict[str, str], tmp_path: Path) -> None:
     engine = Watching(tmp_path / ".v1.build")
     result = build(ordered, tmp_path, SLICED, engine)
@@ -127,7 +135,7 @@ def test_the_number_of_processes_changes_no_byte(
 
 def test_only_the_slices_of_the_next_shards_are_on_the_disk(ordered: Path, tmp_path: Path) -> None:
     engine = Watching(tmp_path / ".v1.build")
-    build(ordered, tmp_path, SLICED, engine)
+    build(ordered, tmp_path, SLICED, engine, tables=FEW)
     assert len(engine.files) >= 5
     for shard, files in engine.files:
         assert files == {f"{shard:05d}.csv"}
@@ -157,10 +165,10 @@ main(Sizes(shard_rows=3_500, part_rows=8_000, slice_block_bytes=1 << 16, sliced_
 
 
 @pytest.mark.parametrize("shards", [0, 1, 3])
-def test_a_killed_build_resumes(ordered: Path, staged: dict[str, str], tmp_path: Path, shards: int) -> None:
+def test_a_killed_build_resumes(ordered: Path, few_staged: dict[str, str], tmp_path: Path, shards: int) -> None:
     """The main process and its workers are killed when some shards are finished and others have slices."""
     command = [sys.executable, "-c", BUILD, "build", str(ordered), "--output", str(tmp_path)]
-    options = ["--trajectory-version", "v1", "--max-cpus", "2", "--no-notes"]
+    options = ["--trajectory-version", "v1", "--tables", FEW, "--max-cpus", "2", "--no-notes"]
     work = tmp_path / ".v1.build"
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while len(list((work / "shards").glob("*.json"))) < shards or not list((work / "slices").rglob("*.csv")):
@@ -170,13 +178,13 @@ def test_a_killed_build_resumes(ordered: Path, staged: dict[str, str], tmp_path:
     process.wait()
     finished = {path.name for path in (work / "shards").glob("*.json")}
     engine = Watching(work)
-    result = build(ordered, tmp_path, SLICED, engine, max_cpus=2)
+    result = build(ordered, tmp_path, SLICED, engine, max_cpus=2, tables=FEW)
     assert {f"{shard:05d}.json" for shard in engine.slices}.isdisjoint(finished)
-    assert hashes(result.path) == staged
+    assert hashes(result.path) == few_staged
 
 
 def test_work_that_is_lost_after_all_shards_leaves_no_rejected_rows_behind(
-    ordered: Path, staged: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ordered: Path, few_staged: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The build starts over, and stages the tables whose slices the first run parsed."""
 
@@ -185,9 +193,9 @@ def test_work_that_is_lost_after_all_shards_leaves_no_rejected_rows_behind(
 
     with monkeypatch.context() as patch, pytest.raises(OutputError, match="is full"):
         patch.setattr("ehrtraj.pipeline.run.publish", interrupted)
-        build(ordered, tmp_path, SLICED)
+        build(ordered, tmp_path, SLICED, tables=FEW)
     (tmp_path / ".v1.build" / "stage" / "hosp.d_labitems.json").unlink()
-    assert hashes(build(ordered, tmp_path, SLICED).path) == staged
+    assert hashes(build(ordered, tmp_path, SLICED, tables=FEW).path) == few_staged
 
 
 def with_rows_moved(release: Path, to: Path, table: str) -> Path:
@@ -205,16 +213,17 @@ def with_rows_moved(release: Path, to: Path, table: str) -> Path:
 def test_a_table_that_is_not_ordered_after_all_is_staged(ordered: Path, tmp_path: Path) -> None:
     """The last row belongs to the first shard, which was built long ago."""
     release = with_rows_moved(ordered, tmp_path / "release", "icu/chartevents")
-    wanted = hashes(build(release, tmp_path / "staged", STAGED).path)
-    result = build(release, tmp_path / "sliced", SLICED)
+    wanted = hashes(build(release, tmp_path / "staged", STAGED, tables=FEW).path)
+    result = build(release, tmp_path / "sliced", SLICED, tables=FEW)
     assert any("icu/chartevents is not ordered by subject_id" in note for note in result.notes)
     assert hashes(result.path) == wanted
 
 
 def test_a_table_with_a_quote_that_is_not_closed_is_staged(ordered: Path, tmp_path: Path) -> None:
     """One of the planted defects is such a quote."""
-    wanted = hashes(build(ordered, tmp_path / "staged", STAGED, notes="inline").path)
-    result = build(ordered, tmp_path / "sliced", SLICED, notes="inline")
+    given = {"notes": "inline", "tables": f"{FEW},discharge"}
+    wanted = hashes(build(ordered, tmp_path / "staged", STAGED, **given).path)
+    result = build(ordered, tmp_path / "sliced", SLICED, **given)
     assert any("note/discharge is not ordered by subject_id, or has" in note for note in result.notes)
     assert hashes(result.path) == wanted
 
@@ -224,7 +233,7 @@ def test_a_truncated_table_is_an_error_that_names_it(ordered: Path, tmp_path: Pa
     path = release / "icu" / "chartevents.csv.gz"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ReleaseError, match=r"chartevents\.csv\.gz is truncated"):
-        build(release, tmp_path, SLICED, max_cpus=2)
+        build(release, tmp_path, SLICED, max_cpus=2, tables=FEW)
     assert not (tmp_path / "v1").exists()
 
 
@@ -236,7 +245,7 @@ def test_a_lost_slice_fails_the_shard(ordered: Path, tmp_path: Path) -> None:
                 yield task
 
     with pytest.raises(OutputError, match=r"slices.*00000\.csv is missing or incomplete"):
-        build(ordered, tmp_path, SLICED, Losing(tmp_path / ".v1.build"))
+        build(ordered, tmp_path, SLICED, Losing(tmp_path / ".v1.build"), tables=FEW)
     assert not (tmp_path / "v1").exists()
 
 
@@ -289,7 +298,7 @@ def test_a_smaller_subject_id_at_the_start_of_a_block_is_noticed(tmp_path: Path)
         list(cut(stream, file, [0, 15], 12))
 
 
-def test_the_order_of_the_shards_does_not_matter(ordered: Path, staged: dict[str, str], tmp_path: Path) -> None:
+def test_the_order_of_the_shards_does_not_matter(ordered: Path, few_staged: dict[str, str], tmp_path: Path) -> None:
     """An engine may run a task twice, and return the second result after the slices are deleted."""
 
     class Twice(Watching):
@@ -307,4 +316,4 @@ def test_the_order_of_the_shards_does_not_matter(ordered: Path, staged: dict[str
                         run(task)
             yield from late
 
-    assert hashes(build(ordered, tmp_path, SLICED, Twice(tmp_path / ".v1.build")).path) == staged
+    assert hashes(build(ordered, tmp_path, SLICED, Twice(tmp_path / ".v1.build"), tables=FEW).path) == few_staged
