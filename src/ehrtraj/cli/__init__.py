@@ -31,8 +31,10 @@ def main(sizes: Sizes | None = None) -> None:
     # An import creates hardly any garbage, and looking for it takes a twentieth of the start.
     gc.disable()
     from ehrtraj.cli.run import run
+    from ehrtraj.runtime.without_pandas import keep_pandas_out
 
     gc.enable()
+    keep_pandas_out()
     run(sizes)
 
 

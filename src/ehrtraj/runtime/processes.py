@@ -34,6 +34,7 @@ import pyarrow as pa
 
 from ehrtraj import interrupt
 from ehrtraj.errors import OutputError
+from ehrtraj.runtime.without_pandas import keep_pandas_out
 
 Key = TypeVar("Key")
 Result = TypeVar("Result")
@@ -98,6 +99,7 @@ def prepare_worker() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Each worker uses one CPU core. polars reads this variable when it is first imported.
     os.environ["POLARS_MAX_THREADS"] = "1"
+    keep_pandas_out()
     lean_memory()
 
 
