@@ -15,6 +15,13 @@ from ehrtraj.runtime.processes import stream_tasks
 # Not importorskip: the workers import this module, too.
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("pandas") is None, reason="pandas is not installed")
 
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let new processes find this module and its tasks through an inherited path."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+
+
 # A command that converts values with pyarrow, in this process.
 COMMAND = """
 import sys

@@ -148,7 +148,7 @@ def plan_build(release: Release, settings: Settings, shard_rows: int) -> Patient
     if not entries.are_complete:
         # No table lists the patients: all tables with patients are read, and a patient counts once for each row.
         others = [_subjects_of(file) for file in _large_tables(release)]
-        people = Entries(np.concatenate([people.subject_ids, *others]), people.rows)
+        people = Entries(np.concatenate([people.subject_ids, *others]), release.source.roles.patients.rows)
     entries = replace(entries, patients=people)
     everyone, stays = entries.everyone, (entries.icu_stays, entries.ed_stays)
     selected, requested = select_patients(settings, release.source, entries)
