@@ -47,5 +47,5 @@ def release_name(title: str, version: str) -> str:
 
 
 def sex_name(sex: str) -> str:
-    """Format a sex as MIMIC-IV writes it (F, M) as a word; any other text stays as it is."""
+    """Format the code of a sex (F, M) as a word; any other text stays as it is."""
     return _SEXES.get(sex, sex)
