@@ -267,6 +267,7 @@ def test_the_command_writes_a_report_as_a_build_does(dataset: Path, tmp_path: Pa
     [
         (["--events"], "belong together"),
         (["--output", "new"], "belong together"),
+        (["--no-report"], "belongs to --events"),
         (["--events", "--output", "new", "--clock", "available"], "omit --clock"),
         (["--events", "--output", "new", "--as-mimic-code"], "omit --clock and --as-mimic-code"),
     ],

@@ -115,6 +115,8 @@ def concepts(
             raise SettingsError("--events adds concepts by the clock event: omit --clock and --as-mimic-code")
         _write_events(layout, output, names or (), library, limits, overwrite=overwrite, report=report)
         return
+    if not report:
+        raise SettingsError("--no-report belongs to --events: only a new dataset has a report")
     with graceful_stop(KEPT_WORK), bar("computing") as show_progress:
         result = compute_concepts(
             layout,
