@@ -46,7 +46,7 @@ def count_applied(part: OrderedEvents, tables: Sequence[str]) -> pa.Table:
         tables: full names of the tables; `Events.table` is a position in them.
 
     Returns:
-        A table with `APPLIED_SCHEMA`. The example of each row is its first event.
+        A table with `APPLIED_SCHEMA`, in which combinations may repeat. The example of each row is its first event.
     """
     events = part.events
     flags, raw_unit, unit = events.ints["flags"], events.texts["raw_unit"], events.texts["unit"]
@@ -102,13 +102,10 @@ def _by_rule(marks: Int64s, groups: pa.Table) -> pa.Table:
         marks: flags of each group, shifted left by one bit. The lowest bit marks a different spelling of the unit.
         groups: the groups of events.
     """
-    parts = [APPLIED_SCHEMA.empty_table()]
-    for rule, bit in {SPELLED: 1, **{name: 2 * value for name, value in rules.flags().items()}}.items():
-        affected = groups.filter(pa.array((marks & bit) != 0))
-        if affected.num_rows:
-            with_rule = affected.add_column(0, "rule", pa.array([rule] * affected.num_rows, pa.string()))
-            parts.append(_merged(with_rule))
-    return pa.concat_tables(parts)
+    bits = {SPELLED: 1, **{name: 2 * value for name, value in rules.flags().items()}}
+    rule, group = np.nonzero(marks & np.array(list(bits.values()), np.int64)[:, np.newaxis])
+    rows = groups.take(pa.array(group)).add_column(0, "rule", pa.array(list(bits), pa.string()).take(pa.array(rule)))
+    return rows.select(APPLIED_SCHEMA.names).cast(APPLIED_SCHEMA)
 
 
 def _merged(rows: pa.Table) -> pa.Table:

@@ -92,7 +92,8 @@ def count_times(part: OrderedEvents, time: Int64s) -> pa.Table:
     bin_of = np.repeat(*_bins(part, time))
     types = [code.split("//")[0] for code in part.codes]
     names = sorted(set(types))
-    place = np.array([names.index(name) for name in types], np.int64) * _BINS
+    place_of = {name: at * _BINS for at, name in enumerate(names)}
+    place = np.array([place_of[name] for name in types], np.int64)
     counts = np.bincount(place[part.events.code][part.order] + bin_of, minlength=len(names) * _BINS)
     counts.reshape(-1, _BINS)[:, _STATIC] = 0
     used = np.flatnonzero(counts)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ehrtraj.format.arrays import NULL, Bools, Int64s, masked
+from ehrtraj.format.arrays import NULL, Int64s, masked
 from ehrtraj.format.splits import SPLITS
 from ehrtraj.format.tallies import all_numbers, all_times
 from ehrtraj.pipeline.shard.applied import all_applied, count_applied
@@ -22,6 +21,16 @@ from ehrtraj.pipeline.shard.drugs import NamedDrug, drug_rows
 from ehrtraj.pipeline.shard.extract import TableCount
 from ehrtraj.pipeline.shard.tallies import count_numbers, count_times
 
+_CODES_SCHEMA = pa.schema(
+    [
+        pa.field("code", pa.string()),
+        pa.field("source_table", pa.string()),
+        pa.field("n_events", pa.int64()),
+        pa.field("n_subjects", pa.int64()),
+    ]
+)
+"""Counts of the events of each code."""
+
 
 @cache
 def _as_json(texts: tuple[str, ...]) -> str:
@@ -29,19 +38,38 @@ def _as_json(texts: tuple[str, ...]) -> str:
     return json.dumps(texts)
 
 
-def _add_units(units: dict[str, set[str]], part: OrderedEvents, rows: Bools | slice) -> None:
-    """Add the units of these rows of a part to those of their codes."""
+def _units_of_codes(part: OrderedEvents, pairs: Int64s) -> dict[str, set[str]]:
+    """Return the units that occur with each code.
+
+    Args:
+        part: assembled events.
+        pairs: the code and the unit of some of its events, as `_pairs` numbers them.
+    """
+    values = part.events.texts["unit"].values.to_pylist()
+    seen = np.zeros((len(part.codes), len(values) + 1), np.bool_)
+    seen.reshape(-1)[pairs] = True
+    units: dict[str, set[str]] = {}
+    for code, unit in zip(*(a.tolist() for a in np.nonzero(seen[:, :-1])), strict=True):
+        units.setdefault(part.codes[code], set()).add(values[unit])
+    return units
+
+
+def _pairs(part: OrderedEvents) -> Int64s:
+    """Return the position of each event in a table of codes by units, whose last column is for events without unit."""
     unit = part.events.texts["unit"]
-    pairs = np.zeros((len(part.codes), len(unit.values) + 1), np.bool_)
-    pairs[part.events.code[rows], unit.positions[rows]] = True
-    values = unit.values.to_pylist()
-    for code, position in zip(*(a.tolist() for a in np.nonzero(pairs[:, :-1])), strict=True):
-        units.setdefault(part.codes[code], set()).add(values[position])
+    # Null, -1, becomes the last column of the previous code, or of the last one.
+    return part.events.code * np.int64(len(unit.values) + 1) + unit.positions
 
 
-def _unit_lists(keys: Sequence[tuple[str, str]], units: Mapping[str, set[str]]) -> pa.Array:
-    of_codes = (units.get(code) for code, _ in keys)
-    return pa.array([_as_json(tuple(sorted(of_code))) if of_code else "[]" for of_code in of_codes], pa.string())
+def _add(texts: dict[str, set[str]], more: Mapping[str, set[str]]) -> None:
+    for code, of_code in more.items():
+        texts.setdefault(code, set()).update(of_code)
+
+
+def _lists(codes: Iterable[str], of_code: Mapping[str, set[str]]) -> pa.Array:
+    """Return the sorted texts of each code as a list in JSON. Most codes have none."""
+    lists = {code: _as_json(tuple(sorted(texts))) for code, texts in of_code.items()}
+    return pa.array([lists.get(code, "[]") for code in codes], pa.string())
 
 
 class ShardTally:
@@ -57,8 +85,7 @@ class ShardTally:
         self._shard = shard
         self._event_tables = event_tables
         self._counts: dict[str, TableCount] = {}
-        self._codes: Counter[tuple[str, str]] = Counter()
-        self._patients: Counter[tuple[str, str]] = Counter()
+        self._codes: list[pa.Table] = []
         self._units: dict[str, set[str]] = {}
         self._number_units: dict[str, set[str]] = {}
         self._descriptions: dict[str, str] = {}
@@ -82,8 +109,7 @@ class ShardTally:
             total.rejected += count.rejected
             total.events += count.events
         self._descriptions |= codes.descriptions
-        for code, parents in codes.parents.items():
-            self._parents.setdefault(code, set()).update(parents)
+        _add(self._parents, codes.parents)
         for code, drugs in codes.drugs.items():
             self._drugs.setdefault(code, set()).update(drugs)
 
@@ -120,20 +146,18 @@ class ShardTally:
 
     def _count_codes(self, part: OrderedEvents) -> None:
         # A code may come from several tables: it is counted for the table whose name comes first.
-        tables = np.array(self._event_tables)
-        by_name = np.argsort(tables)
+        tables = self._event_tables
+        by_name = np.argsort(np.array(tables))
         rank = np.argsort(by_name)
         pair = part.events.code.astype(np.int64) * len(tables) + rank[part.events.table]
         seen = np.bincount(pair, minlength=len(part.codes) * len(tables)).reshape(-1, len(tables)) > 0
         first = by_name[seen.argmax(axis=1)]
         counts = np.bincount(part.events.code, minlength=len(part.codes))
-        for code, table, count, people in zip(
-            part.codes, tables[first].tolist(), counts.tolist(), part.code_patients.tolist(), strict=True
-        ):
-            self._codes[code, table] += count
-            self._patients[code, table] += people
-        _add_units(self._units, part, slice(None))
-        _add_units(self._number_units, part, ~np.isnan(part.events.number))
+        columns = [part.codes, pa.array(self._event_tables).take(pa.array(first)), counts, part.code_patients]
+        self._codes.append(pa.table(columns, schema=_CODES_SCHEMA))
+        pairs = _pairs(part)
+        _add(self._units, _units_of_codes(part, pairs))
+        _add(self._number_units, _units_of_codes(part, pairs[~np.isnan(part.events.number)]))
 
     def _subject_rows(
         self, part: OrderedEvents, time: Int64s, about: pa.Table, positions: npt.NDArray[np.int64]
@@ -158,17 +182,16 @@ class ShardTally:
         return table.join(about, "subject_id", join_type="left outer").sort_by("subject_id")
 
     def _code_rows(self) -> pa.Table:
-        keys = sorted(self._codes)
-        parents = {code: _as_json(tuple(sorted(codes))) for code, codes in self._parents.items()}
-        return pa.table(
-            {
-                "code": pa.array([code for code, _ in keys], pa.string()),
-                "source_table": pa.array([table for _, table in keys], pa.string()),
-                "n_events": pa.array([self._codes[k] for k in keys], pa.int64()),
-                "n_subjects": pa.array([self._patients[k] for k in keys], pa.int64()),
-                "units": _unit_lists(keys, self._units),
-                "number_units": _unit_lists(keys, self._number_units),
-                "described": pa.array([self._descriptions.get(code) for code, _ in keys], pa.string()),
-                "parents": pa.array([parents.get(code, "[]") for code, _ in keys], pa.string()),
-            }
+        by_code = pa.concat_tables([_CODES_SCHEMA.empty_table(), *self._codes]).group_by(
+            _CODES_SCHEMA.names[:2], use_threads=False
+        )
+        counted = by_code.aggregate([("n_events", "sum"), ("n_subjects", "sum")]).rename_columns(_CODES_SCHEMA.names)
+        counted = counted.sort_by([("code", "ascending"), ("source_table", "ascending")])
+        codes = counted["code"].to_pylist()
+        described = pa.array([self._descriptions.get(code) for code in codes], pa.string())
+        return (
+            counted.append_column("units", _lists(codes, self._units))
+            .append_column("number_units", _lists(codes, self._number_units))
+            .append_column("described", described)
+            .append_column("parents", _lists(codes, self._parents))
         )
