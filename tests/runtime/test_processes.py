@@ -92,6 +92,15 @@ def test_tasks_are_taken_only_when_a_process_is_free() -> None:
         assert len(taken) <= done + 2
 
 
+def test_processes_that_start_early_and_get_no_task_end() -> None:
+    def tasks() -> Iterator[tuple[int, tuple[int]]]:
+        assert len(multiprocessing.active_children()) == 3
+        yield 7, (7,)
+
+    assert list(stream_tasks(twice, tasks(), 3, early=True)) == [(7, 14)]
+    assert not multiprocessing.active_children()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_task_reports_its_progress_before_its_result(workers: int) -> None:
     seen: list[object] = []

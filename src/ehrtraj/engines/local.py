@@ -45,7 +45,7 @@ class LocalEngine:
             workers = min(workers, len(items))
         if workers > 1:
             tasks = ((number, (work, item)) for number, item in enumerate(items))
-            for _, result in stream_tasks(_run, tasks, workers, lambda _number, progress: report(progress)):
+            for _, result in stream_tasks(_run, tasks, workers, lambda _, progress: report(progress), early=True):
                 yield result
         elif workers:
             with work.open(report) as run:

@@ -217,6 +217,8 @@ def stream_tasks(
     tasks: Iterable[tuple[Key, tuple[Any, ...]]],
     workers: int,
     report: Callable[[Key, Any], None] | None = None,
+    *,
+    early: bool = False,
 ) -> Iterator[tuple[Key, Result]]:
     """Call a function for each task, several at a time.
 
@@ -226,6 +228,8 @@ def stream_tasks(
         workers: maximum number of processes; with one worker, everything runs in this process.
         report: receives the key and the progress of a task, in this process. If it is given, `work` has a keyword
             argument `report`, a function that takes the progress: any object. Not every report arrives.
+        early: whether to start all processes before the first task is taken, so that they import their modules while
+            it is prepared.
 
     Yields:
         Key and result of each task, in the order in which they finish.
@@ -241,10 +245,13 @@ def stream_tasks(
     started: list[SpawnProcess] = []
     running: dict[Connection, _Worker[Key]] = {}
     try:
+        idle = [_start(work, started, reports=report is not None) for _ in range(workers if early else 0)]
         while len(running) < workers and (task := next(waiting, None)) is not None:
-            process, connection = _start(work, started, reports=report is not None)
+            process, connection = idle.pop() if idle else _start(work, started, reports=report is not None)
             running[connection] = _Worker(process, connection, task[0])
             _send(connection, task[1])
+        for _, connection in idle:
+            connection.close()
         while running:
             for ready in wait(list(running)):
                 worker = running[ready]  # type: ignore[index]  # `wait` returns the same objects
