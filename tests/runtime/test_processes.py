@@ -101,6 +101,17 @@ def test_processes_that_start_early_and_get_no_task_end() -> None:
     assert not multiprocessing.active_children()
 
 
+def test_workers_start_without_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given in ("4", None):
+        if given is None:
+            monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+        else:
+            monkeypatch.setenv("OPENBLAS_NUM_THREADS", given)
+        tasks = [(n, ("OPENBLAS_NUM_THREADS",)) for n in range(2)]
+        assert dict(stream_tasks(os.getenv, tasks, 2)) == {0: "1", 1: "1"}
+        assert os.environ.get("OPENBLAS_NUM_THREADS") == given
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_task_reports_its_progress_before_its_result(workers: int) -> None:
     seen: list[object] = []
