@@ -44,7 +44,8 @@ def test_only_one_module_opens_connections() -> None:
         for path in SOURCE.rglob("*.py")
         if (names := duckdb_functions(path.read_text(encoding="utf-8")))
     }
-    assert found == {"runtime/session.py": {"connect"}}
+    # `_seam.submit` opens none: it runs a statement of an open session.
+    assert found == {"runtime/session.py": {"connect"}, "runtime/prepared.py": {"_seam"}}
     for sneaky in ("import duckdb\nduckdb.sql('x')", "from duckdb import connect", "import duckdb as d\nd.connect()"):
         assert duckdb_functions(sneaky), sneaky
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,11 +32,13 @@ from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.recipes import Recipe, Statement
 from ehrtraj.recipes.allowed import SqlLocation
 from ehrtraj.release.schema import Table
+from ehrtraj.runtime.prepared import PreparedQueries
 from ehrtraj.runtime.profile import CONVERT, DUPLICATES, SQL, measured
 from ehrtraj.runtime.progress import Share
 from ehrtraj.runtime.session import open_session
 from ehrtraj.sources.source import Source
 
+# Queries on more rows are planned each time, so that their results need not be complete in memory.
 _MANY_ROWS = 60_000
 # Rows of a large result that become events at a time.
 _RESULT_ROWS = 1 << 18
@@ -117,7 +118,7 @@ class Extractor:
         self._tables = tables
         self._event_tables = list(event_tables)
         self._standardiser = standardiser
-        self._prepared: dict[str, str] = {}
+        self._prepared = PreparedQueries(self.connection)
         self._relations: dict[str, duckdb.DuckDBPyRelation] = {}
         self._slots = {name: Slot(table.schema) for name, table in tables.items()}
         self._views: dict[str, EvaluatedView] = {}
@@ -392,20 +393,10 @@ class Extractor:
         self._clear_views(table.full_name)
 
     def _arrow(self, sql: str, what: str, line: int = 1) -> pa.Table:
-        """Return the result of a query on few rows.
-
-        DuckDB takes 3 ms to plan a recipe's statement, which is longer than running it on few rows. A prepared
-        statement is planned once for all shards, but its result is copied once more (DuckDB 2.0 warns about this),
-        which takes 50 ns per row.
-        """
+        """Return the result of a query on few rows."""
         self._evaluate_views(sql)
         with self._explained(what, line):
-            if sql not in self._prepared:
-                self._prepared[sql] = f"statement_{len(self._prepared)}"
-                self.connection.execute(f"PREPARE {self._prepared[sql]} AS {sql}")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                return self.connection.execute(f"EXECUTE {self._prepared[sql]}").to_arrow_table()
+            return self._prepared.rows(sql)
 
     def _results(self, sql: str, what: str, rows: int, line: int) -> Iterator[pa.Table]:
         """Yield the result of a query on `rows` rows, a large one in parts.
