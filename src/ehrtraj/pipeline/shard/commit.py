@@ -16,7 +16,8 @@ from ehrtraj.storage.documents import as_json, read_document
 def commit(storage: Storage, result: ShardResult) -> dict[str, Any]:
     """Commit an attempt at a shard. The first attempt counts; later attempts are discarded.
 
-    All files are renamed first, then the marker is written: the shard is not finished until the marker exists.
+    All files are renamed and synced first, then the marker is written: the shard is not finished until the marker exists,
+    and a marker that survives a power failure belongs to complete files. Meanwhile the workers build other shards.
 
     Args:
         storage: the working folder.
@@ -40,6 +41,7 @@ def commit(storage: Storage, result: ShardResult) -> dict[str, Any]:
     storage.delete(marker)
     for name in record["files"]:
         storage.move(f"{result.folder}/{name}", name)
+        storage.sync(name)
     if not storage.put_if_absent(marker, as_json(record)):
         raise OutputError(
             f"{storage.where(marker)} was written by another build at the same time. Run the same command again"
