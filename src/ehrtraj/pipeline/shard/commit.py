@@ -16,8 +16,9 @@ from ehrtraj.storage.documents import as_json, read_document
 def commit(storage: Storage, result: ShardResult) -> dict[str, Any]:
     """Commit an attempt at a shard. The first attempt counts; later attempts are discarded.
 
-    All files are renamed and synced first, then the marker is written: the shard is not finished until the marker exists,
-    and a marker that survives a power failure belongs to complete files. Meanwhile the workers build other shards.
+    All files are renamed and synced first, then the marker is written: the shard is not finished until the marker
+    exists, and a marker that survives a power failure belongs to complete files. Meanwhile the workers build other
+    shards.
 
     Args:
         storage: the working folder.

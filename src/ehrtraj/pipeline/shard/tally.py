@@ -32,12 +32,6 @@ _CODES_SCHEMA = pa.schema(
 """Counts of the events of each code."""
 
 
-@cache
-def _as_json(texts: tuple[str, ...]) -> str:
-    """Return a list as JSON. The result is cached because thousands of codes share a few lists of units."""
-    return json.dumps(texts)
-
-
 def _units_of_codes(part: OrderedEvents, pairs: Int64s) -> dict[str, set[str]]:
     """Return the units that occur with each code.
 
@@ -67,8 +61,9 @@ def _add(texts: dict[str, set[str]], more: Mapping[str, set[str]]) -> None:
 
 
 def _lists(codes: Iterable[str], of_code: Mapping[str, set[str]]) -> pa.Array:
-    """Return the sorted texts of each code as a list in JSON. Most codes have none."""
-    lists = {code: _as_json(tuple(sorted(texts))) for code, texts in of_code.items()}
+    """Return the sorted texts of each code as a list in JSON. Most codes have none, and thousands share a few lists."""
+    as_json = cache(json.dumps)
+    lists = {code: as_json(tuple(sorted(texts))) for code, texts in of_code.items()}
     return pa.array([lists.get(code, "[]") for code in codes], pa.string())
 
 
