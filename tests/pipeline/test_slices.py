@@ -282,6 +282,16 @@ def test_the_cuts_are_at_the_bounds_of_the_shards(
             assert bounds[shard] <= subject < ([*bounds, 10**9])[shard + 1]
 
 
+@pytest.mark.parametrize("size", [8, 2_000, 10_000])
+def test_notes_of_many_lines_are_cut_between_patients(tmp_path: Path, size: int) -> None:
+    note = '"' + 'Seen for ""pain"", better.\n' * 150 + '"'
+    file, _ = written(tmp_path, [(1, True, note)] * 9)
+    with file.open() as stream:
+        pieces = [(shard, data.count(b"Seen")) for shard, data in cut(stream, file, [0, 13, 17], size)]
+    counted = {shard: sum(lines for number, lines in pieces if number == shard) for shard in range(3)}
+    assert counted == {0: 2 * 150, 1: 4 * 150, 2: 3 * 150}
+
+
 def test_a_file_whose_rows_are_not_ordered_does_not_look_ordered(tmp_path: Path) -> None:
     file, _ = written(tmp_path, [(1, True, "x")] * 5)
     assert looks_ordered(file)

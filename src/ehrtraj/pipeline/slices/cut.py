@@ -65,16 +65,18 @@ class _Records:
 
     def last_subject(self) -> int | None:
         """Return the subject_id of the last record that has one; None if it is not among the last records."""
-        end = len(self.data) - 1
-        for _ in range(_MOST_BAD):
-            at = self.data.rfind(b"\n", 0, end) + 1
+        stop, quotes, records = len(self.data), 0, 0
+        while records < _MOST_BAD:
+            at = self.data.rfind(b"\n", 0, stop - 1) + 1
+            quotes += self.data.count(b'"', at, stop)
             # The records are complete, so a line with an even number of quotes after its start begins a record.
-            begins = self.data.count(b'"', at) % 2 == 0
-            if begins and (subject := self.subject(at)) is not None:
-                return subject
+            if quotes % 2 == 0:
+                records += 1
+                if (subject := self.subject(at)) is not None:
+                    return subject
             if not at:
                 break
-            end = at - 1
+            stop = at
         return None
 
     def find(self, subject: int, low: int) -> int:
