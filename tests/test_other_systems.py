@@ -28,7 +28,7 @@ from ehrtraj.download.errors import DiskSpaceError
 from ehrtraj.download.space import check_room
 from ehrtraj.runtime import processes
 from ehrtraj.runtime.limits import usable_cpus
-from ehrtraj.runtime.processes import lean_memory, stream_tasks
+from ehrtraj.runtime.processes import lean_memory, return_memory, stream_tasks
 from ehrtraj.storage import safe
 from ehrtraj.storage.owned import claim
 
@@ -124,7 +124,7 @@ def no_library(_name: None) -> NoReturn:
 @pytest.mark.parametrize(
     ("system", "load"),
     [("darwin", ctypes.CDLL), ("linux", lambda _: types.SimpleNamespace()), ("linux", no_library)],
-    ids=["not Linux", "no mallopt", "no C library"],
+    ids=["not Linux", "not glibc", "no C library"],
 )
 def test_lean_memory_works_without_glibc(
     system: str, load: Callable[[None], object], monkeypatch: pytest.MonkeyPatch, same_memory: None
@@ -133,6 +133,7 @@ def test_lean_memory_works_without_glibc(
     monkeypatch.setattr(ctypes, "CDLL", load)
     lean_memory()
     assert pa.cpu_count() == 1
+    return_memory()
 
 
 def test_a_working_folder_is_claimed_without_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from ehrtraj.pipeline.slices.slice import CannotSliceError
 from ehrtraj.pipeline.stage.run import stage
 from ehrtraj.pipeline.stage.staged import StagedTable
 from ehrtraj.results import BuildResult
-from ehrtraj.runtime.processes import lean_memory
+from ehrtraj.runtime.processes import lean_memory, return_memory
 from ehrtraj.runtime.profile import take
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.failures import explained_failures
@@ -92,6 +92,7 @@ def _make_events(
         staged = stage(job, inputs, files, plan, sliced, set(done))
     # If staged files were lost, staging starts over and removes the files of shards.
     done = {number: record for number, record in done.items() if shard_is_there(files, record)}
+    return_memory()
     with job.timed("extract"):
         shards, read = build_shards(job, inputs, files, patients, staged, sliced, done)
     tables = {**staged, **read}
