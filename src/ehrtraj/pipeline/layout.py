@@ -29,6 +29,14 @@ def incomplete_error(storage: Storage, name: str) -> OutputError:
     )
 
 
+def damaged_error(storage: Storage, name: str) -> OutputError:
+    """Return the error for a file of the working folder that has its recorded size, but cannot be read."""
+    return OutputError(
+        f"{storage.where(name)} is damaged, as can happen if the power fails while it is written. Delete "
+        f"{storage.where()} and run the same command again"
+    )
+
+
 def new_attempt(task: str) -> str:
     """Return a folder for one attempt at a task. It differs from those of all other attempts, in any process."""
     return f"{ATTEMPTS}/{task}-{os.getpid()}-{secrets.token_hex(4)}"

@@ -9,7 +9,15 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from ehrtraj.pipeline.layout import UNPARSED, incomplete_error, rejected_piece, staged_folder, staged_marker, table_of
+from ehrtraj.pipeline.layout import (
+    UNPARSED,
+    damaged_error,
+    incomplete_error,
+    rejected_piece,
+    staged_folder,
+    staged_marker,
+    table_of,
+)
 from ehrtraj.runtime.profile import READ_STAGED, measured
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import read_document
@@ -131,7 +139,7 @@ def read_staged(
         columns: columns to read; None for all.
 
     Raises:
-        OutputError: if a file is missing or has another size, since rows would be lost.
+        OutputError: if a file is missing, has another size, or is damaged, since rows would be lost.
     """
     names = schema.names if columns is None else list(columns)
     options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(c) for c in names], use_threads=False)
@@ -139,10 +147,16 @@ def read_staged(
     for file in files:
         if storage.size(file.name) != file.bytes:
             raise incomplete_error(storage, file.name)
-        with (
-            measured(READ_STAGED, table_of(file.name)),
-            storage.open_input(file.name) as source,
-            pa.ipc.open_file(source, options=options) as reader,
-        ):
-            tables.append(reader.read_all().select(names))
+        try:
+            with (
+                measured(READ_STAGED, table_of(file.name)),
+                storage.open_input(file.name) as source,
+                pa.ipc.open_file(source, options=options) as reader,
+            ):
+                tables.append(reader.read_all().select(names))
+        except (pa.ArrowInvalid, OSError) as error:
+            # Errors of the system have a number, those of pyarrow's decoders have none.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise damaged_error(storage, file.name) from error
     return pa.concat_tables(tables)
