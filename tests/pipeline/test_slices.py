@@ -198,16 +198,31 @@ def test_work_that_is_lost_after_all_shards_leaves_no_rejected_rows_behind(
     assert hashes(build(ordered, tmp_path, SLICED, tables=FEW).path) == few_staged
 
 
-def with_rows_moved(release: Path, to: Path, table: str) -> Path:
-    """Copy a release, with the first row of a table at its end."""
+def with_change(release: Path, to: Path, table: str, change: Callable[[bytes], bytes]) -> Path:
+    """Copy a release, with a change in the bytes of a table."""
     for path in sorted(release.rglob("*.csv.gz")):
         target = to / path.relative_to(release)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
     path = to / f"{table}.csv.gz"
-    header, first, *rest = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
-    path.write_bytes(gzip.compress(b"".join([header, *rest, first])))
+    path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes()))))
     return to
+
+
+def with_rows_moved(release: Path, to: Path, table: str) -> Path:
+    """Copy a release, with the first row of a table at its end."""
+
+    def change(data: bytes) -> bytes:
+        header, first, *rest = data.splitlines(keepends=True)
+        return b"".join([header, *rest, first])
+
+    return with_change(release, to, table, change)
+
+
+def without_a_closing_quote(data: bytes) -> bytes:
+    """Return a table of notes without the quote that ends one of its records."""
+    at = data.index(b'"\n1', len(data) // 2)
+    return data[:at] + data[at + 1 :]
 
 
 def test_a_table_that_is_not_ordered_after_all_is_staged(ordered: Path, tmp_path: Path) -> None:
@@ -220,12 +235,18 @@ def test_a_table_that_is_not_ordered_after_all_is_staged(ordered: Path, tmp_path
 
 
 def test_a_table_with_a_quote_that_is_not_closed_is_staged(ordered: Path, tmp_path: Path) -> None:
-    """One of the planted defects is such a quote."""
+    release = with_change(ordered, tmp_path / "release", "note/discharge", without_a_closing_quote)
     given = {"notes": "inline", "tables": f"{FEW},discharge"}
-    wanted = hashes(build(ordered, tmp_path / "staged", STAGED, **given).path)
-    result = build(ordered, tmp_path / "sliced", SLICED, **given)
+    wanted = hashes(build(release, tmp_path / "staged", STAGED, **given).path)
+    result = build(release, tmp_path / "sliced", SLICED, **given)
     assert any("note/discharge is not ordered by subject_id, or has" in note for note in result.notes)
+    assert result.ledger["note/discharge"].rejected["broken_quote"] == 1
     assert hashes(result.path) == wanted
+
+
+def test_notes_are_cut_into_slices(ordered: Path, tmp_path: Path) -> None:
+    result = build(ordered, tmp_path, SLICED, tables=f"{FEW},discharge,radiology", notes="inline")
+    assert not any("not ordered" in note for note in result.notes)
 
 
 def test_a_truncated_table_is_an_error_that_names_it(ordered: Path, tmp_path: Path) -> None:
