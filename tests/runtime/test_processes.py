@@ -16,7 +16,7 @@ import pytest
 
 from ehrtraj.dataset.database import open_database
 from ehrtraj.errors import DatasetError, OutputError
-from ehrtraj.runtime.processes import stream_tasks
+from ehrtraj.runtime.processes import stream_tasks, workers_in_advance
 
 
 @pytest.fixture(autouse=True)
@@ -92,12 +92,45 @@ def test_tasks_are_taken_only_when_a_process_is_free() -> None:
         assert len(taken) <= done + 2
 
 
-def test_processes_that_start_early_and_get_no_task_end() -> None:
-    def tasks() -> Iterator[tuple[int, tuple[int]]]:
-        assert len(multiprocessing.active_children()) == 3
-        yield 7, (7,)
+def test_processes_that_start_in_advance_work_on_the_tasks_and_end_without_one() -> None:
+    with workers_in_advance(os.getppid, 3, reports=False) as waiting:
+        pids = {worker.process.pid for worker in waiting}
+        assert {process.pid for process in multiprocessing.active_children()} == pids
+        taken = waiting.copy()
+        waiting.clear()
+        assert list(stream_tasks(os.getppid, [(7, ())], 3, waiting=taken)) == [(7, os.getpid())]
+        assert not multiprocessing.active_children()
 
-    assert list(stream_tasks(twice, tasks(), 3, early=True)) == [(7, 14)]
+
+def test_processes_that_start_in_advance_and_are_not_used_end() -> None:
+    with pytest.raises(ZeroDivisionError), workers_in_advance(twice, 2, reports=False):
+        assert len(multiprocessing.active_children()) == 2
+        raise ZeroDivisionError
+    assert not multiprocessing.active_children()
+
+
+def set_variable(value: str) -> None:
+    os.environ["PREPARED_BY_TEST"] = value
+
+
+def test_processes_are_prepared_before_their_first_task() -> None:
+    with workers_in_advance(os.getenv, 2, reports=False) as waiting:
+        taken = waiting.copy()
+        waiting.clear()
+        for worker in taken:
+            worker.prepare(set_variable, "yes")
+        tasks = [(number, ("PREPARED_BY_TEST",)) for number in range(4)]
+        assert dict(stream_tasks(os.getenv, tasks, 2, waiting=taken)) == dict.fromkeys(range(4), "yes")
+
+
+def test_an_error_in_the_preparation_is_raised() -> None:
+    with workers_in_advance(twice, 2, reports=False) as waiting:
+        taken = waiting.copy()
+        waiting.clear()
+        for worker in taken:
+            worker.prepare(refuse, 3)
+        with pytest.raises(DatasetError, match="not 3"):
+            list(stream_tasks(twice, [(0, (0,)), (1, (1,))], 2, waiting=taken))
     assert not multiprocessing.active_children()
 
 

@@ -87,5 +87,14 @@ class Engine(Protocol):
             EhrtrajError: if a task raised it, or if another program ended a process.
         """
 
+    def prepare(self, work: type[Work[Any, Any]], count: int, need: Need) -> AbstractContextManager[None]:
+        """Get processes ready for the next `map` with this kind of task, which is called inside the context.
+
+        Args:
+            work: kind of task.
+            count: number of items, as far as it is known.
+            need: resources that one task needs.
+        """
+
     def memory(self) -> AbstractContextManager[MemoryMeter]:
         """Measure the memory of all processes that run tasks."""

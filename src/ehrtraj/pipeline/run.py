@@ -14,7 +14,8 @@ from ehrtraj.pipeline.publish.ledger import check_balance, make_ledger
 from ehrtraj.pipeline.publish.run import publish
 from ehrtraj.pipeline.result import already_there
 from ehrtraj.pipeline.shard.commit import shard_is_there
-from ehrtraj.pipeline.shard.run import build_shards, finished_shards
+from ehrtraj.pipeline.shard.run import SHARD_NEED, build_shards, finished_shards
+from ehrtraj.pipeline.shard.worker import ShardWork
 from ehrtraj.pipeline.slices.choose import choose_sliced, stage_instead
 from ehrtraj.pipeline.slices.slice import CannotSliceError
 from ehrtraj.pipeline.stage.run import stage
@@ -88,12 +89,13 @@ def _make_events(
     plan = patients.plan
     sliced = choose_sliced(job, inputs, files, plan)
     done = finished_shards(files)
-    with job.timed("stage"):
-        staged = stage(job, inputs, files, plan, sliced, set(done))
-    # If staged files were lost, staging starts over and removes the files of shards.
-    done = {number: record for number, record in done.items() if shard_is_there(files, record)}
-    return_memory()
-    with job.timed("extract"):
-        shards, read = build_shards(job, inputs, files, patients, staged, sliced, done)
+    with job.engine.prepare(ShardWork, plan.count - len(done), SHARD_NEED):
+        with job.timed("stage"):
+            staged = stage(job, inputs, files, plan, sliced, set(done))
+        # If staged files were lost, staging starts over and removes the files of shards.
+        done = {number: record for number, record in done.items() if shard_is_there(files, record)}
+        return_memory()
+        with job.timed("extract"):
+            shards, read = build_shards(job, inputs, files, patients, staged, sliced, done)
     tables = {**staged, **read}
     return {name: tables[name] for name in inputs.selection.staged}, shards

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
@@ -171,6 +171,36 @@ def main_module_hidden() -> Iterator[None]:
             setattr(main, name, value)
 
 
+@dataclass(frozen=True)
+class WaitingWorker:
+    """A process that has no task yet.
+
+    Attributes:
+        process: the process.
+        connection: the main process's end of its pipe.
+    """
+
+    process: SpawnProcess
+    connection: Connection
+
+    def prepare(self, work: Callable[..., object], *arguments: object) -> None:
+        """Let the process call a function before its first task. An exception is the result of this task.
+
+        Args:
+            work: a function at module level. If the tasks report progress, it has a keyword argument `report`.
+            arguments: its arguments.
+        """
+        _send(self.connection, _Preparation(work, arguments))
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """A message that is not a task, and thus has no result."""
+
+    work: Callable[..., object]
+    arguments: tuple[object, ...]
+
+
 @dataclass
 class _Worker(Generic[Key]):
     process: SpawnProcess
@@ -211,16 +241,19 @@ def _serve(connection: Connection, work: Callable[..., Any], *, reports: bool) -
     keywords = {"report": report} if reports else {}
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            arguments = connection.recv()
+            message = connection.recv()
             report.begin_task()
             try:
-                connection.send((_Kind.RESULT, work(*arguments, **keywords)))
+                if isinstance(message, _Preparation):
+                    message.work(*message.arguments, **keywords)
+                else:
+                    connection.send((_Kind.RESULT, work(*message, **keywords)))
             except Exception as error:  # the main process raises it again
                 error.add_note(traceback.format_exc())
                 connection.send((_Kind.ERROR, error))
 
 
-def _start(work: Callable[..., Any], started: list[SpawnProcess], *, reports: bool) -> tuple[SpawnProcess, Connection]:
+def _start(work: Callable[..., Any], started: list[SpawnProcess], *, reports: bool) -> WaitingWorker:
     context = multiprocessing.get_context("spawn")
     main_end, worker_end = context.Pipe()
     process = context.Process(target=_serve, args=(worker_end, work), kwargs={"reports": reports}, daemon=True)
@@ -229,7 +262,30 @@ def _start(work: Callable[..., Any], started: list[SpawnProcess], *, reports: bo
         process.start()
     # If the worker's end stayed open here, the main process would not notice when the worker dies.
     worker_end.close()
-    return process, main_end
+    return WaitingWorker(process, main_end)
+
+
+@contextlib.contextmanager
+def workers_in_advance(work: Callable[..., Any], count: int, *, reports: bool) -> Iterator[list[WaitingWorker]]:
+    """Start processes for `stream_tasks` before their tasks are known.
+
+    Args:
+        work: the function that `stream_tasks` will get.
+        count: number of processes.
+        reports: whether `stream_tasks` will get a function that receives the progress of tasks.
+
+    Yields:
+        The processes. Those that are still in the list at the end are ended.
+    """
+    started: list[SpawnProcess] = []
+    waiting: list[WaitingWorker] = []
+    try:
+        waiting.extend(_start(work, started, reports=reports) for _ in range(count))
+        yield waiting
+    finally:
+        for worker in waiting:
+            worker.connection.close()
+        _end(worker.process for worker in waiting)
 
 
 def _end(processes: Iterable[SpawnProcess]) -> None:
@@ -250,7 +306,7 @@ def stream_tasks(
     workers: int,
     report: Callable[[Key, Any], None] | None = None,
     *,
-    early: bool = False,
+    waiting: Sequence[WaitingWorker] = (),
 ) -> Iterator[tuple[Key, Result]]:
     """Call a function for each task, several at a time.
 
@@ -260,8 +316,7 @@ def stream_tasks(
         workers: maximum number of processes; with one worker, everything runs in this process.
         report: receives the key and the progress of a task, in this process. If it is given, `work` has a keyword
             argument `report`, a function that takes the progress: any object. Not every report arrives.
-        early: whether to start all processes before the first task is taken, so that they import their modules while
-            it is prepared.
+        waiting: processes from `workers_in_advance` to use first. This function ends them.
 
     Yields:
         Key and result of each task, in the order in which they finish.
@@ -273,33 +328,32 @@ def stream_tasks(
         for key, arguments in tasks:
             yield key, work(*arguments, **({} if report is None else {"report": partial(report, key)}))
         return
-    waiting = iter(tasks)
-    started: list[SpawnProcess] = []
+    remaining = iter(tasks)
+    started, idle = [worker.process for worker in waiting], list(waiting)
     running: dict[Connection, _Worker[Key]] = {}
     try:
-        idle = [_start(work, started, reports=report is not None) for _ in range(workers if early else 0)]
-        while len(running) < workers and (task := next(waiting, None)) is not None:
-            process, connection = idle.pop() if idle else _start(work, started, reports=report is not None)
-            running[connection] = _Worker(process, connection, task[0])
-            _send(connection, task[1])
-        for _, connection in idle:
-            connection.close()
+        while len(running) < workers and (task := next(remaining, None)) is not None:
+            worker = idle.pop() if idle else _start(work, started, reports=report is not None)
+            running[worker.connection] = _Worker(worker.process, worker.connection, task[0])
+            _send(worker.connection, task[1])
+        for worker in idle:
+            worker.connection.close()
         while running:
             for ready in wait(list(running)):
-                worker = running[ready]  # type: ignore[index]  # `wait` returns the same objects
-                kind, content = _receive(worker.connection)
+                busy = running[ready]  # type: ignore[index]  # `wait` returns the same objects
+                kind, content = _receive(busy.connection)
                 if kind is _Kind.PROGRESS:
                     if report is not None:
-                        report(worker.key, content)
+                        report(busy.key, content)
                     continue
-                key = worker.key
-                if (task := next(waiting, None)) is not None:
-                    worker.key = task[0]
-                    _send(worker.connection, task[1])
+                key = busy.key
+                if (task := next(remaining, None)) is not None:
+                    busy.key = task[0]
+                    _send(busy.connection, task[1])
                 else:
                     # The process ends when its pipe is closed.
-                    del running[worker.connection]
-                    worker.connection.close()
+                    del running[busy.connection]
+                    busy.connection.close()
                 yield key, content
         for process in started:
             process.join()
@@ -309,7 +363,7 @@ def stream_tasks(
         _end(process for process in started if process.exitcode is None)
 
 
-def _send(connection: Connection, arguments: tuple[Any, ...]) -> None:
+def _send(connection: Connection, arguments: tuple[Any, ...] | _Preparation) -> None:
     try:
         connection.send(arguments)
     except BrokenPipeError:
