@@ -18,6 +18,7 @@ class Sizes:
         block_bytes: bytes of a table's file to read at a time when it is staged.
         slice_block_bytes: bytes of a table's file to read at a time when it is cut into slices.
         sliced_bytes: minimum size of a file that is cut into slices. Smaller ones are staged.
+        divided_bytes: size from which a slice is parsed and converted in several steps, of about this size each.
         round_bytes: maximum number of bytes of rows in memory before they are written by shard.
         checked_rows: events to check at a time.
         counted_rows: maximum number of distinct rows of a check's counts in memory; more are written to disk.
@@ -35,6 +36,7 @@ class Sizes:
     # cache: cutting takes a third less than with 8 MiB.
     slice_block_bytes: int = 512 << 10
     sliced_bytes: int = 1 << 20
+    divided_bytes: int = 16 << 20
     round_bytes: int = 128 << 20
     # The rows of a row group of ehrtraj's files.
     checked_rows: int = 1 << 17

@@ -60,6 +60,12 @@ class TableCount:
     rejected: Counter[str] = field(default_factory=Counter)
     events: int = 0
 
+    def add(self, more: TableCount) -> None:
+        """Add the counts of other rows of the table."""
+        self.rows += more.rows
+        self.rejected += more.rejected
+        self.events += more.events
+
 
 def _report_share(report: Callable[[float], None], before: int, rows: int, share: Share) -> None:
     report(before + rows * share)
@@ -176,6 +182,8 @@ class Extractor:
         codes: Codes,
         notes: NoteWriter | None = None,
         report: Callable[[float], None] = ignore,
+        *,
+        read_divided: Callable[[str], Iterator[pa.Table]] | None = None,
     ) -> tuple[dict[str, TableCount], dict[str, pa.Table]]:
         """Run all recipes on the tables of one part.
 
@@ -189,6 +197,8 @@ class Extractor:
             codes: receives the codes.
             notes: receives the texts of notes, which are removed from the events; None leaves them in the events.
             report: receives the number of rows whose recipe has run.
+            read_divided: yields the rows of a table in one or several tables, of which no two contain the same patient.
+                It is used for tables that only their own recipe reads.
 
         Returns:
             The counts of each table, and the results of `encounters.sql`, `subjects.sql` and `stays.sql`.
@@ -199,23 +209,36 @@ class Extractor:
         """
         counts: dict[str, TableCount] = {}
         about: dict[str, pa.Table] = {}
-        rows = 0
+        done = 0
         try:
             for step, (needed, finished) in enumerate(self._schedule):
-                for name in needed:
+                own = self._event_tables[step] if step < len(self._event_tables) else None
+                is_alone = read_divided is not None and own in needed and own in finished
+                shared = [name for name in needed if not (is_alone and name == own)]
+                for name in shared:
                     counts[name] = self._load(self._tables[name], read(name), rejects.get(name))
                 # Rows are rejected before a statement of any recipe reads them.
                 for name in self._event_tables:
-                    if name in needed and counts[name].rows:
+                    if name in shared and counts[name].rows:
                         self._reject(self._tables[name], counts[name], rejects.get(name))
-                if step < len(self._event_tables):
-                    of_table = counts[self._event_tables[step]].rows
-                    reach = partial(_report_share, report, rows, of_table)
-                    self._run_recipe(step, counts, rejects, buffer, codes, notes, reach)
-                    rows += of_table
-                    report(rows)
-                else:
+                if own is None:
                     about = {h: self._arrow(sql, h) for h, sql in self._helpers.items()}
+                elif is_alone and read_divided is not None:
+                    counts[own] = TableCount()
+                    for rows in read_divided(own):
+                        count = self._load(self._tables[own], rows, rejects.get(own))
+                        if count.rows:
+                            self._reject(self._tables[own], count, rejects.get(own))
+                        reach = partial(_report_share, report, done, count.rows)
+                        self._run_recipe(step, count, buffer, codes, notes, reach)
+                        counts[own].add(count)
+                        done += count.rows
+                        report(done)
+                else:
+                    reach = partial(_report_share, report, done, counts[own].rows)
+                    self._run_recipe(step, counts[own], buffer, codes, notes, reach)
+                    done += counts[own].rows
+                    report(done)
                 for name in finished:
                     self._slots[name].clear()
                     self._clear_views(name)
@@ -325,15 +348,13 @@ class Extractor:
     def _run_recipe(
         self,
         step: int,
-        counts: Mapping[str, TableCount],
-        rejects: Mapping[str, RejectWriter],
+        count: TableCount,
         buffer: EventBuffer,
         codes: Codes,
         notes: NoteWriter | None,
         reach: Callable[[Share], None],
     ) -> None:
         name = self._event_tables[step]
-        count = counts[name]
         if not count.rows:
             return
         rows = count.rows - count.rejected.total()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +33,7 @@ class ShardInputs:
         schemas: schema of each table, by full name.
         parsers: parser of each table that is cut into slices.
         rejects: writer of each table's rows that cannot be parsed.
+        divided_bytes: size of a slice from which its rows are returned in several tables, of about this size.
         unparsed: number of rows that could not be parsed, by table and reason.
     """
 
@@ -41,24 +42,13 @@ class ShardInputs:
     schemas: Mapping[str, pa.Schema]
     parsers: Mapping[str, BlockParser]
     rejects: Mapping[str, RejectWriter]
+    divided_bytes: int
     unparsed: dict[str, Counter[str]] = field(default_factory=dict)
     _parsed: set[str] = field(default_factory=set)
 
-    def reader(self, span: Span) -> Callable[[str], pa.Table]:
-        """Return a function that reads a table's rows of some patients, given its full name.
-
-        The function raises OutputError if a file is missing, and CannotSliceError if a row is in the wrong slice.
-        """
-        low, high = span
-
-        def read(name: str) -> pa.Table:
-            rows = self._rows(name)
-            if low is None or high is None:
-                return rows
-            subject = rows[SUBJECT_ID]
-            return rows.filter(pc.and_(pc.greater_equal(subject, low), pc.less_equal(subject, high)))
-
-        return read
+    def reader(self, span: Span) -> TableReader:
+        """Return a reader of the rows of some patients."""
+        return TableReader(self, span)
 
     def parts(self, part_rows: int) -> list[Span]:
         """Return the patients of each part of the shard; a shard of usual size has one part.
@@ -69,19 +59,42 @@ class ShardInputs:
         if self.task.rows <= part_rows:
             return [(None, None)]
         names = [*self.task.inputs, *(piece.table for piece in self.task.slices)]
-        subjects = np.concatenate([to_int64(self._rows(name, [SUBJECT_ID])[SUBJECT_ID]) for name in names])
+        subjects = np.concatenate([to_int64(self.rows(name, [SUBJECT_ID])[SUBJECT_ID]) for name in names])
         if len(subjects) <= part_rows:
             return [(None, None)]
         ids, each = np.unique(subjects, return_counts=True)
         part = np.cumsum(each) // part_rows
         return [(int(ids[part == n][0]), int(ids[part == n][-1])) for n in np.unique(part)]
 
-    def _rows(self, name: str, columns: Iterable[str] | None = None) -> pa.Table:
-        piece = next((piece for piece in self.task.slices if piece.table == name), None)
+    def rows(self, name: str, columns: Iterable[str] | None = None) -> pa.Table:
+        """Return all rows of a table. The errors are those of `TableReader`."""
+        piece = self._slice(name)
         if piece is None:
             return read_staged(self.storage, self.task.inputs.get(name, ()), self.schemas[name], columns)
         names = self.schemas[name].names if columns is None else list(columns)
         return pa.concat_tables([self.schemas[name].empty_table().select(names), *self._parse(piece, names)])
+
+    def divided_rows(self, name: str) -> Iterator[pa.Table]:
+        """Yield all rows of a table, those of a large slice in several tables. No patient is in two of them."""
+        piece = self._slice(name)
+        if piece is None or piece.bytes < self.divided_bytes:
+            yield self.rows(name)
+            return
+        waiting, complete = [self.schemas[name].empty_table()], 0
+        for rows in self._parse(piece, self.schemas[name].names):
+            waiting.append(rows)
+            complete += rows.nbytes
+            if complete >= self.divided_bytes:
+                table = pa.concat_tables(waiting)
+                before_last = _start_of_last_patient(name, table)
+                yield table.slice(0, before_last)
+                waiting, complete = [table.slice(before_last)], 0
+        table = pa.concat_tables(waiting)
+        _start_of_last_patient(name, table)
+        yield table
+
+    def _slice(self, name: str) -> Slice | None:
+        return next((piece for piece in self.task.slices if piece.table == name), None)
 
     def _parse(self, piece: Slice, names: list[str]) -> Iterable[pa.Table]:
         """Yield the rows of a slice. Rows that cannot be parsed are counted and written the first time."""
@@ -105,3 +118,45 @@ class ShardInputs:
             (first is not None and bounds["min"] < first) or (following is not None and bounds["max"] >= following)
         ):
             raise CannotSliceError(table)
+
+
+def _start_of_last_patient(name: str, table: pa.Table) -> int:
+    """Return the position of the first row of a table's last patient.
+
+    Raises:
+        CannotSliceError: if the rows are not ordered by patient.
+    """
+    subjects = to_int64(table[SUBJECT_ID])
+    if (subjects[1:] < subjects[:-1]).any():
+        raise CannotSliceError(name)
+    return int(np.searchsorted(subjects, subjects[-1])) if len(subjects) else 0
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """Reads the rows of some patients of a shard.
+
+    The methods raise OutputError if a file is missing, and CannotSliceError if rows are not ordered by patient.
+
+    Attributes:
+        inputs: the tables of the shard.
+        span: the patients.
+    """
+
+    inputs: ShardInputs
+    span: Span
+
+    def all(self, name: str) -> pa.Table:
+        """Return the rows of a table, given its full name; no rows if the release lacks the table."""
+        return self._chosen(self.inputs.rows(name))
+
+    def divided(self, name: str) -> Iterator[pa.Table]:
+        """Yield the rows of a table, given its full name, in one or several tables. No patient is in two of them."""
+        yield from map(self._chosen, self.inputs.divided_rows(name))
+
+    def _chosen(self, rows: pa.Table) -> pa.Table:
+        low, high = self.span
+        if low is None or high is None:
+            return rows
+        subject = rows[SUBJECT_ID]
+        return rows.filter(pc.and_(pc.greater_equal(subject, low), pc.less_equal(subject, high)))

@@ -196,6 +196,7 @@ def shard_job(
         splits=splits,
         memory=WORKER_BYTES,
         part_rows=job.sizes.part_rows,
+        divided_bytes=job.sizes.divided_bytes,
         of_all={n: inputs_of(staged[n]) for n in sorted(job.source.roles.of_all_shards & set(inputs.patient_tables))},
         dictionaries=dictionary_files(inputs, staged),
         sliced={name: inputs.release.files[name] for name in sliced},

@@ -99,10 +99,7 @@ class ShardTally:
             codes: the codes of the part.
         """
         for name, count in counts.items():
-            total = self._counts.setdefault(name, TableCount())
-            total.rows += count.rows
-            total.rejected += count.rejected
-            total.events += count.events
+            self._counts.setdefault(name, TableCount()).add(count)
         self._descriptions |= codes.descriptions
         _add(self._parents, codes.parents)
         for code, drugs in codes.drugs.items():

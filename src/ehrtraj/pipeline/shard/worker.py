@@ -17,7 +17,7 @@ from ehrtraj.pipeline.shard.dictionaries import read_dictionaries
 from ehrtraj.pipeline.shard.encounters import Owners
 from ehrtraj.pipeline.shard.events import EventBuffer
 from ehrtraj.pipeline.shard.extract import Extractor
-from ehrtraj.pipeline.shard.inputs import ShardInputs
+from ehrtraj.pipeline.shard.inputs import ShardInputs, TableReader
 from ehrtraj.pipeline.shard.meter import ShardMeter
 from ehrtraj.pipeline.shard.output import ShardOutput
 from ehrtraj.pipeline.shard.standardise import Standardiser
@@ -83,7 +83,7 @@ class ShardWorker:
         """
         job, schemas = self._job, {name: table.schema for name, table in self._tables.items()}
         output = ShardOutput(job, task.shard, schemas)
-        inputs = ShardInputs(job.storage, task, schemas, self._parsers, output.unparsed)
+        inputs = ShardInputs(job.storage, task, schemas, self._parsers, output.unparsed, job.divided_bytes)
         tally = ShardTally(task.shard, job.event_tables)
         meter = ShardMeter(task.shard, task.rows, self._report)
         try:
@@ -100,7 +100,7 @@ class ShardWorker:
     def _build_part(
         self,
         task: ShardTask,
-        read: Callable[[str], pa.Table],
+        reader: TableReader,
         output: ShardOutput,
         tally: ShardTally,
         meter: ShardMeter,
@@ -109,7 +109,15 @@ class ShardWorker:
         job = self._job
         codes = self._codes.of_next_part()
         self._buffer.clear(min(task.rows, job.part_rows) * 6 // 5)
-        counts, about = self._extractor.run(read, output.rejected, self._buffer, codes, output.notes, meter.extract)
+        counts, about = self._extractor.run(
+            reader.all,
+            output.rejected,
+            self._buffer,
+            codes,
+            output.notes,
+            meter.extract,
+            read_divided=reader.divided,
+        )
         meter.sort(sum(count.rows for count in counts.values()))
         if output.notes is not None:
             output.notes.flush()
