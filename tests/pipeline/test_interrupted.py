@@ -208,7 +208,7 @@ def undisturbed(crowd: Path, tmp_path_factory: pytest.TempPathFactory) -> Snapsh
     output = tmp_path_factory.mktemp("undisturbed")
     finish(crowd, output)
     manifest = json.loads((output / "v1" / "manifest.json").read_text())
-    assert manifest["shards"] == 4
+    assert manifest["shards"] == 5
     assert len(list((output / "v1" / "rejected").iterdir())) == 10
     return snapshot(output / "v1")
 

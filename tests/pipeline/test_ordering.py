@@ -176,12 +176,11 @@ def test_a_plan_of_selected_patients_contains_only_them(patients: list[int], cho
     assert again.selected.tolist() == sorted(set(chosen))
 
 
-def test_shards_are_of_about_equal_work() -> None:
+def test_shards_are_of_about_equal_work_except_for_two_halves_at_the_end() -> None:
     patients = np.arange(1, 2001, dtype=np.int64)
     plan = plan_shards(people(patients), admitted(patients), [], None, target=73_000)
     sizes = Counter(plan.shard_of(patients).tolist())
-    assert plan.count == 20
-    assert set(sizes.values()) == {100}
+    assert [sizes[shard] for shard in range(plan.count)] == [100] * 19 + [50] * 2
 
 
 @quickly
