@@ -23,6 +23,7 @@ from ehrtraj.cli import app
 from ehrtraj.errors import OutputError, ReleaseError, SettingsError
 from ehrtraj.pipeline.plan.vocabularies import VocabularyFile, find_vocabularies
 from ehrtraj.pipeline.publish.codes import CodeTables, describe_codes
+from ehrtraj.pipeline.shard.code_facts import COUNTS_SCHEMA, FACTS_SCHEMA
 from ehrtraj.rules.listing import about_item
 from ehrtraj.sources.source import find_source, packaged
 
@@ -311,20 +312,12 @@ def parents_of(dataset: Path) -> dict[str, list[str]]:
 
 def described(*codes: str, overlay: Path | None = None, **folders: Path) -> CodeTables:
     """Return the metadata of codes for a release without dictionaries."""
-    pieces = pa.table(
-        {
-            "code": list(codes),
-            "source_table": ["hosp/labevents"] * len(codes),
-            "n_events": [1] * len(codes),
-            "n_subjects": [1] * len(codes),
-            "units": ["[]"] * len(codes),
-            "number_units": ["[]"] * len(codes),
-            "described": pa.nulls(len(codes), pa.string()),
-            "parents": ["[]"] * len(codes),
-        }
-    )
+    ones = [1] * len(codes)
+    counts = pa.table([list(codes), ["hosp/labevents"] * len(codes), ones, ones], schema=COUNTS_SCHEMA)
     dictionaries = {t.name: t.schema.empty_table() for t in MIMIC.tables.values() if t.kind == "dictionary"}
-    return describe_codes([pieces], [], dictionaries, find_source(overlay=overlay), files_in(**folders))
+    return describe_codes(
+        counts, FACTS_SCHEMA.empty_table(), dictionaries, find_source(overlay=overlay), files_in(**folders)
+    )
 
 
 def files_in(**folders: Path) -> list[VocabularyFile]:

@@ -19,6 +19,7 @@ from ehrtraj.pipeline.plan.vocabularies import VocabularyFile
 from ehrtraj.pipeline.publish.drug_classes import add_drug_classes
 from ehrtraj.pipeline.publish.drugs import add_drug_parents
 from ehrtraj.pipeline.publish.vocabularies import explained_errors, load_concept_maps, load_gem, load_omop
+from ehrtraj.pipeline.shard.code_facts import DESCRIPTION, NUMBER_UNIT, PARENT, UNIT
 from ehrtraj.pipeline.shard.extract import known_codes
 from ehrtraj.rules import columns_of
 from ehrtraj.runtime.session import open_session
@@ -37,15 +38,28 @@ PARENTS_SCHEMA = pa.schema(
 )
 """Columns of `metadata/parent_codes.parquet`. The last four come from the General Equivalence Mappings."""
 
-_OBSERVED_SQL = """
+_OBSERVED_SQL = f"""
 CREATE TABLE observed AS
-SELECT code, min(source_table) AS source_table, sum(n_events)::BIGINT AS n_events,
-       sum(n_subjects)::BIGINT AS n_subjects, min(described) AS described,
-       list_sort(list_distinct(flatten(list(from_json(units, '["VARCHAR"]'))))) AS units,
-       list_sort(list_distinct(flatten(list(from_json(number_units, '["VARCHAR"]'))))) AS number_units,
-       list_distinct(flatten(list(from_json(parents, '["VARCHAR"]')))) AS parents
-FROM shard_codes
-GROUP BY code;
+SELECT
+  counted.*, described,
+  coalesce(units, []::VARCHAR[]) AS units,
+  coalesce(number_units, []::VARCHAR[]) AS number_units,
+  coalesce(parents, []::VARCHAR[]) AS parents
+FROM (
+  SELECT code, min(source_table) AS source_table, sum(n_events)::BIGINT AS n_events,
+         sum(n_subjects)::BIGINT AS n_subjects
+  FROM code_counts
+  GROUP BY code
+) AS counted
+LEFT JOIN (
+  SELECT code,
+         min(text) FILTER (kind = '{DESCRIPTION}') AS described,
+         list_sort(list(DISTINCT text) FILTER (kind = '{UNIT}')) AS units,
+         list_sort(list(DISTINCT text) FILTER (kind = '{NUMBER_UNIT}')) AS number_units,
+         list_sort(list(DISTINCT text) FILTER (kind = '{PARENT}')) AS parents
+  FROM code_facts
+  GROUP BY code
+) AS facts USING (code);
 
 -- Every code, split after each part: DIAGNOSIS//ICD10CM//A41.9 begins with DIAGNOSIS//ICD10CM, and A41.9 follows.
 CREATE TABLE beginnings AS
@@ -195,8 +209,8 @@ class CodeTables:
 
 
 def describe_codes(
-    pieces: Sequence[pa.Table],
-    drugs: Sequence[pa.Table],
+    counts: pa.Table,
+    facts: pa.Table,
     dictionaries: Mapping[str, pa.Table],
     source: Source,
     vocabularies: Sequence[VocabularyFile] = (),
@@ -207,8 +221,8 @@ def describe_codes(
     """Return every observed code with its description, parents, unit and counts.
 
     Args:
-        pieces: codes of each shard.
-        drugs: names and products of the drugs in the rows, of each shard.
+        counts: counts of each code, a table of `COUNTS_SCHEMA`.
+        facts: what the rows say about codes, a table of `FACTS_SCHEMA`.
         dictionaries: dictionaries of the release by bare table name; dictionaries that it lacks are empty.
         source: source with the recipe `codes.sql` and the rules.
         vocabularies: files with more parents.
@@ -227,13 +241,14 @@ def describe_codes(
         connection.execute(source.helper("macros"))
         connection.register("known_codes", known_codes(connection, dictionaries, source))
         _register(connection, dictionaries, source)
-        connection.register("shard_codes", pa.concat_tables(pieces))
+        connection.register("code_counts", counts)
+        connection.register("code_facts", facts)
         connection.execute(_OBSERVED_SQL)
         connection.sql(source.helper("codes")).create_view("descriptions")
         connection.execute(_DESCRIBED_SQL)
         load_concept_maps(connection, files)
         connection.execute(_OWN_PARENTS_SQL)
-        add_drug_parents(connection, drugs)
+        add_drug_parents(connection)
         if omop:
             connection.execute(_REQUESTED_SQL)
             load_omop(connection, omop)

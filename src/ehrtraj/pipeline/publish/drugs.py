@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import duckdb
-import pyarrow as pa
 
-from ehrtraj.pipeline.shard.drugs import DRUGS_SCHEMA
+from ehrtraj.pipeline.shard.code_facts import DRUG
 
 PREFIX = "DRUG/"
 """Begins the parent that all spellings of a drug's name share. It is no public vocabulary."""
 
 _NAME_SQL = f"""
 CREATE TABLE drugs AS
-SELECT DISTINCT code, drug, ingredient
-FROM shard_drugs
-SEMI JOIN observed USING (code);
+SELECT DISTINCT code, text AS drug, ingredient
+FROM code_facts
+SEMI JOIN observed USING (code)
+WHERE kind = '{DRUG}';
 
 INSERT INTO parents BY NAME
 SELECT DISTINCT code, '{PREFIX}' || drug AS parent_code, 'names' AS origin
@@ -48,13 +46,11 @@ JOIN observed AS o ON o.code = d.code AND len(o.parents) = 0;
 """
 
 
-def add_drug_parents(connection: duckdb.DuckDBPyConnection, pieces: Sequence[pa.Table]) -> None:
+def add_drug_parents(connection: duckdb.DuckDBPyConnection) -> None:
     """Add each drug code's name as a parent, and the products of that name where its own rows link none.
 
     Args:
-        connection: a session that has the tables `observed` and `parents`; gets the table `drugs`.
-        pieces: what the shards know of drugs, with the columns of `DRUGS_SCHEMA`.
+        connection: a session that has the tables `code_facts`, `observed` and `parents`; gets the table `drugs`.
     """
-    connection.register("shard_drugs", pa.concat_tables([DRUGS_SCHEMA.empty_table(), *pieces]))
     connection.execute(_NAME_SQL)
     connection.execute(_PRODUCTS_SQL)

@@ -22,6 +22,7 @@ from ehrtraj.pipeline.layout import SHARDS, UNPARSED, rejected_folder
 from ehrtraj.pipeline.publish.codes import CodeTables
 from ehrtraj.pipeline.rejected import merge_rejected
 from ehrtraj.pipeline.shard.applied import all_applied
+from ehrtraj.pipeline.shard.code_facts import all_counts, all_facts
 from ehrtraj.release.schema import Table
 from ehrtraj.sources.source import Source
 from ehrtraj.storage.base import Storage
@@ -120,7 +121,7 @@ def write_metadata(
     storage: Storage,
     dataset: DatasetInfo,
     ledger: Mapping[str, TableLedger],
-    describe: Callable[[list[pa.Table], list[pa.Table]], CodeTables],
+    describe: Callable[[pa.Table, pa.Table], CodeTables],
 ) -> dict[str, int]:
     """Write all files except the data: codes, subjects, splits, flags, event types, ledger and rejected rows.
 
@@ -128,7 +129,7 @@ def write_metadata(
         storage: the working folder.
         dataset: general information about the dataset.
         ledger: counts of every table's rows.
-        describe: returns the metadata of the codes, given the codes and the drugs of each shard.
+        describe: returns the metadata of the codes, given their counts and the facts about them.
 
     Returns:
         Numbers of patients and codes for the summary.
@@ -137,7 +138,7 @@ def write_metadata(
     # The two tasks take about the same time and do not depend on each other.
     with ThreadPoolExecutor(1) as pool:
         merged = pool.submit(_merge_all_rejected, storage, list(ledger), dataset.source.tables)
-        described = describe(list(_read_pieces(storage, "codes")), list(_read_pieces(storage, "drugs")))
+        described = describe(_add_pieces(storage, "codes", all_counts), _add_pieces(storage, "facts", all_facts))
         merged.result()
     write_parquet(files, names.CODES, described.codes)
     write_parquet(files, names.PARENT_CODES, described.parents)

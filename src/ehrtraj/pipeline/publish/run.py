@@ -103,14 +103,14 @@ def _describe_codes(
     inputs: Inputs,
     files: Storage,
     staged: Mapping[str, StagedTable],
-    pieces: list[pa.Table],
-    drugs: list[pa.Table],
+    counts: pa.Table,
+    facts: pa.Table,
 ) -> CodeTables:
     if inputs.vocabularies:
         job.reporter.step("looking up the codes in the vocabularies")
     described = describe_codes(
-        pieces,
-        drugs,
+        counts,
+        facts,
         read_dictionaries(files, dictionary_files(inputs, staged), job.source),
         job.source,
         inputs.vocabularies,

@@ -55,11 +55,12 @@ def _order_codes(events: Events, codes: Codes) -> list[str]:
     """Renumber the codes in the order of event type rank and name, and return their names in this order."""
     used = np.zeros(len(codes.names), np.bool_)
     used[events.code] = True
-    by_rank = sorted(np.flatnonzero(used).tolist(), key=lambda i: (codes.ranks[i], codes.names[i]))
+    in_order = codes.in_order()
+    by_rank = in_order[used[in_order]]
     new = np.empty(len(codes.names), np.int32)
     new[by_rank] = np.arange(len(by_rank), dtype=np.int32)
     events.code[:] = new[events.code]
-    return [codes.names[i] for i in by_rank]
+    return [codes.names[i] for i in by_rank.tolist()]
 
 
 def _patients(events: Events, splits_of: Splits) -> tuple[Int64s, npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

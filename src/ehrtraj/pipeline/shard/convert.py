@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from json.encoder import encode_basestring
@@ -20,7 +20,7 @@ from ehrtraj.errors import RecipeError
 from ehrtraj.format.arrays import NULL, Bools, Floats, Int32s, Int64s, Texts, one_array, to_int64
 from ehrtraj.format.event_types import EventType
 from ehrtraj.format.events import INT_COLUMNS, TEXT_COLUMNS
-from ehrtraj.pipeline.shard.drugs import NamedDrug, drugs_by_code
+from ehrtraj.pipeline.shard.code_facts import Facts, facts_of
 from ehrtraj.pipeline.shard.events import EventBuffer
 from ehrtraj.pipeline.shard.standardise import RowRules, Standardiser
 from ehrtraj.recipes import Statement
@@ -68,34 +68,48 @@ class Codes:
         names: each code.
         ranks: the rank of each code's event type.
         flags: flags of all events with each code, -1 if they are not determined yet.
-        descriptions: description of a code in the rows of the source.
-        parents: codes of other coding systems that the rows of the source contain for a code.
-        drugs: drugs that the rows of the source name for a code.
+        facts: what the rows of the source say about codes.
     """
 
     event_types: Mapping[str, EventType]
     names: list[str] = field(default_factory=list)
     ranks: list[int] = field(default_factory=list)
     flags: list[int] = field(default_factory=list)
-    descriptions: dict[str, str] = field(default_factory=dict)
-    parents: dict[str, set[str]] = field(default_factory=dict)
-    drugs: dict[str, set[NamedDrug]] = field(default_factory=dict)
+    facts: list[Facts] = field(default_factory=list)
     _positions: dict[str, int] = field(default_factory=dict)
     _of_rule: dict[int, int] = field(default_factory=dict)
+    _order: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    """The result of `in_order`, until a code is added. It is in a list so that the next parts have it, too."""
 
     def of_next_part(self) -> Codes:
         """Return the same codes without what the rows of this part contain about them."""
-        return replace(self, descriptions={}, parents={}, drugs={})
+        return replace(self, facts=[])
 
     def of_rules(self, event_type: str, row_rules: RowRules) -> Int32s:
         """Return the position of the code of each rule, which is added if it is new."""
         numbers = row_rules.numbers.tolist()
-        if any(number not in self._of_rule for number in numbers):
+        found = list(map(self._of_rule.get, numbers))
+        if None in found:
             rank = self.event_types[event_type].rank
             for number in numbers:
                 if number not in self._of_rule:
                     self._of_rule[number] = self.add(_code_name(event_type, row_rules.known.rule(number)), rank)
-        return np.array([self._of_rule[number] for number in numbers], np.int32)
+            found = list(map(self._of_rule.get, numbers))
+        return np.array(found, np.int32)
+
+    def add_all(self, names: list[str], rank: int) -> Int32s:
+        """Return the positions of codes. Those that are new are added."""
+        found = list(map(self._positions.get, names))
+        if None in found:
+            return np.array([self.add(name, rank) for name in names], np.int32)
+        return np.array(found, np.int32)
+
+    def in_order(self) -> npt.NDArray[np.int64]:
+        """Return the positions of all codes, sorted by the rank of their event type and their name."""
+        if len(self._order) == 0 or len(self._order[0]) < len(self.names):
+            order = sorted(range(len(self.names)), key=lambda at: (self.ranks[at], self.names[at]))
+            self._order[:] = [np.array(order, np.int64)]
+        return self._order[0]
 
     def add(self, name: str, rank: int) -> int:
         """Return the position of a code, which is added if it is new."""
@@ -199,9 +213,8 @@ def _code(event_type: str, items: Texts | None, result: pa.Table, codes: Codes) 
     rank = codes.event_types[event_type].rank
     if items is None:
         return np.full(result.num_rows, codes.add(event_type, rank), np.int32)
-    code_of_item = [codes.add(f"{event_type}//{item}", rank) for item in items.values.to_pylist()]
-    code = np.array(code_of_item, np.int32)[items.positions]
-    _describe(result, code, codes)
+    code = codes.add_all([f"{event_type}//{item}" for item in items.values.to_pylist()], rank)[items.positions]
+    codes.facts.extend(facts_of(result, code))
     return code
 
 
@@ -261,29 +274,6 @@ def _items_of(rest: str, *, with_unit: bool) -> list[str]:
     return ["//".join(parts[:n]) for n in range(1, len(parts) + 1)] if with_unit else [rest]
 
 
-def _describe(result: pa.Table, code: npt.NDArray[np.int32], codes: Codes) -> None:
-    """Record the descriptions of codes, and the codes of other coding systems, in the rows."""
-    if "code_parent" in result.column_names:
-        pairs = pa.table({"code": pa.array(code), "parent": result["code_parent"]}).group_by(["code", "parent"])
-        for at, parent in _rows(pairs.aggregate([])):
-            if parent is not None:
-                codes.parents.setdefault(codes.names[at], set()).add(parent)
-    for at, drugs in drugs_by_code(result, code).items():
-        codes.drugs.setdefault(codes.names[at], set()).update(drugs)
-    if "code_description" not in result.column_names:
-        return
-    pairs = pa.table({"code": pa.array(code), "text": result["code_description"]}).group_by("code")
-    for at, text in _rows(pairs.aggregate([("text", "min")])):
-        if text is not None:
-            name = codes.names[at]
-            codes.descriptions[name] = min(text, codes.descriptions.get(name, text))
-
-
-def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    """Return the rows of a table; this is several times as fast as `to_pylist`, which creates a dict for each."""
-    return zip(*(column.to_pylist() for column in table.columns), strict=True)
-
-
 def _numbers(result: pa.Table) -> Floats | None:
     """Return the numbers as float64, NaN for null, NaN and infinity; None if the statement selects no numbers."""
     if "numeric_value" not in result.column_names:
@@ -325,7 +315,7 @@ def _standardise(
     standardised = standardiser.apply(event_type, items, units, numbers, weights, bounds)
     row_rules = standardised.rules
     rows["code"][:] = codes.of_rules(event_type, row_rules)[row_rules.rule_of]
-    _describe(result, rows["code"], codes)
+    codes.facts.extend(facts_of(result, rows["code"]))
     rows["flags"] |= standardised.flags
     texts["unit"], texts["raw_unit"] = row_rules.texts("unit"), row_rules.texts("written")
     if standardised.raw_value is not None:

@@ -8,7 +8,7 @@ contain the original.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -130,18 +130,12 @@ class Standardiser:
         present, rule_of = _distinct(pair, (len(items.values) + 1) * width)
         item_names = [*(str(v) for v in items.values.to_pylist()), None]
         unit_names = [*units.values.to_pylist(), None]
-        chosen = [
-            self._rule(event_type, item_names[at // width - 1], unit_names[at % width - 1], kind) for at in present
+        pairs = [
+            (item_names[item], unit_names[unit])
+            for item, unit in zip((present // width - 1).tolist(), (present % width - 1).tolist(), strict=True)
         ]
-        return RowRules(rule_of, np.array(chosen, np.int64), self._known)
-
-    def _rule(self, event_type: str, item: str | None, written: str | None, kind: str) -> int:
-        """Return the number of a rule."""
-        key = (event_type, item, written, kind)
-        number = self._known.numbers.get(key)
-        return (
-            self._known.add(key, getattr(self._measures, kind)(event_type, item, written)) if number is None else number
-        )
+        find = partial(getattr(self._measures, kind), event_type)
+        return RowRules(rule_of, self._known.numbers(event_type, kind, pairs, find), self._known)
 
     def _convert_and_check(
         self, row_rules: RowRules, source: Floats, weights: Floats | None, bounds: Bools | None = None
@@ -185,6 +179,9 @@ class Standardiser:
         return np.concatenate(positions)
 
 
+Pair = tuple[str | None, str | None]
+"""An item, and a unit as written."""
+
 _LIMITS = ("low", "high", "suspicious_low", "suspicious_high", "sentinels_from")
 
 
@@ -192,21 +189,34 @@ class KnownRules:
     """All rules that were looked up, numbered, and their attributes as arrays.
 
     A shard has thousands of pairs of item and unit, which are the same in all shards.
-
-    Attributes:
-        numbers: number of the rule of each event type, item, unit as written, and kind of rule.
     """
 
     def __init__(self) -> None:
-        self.numbers: dict[tuple[str, str | None, str | None, str], int] = {}
+        self._numbers: dict[tuple[str, str], dict[Pair, int]] = {}
         self._rules: list[Rule] = []
         self._attributes: dict[str, npt.NDArray[Any]] = {}
         self._texts: dict[str | None, int] = {}
 
-    def add(self, key: tuple[str, str | None, str | None, str], rule: Rule) -> int:
-        """Add a rule, and return its number."""
-        self._rules.append(rule)
-        return self.numbers.setdefault(key, len(self._rules) - 1)
+    def numbers(
+        self, event_type: str, kind: str, pairs: Sequence[Pair], find: Callable[[str | None, str | None], Rule]
+    ) -> Int64s:
+        """Return the number of each pair's rule.
+
+        Args:
+            event_type: event type of the rules.
+            kind: kind of the rules.
+            pairs: item, and unit as written.
+            find: returns the rule of a pair.
+        """
+        known = self._numbers.setdefault((event_type, kind), {})
+        numbers = list(map(known.get, pairs))
+        if None in numbers:
+            for pair in pairs:
+                if pair not in known:
+                    self._rules.append(find(*pair))
+                    known[pair] = len(self._rules) - 1
+            numbers = list(map(known.get, pairs))
+        return np.array(numbers, np.int64)
 
     def rule(self, number: int) -> Rule:
         """Return a rule by its number."""
@@ -308,17 +318,17 @@ def _pairs(items: Texts, units: Texts) -> Int64s:
     return pair
 
 
-def _distinct(keys: Int64s, size: int) -> tuple[list[int], Int32s]:
+def _distinct(keys: Int64s, size: int) -> tuple[Int64s, Int32s]:
     """Return the keys that occur, ascending, and each row's position in them."""
     if size > _MAX_PAIRS:
         present, place = np.unique(keys, return_inverse=True)
-        return present.tolist(), place.astype(np.int32)
+        return present, place.astype(np.int32)
     seen = np.zeros(size, bool)
     seen[keys] = True
     present = np.flatnonzero(seen)
     table = np.zeros(size, np.int32)
     table[present] = np.arange(len(present), dtype=np.int32)
-    return present.tolist(), table[keys]
+    return present, table[keys]
 
 
 def _as_texts(source: Floats, rows: Int64s) -> Texts | None:

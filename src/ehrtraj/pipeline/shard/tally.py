@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,36 +14,26 @@ from ehrtraj.format.splits import SPLITS
 from ehrtraj.format.tallies import all_numbers, all_times
 from ehrtraj.pipeline.shard.applied import all_applied, count_applied
 from ehrtraj.pipeline.shard.assemble import OrderedEvents
+from ehrtraj.pipeline.shard.code_facts import COUNTS_SCHEMA, NUMBER_UNIT, UNIT, Facts, all_counts, all_facts
 from ehrtraj.pipeline.shard.convert import Codes
-from ehrtraj.pipeline.shard.drugs import NamedDrug, drug_rows
 from ehrtraj.pipeline.shard.extract import TableCount
 from ehrtraj.pipeline.shard.tallies import count_numbers, count_times
 
-_CODES_SCHEMA = pa.schema(
-    [
-        pa.field("code", pa.string()),
-        pa.field("source_table", pa.string()),
-        pa.field("n_events", pa.int64()),
-        pa.field("n_subjects", pa.int64()),
-    ]
-)
-"""Counts of the events of each code."""
 
-
-def _units_of_codes(part: OrderedEvents, pairs: Int64s) -> dict[str, set[str]]:
-    """Return the units that occur with each code.
+def _units_of_codes(part: OrderedEvents, kind: str, pairs: Int64s) -> pa.Table:
+    """Return the units that occur with each code, as a table of `FACTS_SCHEMA`.
 
     Args:
         part: assembled events.
+        kind: kind of the facts.
         pairs: the code and the unit of some of its events, as `_pairs` numbers them.
     """
-    values = part.events.texts["unit"].values.to_pylist()
+    values = part.events.texts["unit"].values
     seen = np.zeros((len(part.codes), len(values) + 1), np.bool_)
     seen.reshape(-1)[pairs] = True
-    units: dict[str, set[str]] = {}
-    for code, unit in zip(*(a.tolist() for a in np.nonzero(seen[:, :-1])), strict=True):
-        units.setdefault(part.codes[code], set()).add(values[unit])
-    return units
+    codes, units = np.nonzero(seen[:, :-1])
+    texts = values.take(pa.array(units)).cast(pa.string())
+    return Facts(kind, pa.array(codes), texts).to_table(pa.array(part.codes, pa.string()))
 
 
 def _pairs(part: OrderedEvents) -> Int64s:
@@ -53,18 +41,6 @@ def _pairs(part: OrderedEvents) -> Int64s:
     unit = part.events.texts["unit"]
     # Null, -1, becomes the last column of the previous code, or of the last one.
     return part.events.code * np.int64(len(unit.values) + 1) + unit.positions
-
-
-def _add(texts: dict[str, set[str]], more: Mapping[str, set[str]]) -> None:
-    for code, of_code in more.items():
-        texts.setdefault(code, set()).update(of_code)
-
-
-def _lists(codes: Iterable[str], of_code: Mapping[str, set[str]]) -> pa.Array:
-    """Return the sorted texts of each code as a list in JSON. Most codes have none, and thousands share a few lists."""
-    as_json = cache(json.dumps)
-    lists = {code: as_json(tuple(sorted(texts))) for code, texts in of_code.items()}
-    return pa.array([lists.get(code, "[]") for code in codes], pa.string())
 
 
 class ShardTally:
@@ -81,11 +57,7 @@ class ShardTally:
         self._event_tables = event_tables
         self._counts: dict[str, TableCount] = {}
         self._codes: list[pa.Table] = []
-        self._units: dict[str, set[str]] = {}
-        self._number_units: dict[str, set[str]] = {}
-        self._descriptions: dict[str, str] = {}
-        self._parents: dict[str, set[str]] = {}
-        self._drugs: dict[str, set[NamedDrug]] = {}
+        self._facts: list[pa.Table] = []
         self._subjects: list[pa.Table] = []
         self._applied: list[pa.Table] = []
         self._numbers: list[pa.Table] = []
@@ -100,10 +72,8 @@ class ShardTally:
         """
         for name, count in counts.items():
             self._counts.setdefault(name, TableCount()).add(count)
-        self._descriptions |= codes.descriptions
-        _add(self._parents, codes.parents)
-        for code, drugs in codes.drugs.items():
-            self._drugs.setdefault(code, set()).update(drugs)
+        names = pa.array(codes.names, pa.string())
+        self._facts.extend(facts.to_table(names) for facts in codes.facts)
 
     def add_events(self, part: OrderedEvents, about: pa.Table, positions: Int64s) -> None:
         """Add the events of a part.
@@ -128,8 +98,8 @@ class ShardTally:
 
     def pieces(self) -> Iterator[tuple[str, pa.Table]]:
         """Yield the kind and rows of each table that the publishing step combines from all shards."""
-        yield "codes", self._code_rows()
-        yield "drugs", drug_rows(self._drugs)
+        yield "codes", all_counts(self._codes)
+        yield "facts", all_facts(self._facts)
         if self._subjects:
             yield "subjects", pa.concat_tables(self._subjects)
         yield "applied", all_applied(self._applied)
@@ -146,10 +116,10 @@ class ShardTally:
         first = by_name[seen.argmax(axis=1)]
         counts = np.bincount(part.events.code, minlength=len(part.codes))
         columns = [part.codes, pa.array(self._event_tables).take(pa.array(first)), counts, part.code_patients]
-        self._codes.append(pa.table(columns, schema=_CODES_SCHEMA))
+        self._codes.append(pa.table(columns, schema=COUNTS_SCHEMA))
         pairs = _pairs(part)
-        _add(self._units, _units_of_codes(part, pairs))
-        _add(self._number_units, _units_of_codes(part, pairs[~np.isnan(part.events.number)]))
+        self._facts.append(_units_of_codes(part, UNIT, pairs))
+        self._facts.append(_units_of_codes(part, NUMBER_UNIT, pairs[~np.isnan(part.events.number)]))
 
     def _subject_rows(
         self, part: OrderedEvents, time: Int64s, about: pa.Table, positions: npt.NDArray[np.int64]
@@ -172,18 +142,3 @@ class ShardTally:
         about = about.group_by("subject_id").aggregate([(c, "min") for c in about.column_names if c != "subject_id"])
         about = about.rename_columns([c.removesuffix("_min") for c in about.column_names])
         return table.join(about, "subject_id", join_type="left outer").sort_by("subject_id")
-
-    def _code_rows(self) -> pa.Table:
-        by_code = pa.concat_tables([_CODES_SCHEMA.empty_table(), *self._codes]).group_by(
-            _CODES_SCHEMA.names[:2], use_threads=False
-        )
-        counted = by_code.aggregate([("n_events", "sum"), ("n_subjects", "sum")]).rename_columns(_CODES_SCHEMA.names)
-        counted = counted.sort_by([("code", "ascending"), ("source_table", "ascending")])
-        codes = counted["code"].to_pylist()
-        described = pa.array([self._descriptions.get(code) for code in codes], pa.string())
-        return (
-            counted.append_column("units", _lists(codes, self._units))
-            .append_column("number_units", _lists(codes, self._number_units))
-            .append_column("described", described)
-            .append_column("parents", _lists(codes, self._parents))
-        )
