@@ -198,7 +198,7 @@ class Extractor:
             notes: receives the texts of notes, which are removed from the events; None leaves them in the events.
             report: receives the number of rows whose recipe has run.
             read_divided: yields the rows of a table in one or several tables, of which no two contain the same patient.
-                It is used for tables that only their own recipe reads.
+                It is used for tables that only one recipe reads.
 
         Returns:
             The counts of each table, and the results of `encounters.sql`, `subjects.sql` and `stays.sql`.
