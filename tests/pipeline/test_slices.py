@@ -8,10 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,8 +36,8 @@ from ehrtraj.sources.source import packaged
 from ehrtraj.storage.local import LocalStorage
 from ehrtraj.synth.run import synth
 
-SLICED = Sizes(shard_rows=3_500, part_rows=8_000, slice_block_bytes=1 << 16, sliced_bytes=0, divided_bytes=1 << 17)
-STAGED = Sizes(shard_rows=3_500, part_rows=8_000, sliced_bytes=1 << 40)
+SLICED = Sizes(shard_rows=3_500, part_rows=8_000, slice_block_bytes=1 << 16, sliced_bytes=0, large_rows=400)
+STAGED = Sizes(shard_rows=3_500, part_rows=8_000, sliced_bytes=1 << 40, large_rows=400)
 MEMORY = 4 * 10**9
 BROKEN = ("hosp/labevents", "icu/chartevents", "hosp/emar")
 LABS = packaged("mimiciv").tables["hosp/labevents"]
@@ -165,7 +165,7 @@ import sys
 from pathlib import Path
 from ehrtraj.cli import main
 from ehrtraj.runtime.sizes import Sizes
-main(Sizes(shard_rows=3_500, part_rows=8_000, slice_block_bytes=1 << 16, sliced_bytes=0, divided_bytes=1 << 17))
+main(Sizes(shard_rows=3_500, part_rows=8_000, slice_block_bytes=1 << 16, sliced_bytes=0, large_rows=400))
 """
 
 
@@ -355,8 +355,8 @@ def test_the_order_of_the_shards_does_not_matter(ordered: Path, few_staged: dict
     assert hashes(build(ordered, tmp_path, SLICED, Twice(tmp_path / ".v1.build"), tables=FEW).path) == few_staged
 
 
-def inputs_with_slice(folder: Path, subjects: Sequence[int], divided_bytes: int) -> ShardInputs:
-    """Return the inputs of a shard with one slice, of one block for each row."""
+def rows_by_patient(folder: Path, subjects: Sequence[int]) -> Iterator[pa.Table]:
+    """Return the rows of a slice with one block for each row."""
     header = tuple(LABS.columns)
     path = folder / "labevents.csv"
     path.write_text(",".join(header) + "\n")
@@ -367,26 +367,15 @@ def inputs_with_slice(folder: Path, subjects: Sequence[int], divided_bytes: int)
     piece = Slice(LABS.full_name, "slice.csv", 2, tuple(Block(len(line), 1) for line in lines))
     task = ShardTask(0, len(lines), {}, slices=(piece,))
     schemas, parsers = {LABS.full_name: LABS.schema}, {LABS.full_name: BlockParser(file)}
-    return ShardInputs(LocalStorage(folder), task, schemas, parsers, {}, divided_bytes)
+    return ShardInputs(LocalStorage(folder), task, schemas, parsers, {}).by_patient(LABS.full_name)
 
 
-@given(steps=st.lists(st.sampled_from([0, 0, 1]), min_size=1, max_size=30), size=st.integers(1, 400))
-def test_a_large_slice_is_divided_between_patients(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[int], size: int
-) -> None:
-    subjects = list(accumulate(steps, initial=1))
-    inputs = inputs_with_slice(tmp_path_factory.mktemp("divided"), subjects, size)
-    tables = list(inputs.divided_rows(LABS.full_name))
-    assert [number for table in tables for number in table["labevent_id"].to_pylist()] == list(range(len(subjects)))
-    patients = [subject for table in tables for subject in set(table["subject_id"].to_pylist())]
-    assert sorted(patients) == sorted(set(subjects))
-    if size == 1:
-        assert len(tables) > len(set(subjects)) - 1
+def test_the_rows_of_a_slice_are_read_block_by_block(tmp_path: Path) -> None:
+    tables = list(rows_by_patient(tmp_path, [1, 1, 2]))
+    assert [table["subject_id"].to_pylist() for table in tables if len(table)] == [[1], [1], [2]]
 
 
 @pytest.mark.parametrize("subjects", [[1, 2, 1], [2, 1, 1, 1], [1, 1, 2, 3, 2]])
-def test_a_large_slice_that_is_not_ordered_cannot_be_divided(tmp_path: Path, subjects: list[int]) -> None:
-    inputs = inputs_with_slice(tmp_path, subjects, 1)
+def test_a_slice_that_is_not_ordered_is_noticed_when_it_is_read_by_patient(tmp_path: Path, subjects: list[int]) -> None:
     with pytest.raises(CannotSliceError, match="hosp/labevents"):
-        list(inputs.divided_rows(LABS.full_name))
-    assert len(list(inputs_with_slice(tmp_path, subjects, 1 << 20).divided_rows(LABS.full_name))) == 1
+        list(rows_by_patient(tmp_path, subjects))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 CONCEPT = "CONCEPT"
@@ -23,6 +24,12 @@ class EventType:
     name: str
     rank: int
     meaning: str
+
+
+@cache
+def event_type_of(code: str) -> str:
+    """Return the name of a code's event type. A build asks for the same codes in each part of each shard."""
+    return code.partition("//")[0]
 
 
 def to_json(event_types: Iterable[EventType]) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ class Sizes:
         block_bytes: bytes of a table's file to read at a time when it is staged.
         slice_block_bytes: bytes of a table's file to read at a time when it is cut into slices.
         sliced_bytes: minimum size of a file that is cut into slices. Smaller ones are staged.
-        divided_bytes: size from which a slice is parsed and converted in several steps, of about this size each.
+        large_rows: rows of the large tables from which the patients of a shard are divided into parts.
         round_bytes: maximum number of bytes of rows in memory before they are written by shard.
         checked_rows: events to check at a time.
         counted_rows: maximum number of distinct rows of a check's counts in memory; more are written to disk.
@@ -27,16 +27,17 @@ class Sizes:
         formatted_events: events that an export formats at a time.
     """
 
-    # About 0.5 GB in memory, and enough rows that the fixed cost of a shard (0.25 s) is small.
-    shard_rows: int = 1_100_000
-    # 2 million rows and the copies of them take about 0.7 GB of a worker's memory.
-    part_rows: int = 2_000_000
+    # Enough rows that the fixed cost of a shard (0.2 s) is small.
+    shard_rows: int = 1_500_000
+    # 3 million rows of other tables than the large ones take about 0.5 GB of a worker's memory.
+    part_rows: int = 3_000_000
     block_bytes: int = 8 << 20
     # More than 20 tables are read at the same time, each with up to four blocks in memory. Small blocks stay in the
     # cache: cutting takes a third less than with 8 MiB.
     slice_block_bytes: int = 512 << 10
     sliced_bytes: int = 1 << 20
-    divided_bytes: int = 16 << 20
+    # A part takes 50 ms whatever its rows. Twice as many rows take 0.1 GB more in each worker.
+    large_rows: int = 250_000
     round_bytes: int = 128 << 20
     # The rows of a row group of ehrtraj's files.
     checked_rows: int = 1 << 17

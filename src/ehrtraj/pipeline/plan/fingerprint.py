@@ -33,6 +33,7 @@ def fingerprint_of(
             for s in SETTINGS
             if s.declared.changes_data and s.declared.content_in is None
         },
+        "large_rows": sizes.large_rows,
         "part_rows": sizes.part_rows,
         "shard_rows": sizes.shard_rows,
     }

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ehrtraj import rules
 from ehrtraj.format.arrays import NULL, SECOND, Int64s, Texts, to_int64
+from ehrtraj.format.event_types import event_type_of
 from ehrtraj.format.events import INT_COLUMNS, TEXT_COLUMNS
 from ehrtraj.format.splits import Splits
 from ehrtraj.pipeline.shard.convert import Codes
@@ -210,7 +211,7 @@ def assemble(
     link_encounters(events, event_time, owners, Encounters.of(about["encounters"]))
     if standardiser is not None:
         mark_copied_results(events, names, standardiser.copied_results, event_time)
-        planned = np.array([name.split("//")[0] in standardiser.planned for name in names])
+        planned = np.array([event_type in standardiser.planned for event_type in map(event_type_of, names)])
         flag_times(events, planned, event_time, about["stays"], about["subjects"])
     if patients_known:
         _flag_unknown_subjects(events, subjects, patient, to_int64(about["subjects"]["subject_id"]))

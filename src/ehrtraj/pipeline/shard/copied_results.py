@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from ehrtraj import rules
-from ehrtraj.format.arrays import NULL, SECOND, Floats, Int32s, Int64s
+from ehrtraj.format.arrays import NULL, SECOND, Bools, Floats, Int32s, Int64s
 from ehrtraj.pipeline.shard.events import Events
 from ehrtraj.rules.copied_results import CopiedResult
 
@@ -37,10 +38,10 @@ def mark_copied_results(
     rows = np.flatnonzero(involved[events.code] & ~np.isnan(events.number))
     time = (events.time if event_time is None else event_time)[rows]
     moment = _moments(events.subject[rows], time)
-    code, value = events.code[rows], events.number[rows].astype(np.float64)
+    rows_of, value = _rows_by_code(events.code[rows], involved), events.number[rows].astype(np.float64)
     link = events.ints["link_id"]
     for pair in present:
-        copied_result, origin = np.flatnonzero(code == place[pair.code]), np.flatnonzero(code == place[pair.of_code])
+        copied_result, origin = rows_of[place[pair.code]], rows_of[place[pair.of_code]]
         # Among equal originals, the smallest link_id is used, so that the result does not depend on the input order.
         origin = origin[np.argsort(link[rows[origin]], kind="stable")]
         found = _match(moment[copied_result], value[copied_result], moment[origin], value[origin], pair.tolerance)
@@ -50,6 +51,18 @@ def mark_copied_results(
         link[originals[unlinked]] = time[origin[found[repeats]]][unlinked] // SECOND
         link[copies] = link[originals]
         events.ints["flags"][copies] |= rules.flags()["copied_result"]
+
+
+def _rows_by_code(code: Int32s, involved: Bools) -> dict[int, npt.NDArray[np.intp]]:
+    """Return the positions of each involved code in `code`, ascending."""
+    codes = np.flatnonzero(involved)
+    # numpy sorts 16-bit integers in linear time.
+    number = np.zeros(len(involved), np.int16 if len(codes) < 1 << 15 else np.int64)
+    number[codes] = np.arange(len(codes))
+    numbers = number[code]
+    order = np.argsort(numbers, kind="stable")
+    ends = np.cumsum(np.bincount(numbers, minlength=len(codes)))
+    return dict(zip(codes.tolist(), np.split(order, ends[:-1]), strict=True))
 
 
 def _moments(subject: Int64s, time: Int64s) -> Int64s:

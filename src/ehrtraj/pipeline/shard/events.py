@@ -99,6 +99,29 @@ class EventBuffer:
         rows[name][:] = texts.positions
         self._values[name].append((slice(self._length - len(rows[name]), self._length), texts.values))
 
+    def subjects(self) -> Int64s:
+        """Return the subject_id of each event."""
+        return self._columns["subject"][: self._length]
+
+    def copy(self, other: EventBuffer, rows: npt.NDArray[np.intp]) -> None:
+        """Add events of another buffer.
+
+        Args:
+            other: the other buffer.
+            rows: positions of the events in it, ascending.
+        """
+        added = self.extend(len(rows))
+        start = self._length - len(rows)
+        for name, column in added.items():
+            other._columns[name].take(rows, out=column, mode="clip")
+        for name in TEXT_COLUMNS:
+            for chosen, values in other._values[name]:
+                first, end = np.searchsorted(rows, [chosen.start, chosen.stop]).tolist()
+                if first < end:
+                    used, positions = _used(added[name][first:end], len(values))
+                    added[name][first:end] = positions
+                    self._values[name].append((slice(start + first, start + end), values.take(pa.array(used))))
+
     def events(self) -> Events:
         """Return all events as views of the buffer, which are valid until it is cleared."""
         columns = {name: column[: self._length] for name, column in self._columns.items()}
@@ -127,3 +150,13 @@ class EventBuffer:
             positions[rows] = new_positions[positions[rows]]
             at += len(values)
         return Texts(positions, union.dictionary)
+
+
+def _used(positions: Int32s, size: int) -> tuple[npt.NDArray[np.intp], Int32s]:
+    """Return the distinct positions that occur, and the index of each position in them; -1 remains -1."""
+    occurs = np.zeros(size + 1, np.bool_)
+    occurs[positions] = True
+    used = np.flatnonzero(occurs[:-1])
+    place = np.full(size + 1, -1, np.int32)
+    place[used] = np.arange(len(used), dtype=np.int32)
+    return used, place[positions]

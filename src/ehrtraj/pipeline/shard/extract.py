@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -183,7 +183,7 @@ class Extractor:
         notes: NoteWriter | None = None,
         report: Callable[[float], None] = ignore,
         *,
-        read_divided: Callable[[str], Iterator[pa.Table]] | None = None,
+        without: Collection[str] = (),
     ) -> tuple[dict[str, TableCount], dict[str, pa.Table]]:
         """Run all recipes on the tables of one part.
 
@@ -197,8 +197,7 @@ class Extractor:
             codes: receives the codes.
             notes: receives the texts of notes, which are removed from the events; None leaves them in the events.
             report: receives the number of rows whose recipe has run.
-            read_divided: yields the rows of a table in one or several tables, of which no two contain the same patient.
-                It is used for tables that only one recipe reads.
+            without: tables of `separate_tables` that are left out: `run_table` runs their recipes.
 
         Returns:
             The counts of each table, and the results of `encounters.sql`, `subjects.sql` and `stays.sql`.
@@ -212,32 +211,20 @@ class Extractor:
         done = 0
         try:
             for step, (needed, finished) in enumerate(self._schedule):
-                own = self._event_tables[step] if step < len(self._event_tables) else None
-                is_alone = read_divided is not None and own in needed and own in finished
-                shared = [name for name in needed if not (is_alone and name == own)]
-                for name in shared:
-                    counts[name] = self._load(self._tables[name], read(name), rejects.get(name))
+                for name in needed:
+                    if name not in without:
+                        counts[name] = self._load(self._tables[name], read(name), rejects.get(name))
                 # Rows are rejected before a statement of any recipe reads them.
                 for name in self._event_tables:
-                    if name in shared and counts[name].rows:
+                    if name in needed and name in counts and counts[name].rows:
                         self._reject(self._tables[name], counts[name], rejects.get(name))
-                if own is None:
+                if step == len(self._event_tables):
                     about = {h: self._arrow(sql, h) for h, sql in self._helpers.items()}
-                elif is_alone and read_divided is not None:
-                    counts[own] = TableCount()
-                    for rows in read_divided(own):
-                        count = self._load(self._tables[own], rows, rejects.get(own))
-                        if count.rows:
-                            self._reject(self._tables[own], count, rejects.get(own))
-                        reach = partial(_report_share, report, done, count.rows)
-                        self._run_recipe(step, count, buffer, codes, notes, reach)
-                        counts[own].add(count)
-                        done += count.rows
-                        report(done)
-                else:
-                    reach = partial(_report_share, report, done, counts[own].rows)
-                    self._run_recipe(step, counts[own], buffer, codes, notes, reach)
-                    done += counts[own].rows
+                elif self._event_tables[step] not in without:
+                    count = counts[self._event_tables[step]]
+                    reach = partial(_report_share, report, done, count.rows)
+                    self._run_recipe(step, count, buffer, codes, notes, reach)
+                    done += count.rows
                     report(done)
                 for name in finished:
                     self._slots[name].clear()
@@ -248,6 +235,48 @@ class Extractor:
             for view in self._views.values():
                 view.clear()
         return counts, about
+
+    @property
+    def separate_tables(self) -> set[str]:
+        """Full names of the tables that only one recipe reads, which reads no other table, except for notes."""
+        return {
+            name
+            for name, (needed, finished) in zip(self._event_tables, self._schedule, strict=False)
+            if needed == finished == [name]
+            and self._reads(self._all_sql(name)) <= {name}
+            and not self._recipes[name].separate
+        }
+
+    def run_table(
+        self,
+        name: str,
+        rows: pa.Table,
+        rejects: Mapping[str, RejectWriter],
+        buffer: EventBuffer,
+        codes: Codes,
+    ) -> TableCount:
+        """Run the recipe of one of `separate_tables` on some of its rows, and return their counts.
+
+        Args:
+            name: full name of the table.
+            rows: all rows of some patients.
+            rejects: writers of each table's rejected rows.
+            buffer: receives the events.
+            codes: receives the codes.
+
+        Raises:
+            LedgerError: as `run`.
+            RecipeError: as `run`.
+        """
+        try:
+            count = self._load(self._tables[name], rows, rejects.get(name))
+            if count.rows:
+                self._reject(self._tables[name], count, rejects.get(name))
+            self._run_recipe(self._event_tables.index(name), count, buffer, codes, None, ignore)
+        finally:
+            self._slots[name].clear()
+            self._clear_views(name)
+        return count
 
     def bind(self) -> None:
         """Let DuckDB bind every statement and condition without running them.
@@ -313,6 +342,10 @@ class Extractor:
         """Return the full names of the tables that SQL reads."""
         by_name = {t.name: full for full, t in self._tables.items()}
         return {by_name[n] for n in self._source.tables_read(sql, by_name)}
+
+    def _all_sql(self, name: str) -> str:
+        """Return all SQL of a recipe."""
+        return "\n".join([self._recipes[name].sql, *(condition for _, condition in self._recipes[name].rejected)])
 
     def _plan(self) -> list[tuple[list[str], list[str]]]:
         """Return for each recipe, and finally for the helpers, the tables to load before and to release after it."""

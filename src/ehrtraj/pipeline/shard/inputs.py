@@ -33,7 +33,6 @@ class ShardInputs:
         schemas: schema of each table, by full name.
         parsers: parser of each table that is cut into slices.
         rejects: writer of each table's rows that cannot be parsed.
-        divided_bytes: size of a slice from which its rows are returned in several tables, of about this size.
         unparsed: number of rows that could not be parsed, by table and reason.
     """
 
@@ -42,7 +41,6 @@ class ShardInputs:
     schemas: Mapping[str, pa.Schema]
     parsers: Mapping[str, BlockParser]
     rejects: Mapping[str, RejectWriter]
-    divided_bytes: int
     unparsed: dict[str, Counter[str]] = field(default_factory=dict)
     _parsed: set[str] = field(default_factory=set)
 
@@ -74,24 +72,25 @@ class ShardInputs:
         names = self.schemas[name].names if columns is None else list(columns)
         return pa.concat_tables([self.schemas[name].empty_table().select(names), *self._parse(piece, names)])
 
-    def divided_rows(self, name: str) -> Iterator[pa.Table]:
-        """Yield all rows of a table, those of a large slice in several tables. No patient is in two of them."""
+    def by_patient(self, name: str) -> Iterator[pa.Table]:
+        """Yield all rows of a table, ordered by patient, in one or several tables.
+
+        Raises:
+            CannotSliceError: if the rows of a slice are not ordered by patient.
+        """
         piece = self._slice(name)
-        if piece is None or piece.bytes < self.divided_bytes:
-            yield self.rows(name)
+        if piece is None:
+            yield _by_patient(self.rows(name))
             return
-        waiting, complete = [self.schemas[name].empty_table()], 0
+        yield self.schemas[name].empty_table()
+        last = None
         for rows in self._parse(piece, self.schemas[name].names):
-            waiting.append(rows)
-            complete += rows.nbytes
-            if complete >= self.divided_bytes:
-                table = pa.concat_tables(waiting)
-                before_last = _start_of_last_patient(name, table)
-                yield table.slice(0, before_last)
-                waiting, complete = [table.slice(before_last)], 0
-        table = pa.concat_tables(waiting)
-        _start_of_last_patient(name, table)
-        yield table
+            subjects = to_int64(rows[SUBJECT_ID])
+            if len(subjects):
+                if (subjects[1:] < subjects[:-1]).any() or (last is not None and subjects[0] < last):
+                    raise CannotSliceError(name)
+                last = subjects[-1]
+            yield rows
 
     def _slice(self, name: str) -> Slice | None:
         return next((piece for piece in self.task.slices if piece.table == name), None)
@@ -120,16 +119,12 @@ class ShardInputs:
             raise CannotSliceError(table)
 
 
-def _start_of_last_patient(name: str, table: pa.Table) -> int:
-    """Return the position of the first row of a table's last patient.
-
-    Raises:
-        CannotSliceError: if the rows are not ordered by patient.
-    """
+def _by_patient(table: pa.Table) -> pa.Table:
+    """Return a table's rows ordered by patient, those of a patient in the same order as before."""
     subjects = to_int64(table[SUBJECT_ID])
     if (subjects[1:] < subjects[:-1]).any():
-        raise CannotSliceError(name)
-    return int(np.searchsorted(subjects, subjects[-1])) if len(subjects) else 0
+        return table.take(pa.array(np.argsort(subjects, kind="stable")))
+    return table
 
 
 @dataclass(frozen=True)
@@ -150,9 +145,9 @@ class TableReader:
         """Return the rows of a table, given its full name; no rows if the release lacks the table."""
         return self._chosen(self.inputs.rows(name))
 
-    def divided(self, name: str) -> Iterator[pa.Table]:
-        """Yield the rows of a table, given its full name, in one or several tables. No patient is in two of them."""
-        yield from map(self._chosen, self.inputs.divided_rows(name))
+    def by_patient(self, name: str) -> Iterator[pa.Table]:
+        """Yield the rows of a table, given its full name, ordered by patient, in one or several tables."""
+        yield from map(self._chosen, self.inputs.by_patient(name))
 
     def _chosen(self, rows: pa.Table) -> pa.Table:
         low, high = self.span

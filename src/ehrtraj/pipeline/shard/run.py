@@ -30,6 +30,8 @@ SHARD_NEED = Need(WORKER_BYTES)
 """Resources that the task of a shard needs."""
 # Shards whose slices wait in the working folder for a free worker.
 _READY_SHARDS = 2
+# Each part of a shard takes 15 ms for each table that is converted part by part.
+_LARGE_SHARE = 0.08
 
 
 def finished_shards(storage: Storage) -> dict[int, dict[str, Any]]:
@@ -177,6 +179,13 @@ def dictionary_files(inputs: Inputs, staged: Mapping[str, StagedTable]) -> dict[
     return {name: inputs_of(staged[name]) for name in inputs.selection.dictionaries}
 
 
+def _large_tables(inputs: Inputs) -> tuple[str, ...]:
+    """Return the full names of the tables that have a large share of all bytes of the release."""
+    sizes = {name: inputs.release.files[name].size for name in inputs.selection.event_tables}
+    least = _LARGE_SHARE * sum(sizes.values())
+    return tuple(name for name, size in sizes.items() if size >= least)
+
+
 def shard_job(
     job: BuildJob,
     inputs: Inputs,
@@ -196,7 +205,8 @@ def shard_job(
         splits=splits,
         memory=WORKER_BYTES,
         part_rows=job.sizes.part_rows,
-        divided_bytes=job.sizes.divided_bytes,
+        large_rows=job.sizes.large_rows,
+        large=_large_tables(inputs),
         of_all={n: inputs_of(staged[n]) for n in sorted(job.source.roles.of_all_shards & set(inputs.patient_tables))},
         dictionaries=dictionary_files(inputs, staged),
         sliced={name: inputs.release.files[name] for name in sliced},

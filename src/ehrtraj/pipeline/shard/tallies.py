@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrtraj.format.arrays import NULL, SECOND, Floats, Int64s, Texts
+from ehrtraj.format.event_types import event_type_of
 from ehrtraj.format.tallies import NUMBER_BINS, NUMBERS_SCHEMA, TIMES_SCHEMA, number_bin, number_bounds
 from ehrtraj.pipeline.shard.assemble import OrderedEvents
 
@@ -90,7 +91,7 @@ def count_times(part: OrderedEvents, time: Int64s) -> pa.Table:
         A table with `TIMES_SCHEMA`, sorted.
     """
     bin_of = np.repeat(*_bins(part, time))
-    types = [code.split("//")[0] for code in part.codes]
+    types = list(map(event_type_of, part.codes))
     names = sorted(set(types))
     place_of = {name: at * _BINS for at, name in enumerate(names)}
     place = np.array([place_of[name] for name in types], np.int64)

@@ -33,7 +33,8 @@ class ShardJob:
         standardise: whether to apply the rule tables of numbers.
         notes: `separate` if the texts of notes are stored in separate files.
         part_rows: maximum number of rows to process at the same time.
-        divided_bytes: size of a slice from which its rows are processed in several steps, of about this size.
+        large: full names of the tables that have a large share of all rows.
+        large_rows: rows of these tables from which the patients of a shard are divided into parts.
     """
 
     source: Source
@@ -44,7 +45,8 @@ class ShardJob:
     splits: Splits
     memory: int
     part_rows: int
-    divided_bytes: int
+    large_rows: int
+    large: tuple[str, ...] = ()
     of_all: Mapping[str, tuple[StagedFile, ...]] = field(default_factory=dict)
     dictionaries: Mapping[str, tuple[StagedFile, ...]] = field(default_factory=dict)
     sliced: Mapping[str, TableFile] = field(default_factory=dict)

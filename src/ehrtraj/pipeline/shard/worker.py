@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from ehrtraj.engines.base import Report, ignore
-from ehrtraj.format.arrays import to_int64
+from ehrtraj.format.arrays import Bools, Int64s, to_int64
 from ehrtraj.format.keys import numbers_of
 from ehrtraj.pipeline.shard.assemble import assemble
 from ehrtraj.pipeline.shard.convert import Codes
 from ehrtraj.pipeline.shard.dictionaries import read_dictionaries
 from ehrtraj.pipeline.shard.encounters import Owners
 from ehrtraj.pipeline.shard.events import EventBuffer
-from ehrtraj.pipeline.shard.extract import Extractor
+from ehrtraj.pipeline.shard.extract import Extractor, TableCount
 from ehrtraj.pipeline.shard.inputs import ShardInputs, TableReader
 from ehrtraj.pipeline.shard.meter import ShardMeter
 from ehrtraj.pipeline.shard.output import ShardOutput
+from ehrtraj.pipeline.shard.parts import divide
 from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.pipeline.shard.tally import ShardTally
 from ehrtraj.pipeline.shard.task import ShardJob, ShardResult, ShardTask
@@ -28,6 +30,23 @@ from ehrtraj.pipeline.stage.staged import read_staged
 from ehrtraj.release.schema import SUBJECT_ID, Table
 from ehrtraj.runtime.profile import COUNT, PARQUET, SORT, measured, take
 from ehrtraj.sources.declaration import Role
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt at a shard.
+
+    Attributes:
+        task: the shard.
+        output: receives the events.
+        tally: receives their counts.
+        meter: receives the progress.
+    """
+
+    task: ShardTask
+    output: ShardOutput
+    tally: ShardTally
+    meter: ShardMeter
 
 
 class ShardWorker:
@@ -50,7 +69,9 @@ class ShardWorker:
         self._parsers = {name: BlockParser(file) for name, file in job.sliced.items()}
         self._codes = Codes(job.source.event_types)
         self._owners = {name: self._owners_of(roles) for name, roles in job.source.roles.owners.items()}
-        self._buffer = EventBuffer()
+        self._large = [name for name in job.large if name in self._extractor.separate_tables]
+        # Events of the large tables and of one part, and events of the other tables and of all parts.
+        self._buffer, self._common = EventBuffer(), EventBuffer()
 
     def close(self) -> None:
         """End the DuckDB session."""
@@ -83,12 +104,12 @@ class ShardWorker:
         """
         job, schemas = self._job, {name: table.schema for name, table in self._tables.items()}
         output = ShardOutput(job, task.shard, schemas)
-        inputs = ShardInputs(job.storage, task, schemas, self._parsers, output.unparsed, job.divided_bytes)
+        inputs = ShardInputs(job.storage, task, schemas, self._parsers, output.unparsed)
         tally = ShardTally(task.shard, job.event_tables)
-        meter = ShardMeter(task.shard, task.rows, self._report)
+        attempt = _Attempt(task, output, tally, ShardMeter(task.shard, task.rows, self._report))
         try:
             for span in inputs.parts(job.part_rows):
-                self._build_part(task, inputs.reader(span), output, tally, meter)
+                self._build_span(attempt, inputs.reader(span))
             with measured(PARQUET):
                 files = output.close(tally.pieces())
         except BaseException:
@@ -97,30 +118,44 @@ class ShardWorker:
         record = {"shard": task.shard, "files": files, "tables": tally.tables(), "unparsed": inputs.unparsed}
         return ShardResult(output.folder, record, take())
 
-    def _build_part(
-        self,
-        task: ShardTask,
-        reader: TableReader,
-        output: ShardOutput,
-        tally: ShardTally,
-        meter: ShardMeter,
-    ) -> None:
-        """Convert the rows of some patients to events, sort them and write them."""
-        job = self._job
-        codes = self._codes.of_next_part()
-        self._buffer.clear(min(task.rows, job.part_rows) * 6 // 5)
+    def _build_span(self, attempt: _Attempt, reader: TableReader) -> None:
+        """Convert the rows of some patients to events, sort them and write them, in parts if they are many."""
+        codes, rejected, notes = self._codes.of_next_part(), attempt.output.rejected, attempt.output.notes
+        common = self._common if self._large else self._buffer
+        common.clear(min(attempt.task.rows, self._job.part_rows) * 6 // 5 // (2 if self._large else 1))
         counts, about = self._extractor.run(
             reader.all,
-            output.rejected,
-            self._buffer,
+            rejected,
+            common,
             codes,
-            output.notes,
-            meter.extract,
-            read_divided=reader.divided,
+            notes,
+            attempt.meter.extract,
+            without=self._large,
         )
-        meter.sort(sum(count.rows for count in counts.values()))
-        if output.notes is not None:
-            output.notes.flush()
+        if notes is not None:
+            notes.flush()
+        rows = sum(count.rows for count in counts.values())
+        if not self._large:
+            self._finish_part(attempt, rows, codes, about)
+        subjects, first = self._common.subjects(), None
+        for part in divide(self._large, reader.by_patient, self._job.large_rows) if self._large else ():
+            chosen = np.flatnonzero(_between(subjects, first, part.last_subject))
+            of_part = sum(len(of_table) for of_table in part.rows.values())
+            self._buffer.clear((of_part + len(chosen)) * 21 // 20)
+            for name, of_table in part.rows.items():
+                count = self._extractor.run_table(name, of_table, rejected, self._buffer, codes)
+                counts.setdefault(name, TableCount()).add(count)
+            self._buffer.copy(self._common, chosen)
+            self._finish_part(attempt, of_part + rows * len(chosen) // max(len(subjects), 1), codes, about)
+            first = part.last_subject
+        with measured(COUNT):
+            attempt.tally.add_rows(counts, codes)
+
+    def _finish_part(self, attempt: _Attempt, rows: int, codes: Codes, about: Mapping[str, pa.Table]) -> None:
+        """Sort and write the events in the buffer, which come from a number of rows."""
+        output, tally, meter = attempt.output, attempt.tally, attempt.meter
+        job = self._job
+        meter.sort(rows)
         # Memory of the tables is returned to the system before the events are sorted.
         pa.default_memory_pool().release_unused()
         with measured(SORT):
@@ -137,11 +172,15 @@ class ShardWorker:
         if part is not None:
             with measured(PARQUET):
                 positions = output.events.write(part, meter.write)
-        with measured(COUNT):
-            tally.add_rows(counts, codes)
-            if part is not None:
+            with measured(COUNT):
                 tally.add_events(part, about["subjects"], positions)
         meter.end_part()
+
+
+def _between(subjects: Int64s, after: int | None, last: int | None) -> Bools:
+    """Return which subjects are after one and not after another; None for no bound."""
+    chosen = np.ones(len(subjects), bool) if after is None else subjects > after
+    return chosen if last is None else chosen & (subjects <= last)
 
 
 @dataclass(frozen=True)
