@@ -114,8 +114,8 @@ def base(release: Path, tmp_path: Path) -> dict[str, object]:
     }  # fmt: skip
 
 
-# Divides the eight patients into several shards.
-SMALL = Sizes(shard_rows=4000)
+# Divides the eight patients into two shards, so that smaller shards and parts are possible.
+SMALL = Sizes(shard_rows=8000)
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +179,7 @@ def test_exactly_the_settings_declared_to_change_the_data_change_it(
     [
         ({"shard_rows": 2000}, True),
         ({"part_rows": 40}, True),
+        ({"large_rows": 2}, True),
         ({"block_bytes": 3000}, False),
         ({"round_bytes": 99}, False),
     ],

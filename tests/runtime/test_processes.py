@@ -73,6 +73,18 @@ def wait_for(path: Path) -> None:
     raise TimeoutError(path)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="pyarrow has jemalloc on Linux only")
+def test_workers_use_jemalloc_unless_the_user_chose_another_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [(n, ("ARROW_DEFAULT_MEMORY_POOL",)) for n in range(2)]
+    for given, used in ((None, "jemalloc"), ("mimalloc", "mimalloc")):
+        if given is None:
+            monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+        else:
+            monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", given)
+        assert dict(stream_tasks(os.getenv, tasks, 2)) == {0: used, 1: used}
+        assert os.environ.get("ARROW_DEFAULT_MEMORY_POOL") == given
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_each_task_has_its_result(workers: int) -> None:
     tasks = [(f"task {number}", (number,)) for number in range(7)]
