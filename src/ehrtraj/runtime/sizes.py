@@ -28,16 +28,16 @@ class Sizes:
     """
 
     # Enough rows that the fixed cost of a shard (0.2 s) is small.
-    shard_rows: int = 1_500_000
-    # 3 million rows of other tables than the large ones take about 0.5 GB of a worker's memory.
-    part_rows: int = 3_000_000
+    shard_rows: int = 1_200_000
+    # Twice the rows of a shard, since the plan only estimates them.
+    part_rows: int = 2_400_000
     block_bytes: int = 8 << 20
     # More than 20 tables are read at the same time, each with up to four blocks in memory. Small blocks stay in the
     # cache: cutting takes a third less than with 8 MiB.
     slice_block_bytes: int = 512 << 10
     sliced_bytes: int = 1 << 20
-    # A part takes 50 ms whatever its rows. Twice as many rows take 0.1 GB more in each worker.
-    large_rows: int = 250_000
+    # A part takes 50 ms whatever its rows, and 50,000 rows take 20 MB in each worker.
+    large_rows: int = 200_000
     round_bytes: int = 128 << 20
     # The rows of a row group of ehrtraj's files.
     checked_rows: int = 1 << 17
