@@ -102,6 +102,21 @@ class Texts:
         return ranks
 
 
+def distinct_positions(positions: Int32s, size: int) -> tuple[npt.NDArray[np.intp], Int32s]:
+    """Return the positions that occur, ascending, and the index of each position in them; -1, for null, remains -1.
+
+    Args:
+        positions: positions in a list of values.
+        size: length of the list.
+    """
+    occurs = np.zeros(size + 1, np.bool_)
+    occurs[positions] = True
+    used = np.flatnonzero(occurs[:-1])
+    place = np.full(size + 1, -1, np.int32)
+    place[used] = np.arange(len(used), dtype=np.int32)
+    return used, place[positions]
+
+
 def _collapse(values: pa.Array) -> pa.Array:
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(values, r"\s+", " "))
 

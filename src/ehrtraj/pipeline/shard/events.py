@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ehrtraj.format.arrays import Int32s, Int64s, Texts
+from ehrtraj.format.arrays import Int32s, Int64s, Texts, distinct_positions
 from ehrtraj.format.events import EVENT_SCHEMA, INT_COLUMNS, TEXT_COLUMNS
 
 
@@ -118,7 +118,7 @@ class EventBuffer:
             for chosen, values in other._values[name]:
                 first, end = np.searchsorted(rows, [chosen.start, chosen.stop]).tolist()
                 if first < end:
-                    used, positions = _used(added[name][first:end], len(values))
+                    used, positions = distinct_positions(added[name][first:end], len(values))
                     added[name][first:end] = positions
                     self._values[name].append((slice(start + first, start + end), values.take(pa.array(used))))
 
@@ -150,13 +150,3 @@ class EventBuffer:
             positions[rows] = new_positions[positions[rows]]
             at += len(values)
         return Texts(positions, union.dictionary)
-
-
-def _used(positions: Int32s, size: int) -> tuple[npt.NDArray[np.intp], Int32s]:
-    """Return the distinct positions that occur, and the index of each position in them; -1 remains -1."""
-    occurs = np.zeros(size + 1, np.bool_)
-    occurs[positions] = True
-    used = np.flatnonzero(occurs[:-1])
-    place = np.full(size + 1, -1, np.int32)
-    place[used] = np.arange(len(used), dtype=np.int32)
-    return used, place[positions]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from ehrtraj import rules
 from ehrtraj.errors import RecipeError
-from ehrtraj.format.arrays import Bools, Floats, Int32s, Int64s, Texts
+from ehrtraj.format.arrays import Bools, Floats, Int32s, Int64s, Texts, distinct_positions
 from ehrtraj.rules.texts import Form, Remark, TextRules
 
 # The laboratory ends each statement of a comment with a full stop, and marks abnormal results with an asterisk: '1+*.'.
@@ -206,7 +206,7 @@ class TextReader:
             The rows whose text is written in an empty field, and the position of that remark.
         """
         text = readings.text
-        used, place = _distinct(text.positions[rows], len(text.values))
+        used, place = distinct_positions(text.positions[rows], len(text.values))
         meaning = self._examine(text_rules, text.values.take(pa.array(used)))
         rows, place, kind = self._known(meaning, rows, place, units)
         self._note(text_rules, readings, rows, place, meaning, kind)
@@ -224,7 +224,7 @@ class TextReader:
         self, text_rules: TextRules, readings: Readings, rows: Int64s, comments: Texts, units: Texts | None
     ) -> Int64s:
         """Read the rows that have a comment and neither a number nor a text, and return those with a known meaning."""
-        used, place = _distinct(comments.positions[rows], len(comments.values))
+        used, place = distinct_positions(comments.positions[rows], len(comments.values))
         heads = _heads(comments.values.take(pa.array(used)))
         meaning = self._examine(text_rules, heads)
         # Other comments are ignored: a plain number in a comment may mean anything.
@@ -350,16 +350,6 @@ class TextReader:
 
 def _no_texts(rows: int) -> Texts:
     return Texts(np.full(rows, -1, np.int32), pa.array([], pa.string()))
-
-
-def _distinct(positions: Int32s, size: int) -> tuple[Int64s, Int32s]:
-    """Return the positions that occur, ascending, and the index of each position in them."""
-    seen = np.zeros(size, bool)
-    seen[positions] = True
-    used = np.flatnonzero(seen)
-    place = np.empty(size, np.int32)
-    place[used] = np.arange(len(used), dtype=np.int32)
-    return used, place[positions]
 
 
 def _heads(comments: pa.Array) -> pa.Array:
