@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,3 +224,35 @@ def test_cores_and_memory_limit_the_number_of_simultaneous_tasks(
     cpus: int, memory: int, need: Need, wanted: int
 ) -> None:
     assert LocalEngine(cpus, memory).at_once(need) == wanted
+
+
+class Pid:
+    """A kind of task that returns the number of its process."""
+
+    @contextmanager
+    def open(self, report: Report) -> Iterator[Callable[[int], int]]:
+        """Yield the task."""
+        yield lambda _item: os.getpid()
+
+
+@pytest.mark.parametrize("items", [1, 2, 5])
+def test_prepared_processes_do_the_work_and_end(monkeypatch: pytest.MonkeyPatch, items: int) -> None:
+    # New processes find this module through an inherited path.
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    engine, need = LocalEngine(2, MEMORY), Need(1)
+    with engine.prepare(Pid, 2, need):
+        prepared = {process.pid for process in multiprocessing.active_children()}
+        assert len(prepared) == 2
+        used = set(engine.map(Pid(), iter(range(items)), need))
+        assert used <= prepared
+        assert not multiprocessing.active_children()
+
+
+def test_prepared_processes_without_work_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    engine = LocalEngine(2, MEMORY)
+    with engine.prepare(Pid, 5, Need(1)):
+        assert len(multiprocessing.active_children()) == 2
+    assert not multiprocessing.active_children()
+    with engine.prepare(Pid, 1, Need(1)):
+        assert not multiprocessing.active_children()
