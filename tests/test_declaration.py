@@ -178,7 +178,7 @@ def test_exactly_the_settings_declared_to_change_the_data_change_it(
     ("size", "changes_data"),
     [
         ({"shard_rows": 2000}, True),
-        ({"part_rows": 40}, True),
+        ({"span_rows": 40}, True),
         ({"large_rows": 2}, True),
         ({"block_bytes": 3000}, False),
         ({"round_bytes": 99}, False),

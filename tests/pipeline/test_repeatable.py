@@ -141,7 +141,7 @@ def test_the_size_of_parts_changes_no_event(
     read_events: Callable[[Path], pa.Table],
     rows: int,
 ) -> None:
-    dataset = build(release, Sizes(part_rows=rows))
+    dataset = build(release, Sizes(span_rows=rows))
     # Each part is at least one row group.
     groups = [sum(pq.ParquetFile(p).num_row_groups for p in (d / "data").rglob("*.parquet")) for d in (built, dataset)]
     assert groups[1] > groups[0]

@@ -36,8 +36,8 @@ from ehrtraj.sources.source import packaged
 from ehrtraj.storage.local import LocalStorage
 from ehrtraj.synth.run import synth
 
-SLICED = Sizes(shard_rows=3_500, part_rows=8_000, slice_block_bytes=1 << 16, sliced_bytes=0, large_rows=400)
-STAGED = Sizes(shard_rows=3_500, part_rows=8_000, sliced_bytes=1 << 40, large_rows=400)
+SLICED = Sizes(shard_rows=3_500, span_rows=8_000, slice_block_bytes=1 << 16, sliced_bytes=0, large_rows=400)
+STAGED = Sizes(shard_rows=3_500, span_rows=8_000, sliced_bytes=1 << 40, large_rows=400)
 MEMORY = 4 * 10**9
 BROKEN = ("hosp/labevents", "icu/chartevents", "hosp/emar")
 LABS = packaged("mimiciv").tables["hosp/labevents"]
@@ -165,7 +165,7 @@ import sys
 from pathlib import Path
 from ehrtraj.cli import main
 from ehrtraj.runtime.sizes import Sizes
-main(Sizes(shard_rows=3_500, part_rows=8_000, slice_block_bytes=1 << 16, sliced_bytes=0, large_rows=400))
+main(Sizes(shard_rows=3_500, span_rows=8_000, slice_block_bytes=1 << 16, sliced_bytes=0, large_rows=400))
 """
 
 

@@ -14,7 +14,8 @@ class Sizes:
 
     Attributes:
         shard_rows: rows of work in a shard, as the plan estimates them. Determines the number of data files.
-        part_rows: maximum number of rows of a shard that become events at a time. A patient is never divided.
+        span_rows: rows of a shard above which its patients are divided into spans, which are built one after another.
+            A patient is never divided.
         block_bytes: bytes of a table's file to read at a time when it is staged.
         slice_block_bytes: bytes of a table's file to read at a time when it is cut into slices.
         sliced_bytes: minimum size of a file that is cut into slices. Smaller ones are staged.
@@ -30,7 +31,7 @@ class Sizes:
     # Enough rows that the fixed cost of a shard (0.2 s) is small.
     shard_rows: int = 1_200_000
     # Twice the rows of a shard, since the plan only estimates them.
-    part_rows: int = 2_400_000
+    span_rows: int = 2_400_000
     block_bytes: int = 8 << 20
     # More than 20 tables are read at the same time, each with up to four blocks in memory. Small blocks stay in the
     # cache: cutting takes a third less than with 8 MiB.

@@ -34,6 +34,6 @@ def fingerprint_of(
             if s.declared.changes_data and s.declared.content_in is None
         },
         "large_rows": sizes.large_rows,
-        "part_rows": sizes.part_rows,
+        "span_rows": sizes.span_rows,
         "shard_rows": sizes.shard_rows,
     }

@@ -48,21 +48,21 @@ class ShardInputs:
         """Return a reader of the rows of some patients."""
         return TableReader(self, span)
 
-    def parts(self, part_rows: int) -> list[Span]:
-        """Return the patients of each part of the shard; a shard of usual size has one part.
+    def spans(self, span_rows: int) -> list[Span]:
+        """Return the spans of the shard. One of usual size has a single span, of all patients.
 
         Args:
-            part_rows: maximum number of rows of a part, unless one patient has more.
+            span_rows: maximum number of rows of a span, unless one patient has more.
         """
-        if self.task.rows <= part_rows:
+        if self.task.rows <= span_rows:
             return [(None, None)]
         names = [*self.task.inputs, *(piece.table for piece in self.task.slices)]
         subjects = np.concatenate([to_int64(self.rows(name, [SUBJECT_ID])[SUBJECT_ID]) for name in names])
-        if len(subjects) <= part_rows:
+        if len(subjects) <= span_rows:
             return [(None, None)]
         ids, each = np.unique(subjects, return_counts=True)
-        part = np.cumsum(each) // part_rows
-        return [(int(ids[part == n][0]), int(ids[part == n][-1])) for n in np.unique(part)]
+        span = np.cumsum(each) // span_rows
+        return [(int(ids[span == n][0]), int(ids[span == n][-1])) for n in np.unique(span)]
 
     def rows(self, name: str, columns: Iterable[str] | None = None) -> pa.Table:
         """Return all rows of a table. The errors are those of `TableReader`."""

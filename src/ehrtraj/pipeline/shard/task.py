@@ -32,9 +32,9 @@ class ShardJob:
         sliced: files of the tables that are cut into slices, by full name.
         standardise: whether to apply the rule tables of numbers.
         notes: `separate` if the texts of notes are stored in separate files.
-        part_rows: maximum number of rows to process at the same time.
-        large: full names of the tables that have a large share of all rows.
-        large_rows: rows of these tables from which the patients of a shard are divided into parts.
+        span_rows: maximum number of rows of a span of patients.
+        large: full names of the tables that have a large share of the bytes of the release.
+        large_rows: rows of these tables from which the patients of a span are divided into parts.
     """
 
     source: Source
@@ -44,7 +44,7 @@ class ShardJob:
     clock: str
     splits: Splits
     memory: int
-    part_rows: int
+    span_rows: int
     large_rows: int
     large: tuple[str, ...] = ()
     of_all: Mapping[str, tuple[StagedFile, ...]] = field(default_factory=dict)

@@ -108,7 +108,7 @@ class ShardWorker:
         tally = ShardTally(task.shard, job.event_tables)
         attempt = _Attempt(task, output, tally, ShardMeter(task.shard, task.rows, self._report))
         try:
-            for span in inputs.parts(job.part_rows):
+            for span in inputs.spans(job.span_rows):
                 self._build_span(attempt, inputs.reader(span))
             with measured(PARQUET):
                 files = output.close(tally.pieces())
@@ -122,7 +122,7 @@ class ShardWorker:
         """Convert the rows of some patients to events, sort them and write them, in parts if they are many."""
         codes, rejected, notes = self._codes.of_next_part(), attempt.output.rejected, attempt.output.notes
         common = self._common if self._large else self._buffer
-        common.clear(min(attempt.task.rows, self._job.part_rows) * 6 // 5 // (2 if self._large else 1))
+        common.clear(min(attempt.task.rows, self._job.span_rows) * 6 // 5 // (2 if self._large else 1))
         counts, about = self._extractor.run(
             reader.all,
             rejected,
@@ -135,21 +135,39 @@ class ShardWorker:
         if notes is not None:
             notes.flush()
         rows = sum(count.rows for count in counts.values())
-        if not self._large:
+        if self._large:
+            for name, count in self._build_parts(attempt, reader, rows, codes, about):
+                counts.setdefault(name, TableCount()).add(count)
+        else:
             self._finish_part(attempt, rows, codes, about)
+        with measured(COUNT):
+            attempt.tally.add_rows(counts, codes)
+
+    def _build_parts(
+        self, attempt: _Attempt, reader: TableReader, rows: int, codes: Codes, about: Mapping[str, pa.Table]
+    ) -> Iterator[tuple[str, TableCount]]:
+        """Convert the large tables, and finish their events together with those in `_common`, part by part.
+
+        Args:
+            attempt: the attempt at the shard.
+            reader: reads the rows of the patients.
+            rows: number of rows that became the events in `_common`.
+            codes: codes of the events.
+            about: facts about the patients.
+
+        Yields:
+            The name of each large table, and the counts of its rows in each part.
+        """
         subjects, first = self._common.subjects(), None
-        for part in divide(self._large, reader.by_patient, self._job.large_rows) if self._large else ():
+        for part in divide(self._large, reader.by_patient, self._job.large_rows):
             chosen = np.flatnonzero(_between(subjects, first, part.last_subject))
             of_part = sum(len(of_table) for of_table in part.rows.values())
             self._buffer.clear((of_part + len(chosen)) * 21 // 20)
             for name, of_table in part.rows.items():
-                count = self._extractor.run_table(name, of_table, rejected, self._buffer, codes)
-                counts.setdefault(name, TableCount()).add(count)
+                yield name, self._extractor.run_table(name, of_table, attempt.output.rejected, self._buffer, codes)
             self._buffer.copy(self._common, chosen)
             self._finish_part(attempt, of_part + rows * len(chosen) // max(len(subjects), 1), codes, about)
             first = part.last_subject
-        with measured(COUNT):
-            attempt.tally.add_rows(counts, codes)
 
     def _finish_part(self, attempt: _Attempt, rows: int, codes: Codes, about: Mapping[str, pa.Table]) -> None:
         """Sort and write the events in the buffer, which come from a number of rows."""
