@@ -129,7 +129,8 @@ def test_a_table_that_changes_while_it_is_staged(
 
     def staged() -> Any:
         with StageWork(storage, ShardPlan(np.zeros(1, np.int64)), 1, 1 << 20).open(ignore) as run:
-            return commit_table(storage, run(file))
+            (attempt,) = run([file]).attempts
+            return commit_table(storage, attempt)
 
     with monkeypatch.context() as patch:
         changing(stage, patch, file.path, change, size)

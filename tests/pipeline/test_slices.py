@@ -197,7 +197,7 @@ def test_work_that_is_lost_after_all_shards_leaves_no_rejected_rows_behind(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OutputError, match="is full"):
-        patch.setattr("ehrtraj.pipeline.run.publish", interrupted)
+        patch.setattr("ehrtraj.pipeline.publish.run.publish", interrupted)
         build(ordered, tmp_path, SLICED, tables=FEW)
     (tmp_path / ".v1.build" / "stage" / "hosp.d_labitems.json").unlink()
     assert hashes(build(ordered, tmp_path, SLICED, tables=FEW).path) == few_staged

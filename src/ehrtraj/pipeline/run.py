@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from importlib import import_module
 from typing import Any
 
 from ehrtraj.engines.base import MemoryMeter
@@ -11,7 +13,6 @@ from ehrtraj.pipeline.plan.overlay import check_overlay
 from ehrtraj.pipeline.plan.patients import Patients
 from ehrtraj.pipeline.plan.run import Inputs, find_inputs, find_patients, paths_read
 from ehrtraj.pipeline.publish.ledger import check_balance, make_ledger
-from ehrtraj.pipeline.publish.run import publish
 from ehrtraj.pipeline.result import already_there
 from ehrtraj.pipeline.shard.commit import shard_is_there
 from ehrtraj.pipeline.shard.run import SHARD_NEED, build_shards, finished_shards
@@ -26,6 +27,8 @@ from ehrtraj.runtime.profile import take
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.failures import explained_failures
 from ehrtraj.storage.files import private_files
+
+_PUBLISH = "ehrtraj.pipeline.publish.run"
 
 
 def run(job: BuildJob) -> BuildResult:
@@ -77,6 +80,8 @@ def _build(job: BuildJob, inputs: Inputs, space: Workspace, memory: MemoryMeter)
                 "and reads it in another way"
             )
             stage_instead(files, error.table)
+    from ehrtraj.pipeline.publish.run import publish
+
     ledger = make_ledger(staged.values(), shards, selection.event_tables, selection.dictionaries)
     check_balance(ledger)
     return publish(job, inputs, space, patients, staged, shards, ledger, memory)
@@ -95,6 +100,8 @@ def _make_events(
         # If staged files were lost, staging starts over and removes the files of shards.
         done = {number: record for number, record in done.items() if shard_is_there(files, record)}
         return_memory()
+        # Importing `meds` takes 70 ms. It is only needed to publish, and imported while shards are built.
+        threading.Thread(target=import_module, args=(_PUBLISH,), daemon=True).start()
         with job.timed("extract"):
             shards, read = build_shards(job, inputs, files, patients, staged, sliced, done)
     tables = {**staged, **read}

@@ -95,7 +95,6 @@ def build(
     """Build a dataset of patient trajectories."""
     from ehrtraj.api import build_with
     from ehrtraj.cli.show.build import ConsoleReporter, show_result, show_warnings
-    from ehrtraj.cli.show.concepts import show_rows_of_concepts
     from ehrtraj.cli.show.export import show_export
     from ehrtraj.cli.show.profile import show_profile
     from ehrtraj.config import resolve, spell
@@ -115,6 +114,8 @@ def build(
     if profile or is_verbose():
         show_profile(result.cpu)
     if result.concepts:
+        from ehrtraj.cli.show.concepts import show_rows_of_concepts
+
         show_rows_of_concepts(result)
     for export_result in result.exports:
         show_export(export_result)

@@ -113,8 +113,9 @@ def plan_shards(
     before = np.concatenate([[0], np.cumsum(rows)[:-1]])
     count = max(1, min(int(np.ceil(rows.sum() / target)), len(everyone), np.iinfo(np.uint16).max))
     shard = before * count // max(int(rows.sum()), 1)
-    if count > 1:
-        # The last shard is halved, since a worker that builds it alone keeps all others waiting.
+    if rows.sum() > target // 2:
+        # The last shard is halved, since a worker that builds it alone keeps all others waiting. A single one is halved
+        # only if this takes less time than starting another worker.
         shard += before * 2 * count // max(int(rows.sum()), 1) == 2 * count - 1
     first = np.concatenate([[True], shard[1:] != shard[:-1]])
     return ShardPlan(everyone[first], selected)

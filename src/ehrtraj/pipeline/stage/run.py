@@ -11,7 +11,7 @@ from ehrtraj.pipeline.plan.run import Inputs
 from ehrtraj.pipeline.plan.shards import ShardPlan
 from ehrtraj.pipeline.shard.commit import delete_shards
 from ehrtraj.pipeline.stage.staged import StagedTable, finished
-from ehrtraj.pipeline.stage.table import StagedAttempt, StageProgress, StageWork
+from ehrtraj.pipeline.stage.table import StagedAttempt, StageProgress, StageWork, groups
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import write_document
 
@@ -57,9 +57,12 @@ def stage(
         reached[progress.table] = max(consumed, progress.consumed), max(rows, progress.rows)
         job.reporter.staged(progress.table, reached[progress.table][0] - consumed, reached[progress.table][1] - rows)
 
-    for attempt in job.engine.map(work, files, Need(memory, cores=None), report):
-        table = commit_table(storage, attempt)
-        staged[table.table] = table
+    for group in job.engine.map(work, groups(files, work.block_bytes), Need(memory, cores=None), report):
+        for attempt in group.attempts:
+            table = commit_table(storage, attempt)
+            staged[table.table] = table
+        if group.error is not None:
+            raise group.error
     return {name: staged[name] for name in names}
 
 

@@ -1,14 +1,15 @@
-"""Stage a table: read its file once, parse it, and split its rows by shard into Arrow files.
+"""Stage tables: read their files once, parse them, and split their rows by shard into Arrow files.
 
-One thread decompresses the file and cuts it into blocks. Worker threads parse the blocks and sort their rows by shard.
-Rows are collected in the order of the file and written in rounds: each round writes one file per shard. The amount of
-memory therefore does not depend on the size of the table, and the files do not depend on the number of threads.
+Small tables are staged at the same time, large ones one after another. One thread decompresses a file and cuts it into
+blocks. Worker threads parse the blocks and sort their rows by shard. Rows are collected in the order of the file and
+written in rounds: each round writes one file per shard. The amount of memory therefore does not depend on the size of
+the table, and the files do not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ehrtraj.engines.base import Report
+from ehrtraj.engines.base import Report, ignore
 from ehrtraj.pipeline.layout import UNPARSED, new_attempt, rejected_piece, staged_folder
 from ehrtraj.pipeline.plan.shards import ShardPlan
 from ehrtraj.pipeline.rejected import RejectWriter
@@ -173,6 +174,19 @@ class StagedAttempt:
     table: StagedTable
 
 
+@dataclass
+class StagedGroup:
+    """The result of staging some tables.
+
+    Attributes:
+        attempts: attempts at the tables that were staged.
+        error: what went wrong with the first of the other tables; None if all were staged.
+    """
+
+    attempts: list[StagedAttempt]
+    error: BaseException | None = None
+
+
 @dataclass(frozen=True)
 class StageProgress:
     """How much of a table an attempt has read.
@@ -190,12 +204,12 @@ class StageProgress:
 
 @dataclass(frozen=True)
 class StageWork:
-    """The task of staging one table file.
+    """The task of staging some table files.
 
     Attributes:
         storage: the working folder.
         plan: the shards of the patients. Dictionaries, which have no patients, are not split.
-        threads: number of threads that parse and write.
+        threads: number of threads that parse and write, and of tables that are staged at the same time.
         budget: bytes of rows to collect before a round is written.
         block_bytes: bytes of a file to read at a time.
     """
@@ -207,18 +221,62 @@ class StageWork:
     block_bytes: int = DEFAULT.block_bytes
 
     @contextmanager
-    def open(self, report: Report) -> Iterator[Callable[[TableFile], StagedAttempt]]:
-        """Start the threads, and yield a function that stages a table."""
+    def open(self, report: Report) -> Iterator[Callable[[Sequence[TableFile]], StagedGroup]]:
+        """Start the threads, and yield a function that stages tables."""
         with ThreadPoolExecutor(self.threads) as pool:
 
-            def stage(file: TableFile) -> StagedAttempt:
-                try:
-                    return _stage_table(self, file, pool, report)
-                finally:
-                    # Otherwise freed memory of one table's blocks would add up with that of the next table.
-                    pa.default_memory_pool().release_unused()
+            def stage(files: Sequence[TableFile]) -> StagedGroup:
+                if len(files) == 1:
+                    return StagedGroup([_stage_and_release(self, files[0], pool, report)])
+                return _stage_together(self, files, pool, report)
 
             yield stage
+
+
+def groups(files: Sequence[TableFile], block_bytes: int) -> list[tuple[TableFile, ...]]:
+    """Return the tables to stage at the same time: all small ones, and each of the others alone.
+
+    Blocks of one table are parsed in several threads, but a small table has only one.
+
+    Args:
+        files: files of the tables.
+        block_bytes: bytes of a file to read at a time.
+    """
+    # Files of a release are compressed to a tenth, or a quarter if they contain texts.
+    small = tuple(file for file in files if file.size <= block_bytes // 4)
+    return [*([small] if small else []), *((file,) for file in files if file not in small)]
+
+
+def _stage_together(
+    work: StageWork, files: Sequence[TableFile], pool: ThreadPoolExecutor, report: Report
+) -> StagedGroup:
+    """Stage several small tables at the same time, and report each of them when it is finished.
+
+    If one fails, the others are staged all the same, so that the next build need not read them again.
+    """
+    group = StagedGroup([])
+    with ThreadPoolExecutor(work.threads) as tables:
+        futures = [tables.submit(_stage_and_release, work, file, pool, ignore) for file in files]
+        try:
+            for file, future in zip(files, futures, strict=True):
+                error = future.exception()
+                if error is not None:
+                    group.error = group.error or error
+                    continue
+                group.attempts.append(future.result())
+                report(StageProgress(file.table.full_name, file.size, group.attempts[-1].table.rows_read))
+        except BaseException:
+            tables.shutdown(wait=False, cancel_futures=True)
+            raise
+    return group
+
+
+def _stage_and_release(work: StageWork, file: TableFile, pool: ThreadPoolExecutor, report: Report) -> StagedAttempt:
+    """Stage one table, and release the memory of its blocks, which would add up with that of the next table."""
+    try:
+        return _stage_table(work, file, pool, report)
+    finally:
+        pa.default_memory_pool().release_unused()
 
 
 def _stage_table(work: StageWork, file: TableFile, pool: ThreadPoolExecutor, report: Report) -> StagedAttempt:
@@ -273,5 +331,7 @@ def _stage_blocks(
         for future in pending:
             future.cancel()
         stager.abandon()
+        # If the disk is full, the tables that are finished need space for their records.
+        work.storage.delete(attempt)
         raise
     return StagedAttempt(attempt, stager.table)
