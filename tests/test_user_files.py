@@ -18,7 +18,7 @@ from ehrtraj.errors import OutputError, RecipeError
 from ehrtraj.files import names_in, read_csv_lines, read_text_file
 from ehrtraj.pipeline.plan.overlay import check_overlay_recipes
 from ehrtraj.pipeline.shard.standardise import Standardiser
-from ehrtraj.pipeline.shard.texts import TextReader
+from ehrtraj.pipeline.shard.text_meaning import Interpreter
 from ehrtraj.rules.measures import Measures
 from ehrtraj.rules.overlay import check_overlay_rules
 from ehrtraj.rules.texts import text_rules
@@ -289,9 +289,11 @@ def test_mutated_rule_tables_raise_only_ehrtraj_errors(tmp_path: Path, mutations
         source = with_rules(folder)
         Standardiser(source)
         known = text_rules(source.rules, partial(source.rules, special_first=True))
-        reader = TextReader(known, Measures(source.rules).spelled)
+        spelled = Measures(source.rules).spelled
         for of_event_type in known.values():
-            reader._examine(of_event_type, pa.array(["1,000", "<5", "1-2", "NEG", "UNABLE TO REPORT", "x"]))
+            Interpreter(of_event_type, spelled).examine(
+                pa.array(["1,000", "<5", "1-2", "NEG", "UNABLE TO REPORT", "x"])
+            )
     assert count // 10 < used < count * 9 // 10
 
 

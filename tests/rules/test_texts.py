@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from ehrtraj import rules
 from ehrtraj.format.arrays import Texts
+from ehrtraj.pipeline.shard import text_meaning
+from ehrtraj.pipeline.shard.text_meaning import KINDS, Interpreter, Meaning
 from ehrtraj.pipeline.shard.texts import TextReader
 from ehrtraj.rules.measures import Measures
 from ehrtraj.rules.texts import text_rules
@@ -354,3 +356,47 @@ def test_custom_text_rules_take_precedence(build_rows: Callable[..., Any], tmp_p
     assert json.loads((tmp_path / "out" / "rows" / "manifest.json").read_text())["settings"]["overlay"] == str(
         custom.parent
     )
+
+
+WORDS = (
+    "<5",
+    ">= 7.5 mg/dL",
+    "12",
+    "1,000 K/uL",
+    "0-2",
+    "1-2 /hpf",
+    "NEG",
+    "TR",
+    "ERROR",
+    "UNABLE TO REPORT",
+    "",
+    "seen",
+    "___",
+)
+
+
+def shown(meaning: Meaning) -> list[tuple[object, ...]]:
+    units = [*meaning.units, None]
+    columns = (meaning.number, meaning.low, meaning.high, meaning.operator, meaning.status)
+    return [
+        (kind, units[unit], *map(str, rest))
+        for kind, unit, *rest in zip(
+            meaning.kind.tolist(), meaning.unit.tolist(), *(c.tolist() for c in columns), strict=True
+        )
+    ]
+
+
+@pytest.mark.parametrize("most", [3, 1000])
+@settings(max_examples=60, deadline=None)
+@given(batches=st.lists(st.lists(st.sampled_from(WORDS) | st.text("<>=0123456789.-/ KmgdLu", max_size=9)), max_size=6))
+def test_remembered_texts_mean_what_they_meant(most: int, batches: list[list[str]]) -> None:
+    for of_type in text_rules(MIMIC.rules, partial(MIMIC.rules, special_first=True)).values():
+        spelled = Measures(MIMIC.rules).spelled
+        remembering = Interpreter(of_type, spelled)
+        for batch in batches:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(text_meaning, "_MOST_KNOWN", most)
+                found = remembering.meaning(pa.array(batch, pa.string()))
+            assert shown(found) == shown(Interpreter(of_type, spelled).examine(pa.array(batch, pa.string())))
+            # A reader may change what it received.
+            found.kind[:] = KINDS.index("range")

@@ -14,13 +14,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ehrtraj import rules
-from ehrtraj.errors import RecipeError
 from ehrtraj.format.arrays import Bools, Floats, Int32s, Int64s, Texts, distinct_positions
-from ehrtraj.rules.texts import Form, Remark, TextRules
+from ehrtraj.pipeline.shard.text_meaning import (
+    BOUND,
+    EMPTY,
+    NO_RESULT,
+    NUMBER,
+    RANGE,
+    RESULT,
+    Interpreter,
+    Meaning,
+    matches,
+)
+from ehrtraj.rules.texts import Remark, TextRules
 
 # The laboratory ends each statement of a comment with a full stop, and marks abnormal results with an asterisk: '1+*.'.
 _HEAD = r"(?s)^(?P<head>.*?)[* ]*(?:[.]+(?:\s.*)?)?$"
-_AROUND = r"(?i)^\s*(?:{})\s*$"
 
 
 @dataclass
@@ -99,43 +108,6 @@ class _Names:
         return Texts(self._positions, pa.array(list(self._values), pa.string()))
 
 
-@dataclass
-class _Meaning:
-    """The meaning of each of some distinct texts.
-
-    Attributes:
-        kind: position in `_KINDS`, -1 if the meaning is unknown.
-        number: the number or the bound.
-        low: lower end of a range.
-        high: upper end of a range.
-        operator: position among the event type's forms.
-        unit: position in `units`, -1 if the text has no unit.
-        units: the units as written in the texts.
-        status: position among the event type's remarks of the remark that marks the text as not a result.
-    """
-
-    kind: Int32s
-    number: Floats
-    low: Floats
-    high: Floats
-    operator: Int32s
-    status: Int32s
-    unit: Int32s
-    units: list[str]
-
-    @classmethod
-    def unknown(cls, count: int) -> _Meaning:
-        """Return the meaning of texts that have not been examined."""
-        kind, unit, *positions = (np.full(count, value, np.int32) for value in (-1, -1, 0, 0))
-        number, low, high = (np.full(count, np.nan) for _ in range(3))
-        operator, status = positions
-        return cls(kind, number, low, high, operator, status, unit, [])
-
-
-_KINDS = ("number", "bound", "range", "result", "no_result", "empty")
-_NUMBER, _BOUND, _RANGE, _RESULT, _NO_RESULT, _EMPTY = range(len(_KINDS))
-
-
 class TextReader:
     """Applies the rule tables of texts."""
 
@@ -146,13 +118,13 @@ class TextReader:
             rules_of: rules of each event type.
             spelled: returns a written unit in UCUM: "" for no unit, None if it is unknown.
         """
-        self._rules_of = rules_of
         self._spelled = spelled
+        self._interpreters = {name: Interpreter(of_type, spelled) for name, of_type in rules_of.items()}
         self._flags = rules.flags()
 
     def reads(self, event_type: str) -> bool:
         """Return whether texts of an event type are read."""
-        return event_type in self._rules_of
+        return event_type in self._interpreters
 
     def read(
         self,
@@ -178,17 +150,18 @@ class TextReader:
         text, comments = text or _no_texts(len(numbers)), comments or _no_texts(len(numbers))
         if not len(text.values) and not len(comments.values):
             return None
-        text_rules = self._rules_of[event_type]
+        interpreter = self._interpreters[event_type]
+        text_rules = interpreter.rules
         readings = Readings(numbers.copy(), np.zeros(len(numbers), bool), text, text, np.zeros(len(numbers), np.int64))
         without_number = np.isnan(numbers)
         without_text = text.positions < 0
         raw = np.full(len(numbers), -1, np.int32)
         empty, why_empty = np.empty(0, np.int64), np.empty(0, np.int32)
         if len(rows := np.flatnonzero(without_number & ~without_text)):
-            empty, why_empty = self._from_value(text_rules, readings, rows, raw, units)
+            empty, why_empty = self._from_value(interpreter, readings, rows, raw, units)
             without_text[empty] = True
         if len(rows := np.flatnonzero(without_number & without_text & (comments.positions >= 0))):
-            read = self._from_comments(text_rules, readings, rows, comments, units)
+            read = self._from_comments(interpreter, readings, rows, comments, units)
             unread = ~np.isin(empty, read)
             empty, why_empty = empty[unread], why_empty[unread]
         self._no_result(text_rules, readings, empty, why_empty)
@@ -198,7 +171,7 @@ class TextReader:
         return readings
 
     def _from_value(
-        self, text_rules: TextRules, readings: Readings, rows: Int64s, raw: Int32s, units: Texts | None
+        self, interpreter: Interpreter, readings: Readings, rows: Int64s, raw: Int32s, units: Texts | None
     ) -> tuple[Int64s, Int32s]:
         """Read the rows that have a text and no number.
 
@@ -207,10 +180,10 @@ class TextReader:
         """
         text = readings.text
         used, place = distinct_positions(text.positions[rows], len(text.values))
-        meaning = self._examine(text_rules, text.values.take(pa.array(used)))
+        meaning = interpreter.meaning(text.values.take(pa.array(used)))
         rows, place, kind = self._known(meaning, rows, place, units)
-        self._note(text_rules, readings, rows, place, meaning, kind)
-        number, no_value = rows[kind == _NUMBER], rows[(kind == _NO_RESULT) | (kind == _EMPTY)]
+        self._note(interpreter.rules, readings, rows, place, meaning, kind)
+        number, no_value = rows[kind == NUMBER], rows[(kind == NO_RESULT) | (kind == EMPTY)]
         raw[number] = text.positions[number]
         if len(no_value):
             readings.name("value", no_value, text.positions[no_value], text.values.to_pylist())
@@ -218,21 +191,21 @@ class TextReader:
         positions[number] = positions[no_value] = -1
         readings.text = Texts(positions, text.values)
         readings.flags[number] |= self._flags["number_from_text"]
-        return rows[kind == _EMPTY], meaning.status[place[kind == _EMPTY]]
+        return rows[kind == EMPTY], meaning.status[place[kind == EMPTY]]
 
     def _from_comments(
-        self, text_rules: TextRules, readings: Readings, rows: Int64s, comments: Texts, units: Texts | None
+        self, interpreter: Interpreter, readings: Readings, rows: Int64s, comments: Texts, units: Texts | None
     ) -> Int64s:
         """Read the rows that have a comment and neither a number nor a text, and return those with a known meaning."""
         used, place = distinct_positions(comments.positions[rows], len(comments.values))
         heads = _heads(comments.values.take(pa.array(used)))
-        meaning = self._examine(text_rules, heads)
+        meaning = interpreter.meaning(heads)
         # Other comments are ignored: a plain number in a comment may mean anything.
-        meaning.kind[meaning.kind == _NUMBER] = -1
-        meaning.kind[meaning.kind == _EMPTY] = _NO_RESULT
+        meaning.kind[meaning.kind == NUMBER] = -1
+        meaning.kind[meaning.kind == EMPTY] = NO_RESULT
         rows, place, kind = self._known(meaning, rows, place, units)
-        self._note(text_rules, readings, rows, place, meaning, kind)
-        with_result = np.isin(kind, (_BOUND, _RANGE, _RESULT))
+        self._note(interpreter.rules, readings, rows, place, meaning, kind)
+        with_result = np.isin(kind, (BOUND, RANGE, RESULT))
         positions = readings.text.positions.copy()
         results, shown = np.unique(place[with_result], return_inverse=True)
         positions[rows[with_result]] = shown + len(readings.text.values)
@@ -242,7 +215,7 @@ class TextReader:
         return rows
 
     def _known(
-        self, meaning: _Meaning, rows: Int64s, place: Int32s, units: Texts | None
+        self, meaning: Meaning, rows: Int64s, place: Int32s, units: Texts | None
     ) -> tuple[Int64s, Int32s, Int32s]:
         """Return the rows whose text has a known meaning, its place and its kind. Most texts of a chart have none.
 
@@ -266,19 +239,19 @@ class TextReader:
         readings: Readings,
         rows: Int64s,
         place: Int32s,
-        meaning: _Meaning,
+        meaning: Meaning,
         kind: Int32s,
     ) -> None:
         """Record the meaning of the rows' texts, except for the texts themselves."""
-        numeric = (kind == _NUMBER) | (kind == _BOUND)
+        numeric = (kind == NUMBER) | (kind == BOUND)
         readings.numbers[rows[numeric]] = meaning.number[place[numeric]]
         with_unit = meaning.unit[place] >= 0
         if with_unit.any():
             readings.unit(rows[with_unit], meaning.unit[place[with_unit]], meaning.units)
         for name, flag, is_kind in (
-            ("operator", "bound_only", kind == _BOUND),
-            ("low", "range_only", kind == _RANGE),
-            ("high", "range_only", kind == _RANGE),
+            ("operator", "bound_only", kind == BOUND),
+            ("low", "range_only", kind == RANGE),
+            ("high", "range_only", kind == RANGE),
         ):
             at, which = rows[is_kind], place[is_kind]
             if not len(at):
@@ -289,7 +262,7 @@ class TextReader:
                 readings.name(name, at, meaning.operator[which], [f.operator for f in text_rules.forms])
             else:
                 readings.end(name, at, getattr(meaning, name)[which])
-        self._no_result(text_rules, readings, rows[kind == _NO_RESULT], meaning.status[place[kind == _NO_RESULT]])
+        self._no_result(text_rules, readings, rows[kind == NO_RESULT], meaning.status[place[kind == NO_RESULT]])
 
     def _no_result(self, text_rules: TextRules, readings: Readings, rows: Int64s, status: Int32s) -> None:
         """Record that rows have no result, and why."""
@@ -302,50 +275,13 @@ class TextReader:
         for remark in remarks:
             if remark.no_result:
                 continue
-            matches = _matches(texts.values, remark)
-            if matches is None:
+            found = matches(texts.values, remark)
+            if found is None:
                 continue
-            rows = np.flatnonzero(np.append(matches, False)[texts.positions])
+            rows = np.flatnonzero(np.append(found, False)[texts.positions])
             if len(rows):
                 readings.flags[rows] |= self._flags["remarked"]
                 readings.name(remark.kind, rows, np.zeros(len(rows), np.int32), [remark.name])
-
-    def _examine(self, text_rules: TextRules, texts: pa.Array) -> _Meaning:
-        """Return the meaning of distinct texts: the first matching form, else a known word for a result, else a status.
-
-        A form that finds a unit matches only if the unit is known.
-        """
-        texts = texts.cast(pa.string())
-        meaning = _Meaning.unknown(len(texts))
-        for number, form in enumerate(text_rules.forms):
-            fits = np.flatnonzero((meaning.kind < 0) & _fits(texts, form.pattern))
-            if len(fits) and form.kind != "result":
-                fits = self._read_groups(form, texts.take(pa.array(fits)), fits, meaning)
-            meaning.kind[fits] = _KINDS.index(form.kind)
-            meaning.operator[fits] = number
-        is_word = pc.is_in(pc.utf8_upper(texts), pa.array(text_rules.results, pa.string()))
-        meaning.kind[(meaning.kind < 0) & is_word.to_numpy(zero_copy_only=False)] = _RESULT
-        for number, remark in enumerate(text_rules.remarks):
-            if remark.no_result and (matches := _matches(texts, remark)) is not None:
-                new = (meaning.kind < 0) & matches
-                meaning.kind[new], meaning.status[new] = _EMPTY if remark.empty else _NO_RESULT, number
-        return meaning
-
-    def _read_groups(self, form: Form, texts: pa.Array, at: Int64s, meaning: _Meaning) -> Int64s:
-        """Read the numbers and units of texts, and return the positions of those that are finite and known."""
-        groups = pc.extract_regex(texts, _AROUND.format(form.pattern))
-        has = {name: groups.type.get_field_index(name) >= 0 for name in (*_COLUMN_OF_GROUP, "unit")}
-        numbers = {name: _as_numbers(form, name, groups) for name in _COLUMN_OF_GROUP if has[name]}
-        good = np.logical_and.reduce([np.isfinite(column) for column in numbers.values()])
-        if has["unit"]:
-            units = Texts.encode(pa.chunked_array([pc.struct_field(groups, "unit")])).trimmed()
-            known = np.array([*(bool(self._spelled(unit)) for unit in units.values.to_pylist()), True])
-            good &= known[units.positions]
-            meaning.unit[at[good]] = np.where(units.positions >= 0, units.positions + len(meaning.units), -1)[good]
-            meaning.units.extend(units.values.to_pylist())
-        for name, column in numbers.items():
-            getattr(meaning, _COLUMN_OF_GROUP[name])[at[good]] = column[good]
-        return at[good]
 
 
 def _no_texts(rows: int) -> Texts:
@@ -355,40 +291,3 @@ def _no_texts(rows: int) -> Texts:
 def _heads(comments: pa.Array) -> pa.Array:
     """Return the first statement of each comment, without its full stop."""
     return pc.utf8_trim_whitespace(pc.struct_field(pc.extract_regex(comments.cast(pa.string()), _HEAD), "head"))
-
-
-def _fits(texts: pa.Array, pattern: str) -> Bools:
-    fits: Bools = pc.fill_null(pc.match_substring_regex(texts, _AROUND.format(pattern)), False).to_numpy(
-        zero_copy_only=False
-    )
-    return fits
-
-
-_COLUMN_OF_GROUP = {"number": "number", "bound": "number", "low": "low", "high": "high"}
-
-
-def _as_numbers(form: Form, group: str, groups: pa.Array) -> Floats:
-    """Return the numbers in a group of a form's pattern."""
-    digits = pc.replace_substring(pc.struct_field(groups, group), ",", "")
-    try:
-        numbers: Floats = digits.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
-        raise RecipeError(
-            f"text_forms.csv: the group {group} of '{form.pattern}' matches text that is not a number: it must match "
-            "only digits and a decimal point"
-        ) from None
-    return numbers
-
-
-def _matches(texts: pa.Array, remark: Remark) -> Bools | None:
-    """Return which texts contain a remark; None if none does."""
-    if not len(texts):
-        return None
-    found = pc.fill_null(pc.match_substring_regex(texts, f"(?i){remark.pattern}"), False)
-    if not pc.any(found).as_py():
-        return None
-    if remark.unless:
-        denied = pc.fill_null(pc.match_substring_regex(texts, f"(?i){remark.unless}"), False)
-        found = pc.and_not(found, denied)
-    matches: Bools = found.to_numpy(zero_copy_only=False)
-    return matches
