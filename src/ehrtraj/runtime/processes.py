@@ -10,6 +10,7 @@ waits forever if a process is ended while it writes a result: Ctrl-C then hangs.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -267,6 +268,15 @@ def _serve(connection: Connection, work: Callable[..., Any], *, reports: bool) -
             except Exception as error:  # the main process raises it again
                 error.add_note(traceback.format_exc())
                 connection.send((_Kind.ERROR, error))
+    _exit_at_once()
+
+
+def _exit_at_once() -> None:
+    """Clean up and end this process, without first freeing every object, while the main process waits."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _start(work: Callable[..., Any], started: list[SpawnProcess], *, reports: bool) -> WaitingWorker:

@@ -7,6 +7,7 @@ where each parent comes from.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -239,13 +240,16 @@ def describe_codes(
     with open_session(threads=threads, memory=memory, spill=spill, readable=readable) as connection:
         connection.execute(keys.MACRO)
         connection.execute(source.helper("macros"))
-        connection.register("known_codes", known_codes(connection, dictionaries, source))
         _register(connection, dictionaries, source)
         connection.register("code_counts", counts)
         connection.register("code_facts", facts)
-        connection.execute(_OBSERVED_SQL)
-        connection.sql(source.helper("codes")).create_view("descriptions")
-        connection.execute(_DESCRIBED_SQL)
+        # Both take the same time, most of it in one thread of DuckDB.
+        with ThreadPoolExecutor(1) as pool:
+            known = pool.submit(known_codes, connection.cursor(), dictionaries, source)
+            connection.execute(_OBSERVED_SQL)
+            connection.sql(source.helper("codes")).create_view("descriptions")
+            connection.execute(_DESCRIBED_SQL)
+        connection.register("known_codes", known.result())
         load_concept_maps(connection, files)
         connection.execute(_OWN_PARENTS_SQL)
         add_drug_parents(connection)
