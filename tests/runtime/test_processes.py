@@ -85,6 +85,20 @@ def test_workers_use_jemalloc_unless_the_user_chose_another_allocator(monkeypatc
         assert os.environ.get("ARROW_DEFAULT_MEMORY_POOL") == given
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="pyarrow has jemalloc on Linux only")
+def test_workers_keep_freed_memory_unless_the_user_configures_jemalloc(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "JE_ARROW_MALLOC_CONF"
+    tasks = [(n, (name,)) for n in range(2)]
+    monkeypatch.delenv(name, raising=False)
+    assert all("dirty_decay_ms:-1" in str(value) for value in dict(stream_tasks(os.getenv, tasks, 2)).values())
+    assert name not in os.environ
+    monkeypatch.setenv(name, "dirty_decay_ms:9")
+    assert dict(stream_tasks(os.getenv, tasks, 2)) == dict.fromkeys(range(2), "dirty_decay_ms:9")
+    monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", "mimalloc")
+    monkeypatch.delenv(name)
+    assert dict(stream_tasks(os.getenv, tasks, 2)) == dict.fromkeys(range(2), None)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_each_task_has_its_result(workers: int) -> None:
     tasks = [(f"task {number}", (number,)) for number in range(7)]

@@ -47,6 +47,13 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 # same time: it keeps up to three times as much memory as pyarrow needs. If pyarrow shares glibc's memory with numpy,
 # their arrays fragment it, and builds take 10 % longer.
 _POOL = "ARROW_DEFAULT_MEMORY_POOL"
+# jemalloc keeps freed memory, and divides large pieces of it. With pyarrow's settings, it returns memory to the system
+# after a second: a build of 46 million events has 1.1 instead of 0.5 million page faults, takes 4 % more CPU time, and
+# needs the same memory.
+_JEMALLOC = {
+    "JE_ARROW_MALLOC_CONF": "oversize_threshold:0,dirty_decay_ms:-1,muzzy_decay_ms:-1,background_thread:false,"
+    "lg_extent_max_active_fit:12"
+}
 
 # A process that does not end within this time after SIGTERM is killed.
 _SECONDS_TO_END = 10
@@ -148,7 +155,7 @@ def _variables_of_workers() -> Iterator[None]:
     """Start processes inside this context to set environment variables that libraries read when they are imported."""
     variables = {"OPENBLAS_NUM_THREADS": "1"}  # otherwise numpy's OpenBLAS starts threads: 60 ms of CPU time
     if _POOL not in os.environ and _has_jemalloc():
-        variables[_POOL] = "jemalloc"
+        variables |= {_POOL: "jemalloc", **{name: os.environ.get(name, value) for name, value in _JEMALLOC.items()}}
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

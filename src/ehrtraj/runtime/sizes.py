@@ -29,9 +29,9 @@ class Sizes:
     """
 
     # Enough rows that the fixed cost of a shard (0.2 s) is small.
-    shard_rows: int = 1_200_000
+    shard_rows: int = 1_500_000
     # Twice the rows of a shard, since the plan only estimates them.
-    span_rows: int = 2_400_000
+    span_rows: int = 3_000_000
     block_bytes: int = 8 << 20
     # More than 20 tables are read at the same time, each with up to four blocks in memory. Small blocks stay in the
     # cache: cutting takes a third less than with 8 MiB.

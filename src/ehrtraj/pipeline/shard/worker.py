@@ -174,8 +174,6 @@ class ShardWorker:
         output, tally, meter = attempt.output, attempt.tally, attempt.meter
         job = self._job
         meter.sort(rows)
-        # Memory of the tables is returned to the system before the events are sorted.
-        pa.default_memory_pool().release_unused()
         with measured(SORT):
             part = assemble(
                 self._buffer.events(),
