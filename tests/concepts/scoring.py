@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from itertools import count
 from typing import Any
@@ -74,5 +75,5 @@ def _full(time: str) -> str:
 
 
 def figures(rows: pl.DataFrame, column: str) -> tuple[int, float]:
-    """Return the number of rows and the sum of a column."""
-    return rows.height, round(float(rows[column].cast(pl.Float64).sum()), 3)
+    """Return the number of rows and the sum of a column, which does not depend on the order of the rows."""
+    return rows.height, round(math.fsum(rows[column].cast(pl.Float64).drop_nulls().to_list()), 3)

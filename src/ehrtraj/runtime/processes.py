@@ -279,10 +279,8 @@ def _serve(connection: Connection, work: Callable[..., Any], *, reports: bool) -
 
 
 def _exit_at_once() -> None:
-    """Clean up and end this process, without first freeing every object, while the main process waits."""
+    """Clean up and end this process without freeing every object first: the main process waits for it."""
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
     os._exit(0)
 
 
