@@ -35,6 +35,8 @@ Progress = Callable[[int, int], None]
 """Called with the bytes of the file consumed and the rows read since the last call."""
 
 _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+# Small tables in memory at the same time: up to 20 MB of text each.
+_TOGETHER = 4
 # If runs of rows are shorter than this on average, one take is used instead of many slices.
 _SHORT_RUN = 64
 
@@ -209,7 +211,7 @@ class StageWork:
     Attributes:
         storage: the working folder.
         plan: the shards of the patients. Dictionaries, which have no patients, are not split.
-        threads: number of threads that parse and write, and of tables that are staged at the same time.
+        threads: number of threads that parse and write.
         budget: bytes of rows to collect before a round is written.
         block_bytes: bytes of a file to read at a time.
     """
@@ -255,7 +257,7 @@ def _stage_together(
     If one fails, the others are staged all the same, so that the next build need not read them again.
     """
     group = StagedGroup([])
-    with ThreadPoolExecutor(work.threads) as tables:
+    with ThreadPoolExecutor(min(work.threads, _TOGETHER)) as tables:
         futures = [tables.submit(_stage_and_release, work, file, pool, ignore) for file in files]
         try:
             for file, future in zip(files, futures, strict=True):
