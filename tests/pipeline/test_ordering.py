@@ -183,6 +183,13 @@ def test_shards_are_of_about_equal_work_except_for_two_halves_at_the_end() -> No
     assert [sizes[shard] for shard in range(plan.count)] == [100] * 19 + [50] * 2
 
 
+@pytest.mark.parametrize(("target", "shards"), [(73_000, 2), (145_000, 2), (146_000, 1), (200_000, 1)])
+def test_a_single_shard_with_more_than_half_of_the_rows_is_halved(target: int, shards: int) -> None:
+    patients = np.arange(1, 101, dtype=np.int64)  # with 730 rows each
+    plan = plan_shards(people(patients), admitted(patients), [], None, target)
+    assert sorted(Counter(plan.shard_of(patients).tolist()).values()) == [100 // shards] * shards
+
+
 @quickly
 @given(few=SUBJECTS, more=SUBJECTS, seed=st.integers(0, 2**40))
 def test_adding_patients_moves_no_patient_to_another_split(few: list[int], more: list[int], seed: int) -> None:

@@ -115,7 +115,7 @@ def plan_shards(
     shard = before * count // max(int(rows.sum()), 1)
     if rows.sum() > target // 2:
         # The last shard is halved, since a worker that builds it alone keeps all others waiting. A single one is halved
-        # only if this takes less time than starting another worker.
+        # only if half of it takes longer than starting another worker.
         shard += before * 2 * count // max(int(rows.sum()), 1) == 2 * count - 1
     first = np.concatenate([[True], shard[1:] != shard[:-1]])
     return ShardPlan(everyone[first], selected)

@@ -68,7 +68,7 @@ def _new_column(length: int, kind: npt.DTypeLike) -> npt.NDArray[Any]:
     less than with `numpy.empty`.
     """
     size = max(length * np.dtype(kind).itemsize, 1)
-    # By default, memory is shared with child processes, which Linux never returns in part.
+    # Python's default is memory that forked processes would share. Windows has no such choice.
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
     return np.frombuffer(mmap.mmap(-1, size, **private), kind, length)
 
