@@ -221,6 +221,15 @@ def test_system_errors_become_ehrtraj_errors(tmp_path: Path, number: int, kind: 
         raise error
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOTEMPTY])
+def test_a_folder_that_cannot_be_removed_is_part_of_the_output(tmp_path: Path, number: int) -> None:
+    """Rmtree names only the last part of its path."""
+    error = error_of_path(OSError(number, os.strerror(number), "hosp.admissions"), tmp_path)
+    assert type(error) is OutputError
+    assert "cannot write hosp.admissions" in str(error)
+    assert "run the same command again" in str(error)
+
+
 def test_an_error_that_is_not_about_files_is_unchanged() -> None:
     assert error_of_path(OSError(errno.ECHILD, "No child processes")) is None
     assert error_of_path(OSError("something else")) is None

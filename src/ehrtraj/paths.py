@@ -48,7 +48,8 @@ def error_of_path(error: OSError, output: Path | None = None) -> EhrtrajError | 
         # Errors of pyarrow and polars name the file only in their message.
         return ReleaseError(str(error).partition("\n")[0])
     # Errors of rmtree name the entry without its folder.
-    of_rmtree = number == errno.EIO and not os.path.dirname(path)  # noqa: PTH120  # see _is_about_writing
+    has_folder = bool(os.path.dirname(path))  # noqa: PTH120  # see _is_about_writing
+    of_rmtree = number in (errno.EIO, errno.ENOTEMPTY) and not has_folder
     if _is_about_writing(number, path) if output is None else of_rmtree or _is_in(path, output):
         return OutputError(f"cannot write {path}: {reason}. {_advice(number, 'write')}")
     return ReleaseError(f"cannot read {path}: {reason}. {_advice(number, 'read')}")
@@ -115,6 +116,8 @@ def _advice(number: int, action: str) -> str:
         return f"Check with `ls -ld` that you have permission to {action} it and to enter the folders above it"
     if number == errno.EROFS:
         return "Choose another output"
+    if number == errno.ENOTEMPTY:
+        return "Another process writes to this folder: end it, then run the same command again"
     if number == errno.EIO:
         return "The disk or the network drive reports an error: check it, then run the same command again"
     return "Check the path: it is missing, a link to a missing file, or a file where a folder is needed or vice versa"

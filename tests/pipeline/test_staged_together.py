@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +18,7 @@ from ehrtraj.pipeline.stage.staged import StagedTable
 from ehrtraj.pipeline.stage.table import StagedGroup, StageProgress, StageWork, groups
 from ehrtraj.release.detect import detect
 from ehrtraj.release.table_file import TableFile
+from ehrtraj.storage.base import Output
 from ehrtraj.storage.local import LocalStorage
 
 
@@ -28,7 +32,7 @@ def files(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> lis
 def stage(
     folder: Path, files: list[TableFile], threads: int, report: Callable[[StageProgress], None] = lambda _: None
 ) -> StagedGroup:
-    plan = ShardPlan(np.array([0, 10_000_100], np.int64))
+    plan = ShardPlan(np.array([0, 10_900_400], np.int64))
     with StageWork(LocalStorage(folder), plan, threads, 1 << 20, 1 << 20).open(report) as run:
         return run(files)
 
@@ -71,6 +75,33 @@ def test_a_damaged_table_leaves_the_others_finished(handmade: ModuleType, tmp_pa
     assert [attempt.table.table for attempt in group.attempts] == [
         file.table.full_name for file in files if file.path != damaged
     ]
+
+
+class SlowDisk(LocalStorage):
+    """Its first shard cannot be written, and the others only after that."""
+
+    def create(self, name: str) -> Output:
+        if name.endswith("/00000-00000.arrow"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), name)
+        time.sleep(0.2)
+        return super().create(name)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_failed_write_waits_for_the_others(files: list[TableFile], tmp_path: Path, count: int) -> None:
+    """Otherwise they would write into the folder that is being deleted, and that error would hide the first one."""
+    plan = ShardPlan(np.array([0, 10_900_200, 10_900_400], np.int64))
+    of_patients = [file for file in files if file.table.kind == "patient"][:count]
+    with StageWork(SlowDisk(tmp_path), plan, 4, 1 << 20, 1 << 20).open(lambda _: None) as run:
+        if count == 1:
+            with pytest.raises(OSError, match="error") as caught:
+                run(of_patients)
+            error: BaseException | None = caught.value
+        else:
+            error = run(of_patients).error
+    assert isinstance(error, OSError)
+    assert error.errno == errno.EIO
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_large_tables_are_staged_alone(files: list[TableFile]) -> None:

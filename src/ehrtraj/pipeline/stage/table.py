@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,9 +157,10 @@ class _Stager:
         self.table.rejected_bytes = self._rejects.close()
 
     def abandon(self) -> None:
-        """Cancel pending writes and discard rejected rows after a failure."""
+        """Cancel pending writes, wait for running ones, and discard rejected rows after a failure."""
         for future in self._writing:
             future.cancel()
+        wait(self._writing)
         self._rejects.abandon()
 
 
@@ -333,7 +334,9 @@ def _stage_blocks(
         for future in pending:
             future.cancel()
         stager.abandon()
-        # If the disk is full, the tables that are finished need space for their records.
-        work.storage.delete(attempt)
+        # If the disk is full, the tables that are finished need space for their records. The first error counts, and
+        # the next build deletes what remains.
+        with suppress(OSError):
+            work.storage.delete(attempt)
         raise
     return StagedAttempt(attempt, stager.table)
