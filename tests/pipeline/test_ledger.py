@@ -23,7 +23,7 @@ import ehrtraj
 from ehrtraj.errors import LedgerError
 from ehrtraj.format.ledger import TableLedger
 from ehrtraj.pipeline.publish.ledger import check_balance
-from ehrtraj.pipeline.shard.convert import Codes
+from ehrtraj.pipeline.shard.codes import Codes
 from ehrtraj.pipeline.shard.events import EventBuffer
 from ehrtraj.pipeline.shard.extract import Extractor
 from ehrtraj.recipes import parse_recipe

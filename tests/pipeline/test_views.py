@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from ehrtraj.pipeline.shard.convert import Codes
+from ehrtraj.pipeline.shard.codes import Codes
 from ehrtraj.pipeline.shard.events import EventBuffer
 from ehrtraj.pipeline.shard.extract import Extractor
 from ehrtraj.pipeline.shard.slots import read_repeatedly, slot_of_view

@@ -67,6 +67,11 @@ class Texts:
         texts: list[str | None] = self.values.take(pa.array(self.positions, mask=self.positions < 0)).to_pylist()
         return texts
 
+    def of_rows(self, rows: npt.NDArray[np.intp]) -> pa.Array:
+        """Return the texts of some rows as an Arrow array."""
+        positions = self.positions[rows]
+        return self.values.take(with_nulls(positions, positions < 0, pa.int32()))
+
     def replaced(self, values: pa.Array) -> Texts:
         """Return the texts with another value, which may be null, in place of each distinct value."""
         encoded = Texts.encode(pa.chunked_array([values]))

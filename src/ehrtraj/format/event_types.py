@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 CONCEPT = "CONCEPT"
@@ -26,9 +25,8 @@ class EventType:
     meaning: str
 
 
-@cache
 def event_type_of(code: str) -> str:
-    """Return the name of a code's event type. A build asks for the same codes in each part of each shard."""
+    """Return the name of a code's event type."""
     return code.partition("//")[0]
 
 

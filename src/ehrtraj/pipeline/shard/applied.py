@@ -76,21 +76,18 @@ def _described(part: OrderedEvents, tables: Sequence[str], rows: Int64s, count: 
     """Return the columns that describe each group, taken from its first event."""
     events = part.events
     time, number = events.time[rows], events.number[rows]
-    texts = {n: Texts(events.texts[n].positions[rows], events.texts[n].values) for n in ("raw_unit", "unit")}
-    values = {n: Texts(events.texts[n].positions[rows], events.texts[n].values) for n in ("raw_value", "text_value")}
+    texts = {name: events.texts[name].of_rows(rows) for name in ("raw_unit", "unit", "raw_value", "text_value")}
     return pa.table(
         {
             "source_table": pa.array(tables).take(pa.array(events.table[rows])),
-            "code": pa.array(part.codes).take(pa.array(events.code[rows])),
-            **{name: pa.array(text.take(), pa.string()) for name, text in texts.items()},
+            "code": part.codes.names.take(pa.array(events.code[rows])),
+            **{name: texts[name].cast(pa.string()) for name in ("raw_unit", "unit")},
             "events": pa.array(count),
             "example_subject_id": pa.array(events.subject[rows]),
             "example_time": pa.array(time, mask=time == NULL).cast(pa.timestamp("us")),
-            "example_raw_value": pa.array(values["raw_value"].take(), pa.string()),
+            "example_raw_value": texts["raw_value"].cast(pa.string()),
             "example_numeric_value": pa.array(number, mask=np.isnan(number)),
-            "example_text_value": pc.utf8_slice_codeunits(
-                pa.array(values["text_value"].take(), pa.string()), 0, EXAMPLE_LENGTH
-            ),
+            "example_text_value": pc.utf8_slice_codeunits(texts["text_value"], 0, EXAMPLE_LENGTH).cast(pa.string()),
         }
     )
 
@@ -103,7 +100,8 @@ def _by_rule(marks: Int64s, groups: pa.Table) -> pa.Table:
         groups: the groups of events.
     """
     bits = {SPELLED: 1, **{name: 2 * value for name, value in rules.flags().items()}}
-    rule, group = np.nonzero(marks & np.array(list(bits.values()), np.int64)[:, np.newaxis])
+    found = (marks & np.array(list(bits.values()), np.int64)[:, np.newaxis]) != 0
+    rule, group = np.divmod(np.flatnonzero(found), len(marks))
     rows = groups.take(pa.array(group)).add_column(0, "rule", pa.array(list(bits), pa.string()).take(pa.array(rule)))
     return rows.select(APPLIED_SCHEMA.names).cast(APPLIED_SCHEMA)
 

@@ -11,10 +11,9 @@ import pyarrow as pa
 
 from ehrtraj import rules
 from ehrtraj.format.arrays import NULL, SECOND, Int64s, Texts, to_int64
-from ehrtraj.format.event_types import event_type_of
 from ehrtraj.format.events import INT_COLUMNS, TEXT_COLUMNS
 from ehrtraj.format.splits import Splits
-from ehrtraj.pipeline.shard.convert import Codes
+from ehrtraj.pipeline.shard.codes import Codes, SortedCodes
 from ehrtraj.pipeline.shard.copied_results import mark_copied_results
 from ehrtraj.pipeline.shard.encounters import Encounters, Owners, link_encounters
 from ehrtraj.pipeline.shard.events import Events
@@ -34,7 +33,7 @@ class OrderedEvents:
         events: the events, unsorted; `code` is a position in `codes`. Rows are sorted only when they are written, one
             row group at a time: this takes half as long as sorting complete columns, which do not fit into the cache.
         order: positions in `events`, in the order of the trajectories.
-        codes: the codes that occur, sorted.
+        codes: the codes that occur.
         event_time: when each event happened, if `events.time` is when it became available; otherwise None.
         subjects: the patients, sorted.
         starts: position in `order` of each patient's first event, followed by the number of events.
@@ -44,7 +43,7 @@ class OrderedEvents:
 
     events: Events
     order: npt.NDArray[np.intp]
-    codes: list[str]
+    codes: SortedCodes
     event_time: Int64s | None
     subjects: Int64s
     starts: npt.NDArray[np.int64]
@@ -52,16 +51,17 @@ class OrderedEvents:
     code_patients: npt.NDArray[np.int64]
 
 
-def _order_codes(events: Events, codes: Codes) -> list[str]:
-    """Renumber the codes in the order of event type rank and name, and return their names in this order."""
+def _order_codes(events: Events, codes: Codes) -> SortedCodes:
+    """Renumber the codes of the events in the order of event type rank and name, and return them in this order."""
     used = np.zeros(len(codes.names), np.bool_)
     used[events.code] = True
-    in_order = codes.in_order()
-    by_rank = in_order[used[in_order]]
+    in_order, all_codes = codes.in_order()
+    chosen = used[in_order]
+    by_rank = in_order[chosen]
     new = np.empty(len(codes.names), np.int32)
     new[by_rank] = np.arange(len(by_rank), dtype=np.int32)
-    events.code[:] = new[events.code]
-    return [codes.names[i] for i in by_rank.tolist()]
+    new.take(events.code, out=events.code, mode="clip")
+    return all_codes.where(chosen)
 
 
 def _patients(events: Events, splits_of: Splits) -> tuple[Int64s, npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -202,7 +202,7 @@ def assemble(
     """
     if not len(events):
         return None
-    names = _order_codes(events, codes)
+    used_codes = _order_codes(events, codes)
     event_time = None
     if clock == "available":
         event_time = events.time.copy()
@@ -210,20 +210,20 @@ def assemble(
     subjects, split, patient = _patients(events, splits)
     link_encounters(events, event_time, owners, Encounters.of(about["encounters"]))
     if standardiser is not None:
-        mark_copied_results(events, names, standardiser.copied_results, event_time)
-        planned = np.array([event_type in standardiser.planned for event_type in map(event_type_of, names)])
-        flag_times(events, planned, event_time, about["stays"], about["subjects"])
+        mark_copied_results(events, used_codes, standardiser.copied_results, event_time)
+        planned = np.array([event_type in standardiser.planned for event_type in used_codes.event_types])
+        flag_times(events, planned[used_codes.type_of], event_time, about["stays"], about["subjects"])
     if patients_known:
         _flag_unknown_subjects(events, subjects, patient, to_int64(about["subjects"]["subject_id"]))
     return OrderedEvents(
         events=events,
         order=_order(events, patient, event_time),
-        codes=names,
+        codes=used_codes,
         event_time=event_time,
         subjects=subjects,
         starts=np.concatenate([[0], np.cumsum(np.bincount(patient, minlength=len(subjects)))]),
         splits=split,
-        code_patients=_count_patients(patient, events.code, len(subjects), len(names)),
+        code_patients=_count_patients(patient, events.code, len(subjects), len(used_codes)),
     )
 
 

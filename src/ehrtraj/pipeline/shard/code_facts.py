@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrtraj.format.arrays import Int32s, one_array
+from ehrtraj.format.arrays import Int32s, Texts
 
 COUNTS_SCHEMA = pa.schema(
     [
@@ -72,28 +73,33 @@ def facts_of(result: pa.Table, code: Int32s) -> Iterator[Facts]:
     """
     names = result.column_names
     if "code_parent" in names:
-        yield _distinct(PARENT, code, result["code_parent"])
+        yield _distinct(PARENT, code, Texts.encode(result["code_parent"]))
     if "code_description" in names:
-        yield _distinct(DESCRIPTION, code, result["code_description"])
+        yield _distinct(DESCRIPTION, code, Texts.encode(result["code_description"]))
     if "code_drug" in names:
-        ingredient = result["code_ingredient"] if "code_ingredient" in names else None
-        yield _distinct(DRUG, code, _drug_names(result["code_drug"]), ingredient)
+        ingredient = Texts.encode(result["code_ingredient"]) if "code_ingredient" in names else None
+        yield _distinct(DRUG, code, _drug_names(Texts.encode(result["code_drug"])), ingredient)
 
 
-def _distinct(kind: str, code: Int32s, text: pa.ChunkedArray, ingredient: pa.ChunkedArray | None = None) -> Facts:
-    columns = {"code": pa.array(code), "text": text} | ({} if ingredient is None else {"ingredient": ingredient})
-    rows = pa.table(columns).group_by(list(columns), use_threads=False).aggregate([])
-    if rows["text"].null_count:
-        rows = rows.filter(pc.is_valid(rows["text"]))
-    texts = {name: one_array(rows[name].cast(pa.string())) for name in columns if name != "code"}
-    return Facts(kind, one_array(rows["code"]), texts["text"], texts.get("ingredient"))
+def _distinct(kind: str, code: Int32s, text: Texts, ingredient: Texts | None = None) -> Facts:
+    """Return each combination of a code and its texts once. Rows without a text are left out."""
+    columns = [text] if ingredient is None else [text, ingredient]
+    # A number for each combination: pyarrow groups numbers in a third of the time that it takes for texts.
+    key = code.astype(np.int64)
+    for column in columns:
+        key = key * (len(column.values) + 1) + column.positions + 1
+    key = pc.unique(pa.array(key[text.positions >= 0])).to_numpy()
+    texts = []
+    for column in reversed(columns):
+        key, place = np.divmod(key, len(column.values) + 1)
+        texts.append(column.values.take(pa.array(place - 1, mask=place == 0)).cast(pa.string()))
+    return Facts(kind, pa.array(key), texts[-1], None if ingredient is None else texts[0])
 
 
-def _drug_names(drugs: pa.ChunkedArray) -> pa.ChunkedArray:
+def _drug_names(drugs: Texts) -> Texts:
     """Return names in lower case, with single blanks; null for blank names."""
-    encoded = one_array(drugs).dictionary_encode()
-    names = [" ".join((name or "").split()).lower() or None for name in encoded.dictionary.to_pylist()]
-    return pa.chunked_array([pa.array(names, pa.string()).take(encoded.indices)])
+    names = [" ".join((name or "").split()).lower() or None for name in drugs.values.to_pylist()]
+    return drugs.replaced(pa.array(names, pa.string()))
 
 
 def all_counts(pieces: Sequence[pa.Table]) -> pa.Table:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from functools import cache
 from json.encoder import encode_basestring
 from typing import Any
@@ -17,14 +16,13 @@ import pyarrow.compute as pc
 
 from ehrtraj import rules
 from ehrtraj.errors import RecipeError
-from ehrtraj.format.arrays import NULL, Bools, Floats, Int32s, Int64s, Texts, one_array, to_int64
-from ehrtraj.format.event_types import EventType
+from ehrtraj.format.arrays import NULL, Bools, Floats, Int64s, Texts, one_array, to_int64
 from ehrtraj.format.events import INT_COLUMNS, TEXT_COLUMNS
-from ehrtraj.pipeline.shard.code_facts import Facts, facts_of
+from ehrtraj.pipeline.shard.code_facts import facts_of
+from ehrtraj.pipeline.shard.codes import Codes
 from ehrtraj.pipeline.shard.events import EventBuffer
-from ehrtraj.pipeline.shard.standardise import RowRules, Standardiser
+from ehrtraj.pipeline.shard.standardise import Standardiser
 from ehrtraj.recipes import Statement
-from ehrtraj.rules.measures import Rule
 
 EVENT_CASTS = {
     "subject_id": "BIGINT",
@@ -55,70 +53,6 @@ def type_problem(column: str, kind: str) -> str | None:
         return None
     allowed = _ITEM_TYPES if column == "item" else _ATTRIBUTE_TYPES
     return None if allowed.fullmatch(kind) else f"{column} has the type {kind}: cast it to VARCHAR"
-
-
-@dataclass
-class Codes:
-    """The codes of a part.
-
-    The names, ranks and flags of codes are those of all parts of a worker, since most codes occur in every part.
-
-    Attributes:
-        event_types: all event types, including custom ones.
-        names: each code.
-        ranks: the rank of each code's event type.
-        flags: flags of all events with each code, -1 if they are not determined yet.
-        facts: what the rows of the source say about codes.
-    """
-
-    event_types: Mapping[str, EventType]
-    names: list[str] = field(default_factory=list)
-    ranks: list[int] = field(default_factory=list)
-    flags: list[int] = field(default_factory=list)
-    facts: list[Facts] = field(default_factory=list)
-    _positions: dict[str, int] = field(default_factory=dict)
-    _of_rule: dict[int, int] = field(default_factory=dict)
-    _order: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    """The result of `in_order`, until a code is added. It is in a list so that the next parts have it, too."""
-
-    def of_next_part(self) -> Codes:
-        """Return the same codes without what the rows of this part contain about them."""
-        return replace(self, facts=[])
-
-    def of_rules(self, event_type: str, row_rules: RowRules) -> Int32s:
-        """Return the position of the code of each rule, which is added if it is new."""
-        numbers = row_rules.numbers.tolist()
-        found = list(map(self._of_rule.get, numbers))
-        if None in found:
-            rank = self.event_types[event_type].rank
-            for number in numbers:
-                if number not in self._of_rule:
-                    self._of_rule[number] = self.add(_code_name(event_type, row_rules.known.rule(number)), rank)
-            found = list(map(self._of_rule.get, numbers))
-        return np.array(found, np.int32)
-
-    def add_all(self, names: list[str], rank: int) -> Int32s:
-        """Return the positions of codes. Those that are new are added."""
-        found = list(map(self._positions.get, names))
-        if None in found:
-            return np.array([self.add(name, rank) for name in names], np.int32)
-        return np.array(found, np.int32)
-
-    def in_order(self) -> npt.NDArray[np.int64]:
-        """Return the positions of all codes, sorted by the rank of their event type and their name."""
-        if len(self._order) == 0 or len(self._order[0]) < len(self.names):
-            order = sorted(range(len(self.names)), key=lambda at: (self.ranks[at], self.names[at]))
-            self._order[:] = [np.array(order, np.int64)]
-        return self._order[0]
-
-    def add(self, name: str, rank: int) -> int:
-        """Return the position of a code, which is added if it is new."""
-        position = self._positions.setdefault(name, len(self.names))
-        if position == len(self.names):
-            self.names.append(name)
-            self.ranks.append(rank)
-            self.flags.append(-1)
-        return position
 
 
 def append_events(
@@ -362,10 +296,6 @@ def _first_of(recipe: Texts | None, rule: Texts) -> Texts:
 
 def _same(text: str, count: int) -> Texts:
     return Texts(np.zeros(count, np.int32), pa.array([text]))
-
-
-def _code_name(event_type: str, rule: Rule) -> str:
-    return "//".join(filter(None, (event_type, rule.item, rule.suffix)))
 
 
 def _put_numbers(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from ehrtraj import rules
 from ehrtraj.format.arrays import NULL, SECOND, Bools, Floats, Int32s, Int64s
+from ehrtraj.pipeline.shard.codes import SortedCodes
 from ehrtraj.pipeline.shard.events import Events
 from ehrtraj.rules.copied_results import CopiedResult
 
@@ -17,7 +18,7 @@ _PRECISION = 1e-6
 
 
 def mark_copied_results(
-    events: Events, codes: Sequence[str], pairs: Iterable[CopiedResult], event_time: Int64s | None
+    events: Events, codes: SortedCodes, pairs: Iterable[CopiedResult], event_time: Int64s | None
 ) -> None:
     """Flag events that repeat an original event, and give them its link_id.
 
@@ -25,23 +26,24 @@ def mark_copied_results(
 
     Args:
         events: events in any order, with standardised numbers; flags and link_id are changed.
-        codes: codes; `events.code` is a position in them.
+        codes: codes of the events; `events.code` is a position in them.
         pairs: pairs of codes, of which the first repeats the second.
         event_time: when the events happened, if this is not `events.time`.
     """
-    place = {code: at for at, code in enumerate(codes)}
-    present = [p for p in pairs if p.code in place and p.of_code in place]
+    pairs = list(pairs)
+    copied, of = codes.positions([p.code for p in pairs]), codes.positions([p.of_code for p in pairs])
+    present = [each for each in zip(pairs, copied, of, strict=True) if min(each[1:]) >= 0]
     if not present:
         return
     involved = np.zeros(len(codes), bool)
-    involved[[place[c] for p in present for c in (p.code, p.of_code)]] = True
+    involved[[place for _, *places in present for place in places]] = True
     rows = np.flatnonzero(involved[events.code] & ~np.isnan(events.number))
     time = (events.time if event_time is None else event_time)[rows]
     moment = _moments(events.subject[rows], time)
     rows_of, value = _rows_by_code(events.code[rows], involved), events.number[rows].astype(np.float64)
     link = events.ints["link_id"]
-    for pair in present:
-        copied_result, origin = rows_of[place[pair.code]], rows_of[place[pair.of_code]]
+    for pair, copied_code, of_code in present:
+        copied_result, origin = rows_of[copied_code], rows_of[of_code]
         # Among equal originals, the smallest link_id is used, so that the result does not depend on the input order.
         origin = origin[np.argsort(link[rows[origin]], kind="stable")]
         found = _match(moment[copied_result], value[copied_result], moment[origin], value[origin], pair.tolerance)
@@ -79,7 +81,8 @@ def _match(moment: Int64s, value: Floats, of_moment: Int64s, of_value: Floats, t
     order = np.lexsort((of_value, of_moment))
     of_moment, of_value = of_moment[order], of_value[order]
     at = np.searchsorted(of_moment, moment)
-    max_count = int(np.unique(of_moment, return_counts=True)[1].max(initial=0))
+    changes = np.flatnonzero(of_moment[1:] != of_moment[:-1]) + 1
+    max_count = int(np.diff(changes, prepend=0, append=len(of_moment)).max(initial=0))
     found = np.full(len(moment), -1, np.int32)
     for step in range(max_count):
         candidate = np.minimum(at + step, len(of_moment) - 1)

@@ -23,7 +23,8 @@ from ehrtraj.format import keys
 from ehrtraj.format.arrays import one_array
 from ehrtraj.format.events import PRECISIONS
 from ehrtraj.pipeline.rejected import RejectWriter
-from ehrtraj.pipeline.shard.convert import EVENT_CASTS, Codes, append_events, type_problem
+from ehrtraj.pipeline.shard.codes import Codes
+from ehrtraj.pipeline.shard.convert import EVENT_CASTS, append_events, type_problem
 from ehrtraj.pipeline.shard.duplicates import find_duplicates
 from ehrtraj.pipeline.shard.events import EventBuffer
 from ehrtraj.pipeline.shard.notes import NoteWriter

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrtraj.format.arrays import NULL, SECOND, Floats, Int64s, Texts
-from ehrtraj.format.event_types import event_type_of
+from ehrtraj.format.arrays import NULL, SECOND, Bools, Floats, Int64s, Texts, with_nulls
 from ehrtraj.format.tallies import NUMBER_BINS, NUMBERS_SCHEMA, TIMES_SCHEMA, number_bin, number_bounds
 from ehrtraj.pipeline.shard.assemble import OrderedEvents
 
@@ -27,57 +27,55 @@ def count_numbers(part: OrderedEvents) -> pa.Table:
         part: assembled events.
 
     Returns:
-        A table with `NUMBERS_SCHEMA`, sorted by code and bin.
+        A table with `NUMBERS_SCHEMA`, in which bins may repeat.
     """
-    events = part.events
-    present = ~np.isnan(events.number)
-    key = events.code.astype(np.int64) * NUMBER_BINS
-    after = key + number_bin(events.number)
-    cleaned = np.flatnonzero(events.texts["raw_value"].positions >= 0)
-    raw = events.texts["raw_value"]
+    events, raw = part.events, part.events.texts["raw_value"]
+    first_bin = events.code.astype(np.int64) * NUMBER_BINS
+    missing = np.isnan(events.number)
+    after = first_bin + number_bin(events.number)
+    cleaned = np.flatnonzero(raw.positions >= 0)
     # A number that is too large for the column is not counted: it becomes infinite, without a warning.
     with np.errstate(over="ignore"):
-        number = _numbers(raw)[raw.positions[cleaned]].astype(np.float32)
-    written = np.isfinite(number)
-    unchanged = np.ones(len(events), bool)
-    unchanged[cleaned] = False
-    keys = [after[present], after[present & ~unchanged], key[cleaned[written]] + number_bin(number[written])]
-    distinct, counts = _count(keys)
-    low, high = number_bounds(distinct % NUMBER_BINS)
+        written = _numbers(raw)[raw.positions[cleaned]].astype(np.float32)
+    finite = np.isfinite(written)
+    # Before cleaning, there were all numbers of today but those of cleaned rows, and the written numbers of these.
+    counted = [
+        (1, 1, _counts(after, missing)),
+        (-1, 0, _counts(after[cleaned], missing[cleaned])),
+        (1, 0, _counts(first_bin[cleaned[finite]] + number_bin(written[finite]))),
+    ]
+    keys = np.concatenate([key for *_, (key, _) in counted])
+    low, high = number_bounds(keys % NUMBER_BINS)
     return pa.table(
         {
-            "code": pa.array(part.codes, pa.string()).take(pa.array(distinct // NUMBER_BINS)),
+            "code": part.codes.names.take(pa.array(keys // NUMBER_BINS)),
             "low": low,
             "high": high,
-            "before": counts[0] - counts[1] + counts[2],
-            "after": counts[0],
+            "before": np.concatenate([before * count for before, _, (_, count) in counted]),
+            "after": np.concatenate([after * count for _, after, (_, count) in counted]),
         },
         schema=NUMBERS_SCHEMA,
     )
 
 
+@lru_cache(1 << 16)
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
 def _numbers(texts: Texts) -> Floats:
     """Return the number in each distinct text, NaN where it is none."""
-
-    def number(text: str) -> float:
-        try:
-            return float(text)
-        except ValueError:
-            return np.nan
-
-    return np.array([number(text) for text in texts.values.to_pylist()], np.float64)
+    return np.array([_number(text) for text in texts.values.to_pylist()], np.float64)
 
 
-def _count(keys: Sequence[Int64s]) -> tuple[Int64s, list[Int64s]]:
-    """Return the distinct keys of all arrays, sorted, and how often each occurs in each array."""
-    counted = [pc.value_counts(pa.array(each)) for each in keys]
-    distinct = np.unique(np.concatenate([each.field("values").to_numpy() for each in counted]))
-    counts = []
-    for each in counted:
-        count = np.zeros(len(distinct), np.int64)
-        count[np.searchsorted(distinct, each.field("values").to_numpy())] = each.field("counts").to_numpy()
-        counts.append(count)
-    return distinct, counts
+def _counts(keys: Int64s, missing: Bools | None = None) -> tuple[Int64s, Int64s]:
+    """Return the distinct keys that are not missing, and how often each occurs."""
+    counted = pc.value_counts(pa.array(keys) if missing is None else with_nulls(keys, missing, pa.int64()))
+    counted = counted.filter(pc.is_valid(counted.field("values")))
+    return counted.field("values").to_numpy(), counted.field("counts").to_numpy()
 
 
 def count_times(part: OrderedEvents, time: Int64s) -> pa.Table:
@@ -88,17 +86,16 @@ def count_times(part: OrderedEvents, time: Int64s) -> pa.Table:
         time: the times of the events, in the order of the trajectories.
 
     Returns:
-        A table with `TIMES_SCHEMA`, sorted.
+        A table with `TIMES_SCHEMA`.
     """
-    bin_of = np.repeat(*_bins(part, time))
-    types = list(map(event_type_of, part.codes))
-    names = sorted(set(types))
-    place_of = {name: at * _BINS for at, name in enumerate(names)}
-    place = np.array([place_of[name] for name in types], np.int64)
-    counts = np.bincount(place[part.events.code][part.order] + bin_of, minlength=len(names) * _BINS)
+    bins, lengths = _bins(part, time)
+    place = (part.codes.type_of * _BINS).astype(np.int32)
+    place = place.take(part.events.code, mode="clip").take(part.order, mode="clip")
+    place += np.repeat(bins.astype(np.int32), lengths)
+    counts = np.bincount(place, minlength=len(part.codes.event_types) * _BINS)
     counts.reshape(-1, _BINS)[:, _STATIC] = 0
     used = np.flatnonzero(counts)
-    return _times(names, used, counts[used])
+    return _times(part.codes.event_types, used, counts[used])
 
 
 def _bins(part: OrderedEvents, time: Int64s) -> tuple[Int64s, Int64s]:

@@ -15,7 +15,7 @@ from ehrtraj.format.tallies import all_numbers, all_times
 from ehrtraj.pipeline.shard.applied import all_applied, count_applied
 from ehrtraj.pipeline.shard.assemble import OrderedEvents
 from ehrtraj.pipeline.shard.code_facts import COUNTS_SCHEMA, NUMBER_UNIT, UNIT, Facts, all_counts, all_facts
-from ehrtraj.pipeline.shard.convert import Codes
+from ehrtraj.pipeline.shard.codes import Codes
 from ehrtraj.pipeline.shard.extract import TableCount
 from ehrtraj.pipeline.shard.tallies import count_numbers, count_times
 
@@ -31,9 +31,11 @@ def _units_of_codes(part: OrderedEvents, kind: str, pairs: Int64s) -> pa.Table:
     values = part.events.texts["unit"].values
     seen = np.zeros((len(part.codes), len(values) + 1), np.bool_)
     seen.reshape(-1)[pairs] = True
-    codes, units = np.nonzero(seen[:, :-1])
+    seen[:, -1] = False
+    # Ten times as fast as numpy.nonzero of two dimensions.
+    codes, units = np.divmod(np.flatnonzero(seen), len(values) + 1)
     texts = values.take(pa.array(units)).cast(pa.string())
-    return Facts(kind, pa.array(codes), texts).to_table(pa.array(part.codes, pa.string()))
+    return Facts(kind, pa.array(codes), texts).to_table(part.codes.names)
 
 
 def _pairs(part: OrderedEvents) -> Int64s:
@@ -115,7 +117,7 @@ class ShardTally:
         seen = np.bincount(pair, minlength=len(part.codes) * len(tables)).reshape(-1, len(tables)) > 0
         first = by_name[seen.argmax(axis=1)]
         counts = np.bincount(part.events.code, minlength=len(part.codes))
-        columns = [part.codes, pa.array(self._event_tables).take(pa.array(first)), counts, part.code_patients]
+        columns = [part.codes.names, pa.array(self._event_tables).take(pa.array(first)), counts, part.code_patients]
         self._codes.append(pa.table(columns, schema=COUNTS_SCHEMA))
         pairs = _pairs(part)
         self._facts.append(_units_of_codes(part, UNIT, pairs))

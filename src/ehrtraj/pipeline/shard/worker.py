@@ -13,7 +13,7 @@ from ehrtraj.engines.base import Report, ignore
 from ehrtraj.format.arrays import Bools, Int64s, to_int64
 from ehrtraj.format.keys import numbers_of
 from ehrtraj.pipeline.shard.assemble import assemble
-from ehrtraj.pipeline.shard.convert import Codes
+from ehrtraj.pipeline.shard.codes import Codes
 from ehrtraj.pipeline.shard.dictionaries import read_dictionaries
 from ehrtraj.pipeline.shard.encounters import Owners
 from ehrtraj.pipeline.shard.events import EventBuffer

@@ -64,7 +64,6 @@ class ShardWriter:
             The position of each patient's first event in the file.
         """
         positions = part.starts[:-1].copy()
-        codes = pa.array(part.codes, pa.string())
         for index, split in enumerate(SPLITS):
             chosen = np.flatnonzero(part.splits == index)
             if not len(chosen):
@@ -73,17 +72,17 @@ class ShardWriter:
             positions[chosen] += self._rows[split] - start
             for at, end in row_groups(part.starts[chosen[0] : chosen[-1] + 2]):
                 report(at / len(part.order))
-                self._append(split, self._columns(part, codes, part.order[at:end]))
+                self._append(split, self._columns(part, part.order[at:end]))
             self._rows[split] += stop - start
         return positions
 
-    def _columns(self, part: OrderedEvents, codes: pa.Array, rows: npt.NDArray[np.intp]) -> pa.Table:
+    def _columns(self, part: OrderedEvents, rows: npt.NDArray[np.intp]) -> pa.Table:
         events = part.events
         number = _gather(events.number, rows)
         columns = {
             "subject_id": pa.array(_gather(events.subject, rows)),
             "time": masked(_gather(events.time, rows), pa.timestamp("us")),
-            "code": _used(_gather(events.code, rows), codes),
+            "code": _used(_gather(events.code, rows), part.codes.names),
             "numeric_value": with_nulls(number, np.isnan(number), pa.float32()),
             "time_precision": pa.DictionaryArray.from_arrays(
                 _gather(events.precision, rows).view(np.int8), self._precisions
