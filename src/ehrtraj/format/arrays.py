@@ -1,4 +1,7 @@
-"""Columns in memory: numpy arrays with a sentinel for null, and texts as positions in a list of distinct texts."""
+"""Columns in memory: numpy arrays with a sentinel for null, and texts as positions in a list of distinct texts.
+
+For positions of 32 bits, `values.take(positions)` takes half as long as `values[positions]`.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ class Texts:
     def replaced(self, values: pa.Array) -> Texts:
         """Return the texts with another value, which may be null, in place of each distinct value."""
         encoded = Texts.encode(pa.chunked_array([values]))
-        return Texts(np.append(encoded.positions, np.int32(-1))[self.positions], encoded.values)
+        return Texts(np.append(encoded.positions, np.int32(-1)).take(self.positions), encoded.values)
 
     def trimmed(self) -> Texts:
         """Return the texts without white space around them, null if they consist of white space."""
@@ -119,7 +122,7 @@ def distinct_positions(positions: Int32s, size: int) -> tuple[npt.NDArray[np.int
     used = np.flatnonzero(occurs[:-1])
     place = np.full(size + 1, -1, np.int32)
     place[used] = np.arange(len(used), dtype=np.int32)
-    return used, place[positions]
+    return used, place.take(positions)
 
 
 def _collapse(values: pa.Array) -> pa.Array:

@@ -61,7 +61,7 @@ def in_order(positions: npt.NDArray[np.int32], values: pa.Array, kind: pa.DataTy
     new = np.empty(len(values), np.int32)
     new[used] = np.arange(len(used), dtype=np.int32)
     indices = np.zeros(len(positions), np.int32)
-    indices[valid] = new[valid_positions]
+    indices[valid] = new.take(valid_positions)
     return pa.DictionaryArray.from_arrays(
         with_nulls(indices, positions < 0, pa.int32()), values.take(pa.array(used)).cast(kind)
     )

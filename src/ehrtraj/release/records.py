@@ -55,7 +55,9 @@ _CLOSED_QUOTES = re.compile(
     rb'(?:[^"]*+(?:(?:\A|(?<=[,\n]))"[^"\n]*+(?:""[^"\n]*+)*+"(?=,|\r?\n)|(?<=[^,\n])"[^,\n]*+))*+[^"]*+'
 )
 # With fewer quotes than one in this number of bytes, each pair is examined alone.
-_SPARSE = 200
+_SPARSE = 400
+# Bytes after the first quote in which quotes are counted to decide this.
+_SAMPLE = 1 << 16
 _NOT_EMPTY = rb'(?!,|\r?\n|""[,\r\n])'
 
 
@@ -382,10 +384,35 @@ def quotes_end_on_their_line(data: bytes) -> bool:
 
 
 def _quotes_are_plain(data: bytes) -> bool:
-    """Return whether quotes only enclose complete fields without quotes or line ends.
+    """Return whether quotes only enclose complete fields without line ends, as in nearly all data.
 
-    This holds for nearly all data, and takes 0.4 of the time of the regular expression if quotes are rare.
+    It takes 0.2 to 0.6 of the time of the regular expression, and answers False for some fields that contain quotes.
     """
+    start = data.find(b'"')
+    if start < 0:
+        return True
+    sample = data[start : start + _SAMPLE]
+    if sample.count(b'"') * _SPARSE < len(sample):
+        return _few_quotes_are_plain(data, start)
+    return _many_quotes_are_plain(data)
+
+
+def _few_quotes_are_plain(data: bytes, start: int) -> bool:
+    """Examine one pair after the other, from the first quote on: 0.5 us per pair."""
+    while start >= 0:
+        end = data.find(b'"', start + 1)
+        while data[end + 1 : end + 2] == b'"' and end >= 0:
+            end = data.find(b'"', end + 2)
+        if end < 0 or (start and data[start - 1] not in b",\n") or data[end + 1 : end + 2] not in (b",", b"\n"):
+            return False
+        if data.find(b"\n", start, end) >= 0:
+            return False
+        start = data.find(b'"', end + 1)
+    return True
+
+
+def _many_quotes_are_plain(data: bytes) -> bool:
+    """Examine all pairs together: 0.3 ns per byte, and 0.2 us per pair."""
     characters = np.frombuffer(data, np.uint8)
     quotes = np.flatnonzero(characters == ord('"'))
     opening, closing = quotes[::2], quotes[1::2]
@@ -396,9 +423,6 @@ def _quotes_are_plain(data: bytes) -> bool:
     ends = (after == ord(",")) | (after == ord("\n"))
     if not (begins.all() and ends.all()):
         return False
-    if len(quotes) * _SPARSE < len(data):
-        pairs = zip(opening.tolist(), closing.tolist(), strict=True)
-        return all(data.find(b"\n", start, end) < 0 for start, end in pairs)
     lines = np.flatnonzero(characters == ord("\n"))
     return bool((np.searchsorted(lines, opening) == np.searchsorted(lines, closing)).all())
 

@@ -147,7 +147,7 @@ def _code(event_type: str, items: Texts | None, result: pa.Table, codes: Codes) 
     rank = codes.event_types[event_type].rank
     if items is None:
         return np.full(result.num_rows, codes.add(event_type, rank), np.int32)
-    code = codes.add_all([f"{event_type}//{item}" for item in items.values.to_pylist()], rank)[items.positions]
+    code = codes.add_all([f"{event_type}//{item}" for item in items.values.to_pylist()], rank).take(items.positions)
     codes.facts.extend(facts_of(result, code))
     return code
 
@@ -181,7 +181,7 @@ def _flag_codes(
     if any(bits):
         of_code = np.zeros(len(codes.names), np.int64)
         of_code[used] = bits
-        rows["flags"] |= of_code[rows["code"]]
+        rows["flags"] |= of_code.take(rows["code"])
 
 
 def _unknown_codes(event_type: str, new: list[int], codes: Codes, known: pa.Array, with_unit: bool) -> set[int]:
@@ -361,7 +361,7 @@ def _attributes(columns: pa.Table) -> Texts:
     # The combinations are distinct, and so are their objects. One combination may consist of nulls only.
     empty = pc.equal(joined, _text("")).to_numpy(zero_copy_only=False)
     new = np.where(empty, -1, np.cumsum(~empty) - 1).astype(np.int32)
-    return Texts(new[combined.positions], objects.filter(pa.array(~empty)))
+    return Texts(new.take(combined.positions), objects.filter(pa.array(~empty)))
 
 
 def _members(name: str, encoded: Texts) -> pa.Array:

@@ -37,7 +37,7 @@ def mark_copied_results(
         return
     involved = np.zeros(len(codes), bool)
     involved[[place for _, *places in present for place in places]] = True
-    rows = np.flatnonzero(involved[events.code] & ~np.isnan(events.number))
+    rows = np.flatnonzero(involved.take(events.code) & ~np.isnan(events.number))
     time = (events.time if event_time is None else event_time)[rows]
     moment = _moments(events.subject[rows], time)
     rows_of, value = _rows_by_code(events.code[rows], involved), events.number[rows].astype(np.float64)
@@ -61,7 +61,7 @@ def _rows_by_code(code: Int32s, involved: Bools) -> dict[int, npt.NDArray[np.int
     # numpy sorts 16-bit integers in linear time.
     number = np.zeros(len(involved), np.int16 if len(codes) < 1 << 15 else np.int64)
     number[codes] = np.arange(len(codes))
-    numbers = number[code]
+    numbers = number.take(code)
     order = np.argsort(numbers, kind="stable")
     ends = np.cumsum(np.bincount(numbers, minlength=len(codes)))
     return dict(zip(codes.tolist(), np.split(order, ends[:-1]), strict=True))

@@ -160,6 +160,6 @@ class EventBuffer:
         at = 0
         for rows, values in self._values[name]:
             new_positions = np.append(new[at : at + len(values)], np.int32(-1))
-            positions[rows] = new_positions[positions[rows]]
+            positions[rows] = new_positions.take(positions[rows])
             at += len(values)
         return Texts(positions, union.dictionary)

@@ -33,7 +33,7 @@ def flag_times(events: Events, planned: Bools, event_time: Int64s | None, stays:
     time = events.time if event_time is None else event_time
     bits, flags = rules.flags(), events.ints["flags"]
     timed = time != NULL
-    compared = timed & ~planned[events.code]
+    compared = timed & ~planned.take(events.code)
     inferred = (flags & bits["hadm_inferred"]) != 0
     outside = np.zeros(len(time), bool)
     for kind in ("hadm_id", "stay_id"):

@@ -104,7 +104,7 @@ class Standardiser:
         row_rules = self._rules(event_type, items, units, pair)
         absent = np.isnan(numbers)
         if (needs_weight := row_rules.attribute("weight") != 0).any():
-            without_weight = ~absent & needs_weight[row_rules.rule_of] & ~_known_weights(weights, len(numbers))
+            without_weight = ~absent & needs_weight.take(row_rules.rule_of) & ~_known_weights(weights, len(numbers))
             other = self._rules(event_type, items, units, pair, "without_weight")
             row_rules = row_rules.override_where(other, without_weight)
         if absent.any():
@@ -140,15 +140,13 @@ class Standardiser:
     def _convert_and_check(
         self, row_rules: RowRules, source: Floats, weights: Floats | None, bounds: Bools | None = None
     ) -> Standardised:
-        numbers, flags = row_rules.convert(source, weights), row_rules.attribute("flags")[row_rules.rule_of]
+        numbers, flags = row_rules.convert(source, weights), row_rules.of_rows("flags")
         inferred = self._infer_units(row_rules, source, numbers, _known_weights(weights, len(source)))
         flags[inferred] |= self._flags["unit_inferred"]
         measured = np.ones(len(numbers), bool) if bounds is None else ~bounds
-        nulled = row_rules.attribute("unusable")[row_rules.rule_of] & measured & ~np.isnan(source)
+        nulled = row_rules.of_rows("unusable") & measured & ~np.isnan(source)
         if row_rules.attribute("limited").any():
-            low, high, suspicious_low, suspicious_high, sentinels_from = (
-                row_rules.attribute(name)[row_rules.rule_of] for name in _LIMITS
-            )
+            low, high, suspicious_low, suspicious_high, sentinels_from = (row_rules.of_rows(name) for name in _LIMITS)
             impossible = measured & ((numbers < low) | (numbers > high))
             suspicious = measured & ~impossible & ((numbers < suspicious_low) | (numbers > suspicious_high))
             at = np.flatnonzero(impossible | suspicious | measured & (source >= sentinels_from))
@@ -278,12 +276,16 @@ class RowRules:
         """Return an attribute of each rule in `numbers`."""
         return self.known.attribute(name)[self.numbers]
 
+    def of_rows(self, name: str) -> npt.NDArray[Any]:
+        """Return an attribute of each row's rule."""
+        return self.attribute(name).take(self.rule_of)
+
     def texts(self, name: str) -> Texts:
         """Return a text of each row's rule: `unit`, or `written` where it differs from the unit."""
         present, place = np.unique(self.attribute(name), return_inverse=True)
         with_text = present >= 0
         positions = np.where(with_text, np.cumsum(with_text) - 1, -1).astype(np.int32)
-        return Texts(positions[place][self.rule_of], self.known.texts().take(pa.array(present[with_text])))
+        return Texts(positions[place].take(self.rule_of), self.known.texts().take(pa.array(present[with_text])))
 
     def override_where(self, other: RowRules, mask: Bools) -> RowRules:
         """Return these rules, replaced by the other rules where `mask` is true."""
@@ -294,15 +296,15 @@ class RowRules:
         """Return the numbers in their rule's unit."""
         if not self.attribute("changes").any():
             return source.copy()
-        converted: Floats = source * self._factor(weights) + self.attribute("offset")[self.rule_of]
+        converted: Floats = source * self._factor(weights) + self.of_rows("offset")
         return converted
 
     def _factor(self, weights: Floats | None) -> Floats:
-        factor: Floats = self.attribute("factor")[self.rule_of]
+        factor: Floats = self.of_rows("factor")
         power = self.attribute("weight")
         if weights is None or not power.any():
             return factor
-        power = power[self.rule_of]
+        power = power.take(self.rule_of)
         return factor * np.where(
             power == 0, 1.0, np.power(np.where(power == 0, 1.0, weights), power.astype(np.float64))
         )
@@ -328,7 +330,7 @@ def _distinct(keys: Int64s, size: int) -> tuple[Int64s, Int32s]:
     present = np.flatnonzero(seen)
     table = np.zeros(size, np.int32)
     table[present] = np.arange(len(present), dtype=np.int32)
-    return present, table[keys]
+    return present, table.take(keys)
 
 
 def _as_texts(source: Floats, rows: Int64s) -> Texts | None:

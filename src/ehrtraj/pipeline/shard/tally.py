@@ -113,7 +113,7 @@ class ShardTally:
         tables = self._event_tables
         by_name = np.argsort(np.array(tables))
         rank = np.argsort(by_name)
-        pair = part.events.code.astype(np.int64) * len(tables) + rank[part.events.table]
+        pair = part.events.code.astype(np.int64) * len(tables) + rank.take(part.events.table)
         seen = np.bincount(pair, minlength=len(part.codes) * len(tables)).reshape(-1, len(tables)) > 0
         first = by_name[seen.argmax(axis=1)]
         counts = np.bincount(part.events.code, minlength=len(part.codes))

@@ -23,7 +23,7 @@ def _used(positions: npt.NDArray[np.int32], values: pa.Array) -> pa.DictionaryAr
     occurs = np.zeros(len(values), np.bool_)
     occurs[positions] = True
     new = np.cumsum(occurs, dtype=np.int32) - 1
-    return pa.DictionaryArray.from_arrays(pa.array(new[positions]), values.filter(pa.array(occurs)))
+    return pa.DictionaryArray.from_arrays(pa.array(new.take(positions)), values.filter(pa.array(occurs)))
 
 
 def _gather(values: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
