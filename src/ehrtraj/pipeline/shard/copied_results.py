@@ -81,8 +81,9 @@ def _match(moment: Int64s, value: Floats, of_moment: Int64s, of_value: Floats, t
     order = np.lexsort((of_value, of_moment))
     of_moment, of_value = of_moment[order], of_value[order]
     at = np.searchsorted(of_moment, moment)
-    changes = np.flatnonzero(of_moment[1:] != of_moment[:-1]) + 1
-    max_count = int(np.diff(changes, prepend=0, append=len(of_moment)).max(initial=0))
+    max_count = min(len(of_moment), 1)
+    while (of_moment[max_count:] == of_moment[: len(of_moment) - max_count]).any():
+        max_count += 1
     found = np.full(len(moment), -1, np.int32)
     for step in range(max_count):
         candidate = np.minimum(at + step, len(of_moment) - 1)

@@ -128,7 +128,7 @@ class Standardiser:
     def _rules(self, event_type: str, items: Texts, units: Texts, pair: Int64s, kind: str = "rule") -> RowRules:
         width = len(units.values) + 1
         present, rule_of = _distinct(pair, (len(items.values) + 1) * width)
-        item_names = [*(str(v) for v in items.values.to_pylist()), None]
+        item_names = [*items.values.cast(pa.string()).to_pylist(), None]
         unit_names = [*units.values.to_pylist(), None]
         pairs = [
             (item_names[item], unit_names[unit])
