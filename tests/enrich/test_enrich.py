@@ -28,10 +28,12 @@ from ehrtraj.errors import OutputError, SettingsError
 from ehrtraj.exports import formats
 from ehrtraj.format import event_file
 from ehrtraj.format.tallies import NUMBERS, TIMES
+from ehrtraj.format.workspace import DATASET
 from ehrtraj.labels import label
 from ehrtraj.labels.ready import task_text
 from ehrtraj.reports.run import build_report
 from ehrtraj.runtime.limits import DEFAULT_MEMORY
+from ehrtraj.storage.local import LocalStorage
 
 NAMES = ["vitalsign", "weight_durations", "icustay_detail", "chemistry"]
 
@@ -175,6 +177,30 @@ def test_an_interrupted_run_shows_nothing_and_is_resumed(dataset: Path, enriched
     assert steps[-1][0] == steps[-1][1]
     assert content(again) == content(enriched)
     assert not (tmp_path / ".again.events").exists()
+
+
+def test_files_are_synced_before_they_are_marked_as_finished(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, str]] = []
+    sync, write = LocalStorage.sync, LocalStorage.write
+
+    def noted_sync(self: LocalStorage, name: str = "") -> None:
+        calls.append(("sync", name))
+        sync(self, name)
+
+    def noted_write(self: LocalStorage, name: str, data: bytes) -> None:
+        calls.append(("write", name))
+        write(self, name, data)
+
+    monkeypatch.setattr(LocalStorage, "sync", noted_sync)
+    monkeypatch.setattr(LocalStorage, "write", noted_write)
+    layout = ehrtraj.open(dataset).layout
+    add_concepts(layout, tmp_path / "with" / "concepts", NAMES, max_cpus=1)
+    for file in layout.files:
+        name = f"{file.split}/{file.shard}.parquet"
+        (marker,) = [at for at, (kind, written) in enumerate(calls) if written.endswith(f"/{name}.json")]
+        assert calls.index(("sync", f"{DATASET}/data/{name}")) < marker
 
 
 def test_a_task_may_run_twice(dataset: Path, enriched: Path, tmp_path: Path) -> None:

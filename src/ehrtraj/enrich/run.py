@@ -243,6 +243,8 @@ class _Run:
 
     def _commit(self, files: Storage, result: MergeResult) -> dict[str, Any]:
         files.move(result.attempt, _data(result.name))
+        # A marker that survives a power failure belongs to a complete file.
+        files.sync(_data(result.name))
         write_document(files, _marker(result.name), result.record)
         self._advance(result.name)
         return result.record
