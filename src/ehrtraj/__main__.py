@@ -1,6 +1,6 @@
 """Run the command line with `python -m ehrtraj`."""
 
-from ehrtraj.cli import main
+from ehrtraj.cli import console
 
 if __name__ == "__main__":
-    main()
+    console()

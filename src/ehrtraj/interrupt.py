@@ -16,6 +16,10 @@ import signal
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 EXIT_CODE = 130
 # A second Ctrl-C within this time is treated as impatience, not as a sign that the first one was lost.
 _SECONDS_TO_IGNORE = 5.0
@@ -72,6 +76,24 @@ def finish(code: int) -> None:
     # such as the methods of a dataclass, ended with KeyboardInterrupt.
     exec("")  # noqa: S102
     _State.ending = code
+
+
+def end_process(code: int) -> NoReturn:
+    """Run the functions registered with `atexit`, and end this process without freeing every object first.
+
+    To free them takes 0.13 s after a build with two workers, and 0.03 s after `ehrtraj show`.
+
+    Args:
+        code: exit code.
+    """
+    atexit._run_exitfuncs()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            # The command has already reported that its output cannot be written.
+            code = code or 1
+    os._exit(code)
 
 
 class working:  # noqa: N801  # used as a function

@@ -47,6 +47,23 @@ def ehrtraj_cli(*arguments: object, **environment: str) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("--nonsense", 2)])
+def test_the_program_cleans_up_before_it_ends(argument: str, code: int) -> None:
+    """It ends without freeing every object, but not without its output, its exit code and the functions of atexit."""
+    program = "import atexit; atexit.register(print, 'cleaned up'); from ehrtraj.cli import console; console()"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, argument],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONUNBUFFERED": ""},
+    )
+    assert ended.returncode == code
+    assert ended.stdout.splitlines()[-1] == "cleaned up"
+    assert len((ended.stdout + ended.stderr).splitlines()) > 1
+
+
 @pytest.fixture
 def refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

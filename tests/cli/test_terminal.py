@@ -556,6 +556,7 @@ PRINTING_METHODS = {"echo", "secho", "prompt", "confirm", "print_exception", "pr
 # Files in which writing is allowed, and the reason.
 ALLOWED = {
     "cli/run.py": "hands the streams of the interpreter over to the writer",
+    "interrupt.py": "flushes the streams of the interpreter when the process ends",
     "download/credentials.py": "asks for the password on the terminal itself",
     "runtime/bar.py": "draws the bar of a library call, where there is no command line; its title is our text",
 }

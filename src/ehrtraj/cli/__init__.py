@@ -13,17 +13,21 @@ from ehrtraj import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     import typer
 
     from ehrtraj.runtime.sizes import Sizes
 
     app: typer.Typer
 
-__all__ = ["app", "main"]
+__all__ = ["app", "console", "main"]
 
 
-def main(sizes: Sizes | None = None) -> None:
-    """Run the command line. Errors are printed to stderr as plain text; `--help` of a command lists its exit codes.
+def main(sizes: Sizes | None = None) -> NoReturn:
+    """Run the command line, and raise SystemExit.
+
+    Errors are printed to stderr as plain text; `--help` of a command lists its exit codes.
 
     Args:
         sizes: batch sizes of a build; None for the default ones.
@@ -40,6 +44,14 @@ def main(sizes: Sizes | None = None) -> None:
     gc.enable()
     keep_pandas_out()
     run(sizes)
+
+
+def console() -> NoReturn:
+    """Run the command line as the program `ehrtraj`, and end the process quickly."""
+    try:
+        main()
+    except SystemExit as ended:
+        interrupt.end_process(ended.code if isinstance(ended.code, int) else 1)
 
 
 def __getattr__(name: str) -> object:

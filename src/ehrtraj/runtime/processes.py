@@ -10,7 +10,6 @@ waits forever if a process is ended while it writes a result: Ctrl-C then hangs.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ctypes
 import gc
@@ -275,13 +274,8 @@ def _serve(connection: Connection, work: Callable[..., Any], *, reports: bool) -
             except Exception as error:  # the main process raises it again
                 error.add_note(traceback.format_exc())
                 connection.send((_Kind.ERROR, error))
-    _exit_at_once()
-
-
-def _exit_at_once() -> None:
-    """Clean up and end this process without freeing every object first: the main process waits for it."""
-    atexit._run_exitfuncs()
-    os._exit(0)
+    # The main process waits for this one.
+    interrupt.end_process(0)
 
 
 def _start(work: Callable[..., Any], started: list[SpawnProcess], *, reports: bool) -> WaitingWorker:

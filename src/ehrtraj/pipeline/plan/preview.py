@@ -24,16 +24,16 @@ from ehrtraj.runtime.limits import capped_cpus
 from ehrtraj.runtime.sizes import DEFAULT
 from ehrtraj.sources.source import Source
 
-# Measured with a synthetic release of full size, 3.1 with ED and notes, on 2 cores: 879 million rows took 2,138 s of
-# CPU time and 1.92 GB of memory, the result 9.4 GB, and the files of the build 24 GB with the result, when all tables
-# were staged. 40 copies of the demo have since then taken 0.82 of that CPU time.
-_CPU_SECONDS_A_ROW = 0.82 * 2138 / 879e6
-_RESULT_BYTES_A_ROW = 9.4e9 / 879e6
-_STAGED_BYTES_A_ROW = (24e9 - 9.4e9) / 879e6
+# Measured with a synthetic release of full size, 3.1 with ED and notes, on 2 cores: 881 million rows took 1,486 s of
+# CPU time, and the result 9.97 GB.
+_CPU_SECONDS_A_ROW = 1486 / 881e6
+_RESULT_BYTES_A_ROW = 9.97e9 / 881e6
+# Files of the build without the result, when an earlier version staged all tables: 14.6 GB for 879 million rows.
+_STAGED_BYTES_A_ROW = 14.6e9 / 879e6
 # Share of the CPU time that reading takes, also for rows of patients that are not selected: measured with a synthetic
 # release of 4.9 million rows, of which 15.3 s for all patients and 2.9 s for one patient, without the start.
 _READING = 0.19
-# With large tables cut into slices, the slices of a few shards and the small tables are on the disk.
+# With large tables cut into slices, the slices of a few shards and the small tables are on the disk: 1.34 GB at most.
 _SLICED_BYTES = 1_500_000_000
 # Start of the program, search for the release, and publishing: measured on the demo.
 _FIXED_SECONDS = 3.0
