@@ -31,28 +31,25 @@ def count_numbers(part: OrderedEvents) -> pa.Table:
     """
     events, raw = part.events, part.events.texts["raw_value"]
     first_bin = events.code.astype(np.int64) * NUMBER_BINS
-    missing = np.isnan(events.number)
-    after = first_bin + number_bin(events.number)
+    key, missing = first_bin + number_bin(events.number), np.isnan(events.number)
     cleaned = np.flatnonzero(raw.positions >= 0)
     # A number that is too large for the column is not counted: it becomes infinite, without a warning.
     with np.errstate(over="ignore"):
         written = _numbers(raw)[raw.positions[cleaned]].astype(np.float32)
     finite = np.isfinite(written)
-    # Before cleaning, there were all numbers of today but those of cleaned rows, and the written numbers of these.
-    counted = [
-        (1, 1, _counts(after, missing)),
-        (-1, 0, _counts(after[cleaned], missing[cleaned])),
-        (1, 0, _counts(first_bin[cleaned[finite]] + number_bin(written[finite]))),
-    ]
-    keys = np.concatenate([key for *_, (key, _) in counted])
+    keys, after = _counts(key, missing)
+    # Before cleaning, the cleaned rows had the written numbers in place of their own.
+    own_keys, own = _counts(key[cleaned], missing[cleaned])
+    written_keys, in_place = _counts(first_bin[cleaned[finite]] + number_bin(written[finite]))
+    keys = np.concatenate([keys, own_keys, written_keys])
     low, high = number_bounds(keys % NUMBER_BINS)
     return pa.table(
         {
             "code": part.codes.names.take(pa.array(keys // NUMBER_BINS)),
             "low": low,
             "high": high,
-            "before": np.concatenate([before * count for before, _, (_, count) in counted]),
-            "after": np.concatenate([after * count for _, after, (_, count) in counted]),
+            "before": np.concatenate([after, -own, in_place]),
+            "after": np.concatenate([after, np.zeros(len(own) + len(in_place), np.int64)]),
         },
         schema=NUMBERS_SCHEMA,
     )
