@@ -338,10 +338,7 @@ def _text(text: str) -> pa.Scalar:
 
 def _attributes(columns: pa.Table) -> Texts:
     """Return the values of the columns as JSON objects, one for each distinct combination, null where all are null."""
-    names = [name for name in columns.column_names if columns[name].null_count < columns.num_rows]
-    if not names:
-        return Texts(np.full(columns.num_rows, -1, np.int32), pa.array([], pa.string()))
-    encoded = [_finite(Texts.encode(columns[name]).trimmed()) for name in names]
+    encoded = [_finite(Texts.encode(column).trimmed()) for column in columns.columns]
     key = np.zeros(columns.num_rows, np.int64)
     size = 1
     for column in encoded:
@@ -356,7 +353,7 @@ def _attributes(columns: pa.Table) -> Texts:
     first[combined.positions[::-1]] = np.arange(columns.num_rows - 1, -1, -1)
     members = [
         _members(name, e).take(pa.array(e.positions[first], mask=e.positions[first] < 0))
-        for name, e in zip(names, encoded, strict=True)
+        for name, e in zip(columns.column_names, encoded, strict=True)
     ]
     # The empty text at the front keeps rows in which all values are null, which pyarrow 26 would otherwise drop.
     joined = pc.binary_join_element_wise(_text(""), *members, _text(","), null_handling="skip")
