@@ -223,7 +223,7 @@ def test_system_errors_become_ehrtraj_errors(tmp_path: Path, number: int, kind: 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOTEMPTY])
 def test_a_folder_that_cannot_be_removed_is_part_of_the_output(tmp_path: Path, number: int) -> None:
-    """Rmtree names only the last part of its path."""
+    """The error of rmtree names only the last part of its path."""
     error = error_of_path(OSError(number, os.strerror(number), "hosp.admissions"), tmp_path)
     assert type(error) is OutputError
     assert "cannot write hosp.admissions" in str(error)
