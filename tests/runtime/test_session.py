@@ -13,7 +13,7 @@ import pytest
 
 from ehrtraj.dataset.query import run_sql
 from ehrtraj.errors import OutputError, SettingsError
-from ehrtraj.runtime.session import is_one_select, open_session, quoted
+from ehrtraj.runtime.session import forget_freed_blocks, is_one_select, open_session, quoted
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "ehrtraj"
 
@@ -197,3 +197,19 @@ def test_a_query_over_a_dataset_cannot_replace_its_files(tmp_path: Path) -> None
         run_sql(query, [path], {}, None, chosen=False)
     assert path.read_bytes() == before
     assert run_sql("SELECT count(*) AS n FROM events", [path], {}, None, chosen=False)["n"].to_list() == [2]
+
+
+def test_a_session_that_forgets_freed_blocks_keeps_its_data_and_its_limit(tmp_path: Path) -> None:
+    memory = 100 << 20
+    with open_session(threads=1, memory=memory, spill=tmp_path, lasting=True) as connection:
+        limit = connection.sql("SELECT current_setting('memory_limit')").fetchall()
+        connection.execute("CREATE TABLE many AS SELECT range AS n, hash(range)::VARCHAR AS text FROM range(300_000)")
+        connection.execute("PREPARE counted AS SELECT count(*) FROM many JOIN many AS other USING (text)")
+        for _ in range(3):
+            assert connection.execute("EXECUTE counted").fetchall() == [(300_000,)]
+            forget_freed_blocks(connection, memory)
+        assert connection.sql("SELECT current_setting('memory_limit')").fetchall() == limit
+        assert connection.sql("SELECT sum(n) FROM many").fetchall() == [(300_000 * 299_999 // 2,)]
+        with pytest.raises(duckdb.InvalidInputException, match="locked"):
+            connection.execute("SET threads = 2")
+    assert list(tmp_path.iterdir()) == []

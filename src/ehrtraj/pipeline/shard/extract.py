@@ -36,13 +36,13 @@ from ehrtraj.release.schema import Table
 from ehrtraj.runtime.prepared import PreparedQueries
 from ehrtraj.runtime.profile import CONVERT, DUPLICATES, SQL, measured
 from ehrtraj.runtime.progress import Share
-from ehrtraj.runtime.session import open_session
+from ehrtraj.runtime.session import forget_freed_blocks, open_session
 from ehrtraj.sources.source import Source
 
 # Queries on more rows are planned each time, so that their results need not be complete in memory.
 _MANY_ROWS = 60_000
-# Rows of a large result that become events at a time.
-_RESULT_ROWS = 1 << 18
+# Values (rows times columns) of a large result that become events at a time. 8 million take 2 % more memory.
+_RESULT_VALUES = 2 << 20
 MOST_SECONDS = 3600
 """Maximum time of one statement on one part of a shard. The statements of the package take seconds."""
 
@@ -119,8 +119,9 @@ class Extractor:
         """
         self._session = ExitStack()
         self.connection = self._session.enter_context(
-            open_session(threads=1, memory=memory, spill=spill, seconds=MOST_SECONDS)
+            open_session(threads=1, memory=memory, spill=spill, seconds=MOST_SECONDS, lasting=True)
         )
+        self._memory = memory
         self._source = source
         self._tables = tables
         self._event_tables = list(event_tables)
@@ -278,6 +279,10 @@ class Extractor:
             self._slots[name].clear()
             self._clear_views(name)
         return count
+
+    def forget_freed_blocks(self) -> None:
+        """Let DuckDB forget the blocks of memory that it has freed. Call this from time to time."""
+        forget_freed_blocks(self.connection, self._memory)
 
     def bind(self) -> None:
         """Let DuckDB bind every statement and condition without running them.
@@ -466,7 +471,8 @@ class Extractor:
         with self._explained(what, line):
             if sql not in self._relations:
                 self._relations[sql] = self.connection.sql(sql)
-            reader = self._relations[sql].to_arrow_reader(_RESULT_ROWS)
+            relation = self._relations[sql]
+            reader = relation.to_arrow_reader(_RESULT_VALUES // len(relation.columns))
         while True:
             with self._explained(what, line):
                 batch = next(reader, None)

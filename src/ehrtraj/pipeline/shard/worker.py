@@ -31,6 +31,9 @@ from ehrtraj.release.schema import SUBJECT_ID, Table
 from ehrtraj.runtime.profile import COUNT, PARQUET, SORT, measured, take
 from ehrtraj.sources.declaration import Role
 
+# Shards after which DuckDB forgets what it has freed, which is up to 0.6 MB per shard.
+_SHARDS_TO_FORGET = 4
+
 
 @dataclass(frozen=True)
 class _Attempt:
@@ -72,6 +75,7 @@ class ShardWorker:
         self._large = [name for name in job.large if name in self._extractor.separate_tables]
         # Events of the large tables and of one part, and events of the other tables and of all parts.
         self._buffer, self._common = EventBuffer(), EventBuffer()
+        self._built = 0
 
     def close(self) -> None:
         """End the DuckDB session."""
@@ -115,6 +119,9 @@ class ShardWorker:
         except BaseException:
             output.abandon()
             raise
+        self._built += 1
+        if self._built % _SHARDS_TO_FORGET == 0:
+            self._extractor.forget_freed_blocks()
         record = {"shard": task.shard, "files": files, "tables": tally.tables(), "unparsed": inputs.unparsed}
         return ShardResult(output.folder, record, take())
 

@@ -116,7 +116,7 @@ def _column(file: TableFile) -> int:
     return file.header.index(file.present[SUBJECT_ID])
 
 
-def cut(stream: TableStream, file: TableFile, starts: Sequence[int], size: int) -> Iterator[tuple[int, bytes]]:
+def cut(stream: TableStream, file: TableFile, starts: Sequence[int], size: int) -> Iterator[tuple[int, memoryview]]:
     """Yield the records of a table, in order, with the number of their shard.
 
     Args:
@@ -132,19 +132,19 @@ def cut(stream: TableStream, file: TableFile, starts: Sequence[int], size: int) 
     shard, column, table = 0, _column(file), file.table.full_name
     try:
         for block in read_blocks(stream, size):
-            records, at = _Records(block.data, column), 0
+            records, data, at = _Records(block.data, column), memoryview(block.data), 0
             first, last = records.subject(0), records.last_subject()
             if shard and first is not None and first < starts[shard]:
                 raise CannotSliceError(table)
             while shard + 1 < len(starts) and last is not None and last >= starts[shard + 1]:
                 end = records.find(starts[shard + 1], at)
                 if end > at:
-                    yield shard, block.data[at:end]
+                    yield shard, data[at:end]
                 at = end
-                if at == len(block.data):
+                if at == len(data):
                     break
                 shard += 1
-            if at < len(block.data):
-                yield shard, block.data[at:]
+            if at < len(data):
+                yield shard, data[at:]
     except UnsoundQuotesError:
         raise CannotSliceError(table) from None

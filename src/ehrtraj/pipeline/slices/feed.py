@@ -15,6 +15,10 @@ from ehrtraj.release.table_file import TableFile
 from ehrtraj.runtime.profile import COPY, CUT, measured
 from ehrtraj.storage.base import Output, Storage
 
+# Many tables are read at the same time, so small ones are read in small blocks. With blocks of 64 KiB, cutting large
+# tables takes 1.8 times as long as with 512 KiB.
+_LEAST_BLOCK = 64 << 10
+_BLOCKS_OF_A_FILE = 128
 # Size from which a block is large enough to be parsed without noticeable overhead.
 _PARSED_BYTES = 1 << 20
 
@@ -75,7 +79,7 @@ class _Copy:
     first_line: int
     blocks: list[Block] = field(default_factory=list)
 
-    def add(self, data: bytes, lines: int) -> None:
+    def add(self, data: memoryview, lines: int) -> None:
         """Append complete records."""
         self.output.sink.write(data)
         if self.blocks and self.blocks[-1].bytes < _PARSED_BYTES:
@@ -138,12 +142,12 @@ class _TableThread:
                     self._write(shard, data)
             self.sha256 = stream.sha256
 
-    def _next(self, pieces: Iterator[tuple[int, bytes]]) -> tuple[int, bytes] | None:
+    def _next(self, pieces: Iterator[tuple[int, memoryview]]) -> tuple[int, memoryview] | None:
         self._window.wait(self.next_shard)
         with self._window.threads, measured(CUT, self._file.table.full_name):
             return next(pieces, None)
 
-    def _write(self, shard: int, data: bytes) -> None:
+    def _write(self, shard: int, data: memoryview) -> None:
         lines = count_lines(data)
         if shard in self._wanted:
             if self._copy is None:
@@ -165,6 +169,10 @@ class _TableThread:
                 self.slices[self.next_shard] = finished
             self.next_shard = shard
             self._window.changed.notify_all()
+
+
+def _block_size(file_bytes: int, most: int) -> int:
+    return min(most, max(_LEAST_BLOCK, file_bytes // _BLOCKS_OF_A_FILE))
 
 
 class Feeder:
@@ -190,12 +198,12 @@ class Feeder:
             shards: shards that are built, ascending. The slices of the others are not written.
             ahead: number of shards that may have slices in the working folder at the same time.
             threads: number of threads that work at the same time.
-            block_bytes: bytes of a file to read at a time.
+            block_bytes: bytes of a large file to read at a time.
         """
         self._storage = storage
         self._window = _Window(shards, ahead, threads)
         self._tables = {
-            name: _TableThread(storage, file, plan, self._window, set(shards), block_bytes)
+            name: _TableThread(storage, file, plan, self._window, set(shards), _block_size(file.size, block_bytes))
             for name, file in files.items()
         }
 
