@@ -11,7 +11,7 @@ One patient, by ID, with a warm system cache (each file has been read before):
 All patients: trajectories in order with one worker and with two, against polars reading the same files completely, and
 against meds_reader walking. Each contender runs in a separate process, in turn; results are medians of several runs.
 
-Some columns of all patients: the chunks of `trajectories`, against polars reading the same columns of complete files.
+Some columns of all patients: `frames`, against polars reading the same columns of complete files.
 
 One code: all of its events with `ds.sql` and `ds.scan`, for a code that does not occur, a rare, a medium and a common
 code. CPU time; all files are in the system's cache.
@@ -45,7 +45,6 @@ import polars as pl
 import pyarrow.parquet as pq
 
 import ehrtraj
-from ehrtraj.dataset.reading import chunks, read_chunk
 from ehrtraj.labels import label
 
 HERE = Path(__file__).parent
@@ -119,8 +118,7 @@ def in_order_by_polars(dataset: Path) -> Measurements:
 def columns_in_order(dataset: Path, columns: list[str] | None) -> Measurements:
     ds = ehrtraj.open(dataset)
     begun = time.process_time()
-    every = (chunk for file in ds.files for chunk in chunks(file, ds.patients_of(file)))
-    events = sum(frame.height for chunk in every for _, frame in read_chunk(chunk, columns))
+    events = sum(frame.height for _, frame in ds.frames(columns))
     return {"seconds": time.process_time() - begun, "events": events}
 
 

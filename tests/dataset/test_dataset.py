@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ehrtraj
-from ehrtraj.dataset.reading import chunks, read_chunk
+from ehrtraj.dataset.reading import CHUNK_EVENTS, chunk_events, chunks, read_chunk
 from ehrtraj.errors import DatasetError, SettingsError, UnknownSubjectError
 from ehrtraj.format.names import FORMAT
 
@@ -64,6 +64,37 @@ def test_trajectories_of_a_split(ds: ehrtraj.Dataset) -> None:
         ds.trajectories("test")
     with pytest.raises(SettingsError, match="at least 1"):
         ds.trajectories(workers=0)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("columns", [None, "code", ["numeric_value", "subject_id"], ["time", "attributes"]])
+def test_frames_in_order_have_the_columns_of_the_trajectories(
+    ds: ehrtraj.Dataset, columns: str | list[str] | None, workers: int
+) -> None:
+    chosen = ds.filter(pl.col("sex") == "F")
+    read = list(chosen.frames(columns, workers=workers))
+    complete = [(t.subject_id, t.events) for t in chosen.trajectories()]
+    expected = [(s, events if columns is None else events.select(columns)) for s, events in complete]
+    assert [subject_id for subject_id, _ in read] == [subject_id for subject_id, _ in expected]
+    assert all(events.equals(wanted) for (_, events), (_, wanted) in zip(read, expected, strict=True))
+
+
+def test_frames_of_a_split_and_of_unknown_columns(ds: ehrtraj.Dataset) -> None:
+    assert [s for s, _ in ds.frames("code", "tuning")] == [t.subject_id for t in ds.trajectories("tuning")]
+    with pytest.raises(SettingsError, match=r"events have no column 'codes' \(did you mean code\?\): use one of subj"):
+        ds.frames(["time", "codes"])
+    with pytest.raises(SettingsError, match="columns is empty"):
+        ds.frames([])
+    assert next(ds.frames(["code", "code"]))[1].columns == ["code"]
+    with pytest.raises(SettingsError, match=r"'test'.*train, tuning, held_out"):
+        ds.frames(split="test")
+    with pytest.raises(SettingsError, match="at least 1"):
+        ds.frames(workers=0)
+
+
+def test_chunks_of_few_columns_have_more_events() -> None:
+    narrow, wide, attributes = (chunk_events(names) for names in (["code"], ["code"] * 17, ["attributes"]))
+    assert narrow > attributes > wide >= CHUNK_EVENTS
 
 
 @pytest.mark.parametrize("size", [1, 100, 10**9])

@@ -17,7 +17,7 @@ from ehrtraj.arguments import Texts, check_argument, checked, listed, shown
 from ehrtraj.dataset.columns import all_true
 from ehrtraj.dataset.layout import DataFile, DatasetLayout, find_layout
 from ehrtraj.dataset.patterns import matches
-from ehrtraj.dataset.reading import Chunk, chunks, read_chunk, read_events
+from ehrtraj.dataset.reading import CHUNK_EVENTS, Chunk, chunk_events, chunks, event_columns, read_chunk, read_events
 from ehrtraj.dataset.trajectory import ConceptClock, Trajectory
 from ehrtraj.errors import SettingsError, UnknownSubjectError
 from ehrtraj.format.splits import SPLITS, sample_subjects
@@ -98,6 +98,15 @@ class Dataset:
         """Return the rows of `subjects` whose events are in a file, in file order."""
         return self.subjects.filter(split=file.split, shard=file.shard).sort("position")
 
+    def patients_by_file(self) -> Iterator[tuple[DataFile, pl.DataFrame]]:
+        """Yield each of `files` with its rows of `subjects`, in file order.
+
+        For all files, this is faster than `patients_of`, which searches all patients for each file.
+        """
+        groups = self.subjects.sort("position").partition_by("split", "shard", as_dict=True)
+        for file in self.files:
+            yield file, groups[file.split, file.shard]
+
     def _is_complete(self) -> bool:
         return self.subjects.height == self.layout.subjects.height
 
@@ -170,17 +179,47 @@ class Dataset:
             DatasetError: if a file cannot be read.
         """
         chosen = self if split is None else self.filter(split=split)
+        read = chosen._read_in_order(None, workers)
+        rows = (row for _, patients in chosen.patients_by_file() for row in patients.iter_rows(named=True))
+        return (Trajectory(row, events, self.layout) for row, (_, events) in zip(rows, read, strict=True))
+
+    @checked
+    def frames(
+        self, columns: Texts | None = None, split: str | None = None, *, workers: int = 1
+    ) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Iterate over subject_id and events of all patients, in the order of the files, with some columns only.
+
+        With few columns, this is up to five times as fast as `trajectories`, with the same memory.
+
+        Args:
+            columns: name or names of columns of the events; all by default.
+            split: as in `trajectories`.
+            workers: as in `trajectories`.
+
+        Raises:
+            SettingsError: if a column or the split does not exist, no column is named, or `workers` is less than 1.
+            DatasetError: if a file cannot be read.
+        """
+        chosen = self if split is None else self.filter(split=split)
+        return chosen._read_in_order(None if columns is None else self._known_columns(columns), workers)
+
+    def _known_columns(self, columns: Texts) -> list[str]:
+        names, known = list(dict.fromkeys(listed("columns", columns))), event_columns(self.layout.files[0])
+        if not names:
+            raise SettingsError(f"columns is empty: use at least one of {', '.join(known)}")
+        for name in names:
+            if name not in known:
+                raise SettingsError(
+                    f"events have no column '{name}'{did_you_mean(name, known)}: use one of {', '.join(known)}"
+                )
+        return names
+
+    def _read_in_order(self, columns: Sequence[str] | None, workers: int) -> Iterator[tuple[int, pl.DataFrame]]:
         if workers < 1:
             raise SettingsError(f"workers is {workers}: it must be at least 1")
-        return chosen._read_in_order(min(workers, usable_cpus()))
-
-    def _read_in_order(self, workers: int) -> Iterator[Trajectory]:
-        files = self.files
-        rows = (row for file in files for row in self.patients_of(file).iter_rows(named=True))
-        work = (chunk for file in files for chunk in chunks(file, self.patients_of(file)))
-        read = (patient for chunk in _ahead(work, workers) for patient in chunk)
-        for subject, (_, events) in zip(rows, read, strict=True):
-            yield Trajectory(subject, events, self.layout)
+        size = CHUNK_EVENTS if columns is None else chunk_events(columns)
+        work = (chunk for file, patients in self.patients_by_file() for chunk in chunks(file, patients, size))
+        return (patient for chunk in _ahead(work, columns, min(workers, usable_cpus())) for patient in chunk)
 
     @checked
     def concept(self, name: str, *, clock: ConceptClock = "event", as_mimic_code: bool = False) -> pl.LazyFrame:
@@ -353,18 +392,20 @@ class Dataset:
         return Dataset(self.layout, subjects.join(found, on="subject_id", how="semi", maintain_order="left"))
 
 
-def _ahead(work: Iterator[Chunk], workers: int) -> Iterator[Iterator[tuple[int, pl.DataFrame]]]:
+def _ahead(
+    work: Iterator[Chunk], columns: Sequence[str] | None, workers: int
+) -> Iterator[Iterator[tuple[int, pl.DataFrame]]]:
     """Read chunks in order, one ahead per worker."""
     if workers == 1:
-        yield from map(read_chunk, work)
+        yield from (read_chunk(chunk, columns) for chunk in work)
         return
+
+    def read_completely(chunk: Chunk) -> list[tuple[int, pl.DataFrame]]:
+        return list(read_chunk(chunk, columns))
+
     with ThreadPoolExecutor(workers) as pool:
-        reading: deque[Future[Any]] = deque(pool.submit(_read_completely, chunk) for chunk in islice(work, workers))
+        reading: deque[Future[Any]] = deque(pool.submit(read_completely, chunk) for chunk in islice(work, workers))
         while reading:
             done = reading.popleft().result()
-            reading.extend(pool.submit(_read_completely, chunk) for chunk in islice(work, 1))
+            reading.extend(pool.submit(read_completely, chunk) for chunk in islice(work, 1))
             yield iter(done)
-
-
-def _read_completely(chunk: Chunk) -> list[tuple[int, pl.DataFrame]]:
-    return list(read_chunk(chunk))

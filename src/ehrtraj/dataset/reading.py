@@ -13,8 +13,10 @@ from ehrtraj.dataset.layout import READ_ERRORS, DataFile, broken
 from ehrtraj.errors import DatasetError
 from ehrtraj.format.names import ROW_GROUP
 
-# Events in memory at once while a file is read in order.
+# Events in memory at once while a file is read in order with all columns. They take about 50 MB.
 CHUNK_EVENTS = 1 << 18
+# Memory of an event with all columns, and with attributes alone, as a multiple of that of another column.
+_ALL_COLUMNS, _ATTRIBUTES = 20, 4
 # Files whose footers stay parsed: parsing takes 0.3 ms, a sixth of reading one patient. Each takes about 0.2 MB.
 _OPEN_FILES = 256
 
@@ -52,8 +54,7 @@ def read_events(file: DataFile, position: int, count: int, columns: Sequence[str
         DatasetError: if the file cannot be read, or is too short.
     """
     try:
-        stat = file.path.stat()
-        rows = _scan(file.path, (stat.st_size, stat.st_mtime_ns, stat.st_ino)).slice(position, count)
+        rows = _scan(file.path).slice(position, count)
         events = (rows if columns is None else rows.select(columns)).collect()
     except READ_ERRORS as error:
         raise broken(file.path, error) from None
@@ -65,15 +66,42 @@ def read_events(file: DataFile, position: int, count: int, columns: Sequence[str
     return events
 
 
+def event_columns(file: DataFile) -> list[str]:
+    """Return the names of the columns of a file.
+
+    Raises:
+        DatasetError: if the file cannot be read.
+    """
+    try:
+        return _scan(file.path).collect_schema().names()
+    except READ_ERRORS as error:
+        raise broken(file.path, error) from None
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    """Return the lazy frame of a file, in which polars keeps the parsed footer from the first query on."""
+    stat = path.stat()
+    return _scan_version(path, (stat.st_size, stat.st_mtime_ns, stat.st_ino))
+
+
 @lru_cache(_OPEN_FILES)
-def _scan(path: Path, stamp: tuple[int, int, int]) -> pl.LazyFrame:
-    """Return the lazy frame of a file, in which polars keeps the parsed footer from the first query on.
+def _scan_version(path: Path, stamp: tuple[int, int, int]) -> pl.LazyFrame:
+    """Return the lazy frame of a file.
 
     Args:
         path: path of the file.
         stamp: size, time of the last change and inode, so that a changed file is read again.
     """
     return pl.scan_parquet(path, glob=False)
+
+
+def chunk_events(columns: Sequence[str]) -> int:
+    """Return how many events of some columns take about as much memory as `CHUNK_EVENTS` events of all columns.
+
+    Every chunk takes 0.5 ms in addition to its events, as long as 100,000 subject_ids.
+    """
+    widths = sum(_ATTRIBUTES if name == "attributes" else 1 for name in columns)
+    return CHUNK_EVENTS * _ALL_COLUMNS // max(widths, 1)
 
 
 def chunks(file: DataFile, patients: pl.DataFrame, size: int = CHUNK_EVENTS) -> Iterator[Chunk]:
@@ -84,7 +112,9 @@ def chunks(file: DataFile, patients: pl.DataFrame, size: int = CHUNK_EVENTS) -> 
         patients: rows of subjects.parquet for this file.
         size: number of events after which a chunk ends; patients are never divided.
     """
-    ordered = patients.sort("position").select("subject_id", "position", "n_events").rows()
+    by_position = patients.sort("position")
+    columns = (by_position[name].to_list() for name in ("subject_id", "position", "n_events"))
+    ordered = list(zip(*columns, strict=True))
     first = group = 0
     for at, (_, position, count) in enumerate(ordered):
         start, end = ordered[first][1], position + count

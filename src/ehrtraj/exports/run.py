@@ -99,8 +99,8 @@ def export(
         target, per, kind, history, outside, selected.flags, selected.layout.source.icu_modules, excel, sizes
     )
     groups = [
-        PatientGroup(file, tuple(selected.patients_of(file).select("subject_id", "position", "n_events").rows()))
-        for file in selected.files
+        PatientGroup(file, tuple(patients.select("subject_id", "position", "n_events").rows()))
+        for file, patients in selected.patients_by_file()
     ]
     fingerprint = _fingerprint(selected, job, single=single)
     inputs = [selected.path] if subjects is None else [selected.path, Path(str(subjects)).expanduser()]

@@ -145,5 +145,5 @@ def concept_values(dataset: Dataset, codes: Texts) -> pl.DataFrame:
     check_concepts("concept_values", wanted, concepts.codes() if concepts else ())
     if concepts is None:
         return pl.DataFrame(schema=_SCHEMA)
-    parts = (concepts.events([file], dataset.patients_of(file), wanted, _SCHEMA) for file in dataset.files)
+    parts = (concepts.events([file], patients, wanted, _SCHEMA) for file, patients in dataset.patients_by_file())
     return pl.concat([pl.DataFrame(schema=_SCHEMA), *parts])

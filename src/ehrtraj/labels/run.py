@@ -214,11 +214,9 @@ def _label_files(
 
 def _batches(dataset: Dataset) -> list[list[tuple[DataFile, pl.DataFrame]]]:
     """Return the data files with their patients, in batches of about `_BATCH_EVENTS` events."""
-    patients = dataset.subjects.sort("position").partition_by("split", "shard", as_dict=True)
     batches: list[list[tuple[DataFile, pl.DataFrame]]] = []
     room = 0
-    for file in dataset.files:
-        group = patients[file.split, file.shard]
+    for file, group in dataset.patients_by_file():
         events = int(group["n_events"].sum())
         if events > room or not batches:
             batches.append([])

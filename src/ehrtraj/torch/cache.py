@@ -17,7 +17,7 @@ import polars as pl
 
 from ehrtraj.dataset.dataset import Dataset
 from ehrtraj.dataset.layout import DatasetLayout
-from ehrtraj.dataset.reading import CHUNK_EVENTS, chunks, read_events
+from ehrtraj.dataset.reading import chunk_events, chunks, read_events
 from ehrtraj.errors import DatasetError, OutputError
 from ehrtraj.format.names import MANIFEST
 from ehrtraj.runtime.bar import bar
@@ -116,7 +116,8 @@ def open_cache(cache: Path) -> Arrays:
 
 def _write(layout: DatasetLayout, folder: Path) -> None:
     dataset = Dataset(layout, layout.subjects)
-    ordered = pl.concat([dataset.patients_of(file) for file in dataset.files])
+    files = list(dataset.patients_by_file())
+    ordered = pl.concat([patients for _, patients in files])
     offsets = np.concatenate(([0], np.cumsum(ordered["n_events"].to_numpy()))).astype(np.int64)
     np.save(folder / "offsets.npy", offsets)
     np.save(folder / "subject_ids.npy", ordered["subject_id"].to_numpy())
@@ -126,13 +127,11 @@ def _write(layout: DatasetLayout, folder: Path) -> None:
     }
     code_type = pl.Enum(layout.codes["code"])
     columns = ["time", "code", "numeric_value", "available_time"]
-    # Four columns take a quarter of the memory of all.
-    size = 4 * CHUNK_EVENTS
-    at = 0
+    size, at = chunk_events(columns), 0
     with bar("writing arrays for training") as show_progress:
-        for done, file in enumerate(dataset.files):
-            show_progress(done, len(dataset.files))
-            for chunk in chunks(file, dataset.patients_of(file), size):
+        for done, (file, patients) in enumerate(files):
+            show_progress(done, len(files))
+            for chunk in chunks(file, patients, size):
                 events = read_events(chunk.file, chunk.position, chunk.count, columns)
                 for name, values in _columns(events, code_type).items():
                     mapped[name][at : at + chunk.count] = values
