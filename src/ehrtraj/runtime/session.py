@@ -103,7 +103,8 @@ def forget_freed_blocks(connection: duckdb.DuckDBPyConnection, memory: int) -> N
         memory: its memory limit in bytes, which does not change.
     """
     with duckdb_interrupts():
-        with suppress(duckdb.OutOfMemoryException):
+        # The search writes unused data to the spill folder. If that fails, because the disk is full, nothing is lost.
+        with suppress(duckdb.OutOfMemoryException, duckdb.IOException):
             connection.execute("SET memory_limit = '1KB'")
         connection.execute(f"SET memory_limit = '{_limit(memory)}'")
 
