@@ -29,7 +29,7 @@ class Sizes:
     """
 
     # Enough rows that the fixed cost of a shard (0.2 s) is small.
-    shard_rows: int = 1_300_000
+    shard_rows: int = 1_500_000
     # Twice the rows of a shard, since the plan only estimates them.
     span_rows: int = 3_000_000
     block_bytes: int = 8 << 20

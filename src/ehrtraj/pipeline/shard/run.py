@@ -24,7 +24,7 @@ from ehrtraj.runtime.progress import TaskTally
 from ehrtraj.storage.base import Storage
 from ehrtraj.storage.documents import read_document, write_document
 
-# Memory of a worker with a shard of 1.3 million rows: measured at 0.48 to 0.57 GB. The rows are only estimated.
+# Memory of a worker with a shard of 1.5 million rows: measured at 0.5 to 0.6 GB. The rows are only estimated.
 WORKER_BYTES = 800 * 10**6
 SHARD_NEED = Need(WORKER_BYTES)
 """Resources that the task of a shard needs."""
