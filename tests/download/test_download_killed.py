@@ -252,6 +252,8 @@ def on_a_terminal(server: Any, to: Path, typed: bytes) -> tuple[int, str]:
     del environ["PHYSIONET_PASSWORD"]
     child, screen = pty.fork()
     if not child:
+        # Background jobs of a shell ignore Ctrl-C, and so do their children.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execve(sys.executable, [sys.executable, "-m", "ehrtraj", *command(server, to)], environ)
     shown = b""
     end = time.monotonic() + 60
@@ -267,6 +269,8 @@ def on_a_terminal(server: Any, to: Path, typed: bytes) -> tuple[int, str]:
             time.sleep(0.1)
             os.write(screen, typed)
             typed = b""
+    else:
+        os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     os.close(screen)
     return os.waitstatus_to_exitcode(status), shown.decode()
