@@ -63,6 +63,26 @@ def _check_boolean(rows: str, predicate: pl.Expr, frame: pl.DataFrame) -> None:
             )
 
 
+def check_columns(rows: str, names: Iterable[str], known: Sequence[str]) -> None:
+    """Check that columns exist.
+
+    Args:
+        rows: what has the columns, for messages: `stays`.
+        names: names of columns.
+        known: names of all columns.
+
+    Raises:
+        SettingsError: if one does not exist; the message suggests the nearest.
+    """
+    for name in names:
+        if name not in known:
+            raise _unknown_column(rows, name, known)
+
+
+def _unknown_column(rows: str, name: str, known: Sequence[str]) -> SettingsError:
+    return SettingsError(f"{rows} have no column '{name}'{did_you_mean(name, known)}: use one of {', '.join(known)}")
+
+
 @contextmanager
 def _column_errors(rows: str, columns: Sequence[str]) -> Iterator[None]:
     """Raise a SettingsError for an expression that cannot be evaluated, such as one with an unknown column."""
@@ -72,9 +92,7 @@ def _column_errors(rows: str, columns: Sequence[str]) -> Iterator[None]:
         reason = str(error).splitlines()[0]
         found = _NAME.search(reason)
         name = found[1] if found else reason
-        raise SettingsError(
-            f"{rows} have no column '{name}'{did_you_mean(name, columns)}: use one of {', '.join(columns)}"
-        ) from None
+        raise _unknown_column(rows, name, columns) from None
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise SettingsError(f"polars cannot evaluate a condition on {rows}: {reason}") from None

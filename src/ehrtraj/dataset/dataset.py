@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ehrtraj.arguments import Texts, check_argument, checked, listed, shown
-from ehrtraj.dataset.columns import all_true
+from ehrtraj.dataset.columns import all_true, check_columns
 from ehrtraj.dataset.layout import DataFile, DatasetLayout, find_layout
 from ehrtraj.dataset.patterns import matches
 from ehrtraj.dataset.reading import CHUNK_EVENTS, Chunk, chunk_events, chunks, event_columns, read_chunk, read_events
@@ -207,11 +207,7 @@ class Dataset:
         names, known = list(dict.fromkeys(listed("columns", columns))), event_columns(self.layout.files[0])
         if not names:
             raise SettingsError(f"columns is empty: use at least one of {', '.join(known)}")
-        for name in names:
-            if name not in known:
-                raise SettingsError(
-                    f"events have no column '{name}'{did_you_mean(name, known)}: use one of {', '.join(known)}"
-                )
+        check_columns("events", names, known)
         return names
 
     def _read_in_order(self, columns: Sequence[str] | None, workers: int) -> Iterator[tuple[int, pl.DataFrame]]:
